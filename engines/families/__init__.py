@@ -1,0 +1,59 @@
+"""Families: what a network's numbers mean. The folder is the registry: module NAME holds a class `Family`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from engines.card import ModelCard
+from engines.errors import CardError
+from engines.fit import Fit
+from engines.types import MAX_OBJECTS, Outputs, Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What decoding may leave out.
+
+    score_threshold: objects below it are dropped, 0..1. iou_threshold: boxes of one class that overlap more are one object.
+    max_objects: at most this many, best first, up to 254. map_width_px: how wide a picture the masks will be seen on; instance
+    masks are made at least that fine (or as fine as the frame, if it is smaller).
+    """
+
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.6
+    max_objects: int = 100
+    map_width_px: int = 1280
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_objects <= MAX_OBJECTS:
+            raise ValueError(f"max_objects {self.max_objects} must lie in 1..{MAX_OBJECTS}")
+
+
+class Family(Protocol):
+    """Reads outputs of one kind of network. Pure: same outputs, same segmentation."""
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        """Turn outputs into a segmentation of the frame that `geometry` describes. The result owns its arrays.
+
+        Raises InferenceError when the numbers make no sense (NaN, a shape the card does not describe).
+        """
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The families there are."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def open_family(card: ModelCard) -> Family:
+    """The family that `card` names. Raises CardError for one that does not exist, or that lacks an output."""
+    if card.family not in names():
+        close = difflib.get_close_matches(card.family, names(), 1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise CardError(f'{card.name}: unknown family "{card.family}"; known: {", ".join(names())}{hint}')
+    module = importlib.import_module(f"{__name__}.{card.family}")
+    return cast(Family, module.Family(card))

@@ -1,0 +1,142 @@
+"""Semantic segmentation: a class for every pixel. Thing classes are cut into objects by connected components.
+
+Outputs by role: `logits` (1, C, H, W) float; or `labels` (1, H, W), (H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in
+the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.card import ModelCard
+from engines.errors import CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.fit import Fit
+from engines.postprocess import argmax_channels, components
+from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation
+
+MIN_OBJECT_SHARE = 2e-4
+"""Smaller components, as a share of the map, are specks: 49 pixels of 640x384."""
+
+SCORE_SAMPLES = 256
+"""Pixels of an object that its score is averaged over, when it must be computed from logits."""
+
+Score = Callable[[int, U8, tuple[int, int, int, int]], float]
+"""class id, mask over a rectangle of the class map, the rectangle (x, y, w, h) → score in [0, 1]."""
+
+
+class Family:
+    def __init__(self, card: ModelCard) -> None:
+        if ("logits" in card.outputs) == ("labels" in card.outputs):
+            has = ", ".join(card.outputs) or "none"
+            raise CardError(f"{card.name}: a semantic card needs one of outputs.logits and outputs.labels; it has {has}")
+        self._logits = card.outputs.get("logits")
+        self._labels = card.outputs.get("labels", "")
+        self._confidence = card.outputs.get("confidence")
+        self._things = tuple(card.classes.index(name) for name in card.things)
+        self._to_class = np.full(256, VOID_CLASS, np.uint8)
+        for class_id, name in enumerate(card.classes):
+            if name not in card.void:
+                self._to_class[class_id] = class_id
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        if self._logits:
+            logits = self._checked_logits(outputs[self._logits], geometry)
+            class_map: U8 = argmax_channels(logits)
+            score: Score = _LogitScore(logits)
+        else:
+            class_map = self._checked_labels(outputs[self._labels], geometry)
+            if self._confidence:
+                confidence = geometry.cut(_last_two_axes(outputs[self._confidence], self._confidence))
+                score = _MapScore(cast(U8, confidence), class_map.shape)
+            else:
+                score = _no_score
+        class_map = cv2.LUT(class_map, self._to_class)
+        return Segmentation(self._objects(class_map, geometry, settings, score), class_map)
+
+    def _checked_logits(self, output: npt.NDArray[np.generic], geometry: Fit) -> F32:
+        if output.ndim != 4 or output.shape[0] != 1:
+            raise InferenceError(f"output {self._logits} is {output.shape}, not logits (1, C, H, W)")
+        logits = np.ascontiguousarray(geometry.cut(output[0]), np.float32)
+        # One non-finite value poisons the sum: one cheap pass instead of a mask of every value.
+        if not np.isfinite(logits.sum(dtype=np.float64)):
+            raise InferenceError(f"output {self._logits} holds NaN or infinite values; try --backend ort, or another precision")
+        return logits
+
+    def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
+        labels = geometry.cut(_last_two_axes(output, self._labels))
+        if labels.dtype != np.uint8:
+            labels = labels.astype(np.uint8)
+        return np.ascontiguousarray(labels, np.uint8)
+
+    def _objects(self, class_map: U8, geometry: Fit, settings: DecodeSettings, score: Score) -> Instances:
+        height, width = class_map.shape
+        min_area = max(16, round(MIN_OBJECT_SHARE * height * width))
+        found = []
+        for class_id, mask, rectangle in components(class_map, self._things, min_area):
+            value = score(class_id, mask, rectangle)
+            if value >= settings.score_threshold:
+                found.append((value, class_id, mask, rectangle))
+        # Best first; of equals the larger, so that a flood of fragments never pushes out a big object.
+        found.sort(key=lambda entry: (-entry[0], -entry[3][2] * entry[3][3]))
+        del found[settings.max_objects :]
+        label_map = np.zeros((height, width), np.uint8)
+        boxes = np.zeros((len(found), 4), np.float32)
+        for row, (_, _, mask, (x, y, w, h)) in enumerate(found):
+            np.copyto(label_map[y : y + h, x : x + w], np.uint8(row + 1), where=mask.view(bool))
+            boxes[row] = (x, y, x + w, y + h)
+        to_frame = np.array((geometry.frame.width / width, geometry.frame.height / height) * 2, np.float32)
+        return Instances(
+            boxes * to_frame,
+            np.array([entry[0] for entry in found], np.float32),
+            np.array([entry[1] for entry in found], np.int32),
+            label_map,
+        )
+
+
+class _LogitScore:
+    """Mean softmax probability of the object's class over a sample of its pixels."""
+
+    def __init__(self, logits: F32) -> None:
+        self._logits = logits
+
+    def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+        x, y, _, _ = rectangle
+        rows, columns = np.nonzero(mask)
+        every = max(1, len(rows) // SCORE_SAMPLES)
+        pixels = self._logits[:, y + rows[::every], x + columns[::every]]
+        exponentials = np.exp(pixels - pixels.max(axis=0))
+        return float((exponentials[class_id] / exponentials.sum(axis=0)).mean())
+
+
+class _MapScore:
+    """Mean of a confidence map over the object; the map may be coarser than the class map."""
+
+    def __init__(self, confidence: U8, class_map_shape: tuple[int, ...]) -> None:
+        height, width = class_map_shape
+        self._map: U8 = confidence
+        if confidence.shape != (height, width):
+            self._map = cv2.resize(np.ascontiguousarray(confidence), (width, height), interpolation=cv2.INTER_NEAREST)
+
+    def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+        x, y, w, h = rectangle
+        return float(cv2.mean(self._map[y : y + h, x : x + w], mask)[0]) / 255
+
+
+def _no_score(class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+    """A network that gives labels only is never unsure."""
+    return 1.0
+
+
+def _last_two_axes(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
+    """A (H, W) view of an array whose other axes have length 1. Raises InferenceError for anything else."""
+    if output.ndim == 4 and output.shape[3] == 1:
+        output = output[..., 0]
+    if output.ndim < 2 or any(length != 1 for length in output.shape[:-2]):
+        raise InferenceError(f"output {name} is {output.shape}, not one (H, W) map")
+    return output.reshape(output.shape[-2:])

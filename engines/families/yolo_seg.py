@@ -1,0 +1,95 @@
+"""YOLO segmentation: boxes, mask coefficients and prototype masks.
+
+Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
+    `predictions` (1, 4 + C + K, N): YOLOv8 and 11. Centre, width, height in network pixels, C scores after sigmoid, K coefficients
+    `detections`  (1, N, 6 + K): YOLO26, end to end. Corners in network pixels, score, class id, K coefficients; no NMS needed
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.card import ModelCard
+from engines.errors import CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.fit import Fit
+from engines.postprocess import centre_to_corners, nms, paint_masks
+from engines.types import F32, I32, Instances, Outputs, Segmentation
+
+MAX_CANDIDATES = 1000
+"""Boxes that enter NMS, best first. A picture with more is noise, and NMS grows with their square."""
+
+Rows = tuple[F32, F32, I32, F32]
+"""(N, 4) corners in network pixels, (N,) scores, (N,) class ids, (N, K) coefficients; scores falling."""
+
+
+class Family:
+    def __init__(self, card: ModelCard) -> None:
+        if "prototypes" not in card.outputs or ("predictions" in card.outputs) == ("detections" in card.outputs):
+            raise CardError(
+                f"{card.name}: a yolo_seg card needs outputs.prototypes and one of outputs.predictions and outputs.detections, "
+                f"it has {dict(card.outputs)}"
+            )
+        self._prototypes = card.outputs["prototypes"]
+        self._predictions = card.outputs.get("predictions")
+        self._detections = card.outputs.get("detections", "")
+        self._class_count = len(card.classes)
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        prototypes = _floats(outputs[self._prototypes], self._prototypes, 4)
+        if self._predictions:
+            found = self._from_predictions(outputs[self._predictions], len(prototypes), settings)
+        else:
+            found = self._from_detections(outputs[self._detections], len(prototypes), settings)
+        boxes_net, scores, class_ids, coefficients = found
+        if not (np.isfinite(scores).all() and np.isfinite(boxes_net).all() and np.isfinite(coefficients).all()):
+            raise InferenceError("the network gave NaN or infinite boxes; try --backend ort, or another precision")
+        boxes_px = geometry.to_frame(boxes_net)
+        visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+        boxes_px = boxes_px[visible]
+        wanted = geometry.frame.fitted_to_width(settings.map_width_px)
+        # At least as fine as it will be seen, in whole steps; the little less forgives a letterbox that is rounded to pixels.
+        magnify = max(1, math.ceil(wanted.width / geometry.content.width - 0.02))
+        label_map = paint_masks(coefficients[visible], prototypes, boxes_px, geometry, magnify)
+        return Segmentation(Instances(boxes_px, scores[visible], class_ids[visible], label_map))
+
+    def _from_predictions(self, output: npt.NDArray[np.generic], mask_count: int, settings: DecodeSettings) -> Rows:
+        rows = _floats(output, self._predictions or "", 3)
+        if len(rows) != 4 + self._class_count + mask_count:
+            described = f"4 + {self._class_count} classes + {mask_count} coefficients"
+            raise InferenceError(f"output {self._predictions} has {len(rows)} channels, its card says {described}")
+        class_scores = rows[4 : 4 + self._class_count]
+        best = class_scores.max(axis=0)
+        # Not "best < threshold" turned round: a NaN must survive to be reported.
+        candidates = np.flatnonzero(~(best < settings.score_threshold))
+        if len(candidates) > MAX_CANDIDATES:
+            candidates = candidates[np.argpartition(-best[candidates], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+        scores = best[candidates]
+        class_ids = class_scores[:, candidates].argmax(axis=0).astype(np.int32)
+        corners = centre_to_corners(rows[:4, candidates].T)
+        kept = nms(corners, scores, class_ids, settings.iou_threshold, settings.max_objects)
+        coefficients = rows[4 + self._class_count :, candidates[kept]].T
+        return corners[kept], scores[kept], class_ids[kept], np.ascontiguousarray(coefficients)
+
+    def _from_detections(self, output: npt.NDArray[np.generic], mask_count: int, settings: DecodeSettings) -> Rows:
+        rows = _floats(output, self._detections, 3)
+        if rows.shape[1] != 6 + mask_count:
+            raise InferenceError(f"output {self._detections} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
+        rows = rows[~(rows[:, 4] < settings.score_threshold)]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")][: settings.max_objects]
+        return (
+            np.ascontiguousarray(rows[:, :4]),
+            np.ascontiguousarray(rows[:, 4]),
+            np.clip(rows[:, 5], 0, self._class_count - 1).astype(np.int32),
+            np.ascontiguousarray(rows[:, 6:]),
+        )
+
+
+def _floats(output: npt.NDArray[np.generic], name: str, axes: int) -> F32:
+    """The first (only) batch entry as float32. Raises InferenceError for another number of axes or a bigger batch."""
+    if output.ndim != axes or output.shape[0] != 1:
+        raise InferenceError(f"output {name} is {output.shape}, not a batch of one with {axes} axes")
+    return np.asarray(output[0], np.float32)

@@ -1,0 +1,95 @@
+"""The values that flow through `engines`: small, frozen, and the same whichever model made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+U8: TypeAlias = npt.NDArray[np.uint8]
+F32: TypeAlias = npt.NDArray[np.float32]
+I32: TypeAlias = npt.NDArray[np.int32]
+
+Image: TypeAlias = U8
+"""(H, W, 3) uint8 BGR, C-contiguous, read-only by convention: whoever needs to draw copies first."""
+
+Outputs: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+"""A network's output arrays by tensor name, valid until the engine's next `infer`."""
+
+VOID_CLASS = 255
+"""The class map's value for "no class"."""
+
+MAX_OBJECTS = 254
+"""A uint8 label map holds 254 objects: 0 is "none", 255 stays free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A width and a height in pixels."""
+
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: npt.NDArray[np.generic]) -> Size:
+        """The size of an array whose first two axes are rows and columns."""
+        return cls(int(image.shape[1]), int(image.shape[0]))
+
+    def fitted_to_width(self, width_px: int) -> Size:
+        """This size scaled down to at most `width_px`, its aspect kept, the height even; never scaled up."""
+        if self.width <= width_px:
+            return self
+        height = round(self.height * width_px / self.width / 2) * 2
+        return Size(width_px, max(2, height))
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """N objects; row i of every array is the same object, scores fall from row to row.
+
+    boxes_px:  (N, 4) float32, x_min, y_min, x_max, y_max in frame pixels.
+    scores:    (N,) float32 in [0, 1]; exactly 1 where the network gives none.
+    class_ids: (N,) int32, indices into the card's classes.
+    label_map: (Hm, Wm) uint8, 0 = no object, i + 1 = row i; where two overlap the higher score wins.
+               It spans the whole frame at its own resolution. N <= 254.
+    """
+
+    boxes_px: F32
+    scores: F32
+    class_ids: I32
+    label_map: U8
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def none(cls, map_size: Size) -> Instances:
+        """No object, on a label map of `map_size`."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int32),
+            np.zeros((map_size.height, map_size.width), np.uint8),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What one network saw in one image: optional parts, each spanning the whole frame, letterbox padding cut away.
+
+    instances: the objects.
+    class_map: (Hc, Wc) uint8 semantic class of each pixel, 255 = void, or None.
+    alpha:     (Ha, Wa) uint8 foreground opacity, or None.
+    stage_ms:  how long "preprocess", "inference" and "decode" took for this image, in milliseconds.
+    """
+
+    instances: Instances
+    class_map: U8 | None = None
+    alpha: U8 | None = None
+    stage_ms: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,60 @@
+"""The models at hand: the bundled ones by name, anybody's own by path."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from engines.card import ModelCard, card_from_dict, read_toml
+from engines.errors import ModelNotFoundError
+from engines.model import Model, load_model
+
+DEFAULT_MODEL = "road"
+
+
+def assets_dir() -> Path:
+    """The folder of models and presets: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "_assets"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "assets"
+
+
+def names() -> tuple[str, ...]:
+    """The bundled models."""
+    return tuple(sorted(path.parent.name for path in (assets_dir() / "models").glob("*/card.toml")))
+
+
+def cards() -> list[tuple[ModelCard, Path]]:
+    """Every bundled model's card and ONNX path, without opening the network."""
+    found = []
+    for name in names():
+        folder = assets_dir() / "models" / name
+        card = card_from_dict(read_toml(folder / "card.toml"), str(folder / "card.toml"))
+        found.append((card, folder / card.file))
+    return found
+
+
+def find(name_or_path: str) -> Model:
+    """The model with that bundled name, or the ONNX file at that path.
+
+    Raises ModelNotFoundError (with the right names and the nearest), and what `load_model` raises.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix.lower() == ".onnx" or path.is_file():
+        if not path.is_file():
+            raise ModelNotFoundError(f"{name_or_path}: no such model file{_nearest_file(path)}")
+        return load_model(path)
+    if name_or_path in names():
+        folder = assets_dir() / "models" / name_or_path
+        return load_model(folder / card_from_dict(read_toml(folder / "card.toml"), str(folder / "card.toml")).file)
+    close = difflib.get_close_matches(name_or_path, names(), 1)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    raise ModelNotFoundError(
+        f'no model "{name_or_path}"; bundled: {", ".join(names()) or "none"}{hint} (or give the path of an .onnx file)'
+    )
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (there is no folder {path.parent})"
+    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.onnx")], 1)
+    return f'; did you mean "{close[0]}"?' if close else ""

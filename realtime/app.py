@@ -1,0 +1,183 @@
+"""The wiring: source → model → tracks and drawing → screen and file. Connects parts; does no work on pixels itself.
+
+    capture ──Latest or Bounded(2)──▶ segment ──Bounded(1)──▶ compose ──Latest──▶ screen (Qt's thread)
+                                                                 └────Bounded(64)──▶ record
+
+A live source waits for nobody, so what the model cannot take is dropped before it (`Latest`); a recording waits, and nothing
+is dropped. Everything is opened on the thread that uses it. The model and the source open side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from engines.card import ModelCard
+from engines.model import Model
+from engines.segmenter import Segmenter
+from engines.types import Segmentation, Size
+from realtime.knobs import Knobs
+from realtime.links import Bounded, Closed, Latest, Link
+from realtime.meter import Meter, ObjectCounter, Reading
+from realtime.pipeline import Gate, Pipeline
+from realtime.recorder import Finish, Recorder, Recording, Start, ToRecord
+from realtime.render import Look, compose
+from realtime.settings import Settings
+from realtime.tracking import open_tracker
+from realtime.types import Canvas, Frame, Result, Source, Tracker
+
+TRACKER_LOW_SCORE = 0.1
+"""Trackers are given unsure objects as well: they keep a track alive, and are shown only as part of one."""
+
+WARM_UP_SIZE = Size(1280, 720)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """What is known of the model once it is loaded. refusals: backend → why "auto" did not take it."""
+
+    card: ModelCard
+    look: Look
+    backend: str
+    refusals: dict[str, str]
+
+
+class Run:
+    """One pipeline, wired. `start` it, then ask how it does; `pipeline.wait` re-raises what went wrong first."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_source: Callable[[], Source],
+        find_model: Callable[[], Model],
+        *,
+        screen: Latest[Canvas] | None = None,
+        recording: Recording | None = None,
+    ) -> None:
+        """open_source, find_model: called on the threads that use the results. screen: where drawn pictures go to be shown."""
+        self.settings = settings
+        self.knobs = Knobs(threshold=settings.threshold, opacity=settings.opacity)
+        self.recording = recording
+        """Assign a `Recording` to start one with the next picture, None to finish it."""
+        self.model: OpenedModel | None = None
+        self.source: Source | None = None
+        self.meter = Meter()
+        self.objects = ObjectCounter()
+        self.gate = Gate()
+        self.recorder = Recorder(self.meter, survives_errors=screen is not None)
+        self._open_source, self._find_model = open_source, find_model
+        self.pipeline = Pipeline()
+        self._frames: Link[Frame] | None = None
+        self._opened: Link[Link[Frame]] = self.pipeline.link(Bounded(1))
+        self._segmented: Link[tuple[Frame, Segmentation]] = self.pipeline.link(Bounded(1))
+        self._to_record: Link[ToRecord] = self.pipeline.link(Bounded(64))
+        self._screen = self.pipeline.link(screen) if screen is not None else None
+        self.pipeline.on_stop(self.gate.release)
+        self.pipeline.stage("capture", self._capture, self._opened)
+        self.pipeline.stage("segment", self._segment, self._segmented)
+        self.pipeline.stage("compose", self._compose, self._to_record, *([self._screen] if self._screen else []))
+        self.pipeline.stage("record", lambda: self.recorder.run(self._to_record))
+
+    def start(self) -> None:
+        self.pipeline.start()
+
+    def redraw(self) -> None:
+        """Draw the present picture again with the knobs as they are now, and follow `recording`: for a paused pipeline."""
+        self._segmented.nudge()
+
+    def reading(self) -> Reading:
+        """All figures now."""
+        frames = self._frames
+        return self.meter.reading(
+            captured=frames.put_count if frames else 0,
+            processed=self._segmented.put_count,
+            dropped_before_model=frames.dropped if frames else 0,
+            dropped_before_screen=self._screen.dropped if self._screen else 0,
+        )
+
+    def _capture(self) -> None:
+        source = self._open_source()
+        try:
+            self.source = source
+            self.pipeline.on_stop(source.close)
+            frames: Link[Frame] = self.pipeline.link(Latest() if source.is_live else Bounded(2))
+            self._frames = frames
+            try:
+                self._opened.put(frames)
+                self._read(source, frames)
+            finally:
+                frames.close()
+        finally:
+            source.close()
+
+    def _read(self, source: Source, frames: Link[Frame]) -> None:
+        asked = time.perf_counter()
+        for frame in source:
+            if source.is_live:
+                if self.gate.paused:
+                    continue  # the picture stands still, but the camera is drained all the same
+            else:
+                self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
+                self.gate.wait()
+            frames.put(frame)
+            asked = time.perf_counter()
+
+    def _segment(self) -> None:
+        with Segmenter(self._find_model(), self.settings.backend) as segmenter:
+            segmenter.warm_up(WARM_UP_SIZE)
+            card, choice = segmenter.card, segmenter.choice
+            self.knobs = self.settings.knobs(card)
+            self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
+            decode = self.settings.decode_settings(0.0)
+            for frame in self._opened.get():
+                threshold = self.knobs.threshold
+                if self.settings.tracker != "none":
+                    threshold = min(threshold, TRACKER_LOW_SCORE)
+                segmentation = segmenter(frame.image, replace(decode, score_threshold=threshold))
+                self.meter.add(segmentation.stage_ms)
+                self.meter.processed()
+                self._segmented.put((frame, segmentation))
+
+    def _compose(self) -> None:
+        tracker = open_tracker(self.settings.tracker, **self.settings.tracking)
+        result: Result | None = None
+        recording: Recording | None = None
+        while True:
+            try:
+                item = self._segmented.get_or_nudge()
+            except Closed:
+                return
+            start = time.perf_counter()
+            if item is not None:
+                result = self._track(tracker, *item)
+            if result is None or self.model is None:
+                continue  # a nudge before the first picture
+            tracked = time.perf_counter()
+            canvas = compose(result, self.knobs, self.model.look)
+            if recording is not self.recording:
+                recording = self.recording
+                self._follow(recording)
+            if item is not None:
+                self.meter.add({"track": (tracked - start) * 1e3, "draw": (time.perf_counter() - tracked) * 1e3})
+                if recording is not None:
+                    self._to_record.put((result, canvas))
+            if self._screen is not None:
+                self._screen.put(canvas)
+            else:
+                self.meter.delivered(canvas.captured_ns)
+
+    def _track(self, tracker: Tracker, frame: Frame, segmentation: Segmentation) -> Result:
+        assert self.source is not None, "the source is known before its first frame"
+        if self.settings.tracker == "none":
+            return Result(frame, segmentation, None)
+        t_s = frame.captured_ns / 1e9 if self.source.is_live else frame.pts_s
+        tracks = tracker.update(segmentation, t_s, frame.image)
+        self.objects.add(tracks)
+        return Result(frame, segmentation, tracks)
+
+    def _follow(self, recording: Recording | None) -> None:
+        """Pass the start or the end of a recording on, in its place between the pictures."""
+        assert self.model is not None, "the model is known before the first picture"
+        assert self.source is not None, "and so is the source"
+        self._to_record.put(Finish() if recording is None else Start(recording, self.model.card, self.source))

@@ -1,0 +1,173 @@
+"""The jobs behind the commands: view, process, and the demo that does what fits the machine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import cv2
+
+from engines import zoo
+from engines.backends import check_backend
+from realtime.app import Run
+from realtime.errors import SettingsError
+from realtime.headless import Summary, run_headless
+from realtime.recorder import Recording
+from realtime.settings import Settings, load_settings
+from realtime.sinks import check_outputs
+from realtime.sources import Paced, first_webcam, open_source
+from realtime.tracking import open_tracker
+from realtime.types import Frame, Source, SourceStatus
+
+AUTO = "auto"
+"""The source that the demo shows: the first webcam, or else a real clip."""
+
+DEMO_CLIP = "sample://bikes"
+DEMO_OUT = Path("out/demo.mp4")
+DEMO_LIVE_FRAMES = 300
+"""A headless demo of a camera ends by itself: about ten seconds."""
+
+OUTPUTS = {"out": "video", "mot": "mot", "jsonl": "jsonl"}
+"""Option → kind of sink."""
+
+
+def view(options: dict[str, Any]) -> int:
+    """Show a source in a window."""
+    from realtime.viewer.platform import check_qt
+
+    settings = _settings(options, options["source"])
+    check_qt()
+    from realtime.live import LiveSession
+    from realtime.viewer.run import run_viewer
+
+    _prepare_process()
+
+    def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
+        opener = _auto_source if source == AUTO else lambda: Paced(open_source(source))
+        name = "camera or sample clip" if source == AUTO else source
+        return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
+
+    return run_viewer(open_session, options["source"], title="Real-time segmentation")
+
+
+def process(options: dict[str, Any]) -> int:
+    """Run over a source without a window, every frame, to files."""
+    paths = {kind: Path(options[option]) for option, kind in OUTPUTS.items() if options[option]}
+    if not paths:
+        raise SettingsError("process writes files: name at least one of --out FILE.mp4, --mot FILE.txt, --jsonl FILE.jsonl")
+    settings = _settings(options, options["source"])
+    if "mot" in paths and settings.tracker == "none":
+        raise SettingsError("--mot writes tracks: use it with --tracker bytetrack")
+    source_path = Path(options["source"])
+    check_outputs(paths, source_path if source_path.is_file() else None)
+    return _process(settings, lambda: open_source(options["source"]), paths, options["frames"])
+
+
+def demo() -> int:
+    """The first webcam, or else a real clip: in a window where there is a display, else headless to a file."""
+    from realtime.viewer.platform import has_display
+
+    defaults = {"source": AUTO, "model": None, "backend": None, "tracker": None, "preset": None, "width": None, "threshold": None}
+    if has_display():
+        return view(defaults)
+    print("No display here, so this runs headless. Looking for a camera ...", file=sys.stderr)
+    camera = first_webcam()
+    if camera is None:
+        print(f"No camera answers; playing {DEMO_CLIP}.", file=sys.stderr)
+    check_outputs({"video": DEMO_OUT})
+    settings = _settings(defaults, "0" if camera else DEMO_CLIP)
+    return _process(
+        settings,
+        lambda: camera if camera is not None else open_source(DEMO_CLIP),
+        {"video": DEMO_OUT},
+        DEMO_LIVE_FRAMES if camera is not None else None,
+    )
+
+
+def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
+    from realtime.live import sinks_for
+
+    _prepare_process()
+    model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
+    limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
+    run = Run(settings, limited, lambda: model, recording=Recording(sinks_for(paths)))
+    with _termination_as_interrupt() as signals:
+        summary: Summary = run_headless(run, paths)
+    print(summary.text)
+    if summary.interrupted:
+        code = 128 + (signals.number or signal.SIGINT)
+        if summary.left_behind:  # a thread hangs in a driver: the files are complete, so nothing is lost by leaving it
+            sys.stdout.flush()
+            os._exit(code)
+        return code
+    return 0
+
+
+def _settings(options: dict[str, Any], source: str) -> Settings:
+    """The preset and the options, checked: backend, tracker and its settings exist."""
+    overrides = {key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None}
+    preset = options["preset"] or ("webcam" if source.isdigit() or source.startswith(("webcam:", "/dev/video")) else "dashcam")
+    settings = load_settings(zoo.assets_dir() / "presets", preset, overrides)
+    check_backend(settings.backend)
+    open_tracker(settings.tracker, **settings.tracking)
+    return settings
+
+
+def _auto_source() -> Source:
+    """The first webcam that answers, or else a real clip that plays over and over."""
+    return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
+
+
+def _prepare_process() -> None:
+    # One thread per OpenCV call: its pool would fight the model's for the same cores, and calls here take under a millisecond.
+    cv2.setNumThreads(1)
+
+
+class Limited:
+    """The first `frame_limit` frames of a source."""
+
+    def __init__(self, source: Source, frame_limit: int) -> None:
+        self._source, self._frame_limit = source, frame_limit
+        self.name, self.is_live, self.fps = source.name, source.is_live, source.fps
+        self.frame_count: int | None = min(source.frame_count or frame_limit, frame_limit)
+
+    @property
+    def status(self) -> SourceStatus:
+        return self._source.status
+
+    def __iter__(self) -> Iterator[Frame]:
+        return itertools.islice(self._source, self._frame_limit)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+@dataclass
+class Signals:
+    """Which signal ended the work, if one did."""
+
+    number: int | None = None
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[Signals]:
+    """While entered, SIGTERM ends work as Ctrl-C does: in order, files complete."""
+    signals = Signals()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.number = number
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, previous)

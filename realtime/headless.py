@@ -1,0 +1,92 @@
+"""Headless: drive a run to its end with a progress bar, and tell how it went."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from realtime.app import Run
+
+TICK_S = 0.2
+STOP_TIMEOUT_S = 1.8
+"""An interrupted run must be over within two seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run went.
+
+    interrupted: by Ctrl-C or SIGTERM. left_behind: a thread still hangs in a driver, though the files are complete.
+    """
+
+    text: str
+    interrupted: bool
+    left_behind: bool
+
+
+def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
+    """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished."""
+    started_s = time.monotonic()
+    interrupted = False
+    try:
+        run.start()
+        _follow(run)
+    except KeyboardInterrupt:
+        interrupted = True
+        run.pipeline.stop()
+        run.pipeline.wait(STOP_TIMEOUT_S)
+    except BaseException:
+        run.pipeline.stop()
+        raise
+    seconds = time.monotonic() - started_s
+    return Summary(_summary(run, outputs, seconds, interrupted), interrupted, run.pipeline.running)
+
+
+def _follow(run: Run) -> None:
+    """Tick the progress bar until the run is over."""
+    from tqdm import tqdm
+
+    # A log file wants a line now and then, a terminal a bar that moves.
+    interval_s = 0.1 if sys.stderr.isatty() else 10.0
+    bar_format = "{desc}{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} frames  {rate_fmt}  {elapsed} < {remaining}"
+    with tqdm(total=None, unit=" frames", desc="opening  ", leave=False, dynamic_ncols=True, mininterval=interval_s) as bar:
+        while not run.pipeline.wait(TICK_S):
+            source = run.source
+            if bar.total is None and source is not None and source.frame_count and not source.is_live:
+                bar.total, bar.bar_format = source.frame_count, bar_format
+            if run.model is not None:
+                bar.set_description_str(f"{run.model.card.name} on {run.model.backend}  ", refresh=False)
+            bar.update(run.recorder.frames_written - bar.n)
+            if sys.stderr.isatty():
+                bar.refresh()
+        bar.update(run.recorder.frames_written - bar.n)
+
+
+def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:
+    reading = run.reading()
+    lines = []
+    if run.model is not None:
+        lines.append(f"model    {run.model.card.name} on {run.model.backend}")
+        lines += [f"         not {name}: {reason}" for name, reason in run.model.refusals.items()]
+    if run.source is not None:
+        status = run.source.status
+        ending = "interrupted" if interrupted else status.detail or "ended"
+        lines.append(f"source   {run.source.name} ({ending})")
+    lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
+    in_flight = reading.captured - reading.processed - reading.dropped_before_model
+    lines.append(
+        f"dropped  {reading.dropped_before_model} of {reading.captured} captured"
+        + (f", {in_flight} cut off" if in_flight else "")
+    )
+    if reading.stages:
+        lines.append("stage    p50 ms   p95 ms")
+        lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]
+    if run.settings.tracker != "none" and run.model is not None:
+        card = run.model.card
+        counts = [f"{count} {card.class_name(class_id)}" for class_id, count in run.objects.by_class.most_common()]
+        lines.append(f"tracks   {', '.join(counts) or 'none'}")
+    lines += [f"written  {path}" for path in outputs.values() if path.exists()]
+    return "\n".join(lines)

@@ -1,0 +1,27 @@
+"""Knobs: what may change while the pipeline runs. The one thing that flows upstream: a frozen value, read once per frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What to show, and how sure an object must be.
+
+    threshold: lowest score of an object that is shown, 0..1.
+    opacity:   of the masks, 0..1.
+    hidden_classes: ids of classes that are neither painted nor boxed.
+    """
+
+    threshold: float = 0.3
+    opacity: float = 0.45
+    masks: bool = True
+    boxes: bool = True
+    labels: bool = True
+    trails: bool = True
+    hidden_classes: frozenset[int] = frozenset()
+
+    def with_class(self, class_id: int, visible: bool) -> frozenset[int]:
+        """The hidden classes after showing or hiding one."""
+        return self.hidden_classes - {class_id} if visible else self.hidden_classes | {class_id}

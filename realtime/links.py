@@ -1,0 +1,148 @@
+"""Links: how one thread hands work to the next. A link has one writer and one reader, and knows how to end.
+
+The writer ends a stream with `close()`: the reader drains what is left, then gets `Closed`. Anyone ends it at once with
+`cancel()`: what waits is thrown away (and counted), and both ends get `Closed`. Every item put is, at any moment, counted as
+exactly one of taken, dropped or waiting: `put_count == taken + dropped + waiting`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Closed(Exception):
+    """The link has ended. Not an error: the word that passes from thread to thread when a stream is over."""
+
+
+class Link(Generic[T]):
+    """What `Latest` and `Bounded` share. `capacity` items wait at most; what happens at the limit is the subclass's rule."""
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"a link needs room for at least one item, not {capacity}")
+        self.capacity = capacity
+        self.put_count = 0
+        self.taken = 0
+        self.dropped = 0
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._nudged = False
+        self._changed = threading.Condition()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._items)
+
+    @property
+    def closed(self) -> bool:
+        """No more items will be accepted; some may still wait."""
+        return self._closed
+
+    def put(self, item: T) -> None:
+        """Hand over `item`. Raises Closed when the link has ended; the item then counts as never put."""
+        raise NotImplementedError
+
+    def get(self) -> T:
+        """Wait for the next item. Raises Closed when the link has ended and nothing waits."""
+        with self._changed:
+            while not self._items:
+                if self._closed:
+                    raise Closed
+                self._changed.wait()
+            return self._take()
+
+    def __iter__(self) -> Iterator[T]:
+        """Items until the link has ended."""
+        while True:
+            try:
+                item = self.get()
+            except Closed:
+                return
+            yield item
+
+    def get_or_nudge(self) -> T | None:
+        """Like `get`, but returns None when somebody nudged: there is a reason to look up from waiting, though no item."""
+        with self._changed:
+            while not self._items and not self._nudged:
+                if self._closed:
+                    raise Closed
+                self._changed.wait()
+            self._nudged = False
+            return self._take() if self._items else None
+
+    def nudge(self) -> None:
+        """Wake a reader that waits in `get_or_nudge`. Nudges do not add up."""
+        with self._changed:
+            self._nudged = True
+            self._changed.notify_all()
+
+    def poll(self) -> T | None:
+        """The next item if one waits, else None; never blocks."""
+        with self._changed:
+            return self._take() if self._items else None
+
+    def close(self) -> None:
+        """No more items come; what waits is still delivered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """End now: what waits is dropped, both ends are released."""
+        with self._changed:
+            self._closed = True
+            self.dropped += len(self._items)
+            self._items.clear()
+            self._changed.notify_all()
+
+    def _take(self) -> T:
+        item = self._items.popleft()
+        self.taken += 1
+        self._changed.notify_all()
+        return item
+
+    def _append(self, item: T) -> None:
+        self._items.append(item)
+        self.put_count += 1
+        self._changed.notify_all()
+
+
+class Latest(Link[T]):
+    """One slot. A new item replaces an unread one (which is dropped and counted); the writer never waits.
+
+    on_arrival: called by the writer after it filled the *empty* slot. A slot that is still full was announced before, so
+    a reader that polls once per call has at most one wake-up pending, however fast the writer is.
+    """
+
+    def __init__(self, on_arrival: Callable[[], None] | None = None) -> None:
+        super().__init__(1)
+        self._on_arrival = on_arrival
+
+    def put(self, item: T) -> None:
+        with self._changed:
+            if self._closed:
+                raise Closed
+            was_empty = not self._items
+            if not was_empty:
+                self._items.clear()
+                self.dropped += 1
+            self._append(item)
+        if was_empty and self._on_arrival is not None:
+            self._on_arrival()
+
+
+class Bounded(Link[T]):
+    """A short queue. A full one makes the writer wait: nothing is ever dropped but by `cancel`."""
+
+    def put(self, item: T) -> None:
+        with self._changed:
+            while len(self._items) >= self.capacity and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise Closed
+            self._append(item)

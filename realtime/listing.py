@@ -1,0 +1,53 @@
+"""`run.py models`: what there is to run, and what could run it here."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from engines import zoo
+from engines.backends import names as backend_names
+from engines.card import ModelCard
+
+MODULES = {"ort": "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
+"""Backend → the Python package it stands on."""
+
+
+def list_models(name_or_path: str | None) -> int:
+    """Print a table of the bundled models, or one model's card."""
+    if name_or_path is not None:
+        model = zoo.find(name_or_path)
+        _print_card(model.card, model.path)
+        return 0
+    here = ", ".join(backend for backend in backend_names() if importlib.util.find_spec(MODULES.get(backend, backend)))
+    rows = [("NAME", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
+    for card, path in zoo.cards():
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
+        rows.append((card.name, card.family, str(len(card.classes)), str(card.input.size), size, card.licence, here))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\nAny other ONNX segmentation model: --model path/to/model.onnx")
+    return 0
+
+
+def _print_card(card: ModelCard, path: Path) -> None:
+    facts = {
+        "name": card.name,
+        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "family": card.family,
+        "input": f"{card.input.size} {card.input.dtype} {card.input.layout} {card.input.channels}, {card.input.fit}",
+        "outputs": ", ".join(f"{role} = {tensor}" for role, tensor in card.outputs.items()),
+        "classes": ", ".join(card.classes),
+        "objects": ", ".join(card.things) if card.things != card.classes else "all classes",
+        "about": card.description,
+        "licence": card.licence,
+        "source": card.source,
+        "data": card.data,
+        "recipe": card.recipe,
+        "limits": card.limits,
+        "figures": ", ".join(f"{name} {value:g}" for name, value in card.figures.items()),
+    }
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<9}{' '.join(value.split())}")

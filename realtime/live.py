@@ -1,0 +1,145 @@
+"""LiveSession: a run behind a window. Turns the run's threads, errors and counts into what a viewer shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from engines.card import ModelCard
+from engines.errors import SegmentationError
+from engines.model import Model
+from realtime.app import Run
+from realtime.knobs import Knobs
+from realtime.links import Latest
+from realtime.meter import Reading
+from realtime.palette import class_colours
+from realtime.recorder import Recording
+from realtime.redact import redact
+from realtime.settings import Settings
+from realtime.sinks import StreamFacts, check_outputs, open_sinks
+from realtime.types import Canvas, Sink, Source, SourceStatus
+from realtime.viewer.session import SessionState
+
+CLOSE_TIMEOUT_S = 1.8
+"""Longer than a file or a model takes to let go; a driver that hangs for longer is left behind."""
+
+
+class LiveSession:
+    """Implements `realtime.viewer.session.Session`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source_name: str,
+        open_source: Callable[[], Source],
+        find_model: Callable[[], Model],
+        wake: Callable[[], None],
+        record_folder: Path,
+    ) -> None:
+        self.canvas: Latest[Canvas] = Latest(wake)
+        self._source_name = redact(source_name)
+        self._record_folder = record_folder
+        self._recording_path: Path | None = None
+        self._settings = settings
+        self._run = Run(settings, open_source, find_model, screen=self.canvas)
+        self._run.start()
+
+    @property
+    def knobs(self) -> Knobs:
+        return self._run.knobs
+
+    @knobs.setter
+    def knobs(self, knobs: Knobs) -> None:
+        self._run.knobs = knobs
+        if self._run.gate.paused or not self._run.pipeline.running:
+            self._run.redraw()
+
+    def state(self) -> SessionState:
+        run, model, source = self._run, self._run.model, self._run.source
+        phase, message = self._phase()
+        if run.recorder.error is not None and self._recording_path is not None:
+            self._recording_path, run.recording = None, None
+        card = model.card if model else None
+        return SessionState(
+            phase=phase,  # type: ignore[arg-type]
+            message=message,
+            source=source.name if source else self._source_name,
+            source_status=source.status if source else SourceStatus("connecting"),
+            is_live=source.is_live if source else True,
+            model=card.name if card else self._settings.model,
+            backend=model.backend if model else "",
+            classes=card.classes if card else (),
+            colours=class_colours(card) if card else (),
+            shown_classes=_shown_classes(card) if card else (),
+            paused=run.gate.paused,
+            recording=self._recording_path,
+        )
+
+    def _phase(self) -> tuple[str, str]:
+        run = self._run
+        error = run.pipeline.error
+        if error is not None:
+            return "failed", redact(str(error)) if isinstance(error, SegmentationError) else _unexpected(error)
+        if not run.pipeline.running:
+            status = run.source.status if run.source else SourceStatus("ended")
+            return "ended", status.detail
+        if run.reading().processed:
+            return "running", redact(str(run.recorder.error)) if run.recorder.error else ""
+        if run.model is None:
+            return "starting", f"Loading {self._settings.model} ..."
+        return "starting", f"Opening {self._source_name} ..." if run.source is None else "Waiting for the first picture ..."
+
+    def reading(self) -> Reading:
+        return self._run.reading()
+
+    def shown(self, canvas: Canvas) -> None:
+        self._run.meter.delivered(canvas.captured_ns)
+
+    def set_paused(self, paused: bool) -> None:
+        self._run.gate.set_paused(paused)
+
+    def step(self) -> None:
+        self._run.gate.step()
+
+    def start_recording(self) -> Path:
+        path = self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4"
+        check_outputs({"video": path})
+        self._run.recording = Recording(lambda card, source: open_sinks({"video": path}, stream_facts(card, source)))
+        self._recording_path = path
+        self._run.redraw()
+        return path
+
+    def stop_recording(self) -> Path | None:
+        path, self._recording_path = self._recording_path, None
+        self._run.recording = None
+        self._run.redraw()
+        return path
+
+    def close(self) -> None:
+        self._run.pipeline.stop()
+        deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
+        while self._run.pipeline.running and time.monotonic() < deadline_s:
+            try:
+                self._run.pipeline.wait(max(0.0, deadline_s - time.monotonic()))
+            except BaseException:  # told by `state` already; closing has nothing to add
+                continue
+
+
+def stream_facts(card: ModelCard, source: Source) -> StreamFacts:
+    """What files say about where they come from."""
+    return StreamFacts(source=redact(source.name), model=card.name, classes=card.classes, fps=source.fps)
+
+
+def _shown_classes(card: ModelCard) -> tuple[int, ...]:
+    return tuple(class_id for class_id, name in enumerate(card.classes) if name not in card.void)
+
+
+def _unexpected(error: BaseException) -> str:
+    return redact(f"unexpected {type(error).__name__}: {error}")
+
+
+def sinks_for(paths: dict[str, Path]) -> Callable[[ModelCard, Source], tuple[Sink, ...]]:
+    """Opens `paths` (kind → file) once the run is known."""
+    return lambda card, source: open_sinks(paths, stream_facts(card, source))

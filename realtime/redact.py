@@ -1,0 +1,40 @@
+"""The one place that takes passwords out of text, before it reaches a window, a log, an error or a file."""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "***"
+
+_SECRET_KEYS = (
+    r"(?:[a-z0-9]+[_-])*"
+    r"(?:password|passwd|passphrase|passcode|pass|pwd|pw|user|username|usr|login|token|jwt|secret|auth|apikey|key|sig|signature|"
+    r"credentials?|session|sessionid|sid)"
+)
+
+# Greedy up to the last "@": a raw password may hold "@", "/", "#", "?" and ":". A path with an "@" then loses its host too,
+# which is the harmless mistake of the two.
+_USERINFO = re.compile(r"(://)(?:(?!://)[^\s'\"<>])*@|(://)[^\s/@:]*:(?:(?!://)[^/\n])*@", re.IGNORECASE)
+_ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s'\"<>&])*%40", re.IGNORECASE)
+_BARE_USERINFO = re.compile(r"(?<![\w/@.*-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]+:(?!//)[^\s'\"<>]+@(?=[\w\[])")
+_SECRET_VALUE = re.compile(
+    rf"(?<![a-z0-9])({_SECRET_KEYS}[\"']?(?:=|%3D|\"?\s*:\s*(?=[\"'])))(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,#'\"<>)\]}}]+)",
+    re.IGNORECASE,
+)
+_COLON_VALUE = re.compile(r"(?<![a-z0-9])((?:password|passwd|pwd|secret|token)\s*:\s*)(?![\"'/])(\S+)", re.IGNORECASE)
+_AUTHORIZATION = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)?\s*)[^\r\n'\"]+", re.IGNORECASE)
+
+
+def redact(text: object) -> str:
+    """`text` (a URI, an error, an argument list, anything with a `str`) without user names, passwords and secret values.
+
+    It removes what stands between "://" and the last "@", "user:password@host" without a scheme, the values of query keys
+    that look secret (password, token, key, signature ...), and Authorization headers. When in doubt it removes too much.
+    """
+    clean = str(text)
+    clean = _AUTHORIZATION.sub(rf"\1{HIDDEN}", clean)
+    clean = _USERINFO.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}@", clean)
+    clean = _ENCODED_USERINFO.sub(rf"\1{HIDDEN}%40", clean)
+    clean = _BARE_USERINFO.sub(f"{HIDDEN}@", clean)
+    clean = _SECRET_VALUE.sub(rf"\1{HIDDEN}", clean)
+    return _COLON_VALUE.sub(rf"\1{HIDDEN}", clean)

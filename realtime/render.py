@@ -1,0 +1,223 @@
+"""Render: a result becomes a picture. Pure: frame in, canvas out, nothing kept (caches of text apart).
+
+Masks are painted through one look-up table and one blend, whatever the number of objects; the frame itself is never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from engines.card import ModelCard
+from engines.types import F32, I32, U8, VOID_CLASS, Image, Instances, Size
+from realtime.knobs import Knobs
+from realtime.palette import ID_COLOURS, bgr_table, class_colours, id_colours
+from realtime.text import label
+from realtime.types import Canvas, Result, Track
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+UNSEEN_SHADE = 0.6
+"""Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What drawing must know of a model and of the canvas.
+
+    width_px: the canvas is no wider than this; smaller frames keep their size.
+    """
+
+    card: ModelCard
+    width_px: int = 1280
+
+    @cached_property
+    def class_bgr(self) -> U8:
+        """(256, 3) uint8: class id → colour, black where there is no class."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self.card.classes)] = bgr_table(class_colours(self.card))[:256]
+        return table
+
+    @cached_property
+    def id_bgr(self) -> U8:
+        return id_colours()
+
+    def shown(self, hidden: frozenset[int]) -> U8:
+        """(256,) uint8: 255 for class ids to paint, 0 for void and hidden ones."""
+        table = np.zeros(256, np.uint8)
+        table[: len(self.card.classes)] = 255
+        table[list(hidden)] = 0
+        table[VOID_CLASS] = 0
+        return table
+
+
+Box = tuple[int, int, int, int]
+"""x_min, y_min, x_max, y_max in canvas pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One object to be drawn: a track, or a bare detection when nothing tracks."""
+
+    row: int | None
+    class_id: int
+    box: Box
+    colour: tuple[int, int, int]
+    text: str
+    trail: I32 | None = None
+
+
+def compose(result: Result, knobs: Knobs, look: Look) -> Canvas:
+    """Draw masks, trails, boxes and labels over the frame, as `knobs` say. The canvas owns a new image."""
+    frame = result.frame
+    size = Size.of(frame.image).fitted_to_width(look.width_px)
+    if size == Size.of(frame.image):
+        image = frame.image.copy()
+    else:
+        image = cv2.resize(frame.image, (size.width, size.height), interpolation=cv2.INTER_AREA)
+    marks = _marks(result, knobs, look, size)
+    if knobs.masks and knobs.opacity > 0:
+        if result.segmentation.class_map is not None:
+            _paint_classes(image, result.segmentation.class_map, knobs, look)
+        else:
+            _paint_objects(image, result.segmentation.instances, marks, knobs.opacity)
+    if knobs.trails:
+        _draw_trails(image, marks)
+    if knobs.boxes:
+        _draw_boxes(image, marks)
+    if knobs.labels:
+        _draw_labels(image, marks)
+    return Canvas(image, frame.index, frame.pts_s, frame.captured_ns)
+
+
+def _marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
+    """What to draw, in canvas pixels: tracks, or every detection when nothing tracks."""
+    frame_size = Size.of(result.frame.image)
+    scale = np.array((size.width / frame_size.width, size.height / frame_size.height), np.float32)
+    if result.tracks is not None:
+        visible = [t for t in result.tracks if t.score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
+        return [_track_mark(track, look, scale) for track in visible]
+    instances = result.segmentation.instances
+    marks = []
+    for row in range(len(instances)):
+        score, class_id = float(instances.scores[row]), int(instances.class_ids[row])
+        if score >= knobs.threshold and class_id not in knobs.hidden_classes:
+            text = look.card.class_name(class_id) + _percent(score)
+            colour = _colour(look.class_bgr[class_id])
+            marks.append(Mark(row, class_id, _scaled_box(instances.boxes_px[row], scale), colour, text))
+    return marks
+
+
+def _track_mark(track: Track, look: Look, scale: F32) -> Mark:
+    shade = 1.0 if track.row is not None else UNSEEN_SHADE
+    colour = _colour(look.id_bgr[track.id % ID_COLOURS], shade)
+    text = f"{look.card.class_name(track.class_id)} {track.id}" + _percent(track.score)
+    trail = np.rint(track.trail_px * scale).astype(np.int32) if len(track.trail_px) > 1 else None
+    return Mark(track.row, track.class_id, _scaled_box(track.box_px, scale), colour, text, trail)
+
+
+def _percent(score: float) -> str:
+    """The score, but not a score of exactly 1: the network gave none."""
+    return "" if score >= 1 else f"  {score:.0%}"
+
+
+def _colour(bgr: U8, shade: float = 1.0) -> tuple[int, int, int]:
+    blue, green, red = (round(float(value) * shade) for value in bgr)
+    return blue, green, red
+
+
+def _scaled_box(box_px: F32, scale: F32) -> Box:
+    x0, y0, x1, y1 = np.rint(box_px.reshape(2, 2) * scale).astype(int).reshape(4).tolist()
+    return x0, y0, x1, y1
+
+
+def _paint_classes(image: Image, class_map: U8, knobs: Knobs, look: Look) -> None:
+    """Blend class colours over the whole picture. Coloured at the map's resolution, then upsampled: soft edges for free."""
+    shown = look.shown(knobs.hidden_classes)
+    height, width = image.shape[:2]
+    mask = cv2.LUT(class_map, shown)
+    colours = cv2.applyColorMap(class_map, look.class_bgr.reshape(256, 1, 3))
+    is_everywhere = cv2.countNonZero(mask) == mask.size
+    if class_map.shape != (height, width):
+        colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
+        if not is_everywhere:
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    _blend(image, colours, None if is_everywhere else mask, knobs.opacity)
+
+
+def _paint_objects(image: Image, instances: Instances, marks: list[Mark], opacity: float) -> None:
+    """Blend each seen object's mask in its own colour, with a crisp edge, box by box: the cost grows with the area of objects."""
+    height, width = image.shape[:2]
+    label_map = instances.label_map
+    if label_map.shape != (height, width):
+        label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST)
+    for mark in marks:
+        if mark.row is None:
+            continue
+        # A pixel around the box: its corners and the map's are rounded apart.
+        x0, y0, x1, y1 = mark.box
+        x0, y0, x1, y1 = max(0, x0 - 1), max(0, y0 - 1), min(width, x1 + 1), min(height, y1 + 1)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        mask = cv2.compare(label_map[y0:y1, x0:x1], mark.row + 1, cv2.CMP_EQ)
+        region = image[y0:y1, x0:x1]
+        colour = np.empty_like(region)
+        cv2.rectangle(colour, (0, 0), (x1 - x0, y1 - y0), mark.colour, cv2.FILLED)
+        _blend(region, colour, mask, opacity)
+        cv2.copyTo(colour, cv2.subtract(mask, cv2.erode(mask, _CROSS)), region)
+
+
+def _blend(image: Image, colours: Image, mask: U8 | None, opacity: float) -> None:
+    """Mix `colours` into `image`, in place, where `mask` is set (everywhere without one)."""
+    if mask is None:
+        cv2.addWeighted(image, 1 - opacity, colours, opacity, 0, dst=image)
+    else:
+        cv2.copyTo(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), mask, image)
+
+
+def _stroke_px(image: Image) -> int:
+    return max(1, round(int(image.shape[0]) / 360))
+
+
+def _draw_trails(image: Image, marks: Iterable[Mark]) -> None:
+    for mark in marks:
+        if mark.trail is not None:
+            cv2.polylines(image, [mark.trail.reshape(-1, 1, 2)], False, mark.colour, _stroke_px(image), cv2.LINE_AA)
+
+
+def _draw_boxes(image: Image, marks: Iterable[Mark]) -> None:
+    stroke_px = _stroke_px(image)
+    for mark in marks:
+        x0, y0, x1, y1 = mark.box
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), mark.colour, stroke_px if mark.row is not None else 1)
+
+
+def _draw_labels(image: Image, marks: Iterable[Mark]) -> None:
+    """Each label stands on its box or, where it would cover another, inside or below it; never over the picture's edge."""
+    height, width = image.shape[:2]
+    size_px = max(11, round(height / 45))
+    placed: list[Box] = []
+    for mark in marks:
+        patch = label(mark.text, size_px, mark.colour)[:height, :width]
+        box = _label_box(mark.box, patch.shape[1], patch.shape[0], width, height, placed)
+        placed.append(box)
+        image[box[1] : box[3], box[0] : box[2]] = patch
+
+
+def _label_box(of: Box, label_width: int, label_height: int, width: int, height: int, placed: list[Box]) -> Box:
+    """Where a label goes: the first free one of three places, or the first of them when none is free."""
+    x0, y0, _, y1 = of
+    left = min(max(0, x0), width - label_width)
+    above = y0 - label_height if y0 >= label_height else y0
+    boxes = []
+    for top in (above, y0 + 1, y1):
+        top = min(max(0, top), height - label_height)
+        box = (left, top, left + label_width, top + label_height)
+        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in placed):
+            return box
+        boxes.append(box)
+    return boxes[0]

@@ -1,0 +1,118 @@
+"""Settings: what a run is asked to do. A preset's TOML with the command line laid over it, checked once."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engines.card import ModelCard
+from engines.families import DecodeSettings
+from realtime.errors import SettingsError
+from realtime.knobs import Knobs
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_PRESET_BYTES = 64 * 1024
+
+WIDTHS_PX = (160, 7680)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run's settings; every field is also a preset key."""
+
+    model: str = "road"
+    """A bundled model's name, or the path of an ONNX file."""
+    backend: str = "auto"
+    tracker: str = "bytetrack"
+    width: int = 1280
+    """The canvas is at most this many pixels wide."""
+    threshold: float = 0.3
+    """Lowest score of an object that is shown."""
+    opacity: float = 0.45
+    masks: bool = True
+    boxes: bool = True
+    labels: bool = True
+    trails: bool = True
+    hide: tuple[str, ...] = ()
+    """Names of classes not to show; names the model does not have are ignored, so that presets fit many models."""
+    max_objects: int = 100
+    tracking: dict[str, Any] = {}
+    """Settings of the tracker, by name; each tracker's module lists its own."""
+
+    def knobs(self, card: ModelCard) -> Knobs:
+        """The knobs' first positions."""
+        return Knobs(
+            threshold=self.threshold,
+            opacity=self.opacity,
+            masks=self.masks,
+            boxes=self.boxes,
+            labels=self.labels,
+            trails=self.trails,
+            hidden_classes=frozenset(card.classes.index(name) for name in (*self.hide, *card.void) if name in card.classes),
+        )
+
+    def decode_settings(self, score_threshold: float) -> DecodeSettings:
+        return DecodeSettings(score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width)
+
+
+def preset_names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
+
+
+def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -> Settings:
+    """The preset of that name in `folder` (or that TOML file; None: the defaults) with `overrides` laid over it.
+
+    Raises SettingsError that names the file, the key, and the nearest right one.
+    """
+    written: dict[str, Any] = {}
+    where = "settings"
+    if preset is not None:
+        path = Path(preset) if preset.endswith(".toml") else folder / f"{preset}.toml"
+        if not path.is_file():
+            known = preset_names(folder)
+            close = difflib.get_close_matches(preset, known, 1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
+        written, where = _read(path), str(path)
+    merged = {**written, **overrides}
+    for key in merged:
+        if key not in Settings.__struct_fields__:
+            close = difflib.get_close_matches(key, Settings.__struct_fields__, 1)
+            hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(Settings.__struct_fields__)}"
+            raise SettingsError(f'{where}: unknown key "{key}"; {hint}')
+    try:
+        settings = msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
+    _check(settings, where)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_PRESET_BYTES:
+            raise SettingsError(f"{path}: larger than {MAX_PRESET_BYTES // 1024} KiB; this is no preset")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error})") from error
+
+
+def _check(settings: Settings, where: str) -> None:
+    for key in ("threshold", "opacity"):
+        value = getattr(settings, key)
+        if not 0 <= value <= 1:
+            raise SettingsError(f"{where}: {key} is {value}; it must lie between 0 and 1")
+    low, high = WIDTHS_PX
+    if not low <= settings.width <= high:
+        raise SettingsError(f"{where}: width is {settings.width}; the canvas can be {low} to {high} pixels wide")
+    if not 1 <= settings.max_objects <= 254:
+        raise SettingsError(f"{where}: max_objects is {settings.max_objects}; a label map holds 1 to 254")

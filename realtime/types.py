@@ -1,0 +1,133 @@
+"""The values that flow from camera to screen and file, and the protocols of the parts that pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from engines.types import F32, Image, Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source.
+
+    image:       (H, W, 3) uint8 BGR, owned by the frame: the source never writes into it again.
+    index:       0, 1, 2 ... as the source produced them; a gap means frames were dropped on the way.
+    pts_s:       presentation time in seconds since the stream's start; rises strictly.
+    captured_ns: `time.monotonic_ns()` when the frame reached this program; latency starts here.
+    """
+
+    image: Image
+    index: int
+    pts_s: float
+    captured_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object followed over time.
+
+    id:        > 0, never used again in a run.
+    class_id:  index into the model's classes.
+    score:     the latest detection's score, in [0, 1].
+    box_px:    (4,) float32 x_min, y_min, x_max, y_max in frame pixels.
+    row:       its row in this frame's `Instances`, or None while coasting (not seen in this frame).
+    trail_px:  (M, 2) float32 ground points (bottom centre of the box) in frame pixels, oldest first, at most 64.
+    """
+
+    id: int
+    class_id: int
+    score: float
+    box_px: F32
+    row: int | None
+    trail_px: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A frame with what was seen in it. tracks: None when nothing tracks."""
+
+    frame: Frame
+    segmentation: Segmentation
+    tracks: tuple[Track, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """A drawn picture, ready for a screen or a file.
+
+    image: (Hc, Wc, 3) uint8 BGR, owned by the canvas. The other fields are its frame's.
+    """
+
+    image: Image
+    index: int
+    pts_s: float
+    captured_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a source is doing: one word for programs, one short line for people (passwords already removed).
+
+    state: "connecting", "live", "stalled" (open, but no frame comes), "retrying" (waiting to connect again), "ended".
+    """
+
+    state: str
+    detail: str = ""
+
+
+class Source(Protocol):
+    """A stream of frames. Opened by `open_source(uri)`; used and closed on one thread.
+
+    `__iter__` is called once. It yields frames until the stream ends, and raises SourceError when it breaks.
+    `close` may be called more than once, and makes a running iteration end soon.
+    """
+
+    name: str
+    """What people call it: the URI or path without password."""
+
+    is_live: bool
+    """True: it waits for nobody, so late readers must skip frames."""
+
+    frame_count: int | None
+    """How many frames will come, where the source knows (an estimate: containers lie)."""
+
+    fps: float | None
+    """Nominal frames per second, where the source knows."""
+
+    @property
+    def status(self) -> SourceStatus: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+class Tracker(Protocol):
+    """Gives objects ids that persist. One thread, one stream."""
+
+    def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
+        """Take one frame's objects; return the tracks to show, at most one per row.
+
+        t_s: the frame's time in seconds on any monotonic scale; it rises from call to call, gaps are normal.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Writes results to a file. Opened by a function that fails early, used and closed on one thread."""
+
+    def write(self, result: Result, canvas: Canvas) -> None: ...
+
+    def close(self) -> None:
+        """Finish the file. Called once, also after an error; what was written stays readable."""
+        ...
+
+
+def as_box(x_min: float, y_min: float, x_max: float, y_max: float) -> F32:
+    """A (4,) float32 box."""
+    return np.array((x_min, y_min, x_max, y_max), np.float32)

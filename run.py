@@ -1,0 +1,8 @@
+"""Real-time video segmentation. `python run.py` opens a webcam (or plays a clip); `python run.py --help` tells the rest."""
+
+import sys
+
+from realtime.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
