@@ -111,9 +111,9 @@ def _with_command(arguments: list[str]) -> list[str]:
 
 def _dispatch(options: dict[str, Any]) -> int:
     if options["version"]:
-        from importlib.metadata import version
+        from realtime.version import version
 
-        print(version("realtime-segmentation"))
+        print(version())
         return 0
     if options["command"] == "models":
         from realtime.listing import list_models

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +55,9 @@ def view(options: dict[str, Any]) -> int:
         name = "camera or sample clip" if source == AUTO else source
         return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
 
-    return run_viewer(open_session, options["source"], title="Real-time segmentation")
+    code = run_viewer(open_session, options["source"], title="Real-time segmentation")
+    _leave_hanging_threads(code)
+    return code
 
 
 def process(options: dict[str, Any]) -> int:
@@ -104,21 +106,34 @@ def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, 
     print(summary.text)
     if summary.interrupted:
         code = 128 + (signals.number or signal.SIGINT)
-        if summary.left_behind:  # a thread hangs in a driver: the files are complete, so nothing is lost by leaving it
-            sys.stdout.flush()
-            os._exit(code)
+        _leave_hanging_threads(code)
         return code
     return 0
+
+
+def _leave_hanging_threads(code: int) -> None:
+    """End the process now if a thread hangs in a driver or a network: files are complete by then, and waiting helps nobody."""
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _settings(options: dict[str, Any], source: str) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
     overrides = {key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None}
-    preset = options["preset"] or ("webcam" if source.isdigit() or source.startswith(("webcam:", "/dev/video")) else "dashcam")
-    settings = load_settings(zoo.assets_dir() / "presets", preset, overrides)
+    settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)
     open_tracker(settings.tracker, **settings.tracking)
     return settings
+
+
+def _fitting_preset(source: str) -> str:
+    """Which preset a source wants when none is named."""
+    is_camera = source.isdigit() or source.startswith(("webcam:", "/dev/video"))
+    if source == AUTO:
+        is_camera = any(Path("/dev").glob("video*"))
+    return "webcam" if is_camera else "dashcam"
 
 
 def _auto_source() -> Source:
@@ -139,12 +154,18 @@ class Limited:
         self.name, self.is_live, self.fps = source.name, source.is_live, source.fps
         self.frame_count: int | None = min(source.frame_count or frame_limit, frame_limit)
 
+        self._is_cut = False
+
     @property
     def status(self) -> SourceStatus:
-        return self._source.status
+        return SourceStatus("ended", f"the first {self._frame_limit} frames") if self._is_cut else self._source.status
 
     def __iter__(self) -> Iterator[Frame]:
-        return itertools.islice(self._source, self._frame_limit)
+        for count, frame in enumerate(self._source, start=1):
+            yield frame
+            if count == self._frame_limit:
+                self._is_cut = True
+                return
 
     def close(self) -> None:
         self._source.close()

@@ -20,6 +20,7 @@ from realtime.redact import redact
 from realtime.settings import Settings
 from realtime.sinks import StreamFacts, check_outputs, open_sinks
 from realtime.types import Canvas, Sink, Source, SourceStatus
+from realtime.version import version
 from realtime.viewer.session import SessionState
 
 CLOSE_TIMEOUT_S = 1.8
@@ -129,7 +130,8 @@ class LiveSession:
 
 def stream_facts(card: ModelCard, source: Source) -> StreamFacts:
     """What files say about where they come from."""
-    return StreamFacts(source=redact(source.name), model=card.name, classes=card.classes, fps=source.fps)
+    versions = {"realtime-segmentation": version()}
+    return StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions)
 
 
 def _shown_classes(card: ModelCard) -> tuple[int, ...]:

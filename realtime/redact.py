@@ -7,7 +7,6 @@ import re
 HIDDEN = "***"
 
 _SECRET_KEYS = (
-    r"(?:[a-z0-9]+[_-])*"
     r"(?:password|passwd|passphrase|passcode|pass|pwd|pw|user|username|usr|login|token|jwt|secret|auth|apikey|key|sig|signature|"
     r"credentials?|session|sessionid|sid)"
 )
@@ -16,7 +15,8 @@ _SECRET_KEYS = (
 # which is the harmless mistake of the two.
 _USERINFO = re.compile(r"(://)(?:(?!://)[^\s'\"<>])*@|(://)[^\s/@:]*:(?:(?!://)[^/\n])*@", re.IGNORECASE)
 _ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s'\"<>&])*%40", re.IGNORECASE)
-_BARE_USERINFO = re.compile(r"(?<![\w/@.*-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]+:(?!//)[^\s'\"<>]+@(?=[\w\[])")
+# The lengths are bounded, and so is the time for a long line that only looks like it.
+_BARE_USERINFO = re.compile(r"(?<![\w/@.*:-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]{1,64}:(?!//)[^\s'\"<>]{1,256}@(?=[\w\[])")
 _SECRET_VALUE = re.compile(
     rf"(?<![a-z0-9])({_SECRET_KEYS}[\"']?(?:=|%3D|\"?\s*:\s*(?=[\"'])))(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,#'\"<>)\]}}]+)",
     re.IGNORECASE,

@@ -99,7 +99,7 @@ def _marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
     frame_size = Size.of(result.frame.image)
     scale = np.array((size.width / frame_size.width, size.height / frame_size.height), np.float32)
     if result.tracks is not None:
-        visible = [t for t in result.tracks if t.score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
+        visible = [t for t in result.tracks if t.best_score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
         return [_track_mark(track, look, scale) for track in visible]
     instances = result.segmentation.instances
     marks = []
@@ -115,7 +115,8 @@ def _marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
 def _track_mark(track: Track, look: Look, scale: F32) -> Mark:
     shade = 1.0 if track.row is not None else UNSEEN_SHADE
     colour = _colour(look.id_bgr[track.id % ID_COLOURS], shade)
-    text = f"{look.card.class_name(track.class_id)} {track.id}" + _percent(track.score)
+    # A coasting track keeps its thin box only: a label on nothing is clutter.
+    text = f"{look.card.class_name(track.class_id)} {track.id}{_percent(track.score)}" if track.row is not None else ""
     trail = np.rint(track.trail_px * scale).astype(np.int32) if len(track.trail_px) > 1 else None
     return Mark(track.row, track.class_id, _scaled_box(track.box_px, scale), colour, text, trail)
 
@@ -135,20 +136,6 @@ def _scaled_box(box_px: F32, scale: F32) -> Box:
     return x0, y0, x1, y1
 
 
-def _paint_classes(image: Image, class_map: U8, knobs: Knobs, look: Look) -> None:
-    """Blend class colours over the whole picture. Coloured at the map's resolution, then upsampled: soft edges for free."""
-    shown = look.shown(knobs.hidden_classes)
-    height, width = image.shape[:2]
-    mask = cv2.LUT(class_map, shown)
-    colours = cv2.applyColorMap(class_map, look.class_bgr.reshape(256, 1, 3))
-    is_everywhere = cv2.countNonZero(mask) == mask.size
-    if class_map.shape != (height, width):
-        colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
-        if not is_everywhere:
-            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-    _blend(image, colours, None if is_everywhere else mask, knobs.opacity)
-
-
 def _paint_objects(image: Image, instances: Instances, marks: list[Mark], opacity: float) -> None:
     """Blend each seen object's mask in its own colour, with a crisp edge, box by box: the cost grows with the area of objects."""
     height, width = image.shape[:2]
@@ -163,20 +150,31 @@ def _paint_objects(image: Image, instances: Instances, marks: list[Mark], opacit
         x0, y0, x1, y1 = max(0, x0 - 1), max(0, y0 - 1), min(width, x1 + 1), min(height, y1 + 1)
         if x1 <= x0 or y1 <= y0:
             continue
-        mask = cv2.compare(label_map[y0:y1, x0:x1], mark.row + 1, cv2.CMP_EQ)
+        mask = np.equal(label_map[y0:y1, x0:x1], mark.row + 1).view(np.uint8)
         region = image[y0:y1, x0:x1]
-        colour = np.empty_like(region)
+        colour = np.empty(region.shape, np.uint8)
         cv2.rectangle(colour, (0, 0), (x1 - x0, y1 - y0), mark.colour, cv2.FILLED)
-        _blend(region, colour, mask, opacity)
-        cv2.copyTo(colour, cv2.subtract(mask, cv2.erode(mask, _CROSS)), region)
+        blended = cv2.addWeighted(region, 1 - opacity, colour, opacity, 0)
+        # Pure colour, then the blend over all but the rim: what stays is a crisp edge.
+        cv2.copyTo(colour, mask, region)
+        cv2.copyTo(blended, cv2.erode(mask, _CROSS), region)
 
 
-def _blend(image: Image, colours: Image, mask: U8 | None, opacity: float) -> None:
-    """Mix `colours` into `image`, in place, where `mask` is set (everywhere without one)."""
-    if mask is None:
-        cv2.addWeighted(image, 1 - opacity, colours, opacity, 0, dst=image)
+def _paint_classes(image: Image, class_map: U8, knobs: Knobs, look: Look) -> None:
+    """Blend class colours over the whole picture. Coloured at the map's resolution, then upsampled: soft edges for free."""
+    shown = look.shown(knobs.hidden_classes)
+    height, width = image.shape[:2]
+    mask = cv2.LUT(class_map, shown)
+    colours = cv2.applyColorMap(class_map, look.class_bgr.reshape(256, 1, 3))
+    is_everywhere = cv2.countNonZero(mask) == mask.size
+    if class_map.shape != (height, width):
+        colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
+        if not is_everywhere:
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    if is_everywhere:
+        cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:
-        cv2.copyTo(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), mask, image)
+        cv2.copyTo(cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0), mask, image)
 
 
 def _stroke_px(image: Image) -> int:
@@ -202,6 +200,8 @@ def _draw_labels(image: Image, marks: Iterable[Mark]) -> None:
     size_px = max(11, round(height / 45))
     placed: list[Box] = []
     for mark in marks:
+        if not mark.text:
+            continue
         patch = label(mark.text, size_px, mark.colour)[:height, :width]
         box = _label_box(mark.box, patch.shape[1], patch.shape[0], width, height, placed)
         placed.append(box)

@@ -37,6 +37,7 @@ class Track:
     box_px:    (4,) float32 x_min, y_min, x_max, y_max in frame pixels.
     row:       its row in this frame's `Instances`, or None while coasting (not seen in this frame).
     trail_px:  (M, 2) float32 ground points (bottom centre of the box) in frame pixels, oldest first, at most 64.
+    best_score: the highest score so far; what a threshold looks at, since the latest one flickers.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Track:
     box_px: F32
     row: int | None
     trail_px: F32
+    best_score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

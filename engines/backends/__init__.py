@@ -66,6 +66,9 @@ def open_engine(model: Model, backend: str = "auto") -> Choice:
         return Choice(_open(model, backend), backend, {})
     refusals: dict[str, str] = {}
     for name in PREFERENCE:
+        if name not in names():
+            refusals[name] = "not part of this version"
+            continue
         try:
             return Choice(_open(model, name), name, refusals)
         except BackendUnavailableError as error:

@@ -60,4 +60,6 @@ class OpenVinoEngine:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    """The last line says what is wrong; those before it, where in OpenVINO's source that was noticed."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

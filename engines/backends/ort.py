@@ -54,4 +54,6 @@ class OrtEngine:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    """One line, and of a long one its end: it begins with paths and ends with the reason."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= 200 else f"...{line[-200:]}"

@@ -1,0 +1,110 @@
+"""CPU time of every stage but inference: 20 objects at 1280x720, one thread, medians. `python benchmarks/stages.py [OUT.json]`
+
+The network's outputs are made up (a YOLO11 segmentation net's shapes and its usual clutter of overlapping candidates), so the
+figures do not depend on a model, and every stage does the work that it does behind a real one.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.machine import facts
+from engines.card import InputSpec, ModelCard
+from engines.coco import COCO_CLASSES
+from engines.families import DecodeSettings
+from engines.families.yolo_seg import Family
+from engines.fit import InputFiller, fit
+from engines.postprocess import paint_masks
+from engines.types import F32, Size
+from realtime.knobs import Knobs
+from realtime.render import Look, compose
+from realtime.tracking import open_tracker
+from realtime.types import Frame, Result
+
+FRAME = Size(1280, 720)
+NET = Size(640, 640)
+OBJECTS = 20
+BUDGETS_MS = {"preprocess": 0.5, "decode + NMS": 0.4, "masks": 1.6, "drawing": 1.6, "all but inference": 6.0}
+
+SPEC = InputSpec("images", (NET.width, NET.height), "nchw", "float32", "rgb", "letterbox", std=(255.0, 255.0, 255.0))
+CARD = ModelCard("made-up", "yolo_seg", SPEC, {"predictions": "rows", "prototypes": "masks"}, COCO_CLASSES, things=COCO_CLASSES)
+
+
+def made_up_outputs(rng: np.random.Generator) -> dict[str, F32]:
+    """Predictions (1, 116, 8400) with six candidates for each of 20 objects over a floor of low scores, and prototypes."""
+    rows = np.zeros((1, 116, 8400), np.float32)
+    rows[:, 4:84] = rng.random((80, 8400)) * 0.04
+    prototypes = np.stack([cv2.GaussianBlur(rng.normal(size=(160, 160)).astype(np.float32), (0, 0), 6) for _ in range(32)])
+    for index in range(OBJECTS):
+        width, height = rng.uniform(30, 90), rng.uniform(60, 180)
+        centre_x, centre_y = rng.uniform(50, 590), rng.uniform(180, 460)
+        for candidate in range(6):
+            column = index * 400 + candidate
+            jitter_x, jitter_y = rng.normal(size=2)
+            rows[0, :4, column] = centre_x + jitter_x, centre_y + jitter_y, width, height
+            rows[0, 4 + index % 5, column] = 0.9 - 0.02 * candidate
+            rows[0, 84:, column] = rng.normal(size=32)
+    return {"rows": rows, "masks": prototypes[None] * 4}
+
+
+def stages() -> dict[str, Callable[[], object]]:
+    """Stage → one pass of it."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 255, (FRAME.height, FRAME.width, 3), dtype=np.uint8), (9, 9), 3)
+    outputs, settings, geometry = made_up_outputs(rng), DecodeSettings(0.1), fit(FRAME, NET, "letterbox")
+    family, fill, tracker, look, knobs = Family(CARD), InputFiller(SPEC), open_tracker("bytetrack"), Look(CARD), Knobs()
+    boxes_net, _, _, coefficients = family._from_predictions(outputs["rows"], 32, settings)
+    boxes_px = geometry.to_frame(boxes_net)
+    segmentation = family.decode(outputs, geometry, settings)
+    assert len(segmentation.instances) == OBJECTS
+    clock_s = iter(i / 30 for i in range(1_000_000))
+    track = lambda: tracker.update(segmentation, next(clock_s), image)  # noqa: E731
+    result = Result(Frame(image, 0, 0.0, 0), segmentation, track())
+    return {
+        "preprocess": lambda: fill(image),
+        "decode + NMS": lambda: family._from_predictions(outputs["rows"], 32, settings),
+        "masks": lambda: paint_masks(coefficients, outputs["masks"][0], boxes_px, geometry, 2),
+        "tracking": track,
+        "drawing": lambda: compose(result, knobs, look),
+    }
+
+
+def median_ms(step: Callable[[], object], rounds: int) -> float:
+    """Median CPU time of this thread over `rounds` passes, after a warm-up."""
+    for _ in range(10):
+        step()
+    times = []
+    for _ in range(rounds):
+        start = time.thread_time_ns()
+        step()
+        times.append((time.thread_time_ns() - start) / 1e6)
+    return statistics.median(times)
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    report: dict[str, object] = {"machine": facts(), "frame": str(FRAME), "objects": OBJECTS}
+    figures = {name: round(median_ms(step, 200), 3) for name, step in stages().items()}
+    figures["all but inference"] = round(sum(figures.values()), 3)
+    report["cpu_ms"], report["budget_ms"] = figures, BUDGETS_MS
+    for name, figure in figures.items():
+        budget = BUDGETS_MS.get(name)
+        print(
+            f"{name:<18}{figure:7.3f} ms"
+            + (f"   budget {budget} ms: {'met' if figure <= budget else 'MISSED'}" if budget else "")
+        )
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

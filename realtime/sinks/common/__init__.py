@@ -1,0 +1,1 @@
+"""What sinks share: files that appear only when complete, what is known of the stream, and run lengths of masks."""

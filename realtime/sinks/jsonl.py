@@ -1,0 +1,111 @@
+"""JSON lines: everything that was seen, a line per frame.
+
+The first line tells what follows:
+    {"format": "segmentation-jsonl/1", "source", "model", "classes", "frame_size_px": [w, h], "map_size": [w, h], "versions"}
+and each other line is a frame:
+    {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
+`id` is the track's, or null where an object has none. `rle` is the mask as uncompressed COCO run lengths, {"size": [h, w],
+"counts"}, on the map's own grid of `size`, which spans the whole frame: scale it up to lay it over the picture.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from engines.types import Size
+from realtime.sinks.common.output_file import LineFile
+from realtime.sinks.common.rle import run_lengths
+from realtime.sinks.common.stream_facts import StreamFacts
+from realtime.types import Canvas, Result
+
+SUFFIXES = (".jsonl", ".ndjson")
+FORMAT = "segmentation-jsonl/1"
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    format: str
+    source: str
+    model: str
+    classes: tuple[str, ...]
+    frame_size_px: tuple[int, int]
+    map_size: tuple[int, int]
+    versions: dict[str, str]
+
+
+class RunLengths(msgspec.Struct, frozen=True):
+    """A mask as `pycocotools.mask.frPyObjects` reads it; size is (height, width)."""
+
+    size: tuple[int, int]
+    counts: list[int]
+
+
+class SeenObject(msgspec.Struct, frozen=True):
+    """One object of one frame."""
+
+    id: int | None
+    class_id: int
+    class_name: str = msgspec.field(name="class")
+    score: float
+    box_px: list[float]
+    rle: RunLengths
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One frame."""
+
+    index: int
+    pts_s: float
+    objects: list[SeenObject]
+
+
+class JsonlSink:
+    """Writes every object of each result."""
+
+    def __init__(self, path: Path, facts: StreamFacts) -> None:
+        self._file = LineFile(path)
+        self._facts = facts
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, result: Result, canvas: Canvas) -> None:
+        """Append this frame's line. Raises SinkError when the disk refuses, once."""
+        if self._file.is_empty:
+            self._file.write(self._encoder.encode(self._header(result)) + b"\n")
+        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result))
+        self._file.write(self._encoder.encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Give the file its name. Raises SinkError."""
+        self._file.close()
+
+    def _header(self, result: Result) -> Header:
+        frame, label_map = Size.of(result.frame.image), Size.of(result.segmentation.instances.label_map)
+        return Header(
+            FORMAT,
+            self._facts.source,
+            self._facts.model,
+            self._facts.classes,
+            (frame.width, frame.height),
+            (label_map.width, label_map.height),
+            dict(self._facts.versions),
+        )
+
+    def _objects(self, result: Result) -> list[SeenObject]:
+        seen = result.segmentation.instances
+        ids = {track.row: track.id for track in result.tracks or () if track.row is not None}
+        boxes = seen.boxes_px.astype(float).round(2).tolist()  # float64 first: a rounded float32 prints all its digits
+        scores = seen.scores.astype(float).round(4).tolist()
+        height, width = seen.label_map.shape
+        masks = [RunLengths((height, width), counts) for counts in run_lengths(seen.label_map, len(seen))]
+        return [
+            SeenObject(ids.get(row), class_id, self._facts.class_name(class_id), scores[row], boxes[row], masks[row])
+            for row, class_id in enumerate(seen.class_ids.tolist())
+        ]
+
+
+def create(path: Path, facts: StreamFacts) -> JsonlSink:
+    """A sink for `path`; nothing is on disk until the first result."""
+    return JsonlSink(path, facts)

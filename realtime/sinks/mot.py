@@ -1,0 +1,45 @@
+"""MOTChallenge text: a line per object and frame, for evaluators.
+
+    frame, id, x, y, width, height, score, class, visibility
+
+Frame and class count from 1 as in MOTChallenge (so COCO's person, class id 0, is its pedestrian, 1); x and y are the top left
+corner in pixels from 0; visibility is not known, so -1. Only confirmed tracks that were seen in the frame are written.
+Source: MOT16 (Milan et al., 2016), section 4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from realtime.sinks.common.output_file import LineFile
+from realtime.sinks.common.stream_facts import StreamFacts
+from realtime.types import Canvas, Result
+
+SUFFIXES = (".txt", ".csv")
+
+
+class MotSink:
+    """Writes the seen tracks of each result."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
+
+    def write(self, result: Result, canvas: Canvas) -> None:
+        """Append this frame's lines; a frame without tracks has none. Raises SinkError when the disk refuses, once."""
+        frame = result.frame.index + 1
+        lines = []
+        for track in result.tracks or ():
+            if track.row is not None:
+                x, y, x_max, y_max = track.box_px.tolist()
+                place = f"{x:.2f},{y:.2f},{x_max - x:.2f},{y_max - y:.2f}"
+                lines.append(f"{frame},{track.id},{place},{track.score:.4f},{track.class_id + 1},-1\n")
+        self._file.write("".join(lines).encode("ascii"))
+
+    def close(self) -> None:
+        """Give the file its name. Raises SinkError."""
+        self._file.close()
+
+
+def create(path: Path, facts: StreamFacts) -> MotSink:
+    """A sink for `path`; nothing is on disk until the first result."""
+    return MotSink(path)

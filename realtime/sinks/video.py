@@ -1,0 +1,231 @@
+"""H.264 video of the drawn pictures, each at its own time.
+
+Pictures keep their presentation times (1/60000 s), so a stream of changing frame rate, or one that lost frames, plays at the
+right speed. While it grows the file is fragmented: whoever kills the program loses the last second, not the file. When it is
+complete an MP4 gets the ordinary index, which makes it open and seek everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+
+from engines.types import U8, Image, Size
+from realtime.errors import SinkError
+from realtime.sinks.common.output_file import Part
+from realtime.sinks.common.stream_facts import StreamFacts
+from realtime.types import Canvas, Result
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+
+TICKS_PER_S = 60_000
+"""Holds 24, 25, 30, 50, 60 fps and NTSC's 30000/1001 exactly, and MPEG-4 Part 2 cannot count beyond 65535."""
+MAX_KEYFRAME_GAP_S = 2.0
+USUAL_FPS = 30.0
+
+ENCODERS: dict[str, dict[str, str]] = {
+    # A frame of a 720p road clip: ultrafast 5 ms of CPU, 15 kB, 40.9 dB; superfast 11 ms, 13 kB, 41.6 dB; veryfast 18 ms, 7 kB,
+    # 40.5 dB. CPU is what the model is short of, disks are not.
+    "libx264": {"preset": "ultrafast", "crf": "23", "forced-idr": "1"},
+    "libopenh264": {"b": "6000000"},
+    "mpeg4": {"qscale": "3"},
+}
+"""Encoder -> its options, the best one first; the first that this PyAV was built with is used."""
+
+MUXER_OPTIONS: dict[str, dict[str, str]] = {
+    "mp4": {"movflags": "hybrid_fragmented", "frag_duration": "1000000"},
+    "mov": {"movflags": "hybrid_fragmented", "frag_duration": "1000000"},
+    "matroska": {"cluster_time_limit": "1000"},
+}
+"""Muxer -> what makes it write complete pieces of at most a second (microseconds and milliseconds)."""
+
+_MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+
+_LIMITED_RANGE, _BT601 = 1, 6
+"""FFmpeg's numbers for what `cv2.COLOR_BGR2YUV_I420` makes; untold, players take BT.709 for HD pictures and shift the colours."""
+
+
+class PresentationTimes:
+    """Seconds of a stream -> ticks that start at 0 and rise strictly."""
+
+    def __init__(self, fps: float) -> None:
+        self._usual_step = max(1, round(TICKS_PER_S / fps))
+        self._start_s: float | None = None
+        self._last = -self._usual_step
+
+    def ticks(self, pts_s: float) -> int:
+        """The next picture's tick. Where the stream's time stands still, goes back or is no number: one usual step later."""
+        if not math.isfinite(pts_s):
+            self._last += self._usual_step
+            return self._last
+        if self._start_s is None:
+            self._start_s = pts_s - (self._last + self._usual_step) / TICKS_PER_S
+        tick = round((pts_s - self._start_s) * TICKS_PER_S)
+        if tick <= self._last:
+            tick = self._last + self._usual_step
+            self._start_s = pts_s - tick / TICKS_PER_S
+        self._last = tick
+        return tick
+
+
+class FailSafeFile:
+    """What the muxer writes into. After a failed write it swallows the rest, so that what was safely written stays as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = io.FileIO(path, "wb")
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest and self.error is None:
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class VideoSink:
+    """Writes canvases. All have the size of the first: later ones of another size are fitted into it, with black bars."""
+
+    def __init__(self, path: Path, fps: float | None) -> None:
+        self.encoder = best_encoder()
+        self._part = Part(path)
+        self._fps = fps if fps and 0 < fps < 1000 else USUAL_FPS
+        self._film: Film | None = None
+        self._is_broken = False
+
+    def write(self, result: Result, canvas: Canvas) -> None:
+        """Append one picture. Raises SinkError when the disk or the encoder refuses, once; after that writes nothing."""
+        if self._is_broken:
+            return
+        try:
+            if self._film is None:
+                self._film = Film(self._part.growing, self.encoder, Size.of(canvas.image), self._fps)
+            self._film.add(canvas.image, canvas.pts_s)
+        except (av.FFmpegError, OSError) as error:
+            raise self._broken(error) from error
+
+    def close(self) -> None:
+        """Finish the file and give it its name; one that broke stays a part, and of nothing comes nothing. Raises SinkError."""
+        if self._film is None:
+            return
+        if self._is_broken:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                self._film.close()
+            return
+        try:
+            self._film.close()
+        except (av.FFmpegError, OSError) as error:
+            raise self._broken(error) from error
+        self._part.finish()
+
+    def _broken(self, error: Exception) -> SinkError:
+        self._is_broken = True
+        return self._part.failed(error if isinstance(error, OSError) else OSError(str(error)))
+
+
+class Film:
+    """A video file being written: encoder, muxer and file, opened together and closed once."""
+
+    def __init__(self, path: Path, encoder: str, size: Size, fps: float) -> None:
+        self._size = Size(size.width + size.width % 2, size.height + size.height % 2)  # 4:2:0 colour needs even sides
+        self._file = FailSafeFile(path)
+        muxer = _MUXERS[path.suffix.lower()]
+        options = {**MUXER_OPTIONS[muxer], "flush_packets": "1"}
+        self._container = av.open(self._file, "w", format=muxer, container_options=options)
+        rate = Fraction(fps).limit_denominator(1001)
+        self._stream = cast(av.VideoStream, self._container.add_stream(encoder, rate=rate, options=ENCODERS[encoder]))
+        self._stream.time_base = Fraction(1, TICKS_PER_S)
+        codec = self._stream.codec_context
+        codec.width, codec.height, codec.pix_fmt = self._size.width, self._size.height, "yuv420p"
+        codec.color_range, codec.colorspace = _LIMITED_RANGE, _BT601
+        codec.time_base = Fraction(1, TICKS_PER_S)
+        codec.gop_size = max(1, round(fps * MAX_KEYFRAME_GAP_S))
+        codec.thread_count = 2  # enough for 1080p at 60 fps; each thread holds back a picture and takes memory
+        self._yuv: U8 = np.empty((self._size.height * 3 // 2, self._size.width), np.uint8)
+        self._times = PresentationTimes(fps)
+        self._next_keyframe = 0
+
+    def add(self, image: Image, pts_s: float) -> None:
+        """Encode one (H, W, 3) uint8 BGR picture. Raises OSError or av.FFmpegError."""
+        cv2.cvtColor(self._fitted(image), cv2.COLOR_BGR2YUV_I420, dst=self._yuv)
+        frame = av.VideoFrame.from_ndarray(self._yuv, format="yuv420p")
+        frame.pts, frame.time_base = self._times.ticks(pts_s), Fraction(1, TICKS_PER_S)
+        if frame.pts >= self._next_keyframe:
+            frame.pict_type = PictureType.I
+            self._next_keyframe = frame.pts + round(MAX_KEYFRAME_GAP_S * TICKS_PER_S)
+        self._container.mux(self._stream.encode(frame))
+        self._check()
+
+    def close(self) -> None:
+        """Write what is still in the encoder, and the index. Raises OSError or av.FFmpegError."""
+        try:
+            with self._container:
+                self._container.mux(self._stream.encode(None))
+        finally:
+            self._file.close()
+        self._check()
+
+    def _check(self) -> None:
+        if self._file.error is not None:
+            raise self._file.error
+
+    def _fitted(self, image: Image) -> Image:
+        size = Size.of(image)
+        if size == self._size:
+            return image
+        right, bottom = self._size.width - size.width, self._size.height - size.height
+        if 0 <= right <= 1 and 0 <= bottom <= 1:
+            padded: Image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+            return padded
+        return letterboxed(image, self._size)
+
+
+def letterboxed(image: Image, size: Size) -> Image:
+    """The whole (H, W, 3) picture in the middle of a black one of `size`, its aspect kept; a new array."""
+    scale = min(size.width / image.shape[1], size.height / image.shape[0])
+    width, height = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    x, y = (size.width - width) // 2, (size.height - height) // 2
+    framed: Image = np.zeros((size.height, size.width, 3), np.uint8)
+    framed[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return framed
+
+
+def best_encoder() -> str:
+    """The first of ENCODERS that this PyAV has. Raises SinkError when it has none."""
+    for name in ENCODERS:
+        try:
+            av.codec.Codec(name, "w")
+        except av.codec.codec.UnknownCodecError:
+            continue
+        if name != next(iter(ENCODERS)):
+            log.warning("this PyAV has no libx264: video is written with %s, which looks worse at the same size", name)
+        return name
+    raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}; install the one from PyPI: pip install av")
+
+
+def create(path: Path, facts: StreamFacts) -> VideoSink:
+    """A sink for `path`; nothing is on disk until the first canvas. Raises SinkError when PyAV has no encoder."""
+    return VideoSink(path, facts.fps)

@@ -1,0 +1,49 @@
+"""Seconds that passed between two frames, whatever the stream's timestamps do."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+MIN_DT_S = 0.001
+MAX_DT_S = 2.0
+"""A longer step is a gap: what was known of motion says nothing about what comes after it."""
+
+_FIRST_DT_S = 1 / 30
+
+
+class Tick(NamedTuple):
+    """One frame's step in time."""
+
+    dt_s: float
+    """Always within [MIN_DT_S, MAX_DT_S]."""
+    is_gap: bool
+    """The stream jumped ahead by more than MAX_DT_S."""
+
+
+class StreamClock:
+    """Turns timestamps into steps that always go forward by a believable amount.
+
+    A timestamp that is not a number, or lies before the last one, tells nothing: such a frame counts as one more step like the
+    one before. Time goes on from the new timestamp.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        """Seconds since the first frame, made of steps; rises with every frame."""
+        self._last_t_s = math.nan
+        self._usual_dt_s = _FIRST_DT_S
+
+    def tick(self, t_s: float) -> Tick:
+        """Take the next frame's timestamp in seconds."""
+        step_s = t_s - self._last_t_s
+        if math.isfinite(t_s):
+            self._last_t_s = t_s
+        is_gap = MAX_DT_S < step_s < math.inf
+        if not math.isfinite(step_s) or step_s < 0:
+            dt_s = self._usual_dt_s
+        else:
+            dt_s = min(max(step_s, MIN_DT_S), MAX_DT_S)
+            self._usual_dt_s = dt_s if not is_gap else self._usual_dt_s
+        self.now_s += dt_s
+        return Tick(dt_s, is_gap)

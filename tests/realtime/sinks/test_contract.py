@@ -1,0 +1,178 @@
+"""What every kind of output promises, whatever it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from realtime.errors import SinkError
+from realtime.sinks import StreamFacts, check_outputs, names, open_sinks
+
+FILES = {"video": "o.mp4", "mot": "o.txt", "jsonl": "o.jsonl"}
+FACTS = StreamFacts(source="clip", model="net", classes=("car", "person"), fps=30)
+
+every_kind = pytest.mark.parametrize("kind", names())
+
+
+def test_the_folder_is_the_registry():
+    assert names() == ("jsonl", "mot", "video")
+    assert set(FILES) == set(names())
+
+
+def test_naming_the_kinds_imports_no_codec():
+    code = "import sys, realtime.sinks as s; s.names(); print('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+@every_kind
+def test_the_file_appears_when_complete_and_leaves_nothing_else(kind, tmp_path, make_picture):
+    path = tmp_path / "new" / "folder" / FILES[kind]
+    (sink,) = open_sinks({kind: path}, FACTS)
+    for index in range(5):
+        sink.write(*make_picture(index))
+        assert not path.exists()
+    sink.close()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.stat().st_size > 100
+
+
+@every_kind
+def test_nothing_written_leaves_nothing(kind, tmp_path):
+    (sink,) = open_sinks({kind: tmp_path / FILES[kind]}, FACTS)
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_kind
+def test_an_older_file_stays_until_the_new_one_is_complete(kind, tmp_path, make_picture):
+    path = tmp_path / FILES[kind]
+    path.write_bytes(b"older")
+    (sink,) = open_sinks({kind: path}, FACTS)
+    sink.write(*make_picture(0))
+    assert path.read_bytes() == b"older"
+    sink.close()
+    assert path.read_bytes() != b"older"
+
+
+@every_kind
+def test_places_that_cannot_be_written_are_refused_before_the_work(kind, tmp_path):
+    suffix = Path(FILES[kind]).suffix
+    folder = tmp_path / f"folder{suffix}"
+    folder.mkdir()
+    a_file = tmp_path / "file"
+    a_file.touch()
+    source = tmp_path / f"clip{suffix}"
+    source.touch()
+    device = tmp_path / f"device{suffix}"
+    device.symlink_to("/dev/full")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / f"socket{suffix}"))
+    for path, cure in (
+        (folder, "is a folder"),
+        (a_file / f"o{suffix}", "cannot be written"),
+        (Path("/proc") / f"o{suffix}", "cannot be written"),
+        (tmp_path / "o.xyz", "end the name in"),
+        (tmp_path / "o", "end the name in"),
+        (source, "is the input"),
+        (folder / ".." / source.name, "is the input"),
+        (device, "not a regular file"),
+        (tmp_path / f"socket{suffix}", "not a regular file"),
+    ):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(SinkError, match=cure) as error:
+            check_outputs({kind: path}, source)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@every_kind
+def test_a_read_only_folder_is_refused(kind, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="cannot be written"):
+        check_outputs({kind: tmp_path / FILES[kind]})
+
+
+def test_an_unknown_kind_names_the_known_ones(tmp_path):
+    with pytest.raises(SinkError, match='no output is called "gif"; there are: jsonl, mot, video'):
+        check_outputs({"gif": tmp_path / "o.gif"})
+
+
+@every_kind
+def test_a_check_leaves_the_part_of_a_killed_run(kind, tmp_path):
+    path = tmp_path / FILES[kind]
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    part.write_bytes(b"what was saved")
+    check_outputs({kind: path})
+    assert part.read_bytes() == b"what was saved"
+
+
+@every_kind
+def test_results_without_tracks_are_written(kind, tmp_path, make_picture):
+    result, canvas = make_picture(0)
+    (sink,) = open_sinks({kind: tmp_path / FILES[kind]}, FACTS)
+    sink.write(dataclasses.replace(result, tracks=None), canvas)
+    sink.close()
+    assert (tmp_path / FILES[kind]).exists()
+
+
+def test_good_places_pass_and_stay_empty(tmp_path):
+    check_outputs({kind: tmp_path / "new" / name for kind, name in FILES.items()}, tmp_path / "clip.mp4")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+CHILD = """
+    import resource, sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from conftest import picture
+    from engines.types import Size
+    from realtime.errors import SinkError
+    from realtime.sinks import StreamFacts, open_sinks
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    (sink,) = open_sinks({{{kind!r}: Path({path!r})}}, StreamFacts(fps=30))
+    errors = []
+    for index in range(2000):
+        try:
+            sink.write(*picture(index % 40, Size(320, 240)))
+        except SinkError as error:
+            errors.append(str(error))
+            first = index if len(errors) == 1 else first
+        if errors and index > first + 20:
+            break
+    sink.close()
+    print(len(errors), errors[0])
+"""
+
+
+@every_kind
+def test_a_full_disk_is_told_once_and_keeps_what_was_written(kind, tmp_path):
+    path, limit_bytes = tmp_path / FILES[kind], {"video": 150_000, "mot": 1_000, "jsonl": 50_000}[kind]
+    code = CHILD.format(tests=str(Path(__file__).parent), limit=limit_bytes, kind=kind, path=str(path))
+    child = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=50)
+    assert child.returncode == 0, child.stderr
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    assert re.match(rf"1 .*writing failed.* is in {re.escape(str(part))}", child.stdout)
+    assert not path.exists()
+    assert limit_bytes * 0.5 < part.stat().st_size <= limit_bytes
+    if kind == "video":
+        import av
+
+        with av.open(str(part)) as film:
+            decoded = 0
+            try:
+                for _ in film.decode(video=0):
+                    decoded += 1
+            except av.error.InvalidDataError:
+                pass
+        assert decoded >= 30

@@ -1,0 +1,76 @@
+"""MOT and JSON lines read back, and masks as run lengths."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from realtime.sinks import StreamFacts, open_sinks
+from realtime.sinks.common.rle import run_lengths
+
+FACTS = StreamFacts(source="clip", model="net", classes=("car",), versions={"opencv": cv2.__version__})
+
+
+def mask_of(counts, height, width):
+    """What pycocotools makes of uncompressed run lengths: down the columns, outside first."""
+    flat = np.repeat(np.arange(len(counts)) % 2, counts)
+    return flat.reshape(width, height).T.astype(bool)
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4)), st.integers(0, 6))
+@settings(max_examples=300, deadline=None)
+def test_run_lengths_are_the_masks(label_map, count):
+    runs = run_lengths(label_map, count)
+    assert len(runs) == count
+    for row, counts in enumerate(runs):
+        assert sum(counts) == label_map.size
+        assert all(length > 0 for length in counts[1:])
+        assert np.array_equal(mask_of(counts, *label_map.shape), label_map == row + 1)
+
+
+def test_run_lengths_by_hand():
+    label_map = np.array([[1, 0, 2], [1, 1, 2]], np.uint8)  # down the columns: 1 1, 0 1, 2 2
+    assert run_lengths(label_map, 3) == [[0, 2, 1, 1, 2], [4, 2], [6]]
+
+
+def test_json_lines_tell_all_objects(tmp_path, make_picture):
+    path = tmp_path / "o.jsonl"
+    (sink,) = open_sinks({"jsonl": path}, FACTS)
+    for index in (0, 3):
+        sink.write(*make_picture(index))
+    sink.close()
+    header, *frames = map(json.loads, path.read_text().splitlines())
+    assert header == {
+        "format": "segmentation-jsonl/1",
+        "source": "clip",
+        "model": "net",
+        "classes": ["car"],
+        "frame_size_px": [160, 120],
+        "map_size": [80, 60],
+        "versions": {"opencv": cv2.__version__},
+    }
+    assert [(line["index"], line["pts_s"]) for line in frames] == [(0, 0.0), (3, 0.1)]
+    seen = make_picture(3)[0].segmentation.instances
+    objects = frames[1]["objects"]
+    assert [(o["id"], o["class_id"], o["class"], o["score"]) for o in objects] == [(7, 0, "car", 0.9), (None, 1, "class 1", 0.5)]
+    for row, item in enumerate(objects):
+        assert item["box_px"] == seen.boxes_px[row].tolist()
+        assert item["rle"]["size"] == [60, 80]
+        assert np.array_equal(mask_of(item["rle"]["counts"], 60, 80), seen.label_map == row + 1)
+
+
+def test_mot_lines_are_the_seen_tracks(tmp_path, make_picture):
+    path = tmp_path / "o.txt"
+    (sink,) = open_sinks({"mot": path}, FACTS)
+    for index in (0, 3):
+        sink.write(*make_picture(index))
+    sink.close()
+    assert path.read_text().splitlines() == [
+        "1,7,8.00,18.00,24.00,24.00,0.9000,1,-1",
+        "4,7,14.00,18.00,24.00,24.00,0.9000,1,-1",
+    ]

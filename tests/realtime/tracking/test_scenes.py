@@ -1,0 +1,91 @@
+"""Identities over whole scenes: frames lost at random, time ignored, and very long runs."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from realtime.tracking import open_tracker
+
+from .scenes import NO_IMAGE, Street, follow, idf1
+
+SEEDS = range(4)
+
+
+def mean_idf1(dropped, fps=30.0, ignore_time=False, **scene):
+    figures = []
+    for seed in SEEDS:
+        views = list(Street(seed, fps=fps, **scene).frames(dropped))
+        times_s = [index / fps for index in range(len(views))] if ignore_time else None
+        figures.append(idf1(follow(open_tracker("bytetrack"), views, times_s)))
+    return float(np.mean(figures))
+
+
+def test_idf1_of_the_truth_is_one_and_of_swapped_halves_is_half():
+    views = list(Street(0, seconds=1).frames())
+    right = [(view, _as_tracks(view.ids, view.boxes)) for view in views]
+    assert idf1(right) == 1
+    half = len(views) // 2
+    swapped = right[:half] + [(view, _as_tracks(view.ids + 10**6, view.boxes)) for view in views[half:]]
+    assert idf1(swapped) == pytest.approx(0.5, abs=0.02)
+
+
+def _as_tracks(ids, boxes):
+    from realtime.types import Track
+
+    return tuple(Track(int(i), 0, 1.0, box, row, box[None, :2]) for row, (i, box) in enumerate(zip(ids, boxes, strict=True)))
+
+
+@pytest.mark.parametrize(("dropped", "bar"), [(0.1, 0.95), (0.3, 0.90), (0.6, 0.75)])
+@pytest.mark.parametrize("certain", [False, True])
+def test_lost_frames_cost_few_identities(dropped, bar, certain):
+    assert mean_idf1(dropped, certain=certain) >= bar
+
+
+@pytest.mark.parametrize(("dropped", "bar"), [(0.3, 0.90), (0.6, 0.75)])
+def test_a_tracker_that_ignores_time_fails(dropped, bar):
+    """The same frames at 15 fps, told apart by their true times or counted as if none were missing."""
+    true_time, counted = mean_idf1(dropped, fps=15), mean_idf1(dropped, fps=15, ignore_time=True)
+    assert true_time >= bar
+    assert counted < bar - 0.05
+    assert true_time - counted > 0.1
+
+
+@pytest.mark.slow
+def test_twenty_thousand_frames_keep_ids_unique_and_memory_bounded():
+    tracker, last_seen, highest, sizes = open_tracker("bytetrack"), {}, 0, []
+    for index, view in enumerate(Street(7, objects=4, seconds=2000, fps=10).frames(0.1)):
+        tracks = tracker.update(view.seen, view.t_s, NO_IMAGE)
+        ids = [track.id for track in tracks]
+        assert ids == sorted(set(ids))
+        new = [i for i in ids if i not in last_seen]
+        assert all(i > highest for i in new)  # an id never comes back, and never out of order
+        highest = max([highest, *new])
+        for i in ids:
+            assert view.t_s - last_seen.get(i, view.t_s) < 3
+            last_seen[i] = view.t_s
+        assert all(len(track.trail_px) <= 64 for track in tracks)
+        if index % 2000 == 1000:
+            sizes.append(_held_bytes(tracker))
+    assert index > 15_000
+    assert highest > 500
+    assert max(sizes) < 100_000
+
+
+def _held_bytes(tracker) -> int:
+    """Bytes of all arrays and objects that the tracker can reach."""
+    total, waiting, known = 0, [tracker], set()
+    while waiting:
+        item = waiting.pop()
+        if id(item) in known:
+            continue
+        known.add(id(item))
+        total += item.nbytes if isinstance(item, np.ndarray) else sys.getsizeof(item)
+        waiting += getattr(item, "__dict__", {}).values()
+        slots = getattr(type(item), "__slots__", ())
+        waiting += [getattr(item, name) for name in slots if hasattr(item, name)]
+        if isinstance(item, (list, tuple, dict, set)):
+            waiting += item.values() if isinstance(item, dict) else item
+    return total
