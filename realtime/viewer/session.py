@@ -20,7 +20,7 @@ class SessionState:
     """A session at one moment, ready to be shown.
 
     message: one line for people: what it is doing while starting, why it failed, how it ended; empty while running.
-    colours: one (red, green, blue) per class, the colour of its masks and legend entry.
+    colours: one (red, green, blue) per class, the colour of its masks; empty when masks are coloured by track instead.
     shown_classes: the class ids worth a legend entry (void classes left out).
     """
 

@@ -1,0 +1,124 @@
+"""The bar under the picture: a button per command, and the two sliders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PyQt6.QtCore import QSize, Qt, pyqtSignal
+from PyQt6.QtGui import QAction, QResizeEvent
+from PyQt6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QMenu, QSlider, QToolButton, QWidget
+
+from realtime.knobs import Knobs
+from realtime.viewer.icons import icon
+
+BUTTON_PX = 30
+ICON_PX = 20
+ONE_ROW_PX = 860
+"""Narrower than this, the sliders go under the buttons."""
+
+GROUPS = (
+    ("pause", "step"),
+    ("masks", "boxes", "labels", "trails"),
+    ("screenshot", "record"),
+    ("hud", "classes", "full_screen", "help"),
+)
+
+
+class ControlBar(QWidget):
+    """Buttons and sliders. Nothing on it takes the keyboard's focus, so that keys always mean what the help says."""
+
+    def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("bar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.opacity = PercentSlider("Opacity", self)
+        self.threshold = PercentSlider("Threshold", self)
+        self._rows = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._rows.setContentsMargins(8, 6, 12, 6)
+        self._rows.setSpacing(6)
+        self._rows.addLayout(self._make_buttons(actions))
+        sliders = QHBoxLayout()
+        sliders.setContentsMargins(6, 0, 0, 0)
+        sliders.setSpacing(18)
+        sliders.addWidget(self.opacity)
+        sliders.addWidget(self.threshold)
+        self._rows.addLayout(sliders, 1)
+
+    def show_knobs(self, knobs: Knobs) -> None:
+        """Move the sliders to these values, without telling anybody."""
+        self.opacity.show_fraction(knobs.opacity)
+        self.threshold.show_fraction(knobs.threshold)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        one_row = self.width() >= ONE_ROW_PX
+        self._rows.setDirection(QBoxLayout.Direction.LeftToRight if one_row else QBoxLayout.Direction.TopToBottom)
+        super().resizeEvent(event)
+
+    def _make_buttons(self, actions: Mapping[str, QAction]) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        row.addWidget(self._open_button(actions))
+        for group in GROUPS:
+            row.addSpacing(8)
+            for name in group:
+                button = _button(self)
+                button.setDefaultAction(actions[name])
+                row.addWidget(button)
+        row.addStretch()
+        return row
+
+    def _open_button(self, actions: Mapping[str, QAction]) -> QToolButton:
+        button = _button(self)
+        menu = QMenu(button)
+        menu.addActions([actions["open_file"], actions["open_url"]])
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setIcon(icon("open"))
+        button.setToolTip("Open a file or a stream")
+        return button
+
+
+class PercentSlider(QWidget):
+    """A caption, a slider over 0..1 and its value in per cent."""
+
+    moved = pyqtSignal(float)
+    """A person moved it to this value in 0..1."""
+
+    def __init__(self, caption: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.slider = QSlider(Qt.Orientation.Horizontal, self)
+        self.slider.setRange(0, 100)
+        self.slider.setMinimumWidth(56)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.slider.setAccessibleName(caption)
+        self._value = QLabel(self)
+        self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._value.setFixedWidth(44)
+        name = QLabel(caption, self)
+        name.setObjectName("muted")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(name)
+        row.addWidget(self.slider, 1)
+        row.addWidget(self._value)
+        self.slider.valueChanged.connect(self._tell)
+
+    def show_fraction(self, fraction: float) -> None:
+        """Show this value, without telling anybody."""
+        self.slider.blockSignals(True)
+        self.slider.setValue(round(100 * fraction))
+        self.slider.blockSignals(False)
+        self._value.setText(f"{self.slider.value()} %")
+
+    def _tell(self, percent: int) -> None:
+        self._value.setText(f"{percent} %")
+        self.moved.emit(percent / 100)
+
+
+def _button(parent: QWidget) -> QToolButton:
+    button = QToolButton(parent)
+    button.setFixedSize(BUTTON_PX, BUTTON_PX)
+    button.setIconSize(QSize(ICON_PX, ICON_PX))
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return button

@@ -1,0 +1,109 @@
+"""Owns the one session behind the window: opens it, hears its wakes, and closes it without making the window wait."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from PyQt6.QtCore import QObject, Qt, pyqtSignal, pyqtSlot
+
+from engines.errors import SegmentationError
+from realtime.knobs import Knobs
+from realtime.meter import Reading
+from realtime.types import Canvas, SourceStatus
+from realtime.viewer.session import OpenSession, Session, SessionState
+
+
+class SessionHost(QObject):
+    """At most one session at a time. Lives on the Qt thread; only `_woken` and `_closed` are emitted from others."""
+
+    arrived = pyqtSignal(object)
+    """The newest canvas."""
+    opened = pyqtSignal()
+    """Another session has begun (or was refused: `state()` says so)."""
+
+    _woken = pyqtSignal()
+    _closed = pyqtSignal()
+
+    def __init__(self, open_session: OpenSession, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._open_session = open_session
+        self._closer = ThreadPoolExecutor(1, "session-closer")
+        self._closing = self._ended = False
+        self._knobs: Knobs | None = None
+        self._refusal = ""
+        self.session: Session | None = None
+        self.source = ""
+        # Queued even when the caller is on the Qt thread: a wake may come before `open` has got hold of its session.
+        for signal, slot in ((self._woken, self._deliver), (self._closed, self._reopen)):
+            signal.connect(slot, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]  # PyQt's hints lack the type
+
+    def open(self, source: str) -> None:
+        """Begin the first session. Raises SegmentationError for a source that makes no sense."""
+        self.source = source
+        self.session = self._open_session(source, self._woken.emit)
+        if self._knobs is not None:
+            self.session.knobs = self._knobs
+        self.opened.emit()
+
+    def replace(self, source: str) -> None:
+        """End the present session off the Qt thread, then begin another. Called again meanwhile, the last source counts."""
+        self.source, self._refusal = source, ""
+        session, self.session = self.session, None
+        if session is not None:
+            self._knobs = session.knobs
+            self._closing = True
+            # One source at a time: a camera must be let go before it can be opened again.
+            self._closer.submit(session.close).add_done_callback(lambda _: self._closed.emit())
+        elif not self._closing:
+            self._reopen()
+
+    def close(self) -> None:
+        """End everything and wait for it; no other session begins. May be called again."""
+        self._ended = True
+        session, self.session = self.session, None
+        if session is not None:
+            session.close()
+        self._closer.shutdown()
+
+    @property
+    def knobs(self) -> Knobs:
+        if self.session is not None:
+            return self.session.knobs
+        return self._knobs or Knobs()
+
+    @knobs.setter
+    def knobs(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+        if self.session is not None:
+            self.session.knobs = knobs
+
+    def state(self) -> SessionState:
+        """The session's state; or, between two sessions, what is going on there."""
+        if self.session is not None:
+            return self.session.state()
+        if self._refusal:
+            return SessionState("failed", self._refusal, self.source, SourceStatus("ended"))
+        return SessionState("starting", "closing the previous source", self.source)
+
+    def reading(self) -> Reading:
+        return self.session.reading() if self.session is not None else Reading()
+
+    def shown(self, canvas: Canvas) -> None:
+        if self.session is not None:
+            self.session.shown(canvas)
+
+    @pyqtSlot()
+    def _reopen(self) -> None:
+        self._closing = False
+        if self.session is None and not self._ended:
+            try:
+                self.open(self.source)
+            except SegmentationError as error:
+                self._refusal = str(error)
+                self.opened.emit()
+
+    @pyqtSlot()
+    def _deliver(self) -> None:
+        canvas = self.session.canvas.poll() if self.session is not None else None
+        if canvas is not None:
+            self.arrived.emit(canvas)

@@ -1,0 +1,126 @@
+"""The head-up display: the meter's figures as one small picture, drawn a few times a second and pasted over every frame."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from PyQt6.QtCore import QPointF, QRectF, Qt
+from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
+
+from realtime.meter import Reading
+from realtime.viewer.session import SessionState
+from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, digit_font, text_font
+
+WIDTH_PX = 288
+PAD_PX = 12
+ROW_PX = 18
+FIGURES_PX = 44
+FIGURE_PX = 82
+GAP_PX = 9
+DIGITS_PX = 56
+
+PANEL = QColor(10, 12, 16, 205)
+"""Dark enough that MUTED on it over a white picture still has a contrast of 4.5 : 1."""
+LINE = QColor(255, 255, 255, 38)
+
+
+def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_px: int) -> QPixmap:
+    """Draw the panel. The stage table is left out where it would not fit into a height of `room_px`."""
+    stages = list(reading.stages.items())
+    facts = _facts(state, reading)
+    height_px = 2 * PAD_PX + FIGURES_PX + GAP_PX + ROW_PX * len(facts)
+    table_px = ROW_PX * (1 + len(stages)) + GAP_PX
+    with_table = bool(stages) and height_px + table_px <= room_px
+    height_px += table_px if with_table else 0
+    pixmap = QPixmap(round(WIDTH_PX * pixel_ratio), round(height_px * pixel_ratio))
+    pixmap.setDevicePixelRatio(pixel_ratio)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(PANEL)
+    painter.drawRoundedRect(QRectF(0, 0, WIDTH_PX, height_px), 10, 10)
+    sheet = Sheet(painter)
+    sheet.figures(_figures(reading))
+    if with_table:
+        sheet.rule()
+        sheet.row("stage, ms", ("p50", "p95"), heading=True)
+        for name, times in stages:
+            sheet.row(name, (f"{times.p50_ms:.1f}", f"{times.p95_ms:.1f}"))
+    sheet.rule()
+    for name, text, dot in facts:
+        sheet.fact(name, text, dot)
+    painter.end()
+    return pixmap
+
+
+def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
+    age = reading.age
+    return (
+        (f"{reading.fps:.1f}", "fps model"),
+        (f"{reading.shown_fps:.1f}", "fps screen"),
+        (f"{age.p50_ms:.0f}" if age else "–", f"ms age, p95 {age.p95_ms:.0f}" if age else "ms age"),
+    )
+
+
+def _facts(state: SessionState, reading: Reading) -> list[tuple[str, str, str | None]]:
+    status = state.source_status
+    return [
+        ("dropped", f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen", None),
+        ("model", state.model or "–", None),
+        ("backend", state.backend or "–", None),
+        ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
+        ("state", " · ".join(filter(None, (status.state, status.detail))), STATUS_COLOURS.get(status.state, MUTED)),
+    ]
+
+
+class Sheet:
+    """Writes rows onto the panel from top to bottom."""
+
+    def __init__(self, painter: QPainter) -> None:
+        self._painter = painter
+        self._y = float(PAD_PX)
+        self._label, self._digits = text_font(12), digit_font(12)
+
+    def figures(self, figures: tuple[tuple[str, str], ...]) -> None:
+        """A few large numbers side by side, each over its small caption."""
+        for i, (figure, caption) in enumerate(figures):
+            x = PAD_PX + i * FIGURE_PX
+            self._write(figure, QRectF(x, self._y, FIGURE_PX, 26), digit_font(21, bold=True), TEXT)
+            self._write(caption, QRectF(x, self._y + 27, WIDTH_PX - PAD_PX - x, 15), text_font(11), MUTED)
+        self._y += FIGURES_PX
+
+    def rule(self) -> None:
+        self._y += GAP_PX / 2
+        self._painter.setPen(QPen(LINE, 1))
+        self._painter.drawLine(QPointF(PAD_PX, self._y), QPointF(WIDTH_PX - PAD_PX, self._y))
+        self._y += GAP_PX / 2
+
+    def row(self, name: str, cells: tuple[str, ...], heading: bool = False) -> None:
+        """A name, and cells flush right in columns of equal width."""
+        cells_x = WIDTH_PX - PAD_PX - DIGITS_PX * len(cells)
+        self._write(name, QRectF(PAD_PX, self._y, cells_x - PAD_PX, ROW_PX), self._label, MUTED)
+        for i, cell in enumerate(cells):
+            at = QRectF(cells_x + i * DIGITS_PX, self._y, DIGITS_PX, ROW_PX)
+            self._write(cell, at, self._digits, MUTED if heading else TEXT, Qt.AlignmentFlag.AlignRight)
+        self._y += ROW_PX
+
+    def fact(self, name: str, text: str, dot: str | None) -> None:
+        """A name and a text, the text shortened in its middle to fit; with a coloured dot before it if one is given."""
+        x = PAD_PX + 60.0
+        self._write(name, QRectF(PAD_PX, self._y, 60, ROW_PX), self._label, MUTED)
+        if dot:
+            self._painter.setPen(Qt.PenStyle.NoPen)
+            self._painter.setBrush(QColor(dot))
+            self._painter.drawEllipse(QPointF(x + 4, self._y + ROW_PX / 2), 4, 4)
+            x += 14
+        self._write(text, QRectF(x, self._y, WIDTH_PX - PAD_PX - x, ROW_PX), self._label, TEXT)
+        self._y += ROW_PX
+
+    def _write(
+        self, text: str, at: QRectF, font: QFont, colour: str, align: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignLeft
+    ) -> None:
+        self._painter.setFont(font)
+        self._painter.setPen(QColor(colour))
+        fitting = QFontMetrics(font).elidedText(text, Qt.TextElideMode.ElideMiddle, int(at.width()))
+        self._painter.drawText(at, align | Qt.AlignmentFlag.AlignVCenter, fitting)

@@ -1,0 +1,137 @@
+"""The classes' legend: a colour, a name and a check mark each."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import QSize, Qt, pyqtSignal
+from PyQt6.QtGui import QColor
+from PyQt6.QtWidgets import (
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from realtime.viewer.icons import swatch
+from realtime.viewer.session import SessionState
+from realtime.viewer.style import MUTED, TEXT
+
+WIDTH_PX = 208
+
+SEARCH_FROM = 16
+"""With this many classes, a field to search them is worth its room."""
+
+ClassTable = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], tuple[int, ...]]
+
+
+class LegendDock(QDockWidget):
+    """Lists the model's classes; unchecked ones are hidden from the picture."""
+
+    changed = pyqtSignal(frozenset)
+    """A person changed the marks: the ids of all hidden classes."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Classes", parent)
+        self.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
+        self.setTitleBarWidget(QWidget(self))  # an empty one: the header below has the title and the buttons in one row
+        self._table: ClassTable | None = None
+        self.list = QListWidget()
+        self.list.setIconSize(QSize(16, 16))
+        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.list.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.list.itemChanged.connect(lambda _item: self.changed.emit(self.hidden_classes()))
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search…")
+        self.search.setClearButtonEnabled(True)
+        self.search.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.search.textChanged.connect(self._filter)
+        self.search.returnPressed.connect(self.search.clearFocus)
+        self.all_button, self.none_button = _small_button("All"), _small_button("None")
+        self.all_button.clicked.connect(lambda: self._set_all(True))
+        self.none_button.clicked.connect(lambda: self._set_all(False))
+        self.setWidget(self._lay_out())
+
+    def show_classes(self, state: SessionState, hidden: frozenset[int]) -> None:
+        """Make the list anew if the classes are others; set the marks as `hidden` says. Tells nobody."""
+        self.list.blockSignals(True)
+        table = (state.classes, state.colours, state.shown_classes)
+        if table != self._table:
+            self._table = table
+            self._fill(state)
+        for item in self._items():
+            _set_mark(item, _class_id(item) not in hidden)
+        self.list.blockSignals(False)
+
+    def hidden_classes(self) -> frozenset[int]:
+        """The ids of the unchecked classes."""
+        return frozenset(_class_id(item) for item in self._items() if item.checkState() == Qt.CheckState.Unchecked)
+
+    def _fill(self, state: SessionState) -> None:
+        self.list.clear()
+        for class_id in state.shown_classes:
+            item = QListWidgetItem(state.classes[class_id], self.list)
+            if state.colours:
+                item.setIcon(swatch(*state.colours[class_id]))
+            item.setData(Qt.ItemDataRole.UserRole, class_id)
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Checked)
+            item.setToolTip(state.classes[class_id])
+        self.search.clear()
+        self.search.setVisible(len(state.shown_classes) >= SEARCH_FROM)
+
+    def _items(self) -> list[QListWidgetItem]:
+        return [item for i in range(self.list.count()) if (item := self.list.item(i)) is not None]
+
+    def _filter(self, wanted: str) -> None:
+        for item in self._items():
+            item.setHidden(wanted.casefold() not in item.text().casefold())
+
+    def _set_all(self, visible: bool) -> None:
+        """Set every mark that the search leaves in sight, and tell once."""
+        self.list.blockSignals(True)
+        for item in self._items():
+            if not item.isHidden():
+                _set_mark(item, visible)
+        self.list.blockSignals(False)
+        self.changed.emit(self.hidden_classes())
+
+    def _lay_out(self) -> QWidget:
+        header = QHBoxLayout()
+        header.setSpacing(6)
+        header.addWidget(QLabel("Classes"))
+        header.addStretch()
+        header.addWidget(self.all_button)
+        header.addWidget(self.none_button)
+        body = QWidget()
+        body.setObjectName("legend")
+        body.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        body.setFixedWidth(WIDTH_PX)
+        column = QVBoxLayout(body)
+        column.setContentsMargins(12, 10, 8, 8)
+        column.setSpacing(8)
+        column.addLayout(header)
+        column.addWidget(self.search)
+        column.addWidget(self.list, 1)
+        return body
+
+
+def _class_id(item: QListWidgetItem) -> int:
+    return int(item.data(Qt.ItemDataRole.UserRole))
+
+
+def _set_mark(item: QListWidgetItem, visible: bool) -> None:
+    item.setCheckState(Qt.CheckState.Checked if visible else Qt.CheckState.Unchecked)
+    item.setForeground(QColor(TEXT if visible else MUTED))
+
+
+def _small_button(text: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName("small")
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return button

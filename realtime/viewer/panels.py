@@ -1,0 +1,214 @@
+"""What lies over the picture when there is something to say: the message card, the banner and the list of keys."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import QRectF, Qt, QTimer
+from PyQt6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPen, QShowEvent
+from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from realtime.viewer.commands import COMMANDS, key_names
+from realtime.viewer.style import ACCENT, BORDER
+
+CARD_WIDTH_PX = 440
+EDGE_PX = 16
+"""Overlays keep this far from the view's edges."""
+
+TURN_MS = 80
+KEY_COLUMNS_FROM_PX = 560
+
+
+class MessageCard(QFrame):
+    """A title, a text, and buttons where there is something to do. In the middle of the view."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self.spinner = Spinner(self)
+        self.title = QLabel(self)
+        self.title.setObjectName("title")
+        self.title.setWordWrap(True)
+        self.text = QLabel(self)
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.retry = QPushButton("Retry", self)
+        self.retry.setDefault(True)
+        self.other = QPushButton("Open other…", self)
+        for button in (self.retry, self.other):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        head = QHBoxLayout()
+        head.setSpacing(12)
+        head.addWidget(self.spinner)
+        head.addWidget(self.title, 1)
+        buttons = QHBoxLayout()
+        buttons.addStretch()
+        buttons.addWidget(self.other)
+        buttons.addWidget(self.retry)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(20, 18, 20, 18)
+        column.setSpacing(12)
+        column.addLayout(head)
+        column.addWidget(self.text)
+        column.addLayout(buttons)
+        self.hide()
+
+    def say(self, title: str, text: str, busy: bool) -> None:
+        """Show this; `busy` with a turning wheel, else with the buttons."""
+        self.title.setText(title)
+        self.text.setText(text)
+        self.spinner.setVisible(busy)
+        self.retry.setVisible(not busy)
+        self.other.setVisible(not busy)
+        self.place()
+        self.show()
+        self.raise_()
+
+    def place(self) -> None:
+        """Go to the middle of the view, as high as the text needs."""
+        _centre(self, min(CARD_WIDTH_PX, _room_px(self)))
+
+
+class Banner(QFrame):
+    """One line over the picture's lower edge, with a button where there is something to do."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("banner")
+        self.text = QLabel(self)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.button = QPushButton(self)
+        self.button.setObjectName("small")
+        self.button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(14, 8, 10, 8)
+        row.setSpacing(12)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.button)
+        self._words = ""
+        self.hide()
+
+    def say(self, text: str, colour: str, button: str = "") -> None:
+        self._words = text
+        self.text.setStyleSheet(f"color: {colour}")
+        self.button.setText(button)
+        self.button.setVisible(bool(button))
+        self.place()
+        self.show()
+
+    def place(self) -> None:
+        """Go to the lower edge of the view, no wider than it is; a text too long is shortened."""
+        view = self.parentWidget()
+        if view is None or not self._words:
+            return
+        room_px = _room_px(self) - 40 - (self.button.sizeHint().width() if self.button.text() else 0)
+        self.text.setText(self.text.fontMetrics().elidedText(self._words, Qt.TextElideMode.ElideRight, room_px))
+        self.resize(self.sizeHint())
+        self.move((view.width() - self.width()) // 2, view.height() - self.height() - EDGE_PX)
+
+
+class HelpCard(QFrame):
+    """All keys, in two columns where there is room, scrolling where there is little."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        title = QLabel("Keys", self)
+        title.setObjectName("title")
+        self._grid_holder = QWidget()
+        self._grid = QGridLayout(self._grid_holder)
+        self._grid.setContentsMargins(0, 0, 8, 0)
+        self._grid.setHorizontalSpacing(14)
+        self._grid.setVerticalSpacing(7)
+        self._rows = [(_key_row(key_names(command)), QLabel(command.text.rstrip("…"))) for command in COMMANDS]
+        self._columns = 0
+        self.area = QScrollArea(self)
+        self.area.setWidgetResizable(True)
+        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setWidget(self._grid_holder)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(20, 16, 12, 16)
+        column.setSpacing(12)
+        column.addWidget(title)
+        column.addWidget(self.area, 1)
+        self.hide()
+
+    def place(self) -> None:
+        """Go to the middle of the view, in as many columns as fit there."""
+        view = self.parentWidget()
+        if view is None:
+            return
+        columns = 2 if view.width() >= KEY_COLUMNS_FROM_PX else 1
+        if columns != self._columns:
+            self._columns = columns
+            self._arrange(-(-len(self._rows) // columns))
+        wish = self._grid_holder.sizeHint()
+        width_px = min(wish.width() + 44, view.width() - 2 * EDGE_PX)
+        height_px = min(wish.height() + 80, view.height() - 2 * EDGE_PX)
+        self.setGeometry((view.width() - width_px) // 2, (view.height() - height_px) // 2, width_px, height_px)
+
+    def _arrange(self, rows_per_column: int) -> None:
+        for i, (keys, text) in enumerate(self._rows):
+            column, row = divmod(i, rows_per_column)
+            self._grid.addWidget(keys, row, 2 * column, Qt.AlignmentFlag.AlignLeft)
+            self._grid.addWidget(text, row, 2 * column + 1)
+        for row in range(len(self._rows) + 1):
+            self._grid.setRowStretch(row, int(row == rows_per_column))
+
+
+class Spinner(QWidget):
+    """A turning arc; stands still, and costs nothing, while hidden."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setFixedSize(22, 22)
+        self._angle_deg = 0
+        self._timer = QTimer(self)
+        self._timer.setInterval(TURN_MS)
+        self._timer.timeout.connect(self._turn)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        self._timer.start()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        self._timer.stop()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        circle = QRectF(3, 3, 16, 16)
+        painter.setPen(QPen(QColor(BORDER), 2.5))
+        painter.drawEllipse(circle)
+        painter.setPen(QPen(QColor(ACCENT), 2.5, cap=Qt.PenCapStyle.RoundCap))
+        painter.drawArc(circle, -self._angle_deg * 16, 90 * 16)
+        painter.end()
+
+    def _turn(self) -> None:
+        self._angle_deg = (self._angle_deg + 30) % 360
+        self.update()
+
+
+def _key_row(names: tuple[str, ...]) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(4)
+    for name in names:
+        key = QLabel(name)
+        key.setObjectName("key")
+        row.addWidget(key)
+    return holder
+
+
+def _room_px(overlay: QWidget) -> int:
+    view = overlay.parentWidget()
+    return max(0, (view.width() if view else 0) - 2 * EDGE_PX)
+
+
+def _centre(overlay: QWidget, width_px: int) -> None:
+    view, layout = overlay.parentWidget(), overlay.layout()
+    if view is None or layout is None:
+        return
+    # A wrapped text is as high as the width makes it; only the layout knows how high.
+    height_px = min(layout.totalHeightForWidth(width_px), view.height())
+    overlay.setGeometry((view.width() - width_px) // 2, (view.height() - height_px) // 2, width_px, height_px)

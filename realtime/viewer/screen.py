@@ -1,0 +1,78 @@
+"""The view with what lies over it: the picture, the message card, the banner and the help, as a session's state asks."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import QSize, Qt, pyqtSignal
+from PyQt6.QtGui import QMouseEvent, QResizeEvent
+from PyQt6.QtWidgets import QLabel, QWidget
+
+from realtime.viewer.panels import EDGE_PX, Banner, HelpCard, MessageCard
+from realtime.viewer.session import SessionState
+from realtime.viewer.style import MUTED, WARNING
+from realtime.viewer.view import VideoView
+
+TROUBLE = {"stalled": "No frames are coming", "retrying": "Connecting again"}
+
+
+class Screen(VideoView):
+    """Says over the picture what a person has to know: opening, failed, ended, stalled."""
+
+    double_clicked = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # a click on the picture ends typing in a search field
+        self.setMinimumSize(QSize(320, 180))
+        self.card = MessageCard(self)
+        self.banner = Banner(self)
+        self.help = HelpCard(self)
+        self.recording = QLabel("● REC", self)
+        self.recording.setObjectName("recording")
+        self.recording.hide()
+        self._said: tuple[object, ...] = ()
+
+    def show_state(self, state: SessionState, elapsed_s: float) -> None:
+        """Show what this state asks for. elapsed_s: since the session was opened; told in whole seconds while it starts."""
+        seconds = int(elapsed_s) if state.phase == "starting" else 0
+        saying = (state.phase, state.message, state.source, state.source_status, seconds)
+        if saying != self._said:
+            self._said = saying
+            self._say(state, seconds)
+        self.recording.setVisible(state.recording is not None)
+        self._place_recording()
+        self.set_smooth(state.paused or state.phase == "ended")
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
+        self.double_clicked.emit()
+
+    def turn_help(self) -> None:
+        """Show the keys, or hide them."""
+        self.help.setVisible(not self.help.isVisibleTo(self))
+        self.help.place()
+        self.help.raise_()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        for overlay in (self.card, self.banner, self.help):
+            overlay.place()
+        self._place_recording()
+        super().resizeEvent(event)
+
+    def _place_recording(self) -> None:
+        self.recording.adjustSize()
+        self.recording.move(self.width() - self.recording.width() - EDGE_PX, EDGE_PX)
+
+    def _say(self, state: SessionState, seconds: int) -> None:
+        if state.phase == "starting":
+            doing = state.message or state.source_status.detail or "getting ready"
+            self.card.say(f"Opening {state.source}", f"{doing} · {seconds} s" if seconds else doing, busy=True)
+        elif state.phase == "failed":
+            self.card.say("This source cannot be shown", state.message or state.source, busy=False)
+        else:
+            self.card.hide()
+        status = state.source_status
+        if state.phase == "ended":
+            self.banner.say(state.message or "The end", MUTED, "Connect again" if state.is_live else "Replay")
+        elif state.phase == "running" and status.state in TROUBLE:
+            self.banner.say(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
+        else:
+            self.banner.hide()

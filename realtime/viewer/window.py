@@ -1,0 +1,254 @@
+"""The window: puts the parts together, and keeps them telling the truth about the session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PyQt6.QtCore import QEvent, QSize, Qt, QTimer
+from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PyQt6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLabel, QMainWindow, QStatusBar, QVBoxLayout, QWidget
+
+from realtime.types import Canvas
+from realtime.viewer.commands import make_actions
+from realtime.viewer.controls import ControlBar
+from realtime.viewer.host import SessionHost
+from realtime.viewer.hud import render_hud
+from realtime.viewer.legend import LegendDock
+from realtime.viewer.remote import Remote
+from realtime.viewer.screen import Screen
+from realtime.viewer.screenshot import ScreenshotWriter
+from realtime.viewer.session import OpenSession, SessionState
+from realtime.viewer.view import HUD_MARGIN_PX
+
+TICK_MS = 250
+"""How often state and figures are read and shown. Frames do not wait for it."""
+
+MESSAGE_MS = 6000
+VIEW_PX = QSize(1280, 720)
+"""Room for the picture before the first canvas tells its own size."""
+
+LEGEND_FROM_PX = 900
+"""Narrower windows open without the legend."""
+
+
+class MainWindow(QMainWindow):
+    """One window on one session at a time. Closing it ends the session."""
+
+    def __init__(self, open_session: OpenSession, title: str, out_folder: Path = Path("out")) -> None:
+        super().__init__()
+        self._title = title
+        self._hud_on = True
+        self._legend_wanted: bool | None = None
+        self._fitted = False
+        self._opened_s = time.monotonic()
+        self.host = SessionHost(open_session, self)
+        self.remote = Remote(self.host, self.say)
+        self.screenshots = ScreenshotWriter(out_folder, self)
+        self.view = Screen(self)
+        self.commands = make_actions(self, self.remote.commands() | self._own_commands())
+        self.bar = ControlBar(self.commands, self)
+        self.legend = LegendDock(self)
+        self.status = QStatusBar(self)
+        self.where = QLabel(self)
+        self._lay_out()
+        self._connect()
+
+    def open_source(self, source: str) -> None:
+        """Leave the present source for this one. Whatever goes wrong with it is shown in the window."""
+        self.view.clear()
+        self.host.replace(source)
+        self.refresh()
+
+    def open_file(self) -> None:
+        """Ask for a file; the picture goes on meanwhile."""
+        dialog = QFileDialog(self, "Open a video")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self.open_source)
+        dialog.open()
+
+    def open_url(self) -> None:
+        """Ask for a URI or a camera's number; the picture goes on meanwhile."""
+        dialog = QInputDialog(self)
+        dialog.setWindowTitle("Open a stream or camera")
+        dialog.setLabelText("An address such as rtsp://… or http://…, or a camera's number:")
+        dialog.setMinimumWidth(420)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.textValueSelected.connect(lambda text: self.open_source(text.strip()) if text.strip() else None)
+        dialog.open()
+
+    def screenshot(self) -> None:
+        """Save the newest canvas."""
+        if self.view.canvas is not None:
+            self.screenshots.save(self.view.canvas)
+
+    def turn_hud(self) -> None:
+        self._hud_on = not self._hud_on
+
+    def turn_legend(self) -> None:
+        self._legend_wanted = not self.legend.isVisibleTo(self)
+        self._place_legend()
+
+    def turn_full_screen(self) -> None:
+        """The picture alone on the whole screen, or the window as it was."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+        for part in (self.bar, self.status):
+            part.setVisible(not self.isFullScreen())
+        self._place_legend()
+
+    def back(self) -> None:
+        """Out of the help, or else out of the search field, or else out of full screen."""
+        if self.view.help.isVisibleTo(self.view):
+            self.view.turn_help()
+        elif self.legend.search.hasFocus():
+            self.legend.search.clearFocus()
+        elif self.isFullScreen():
+            self.turn_full_screen()
+
+    def say(self, text: str) -> None:
+        """One line in the status bar, for a while."""
+        self.status.showMessage(text, MESSAGE_MS)
+
+    def refresh(self) -> None:
+        """Show what the session's state, knobs and meter are now."""
+        state = self.host.state()
+        knobs = self.host.knobs
+        self.view.show_state(state, time.monotonic() - self._opened_s)
+        self.bar.show_knobs(knobs)
+        self.legend.show_classes(state, knobs.hidden_classes)
+        self._show_commands(state)
+        self._show_hud(state)
+        self.setWindowTitle(f"{state.source} – {self._title}" if state.source else self._title)
+        self.where.setText(self.where.fontMetrics().elidedText(state.source, Qt.TextElideMode.ElideMiddle, self.width() // 2))
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        if event is not None and (mime := event.mimeData()) is not None and mime.hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        if event is not None and (mime := event.mimeData()) is not None and mime.hasUrls():
+            url = mime.urls()[0]
+            event.acceptProposedAction()
+            self.open_source(url.toLocalFile() or url.toString())
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        self._place_legend()
+        super().resizeEvent(event)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        # Out of sight at once; the session may take its two seconds behind it.
+        self._ticker.stop()
+        self.hide()
+        self.host.close()
+        self.screenshots.close()
+        super().closeEvent(event)
+
+    def _own_commands(self) -> dict[str, Callable[[], object]]:
+        return {
+            "screenshot": self.screenshot,
+            "hud": self.turn_hud,
+            "classes": self.turn_legend,
+            "full_screen": self.turn_full_screen,
+            "back": self.back,
+            "open_file": self.open_file,
+            "open_url": self.open_url,
+            "help": self.view.turn_help,
+            "quit": self.close,
+        }
+
+    def _lay_out(self) -> None:
+        body = QWidget(self)
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.view, 1)
+        column.addWidget(self.bar)
+        self.setCentralWidget(body)
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.legend)
+        self.status.setSizeGripEnabled(False)
+        self.status.addPermanentWidget(self.where)
+        self.setStatusBar(self.status)
+        self.setAcceptDrops(True)
+        self.setMinimumSize(QSize(480, 360))
+        self.resize(VIEW_PX + QSize(0, 80))
+
+    def _connect(self) -> None:
+        self.host.arrived.connect(self._show_canvas)
+        self.host.opened.connect(self._begin)
+        self.view.painted.connect(self.host.shown)
+        self.view.double_clicked.connect(self.commands["full_screen"].trigger)
+        self.view.card.retry.clicked.connect(lambda: self.open_source(self.host.source))
+        self.view.card.other.clicked.connect(self.open_file)
+        self.view.banner.button.clicked.connect(lambda: self.open_source(self.host.source))
+        self.bar.opacity.moved.connect(lambda value: self.remote.set("opacity", value))
+        self.bar.threshold.moved.connect(lambda value: self.remote.set("threshold", value))
+        self.legend.changed.connect(self.remote.hide_classes)
+        self.screenshots.finished.connect(self.say)
+        for action in self.commands.values():
+            action.triggered.connect(self.refresh)
+        self._ticker = QTimer(self)
+        self._ticker.setInterval(TICK_MS)
+        self._ticker.timeout.connect(self.refresh)
+        self._ticker.start()
+
+    def _begin(self) -> None:
+        self._opened_s = time.monotonic()
+        self.refresh()
+
+    def _show_canvas(self, canvas: Canvas) -> None:
+        first = self.view.canvas is None
+        self.view.show_canvas(canvas)
+        if first:  # the card goes and the figures come with the picture, not at the next tick
+            self.refresh()
+        if not self._fitted:
+            self._fitted = True
+            self._fit_to(canvas)
+
+    def _fit_to(self, canvas: Canvas) -> None:
+        """Size the window such that a canvas pixel is a screen pixel, or a whole number of them: sharp, and cheap to paint."""
+        screen = self.screen()
+        if screen is None or self.isMaximized() or self.isFullScreen():
+            return
+        height_px, width_px = canvas.image.shape[:2]
+        times = max(1, min(VIEW_PX.width() // width_px, VIEW_PX.height() // height_px))
+        picture = QSize(width_px, height_px) * times / self.devicePixelRatioF()
+        for _ in range(
+            2
+        ):  # a new width may hide the legend or break the bar into two rows, which leaves another size to the view
+            frame = self.size() - self.view.size()
+            room = screen.availableSize() * 0.95 - frame
+            fits = picture.width() <= room.width() and picture.height() <= room.height()
+            self.resize(frame + (picture if fits else picture.scaled(room, Qt.AspectRatioMode.KeepAspectRatio)))
+            QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
+
+    def _show_commands(self, state: SessionState) -> None:
+        """Check marks as things are; what cannot be done now is greyed."""
+        knobs = self.host.knobs
+        running = state.phase == "running"
+        marks = {
+            "pause": state.paused,
+            "record": state.recording is not None,
+            "hud": self._hud_on,
+            "classes": self.legend.isVisibleTo(self),
+            "full_screen": self.isFullScreen(),
+            "help": self.view.help.isVisibleTo(self.view),
+        } | {name: bool(getattr(knobs, name)) for name in ("masks", "boxes", "labels", "trails")}
+        for name, mark in marks.items():
+            self.commands[name].setChecked(mark)
+        self.commands["pause"].setEnabled(running)
+        self.commands["step"].setEnabled(running and not state.is_live)
+        self.commands["record"].setEnabled(running or state.recording is not None)
+        self.commands["screenshot"].setEnabled(self.view.canvas is not None)
+
+    def _show_hud(self, state: SessionState) -> None:
+        if not self._hud_on or self.view.canvas is None:
+            self.view.set_hud(None)
+            return
+        room_px = self.view.height() - 2 * HUD_MARGIN_PX
+        self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room_px))
+
+    def _place_legend(self) -> None:
+        wanted = self.width() >= LEGEND_FROM_PX if self._legend_wanted is None else self._legend_wanted
+        self.legend.setVisible(wanted and not self.isFullScreen())

@@ -1,0 +1,198 @@
+"""What keys, buttons, sliders and the legend do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PyQt6.QtCore import QPointF, Qt
+from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QApplication
+
+from realtime.knobs import Knobs
+from realtime.viewer.commands import COMMANDS, make_actions
+from realtime.viewer.window import MainWindow
+
+Wait = Callable[..., None]
+OpenWindow = Callable[..., MainWindow]
+
+
+@pytest.mark.parametrize(("key", "knob"), [("M", "masks"), ("B", "boxes"), ("L", "labels"), ("T", "trails")])
+def test_keys_turn_parts_of_the_drawing_off_and_on(open_window: OpenWindow, studio, key: str, knob: str) -> None:
+    window = open_window()
+    for expected in (False, True):
+        QTest.keyClick(window, getattr(Qt.Key, f"Key_{key}"))
+        assert getattr(studio.session.knobs, knob) is expected
+        assert window.commands[knob].isChecked() is expected
+
+
+def test_a_knob_changes_the_picture(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+
+    def road_is_painted() -> bool:
+        picture = window.view.picture_rect()
+        at = picture.topLeft() + QPointF(picture.width() * 0.9, picture.height() * 0.1)
+        return window.view.grab().toImage().pixelColor(at.toPoint()).red() == 128
+
+    wait(road_is_painted)
+    QTest.keyClick(window, Qt.Key.Key_M)
+    wait(lambda: not road_is_painted())
+
+
+def test_sliders_and_keys_set_opacity_and_threshold(open_window: OpenWindow, studio) -> None:
+    window = open_window()
+    window.bar.threshold.slider.setValue(70)
+    window.bar.opacity.slider.setValue(98)
+    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.7, 0.98)
+    QTest.keyClick(window, Qt.Key.Key_Plus)
+    QTest.keyClick(window, Qt.Key.Key_BracketLeft)
+    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.65, 1.0), "and never above 1"
+    assert (window.bar.threshold.slider.value(), window.bar.opacity.slider.value()) == (65, 100)
+
+
+def test_the_legend_hides_and_shows_classes(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window(width_px=1200)
+    wait(lambda: window.legend.list.count() == 3)
+    car = window.legend.list.item(1)
+    assert car is not None
+    assert car.text() == "car"
+    car.setCheckState(Qt.CheckState.Unchecked)
+    assert studio.session.knobs.hidden_classes == {1}
+    window.legend.none_button.click()
+    assert studio.session.knobs.hidden_classes == {0, 1, 2}
+    window.legend.all_button.click()
+    assert studio.session.knobs.hidden_classes == frozenset()
+    window.refresh()
+    assert car.checkState() == Qt.CheckState.Checked
+
+
+def test_a_long_legend_can_be_searched_and_typing_turns_no_knobs(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window(width_px=1200)
+    wait(lambda: window.legend.list.count() == 3)
+    assert not window.legend.search.isVisible(), "three classes need no search"
+    names = tuple(f"thing {i}" for i in range(30))
+    state = replace(studio.session.state(), classes=names, colours=((9, 9, 9),) * 30, shown_classes=tuple(range(30)))
+    window._ticker.stop()
+    window.legend.show_classes(state, frozenset())
+    QTest.mouseClick(window.legend.search, Qt.MouseButton.LeftButton)
+    QTest.keyClicks(window.legend.search, "thing 2")
+    in_sight = [item.text() for item in window.legend._items() if not item.isHidden()]
+    assert in_sight == [name for name in names if name.startswith("thing 2")]
+    assert studio.session.knobs == Knobs(), "T, H and I were letters here"
+    window.legend.none_button.click()
+    assert studio.session.knobs.hidden_classes == {2, *range(20, 30)}, "only what is in sight"
+
+
+def test_space_pauses_and_a_step_lets_one_frame_through(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+    studio.scripts["film"] = script(is_live=False)
+    window = open_window("film")
+    wait(lambda: len(studio.session.shown_indices) > 3)
+    window.refresh()
+    QTest.keyClick(window, Qt.Key.Key_Space)
+    assert studio.session.state().paused
+    QTest.qWait(50)
+    count = studio.session.canvas.put_count
+    QTest.qWait(50)
+    assert studio.session.canvas.put_count == count
+    for key in (Qt.Key.Key_Period, Qt.Key.Key_Right):
+        QTest.keyClick(window, key)
+        count += 1
+        wait(lambda count=count: studio.session.canvas.put_count == count)
+    QTest.keyClick(window, Qt.Key.Key_Space)
+    wait(lambda: studio.session.canvas.put_count > count + 3)
+
+
+def test_a_live_source_cannot_be_stepped(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+    window.refresh()
+    assert window.commands["pause"].isEnabled()
+    assert not window.commands["step"].isEnabled()
+    window.remote.step()
+    assert not studio.session.state().paused
+
+
+def test_a_screenshot_is_the_canvas(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+    window.refresh()
+    canvas = window.view.canvas
+    QTest.keyClick(window, Qt.Key.Key_S)
+    wait(lambda: "Saved" in window.status.currentMessage())
+    (path,) = (tmp_path / "out").iterdir()
+    saved = cv2.imread(str(path))
+    assert canvas is not None
+    assert saved is not None
+    assert np.array_equal(saved, canvas.image)
+    assert str(path) in window.status.currentMessage()
+
+
+def test_a_screenshot_that_cannot_be_written_is_told(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+    window.screenshot()
+    wait(lambda: window.status.currentMessage().startswith("No screenshot"))
+
+
+def test_recording_starts_stops_and_tells_when_it_cannot(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+    window.refresh()
+    QTest.keyClick(window, Qt.Key.Key_R)
+    assert window.view.recording.isVisible()
+    assert "film.mp4" in window.status.currentMessage()
+    QTest.keyClick(window, Qt.Key.Key_R)
+    assert not window.view.recording.isVisible()
+    window.open_source("unwritable")
+    wait(lambda: len(studio.sessions) == 2 and studio.session.shown_indices)
+    window.refresh()
+    QTest.keyClick(window, Qt.Key.Key_R)
+    assert "the disk is full" in window.status.currentMessage()
+
+
+def test_full_screen_is_the_picture_alone_and_escape_leaves_it(open_window: OpenWindow, wait: Wait) -> None:
+    window = open_window()
+    QTest.keyClick(window, Qt.Key.Key_F)
+    assert window.isFullScreen()
+    assert not window.bar.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_Question)
+    assert window.view.help.isVisible(), "keys work without their buttons"
+    QTest.keyClick(window, Qt.Key.Key_Escape)
+    assert window.isFullScreen()
+    assert not window.view.help.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_Escape)
+    assert not window.isFullScreen()
+    QTest.mouseDClick(window.view, Qt.MouseButton.LeftButton)
+    assert window.isFullScreen()
+    QTest.mouseDClick(window.view, Qt.MouseButton.LeftButton)
+    assert window.bar.isVisible()
+
+
+def test_the_hud_is_drawn_four_times_a_second_at_most_and_goes_away(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+    studio.scripts["fast"] = script(fps=240.0)
+    window = open_window("fast")
+    wait(lambda: window.view._hud is not None)
+    huds = set()
+    end_s = time.monotonic() + 1.0
+    while time.monotonic() < end_s:
+        QTest.qWait(5)
+        huds.add(window.view._hud.cacheKey())
+    assert 2 <= len(huds) <= 5
+    QTest.keyClick(window, Qt.Key.Key_H)
+    assert window.view._hud is None
+
+
+def test_every_command_has_a_key_of_its_own(app: QApplication, open_window: OpenWindow) -> None:
+    keys = [key for command in COMMANDS for key in command.keys]
+    assert len(keys) == len(set(keys))
+    window = open_window()
+    assert all(window.commands[command.name].shortcuts() for command in COMMANDS)
+    with pytest.raises(KeyError):
+        make_actions(window, {})

@@ -1,0 +1,73 @@
+"""Qt is asked for only where it will start; otherwise one line tells the cure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from realtime.errors import DisplayError
+from realtime.viewer.platform import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
+
+LINUX_ONLY = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Debian packages are Linux matters")
+
+
+@LINUX_ONLY
+def test_a_screen_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert not has_display()
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        with monkeypatch.context() as only:
+            only.setenv(name, "something")
+            assert has_display()
+    with pytest.raises(DisplayError, match="DISPLAY"):
+        check_qt()
+
+
+@LINUX_ONLY
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+    with pytest.raises(DisplayError) as raised:
+        check_qt(xcb_libraries=("libc.so.6", "libxcb-not-there.so.0"))
+    message = str(raised.value)
+    assert "libxcb-not-there.so.0" in message
+    assert "libc.so.6" not in message
+    assert APT_COMMAND in message
+    assert "\n" not in message
+
+
+@LINUX_ONLY
+def test_what_only_x11_needs_is_not_asked_of_other_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    check_qt(xcb_libraries=("libxcb-not-there.so.0",))
+    with pytest.raises(DisplayError, match=r"libEGL-not-there\.so\.1"):
+        check_qt(qt_libraries=("libEGL-not-there.so.1",))
+
+
+@LINUX_ONLY
+def test_a_display_that_nobody_answers_at_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":7654")
+    with pytest.raises(DisplayError, match="no X server answers at DISPLAY=':7654'"):
+        check_qt(xcb_libraries=())
+
+
+def test_opencvs_qt_plugins_are_forgotten_and_ones_own_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = str(Path("opt", "qt", "plugins"))
+    monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(Path("lib", "cv2", "qt", "plugins")))
+    monkeypatch.setenv("QT_QPA_FONTDIR", own)
+    forget_opencv_plugins()
+    assert "QT_QPA_PLATFORM_PLUGIN_PATH" not in os.environ
+    assert os.environ["QT_QPA_FONTDIR"] == own
+
+
+def test_asking_whether_there_is_a_window_loads_no_qt() -> None:
+    code = "import sys, realtime.viewer.platform, realtime.viewer.session, realtime.viewer.run\n"
+    code += "print('PyQt6' in sys.modules, 'cv2' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert answer.stdout.split() == ["False", "False"]

@@ -1,0 +1,145 @@
+"""The picture on the screen is the canvas, the newest one, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PyQt6.QtGui import QImage, QPixmap
+from PyQt6.QtWidgets import QApplication
+
+from engines.types import Image
+from realtime.meter import Meter
+from realtime.types import Canvas, SourceStatus
+from realtime.viewer.hud import WIDTH_PX, render_hud
+from realtime.viewer.session import SessionState
+from realtime.viewer.view import VideoView
+
+
+def canvas_of(image: Image, index: int = 0) -> Canvas:
+    image.flags.writeable = False  # as canvases come
+    return Canvas(image, index, 0.0, time.monotonic_ns())
+
+
+def random_picture(width_px: int, height_px: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), np.uint8)
+
+
+def pixels_of(picture: QPixmap) -> Image:
+    """What was painted, as an (H, W, 3) BGR array."""
+    image = picture.toImage().convertToFormat(QImage.Format.Format_RGB32)
+    bits = image.constBits()
+    assert bits is not None
+    rows = np.frombuffer(bits.asstring(image.sizeInBytes()), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 4 * image.width()].reshape(image.height(), image.width(), 4)[..., :3].copy()
+
+
+@pytest.fixture
+def view(app: QApplication) -> VideoView:
+    view = VideoView()
+    view.resize(320, 180)
+    return view
+
+
+@pytest.mark.parametrize("width_px", [320, 318, 317])
+def test_a_canvas_of_the_views_size_is_painted_bit_for_bit(view: VideoView, width_px: int) -> None:
+    picture = random_picture(width_px, 180)
+    view.resize(width_px, 180)
+    view.show_canvas(canvas_of(picture))
+    assert np.array_equal(pixels_of(view.grab()), picture)
+
+
+def test_the_next_canvas_replaces_the_picture_in_the_same_buffer(view: VideoView) -> None:
+    view.show_canvas(canvas_of(random_picture(320, 180, seed=1)))
+    view.grab()
+    second = random_picture(320, 180, seed=2)
+    view.show_canvas(canvas_of(second))
+    assert np.array_equal(pixels_of(view.grab()), second)
+
+
+def test_another_size_of_canvas_is_taken_as_it_comes(view: VideoView) -> None:
+    view.show_canvas(canvas_of(random_picture(100, 100)))
+    view.grab()
+    smaller = random_picture(160, 90)
+    view.show_canvas(canvas_of(smaller))
+    twice = smaller.repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(pixels_of(view.grab()), twice), "nearest: each pixel becomes two by two"
+
+
+@pytest.mark.parametrize(("size_px", "picture_px"), [((400, 180), (40, 0, 320, 180)), ((320, 300), (0, 60, 320, 180))])
+def test_the_shape_is_kept_between_dark_bars(view: VideoView, size_px: tuple[int, int], picture_px: tuple[int, ...]) -> None:
+    view.resize(*size_px)
+    white = np.full((180, 320, 3), 255, np.uint8)
+    view.show_canvas(canvas_of(white))
+    x, y, w, h = picture_px
+    painted = pixels_of(view.grab())
+    assert (painted[y : y + h, x : x + w] == 255).all()
+    painted[y : y + h, x : x + w] = 0
+    assert painted.max() < 32, "nothing bright outside the picture"
+
+
+def test_a_canvas_is_reported_once_after_it_is_painted_and_never_if_it_was_replaced(view: VideoView) -> None:
+    reported: list[int] = []
+    view.painted.connect(lambda canvas: reported.append(canvas.index))
+    view.show_canvas(canvas_of(random_picture(32, 18), 1))
+    view.show_canvas(canvas_of(random_picture(32, 18), 2))
+    assert reported == []
+    view.grab()
+    view.grab()
+    assert reported == [2]
+
+
+def test_an_empty_view_is_dark_and_reports_nothing(view: VideoView) -> None:
+    reported: list[Canvas] = []
+    view.painted.connect(reported.append)
+    view.show_canvas(canvas_of(random_picture(32, 18)))
+    view.clear()
+    assert pixels_of(view.grab()).max() < 32
+    assert reported == []
+
+
+def hud_on(background: int, view: VideoView, room_px: int = 400) -> tuple[Image, QPixmap]:
+    meter = Meter()
+    for stage in ("decode", "infer", "draw"):
+        meter.add({stage: 12.3})
+    state = SessionState("running", source="street.mp4", source_status=SourceStatus("live"), model="road", backend="openvino")
+    hud = render_hud(state, meter.reading(captured=10, processed=10), 1.0, room_px)
+    view.resize(640, 480)
+    view.show_canvas(canvas_of(np.full((480, 640, 3), background, np.uint8)))
+    view.set_hud(hud)
+    return pixels_of(view.grab()), hud
+
+
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_the_figures_are_readable_on_any_picture(view: VideoView, background: int) -> None:
+    painted, hud = hud_on(background, view)
+    panel = painted[12 : 12 + hud.height(), 12 : 12 + WIDTH_PX]
+    paper = luminance(np.median(panel.reshape(-1, 3), axis=0))
+    ink = luminance(panel.reshape(-1, 3).max(axis=0))
+    assert (ink + 0.05) / (paper + 0.05) >= 7, "WCAG AAA contrast of text on panel"
+    assert (painted[:, 12 + WIDTH_PX :] == background).all(), "the picture beside the panel is untouched"
+
+
+def test_the_stage_table_gives_way_where_there_is_no_room(view: VideoView) -> None:
+    _, full = hud_on(0, view)
+    _, short = hud_on(0, view, room_px=full.height() - 1)
+    assert short.height() < full.height()
+    assert short.width() == full.width()
+
+
+def luminance(bgr: Image) -> float:
+    """Relative luminance of one colour, as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (bgr / 255).tolist()]
+    blue, green, red = linear
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_painting_does_not_wait_for_the_hud(view: VideoView, wait: Callable[..., None]) -> None:
+    view.show()
+    painted: list[Canvas] = []
+    view.painted.connect(painted.append)
+    view.show_canvas(canvas_of(random_picture(320, 180)))
+    wait(lambda: painted, limit_s=1)
+    view.close()
