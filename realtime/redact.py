@@ -13,8 +13,8 @@ _SECRET_KEYS = (
 
 # Greedy up to the last "@": a raw password may hold "@", "/", "#", "?" and ":". A path with an "@" then loses its host too,
 # which is the harmless mistake of the two.
-_USERINFO = re.compile(r"(://)(?:(?!://)[^\s'\"<>])*@|(://)[^\s/@:]*:(?:(?!://)[^/\n])*@", re.IGNORECASE)
-_ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s'\"<>&])*%40", re.IGNORECASE)
+_USERINFO = re.compile(r"(://)(?:(?!://)[^\s'\"<>])*@|(://)[^\s/@:]*:(?:(?!://)[^/\n])*@", re.IGNORECASE | re.ASCII)
+_ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s'\"<>&])*%40", re.IGNORECASE | re.ASCII)
 # The lengths are bounded, and so is the time for a long line that only looks like it.
 _BARE_USERINFO = re.compile(r"(?<![\w/@.*:-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]{1,64}:(?!//)[^\s'\"<>]{1,256}@(?=[\w\[])")
 _SECRET_VALUE = re.compile(
@@ -38,3 +38,8 @@ def redact(text: object) -> str:
     clean = _BARE_USERINFO.sub(f"{HIDDEN}@", clean)
     clean = _SECRET_VALUE.sub(rf"\1{HIDDEN}", clean)
     return _COLON_VALUE.sub(rf"\1{HIDDEN}", clean)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text for people: one line, without secrets."""
+    return redact(" ".join(str(error).split()))

@@ -1,0 +1,60 @@
+"""A recording played at its own speed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from realtime.types import Frame, Source, SourceStatus
+
+
+class Paced:
+    """Makes a recording run in real time: each frame waits until its own time, and is stamped as captured then.
+
+    It never runs faster than real time: after a late frame (a pause, a slow reader) the clock moves on from there instead
+    of racing to catch up. A live source passes through untouched. `close` ends a wait at once.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._closed = threading.Event()
+        self._frames = self._make_frames()
+        self.name = source.name
+        self.is_live = source.is_live
+        self.frame_count = source.frame_count
+        self.fps = source.fps
+
+    @property
+    def source(self) -> Source:
+        """The source that is paced."""
+        return self._source
+
+    @property
+    def status(self) -> SourceStatus:
+        return self._source.status
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._source) if self.is_live else self._frames
+
+    def close(self) -> None:
+        self._closed.set()
+        self._source.close()
+
+    def _make_frames(self) -> Generator[Frame, None, None]:
+        start_s: float | None = None
+        try:
+            for frame in self._source:
+                now_s = time.monotonic()
+                if start_s is None:
+                    start_s = now_s - frame.pts_s
+                due_s = start_s + frame.pts_s
+                if due_s > now_s:
+                    if self._closed.wait(due_s - now_s):
+                        return
+                else:
+                    start_s += now_s - due_s
+                yield replace(frame, captured_ns=time.monotonic_ns())
+        finally:
+            self._source.close()

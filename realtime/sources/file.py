@@ -1,0 +1,73 @@
+"""Video files: every frame, in order, with the container's own time stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from realtime.errors import SourceOpenError
+from realtime.sources._base import FrameSource, Picture, counted
+from realtime.sources._container import VideoStream
+from realtime.sources._uri import Options, SourceUri, not_found
+
+
+def open_uri(uri: SourceUri) -> FileSource:
+    """file:///path/clip.mp4, or just the path. Options: loop=1 plays it over and over."""
+    options = Options(uri)
+    loop = options.flag("loop")
+    options.finish()
+    path = Path(uri.target).expanduser()
+    if not path.exists():
+        raise not_found(path, uri.name)
+    return open_path(path, uri.name, loop=loop)
+
+
+def open_path(path: Path, name: str, *, loop: bool = False) -> FileSource:
+    """The video file at `path`, shown to people as `name`. Raises SourceOpenError."""
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceOpenError(f"{name}: the file is empty (0 bytes)")
+    # FFmpeg takes "a:b" for protocol a; "file:" makes any name a path.
+    return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False), name, loop=loop)
+
+
+class FileSource(FrameSource):
+    """A recording, local or remote. What decodes is yielded; how a damaged one ended stands in `status.detail`."""
+
+    def __init__(self, open_stream: Callable[[], VideoStream], name: str, *, loop: bool = False) -> None:
+        """Open and decode the first picture. Raises SourceOpenError when there is none."""
+        self._open_stream = open_stream
+        self._loop = loop
+        self._stream, self._decoded, first = self._open(name)
+        super().__init__(name, fps=self._stream.fps, frame_count=None if loop else self._stream.frame_count)
+        self._first: Picture | None = first
+        self._detail = self._stream.description
+
+    def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture], Picture]:
+        stream = self._open_stream()
+        pictures = stream.pictures()
+        first = next(pictures, None)
+        if first is None:
+            damage = stream.damage_report()
+            stream.close()
+            raise SourceOpenError(f"{name}: not one picture of it can be decoded{f' ({damage})' if damage else ''}")
+        return stream, pictures, first
+
+    def _pictures(self) -> Iterator[Picture]:
+        while not self._closed.is_set():
+            if self._first is not None:
+                first, self._first = self._first, None
+                yield first
+            yield from self._decoded
+            if not self._loop:
+                break
+            self._stream.close()
+            self._stream, self._decoded, self._first = self._open(self.name)
+            self._clock.restart()
+        self._detail = ", ".join(filter(None, (self._stream.damage_report(), self._retimed())))
+
+    def _retimed(self) -> str:
+        return f"{counted(self._clock.corrected, 'time stamp')} corrected" if self._clock.corrected else ""
+
+    def _release(self) -> None:
+        self._first = None
+        self._stream.close()

@@ -1,0 +1,148 @@
+"""Video over HTTP: MJPEG cameras (live), other live streams, and plain files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from engines.types import Image
+from realtime.errors import SourceLostError, SourceOpenError
+from realtime.sources._base import Picture, now_ns
+from realtime.sources._jpeg import JpegSplitter
+from realtime.sources._live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources._uri import Options, SourceUri
+from realtime.sources._wire import Wire, explain, request
+from realtime.types import Source
+
+_CHUNK_BYTES = 64 << 10
+_PLAYLISTS = ("mpegurl", "dash+xml")
+
+
+class Timeouts(NamedTuple):
+    """Seconds to wait for an answer, and for each whole picture or packet."""
+
+    open_s: float
+    read_s: float
+
+
+def open_uri(uri: SourceUri) -> Source:
+    """http(s)://host/path: MJPEG (multipart) or a stream without a length is live, anything with a length is a file.
+
+    Options, after "#": open_timeout_s=5, timeout_s=1.8 (silence that is a loss). Asks the server at once.
+    """
+    options = Options(uri)
+    timeouts = Timeouts(
+        read_s=options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60),
+        open_s=options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60),
+    )
+    options.finish()
+    wire = Wire()
+    answer = request(uri.target, uri.name, wire, timeouts.open_s)
+    kind = answer.headers.get_content_type().lower()
+    if kind.startswith("multipart/"):
+        source = LiveSource(uri.name, lambda: _connect_mjpeg(uri, timeouts))
+        source.adopt(MjpegFeed(answer, wire, uri.name, timeouts.read_s))
+        return source
+    is_file = answer.headers.get("Content-Length") is not None and not kind.endswith(_PLAYLISTS)
+    answer.close()
+    wire.close()
+    if kind == "text/html":
+        raise SourceOpenError(f"{uri.name}: this is a web page, not a video; give the address of the stream itself")
+    return _open_with_ffmpeg(uri, timeouts, is_file=is_file)
+
+
+def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> Source:
+    # Here, not above: an MJPEG camera needs no FFmpeg.
+    from realtime.sources._container import ContainerFeed, VideoStream
+    from realtime.sources.file import FileSource
+
+    def open_file() -> VideoStream:
+        return VideoStream(uri.target, uri.name, is_live=False, open_timeout_s=timeouts.open_s, read_timeout_s=timeouts.read_s)
+
+    def connect() -> ContainerFeed:
+        return ContainerFeed(uri.target, uri.name, {}, timeouts.open_s, timeouts.read_s)
+
+    if is_file:
+        return FileSource(open_file, uri.name)
+    feed = connect()
+    if feed.duration_s is not None:  # a playlist of a recording
+        feed.close()
+        return FileSource(open_file, uri.name)
+    source = LiveSource(uri.name, connect)
+    source.adopt(feed)
+    return source
+
+
+def _connect_mjpeg(uri: SourceUri, timeouts: Timeouts) -> MjpegFeed:
+    wire = Wire()
+    return MjpegFeed(request(uri.target, uri.name, wire, timeouts.open_s), wire, uri.name, timeouts.read_s)
+
+
+class MjpegFeed:
+    """JPEG after JPEG out of one HTTP answer; each is handed on at its last byte."""
+
+    fps: float | None = None
+
+    def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
+        """answer: its body is read here, and it is closed by `close`. timeout_s: for one whole picture."""
+        self.description = "MJPEG over HTTP"
+        self._answer = answer
+        self._wire = wire
+        self._name = name
+        self._timeout_s = timeout_s
+
+    def pictures(self) -> Iterator[Picture]:
+        splitter = JpegSplitter()
+        while True:
+            self._wire.allow(self._timeout_s)
+            jpeg = self._lost_if_broken(lambda: self._next(splitter))
+            if jpeg is None:
+                return
+            received_ns = now_ns()
+            image = decode_jpeg(jpeg)
+            if image is not None:
+                self.description = f"{image.shape[1]}x{image.shape[0]} MJPEG"
+            yield Picture(image, None, received_ns)
+
+    def interrupt(self) -> None:
+        self._wire.cut()
+
+    def close(self) -> None:
+        self._answer.close()
+        self._wire.close()
+
+    def _next(self, splitter: JpegSplitter) -> bytes | None:
+        """The next picture; None where the server says that it was the last."""
+        while True:
+            jpeg = splitter.take()
+            if jpeg is not None:
+                return jpeg
+            data = self._answer.read1(_CHUNK_BYTES)
+            if not data:
+                if splitter.rest.rstrip().endswith(b"--"):  # the closing boundary of a multipart
+                    return None
+                raise SourceLostError(f"{self._name}: the other side closed the connection")
+            splitter.feed(data)
+
+    def _lost_if_broken(self, read: Callable[[], bytes | None]) -> bytes | None:
+        try:
+            return read()
+        except TimeoutError:
+            raise SourceLostError(f"{self._name}: no whole picture within {self._timeout_s:g} s") from None
+        except ValueError as error:
+            raise SourceLostError(f"{self._name}: the stream holds {error}, which is too large") from None
+        except (OSError, HTTPException) as error:
+            raise SourceLostError(f"{self._name}: {explain(error, self._timeout_s)}") from None
+
+
+def decode_jpeg(jpeg: bytes) -> Image | None:
+    """The picture, or None where it is damaged beyond decoding (the source counts it)."""
+    try:
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)

@@ -1,0 +1,75 @@
+"""A folder of images as a clip, in natural order (frame2 before frame10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.types import Image
+from realtime.errors import SourceOpenError
+from realtime.sources._base import FrameSource, Picture, counted, now_ns
+from realtime.sources._uri import Options, SourceUri, natural_key, not_found
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def open_uri(uri: SourceUri) -> ImagesSource:
+    """images:///path/folder, or just the folder. Options: fps=25, the speed it is played at."""
+    options = Options(uri)
+    fps = options.number("fps", 25.0, 0.01, 1000)
+    options.finish()
+    folder = Path(uri.target).expanduser()
+    if not folder.exists():
+        raise not_found(folder, uri.name)
+    if not folder.is_dir():
+        raise SourceOpenError(f"{uri.name}: not a folder; images:// takes a folder, a video file is opened by its path")
+    return ImagesSource(folder, uri.name, fps)
+
+
+class ImagesSource(FrameSource):
+    """The readable images of a folder. Unreadable ones are skipped, counted, and told in `status.detail`."""
+
+    def __init__(self, folder: Path, name: str, fps: float) -> None:
+        """List the folder and read its first good image. Raises SourceOpenError when there is none."""
+        paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural_key)
+        if not paths:
+            raise SourceOpenError(f"{name}: no images in this folder; it takes {', '.join(sorted(SUFFIXES))}")
+        super().__init__(name, fps=fps, frame_count=len(paths))
+        self.unreadable = 0
+        self._readable = self._read(paths)
+        self._first = next(self._readable, None)
+        if self._first is None:
+            raise SourceOpenError(f"{name}: none of its {counted(len(paths), 'image')} can be read")
+        self._detail = f"{counted(len(paths), 'image')} at {fps:g} fps"
+
+    def _read(self, paths: list[Path]) -> Iterator[Picture]:
+        for number, path in enumerate(paths):
+            received_ns = now_ns()
+            image = _read_image(path)
+            if image is None:
+                self.unreadable += 1
+            else:
+                yield Picture(image, number / (self.fps or 25.0), received_ns)
+
+    def _pictures(self) -> Iterator[Picture]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._readable
+        if self.unreadable:
+            self._detail = f"{counted(self.unreadable, 'unreadable image')} skipped"
+
+    def _release(self) -> None:
+        self._first = None
+
+
+def _read_image(path: Path) -> Image | None:
+    # Not cv2.imread: it prints to stderr and, on Windows, cannot open names outside the code page.
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else np.asarray(image, np.uint8)

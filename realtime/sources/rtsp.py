@@ -1,0 +1,24 @@
+"""Network cameras over RTSP, decoded with as little waiting as FFmpeg allows."""
+
+from __future__ import annotations
+
+from realtime.sources._container import ContainerFeed
+from realtime.sources._live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources._uri import Options, SourceUri
+
+
+def open_uri(uri: SourceUri) -> LiveSource:
+    """rtsp://user:password@camera:554/path. Options, after "#": transport=tcp|udp, open_timeout_s=5, timeout_s=1.8 (silence).
+
+    The source returns at once and connects when it is iterated.
+    """
+    options = Options(uri)
+    transport = options.choice("transport", ("tcp", "udp"))
+    timeout_s = options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60)
+    open_timeout_s = options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60)
+    options.finish()
+
+    def connect() -> ContainerFeed:
+        return ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, open_timeout_s, timeout_s)
+
+    return LiveSource(uri.name, connect)

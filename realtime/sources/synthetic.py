@@ -1,0 +1,77 @@
+"""A drawn street with known truth: the ground truth of tests and benchmarks, and a camera for machines without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engines.types import Size
+from realtime.errors import SourceNotFoundError
+from realtime.sources._base import FrameSource, Picture, now_ns
+from realtime.sources._stamp import read_stamp, write_stamp
+from realtime.sources._street import CLASSES, Street, SyntheticTruth
+from realtime.sources._uri import Options, SourceUri, did_you_mean
+
+__all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
+
+_SCENES = ("street",)
+_MAX_OBJECTS = 200
+
+
+def open_uri(uri: SourceUri) -> SyntheticSource:
+    """synthetic://street. Options: width=1280, height=720, fps=30, seconds=10 (0: endless), objects=8, seed=0, live=0."""
+    scene = uri.target.strip("/") or _SCENES[0]
+    if scene not in _SCENES:
+        raise SourceNotFoundError(f"{uri.name}: no such scene; there is synthetic://street{did_you_mean(scene, _SCENES)}")
+    options = Options(uri)
+    size = Size(options.integer("width", 1280, 64, 7680), options.integer("height", 720, 64, 4320))
+    fps = options.number("fps", 30.0, 1, 1000)
+    objects = options.integer("objects", 8, 0, _MAX_OBJECTS)
+    seed = options.integer("seed", 0, 0, 2**31 - 1)
+    is_live = options.flag("live")
+    seconds = options.number("seconds", 0.0 if is_live else 10.0, 0, 1e6)
+    options.finish()
+    return SyntheticSource(uri.name, Street(size, objects, seed), fps=fps, seconds=seconds, is_live=is_live)
+
+
+class SyntheticSource(FrameSource):
+    """Frames of a `Street`, each with its `captured_ns` in its pixels (`read_stamp`).
+
+    Live, it runs by the clock like a camera: a reader that is late misses frames (gaps in `index`), never gets old ones.
+    """
+
+    def __init__(self, name: str, street: Street, *, fps: float, seconds: float, is_live: bool = False) -> None:
+        """seconds: length; 0 never ends."""
+        self.is_live = is_live
+        count = round(seconds * fps) if seconds > 0 else None
+        super().__init__(name, fps=fps, frame_count=count)
+        self._street = street
+        self._rate_fps = fps
+        self._count = count
+        self._detail = f"{street.size} drawn {fps:g} fps"
+
+    def truth(self, index: int) -> SyntheticTruth:
+        """What is in the frame of that index. Any time, any thread, any order."""
+        return self._street.truth(index / self._rate_fps)
+
+    def _pictures(self) -> Iterator[Picture]:
+        start_ns = now_ns()
+        self._state = "live"
+        index = 0
+        while self._count is None or index < self._count:
+            if self.is_live:
+                index = max(index, self._due(start_ns))
+                wait_s = index / self._rate_fps - (now_ns() - start_ns) / 1e9
+                if self._closed.wait(max(0.0, wait_s)) or (self._count is not None and index >= self._count):
+                    return
+            image = self._street.draw(index / self._rate_fps)
+            captured_ns = now_ns()
+            write_stamp(image, captured_ns)
+            yield Picture(image, index / self._rate_fps, captured_ns, index)
+            index += 1
+
+    def _due(self, start_ns: int) -> int:
+        """The index of the newest frame whose time has come."""
+        return int((now_ns() - start_ns) / 1e9 * self._rate_fps)
+
+    def _release(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.sources._clock import StreamClock
+
+_stamps = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
+
+
+@given(st.lists(st.tuples(_stamps, st.floats(0, 10)), max_size=60), st.booleans(), st.sampled_from([None, 25.0, 1000.0]))
+def test_time_rises_strictly_whatever_the_stamps_do(
+    steps: list[tuple[float | None, float]], is_live: bool, fps: float | None
+) -> None:
+    clock = StreamClock(fps, is_live)
+    received_s, times = 100.0, []
+    for pts_s, waited_s in steps:
+        received_s += waited_s
+        times.append(clock.tick(pts_s, received_s))
+    assert all(math.isfinite(time_s) for time_s in times)
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+    assert not times or times[0] == 0.0
+
+
+def test_good_stamps_pass_unchanged_also_with_a_variable_rate() -> None:
+    clock = StreamClock(25.0, is_live=False)
+    stamps = [5.0, 5.04, 5.5, 6.0, 9.0, 9.001]
+    assert [clock.tick(stamp, 0.0) for stamp in stamps] == pytest.approx([stamp - 5.0 for stamp in stamps])
+    assert clock.corrected == 0
+
+
+@pytest.mark.parametrize("bad", [-3600.0, 3600.0, 0.0, math.nan])
+def test_a_jump_in_a_recording_becomes_one_frame_interval(bad: float) -> None:
+    clock = StreamClock(25.0, is_live=False)
+    clock.tick(10.0, 0.0)
+    clock.tick(10.04, 0.0)
+    assert clock.tick(10.04 + bad, 0.0) == pytest.approx(0.08)
+    assert clock.tick(10.04 + bad + 0.04, 0.0) == pytest.approx(0.12)
+
+
+@pytest.mark.parametrize("bad", [-3600.0, 3600.0])
+def test_a_jump_in_a_live_stream_becomes_the_time_that_passed(bad: float) -> None:
+    clock = StreamClock(None, is_live=True)
+    clock.tick(10.0, 50.0)
+    assert clock.tick(10.0 + bad, 50.3) == pytest.approx(0.3)
+    assert clock.tick(10.04 + bad, 50.35) == pytest.approx(0.34)
+    assert clock.corrected == 1
+
+
+def test_a_time_lapse_keeps_its_long_gaps() -> None:
+    clock = StreamClock(1 / 60, is_live=False)
+    assert [clock.tick(stamp, 0.0) for stamp in (0.0, 60.0, 120.0)] == [0.0, 60.0, 120.0]
+
+
+def test_time_goes_on_after_a_restart() -> None:
+    clock = StreamClock(25.0, is_live=False)
+    for stamp in (0.0, 0.04, 0.08):
+        clock.tick(stamp, 0.0)
+    clock.restart()
+    assert clock.tick(0.0, 0.0) == pytest.approx(0.12)
+    assert clock.corrected == 0

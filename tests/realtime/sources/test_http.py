@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import contextlib
+import http.server
+import itertools
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from realtime.errors import SourceLostError, SourceOpenError
+from realtime.sources import open_source
+from realtime.sources._street import Street
+from realtime.sources.synthetic import read_stamp
+
+Handler = http.server.BaseHTTPRequestHandler
+
+
+def _kilobytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_mjpeg_is_live_and_fresh(http_server, small_street: Street) -> None:
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street)
+    source = open_source(http_server.url("/live"))
+    assert (source.is_live, source.status.state, source.frame_count) == (True, "live", None)
+    ages_ms = []
+    for frame in islice(source, 20):
+        stamp = read_stamp(frame.image)
+        assert stamp is not None
+        ages_ms.append((time.monotonic_ns() - stamp) / 1e6)
+        assert stamp <= frame.captured_ns
+    source.close()
+    assert float(np.median(ages_ms)) < 40
+    assert source.status.state == "ended"
+    assert len(http_server.requests) == 1
+
+
+def test_a_slow_reader_that_drains_stays_fresh(http_server, small_street: Street) -> None:
+    """What the capture thread does: it reads without pause, and only the newest frame is kept."""
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street)
+    source = open_source(http_server.url("/live"))
+    newest: list[object] = [None]
+
+    def drain() -> None:
+        for frame in source:
+            newest[0] = frame
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    ages_ms = []
+    for _ in range(5):
+        time.sleep(0.15)
+        ages_ms.append((time.monotonic_ns() - read_stamp(newest[0].image)) / 1e6)
+    source.close()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert max(ages_ms[1:]) < 150
+
+
+@pytest.mark.parametrize(
+    "how", [{"boundary": ""}, {"content_length": 2**31}, {"content_length": 3}], ids=["no boundary", "2 GB", "too short"]
+)
+def test_headers_that_lie_do_no_harm(http_server, small_street: Street, how: dict[str, object]) -> None:
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, **how)
+    source = open_source(http_server.url("/live"))
+    before = _kilobytes()
+    frames = list(islice(source, 10))
+    assert source.status.detail == "320x180 MJPEG"
+    source.close()
+    assert all(read_stamp(frame.image) is not None for frame in frames)
+    assert _kilobytes() - before < 16_000
+
+
+def test_it_reconnects_when_the_server_drops_it(http_server, small_street: Street) -> None:
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, frames=6)
+    source = open_source(http_server.url("/live"))
+    frames = list(islice(source, 14))
+    assert source.status.detail.endswith("2 reconnects")
+    source.close()
+    assert [frame.index for frame in frames] == list(range(14))
+    assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
+    assert frames[-1].pts_s == pytest.approx((frames[-1].captured_ns - frames[0].captured_ns) / 1e9, abs=0.05)
+
+
+def test_a_declared_end_is_an_end(http_server, small_street: Street) -> None:
+    http_server.pages["/clip"] = lambda handler: http_server.mjpeg(handler, small_street, frames=5, says_end=True)
+    source = open_source(http_server.url("/clip"))
+    assert len(list(source)) == 5
+    assert source.status.state == "ended"
+
+
+def _drip(stopping: threading.Event, data: Callable[[], bytes]) -> Callable[[Handler], None]:
+    def page(handler: Handler) -> None:
+        with contextlib.suppress(OSError):
+            while not stopping.is_set():
+                handler.wfile.write(data())
+                stopping.wait(0.05)
+
+    return page
+
+
+def test_a_body_that_drips_ends_at_the_deadline(http_server, small_street: Street) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+        handler.end_headers()
+        handler.wfile.write(cv2.imencode(".jpg", small_street.draw(0.0))[1].tobytes()[:200])
+        _drip(http_server.stopping, lambda: b"\0")(handler)
+
+    http_server.pages["/slow"] = page
+    source = open_source(http_server.url("/slow#timeout_s=0.5"))
+    started_s = time.monotonic()
+    with pytest.raises(SourceOpenError, match=r"no whole picture within 0\.5 s"):
+        next(iter(source))
+    assert time.monotonic() - started_s < 1.5
+    source.close()
+
+
+@pytest.mark.parametrize("data", [b"x", b"X-More: 1\r\n"], ids=["slow-loris", "endless header"])
+def test_a_head_that_never_ends_is_given_up_at_the_deadline(http_server, data: bytes) -> None:
+    chunks = itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(data))
+    http_server.pages["/drip"] = _drip(http_server.stopping, lambda: next(chunks))
+    started_s = time.monotonic()
+    with pytest.raises(SourceOpenError):
+        open_source(http_server.url("/drip#open_timeout_s=1"))
+    assert time.monotonic() - started_s < 1.5
+
+
+def test_an_endless_body_without_pictures_takes_no_memory(http_server) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not http_server.stopping.is_set():
+                handler.wfile.write(b"X-Header: endless\r\n" * 5000)
+
+    http_server.pages["/endless"] = page
+    source = open_source(http_server.url("/endless#timeout_s=0.5"))
+    before = _kilobytes()
+    with pytest.raises(SourceOpenError, match="no whole picture"):
+        next(iter(source))
+    source.close()
+    assert _kilobytes() - before < 16_000
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Digest"])
+def test_a_refused_password_is_said_and_never_printed(http_server, scheme: str) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(401)
+        challenge = 'Basic realm="cam"' if scheme == "Basic" else 'Digest realm="cam", nonce="abc", qop="auth", algorithm=MD5'
+        handler.send_header("WWW-Authenticate", challenge)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    http_server.pages["/live"] = page
+    with pytest.raises(SourceOpenError, match=r"the user name or password was refused \(401\)") as caught:
+        open_source(http_server.url("/live", "admin:hunter2@"))
+    assert "hunter2" not in repr(caught.value)
+    assert "***@127.0.0.1" in str(caught.value)
+
+
+def test_a_right_password_opens(http_server, small_street: Street) -> None:
+    def page(handler: Handler) -> None:
+        if handler.headers.get("Authorization") == "Basic YWRtaW46cEBzcw==":  # admin:p@ss
+            http_server.mjpeg(handler, small_street)
+            return
+        handler.send_response(401)
+        handler.send_header("WWW-Authenticate", 'Basic realm="cam"')
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    http_server.pages["/live"] = page
+    source = open_source(http_server.url("/live", "admin:p%40ss@"))
+    assert len(list(islice(source, 3))) == 3
+    assert "p%40ss" not in source.name
+    source.close()
+
+
+def test_a_redirect_is_followed_and_a_loop_is_refused(http_server, small_street: Street) -> None:
+    def moved(to: str) -> Callable[[Handler], None]:
+        def page(handler: Handler) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", to)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        return page
+
+    http_server.pages |= {"/a": moved("/live"), "/loop": moved("/loop"), "/file": moved("file:///etc/hostname")}
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street)
+    source = open_source(http_server.url("/a"))
+    assert next(iter(source)).image.shape == (180, 320, 3)
+    source.close()
+    for path in ("/loop", "/file"):
+        with pytest.raises(SourceOpenError, match="the server answers 302"):
+            open_source(http_server.url(path))
+
+
+def test_a_plain_file_is_no_live_stream(http_server, clip: Path) -> None:
+    http_server.pages["/clip.mp4"] = lambda handler: http_server.file(handler, clip)
+    source = open_source(http_server.url("/clip.mp4"))
+    assert (source.is_live, source.frame_count, source.fps) == (False, 50, 25.0)
+    assert [read_stamp(frame.image) for frame in source] == list(range(50))
+    source.close()
+
+
+def test_a_file_whose_server_falls_silent_is_lost_not_ended(http_server, clip: Path) -> None:
+    def page(handler: Handler) -> None:
+        data = clip.read_bytes()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "video/mp4")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) * 2 // 3])
+        http_server.stopping.wait(20)
+
+    http_server.pages["/clip.mp4"] = page
+    source = open_source(http_server.url("/clip.mp4#timeout_s=0.5"))
+    frames = []
+    with pytest.raises(SourceLostError, match=r"no answer within 0\.5 s"):
+        frames.extend(source)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (404, "text/plain", "answers 404 .*check the path"),
+        (503, "text/plain", "answers 503"),
+        (200, "text/html", "this is a web page"),
+    ],
+)
+def test_answers_that_are_no_video(http_server, status: int, kind: str, message: str) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", "5")
+        handler.end_headers()
+        handler.wfile.write(b"hello")
+
+    http_server.pages["/x"] = page
+    with pytest.raises(SourceOpenError, match=message):
+        open_source(http_server.url("/x"))
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(SourceOpenError, match="connection refused; check the address and the port"):
+        open_source(f"http://admin:hunter2@127.0.0.1:{port}/x")
+    with pytest.raises(SourceOpenError, match="no host has that name"):
+        open_source("http://surely.invalid/x")
+
+
+def test_close_from_another_thread_ends_a_silent_read_at_once(http_server, small_street: Street) -> None:
+    def page(handler: Handler) -> None:
+        http_server.mjpeg(handler, small_street, frames=3)
+        http_server.stopping.wait(20)
+
+    http_server.pages["/live"] = page
+    source = open_source(http_server.url("/live#timeout_s=10"))
+    frames: list[object] = []
+    thread = threading.Thread(target=lambda: frames.extend(source))
+    thread.start()
+    time.sleep(1.4)
+    assert source.status.state == "stalled"
+    assert source.status.detail.startswith("no frame for 1.")
+    closed_s = time.monotonic()
+    source.close()
+    thread.join(3)
+    assert time.monotonic() - closed_s < 0.3
+    assert len(frames) == 3
+
+
+def test_close_before_the_first_picture_is_no_error(http_server) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+        handler.end_headers()
+        http_server.stopping.wait(20)
+
+    http_server.pages["/live"] = page
+    source = open_source(http_server.url("/live#timeout_s=10"))
+    failures: list[Exception] = []
+
+    def capture() -> None:
+        try:
+            assert list(source) == []
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=capture)
+    thread.start()
+    time.sleep(0.2)
+    source.close()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert failures == []

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+
+from engines.types import Size
+from realtime.errors import SourceLostError, SourceOpenError
+from realtime.sources import open_source
+from realtime.sources._live import Backoff
+from realtime.sources.synthetic import read_stamp
+
+
+def test_a_camera_is_live_and_fresh(rtsp_servers: Callable) -> None:
+    source = open_source(rtsp_servers().url())
+    assert (source.is_live, source.status.state, source.frame_count) == (True, "connecting", None)
+    started_s = time.monotonic()
+    frames = iter(source)
+    next(frames)
+    assert time.monotonic() - started_s < 1.5
+    list(islice(frames, 15))  # what came while FFmpeg looked at the stream
+    ages_ms = [(time.monotonic_ns() - read_stamp(frame.image)) / 1e6 for frame in islice(frames, 20)]
+    assert source.status.detail.startswith("320x180 h264")
+    source.close()
+    # One frame interval is FFmpeg's parser, which sees a frame's end only when the next begins.
+    assert float(np.median(ages_ms)) < 40 + 35
+
+
+def test_time_and_index_rise_across_reconnects(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    frames, states = [], set()
+    for frame in source:
+        frames.append(frame)
+        states.add(source.status.state)
+        if len(frames) in (7, 14):
+            server.drop_clients()
+        if len(frames) == 20:
+            break
+    detail = source.status.detail
+    source.close()
+    assert detail.endswith("2 reconnects")
+    assert states == {"live"}
+    assert [frame.index for frame in frames] == list(range(20))
+    assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
+
+
+def test_the_resolution_may_change_in_mid_stream(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    shapes = []
+    for frame in source:
+        if frame.image.shape not in shapes:
+            shapes.append(frame.image.shape)
+        if frame.index == 20:
+            server.size = Size(192, 108)
+        if frame.index == 60 or len(shapes) == 2:
+            break
+    source.close()
+    assert shapes == [(180, 320, 3), (108, 192, 3)]
+
+
+@pytest.mark.slow
+def test_a_frozen_camera_is_stalled_then_retried_and_closing_is_quick(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    frames: list[object] = []
+    thread = threading.Thread(target=lambda: frames.extend(source))
+    thread.start()
+    _wait(lambda: len(frames) > 5, 5)
+    server.freeze.set()
+    froze_s = time.monotonic()
+    _wait(lambda: source.status.state == "stalled", 2.5)
+    _wait(lambda: source.status.state in ("retrying", "connecting"), 4)
+    assert time.monotonic() - froze_s < 4
+    count = len(frames)
+    server.freeze.clear()
+    _wait(lambda: len(frames) > count, 8)
+    server.freeze.set()
+    time.sleep(0.1)
+    closed_s = time.monotonic()
+    source.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert time.monotonic() - closed_s < 2.0
+
+
+def _wait(until: Callable[[], bool], timeout_s: float) -> None:
+    due_s = time.monotonic() + timeout_s
+    while not until():
+        assert time.monotonic() < due_s, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_camera_that_never_answers_is_given_up_at_the_deadline(rtsp_servers: Callable) -> None:
+    source = open_source(rtsp_servers(silent=True).url("admin:hunter2@") + "#open_timeout_s=1")
+    started_s = time.monotonic()
+    with pytest.raises(SourceOpenError, match="no answer within 1 s") as caught:
+        next(iter(source))
+    assert time.monotonic() - started_s < 2
+    assert "hunter2" not in str(caught.value)
+
+
+def test_closing_does_not_wait_for_a_camera_that_never_answers(rtsp_servers: Callable) -> None:
+    source = open_source(rtsp_servers(silent=True).url())
+    thread = threading.Thread(target=lambda: list(source))
+    thread.start()
+    time.sleep(0.2)
+    assert source.status.state == "connecting"
+    closed_s = time.monotonic()
+    source.close()
+    thread.join(2)
+    assert time.monotonic() - closed_s < 0.3
+    assert source.status.state == "ended"
+
+
+def test_a_program_ends_while_a_camera_does_not_answer(rtsp_servers: Callable) -> None:
+    code = (
+        "import sys, threading, time\nfrom realtime.sources import open_source\n"
+        "source = open_source(sys.argv[1])\nthread = threading.Thread(target=lambda: list(source))\n"
+        "thread.start(); time.sleep(0.3); source.close(); thread.join()"
+    )
+    started_s = time.monotonic()
+    subprocess.run([sys.executable, "-c", code, rtsp_servers(silent=True).url()], check=True, timeout=20)
+    assert time.monotonic() - started_s < 4
+
+
+def test_a_refused_password_is_said_and_never_printed(rtsp_servers: Callable) -> None:
+    server = rtsp_servers(password="right")
+    source = open_source(server.url("admin:hunter2@"))
+    with pytest.raises(
+        SourceOpenError, match=r"rtsp://\*\*\*@127\.0\.0\.1:\d+/live: the user name or password was refused"
+    ) as caught:
+        next(iter(source))
+    assert "hunter2" not in repr(caught.value)
+    good = open_source(server.url("admin:right@"))
+    assert next(iter(good)).image.shape == (180, 320, 3)
+    assert "right" not in good.name + good.status.detail
+    good.close()
+
+
+def test_a_password_that_stops_working_ends_the_stream(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    frames = iter(source)
+    next(frames)
+    server.password = "new"
+    server.drop_clients()
+    with pytest.raises(SourceLostError, match="refused"):
+        list(frames)
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    source = open_source(f"rtsp://admin:hunter2@127.0.0.1:{port}/live")
+    with pytest.raises(SourceOpenError, match=r"\*\*\*@127.*connection refused; check the address and the port"):
+        next(iter(source))
+    assert source.status.state == "ended"
+
+
+def test_a_redirect_loop_ends(rtsp_servers: Callable) -> None:
+    source = open_source(rtsp_servers(redirects=True).url() + "#open_timeout_s=1")
+    with pytest.raises(SourceOpenError):
+        next(iter(source))
+
+
+def test_a_camera_that_comes_back_is_seen_within_a_second_or_so(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    frames: list[object] = []
+    thread = threading.Thread(target=lambda: frames.extend(source))
+    thread.start()
+    _wait(lambda: len(frames) > 5, 5)
+    server.stop()
+    _wait(lambda: source.status.state == "retrying", 3)
+    assert "trying again in" in source.status.detail
+    time.sleep(0.6)
+    count, back_s = len(frames), time.monotonic()
+    rtsp_servers(port=server.port)
+    _wait(lambda: len(frames) > count, 5)
+    assert time.monotonic() - back_s < 2.0
+    source.close()
+    thread.join(3)
+
+
+def test_pauses_between_attempts_are_bounded_and_spread() -> None:
+    backoff = Backoff(random.Random(1))
+    passed_s, pauses = 0.0, []
+    while passed_s < 600:
+        pauses.append(backoff.pause_s())
+        passed_s += pauses[-1]
+    assert len(pauses) <= 130
+    assert min(pauses) >= 0.25 * 0.8
+    assert max(pauses) <= 5.0 * 1.2
+    assert len({round(pause, 3) for pause in pauses[20:]}) > 50
+    backoff.reset()
+    assert backoff.pause_s() <= 0.25 * 1.2

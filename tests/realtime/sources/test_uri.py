@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from realtime.errors import SourceNotFoundError, SourceOpenError
+from realtime.sources import open_source, schemes
+from realtime.sources._uri import Options, SourceUri, natural_key, parse
+
+
+def test_the_folder_is_the_registry() -> None:
+    assert schemes() == ("file", "gst", "http", "images", "rtsp", "sample", "synthetic", "webcam")
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "target"),
+    [
+        ("0", "webcam", "0"),
+        ("/dev/video2", "webcam", "/dev/video2"),
+        ("/dev/v4l/by-id/usb-cam", "webcam", "/dev/v4l/by-id/usb-cam"),
+        ("webcam://1", "webcam", "1"),
+        ("webcam:///dev/video1", "webcam", "/dev/video1"),
+        ("sample://bikes", "sample", "bikes"),
+        ("SYNTHETIC://street", "synthetic", "street"),
+        ("file:///a%20b.mp4", "file", "/a b.mp4"),
+        ("videotestsrc ! appsink", "gst", "videotestsrc ! appsink"),
+        ("gst://v4l2src device=/dev/video0 ! appsink", "gst", "v4l2src device=/dev/video0 ! appsink"),
+        ("rtsps://h/1?a=1", "rtsp", "rtsps://h/1?a=1"),
+        ("https://h/1", "http", "https://h/1"),
+    ],
+)
+def test_text_finds_its_scheme(text: str, scheme: str, target: str) -> None:
+    uri = parse(text)
+    assert (uri.scheme, uri.target) == (scheme, target)
+
+
+def test_paths_are_files_and_folders(tmp_path: Path) -> None:
+    path = tmp_path / "odd?name#1.mp4"
+    path.write_bytes(b"x")
+    assert parse(str(path)) == SourceUri("file", str(path), {}, str(path))
+    assert parse(str(tmp_path)).scheme == "images"
+    assert parse(f"{tmp_path}?fps=5").options == {"fps": "5"}
+
+
+def test_a_network_url_keeps_its_query_and_gives_up_its_options() -> None:
+    uri = parse("rtsp://u:p#w=1@h/1?channel=2#transport=udp&timeout_s=3")
+    assert uri.target == "rtsp://u:p#w=1@h/1?channel=2"
+    assert uri.options == {"transport": "udp", "timeout_s": "3"}
+    assert "p#w" not in uri.name
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "street.mp4").write_bytes(b"x")
+    with pytest.raises(SourceNotFoundError, match=r"no such file.*did you mean 'street\.mp4'"):
+        open_source(str(tmp_path / "stret.mp4"))
+    with pytest.raises(SourceNotFoundError, match="nor is there a folder"):
+        open_source(str(tmp_path / "nowhere" / "a.mp4"))
+    assert issubclass(SourceNotFoundError, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the source is empty"),
+        ("rtps://h/1", "known are .*rtsp://.*did you mean 'rtsp'"),
+        ("sample://bike", "sample://bikes, sample://carphone; did you mean 'bikes'"),
+        ("synthetic://stret", "did you mean 'street'"),
+        ("synthetic://street?widht=3", "no option 'widht'.*did you mean 'width'"),
+        ("synthetic://street?width=wide", "width=wide must be a number from 64 to 7680"),
+        ("synthetic://street?width=100.5", "must be a whole number"),
+        ("synthetic://street?fps=nan", "must be a number"),
+        ("synthetic://street?live=maybe", "must be 0 or 1"),
+        ("synthetic://street?width", "not of the form key=value"),
+        ("synthetic://street?seed=1&seed=2", "given twice"),
+        ("rtsp://h/1#transport=pigeon", "must be one of tcp, udp"),
+        ("rtsp://h/1#speed=2", "no option 'speed'"),
+        ("rtsp:///1", "names no host"),
+        ("http://[::1/x", "not a valid address"),
+    ],
+)
+def test_nonsense_is_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises((SourceOpenError, SourceNotFoundError), match=message) as caught:
+        open_source(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_error_prints_a_password(tmp_path: Path) -> None:
+    for text in ("rtsp://admin:hunter2@/x", "foo://admin:hunter2@h/x", "rtsp://admin:hunter2@h/x#speed=1", "admin:hunter2@h/x"):
+        with pytest.raises((SourceOpenError, SourceNotFoundError)) as caught:
+            open_source(text)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_natural_order() -> None:
+    names = ["b1.png", "a10.png", "a2.png", "a02b.png", "A1.png", "10.png", "9.png"]
+    assert [path.name for path in sorted(map(Path, names), key=natural_key)] == [
+        "9.png", "10.png", "A1.png", "a2.png", "a02b.png", "a10.png", "b1.png",
+    ]  # fmt: skip
+
+
+def test_options_that_nobody_asked_for_are_refused() -> None:
+    options = Options(SourceUri("file", "x", {"loop": "yes", "seek": "3"}, "x?loop=yes&seek=3"))
+    assert options.flag("loop")
+    with pytest.raises(SourceOpenError, match="no option 'seek'; it has loop"):
+        options.finish()

@@ -1,0 +1,156 @@
+"""Webcams, with a camera that is not there: `StandInCamera` does what `cv2.VideoCapture` does, `/dev` and `/sys` are folders."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from realtime.errors import SourceNotFoundError, SourceOpenError
+from realtime.sources import first_webcam, open_source
+from realtime.sources._v4l import Camera, cameras, find_again
+from realtime.sources.webcam import Wish, first, webcam
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="device folders are Linux's")
+
+
+def _unplug(root: Path, number: int) -> None:
+    (root / f"dev/video{number}").unlink()
+
+
+def test_it_asks_for_mjpg_and_says_what_it_got(tmp_path: Path, plug: Callable, kind: type) -> None:
+    plug(tmp_path, 0, "HD Cam")
+    source = webcam(cameras(tmp_path)[0], "0", Wish(1280, 720, 60), kind, tmp_path)
+    assert (source.is_live, source.status.state) == (True, "connecting")
+    frames = list(islice(source, 5))
+    assert source.status.detail == "1280x720 MJPG 30 fps"
+    assert source.fps == 30.0
+    assert [frame.index for frame in frames] == list(range(5))
+    assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
+    source.close()
+    assert source.status.state == "ended"
+
+
+@pytest.mark.parametrize(
+    ("picture", "mean"),
+    [
+        (np.full((4, 6), 7, np.uint8), 7),
+        (np.full((4, 6, 1), 7, np.uint8), 7),
+        (np.full((4, 6, 4), 7, np.uint8), 7),
+        (np.full((4, 6), 7 * 256, np.uint16), 7),
+        (np.full((4, 12, 3), 7, np.uint8)[:, ::2], 7),
+    ],
+    ids=["grey", "one-channel", "bgra", "grey16", "strided"],
+)
+def test_odd_pictures_become_bgr(tmp_path: Path, plug: Callable, kind: type, picture: np.ndarray, mean: int) -> None:
+    plug(tmp_path, 0, "Cam")
+    kind.picture = picture
+    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    frame = next(iter(source))
+    assert (frame.image.shape, frame.image.dtype, frame.image.flags.c_contiguous) == ((4, 6, 3), np.uint8, True)
+    assert np.all(frame.image == mean)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "picture", [None, np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_bad_pictures_are_counted_and_the_stream_lives(tmp_path: Path, plug: Callable, kind: type, picture: Any) -> None:
+    plug(tmp_path, 0, "Cam")
+    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    frames = iter(source)
+    next(frames)
+    good, kind.picture = kind.picture, picture
+    timer = threading.Timer(0.1, lambda: setattr(kind, "picture", good))
+    timer.start()
+    assert next(frames).index == 1
+    assert source.rejected > 3
+    assert source.status.state == "live"
+    source.close()
+    timer.join()
+
+
+def test_a_camera_that_comes_back_under_another_number_is_found_again(tmp_path: Path, plug: Callable, kind: type) -> None:
+    plug(tmp_path, 0, "Cam", link="usb-ACME_Cam_123-video-index0")
+    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    frames = iter(source)
+    first_frame = next(frames)
+    _unplug(tmp_path, 0)
+    (tmp_path / "dev/v4l/by-id/usb-ACME_Cam_123-video-index0").unlink()
+    kind.plugged = False
+
+    def come_back() -> None:
+        plug(tmp_path, 2, "Other")
+        plug(tmp_path, 4, "Cam", link="usb-ACME_Cam_123-video-index0")
+        kind.plugged = True
+
+    timer = threading.Timer(0.4, come_back)
+    timer.start()
+    started_s = time.monotonic()
+    # An instance that was released stays dead, as a real handle does.
+    frame = next(frames)
+    timer.join()
+    assert kind.opened == [0, 4]
+    assert frame.index == first_frame.index + 1
+    assert frame.pts_s - first_frame.pts_s == pytest.approx(time.monotonic() - started_s, abs=0.3)
+    assert source.status.detail.endswith("reconnects") or source.status.detail.endswith("1 reconnect")
+    source.close()
+
+
+def test_the_list_leaves_metadata_devices_out(tmp_path: Path, plug: Callable) -> None:
+    plug(tmp_path, 10, "B")
+    plug(tmp_path, 2, "A", link="usb-A-video-index0")
+    plug(tmp_path, 3, "A", index=1)
+    assert [camera.path.name for camera in cameras(tmp_path)] == ["video2", "video10"]
+    assert cameras(tmp_path)[0].stable_id == "usb-A-video-index0"
+    gone = Camera(tmp_path / "dev/video7", "C")
+    assert find_again(gone, tmp_path) is None
+
+
+def test_a_camera_in_use_is_one_clear_line(tmp_path: Path, plug: Callable, kind: type) -> None:
+    plug(tmp_path, 0, "Cam")
+    kind.plugged = False
+    source = webcam(cameras(tmp_path)[0], "webcam://0", Wish(), kind, tmp_path)
+    with pytest.raises(SourceOpenError, match=r"webcam://0: the camera gives no picture; close other programs"):
+        next(iter(source))
+
+
+def test_a_camera_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(SourceNotFoundError, match="there is no camera /dev/video97"):
+        open_source("97")
+    with pytest.raises(SourceOpenError, match="did you mean 'width'"):
+        open_source("webcam://97?widht=2")
+
+
+def test_the_first_camera_that_answers_is_taken(tmp_path: Path, plug: Callable, kind: type) -> None:
+    plug(tmp_path, 0, "Cam")
+    source = first(2.0, kind, tmp_path)
+    assert source is not None
+    assert source.status.state == "live"
+    assert next(iter(source)).image.shape == (720, 1280, 3)
+    assert kind.opened == [0]
+    source.close()
+
+
+def test_a_camera_that_hangs_costs_no_more_than_the_time_given(tmp_path: Path, plug: Callable, kind: type) -> None:
+    plug(tmp_path, 0, "Cam")
+    kind.open_takes_s = 1.0
+    started_s = time.monotonic()
+    assert first(0.3, kind, tmp_path) is None
+    assert time.monotonic() - started_s < 0.6
+
+
+def test_without_cameras_the_search_is_quick_and_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    if any(Path("/dev").glob("video*")):
+        pytest.skip("this machine has cameras")
+    started_s = time.monotonic()
+    assert first_webcam(2.0) is None
+    assert time.monotonic() - started_s < 0.5
+    assert capfd.readouterr() == ("", "")
