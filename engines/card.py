@@ -7,9 +7,10 @@ shapes, class names that exporters embed) need not be written there: `engines.in
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -91,7 +92,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: cannot be read as a card ({error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib passes on what int() and deep nesting raise
         raise CardError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -110,7 +111,11 @@ def card_from_dict(facts: dict[str, Any], where: str) -> ModelCard:
 
 def _plain(error: msgspec.ValidationError) -> str:
     """msgspec's message with its JSON path turned into a card key: "Expected `int`, got `str` - at `$.input.pad`"."""
-    return str(error).replace("`$.", "key `").replace("- at", "at").replace(" - ", ", ")
+    text = str(error).replace("`$.", "key `").replace("- at", "at").replace(" - ", ", ")
+    for field in msgspec.structs.fields(InputSpec):
+        if get_origin(field.type) is Literal and text.endswith(f"at key `input.{field.name}`"):
+            return f"{text}; known: {', '.join(get_args(field.type))}"
+    return text
 
 
 def _reject_unknown(facts: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
@@ -136,7 +141,11 @@ def _check_consistency(card: ModelCard, where: str) -> None:
             raise CardError(f'{where}: palette colour of "{name}" is "{colour}"; write it as "#rrggbb"')
     if min(card.input.size_px) < 8 or max(card.input.size_px) > 8192:
         raise CardError(f"{where}: input.size_px {card.input.size_px} is not [width, height] between 8 and 8192")
+    if not all(map(math.isfinite, card.input.mean + card.input.std)):
+        raise CardError(f"{where}: input.mean {card.input.mean} and input.std {card.input.std} must be finite numbers")
     if min(card.input.std) <= 0:
         raise CardError(f"{where}: input.std {card.input.std} must be above 0 (pixel units: 255 for a 0..1 input)")
+    if card.input.dtype == "uint8" and (any(card.input.mean) or card.input.std != (1.0, 1.0, 1.0)):
+        raise CardError(f"{where}: a uint8 input takes pixels as they are; remove input.mean and input.std, or correct dtype")
     if not 0 <= card.input.pad <= 255:
         raise CardError(f"{where}: input.pad {card.input.pad} must lie in 0..255")

@@ -45,7 +45,7 @@ def read_network(path: Path) -> NetworkFacts:
         raise ModelFileError(f"{path}: larger than 2 GiB, more than an ONNX file can hold")
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(model, full_check=False)
+        onnx.checker.check_model(str(path), full_check=False)  # by path: weights may lie in a file beside it
     except Exception as error:  # protobuf and onnx raise a dozen types for one fact: the file is broken
         raise ModelFileError(f"{path}: not a readable ONNX file; export or download it again ({_first_line(error)})") from error
     model = _with_inferred_shapes(model)
@@ -55,7 +55,7 @@ def read_network(path: Path) -> NetworkFacts:
         outputs=tuple(_tensor_facts(value) for value in model.graph.output),
         metadata={entry.key: entry.value for entry in model.metadata_props},
     )
-    if any(d is None for tensor in facts.outputs for d in tensor.shape) and _is_static(facts.inputs):
+    if _is_static(facts.inputs) and not _is_static(facts.outputs):
         return _with_run_shapes(path, facts)
     return facts
 
@@ -90,8 +90,8 @@ def _tensor_facts(value: Any) -> TensorFacts:
     return TensorFacts(value.name, dtype, tuple(dim.dim_value or None for dim in kind.shape.dim))
 
 
-def _is_static(inputs: tuple[TensorFacts, ...]) -> bool:
-    return all(None not in tensor.shape for tensor in inputs)
+def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
+    return all(None not in tensor.shape for tensor in tensors)
 
 
 def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:

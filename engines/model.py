@@ -71,7 +71,7 @@ def _table(facts: dict[str, Any], key: str, onnx_path: Path) -> dict[str, Any]:
 def _guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict[str, Any]:
     """Every card key that the graph, its metadata and a labels file beside it tell."""
     image = _image_input(facts, onnx_path)
-    family, outputs, class_count = _guess_outputs(facts, onnx_path, written)
+    family, outputs, class_count = _guess_outputs(facts, image, onnx_path, written)
     guessed: dict[str, Any] = {
         "name": onnx_path.stem if onnx_path.stem != "model" else onnx_path.parent.name,
         "file": onnx_path.name,
@@ -90,20 +90,27 @@ def _guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dic
 
 
 def _image_input(facts: NetworkFacts, onnx_path: Path) -> TensorFacts:
-    images = [t for t in facts.inputs if len(t.shape) == 4 and (t.shape[1] == 3 or t.shape[3] == 3)]
+    images = [t for t in facts.inputs if len(t.shape) == 4 and t.shape[0] == 1 and (t.shape[3] == 3 or t.shape[1] in (3, None))]
     if len(facts.inputs) != 1 or len(images) != 1:
         has = ", ".join(str(t) for t in facts.inputs) or "none"
         raise CardError(f"{onnx_path}: the network must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {has}")
     return images[0]
 
 
-def _guess_outputs(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> tuple[str, dict[str, str], int | None]:
+def _is_planar(image: TensorFacts) -> bool:
+    """Channels before rows and columns; also where the file leaves the number of channels open."""
+    return image.shape[3] != 3 or image.shape[1] == 3
+
+
+def _guess_outputs(
+    facts: NetworkFacts, image: TensorFacts, onnx_path: Path, written: dict[str, Any]
+) -> tuple[str, dict[str, str], int | None]:
     """Family, role → tensor, and class count where the shapes tell it."""
-    task = facts.metadata.get("task", "segment")
-    if task not in ("segment", "semantic"):
-        raise CardError(f'{onnx_path}: exported for the task "{task}"; this program wants a segmentation model')
     if "outputs" in written and "family" in written:
         return str(written["family"]), {}, None
+    task = facts.metadata.get("task", "segment")
+    if "segment" not in task and "semantic" not in task:
+        raise CardError(f'{onnx_path}: exported for the task "{task}"; this program wants a segmentation model')
     prototypes = [t for t in facts.outputs if len(t.shape) == 4 and t.dtype.startswith("float")]
     rows = [t for t in facts.outputs if len(t.shape) == 3 and t.dtype.startswith("float")]
     if len(prototypes) == 1 and len(rows) == 1:
@@ -111,15 +118,15 @@ def _guess_outputs(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]
         _, channels, count = rows[0].shape
         if mask_count and count == 6 + mask_count:
             return "yolo_seg", {"detections": rows[0].name, "prototypes": prototypes[0].name}, None
-        if mask_count and channels and channels > 4 + mask_count:
+        # More channels than boxes is the same array transposed, whose axes mean something else.
+        if mask_count and channels and 4 + mask_count < channels < (count or VOID_CLASS**2):
             return "yolo_seg", {"predictions": rows[0].name, "prototypes": prototypes[0].name}, channels - 4 - mask_count
     if len(facts.outputs) == 1:
         output = facts.outputs[0]
-        # A last axis of a few values is a channel axis: a matte or a channels-last network, which read differently.
-        is_planar = len(output.shape) == 4 and (output.shape[3] or 8) >= 8
-        if is_planar and output.dtype.startswith("float") and 2 <= (output.shape[1] or 2) <= VOID_CLASS:
+        is_logits = output.dtype.startswith("float") and _has_aspect_of(output, image)
+        if is_logits and 2 <= (output.shape[1] or 2) <= VOID_CLASS:
             return "semantic", {"logits": output.name}, output.shape[1]
-        if len(output.shape) in (2, 3, 4) and "int" in output.dtype:
+        if "int" in output.dtype and _is_one_map(output.shape):
             return "semantic", {"labels": output.name}, None
     has = ", ".join(str(t) for t in facts.outputs)
     keys = 'family = "semantic", outputs = {logits = "TENSOR"}'
@@ -128,12 +135,33 @@ def _guess_outputs(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]
     )
 
 
+def _has_aspect_of(output: TensorFacts, image: TensorFacts) -> bool:
+    """Whether the last two of four axes are rows and columns: the image's, scaled alike.
+
+    A matte [1,H,W,1] or a channels-last network is not: its last axis holds channels, and it reads differently.
+    """
+    if len(output.shape) != 4:
+        return False
+    (rows, columns), (height, width) = output.shape[2:], image.shape[2:] if _is_planar(image) else image.shape[1:3]
+    if not (rows and columns and height and width):
+        return (columns or 8) >= 8
+    # Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
+    return abs(columns - rows * width / height) <= 2 * max(1, width / height)
+
+
+def _is_one_map(shape: tuple[int | None, ...]) -> bool:
+    """(H, W), (1, H, W), (1, 1, H, W) or (1, H, W, 1); an open dimension may be 1."""
+    if len(shape) == 4 and shape[1] not in (1, None):
+        return shape[3] in (1, None)
+    return len(shape) in (2, 3, 4) and all(length in (1, None) for length in shape[:-2])
+
+
 def _card_name(onnx_path: Path) -> str:
     return onnx_path.with_suffix(".toml").name
 
 
 def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str) -> dict[str, Any]:
-    planar = image.shape[1] == 3
+    planar = _is_planar(image)
     height, width = image.shape[2:4] if planar else image.shape[1:3]
     if not (height and width):
         height, width = _embedded_size(facts) or ((640, 640) if family == "yolo_seg" else (None, None))
@@ -166,17 +194,33 @@ def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None) 
     """From the embedded metadata, a labels file beside the model, or, for 80 unnamed classes, COCO's."""
     embedded = facts.metadata.get("names")
     if embedded:
-        try:
-            table = ast.literal_eval(embedded)
-            return [str(table[key]) for key in sorted(table)] if isinstance(table, dict) else [str(name) for name in table]
-        except (ValueError, SyntaxError, TypeError) as error:
-            raise CardError(f"{onnx_path}: its embedded class names cannot be read; write `classes` in its card") from error
+        return _parsed_names(embedded, onnx_path)
     for path in (onnx_path.with_suffix(".txt"), onnx_path.parent / "labels.txt", onnx_path.parent / "classes.txt"):
         if path.is_file():
-            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return _names_in(path)
     if class_count == len(COCO_CLASSES):
         return list(COCO_CLASSES)
     return [f"class {i}" for i in range(class_count)] if class_count else []
+
+
+def _parsed_names(embedded: str, onnx_path: Path) -> list[str]:
+    """Ultralytics writes a Python dict, {0: 'person', ...}; others a list."""
+    try:
+        table = ast.literal_eval(embedded)
+        if isinstance(table, dict):
+            return [str(table[key]) for key in sorted(table)]
+        if isinstance(table, list | tuple):
+            return [str(name) for name in table]
+        raise TypeError(f"names are a {type(table).__name__}")
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise CardError(f"{onnx_path}: its embedded class names cannot be read; write `classes` in its card") from error
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(f"{path}: cannot be read as class names, one a line ({error})") from error
 
 
 def _ask_for_missing(merged: dict[str, Any], onnx_path: Path, card_path: Path | None) -> None:
@@ -196,25 +240,30 @@ def _ask_for_missing(merged: dict[str, Any], onnx_path: Path, card_path: Path | 
 
 def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
     """The card must name tensors that exist, and as many classes as the network has."""
-    outputs = {tensor.name: tensor for tensor in facts.outputs}
+    shapes = {tensor.name: tensor.shape for tensor in facts.outputs}
     for role, tensor in card.outputs.items():
-        if tensor not in outputs:
-            has = ", ".join(outputs)
+        if tensor not in shapes:
+            has = ", ".join(shapes)
             raise CardError(f'{onnx_path}: its card names the output {role} = "{tensor}"; the network has: {has}')
     if card.input.tensor not in {tensor.name for tensor in facts.inputs}:
         has = ", ".join(tensor.name for tensor in facts.inputs)
         raise CardError(f'{onnx_path}: its card\'s input "{card.input.tensor}" is not in the network; it has: {has}')
     count: int | None = None
     if "logits" in card.outputs:
-        count = outputs[card.outputs["logits"]].shape[1]
+        count = _channels(shapes[card.outputs["logits"]])
     elif "predictions" in card.outputs and "prototypes" in card.outputs:
-        channels, mask_count = outputs[card.outputs["predictions"]].shape[1], outputs[card.outputs["prototypes"]].shape[1]
+        channels, mask_count = (_channels(shapes[card.outputs[role]]) for role in ("predictions", "prototypes"))
         count = channels - 4 - mask_count if channels and mask_count else None
     if count is not None and count != len(card.classes):
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
             f"({', '.join(card.classes[:3])}, ...); correct `classes` in {_card_name(onnx_path)}"
         )
+
+
+def _channels(shape: tuple[int | None, ...]) -> int | None:
+    """The second axis; None when it is open or there is none, which the family reports when it reads the output."""
+    return shape[1] if len(shape) > 1 else None
 
 
 def _check_hash(onnx_path: Path, sha256: str) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.errors import InferenceError
 from engines.fit import Fit
 from engines.types import F32, I32, U8
 
@@ -18,6 +19,7 @@ def centre_to_corners(boxes: F32) -> F32:
     return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1).astype(np.float32, copy=False)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # a box of 1e30 pixels has an area of infinity, which overlaps nothing enough
 def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count: int) -> npt.NDArray[np.intp]:
     """Greedy non-maximum suppression within each class.
 
@@ -46,13 +48,14 @@ def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count
     return order[kept]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # told by an error instead of a warning
 def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit, magnify: int) -> U8:
     """Mix prototype masks into one label map, each object cut to its box.
 
     coefficients: (N, K), rows by falling score. prototypes: (K, Hp, Wp) over the whole network input. boxes_px: (N, 4) in frame
     pixels. Returns a uint8 label map over the frame, `magnify` pixels to a network pixel: 0 none, i + 1 = row i, the higher score
     on top. Only the prototypes under a box are mixed, and the *logits* are upsampled: the edge is where they cross zero.
-    Source: YOLACT (Bolya et al., 2019), section 3.
+    Raises InferenceError when a mask's logits are not finite. Source: YOLACT (Bolya et al., 2019), section 3.
     """
     content = geometry.content
     map_height, map_width = content.height * magnify, content.width * magnify
@@ -72,10 +75,18 @@ def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit
         cells_y = slice(max(int((top + y0) / cell_y) - 1, 0), int((top + y1 - 1) / cell_y) + 2)
         crop = prototypes[:, cells_y, cells_x]
         logits = (coefficients[row] @ crop.reshape(len(crop), -1)).reshape(crop.shape[1:])
-        size = (round(logits.shape[1] * cell_x), round(logits.shape[0] * cell_y))
+        if not np.isfinite(logits.sum()):
+            raise InferenceError("the network gave NaN or infinite masks; try --backend ort, or another precision")
+        origin_x, origin_y = round(cells_x.start * cell_x), round(cells_y.start * cell_y)
+        # Edge minus edge, each rounded once: where a cell is no whole number of pixels, the last column is not lost.
+        size = (
+            round((cells_x.start + crop.shape[2]) * cell_x) - origin_x,
+            round((cells_y.start + crop.shape[1]) * cell_y) - origin_y,
+        )
         upsampled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
-        x, y = left + x0 - round(cells_x.start * cell_x), top + y0 - round(cells_y.start * cell_y)
-        inside = cv2.compare(upsampled[y : y + y1 - y0, x : x + x1 - x0], 0, cv2.CMP_GT)
+        x, y = left + x0 - origin_x, top + y0 - origin_y
+        # NumPy compares, not OpenCV: to that a 1x1 array is a scalar, and it refuses or answers with four values.
+        inside = np.greater(upsampled[y : y + y1 - y0, x : x + x1 - x0], 0).view(np.uint8)
         cv2.copyTo(np.full(inside.shape, row + 1, np.uint8), inside, labels[y0:y1, x0:x1])
     return labels
 
@@ -91,7 +102,7 @@ def argmax_channels(logits: F32) -> U8:
         larger = cv2.compare(logits[channel], best, cv2.CMP_GT)
         cv2.max(best, logits[channel], dst=best)
         # Channels rise, so "set where larger" is a maximum with the channel's number.
-        cv2.max(labels, cv2.bitwise_and(larger, channel), dst=labels)
+        cv2.max(labels, np.bitwise_and(larger, np.uint8(channel), out=larger), dst=labels)
     return labels
 
 
@@ -101,12 +112,15 @@ def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iter
     Yields (class id, (h, w) bool-like uint8 mask of 0 and 255 over the region's rectangle, (x, y, w, h) of that rectangle).
     """
     for class_id in class_ids:
-        of_class = cv2.compare(class_map, class_id, cv2.CMP_EQ)
+        of_class = np.equal(class_map, class_id).view(np.uint8)
         if not of_class.any():
             continue
-        count, regions, stats, _ = cv2.connectedComponentsWithStats(of_class, connectivity=8, ltype=cv2.CV_16U)
-        for region in range(1, count):
-            x, y, width, height, area = (int(value) for value in stats[region])
-            if area >= min_area:
-                rectangle = regions[y : y + height, x : x + width]
-                yield class_id, np.equal(rectangle, region).view(np.uint8) * np.uint8(255), (x, y, width, height)
+        try:
+            _, regions, stats, _ = cv2.connectedComponentsWithStats(of_class, connectivity=8, ltype=cv2.CV_16U)
+        except cv2.error:  # more regions than 16 bits count, which takes noise; 32 bits take nearly three times as long
+            _, regions, stats, _ = cv2.connectedComponentsWithStats(of_class, connectivity=8, ltype=cv2.CV_32S)
+        # Noise makes a hundred thousand specks; only the rest is worth a turn of this loop. Row 0 is the background.
+        for region in (np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1).tolist():
+            x, y, width, height = stats[region, :4].tolist()
+            rectangle = regions[y : y + height, x : x + width]
+            yield class_id, np.equal(rectangle, region).view(np.uint8) * np.uint8(255), (x, y, width, height)

@@ -34,18 +34,24 @@ def cards() -> list[tuple[ModelCard, Path]]:
 
 
 def find(name_or_path: str) -> Model:
-    """The model with that bundled name, or the ONNX file at that path.
+    """The model with that bundled name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
+    return load_model(locate(name_or_path))
 
-    Raises ModelNotFoundError (with the right names and the nearest), and what `load_model` raises.
-    """
-    path = Path(name_or_path).expanduser()
-    if path.suffix.lower() == ".onnx" or path.is_file():
-        if not path.is_file():
+
+def locate(name_or_path: str) -> Path:
+    """The ONNX file of a bundled model, or at a path; not opened. Raises ModelNotFoundError, naming the nearest right one."""
+    try:
+        path = Path(name_or_path).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a folder without permission, ~nobody
+        raise ModelNotFoundError(f"{name_or_path[:80]}: no such model ({error})") from error
+    if path.suffix.lower() == ".onnx" or is_file:
+        if not is_file:
             raise ModelNotFoundError(f"{name_or_path}: no such model file{_nearest_file(path)}")
-        return load_model(path)
+        return path
     if name_or_path in names():
-        folder = assets_dir() / "models" / name_or_path
-        return load_model(folder / card_from_dict(read_toml(folder / "card.toml"), str(folder / "card.toml")).file)
+        card_path = assets_dir() / "models" / name_or_path / "card.toml"
+        return card_path.parent / card_from_dict(read_toml(card_path), str(card_path)).file
     close = difflib.get_close_matches(name_or_path, names(), 1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     raise ModelNotFoundError(

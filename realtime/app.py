@@ -9,6 +9,7 @@ is dropped. Everything is opened on the thread that uses it. The model and the s
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -73,7 +74,9 @@ class Run:
         self._segmented: Link[tuple[Frame, Segmentation]] = self.pipeline.link(Bounded(1))
         self._to_record: Link[ToRecord] = self.pipeline.link(Bounded(64))
         self._screen = self.pipeline.link(screen) if screen is not None else None
+        self._model_is_open = threading.Event()
         self.pipeline.on_stop(self.gate.release)
+        self.pipeline.on_stop(self._model_is_open.set)
         self.pipeline.stage("capture", self._capture, self._opened)
         self.pipeline.stage("segment", self._segment, self._segmented)
         self.pipeline.stage("compose", self._compose, self._to_record, *([self._screen] if self._screen else []))
@@ -88,11 +91,13 @@ class Run:
 
     def reading(self) -> Reading:
         """All figures now."""
-        frames = self._frames
+        # Processed first: whatever it counts was captured before, so nothing is ever in flight less than zero times.
+        processed, frames = self._segmented.put_count, self._frames
+        counts = frames.counts() if frames else None
         return self.meter.reading(
-            captured=frames.put_count if frames else 0,
-            processed=self._segmented.put_count,
-            dropped_before_model=frames.dropped if frames else 0,
+            captured=counts.put if counts else 0,
+            processed=processed,
+            dropped_before_model=counts.dropped if counts else 0,
             dropped_before_screen=self._screen.dropped if self._screen else 0,
         )
 
@@ -112,6 +117,8 @@ class Run:
             source.close()
 
     def _read(self, source: Source, frames: Link[Frame]) -> None:
+        if not source.is_live:
+            self._model_is_open.wait()  # a recording can wait: its first frames shall not grow old while the model loads
         asked = time.perf_counter()
         for frame in source:
             if source.is_live:
@@ -119,7 +126,8 @@ class Run:
                     continue  # the picture stands still, but the camera is drained all the same
             else:
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
-                self.gate.wait()
+                if self.gate.wait():  # its age counts from when the pause let it go
+                    frame = replace(frame, captured_ns=time.monotonic_ns())
             frames.put(frame)
             asked = time.perf_counter()
 
@@ -129,6 +137,7 @@ class Run:
             card, choice = segmenter.card, segmenter.choice
             self.knobs = self.settings.knobs(card)
             self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
+            self._model_is_open.set()
             decode = self.settings.decode_settings(0.0)
             for frame in self._opened.get():
                 threshold = self.knobs.threshold
@@ -160,11 +169,11 @@ class Run:
                 self._follow(recording)
             if item is not None:
                 self.meter.add({"track": (tracked - start) * 1e3, "draw": (time.perf_counter() - tracked) * 1e3})
-                if recording is not None:
-                    self._to_record.put((result, canvas))
             if self._screen is not None:
-                self._screen.put(canvas)
-            else:
+                self._screen.put(canvas)  # before the recorder, which may make this thread wait
+            if item is not None and recording is not None:
+                self._to_record.put((result, canvas))
+            if self._screen is None:
                 self.meter.delivered(canvas.captured_ns)
 
     def _track(self, tracker: Tracker, frame: Frame, segmentation: Segmentation) -> Result:

@@ -27,11 +27,21 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         marker = "unrecognized arguments: "
         if message.startswith(marker):
-            wrong = message[len(marker) :].split()[0]
-            known = [option for action in self._actions for option in action.option_strings]
+            wrong = message[len(marker) :].split()[0].split("=")[0]
+            known = [option for parser in self._family() for action in parser._actions for option in action.option_strings]
             close = difflib.get_close_matches(wrong, known, 1)
-            message = f'unknown option "{wrong}"; ' + (f"did you mean {close[0]}? " if close else "") + f"see {self.prog} --help"
+            if wrong in known:
+                message = f'this command has no option "{wrong}", another one has; see {self.prog} COMMAND --help'
+            else:
+                message = (
+                    f'unknown option "{wrong}"; ' + (f"did you mean {close[0]}? " if close else "") + f"see {self.prog} --help"
+                )
         self.exit(2, f"error: {message}\n")
+
+    def _family(self) -> list[argparse.ArgumentParser]:
+        """This parser and its commands': argparse tells an unknown option of a command on the parser above it."""
+        commands = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return [self, *(parser for choices in commands for parser in choices.values())]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,16 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(options)
     except SegmentationError as error:
-        from realtime.redact import redact
+        from realtime.redact import one_line
 
-        print(f"error: {redact(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
 
 
 def _with_command(arguments: list[str]) -> list[str]:
-    """`run.py SOURCE` means view; a word that is neither a command nor a source gets the nearest command."""
+    """`run.py SOURCE` and `run.py --OPTION ...` mean view; a word that is neither command nor source gets the nearest command."""
     first = next((word for word in arguments if not word.startswith("-")), None)
     if first is None or first in COMMANDS or arguments[0] in ("-h", "--help"):
         return arguments
@@ -106,7 +116,9 @@ def _with_command(arguments: list[str]) -> list[str]:
         hint = f'; did you mean "{close[0]}"?' if close else ""
         print(f'error: no command "{first}"; there are: {", ".join(COMMANDS)}{hint}', file=sys.stderr)
         raise SystemExit(2)
-    return ["view", *arguments] if arguments[0] == first else arguments
+    if arguments[0] != first and ("--version" in arguments or any(word in COMMANDS for word in arguments)):
+        return arguments
+    return ["view", *arguments]
 
 
 def _dispatch(options: dict[str, Any]) -> int:

@@ -17,10 +17,12 @@ import cv2
 
 from engines import zoo
 from engines.backends import check_backend
+from engines.errors import SegmentationError
 from realtime.app import Run
 from realtime.errors import SettingsError
 from realtime.headless import Summary, run_headless
 from realtime.recorder import Recording
+from realtime.redact import one_line
 from realtime.settings import Settings, load_settings
 from realtime.sinks import check_outputs
 from realtime.sources import Paced, first_webcam, open_source
@@ -44,6 +46,7 @@ def view(options: dict[str, Any]) -> int:
     from realtime.viewer.platform import check_qt
 
     settings = _settings(options, options["source"])
+    zoo.locate(settings.model)  # a wrong name is told here, not in a window
     check_qt()
     from realtime.live import LiveSession
     from realtime.viewer.run import run_viewer
@@ -102,7 +105,13 @@ def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, 
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
     run = Run(settings, limited, lambda: model, recording=Recording(sinks_for(paths)))
     with _termination_as_interrupt() as signals:
-        summary: Summary = run_headless(run, paths)
+        try:
+            summary: Summary = run_headless(run, paths)
+        except SegmentationError as error:
+            if not run.pipeline.running:
+                raise
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+            os._exit(2)  # a thread hangs in a driver and would keep the process from ending
     print(summary.text)
     if summary.interrupted:
         code = 128 + (signals.number or signal.SIGINT)

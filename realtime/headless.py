@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from realtime.app import Run
@@ -28,7 +29,10 @@ class Summary:
 
 
 def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
-    """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished."""
+    """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
+
+    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.pipeline.running` tells of it.
+    """
     started_s = time.monotonic()
     interrupted = False
     try:
@@ -52,8 +56,13 @@ def _follow(run: Run) -> None:
     # A log file wants a line now and then, a terminal a bar that moves.
     interval_s = 0.1 if sys.stderr.isatty() else 10.0
     bar_format = "{desc}{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} frames  {rate_fmt}  {elapsed} < {remaining}"
-    with tqdm(total=None, unit=" frames", desc="opening  ", leave=False, dynamic_ncols=True, mininterval=interval_s) as bar:
+    # What fails at once, such as a source that is not there, is told in one line without a bar around it.
+    new_bar = partial(tqdm, leave=False, dynamic_ncols=True, mininterval=interval_s, delay=1.0)
+    with new_bar(total=None, unit=" frames", desc="opening  ") as bar:
         while not run.pipeline.wait(TICK_S):
+            if run.pipeline.error is not None:
+                run.pipeline.wait(STOP_TIMEOUT_S)
+                raise run.pipeline.error
             source = run.source
             if bar.total is None and source is not None and source.frame_count and not source.is_live:
                 bar.total, bar.bar_format = source.frame_count, bar_format

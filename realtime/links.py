@@ -10,13 +10,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
 class Closed(Exception):
     """The link has ended. Not an error: the word that passes from thread to thread when a stream is over."""
+
+
+class Counts(NamedTuple):
+    """What has become of a link's items, at one moment: put == taken + dropped + waiting."""
+
+    put: int
+    taken: int
+    dropped: int
+    waiting: int
 
 
 class Link(Generic[T]):
@@ -37,6 +46,11 @@ class Link(Generic[T]):
     @property
     def waiting(self) -> int:
         return len(self._items)
+
+    def counts(self) -> Counts:
+        """All counts of one moment; read one by one they may belong to different ones."""
+        with self._changed:
+            return Counts(self.put_count, self.taken, self.dropped, len(self._items))
 
     @property
     def closed(self) -> bool:

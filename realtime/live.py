@@ -11,6 +11,7 @@ from engines.card import ModelCard
 from engines.errors import SegmentationError
 from engines.model import Model
 from realtime.app import Run
+from realtime.errors import SinkError
 from realtime.knobs import Knobs
 from realtime.links import Latest
 from realtime.meter import Reading
@@ -43,6 +44,7 @@ class LiveSession:
         self._source_name = redact(source_name)
         self._record_folder = record_folder
         self._recording_path: Path | None = None
+        self._recorded: set[Path] = set()
         self._settings = settings
         self._run = Run(settings, open_source, find_model, screen=self.canvas)
         self._run.start()
@@ -60,7 +62,7 @@ class LiveSession:
     def state(self) -> SessionState:
         run, model, source = self._run, self._run.model, self._run.source
         phase, message = self._phase()
-        if run.recorder.error is not None and self._recording_path is not None:
+        if run.recording is not None and run.recorder.failed is run.recording:
             self._recording_path, run.recording = None, None
         card = model.card if model else None
         return SessionState(
@@ -72,10 +74,10 @@ class LiveSession:
             model=card.name if card else self._settings.model,
             backend=model.backend if model else "",
             classes=card.classes if card else (),
-            colours=class_colours(card) if card else (),
+            colours=class_colours(card) if card and _is_painted_by_class(card) else (),
             shown_classes=_shown_classes(card) if card else (),
             paused=run.gate.paused,
-            recording=self._recording_path,
+            recording=self._recording_path if phase == "running" else None,
         )
 
     def _phase(self) -> tuple[str, str]:
@@ -105,8 +107,11 @@ class LiveSession:
         self._run.gate.step()
 
     def start_recording(self) -> Path:
-        path = self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4"
+        if not self._run.pipeline.running:
+            raise SinkError("nothing is playing, so there is nothing to record: open a source first")
+        path = _unused(self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4", self._recorded)
         check_outputs({"video": path})
+        self._recorded.add(path)
         self._run.recording = Recording(lambda card, source: open_sinks({"video": path}, stream_facts(card, source)))
         self._recording_path = path
         self._run.redraw()
@@ -134,8 +139,22 @@ def stream_facts(card: ModelCard, source: Source) -> StreamFacts:
     return StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions)
 
 
+def _unused(path: Path, taken: set[Path]) -> Path:
+    """`path`, or with a number after its name where a file of that name exists or is still being written."""
+    candidate, number = path, 1
+    while candidate in taken or candidate.exists():
+        number += 1
+        candidate = path.with_stem(f"{path.stem}-{number}")
+    return candidate
+
+
 def _shown_classes(card: ModelCard) -> tuple[int, ...]:
     return tuple(class_id for class_id, name in enumerate(card.classes) if name not in card.void)
+
+
+def _is_painted_by_class(card: ModelCard) -> bool:
+    """A model of nothing but things has no class map: its masks have their tracks' colours."""
+    return set(card.things) != set(card.classes)
 
 
 def _unexpected(error: BaseException) -> str:

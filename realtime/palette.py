@@ -12,8 +12,9 @@ from engines.types import U8
 
 Rgb = tuple[int, int, int]
 
-ID_COLOURS = 48
-"""Track ids repeat their colour after so many: more than an eye can tell apart."""
+ID_COLOURS = 55
+"""Track ids repeat their colour after so many: more than an eye can tell apart, and a Fibonacci number: after so many golden
+turns the hue circle closes, so that the last colours differ from the first as neighbours do."""
 
 # Neighbouring ids lie a golden angle apart on the hue circle, so that any few consecutive ones are spread over all of it.
 _GOLDEN_TURN = 0.61803398875

@@ -63,23 +63,31 @@ class Pipeline:
         return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """End at once: cancel all links. Returns immediately; may be called from any thread, more than once."""
+        """End at once: cancel all links. Returns immediately; may be called from any thread, more than once.
+
+        A release that fails hinders no other one; it counts as the pipeline's error if there is none before.
+        """
         with self._lock:
             self._stopped = True
             links, releases = list(self._links), list(self._on_stop)
         for link in links:
             link.cancel()
         for release in releases:
-            release()
+            try:
+                release()
+            except Exception as error:
+                self._keep(error)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all threads have ended; re-raise the first error. False when `timeout_s` passed before that."""
+        """Wait until all threads have ended, then re-raise the first error. False when `timeout_s` passed before that."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+        if self.running:
+            return False
         if self._error is not None:
             raise self._error
-        return not self.running
+        return True
 
     def _guarded(self, run: Callable[[], None], outputs: tuple[Link[Any], ...]) -> None:
         try:
@@ -87,13 +95,16 @@ class Pipeline:
         except Closed:
             pass  # the reader downstream, or the whole pipeline, has ended: so does this stage
         except BaseException as error:
-            with self._lock:
-                if self._error is None:
-                    self._error = error
+            self._keep(error)
             self.stop()
         finally:
             for link in outputs:
                 link.close()
+
+    def _keep(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None:
+                self._error = error
 
 
 class Gate:
@@ -127,9 +138,15 @@ class Gate:
             self._open_for_good = True
             self._changed.notify_all()
 
-    def wait(self) -> None:
-        """Block while paused, until a step or the end of the pause. For sources that wait for their reader."""
+    def wait(self) -> bool:
+        """Block while paused, until a step or the end of the pause. For sources that wait for their reader.
+
+        True when that took time.
+        """
+        has_waited = False
         with self._changed:
             while self._paused and not self._steps and not self._open_for_good:
+                has_waited = True
                 self._changed.wait()
             self._steps = max(0, self._steps - 1)
+        return has_waited

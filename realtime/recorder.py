@@ -41,14 +41,17 @@ class Recorder:
     """Writes what comes through a link. Used on one thread.
 
     survives_errors: a file that cannot be written ends the recording (see `error`), not the run: the picture goes on.
+    error, failed: the latest error, until a new recording starts, and the recording that it ended.
     """
 
     def __init__(self, meter: Meter, survives_errors: bool) -> None:
         self.error: SinkError | None = None
+        self.failed: Recording | None = None
         self.frames_written = 0
         self._meter = meter
         self._survives_errors = survives_errors
         self._sinks: tuple[Sink, ...] = ()
+        self._recording: Recording | None = None
 
     def run(self, items: Iterable[ToRecord]) -> None:
         """Until `items` end. Raises SinkError when a file breaks and errors are not survived."""
@@ -57,7 +60,7 @@ class Recorder:
                 try:
                     self._take(item)
                 except SinkError as error:
-                    self.error = error
+                    self.error, self.failed = error, self._recording
                     if not self._survives_errors:
                         raise
                     self._close_quietly()
@@ -69,7 +72,7 @@ class Recorder:
     def _take(self, item: ToRecord) -> None:
         if isinstance(item, Start):
             self._close()
-            self.error = None
+            self.error, self._recording = None, item.recording
             self._sinks = item.recording.open_sinks(item.card, item.source)
         elif isinstance(item, Finish):
             self._close()

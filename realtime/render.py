@@ -13,16 +13,20 @@ import cv2
 import numpy as np
 
 from engines.card import ModelCard
-from engines.types import F32, I32, U8, VOID_CLASS, Image, Instances, Size
+from engines.types import F32, I32, U8, VOID_CLASS, Image, Size
 from realtime.knobs import Knobs
 from realtime.palette import ID_COLOURS, bgr_table, class_colours, id_colours
 from realtime.text import label
 from realtime.types import Canvas, Result, Track
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 
 UNSEEN_SHADE = 0.6
 """Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""
+
+FAR_PX = 16_000
+"""Coordinates are cut off here: twice the widest canvas."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,10 @@ class Look:
 
     @cached_property
     def class_bgr(self) -> U8:
-        """(256, 3) uint8: class id → colour, black where there is no class."""
-        table = np.zeros((256, 3), np.uint8)
-        table[: len(self.card.classes)] = bgr_table(class_colours(self.card))[:256]
+        """(N, 3) uint8: class id → colour, black where there is no class; N is 256, or the number of classes if greater."""
+        colours = bgr_table(class_colours(self.card))
+        table = np.zeros((max(256, len(colours)), 3), np.uint8)
+        table[: len(colours)] = colours
         return table
 
     @cached_property
@@ -79,12 +84,12 @@ def compose(result: Result, knobs: Knobs, look: Look) -> Canvas:
         image = frame.image.copy()
     else:
         image = cv2.resize(frame.image, (size.width, size.height), interpolation=cv2.INTER_AREA)
-    marks = _marks(result, knobs, look, size)
+    marks = [mark for mark in _marks(result, knobs, look, size) if _is_inside(mark.box, size)]
     if knobs.masks and knobs.opacity > 0:
         if result.segmentation.class_map is not None:
             _paint_classes(image, result.segmentation.class_map, knobs, look)
         else:
-            _paint_objects(image, result.segmentation.instances, marks, knobs.opacity)
+            _paint_objects(image, result, marks, knobs.opacity)
     if knobs.trails:
         _draw_trails(image, marks)
     if knobs.boxes:
@@ -96,8 +101,7 @@ def compose(result: Result, knobs: Knobs, look: Look) -> Canvas:
 
 def _marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
     """What to draw, in canvas pixels: tracks, or every detection when nothing tracks."""
-    frame_size = Size.of(result.frame.image)
-    scale = np.array((size.width / frame_size.width, size.height / frame_size.height), np.float32)
+    scale = _scale(result, size)
     if result.tracks is not None:
         visible = [t for t in result.tracks if t.best_score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
         return [_track_mark(track, look, scale) for track in visible]
@@ -112,12 +116,20 @@ def _marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
     return marks
 
 
+def _scale(result: Result, size: Size) -> F32:
+    """(2,) canvas pixels per frame pixel, along x and y."""
+    frame = Size.of(result.frame.image)
+    return np.array((size.width / frame.width, size.height / frame.height), np.float32)
+
+
 def _track_mark(track: Track, look: Look, scale: F32) -> Mark:
     shade = 1.0 if track.row is not None else UNSEEN_SHADE
     colour = _colour(look.id_bgr[track.id % ID_COLOURS], shade)
     # A coasting track keeps its thin box only: a label on nothing is clutter.
     text = f"{look.card.class_name(track.class_id)} {track.id}{_percent(track.score)}" if track.row is not None else ""
-    trail = np.rint(track.trail_px * scale).astype(np.int32) if len(track.trail_px) > 1 else None
+    trail = None
+    if len(track.trail_px) > 1:
+        trail = np.clip(np.rint(track.trail_px * scale), -FAR_PX, FAR_PX).astype(np.int32)
     return Mark(track.row, track.class_id, _scaled_box(track.box_px, scale), colour, text, trail)
 
 
@@ -132,13 +144,21 @@ def _colour(bgr: U8, shade: float = 1.0) -> tuple[int, int, int]:
 
 
 def _scaled_box(box_px: F32, scale: F32) -> Box:
-    x0, y0, x1, y1 = np.rint(box_px.reshape(2, 2) * scale).astype(int).reshape(4).tolist()
+    # OpenCV takes 32-bit coordinates, and a track may coast far out of the picture.
+    x0, y0, x1, y1 = np.clip(np.rint(box_px.reshape(2, 2) * scale), -FAR_PX, FAR_PX).astype(int).reshape(4).tolist()
     return x0, y0, x1, y1
 
 
-def _paint_objects(image: Image, instances: Instances, marks: list[Mark], opacity: float) -> None:
+def _is_inside(box: Box, size: Size) -> bool:
+    """Any of the box can be seen."""
+    x0, y0, x1, y1 = box
+    return x0 < size.width and y0 < size.height and x1 > 0 and y1 > 0
+
+
+def _paint_objects(image: Image, result: Result, marks: list[Mark], opacity: float) -> None:
     """Blend each seen object's mask in its own colour, with a crisp edge, box by box: the cost grows with the area of objects."""
     height, width = image.shape[:2]
+    instances, scale = result.segmentation.instances, _scale(result, Size.of(image))
     label_map = instances.label_map
     if label_map.shape != (height, width):
         label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -146,7 +166,7 @@ def _paint_objects(image: Image, instances: Instances, marks: list[Mark], opacit
         if mark.row is None:
             continue
         # A pixel around the box: its corners and the map's are rounded apart.
-        x0, y0, x1, y1 = mark.box
+        x0, y0, x1, y1 = _scaled_box(instances.boxes_px[mark.row], scale)  # a track's own box may be another one
         x0, y0, x1, y1 = max(0, x0 - 1), max(0, y0 - 1), min(width, x1 + 1), min(height, y1 + 1)
         if x1 <= x0 or y1 <= y0:
             continue
@@ -165,9 +185,11 @@ def _paint_classes(image: Image, class_map: U8, knobs: Knobs, look: Look) -> Non
     shown = look.shown(knobs.hidden_classes)
     height, width = image.shape[:2]
     mask = cv2.LUT(class_map, shown)
-    colours = cv2.applyColorMap(class_map, look.class_bgr.reshape(256, 1, 3))
+    colours = cv2.applyColorMap(class_map, look.class_bgr[:256].reshape(256, 1, 3))
     is_everywhere = cv2.countNonZero(mask) == mask.size
     if class_map.shape != (height, width):
+        if not is_everywhere:  # let painted colours run one pixel over the rest, or its black would darken their edges
+            colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), _SQUARE))
         colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
         if not is_everywhere:
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -81,14 +81,19 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
-    merged = {**written, **overrides}
-    for key in merged:
+    _convert(written, where)  # alone, so that its mistakes are told as its own
+    return _convert({**written, **overrides}, "settings")
+
+
+def _convert(facts: dict[str, Any], where: str) -> Settings:
+    """Checked settings. `where` names their origin in error texts."""
+    for key in facts:
         if key not in Settings.__struct_fields__:
             close = difflib.get_close_matches(key, Settings.__struct_fields__, 1)
             hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(Settings.__struct_fields__)}"
             raise SettingsError(f'{where}: unknown key "{key}"; {hint}')
     try:
-        settings = msgspec.convert(merged, Settings)
+        settings = msgspec.convert(facts, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
     _check(settings, where)
@@ -102,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8; a number of 5000 digits; 10000 brackets
         raise SettingsError(f"{path}: cannot be read ({error})") from error
 
 

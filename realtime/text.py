@@ -20,7 +20,8 @@ def _font(size_px: int) -> Any:
 @lru_cache(maxsize=2048)
 def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
     """`text` on a filled background, black or white, whichever reads better. (h, w, 3) uint8 BGR; shared, do not write to it."""
-    coverage = _coverage(text, size_px)
+    # Class names come from other people's files: a line break or half a surrogate pair must not end the run.
+    coverage = _coverage(" ".join(text.splitlines()).encode("utf-8", "replace").decode(), size_px)
     blue, green, red = background_bgr
     # Black on a relative luminance above 0.179 has more contrast than white (WCAG 2.1, contrast ratio).
     luminance = 0.2126 * (red / 255) ** 2.2 + 0.7152 * (green / 255) ** 2.2 + 0.0722 * (blue / 255) ** 2.2

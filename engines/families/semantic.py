@@ -18,7 +18,7 @@ from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
 from engines.postprocess import argmax_channels, components
-from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation
+from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller components, as a share of the map, are specks: 49 pixels of 640x384."""
@@ -35,10 +35,13 @@ class Family:
         if ("logits" in card.outputs) == ("labels" in card.outputs):
             has = ", ".join(card.outputs) or "none"
             raise CardError(f"{card.name}: a semantic card needs one of outputs.logits and outputs.labels; it has {has}")
+        if len(card.classes) > VOID_CLASS:
+            raise CardError(f"{card.name}: {len(card.classes)} classes do not fit a class map; at most {VOID_CLASS} do")
+        self._class_count = len(card.classes)
         self._logits = card.outputs.get("logits")
         self._labels = card.outputs.get("labels", "")
         self._confidence = card.outputs.get("confidence")
-        self._things = tuple(card.classes.index(name) for name in card.things)
+        self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
         self._to_class = np.full(256, VOID_CLASS, np.uint8)
         for class_id, name in enumerate(card.classes):
             if name not in card.void:
@@ -52,27 +55,46 @@ class Family:
         else:
             class_map = self._checked_labels(outputs[self._labels], geometry)
             if self._confidence:
-                confidence = geometry.cut(_last_two_axes(outputs[self._confidence], self._confidence))
-                score = _MapScore(cast(U8, confidence), class_map.shape)
+                score = _MapScore(self._checked_confidence(outputs[self._confidence], geometry), class_map.shape)
             else:
                 score = _no_score
         class_map = cv2.LUT(class_map, self._to_class)
         return Segmentation(self._objects(class_map, geometry, settings, score), class_map)
 
     def _checked_logits(self, output: npt.NDArray[np.generic], geometry: Fit) -> F32:
-        if output.ndim != 4 or output.shape[0] != 1:
-            raise InferenceError(f"output {self._logits} is {output.shape}, not logits (1, C, H, W)")
-        logits = np.ascontiguousarray(geometry.cut(output[0]), np.float32)
-        # One non-finite value poisons the sum: one cheap pass instead of a mask of every value.
-        if not np.isfinite(logits.sum(dtype=np.float64)):
+        if output.ndim != 4 or output.shape[:2] != (1, self._class_count):
+            raise InferenceError(f"output {self._logits} is {output.shape}, not logits (1, {self._class_count}, H, W)")
+        logits = np.asarray(output[0], np.float32)
+        finer = geometry.cells_per_edge(Size.of(logits[0]))
+        if finer > 1:
+            logits = np.stack([cv2.resize(plane, None, fx=finer, fy=finer, interpolation=cv2.INTER_LINEAR) for plane in logits])
+        logits = np.ascontiguousarray(geometry.cut(logits))
+        # One value that is not finite poisons the sum: one cheap pass, and a look at each value only then.
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = logits.sum()
+        if not np.isfinite(total) and not np.isfinite(logits).all():
             raise InferenceError(f"output {self._logits} holds NaN or infinite values; try --backend ort, or another precision")
         return logits
 
     def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
-        labels = geometry.cut(_last_two_axes(output, self._labels))
+        labels = _last_two_axes(output, self._labels)
+        finer = geometry.cells_per_edge(Size.of(labels))
+        if finer > 1:
+            labels = labels.repeat(finer, axis=0).repeat(finer, axis=1)
+        labels = geometry.cut(labels)
+        if labels.dtype.kind not in "ui":
+            raise InferenceError(f"output {self._labels} is {labels.dtype}, not integer labels")
         if labels.dtype != np.uint8:
-            labels = labels.astype(np.uint8)
+            # As unsigned, what is below 0 lies above 255 too: one minimum makes both void instead of some other class.
+            unsigned = labels.view(f"u{labels.dtype.itemsize}")
+            labels = np.minimum(unsigned, unsigned.dtype.type(VOID_CLASS)).astype(np.uint8)
         return np.ascontiguousarray(labels, np.uint8)
+
+    def _checked_confidence(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
+        confidence = geometry.cut(_last_two_axes(output, self._confidence or ""))
+        if confidence.dtype != np.uint8:
+            raise InferenceError(f"output {self._confidence} is {confidence.dtype}, not uint8 (255 x the probability)")
+        return cast(U8, confidence)
 
     def _objects(self, class_map: U8, geometry: Fit, settings: DecodeSettings, score: Score) -> Instances:
         height, width = class_map.shape

@@ -1,8 +1,8 @@
 """YOLO segmentation: boxes, mask coefficients and prototype masks.
 
 Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
-    `predictions` (1, 4 + C + K, N): YOLOv8 and 11. Centre, width, height in network pixels, C scores after sigmoid, K coefficients
-    `detections`  (1, N, 6 + K): YOLO26, end to end. Corners in network pixels, score, class id, K coefficients; no NMS needed
+    `predictions` (1, 4 + C + K, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done), K coefficients
+    `detections`  (1, N, 6 + K): YOLO26, end to end. Corners in network px, score, class id, K coefficients; no NMS needed
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Family:
         else:
             found = self._from_detections(outputs[self._detections], len(prototypes), settings)
         boxes_net, scores, class_ids, coefficients = found
-        if not (np.isfinite(scores).all() and np.isfinite(boxes_net).all() and np.isfinite(coefficients).all()):
-            raise InferenceError("the network gave NaN or infinite boxes; try --backend ort, or another precision")
+        _check_finite(boxes_net, coefficients)
         boxes_px = geometry.to_frame(boxes_net)
         visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
         boxes_px = boxes_px[visible]
@@ -63,13 +62,14 @@ class Family:
             raise InferenceError(f"output {self._predictions} has {len(rows)} channels, its card says {described}")
         class_scores = rows[4 : 4 + self._class_count]
         best = class_scores.max(axis=0)
-        # Not "best < threshold" turned round: a NaN must survive to be reported.
-        candidates = np.flatnonzero(~(best < settings.score_threshold))
+        _check_scores(best)
+        candidates = np.flatnonzero(best >= settings.score_threshold)
         if len(candidates) > MAX_CANDIDATES:
             candidates = candidates[np.argpartition(-best[candidates], MAX_CANDIDATES)[:MAX_CANDIDATES]]
         scores = best[candidates]
         class_ids = class_scores[:, candidates].argmax(axis=0).astype(np.int32)
         corners = centre_to_corners(rows[:4, candidates].T)
+        _check_finite(corners)
         kept = nms(corners, scores, class_ids, settings.iou_threshold, settings.max_objects)
         coefficients = rows[4 + self._class_count :, candidates[kept]].T
         return corners[kept], scores[kept], class_ids[kept], np.ascontiguousarray(coefficients)
@@ -78,14 +78,30 @@ class Family:
         rows = _floats(output, self._detections, 3)
         if rows.shape[1] != 6 + mask_count:
             raise InferenceError(f"output {self._detections} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
-        rows = rows[~(rows[:, 4] < settings.score_threshold)]
+        _check_scores(rows[:, 4])
+        rows = rows[rows[:, 4] >= settings.score_threshold]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")][: settings.max_objects]
+        strange = rows[~((rows[:, 5] >= 0) & (rows[:, 5] < self._class_count)), 5]
+        if len(strange):
+            raise InferenceError(f"output {self._detections} has class id {strange[0]:g}, its card {self._class_count} classes")
         return (
             np.ascontiguousarray(rows[:, :4]),
             np.ascontiguousarray(rows[:, 4]),
-            np.clip(rows[:, 5], 0, self._class_count - 1).astype(np.int32),
+            rows[:, 5].astype(np.int32),
             np.ascontiguousarray(rows[:, 6:]),
         )
+
+
+def _check_scores(scores: F32) -> None:
+    """Every score, not only those above the threshold: a NaN compares false, and would leave unseen. Raises InferenceError."""
+    _check_finite(scores)
+    if len(scores) and scores.max() > 1.01:  # half precision rounds; more is no rounding
+        raise InferenceError(f"the network gave the score {scores.max():g}, above 1; export it with the sigmoid inside")
+
+
+def _check_finite(*arrays: F32) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise InferenceError("the network gave NaN or infinite numbers; try --backend ort, or another precision")
 
 
 def _floats(output: npt.NDArray[np.generic], name: str, axes: int) -> F32:

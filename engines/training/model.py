@@ -1,0 +1,171 @@
+"""RoadNet: a small STDC-like encoder, a global context, and a top-down path to 1/4 of the input's size.
+
+Sources: the STDC module and its use as an encoder: Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation"
+(CVPR 2021); the global context: BiSeNet (Yu et al., ECCV 2018); the top-down path: FPN (Lin et al., CVPR 2017).
+Only dense 3x3 and 1x1 convolutions: on CPUs and GPUs alike they reach a far larger share of the peak than depthwise ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engines.training.errors import TrainingError
+from engines.training.recipe import NetSettings
+
+STRIDE = 32
+"""Input sides must be multiples of this, so that every level meets the next without a rest."""
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "hardswish": lambda: nn.Hardswish(inplace=True),
+    "silu": lambda: nn.SiLU(inplace=True),
+}
+
+
+PIXEL_MEAN, PIXEL_STD = 114.0, 58.0
+"""Of all channels alike: about the mean and spread of street images. White balance is learned, not presumed."""
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, batch norm, activation. The norm folds into the convolution at export."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, activation: str, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(channels_out),
+            ACTIVATIONS[activation](),
+        )
+
+
+class StdcBlock(nn.Module):
+    """Four convolutions in a row, each on the result of the one before, all four concatenated.
+
+    Deep filters get few channels and shallow ones many (1/2, 1/4, 1/8, 1/8), so one block holds several receptive fields
+    at the price of one. With stride 2 the second convolution strides and the first's result is averaged to match.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, activation: str, stride: int = 1) -> None:
+        super().__init__()
+        half, quarter, eighth = channels_out // 2, channels_out // 4, channels_out // 8
+        self.first = ConvNorm(channels_in, half, 1, activation)
+        self.second = ConvNorm(half, quarter, 3, activation, stride)
+        self.third = ConvNorm(quarter, eighth, 3, activation)
+        self.fourth = ConvNorm(eighth, eighth, 3, activation)
+        self.match: nn.Module = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        first = self.first(features)
+        second = self.second(first)
+        third = self.third(second)
+        return torch.cat((self.match(first), second, third, self.fourth(third)), dim=1)
+
+
+class Encoder(nn.Module):
+    """Image (N, 3, H, W) to features at 1/4, 1/8, 1/16 and 1/32, fine to coarse."""
+
+    def __init__(self, channels: tuple[int, int, int, int], depths: tuple[int, int, int], activation: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            ConvNorm(3, channels[0] // 2, 3, activation, stride=2),
+            ConvNorm(channels[0] // 2, channels[0], 3, activation, stride=2),
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                StdcBlock(channels[level], channels[level + 1], activation, stride=2),
+                *(StdcBlock(channels[level + 1], channels[level + 1], activation) for _ in range(depth - 1)),
+            )
+            for level, depth in enumerate(depths)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = [self.stem(image)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features
+
+
+class TopDown(nn.Module):
+    """Features of all levels to one map at 1/4: the coarse tells what, the fine tells where.
+
+    The mean over the whole image is added at 1/32, so that "a street at dusk" colours every pixel's decision.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], widths: tuple[int, int, int], activation: str) -> None:
+        super().__init__()
+        coarsest = widths[0]
+        self.enter = ConvNorm(channels[3], coarsest, 1, activation)
+        self.context = nn.Sequential(nn.Conv2d(channels[3], coarsest, 1), ACTIVATIONS[activation]())
+        inputs = (coarsest, *widths[:2])
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(level, width, 1, bias=False) for level, width in zip(reversed(channels[:3]), inputs, strict=True)
+        )
+        self.merges = nn.ModuleList(
+            ConvNorm(width_in, width_out, 3, activation) for width_in, width_out in zip(inputs, widths, strict=True)
+        )
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        merged: Tensor = self.enter(features[3]) + self.context(features[3].mean(dim=(2, 3), keepdim=True))
+        for lateral, merge, finer in zip(self.laterals, self.merges, reversed(features[:3]), strict=True):
+            merged = merge(upsampled(merged, 2) + lateral(finer))
+        return merged
+
+
+class RoadNet(nn.Module):
+    """Normalised images to class logits at 1/4 of their size.
+
+    Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output (N, classes, H / 4, W / 4).
+    `settings` come from the recipe, so that a checkpoint can build its own net. Another task is another head on `features`.
+    """
+
+    def __init__(self, settings: NetSettings, class_count: int) -> None:
+        super().__init__()
+        if settings.activation not in ACTIVATIONS:
+            raise TrainingError(f'net.activation "{settings.activation}" is unknown; write one of {", ".join(ACTIVATIONS)}')
+        stem, eighth, sixteenth, thirty_second = (_scaled(c, settings.width) for c in settings.channels)
+        channels = (stem, eighth, sixteenth, thirty_second)
+        coarse, middle, fine = (_scaled(c, settings.width) for c in settings.top_down)
+        self.encoder = Encoder(channels, settings.depths, settings.activation)
+        self.top_down = TopDown(channels, (coarse, middle, fine), settings.activation)
+        self.head = nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, class_count, 1))
+        self.apply(_initialise)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to what every head reads, (N, top_down[-1], H / 4, W / 4)."""
+        merged: Tensor = self.top_down(self.encoder(images))
+        return merged
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def normalised(images: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 BGR, as OpenCV reads them, to the (N, 3, H, W) float32 that the net takes."""
+    return (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_STD
+
+
+def upsampled(maps: Tensor, factor: int) -> Tensor:
+    """(N, C, H, W) to (N, C, H * factor, W * factor), bilinear between pixel centres."""
+    return functional.interpolate(maps, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def parameter_count(net: nn.Module) -> int:
+    """How many numbers training may turn."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+def _scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded to eights: an STDC block cuts its channels into eighths."""
+    return max(8, round(channels * width / 8) * 8)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,178 @@
+"""A recipe: everything that decides what a training run makes, as data.
+
+The folder `recipes/` holds the recipes that come with the project; a path to any other TOML file works as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engines.training.errors import TrainingError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of the net. Defaults make about one million parameters."""
+
+    width: float = 1.0
+    """Scales every channel count below; cost grows with its square."""
+    channels: tuple[int, int, int, int] = (32, 64, 192, 384)
+    """Encoder channels at 1/4, 1/8, 1/16 and 1/32. The fine levels cost the time, the coarse ones hold the knowledge."""
+    depths: tuple[int, int, int] = (2, 3, 2)
+    """STDC blocks at 1/8, 1/16 and 1/32; more see further and learn more, and take longer."""
+    top_down: tuple[int, int, int] = (64, 48, 32)
+    """Channels of the maps at 1/16, 1/8 and 1/4 on the way back up."""
+    activation: str = "relu"
+    dropout: float = 0.1
+    """Share of feature maps blanked before the head while training."""
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a training image may differ from the one on disk. All ranges are drawn from evenly (scales: in the logarithm)."""
+
+    crop_px: tuple[int, int] = (448, 320)
+    """Width and height of what the net sees while training; multiples of 32."""
+    scale: tuple[float, float] = (0.6, 1.8)
+    """Relative to the size at which the model will see frames."""
+    aspect: tuple[float, float] = (0.8, 1.25)
+    """Stretch of the width against the height: cameras are 4:3 and 16:9, and both are stretched onto one input."""
+    rotate_deg: float = 4.0
+    flip: float = 0.5
+    """Probability of a mirror image."""
+    brightness: float = 0.25
+    """Added to all channels, as a share of full scale."""
+    contrast: float = 0.4
+    gamma: tuple[float, float] = (0.6, 1.8)
+    white_balance: float = 0.15
+    """Gain of each channel on its own: dusk, sodium lamps, cheap sensors."""
+    saturation: float = 0.6
+    hue_deg: float = 12.0
+    blur: float = 0.25
+    """Probability of blur or loss of resolution."""
+    noise: float = 0.4
+    """Probability of sensor noise."""
+    noise_level: float = 12.0
+    """Its largest standard deviation, in pixel units (0..255)."""
+
+
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long and how fast the net learns."""
+
+    steps: int
+    batch: int = 8
+    learning_rate: float = 2e-3
+    warm_up_steps: int = 200
+    """Steps over which the rate climbs from 0; AdamW's early steps are otherwise far too long."""
+    poly_power: float = 0.9
+    """The rate falls with (1 - progress) to this power."""
+    weight_decay: float = 0.02
+    """On weights of convolutions only: decaying norms and biases merely rescales the maps."""
+    gradient_clip: float = 5.0
+    ema: float = 0.998
+    """Decay of the running mean of the weights, which is what is evaluated and exported."""
+    evaluate_every: int = 500
+    seed: int = 1
+    bf16: bool = True
+    """Mixed precision: a fifth to a third less time where the processor has bf16 (avx512_bf16, AMX), more where it has not."""
+
+
+class SetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One data set: a folder with images/ and labels/ (8-bit index, 255 void)."""
+
+    name: str
+    """Name of its folder."""
+    classes: tuple[str, ...]
+    """The set's own classes; the position is the index in its labels."""
+    share: float = 1.0
+    """How often an image is drawn from this set, relative to the other sets."""
+    hold_out: tuple[str, ...] = ()
+    """Patterns of file stems (`clip7_*`) that are never trained on; evaluation uses exactly those."""
+    means: Mapping[str, tuple[str, ...]] = {}
+    """Set class -> the model's classes it covers. A class of the model's own name needs no entry; an empty list makes it void."""
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it. `card` holds what the exported model's card says beyond what can be measured."""
+
+    name: str
+    classes: tuple[str, ...]
+    input_px: tuple[int, int]
+    """Width and height of the exported model's input; frames are stretched onto it."""
+    schedule: Schedule
+    sets: tuple[SetSettings, ...]
+    net: NetSettings = NetSettings()
+    augmentation: Augmentation = Augmentation()
+    emphasis: Mapping[str, float] = {}
+    """Class -> factor on its weight in the loss, beyond the balance by frequency."""
+    card: Mapping[str, Any] = {}
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """The recipe of that name in `recipes/`, or in that TOML file. Raises TrainingError that names the key at fault."""
+    path = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
+    try:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = sorted(entry.stem for entry in RECIPES.glob("*.toml"))
+        raise TrainingError(
+            f'no recipe "{name_or_path}"; write a path that ends in .toml or one of: {", ".join(known)}'
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read as a recipe ({error})") from error
+    return recipe_from_dict(facts, str(path))
+
+
+def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
+    """Check `facts` and freeze them. `where` names their origin in error texts. Raises TrainingError."""
+    try:
+        recipe = msgspec.convert(facts, Recipe)
+    except msgspec.ValidationError as error:
+        raise TrainingError(f"{where}: {error}") from error
+    _check(recipe, where)
+    return recipe
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain dicts, lists and numbers: what a checkpoint keeps of it, and `recipe_from_dict` takes back."""
+    plain: dict[str, Any] = msgspec.to_builtins(recipe)
+    return plain
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    if not recipe.sets or not recipe.classes:
+        raise TrainingError(f"{where}: a recipe needs at least one class and one [[sets]] table")
+    for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
+        if any(side < 32 or side % 32 for side in size_px):
+            raise TrainingError(f"{where}: {key} is {list(size_px)}; both sides must be multiples of 32")
+    if min(recipe.schedule.steps, recipe.schedule.batch, recipe.schedule.evaluate_every) < 1:
+        raise TrainingError(f"{where}: schedule.steps, batch and evaluate_every must be 1 or more")
+    for name in recipe.emphasis:
+        _known(name, recipe.classes, f"{where}: emphasis")
+    for data_set in recipe.sets:
+        origin = f'{where}: set "{data_set.name}"'
+        for name, targets in data_set.means.items():
+            _known(name, data_set.classes, f"{origin}, means")
+            for target in targets:
+                _known(target, recipe.classes, f"{origin}, means.{name}")
+        for name in data_set.classes:
+            if name not in data_set.means:
+                _known(name, recipe.classes, f"{origin}, class without an entry in means")
+
+
+def _known(name: str, names: tuple[str, ...], where: str) -> None:
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
+        raise TrainingError(f'{where}: unknown class "{name}"; {hint}')

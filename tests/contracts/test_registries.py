@@ -1,0 +1,86 @@
+"""The folder is the registry: every file in it keeps the rules of its room, so a new file is tested by existing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import backends, families, zoo
+from engines.card import InputSpec, ModelCard
+from engines.errors import CardError
+from engines.types import Instances, Segmentation, Size
+from realtime import sinks, sources, tracking
+from realtime.errors import SinkError, SourceError
+from realtime.sinks import StreamFacts
+from realtime.sources._uri import SourceUri
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_a_family_reads_a_card_and_refuses_one_without_its_outputs(name: str) -> None:
+    family = importlib.import_module(f"engines.families.{name}").Family
+    assert list(inspect.signature(family.decode).parameters) == ["self", "outputs", "geometry", "settings"]
+    image = InputSpec("image", (64, 48), "nchw", "float32", "rgb", "letterbox")
+    with pytest.raises(CardError):
+        families.open_family(ModelCard("empty", name, image, {}, ("thing",)))
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_a_backend_opens_an_engine_from_a_model(name: str) -> None:
+    module = importlib.import_module(f"engines.backends.{name}")
+    assert list(inspect.signature(module.open_engine).parameters)[:1] == ["model"]
+    assert name in backends.PREFERENCE, f"{name} is never tried by auto: give it its place in PREFERENCE"
+
+
+@pytest.mark.parametrize("name", ["ort", "openvino"])
+def test_an_engine_runs_and_says_what_it_is(name: str, tiny_model: Path) -> None:
+    engine = backends.open_engine(zoo.find(str(tiny_model)), name).engine
+    inference = engine.infer(np.full((30, 40, 3), 120, np.uint8))
+    assert (np.asarray(inference.outputs["labels"]) == 1).all()
+    assert inference.geometry.frame == Size(40, 30)
+    assert "CPU" in engine.description
+    engine.close()
+
+
+@pytest.mark.parametrize("name", tracking.names())
+def test_a_tracker_has_settings_with_defaults_and_gives_tuples(name: str) -> None:
+    module = importlib.import_module(f"realtime.tracking.{name}")
+    assert dataclasses.is_dataclass(module.Settings)
+    assert module.Settings.__dataclass_params__.frozen
+    assert module.Settings() == module.Settings()
+    tracker = tracking.open_tracker(name)
+    nothing = Segmentation(Instances.none(Size(64, 48)))
+    assert tracker.update(nothing, 0.0, np.zeros((48, 64, 3), np.uint8)) == ()
+
+
+@pytest.mark.parametrize("name", sinks.names())
+def test_a_sink_has_suffixes_and_leaves_nothing_when_nothing_was_written(name: str, tmp_path: Path) -> None:
+    suffixes = importlib.import_module(f"realtime.sinks.{name}").SUFFIXES
+    assert suffixes
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in suffixes)
+    (sink,) = sinks.open_sinks({name: tmp_path / f"out{suffixes[0]}"}, StreamFacts())
+    assert list(inspect.signature(sink.write).parameters) == ["result", "canvas"]
+    sink.close()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SinkError):
+        sinks.check_outputs({name: tmp_path / "out.nonsense"})
+
+
+def test_no_two_sinks_share_a_suffix() -> None:
+    every = [suffix for name in sinks.names() for suffix in importlib.import_module(f"realtime.sinks.{name}").SUFFIXES]
+    assert len(every) == len(set(every)), "or one file could be named twice on a command line"
+
+
+@pytest.mark.parametrize("scheme", sources.schemes())
+def test_a_source_module_opens_uris_and_refuses_unknown_options(scheme: str) -> None:
+    module = importlib.import_module(f"realtime.sources.{scheme}")
+    assert list(inspect.signature(module.open_uri).parameters) == ["uri"]
+    if scheme in ("rtsp", "http", "gst"):  # these must be asked over a network, or take no options
+        return
+    target = {"sample": "bikes", "synthetic": "street", "webcam": "0"}.get(scheme, __file__)
+    with pytest.raises(SourceError):
+        module.open_uri(SourceUri(scheme, target, {"nonsense": "1"}, f"{scheme}://{target}"))

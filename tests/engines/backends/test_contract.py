@@ -1,0 +1,296 @@
+"""Every backend that opens here keeps the protocol: a new file in the folder is tested by being there."""
+
+from __future__ import annotations
+
+import importlib
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from onnx import helper
+
+from engines import backends
+from engines.backends import Choice, Engine, open_engine
+from engines.errors import BackendUnavailableError, InferenceError
+from engines.model import Model, load_model
+from engines.types import Size
+
+Opener = Callable[[Model, str], Engine]
+
+
+@pytest.fixture(scope="session")
+def opened(cpu_backends: tuple[str, ...]) -> Opener:
+    """Opens an engine, or skips the test where a backend lacks its hardware; those installed with the project must open."""
+
+    def open_or_skip(model: Model, backend: str) -> Engine:
+        try:
+            return open_engine(model, backend).engine
+        except BackendUnavailableError as error:
+            if backend in cpu_backends:
+                raise
+            pytest.skip(str(error))
+
+    return open_or_skip
+
+
+@pytest.fixture(params=backends.names())
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def colours(session_nets) -> Model:
+    return load_model(session_nets.semantic("contract_colours"))
+
+
+@pytest.fixture
+def engine(opened: Opener, backend: str, colours: Model) -> Iterator[Engine]:
+    engine = opened(colours, backend)
+    yield engine
+    engine.close()
+
+
+def class_map_of(size: Size) -> npt.NDArray[np.uint8]:
+    """Blocks of the classes 0, 1, 2 that keep their place when scaled."""
+    rows, columns = np.indices((size.height, size.width))
+    return ((rows * 2 // size.height + columns * 4 // size.width) % 3).astype(np.uint8)
+
+
+def test_it_says_what_runs(engine: Engine) -> None:
+    assert engine.description
+    assert "\n" not in engine.description
+
+
+def test_outputs_come_by_the_names_of_the_card(engine: Engine, painted: Callable[..., Any]) -> None:
+    run = engine.infer(painted(class_map_of(Size(64, 48))))
+    assert set(run.outputs) == {"logits"}
+    assert run.outputs["logits"].shape == (1, 3, 24, 32)
+    assert run.preprocess_ms > 0
+    assert run.inference_ms > 0
+
+
+def test_frames_of_any_size_may_follow_each_other(engine: Engine, painted: Callable[..., Any]) -> None:
+    for size in (Size(64, 48), Size(128, 96), Size(32, 24), Size(640, 480), Size(64, 48)):
+        class_map = class_map_of(size)
+        run = engine.infer(painted(class_map))
+        assert run.geometry.frame == size
+        # The network sees RGB, so blue is channel 2.
+        found = 2 - run.outputs["logits"][0].argmax(axis=0)
+        assert (found == class_map_of(Size(32, 24))).mean() >= 0.9
+        assert found[2, 2] == class_map[2 * size.height // 24, 2 * size.width // 32]
+
+
+def test_the_same_frame_gives_the_same_numbers(engine: Engine, painted: Callable[..., Any]) -> None:
+    frame = painted(class_map_of(Size(64, 48)))
+    first = engine.infer(frame).outputs["logits"].copy()
+    engine.infer(np.zeros_like(frame))
+    np.testing.assert_array_equal(engine.infer(frame).outputs["logits"], first)
+
+
+def test_a_read_only_frame_is_enough(engine: Engine, painted: Callable[..., Any]) -> None:
+    frame = painted(class_map_of(Size(32, 24)))
+    frame.flags.writeable = False
+    assert engine.infer(frame).outputs["logits"].shape == (1, 3, 24, 32)
+
+
+def test_what_is_no_image_is_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match=r"an image is \(H, W, 3\) uint8"):
+        engine.infer(np.zeros((24, 32), np.uint8))
+
+
+def test_closing_frees_the_runtime(opened: Opener, backend: str, colours: Model, painted: Callable[..., Any]) -> None:
+    engine = opened(colours, backend)
+    engine.infer(painted(class_map_of(Size(32, 24))))
+    runtimes = ("onnxruntime", "openvino", "tensorrt", "pycuda")
+    held = [weakref.ref(part) for part in vars(engine).values() if type(part).__module__.split(".")[0] in runtimes]
+    assert held
+    engine.close()
+    assert [reference() for reference in held] == [None] * len(held)
+
+
+@pytest.mark.parametrize("form", ["logits", "labels", "labels_nhwc", "labels_uint8"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_every_kind_of_input_and_output_is_run(
+    nets, painted: Callable[..., Any], opened: Opener, backend: str, layout: str, dtype: str, form: str
+) -> None:
+    card = 'classes = ["red", "green", "blue"]\n'
+    if dtype != "uint8":
+        card += "[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n"
+    engine = opened(load_model(nets.semantic(layout=layout, dtype=dtype, form=form, card=card)), backend)
+    class_map = class_map_of(Size(32, 24))
+
+    outputs = engine.infer(painted(class_map)).outputs
+
+    if form == "logits":
+        found = outputs["logits"][0].argmax(axis=0)
+        assert outputs["logits"].dtype == (np.float16 if dtype == "float16" else np.float32)
+    else:
+        found = outputs["labels"].reshape(24, 32)
+        assert outputs["labels"].dtype == (np.uint8 if form == "labels_uint8" else np.int64)
+    np.testing.assert_array_equal(2 - found.astype(int), class_map)
+    engine.close()
+
+
+def test_an_input_of_open_size_takes_the_card_s(nets, painted: Callable[..., Any], opened: Opener, backend: str) -> None:
+    card = "[input]\nsize_px = [32, 24]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n"
+    engine = opened(load_model(nets.semantic(size=("w", "h"), channels="c", card=card)), backend)
+    assert engine.infer(painted(class_map_of(Size(64, 48)))).outputs["logits"].shape == (1, 3, 24, 32)
+    engine.close()
+
+
+def test_weights_in_a_second_file_are_found(nets, painted: Callable[..., Any], opened: Opener, backend: str) -> None:
+    engine = opened(load_model(nets.semantic(external_data=True)), backend)
+    assert engine.infer(painted(class_map_of(Size(32, 24)))).outputs["logits"].any()
+    engine.close()
+
+
+def random_net(nets, name: str) -> Path:
+    """Three layers of convolution with noise for weights: what differs between runtimes shows."""
+    rng = np.random.default_rng(11)
+    widths = (3, 16, 16, 5)
+    nodes, weights, tensor = [], {}, "image"
+    for layer, (count_in, count_out) in enumerate(pairwise(widths)):
+        kernel = rng.standard_normal((count_out, count_in, 3, 3)) / np.sqrt(9 * count_in)
+        weights[f"w{layer}"] = kernel.astype(np.float32)
+        result = "logits" if layer == 2 else f"c{layer}"
+        nodes.append(helper.make_node("Conv", [tensor, f"w{layer}"], [result], pads=[1, 1, 1, 1]))
+        if layer < 2:
+            nodes.append(helper.make_node("Relu", [result], [f"r{layer}"]))
+            tensor = f"r{layer}"
+    path: Path = nets.save(name, nodes, [("image", "float32", [1, 3, 48, 64])], [("logits", "float32", [1, 5, 48, 64])], weights)
+    path.with_suffix(".toml").write_text("[input]\nmean = [127, 127, 127]\nstd = [64, 64, 64]\n")
+    return path
+
+
+def test_backends_agree(session_nets, opened: Opener, backend: str) -> None:
+    """With ONNX Runtime in float32. Half precision keeps 8 bits (bfloat16): 2^-8 of the range a layer, three layers."""
+    model = load_model(random_net(session_nets, "random"))
+    frame = np.random.default_rng(4).integers(0, 256, (96, 128, 3), np.uint8)
+    reference_engine, engine = opened(model, "ort"), opened(model, backend)
+
+    expected = reference_engine.infer(frame).outputs["logits"]
+    found = engine.infer(frame).outputs["logits"]
+
+    assert np.abs(found - expected).max() <= 3 * 2**-8 * np.abs(expected).max()
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.97
+    reference_engine.close()
+    engine.close()
+
+
+def test_a_graph_it_cannot_run_is_refused_in_one_line(nets, cpu_backends: tuple[str, ...], backend: str) -> None:
+    path = nets.save(
+        "foreign",
+        [helper.make_node("Enhance", ["image"], ["logits"], domain="some.vendor")],
+        [("image", "float32", [1, 3, 16, 16])],
+        [("logits", "float32", [1, 3, 16, 16])],
+    )
+    path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n")
+    with pytest.raises(BackendUnavailableError) as caught:
+        open_engine(load_model(path), backend)
+    assert "\n" not in str(caught.value)
+    if backend in cpu_backends:
+        assert "foreign.onnx" in str(caught.value)
+        assert "some.vendor" in str(caught.value)
+
+
+def test_a_file_that_went_bad_after_its_card_was_made_is_refused(nets, backend: str) -> None:
+    model = load_model(nets.semantic())
+    model.path.write_bytes(b"no network any more")
+    with pytest.raises(BackendUnavailableError):
+        open_engine(model, backend)
+
+
+def fixed_reshape(nets) -> Model:
+    """A graph with open rows and columns that works at 16x16 only; its card says 20x20."""
+    path = nets.save(
+        "fixed",
+        [helper.make_node("Reshape", ["image", "shape"], ["logits"])],
+        [("image", "float32", [1, 3, "h", "w"])],
+        [("logits", "float32", [1, 3, 16, 16])],
+        {"shape": np.array([1, 3, 16, 16], np.int64)},
+    )
+    path.with_suffix(".toml").write_text("[input]\nsize_px = [20, 20]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n")
+    return load_model(path)
+
+
+def test_a_run_that_fails_is_an_inference_error(nets) -> None:
+    engine = open_engine(fixed_reshape(nets), "ort").engine
+    with pytest.raises(InferenceError, match="ONNX Runtime failed while running") as caught:
+        engine.infer(np.zeros((20, 20, 3), np.uint8))
+    assert "\n" not in str(caught.value)
+    engine.close()
+
+
+def test_auto_takes_the_next_when_one_refuses_and_keeps_the_reason(nets, cpu_backends: tuple[str, ...]) -> None:
+    if "openvino" not in cpu_backends:
+        pytest.skip("no OpenVINO on this kind of machine")
+    choice = open_engine(fixed_reshape(nets), "auto")
+    assert choice.backend == "ort"
+    assert "OpenVINO cannot compile fixed.onnx: Requested output shape [1,3,16,16]" in choice.refusals["openvino"]
+    assert list(choice.refusals) == [name for name in backends.PREFERENCE if name != "ort"]
+    choice.engine.close()
+
+
+def test_auto_takes_the_first_that_opens(colours: Model) -> None:
+    choice: Choice = open_engine(colours)
+    tried = backends.PREFERENCE[: backends.PREFERENCE.index(choice.backend)]
+    assert tuple(choice.refusals) == tried
+    for name in tried:
+        with pytest.raises(BackendUnavailableError):
+            open_engine(colours, name)
+    choice.engine.close()
+
+
+def test_auto_reports_every_refusal(nets) -> None:
+    path = nets.save(
+        "foreign",
+        [helper.make_node("Enhance", ["image"], ["logits"], domain="some.vendor")],
+        [("image", "float32", [1, 3, 16, 16])],
+        [("logits", "float32", [1, 3, 16, 16])],
+    )
+    path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n")
+    with pytest.raises(BackendUnavailableError, match="no backend can run foreign here") as caught:
+        open_engine(load_model(path))
+    for name in backends.PREFERENCE:
+        assert f"{name}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_backend_is_taken_or_refused_never_replaced(colours: Model, cpu_backends: tuple[str, ...], backend: str) -> None:
+    try:
+        choice = open_engine(colours, backend)
+    except BackendUnavailableError:
+        assert backend not in cpu_backends
+        return
+    assert (choice.backend, choice.refusals) == (backend, {})
+    choice.engine.close()
+
+
+def test_an_unknown_backend_is_answered_with_the_known_ones(colours: Model) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        open_engine(colours, "openvin")
+    assert 'unknown backend "openvin"; known: auto, ' in str(caught.value)
+    assert 'did you mean "openvino"?' in str(caught.value)
+
+
+def test_names_go_by_preference_and_each_opens_engines(cpu_backends: tuple[str, ...]) -> None:
+    names = backends.names()
+    assert [name for name in names if name in backends.PREFERENCE] == [name for name in backends.PREFERENCE if name in names]
+    assert set(cpu_backends) <= set(names)
+    for name in names:
+        assert callable(importlib.import_module(f"engines.backends.{name}").open_engine)
+        backends.check_backend(name)
+    backends.check_backend("auto")
+
+
+def test_a_backend_of_a_later_version_says_so() -> None:
+    if "trt" in backends.names():
+        pytest.skip("this version has TensorRT")
+    with pytest.raises(BackendUnavailableError, match="this version has no TensorRT engine yet; use one of auto, openvino, ort"):
+        backends.check_backend("trt")

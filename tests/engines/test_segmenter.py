@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.errors import BackendUnavailableError, CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.model import load_model
+from engines.segmenter import Segmenter
+from engines.types import VOID_CLASS, Size
+
+ZERO_TO_ONE = "[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n"
+CARD = 'classes = ["red", "green", "blue"]\nthings = ["green"]\nvoid = ["red"]\n'
+
+
+def block_frame(painted: Callable[..., Any]) -> np.ndarray:
+    """A blue frame (class 2 of RGB) with a green block and a red strip, 320 x 240."""
+    class_map = np.zeros((240, 320), np.uint8)
+    class_map[60:120, 80:180] = 1
+    class_map[200:] = 2
+    return painted(class_map)
+
+
+@pytest.mark.parametrize("form", ["logits", "labels", "labels_nhwc", "labels_uint8"])
+def test_an_image_becomes_a_segmentation(nets, painted: Callable[..., Any], cpu_backend: str, form: str) -> None:
+    model = load_model(nets.semantic(form=form, card=CARD + ZERO_TO_ONE))
+    with Segmenter(model, cpu_backend) as segmenter:
+        segmentation = segmenter(block_frame(painted))
+
+    assert segmentation.class_map is not None
+    assert segmentation.class_map.shape == (24, 32)
+    expected = np.full((24, 32), 2, np.uint8)
+    expected[6:12, 8:18] = 1
+    expected[20:] = VOID_CLASS
+    np.testing.assert_array_equal(segmentation.class_map, expected)
+    assert segmentation.instances.boxes_px.tolist() == [[80, 60, 180, 120]]
+    assert segmentation.instances.class_ids.tolist() == [1]
+    assert set(segmentation.stage_ms) == {"preprocess", "inference", "decode"}
+    assert all(milliseconds >= 0 for milliseconds in segmentation.stage_ms.values())
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "letterbox_top_left", "stretch"])
+def test_a_tall_frame_comes_back_whole_whatever_the_fit(nets, painted: Callable[..., Any], cpu_backend: str, fit: str) -> None:
+    class_map = np.zeros((240, 120), np.uint8)
+    class_map[120:180, 30:60] = 1
+    card = CARD + ZERO_TO_ONE + f'fit = "{fit}"\npad = 0\n'
+    with Segmenter(load_model(nets.semantic(size=(48, 48), card=card)), cpu_backend) as segmenter:
+        segmentation = segmenter(painted(class_map))
+    assert segmentation.instances.class_ids.tolist() == [1]
+    np.testing.assert_allclose(segmentation.instances.boxes_px, [[30, 120, 60, 180]], atol=5)
+    assert segmentation.class_map is not None
+    assert set(np.unique(segmentation.class_map)) == {1, 2}
+
+
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_a_network_with_known_objects_gives_them(
+    nets, exact_yolo: Callable[..., Any], cpu_backend: str, end_to_end: bool
+) -> None:
+    objects = [((40.0, 60.0, 32.0, 24.0), 0.75, 1), ((100.0, 70.0, 16.0, 40.0), 0.5, 0)]
+    arrays = exact_yolo(objects, 3, Size(128, 128), end_to_end)
+    metadata = {"task": "segment", "names": "{0: 'cat', 1: 'dog', 2: 'owl'}"}
+    model = load_model(nets.constant(arrays, size=(128, 128), metadata=metadata))
+    with Segmenter(model, cpu_backend) as segmenter:
+        found = segmenter(np.zeros((144, 256, 3), np.uint8), DecodeSettings(map_width_px=256)).instances
+    np.testing.assert_allclose(found.boxes_px, [[48, 40, 112, 88], [184, 44, 216, 124]], atol=0.5)
+    np.testing.assert_allclose(found.scores, [0.75, 0.5], atol=1e-2)
+    assert [model.card.class_name(i) for i in found.class_ids] == ["dog", "cat"]
+    assert np.bincount(found.label_map.ravel(), minlength=3)[1:].tolist() == [32 * 48, 16 * 80]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_gives_no_numbers_is_an_error_on_the_first_frame(
+    nets, exact_yolo: Callable[..., Any], cpu_backend: str, value: float
+) -> None:
+    arrays = exact_yolo([((40.0, 60.0, 32.0, 24.0), 0.9, 1)], 3, Size(128, 128), False)
+    arrays["output0"][:] = value
+    model = load_model(nets.constant(arrays, size=(128, 128)))
+    with Segmenter(model, cpu_backend) as segmenter, pytest.raises(InferenceError, match="NaN or infinite"):
+        segmenter(np.zeros((144, 256, 3), np.uint8))
+
+
+def test_warming_up_leaves_no_trace(nets, painted: Callable[..., Any], cpu_backend: str) -> None:
+    model = load_model(nets.semantic(card=CARD + ZERO_TO_ONE))
+    frame = block_frame(painted)
+    with Segmenter(model, cpu_backend) as cold, Segmenter(model, cpu_backend) as warm:
+        warm.warm_up(Size(1280, 720))
+        warm.warm_up(Size(320, 240))
+        np.testing.assert_array_equal(warm(frame).class_map, cold(frame).class_map)
+
+
+def test_a_segmentation_outlives_the_next_frame_and_the_segmenter(nets, painted: Callable[..., Any], cpu_backend: str) -> None:
+    model = load_model(nets.semantic(form="labels_uint8", card=CARD + ZERO_TO_ONE))
+    with Segmenter(model, cpu_backend) as segmenter:
+        first = segmenter(block_frame(painted))
+        assert first.class_map is not None
+        before = first.class_map.copy()
+        segmenter(np.zeros((240, 320, 3), np.uint8))
+    np.testing.assert_array_equal(first.class_map, before)
+
+
+def test_leaving_the_with_closes_the_engine_also_after_an_error(nets, cpu_backend: str) -> None:
+    model = load_model(nets.semantic())
+    segmenter = Segmenter(model, cpu_backend)
+    with pytest.raises(KeyError, match="mine"), segmenter:
+        raise KeyError("mine")
+    with pytest.raises((AttributeError, InferenceError)):
+        segmenter(np.zeros((24, 32, 3), np.uint8))
+
+
+def test_it_tells_card_and_choice(nets, cpu_backend: str) -> None:
+    model = load_model(nets.semantic())
+    with Segmenter(model, cpu_backend) as segmenter:
+        assert segmenter.card is model.card
+        assert segmenter.choice.backend == cpu_backend
+        assert ", CPU, " in segmenter.choice.engine.description
+
+
+def test_what_cannot_be_opened_is_refused(nets) -> None:
+    model = load_model(nets.semantic())
+    with pytest.raises(BackendUnavailableError, match='unknown backend "cuda"'):
+        Segmenter(model, "cuda")
+    card = 'family = "smantic"\noutputs = {logits = "logits"}\nclasses = ["a", "b", "c"]\n' + ZERO_TO_ONE
+    with pytest.raises(CardError, match=r'unknown family "smantic".*did you mean "semantic"'):
+        Segmenter(load_model(nets.semantic("other", card=card)))

@@ -1,0 +1,158 @@
+"""A run behind a window: what it says of itself, and recordings that come and go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import realtime.tracking
+from engines import zoo
+from realtime.errors import SinkError, SourceNotFoundError
+from realtime.live import LiveSession
+from realtime.recorder import Recording
+from realtime.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+SLOW_TRACKER = """
+import time
+from realtime.tracking.none import NoTracker, Settings
+
+class Slow(NoTracker):
+    def update(self, segmentation, t_s, image):
+        time.sleep(0.1)
+        return ()
+
+def create(settings):
+    return Slow()
+"""
+
+Open = Callable[..., LiveSession]
+WaitUntil = Callable[..., None]
+
+
+@pytest.fixture
+def open_session(tiny_model: Path, tmp_path: Path) -> Iterator[Open]:
+    sessions = []
+
+    def make(source: Any, **settings: Any) -> LiveSession:
+        def opener() -> Any:
+            if isinstance(source, Exception):
+                raise source
+            return source
+
+        chosen = Settings(**{"model": str(tiny_model), "backend": "ort", "width": 160, **settings})
+        wake = threading.Event().set
+        session = LiveSession(chosen, "memory", opener, lambda: zoo.find(chosen.model), wake, tmp_path / "out")
+        sessions.append(session)
+        return session
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+def test_a_session_tells_what_it_is_doing(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(None, is_live=True, fps=100))
+    assert session.state().phase in ("starting", "running")
+    wait_until(lambda: session.state().phase == "running")
+    state = session.state()
+    assert (state.model, state.classes, state.source, state.message) == ("tiny", ("ground", "car", "person"), "memory", "")
+    assert state.shown_classes == (0, 1, 2)
+    assert "ONNX Runtime" in state.backend
+    wait_until(lambda: session.canvas.waiting)
+    session.shown(session.canvas.poll())
+    assert session.reading().age.count == 1
+    session.close()
+    assert session.state().phase == "ended"
+
+
+@pytest.mark.parametrize("secret", ["rtsp://ada:s3cret@camera/1", "http://camera/?token=s3cret"])
+def test_a_source_that_fails_is_told_without_its_password(open_session: Open, wait_until: WaitUntil, secret: str) -> None:
+    session = open_session(SourceNotFoundError(f"{secret}: no answer"))
+    wait_until(lambda: session.state().phase == "failed")
+    assert "no answer" in session.state().message
+    assert "s3cret" not in session.state().message
+
+
+def test_a_model_that_fails_is_told(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(None, is_live=True), model="nothing.onnx")
+    wait_until(lambda: session.state().phase == "failed")
+    assert "nothing.onnx: no such model file" in session.state().message
+
+
+def test_knobs_reach_a_paused_picture(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(None))
+    wait_until(lambda: session.state().phase == "running")
+    session.set_paused(True)
+    assert session.state().paused
+    wait_until(lambda: session.canvas.poll() is None)
+    session.knobs = replace(session.knobs, masks=False)
+    wait_until(lambda: session.canvas.waiting)
+
+
+def test_recordings_follow_each_other_and_none_replaces_another(
+    open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    """Two within one second had the same name, and the second took the place of the first."""
+    session = open_session(MemorySource(None, is_live=True, fps=100))
+    wait_until(lambda: session.state().phase == "running")
+    paths = []
+    for _ in range(3):
+        written = session._run.recorder.frames_written
+        path = session.start_recording()
+        assert session.state().recording == path
+        wait_until(lambda written=written: session._run.recorder.frames_written > written + 3)
+        assert session.stop_recording() == path
+        assert session.state().recording is None
+        paths.append(path)
+    assert session.stop_recording() is None
+    session.close()
+    assert len(set(paths)) == 3
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def test_a_recording_after_one_that_failed_is_not_stopped_by_the_old_error(
+    open_session: Open, MemorySource: Any, MemorySink: Any, wait_until: WaitUntil, plug_in: Callable[..., None]
+) -> None:
+    plug_in(realtime.tracking, "slow", SLOW_TRACKER)  # so that there is time to look before the recorder hears of it
+    session = open_session(MemorySource(None, is_live=True, fps=30), tracker="slow")
+    wait_until(lambda: session.state().phase == "running")
+    session.start_recording()
+    session._run.recording = Recording(lambda card, source: (MemorySink(fails_at=1),))
+    wait_until(lambda: session.state().recording is None)
+    assert "the disk is full" in session.state().message
+    assert session.state().phase == "running", "the picture goes on"
+    path = session.start_recording()
+    for _ in range(50):
+        assert session.state().recording == path
+    written = session._run.recorder.frames_written
+    wait_until(lambda: session._run.recorder.frames_written > written + 3)
+    assert session.state().message == ""
+    session.stop_recording()
+    session.close()
+    assert path.is_file()
+
+
+def test_nothing_can_be_recorded_when_nothing_plays(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(5))
+    wait_until(lambda: session.state().phase == "ended")
+    with pytest.raises(SinkError, match="nothing is playing"):
+        session.start_recording()
+    assert session.state().recording is None
+
+
+def test_a_recording_ends_with_its_clip(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(None))
+    wait_until(lambda: session.state().phase == "running")
+    path = session.start_recording()
+    wait_until(lambda: session._run.recorder.frames_written > 3)
+    session._run.source._end.set()
+    wait_until(lambda: session.state().phase == "ended")
+    assert session.state().recording is None
+    assert path.is_file()

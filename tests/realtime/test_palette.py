@@ -1,0 +1,74 @@
+"""Colours: told apart side by side, and the same in every run."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.card import InputSpec, ModelCard
+from engines.coco import COCO_CLASSES
+from realtime.palette import ID_COLOURS, bgr_table, class_colours, id_colours
+
+FIRST_ID_COLOURS_BGR = [(115, 217, 114), (132, 85, 247), (255, 232, 110)]
+
+
+def card(classes: tuple[str, ...], palette: dict[str, str] | None = None) -> ModelCard:
+    image = InputSpec("image", (64, 48), "nhwc", "uint8", "rgb", "stretch")
+    return ModelCard("any", "semantic", image, {"labels": "labels"}, classes, palette=palette or {})
+
+
+def lab(bgr: np.ndarray) -> np.ndarray:
+    """(N, 3) CIE L*a*b* of (N, 3) uint8 BGR."""
+    return cv2.cvtColor(bgr.reshape(1, -1, 3).astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[0]
+
+
+def test_ids_that_live_together_differ_clearly() -> None:
+    """Any 5 consecutive ids, also where colours repeat: a difference (CIE76) of 20 is seen at a glance."""
+    colours = lab(id_colours())
+    for start, step in itertools.product(range(ID_COLOURS), range(1, 5)):
+        assert np.linalg.norm(colours[start] - colours[(start + step) % ID_COLOURS]) > 20, (start, start + step)
+
+
+def test_the_last_colours_are_not_the_first_ones_again() -> None:
+    colours = lab(id_colours())
+    for start, step in itertools.product(range(ID_COLOURS), range(5, 8)):
+        assert np.linalg.norm(colours[start] - colours[(start + step) % ID_COLOURS]) > 10, (start, start + step)
+
+
+def test_all_id_colours_are_different_and_bright_enough_for_dark_video() -> None:
+    colours = id_colours()
+    assert colours.shape == (ID_COLOURS, 3)
+    assert len({tuple(colour) for colour in colours.tolist()}) == ID_COLOURS
+    assert lab(colours)[:, 0].min() > 45
+
+
+def test_colours_are_the_same_in_every_run() -> None:
+    """Frozen values: a recording of today and one of tomorrow look alike."""
+    assert [tuple(colour) for colour in id_colours()[:3].tolist()] == FIRST_ID_COLOURS_BGR
+    assert class_colours(card(("a", "b", "c"))) == tuple(colour[::-1] for colour in FIRST_ID_COLOURS_BGR)
+
+
+def test_a_class_keeps_its_colour_whatever_classes_follow() -> None:
+    assert class_colours(card(COCO_CLASSES))[:5] == class_colours(card(COCO_CLASSES[:5]))
+
+
+def test_the_cards_own_colours_win() -> None:
+    colours = class_colours(card(("road", "car"), {"car": "#0a64fF"}))
+    assert colours[1] == (10, 100, 255)
+    assert colours[0] == class_colours(card(("road", "car")))[0]
+
+
+def test_neighbouring_classes_of_coco_differ() -> None:
+    colours = lab(bgr_table(class_colours(card(COCO_CLASSES))))
+    assert np.linalg.norm(np.diff(colours, axis=0), axis=1).min() > 20
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_a_table_has_a_row_per_colour_in_bgr(count: int) -> None:
+    table = bgr_table([(1, 2, 3)] * count)
+    assert table.shape == (count, 3)
+    assert table.dtype == np.uint8
+    assert (table == (3, 2, 1)).all()

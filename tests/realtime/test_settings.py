@@ -1,0 +1,151 @@
+"""Settings: presets load, and whatever is wrong is told with its place and its cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from engines import zoo
+from engines.card import InputSpec, ModelCard
+from realtime.errors import SettingsError
+from realtime.knobs import Knobs
+from realtime.settings import MAX_PRESET_BYTES, Settings, load_settings, preset_names
+from realtime.tracking import open_tracker
+
+PRESETS = zoo.assets_dir() / "presets"
+
+CARD = ModelCard(
+    name="streets",
+    family="semantic",
+    input=InputSpec("image", (64, 48), "nhwc", "uint8", "rgb", "stretch"),
+    outputs={"labels": "labels"},
+    classes=("road", "sky", "car", "unlabelled"),
+    void=("unlabelled",),
+)
+
+
+@pytest.mark.parametrize("name", preset_names(PRESETS))
+def test_every_preset_loads_and_its_tracker_accepts_it(name: str) -> None:
+    settings = load_settings(PRESETS, name, {})
+    open_tracker(settings.tracker, **settings.tracking)
+    settings.decode_settings(0.1)
+
+
+def test_the_promised_presets_are_there() -> None:
+    assert {"webcam", "dashcam"} <= set(preset_names(PRESETS))
+
+
+def test_the_command_line_lies_over_the_preset() -> None:
+    plain, changed = load_settings(PRESETS, "dashcam", {}), load_settings(PRESETS, "dashcam", {"width": 640, "opacity": 0.9})
+    assert (changed.width, changed.opacity) == (640, 0.9)
+    assert (changed.hide, changed.trails) == (plain.hide, plain.trails)
+    assert load_settings(PRESETS, None, {}) == Settings()
+
+
+def test_a_preset_can_be_a_file_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('width = 320\nhide = ["sky"]\n[tracking]\nlost_s = 2.0\n')
+    settings = load_settings(PRESETS, str(path), {})
+    assert (settings.width, settings.hide, settings.tracking) == (320, ("sky",), {"lost_s": 2.0})
+
+
+def test_a_wrong_preset_name_gets_the_list_and_the_nearest() -> None:
+    with pytest.raises(SettingsError, match=r'no preset "dashcm"; there are: .*webcam.*did you mean "dashcam"\?'):
+        load_settings(PRESETS, "dashcm", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("widht = 3", r'unknown key "widht"; did you mean "width"\?'),
+        ("zzz = 3", r'unknown key "zzz"; known keys: model, backend'),
+        ('width = "wide"', "key `width`"),
+        ("masks = 1", "key `masks`"),
+        ("hide = [1]", r"key `hide\["),
+        ("tracking = 3", "key `tracking`"),
+        ("threshold = 1.5", "threshold is 1.5; it must lie between 0 and 1"),
+        ("threshold = nan", "threshold is nan"),
+        ("opacity = -1", "opacity is -1"),
+        ("width = 20", "width is 20; the canvas can be 160 to 7680"),
+        ("max_objects = 255", "max_objects is 255; a label map holds 1 to 254"),
+        ("width = ", "not valid TOML"),
+        ("width = 1\nopacity = = 2", "not valid TOML.*line 2"),
+        ("width = " + "9" * 5000, "cannot be read"),
+        ("a = " + "[" * 5000, "cannot be read|not valid"),
+        ("# " + "x" * MAX_PRESET_BYTES, "larger than 64 KiB"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_what_is_wrong_in_a_preset_is_told_with_its_file(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=rf"mine\.toml: .*({told})") as caught:
+        load_settings(PRESETS, str(path), {})
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_a_preset_that_is_not_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(PRESETS, str(path), {})
+
+
+def test_a_wrong_option_is_not_blamed_on_the_preset() -> None:
+    with pytest.raises(SettingsError, match="width is 20") as caught:
+        load_settings(PRESETS, "dashcam", {"width": 20})
+    assert "dashcam" not in str(caught.value)
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.integers(), st.floats(), st.booleans(), TEXTS, st.none(), st.dates(), st.just(10**400)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(Settings.__struct_fields__) | TEXTS, VALUES, max_size=4))
+@hypothesis_settings(max_examples=300)
+@example({"threshold": 10**400})
+def test_any_overrides_give_settings_or_a_settings_error(overrides: dict[str, Any]) -> None:
+    try:
+        settings = load_settings(PRESETS, None, overrides)
+    except SettingsError:
+        return
+    assert isinstance(settings.knobs(CARD), Knobs)
+    settings.decode_settings(0.1)
+
+
+@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 5))
+@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_to_a_preset_gives_settings_or_a_settings_error(tmp_path: Path, damage: bytes, at: int, cut: int) -> None:
+    """F30."""
+    good = b'model = "road"\nwidth = 1280\nthreshold = 0.3\nhide = ["sky"]\nmasks = true\n[tracking]\nlost_s = 1.0\n'
+    path = tmp_path / "damaged.toml"
+    path.write_bytes(good[:at] + damage + good[at + cut :])
+    try:
+        settings = load_settings(PRESETS, str(path), {})
+    except SettingsError as error:
+        told = str(error)
+    else:
+        told = f"{path}: {settings.width}"
+    assert "damaged.toml" in told
+
+
+def test_knobs_start_as_the_settings_say() -> None:
+    settings = Settings(hide=("sky", "no such class"), masks=False, trails=False, threshold=0.6, opacity=0.2)
+    knobs = settings.knobs(CARD)
+    assert knobs == Knobs(threshold=0.6, opacity=0.2, masks=False, trails=False, hidden_classes=frozenset({1, 3}))
+
+
+def test_a_class_is_hidden_and_shown_again() -> None:
+    knobs = Knobs(hidden_classes=frozenset({1}))
+    assert knobs.with_class(2, visible=False) == {1, 2}
+    assert knobs.with_class(1, visible=True) == frozenset()
+    assert knobs.hidden_classes == {1}
