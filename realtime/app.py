@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from engines.card import ModelCard
 from engines.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
-from realtime.knobs import Knobs
 from realtime.links import Bounded, Closed, Latest, Link
 from realtime.meter import Meter, ObjectCounter, Reading
 from realtime.pipeline import Gate, Pipeline
@@ -58,7 +58,7 @@ class Run:
     ) -> None:
         """open_source, find_model: called on the threads that use the results. screen: where drawn pictures go to be shown."""
         self.settings = settings
-        self.knobs = Knobs(threshold=settings.threshold, opacity=settings.opacity)
+        self.knobs = settings.first_knobs()
         self.recording = recording
         """Assign a `Recording` to start one with the next picture, None to finish it."""
         self.model: OpenedModel | None = None
@@ -70,6 +70,8 @@ class Run:
         self._open_source, self._find_model = open_source, find_model
         self.pipeline = Pipeline()
         self._frames: Link[Frame] | None = None
+        self._result: Result | None = None
+        self._released_ns = 0
         self._opened: Link[Link[Frame]] = self.pipeline.link(Bounded(1))
         self._segmented: Link[tuple[Frame, Segmentation]] = self.pipeline.link(Bounded(1))
         self._to_record: Link[ToRecord] = self.pipeline.link(Bounded(64))
@@ -79,15 +81,19 @@ class Run:
         self.pipeline.on_stop(self._model_is_open.set)
         self.pipeline.stage("capture", self._capture, self._opened)
         self.pipeline.stage("segment", self._segment, self._segmented)
-        self.pipeline.stage("compose", self._compose, self._to_record, *([self._screen] if self._screen else []))
+        self.pipeline.stage("compose", self._compose, self._to_record)  # the screen stays open: see `redraw`
         self.pipeline.stage("record", lambda: self.recorder.run(self._to_record))
 
     def start(self) -> None:
         self.pipeline.start()
 
     def redraw(self) -> None:
-        """Draw the present picture again with the knobs as they are now, and follow `recording`: for a paused pipeline."""
-        self._segmented.nudge()
+        """Draw the present picture again with the knobs as they are now, and follow `recording`: for one that stands still."""
+        if self.pipeline.running:
+            self._segmented.nudge()
+        elif self._screen is not None and self._result is not None and self.model is not None:
+            with suppress(Closed):  # the stream has ended, and its last picture is drawn here: no thread is left to do it
+                self._screen.put(compose(self._result, self.knobs, self.model.look))
 
     def reading(self) -> Reading:
         """All figures now."""
@@ -121,13 +127,10 @@ class Run:
             self._model_is_open.wait()  # a recording can wait: its first frames shall not grow old while the model loads
         asked = time.perf_counter()
         for frame in source:
-            if source.is_live:
-                if self.gate.paused:
-                    continue  # the picture stands still, but the camera is drained all the same
-            else:
+            if source.is_live and self.gate.paused:
+                continue  # the picture stands still, but the camera is drained all the same
+            if not source.is_live and self._screen is None:  # on a screen it plays at its own speed: waiting is no work
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
-                if self.gate.wait():  # its age counts from when the pause let it go
-                    frame = replace(frame, captured_ns=time.monotonic_ns())
             frames.put(frame)
             asked = time.perf_counter()
 
@@ -135,7 +138,7 @@ class Run:
         with Segmenter(self._find_model(), self.settings.backend) as segmenter:
             segmenter.warm_up(WARM_UP_SIZE)
             card, choice = segmenter.card, segmenter.choice
-            self.knobs = self.settings.knobs(card)
+            self.knobs = self.settings.knobs(card, self.knobs)
             self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
             self._model_is_open.set()
             decode = self.settings.decode_settings(0.0)
@@ -146,11 +149,18 @@ class Run:
                 segmentation = segmenter(frame.image, replace(decode, score_threshold=threshold))
                 self.meter.add(segmentation.stage_ms)
                 self.meter.processed()
-                self._segmented.put((frame, segmentation))
+                self._segmented.put((self._held_while_paused(frame), segmentation))
+
+    def _held_while_paused(self, frame: Frame) -> Frame:
+        """Hold a recording here while it is paused, one frame before the screen. Ages count from when the pause let go."""
+        if self.source is not None and self.source.is_live:
+            return frame
+        if self.gate.wait():
+            self._released_ns = time.monotonic_ns()
+        return replace(frame, captured_ns=max(frame.captured_ns, self._released_ns))
 
     def _compose(self) -> None:
         tracker = open_tracker(self.settings.tracker, **self.settings.tracking)
-        result: Result | None = None
         recording: Recording | None = None
         while True:
             try:
@@ -159,7 +169,8 @@ class Run:
                 return
             start = time.perf_counter()
             if item is not None:
-                result = self._track(tracker, *item)
+                self._result = self._track(tracker, *item)
+            result = self._result
             if result is None or self.model is None:
                 continue  # a nudge before the first picture
             tracked = time.perf_counter()

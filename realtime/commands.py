@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import cv2
+import msgspec
 
 from engines import zoo
 from engines.backends import check_backend
@@ -133,6 +134,8 @@ def _settings(options: dict[str, Any], source: str) -> Settings:
     overrides = {key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None}
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)
+    if settings.tracker == "none":  # a preset's tracking table is for its own tracker
+        settings = msgspec.structs.replace(settings, tracking={})
     open_tracker(settings.tracker, **settings.tracking)
     return settings
 

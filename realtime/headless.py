@@ -85,11 +85,10 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
         ending = "interrupted" if interrupted else status.detail or "ended"
         lines.append(f"source   {run.source.name} ({ending})")
     lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
-    in_flight = reading.captured - reading.processed - reading.dropped_before_model
-    lines.append(
-        f"dropped  {reading.dropped_before_model} of {reading.captured} captured"
-        + (f", {in_flight} cut off" if in_flight else "")
-    )
+    # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
+    dropped = reading.dropped_before_model if run.source is not None and run.source.is_live else 0
+    cut_off = reading.captured - reading.processed - dropped
+    lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
     if reading.stages:
         lines.append("stage    p50 ms   p95 ms")
         lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]

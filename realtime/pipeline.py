@@ -108,7 +108,7 @@ class Pipeline:
 
 
 class Gate:
-    """Pause and single step for a stage that produces: it asks `admit` before it hands on each frame."""
+    """Pause and single step for a stage that hands frames on: it calls `wait` before each."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

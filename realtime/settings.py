@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tracking: dict[str, Any] = {}
     """Settings of the tracker, by name; each tracker's module lists its own."""
 
-    def knobs(self, card: ModelCard) -> Knobs:
-        """The knobs' first positions."""
-        return Knobs(
-            threshold=self.threshold,
-            opacity=self.opacity,
-            masks=self.masks,
-            boxes=self.boxes,
-            labels=self.labels,
-            trails=self.trails,
-            hidden_classes=frozenset(card.classes.index(name) for name in (*self.hide, *card.void) if name in card.classes),
-        )
+    def first_knobs(self) -> Knobs:
+        """The knobs' first positions, before it is known which classes there are."""
+        return Knobs(self.threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails)
+
+    def knobs(self, card: ModelCard, turned: Knobs) -> Knobs:
+        """`turned` (perhaps moved while the model was opening), with the classes of `card` hidden that these settings hide."""
+        hidden = frozenset(card.classes.index(name) for name in (*self.hide, *card.void) if name in card.classes)
+        return replace(turned, hidden_classes=turned.hidden_classes | hidden)
 
     def decode_settings(self, score_threshold: float) -> DecodeSettings:
         return DecodeSettings(score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width)

@@ -65,7 +65,7 @@ def open_engine(model: Model, backend: str = "auto") -> Choice:
     if backend != "auto":
         return Choice(_open(model, backend), backend, {})
     refusals: dict[str, str] = {}
-    for name in PREFERENCE:
+    for name in dict.fromkeys((*PREFERENCE, *names())):
         if name not in names():
             refusals[name] = "not part of this version"
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -156,3 +157,37 @@ def test_a_recording_ends_with_its_clip(open_session: Open, MemorySource: Any, w
     wait_until(lambda: session.state().phase == "ended")
     assert session.state().recording is None
     assert path.is_file()
+
+
+def test_knobs_reach_the_last_picture_of_a_clip_that_has_ended(
+    open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(5))
+    wait_until(lambda: session.state().phase == "ended")
+    wait_until(lambda: session.canvas.waiting)
+    last = session.canvas.poll()
+    session.knobs = replace(session.knobs, masks=False, boxes=False, labels=False, trails=False)
+    bare = session.canvas.poll()
+    assert last is not None
+    assert bare is not None
+    assert bare.index == last.index
+    assert (bare.image != last.image).any()
+
+
+def test_knobs_turned_while_the_model_opens_stay_turned(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+    session = open_session(MemorySource(None), hide=("car",))
+    session.knobs = replace(session.knobs, opacity=0.9)
+    wait_until(lambda: session.state().phase == "running")
+    assert session.knobs.opacity == 0.9
+    assert session.knobs.hidden_classes == {1}
+
+
+def test_a_pause_of_a_recording_holds_it_within_two_pictures(
+    open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(None))
+    wait_until(lambda: session.state().phase == "running")
+    session.set_paused(True)
+    shown = session._run._segmented.taken
+    time.sleep(0.3)
+    assert session._run._segmented.taken <= shown + 2

@@ -118,7 +118,7 @@ def test_any_overrides_give_settings_or_a_settings_error(overrides: dict[str, An
         settings = load_settings(PRESETS, None, overrides)
     except SettingsError:
         return
-    assert isinstance(settings.knobs(CARD), Knobs)
+    assert isinstance(settings.knobs(CARD, settings.first_knobs()), Knobs)
     settings.decode_settings(0.1)
 
 
@@ -140,7 +140,7 @@ def test_any_damage_to_a_preset_gives_settings_or_a_settings_error(tmp_path: Pat
 
 def test_knobs_start_as_the_settings_say() -> None:
     settings = Settings(hide=("sky", "no such class"), masks=False, trails=False, threshold=0.6, opacity=0.2)
-    knobs = settings.knobs(CARD)
+    knobs = settings.knobs(CARD, settings.first_knobs())
     assert knobs == Knobs(threshold=0.6, opacity=0.2, masks=False, trails=False, hidden_classes=frozenset({1, 3}))
 
 
