@@ -63,6 +63,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Classes that come as countable objects; of a semantic model, those to cut into objects."""
     void: tuple[str, ...] = ()
     """Classes that mean "nothing to show", such as an ignore or background channel."""
+    threshold: float = 0.3
+    """From this score on an object is worth showing: networks differ in how sure they are of what is not there."""
     palette: dict[str, str] = {}
     """Class name → "#rrggbb"; classes left out get a colour of the default palette."""
     file: str = "model.onnx"
@@ -147,5 +149,7 @@ def _check_consistency(card: ModelCard, where: str) -> None:
         raise CardError(f"{where}: input.std {card.input.std} must be above 0 (pixel units: 255 for a 0..1 input)")
     if card.input.dtype == "uint8" and (any(card.input.mean) or card.input.std != (1.0, 1.0, 1.0)):
         raise CardError(f"{where}: a uint8 input takes pixels as they are; remove input.mean and input.std, or correct dtype")
+    if not 0 <= card.threshold <= 1:
+        raise CardError(f"{where}: threshold {card.threshold} must lie between 0 and 1")
     if not 0 <= card.input.pad <= 255:
         raise CardError(f"{where}: input.pad {card.input.pad} must lie in 0..255")

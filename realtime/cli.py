@@ -77,7 +77,9 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracker", metavar="NAME", help="bytetrack or none (default: bytetrack)")
     parser.add_argument("--preset", metavar="NAME", help="webcam, dashcam, or a .toml file of settings")
     parser.add_argument("--width", metavar="PX", type=_positive, help="the picture is at most this wide (default: 1280)")
-    parser.add_argument("--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: 0.3)")
+    parser.add_argument(
+        "--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: the model's)"
+    )
 
 
 def _positive(text: str) -> int:

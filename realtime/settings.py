@@ -34,8 +34,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tracker: str = "bytetrack"
     width: int = 1280
     """The canvas is at most this many pixels wide."""
-    threshold: float = 0.3
-    """Lowest score of an object that is shown."""
+    threshold: float | None = None
+    """Lowest score of an object that is shown; None: what the model's card recommends."""
     opacity: float = 0.45
     masks: bool = True
     boxes: bool = True
@@ -49,12 +49,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def first_knobs(self) -> Knobs:
         """The knobs' first positions, before it is known which classes there are."""
-        return Knobs(self.threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails)
+        threshold = Knobs().threshold if self.threshold is None else self.threshold
+        return Knobs(threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails)
 
     def knobs(self, card: ModelCard, turned: Knobs) -> Knobs:
-        """`turned` (perhaps moved while the model was opening), with the classes of `card` hidden that these settings hide."""
+        """`turned` (perhaps moved while the model was opening) with what `card` adds: classes to hide, a threshold."""
         hidden = frozenset(card.classes.index(name) for name in (*self.hide, *card.void) if name in card.classes)
-        return replace(turned, hidden_classes=turned.hidden_classes | hidden)
+        is_untouched = turned.threshold == self.first_knobs().threshold
+        threshold = card.threshold if self.threshold is None and is_untouched else turned.threshold
+        return replace(turned, threshold=threshold, hidden_classes=turned.hidden_classes | hidden)
 
     def decode_settings(self, score_threshold: float) -> DecodeSettings:
         return DecodeSettings(score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width)
@@ -112,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _check(settings: Settings, where: str) -> None:
     for key in ("threshold", "opacity"):
         value = getattr(settings, key)
-        if not 0 <= value <= 1:
+        if value is not None and not 0 <= value <= 1:
             raise SettingsError(f"{where}: {key} is {value}; it must lie between 0 and 1")
     low, high = WIDTHS_PX
     if not low <= settings.width <= high:

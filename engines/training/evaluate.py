@@ -62,6 +62,7 @@ def onnx_predictor(path: Path, thread_count: int = 2) -> Predictor:
     """Predict with an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other work shares the cores
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base of their own

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
@@ -149,3 +151,11 @@ def test_a_class_is_hidden_and_shown_again() -> None:
     assert knobs.with_class(2, visible=False) == {1, 2}
     assert knobs.with_class(1, visible=True) == frozenset()
     assert knobs.hidden_classes == {1}
+
+
+def test_the_threshold_is_the_model_s_unless_somebody_says_otherwise() -> None:
+    card = msgspec.structs.replace(CARD, threshold=0.55)
+    plain, asked = Settings(), Settings(threshold=0.4)
+    assert plain.knobs(card, plain.first_knobs()).threshold == 0.55
+    assert asked.knobs(card, asked.first_knobs()).threshold == 0.4
+    assert plain.knobs(card, replace(plain.first_knobs(), threshold=0.8)).threshold == 0.8, "turned while the model was opening"

@@ -40,7 +40,7 @@ def random_net(class_count: int = 5) -> RoadNet:
 
 def test_exported_labels_and_confidence_are_the_net_s(tmp_path: Path) -> None:
     net, path = random_net(), tmp_path / "model.onnx"
-    images = probe_images(INPUT_PX, 6)
+    images = probe_images(INPUT_PX)
     assert export_onnx(net, INPUT_PX, path, images) >= 0.9999
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -69,7 +69,7 @@ def test_graph_has_the_promised_opset_names_and_fixed_shapes(tmp_path: Path) -> 
 def test_channels_are_blue_green_red(tmp_path: Path) -> None:
     """A file that took them in another order would answer the mirrored image as the net answers the straight one."""
     net, path = random_net(), tmp_path / "model.onnx"
-    images = probe_images(INPUT_PX, 6)
+    images = probe_images(INPUT_PX)
     export_onnx(net, INPUT_PX, path, images)
     mirrored = [np.ascontiguousarray(image[..., ::-1]) for image in images]
     swapped = label_parity(

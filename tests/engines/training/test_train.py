@@ -85,18 +85,18 @@ def test_it_learns_three_coloured_classes(toy_set: Path, toy_facts: Facts, tmp_p
 def test_killed_run_resumes_to_the_curve_and_weights_of_an_uninterrupted_one(
     toy_set: Path, toy_facts: Facts, tmp_path: Path
 ) -> None:
-    facts = toy_facts(steps=300, evaluate_every=20)
+    facts = toy_facts(steps=120, evaluate_every=10)
     recipe = recipe_from_dict(facts, "toy")
     broken = RunFolder(tmp_path / "broken")
     with started(facts, toy_set, broken.path) as process:
         wait_until(broken.last.exists)
         process.kill()
-    assert 0 < load_checkpoint(broken.last).step < 300
+    assert 0 < load_checkpoint(broken.last).step < 120
 
     resumed, whole = run(recipe, toy_set, broken.path, resume=True), run(recipe, toy_set, tmp_path / "whole")
     assert resumed.curve.read_bytes() == whole.curve.read_bytes()
     expected, actual = load_checkpoint(whole.last), load_checkpoint(resumed.last)
-    assert expected.step == actual.step == 300
+    assert expected.step == actual.step == 120
     for name, value in expected.ema.items():
         assert torch.equal(value, actual.ema[name]), name
 
@@ -177,3 +177,25 @@ def test_missing_and_unknown_sets_end_with_code_2_and_one_line(tmp_path: Path, c
     assert main(["train", "--recipe", "road", "--data", str(tmp_path / "kitti"), "--out", str(tmp_path / "run")]) == 2
     assert 'has no set "kitti"; its sets are: camvid, idd-lite' in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_can_begin_with_the_weights_of_another(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(toy_facts(), "test")
+    first = run(recipe, toy_set, tmp_path / "first")
+    sets = [open_set(toy_set, recipe.sets[0])]
+    stopped = msgspec.structs.replace(recipe, schedule=msgspec.structs.replace(recipe.schedule, learning_rate=0.0))
+    second = train(stopped, sets, tmp_path / "second", start_from=first.last)
+    expected = load_checkpoint(first.last).ema
+    # Nothing is learnt at rate 0, so the convolutions are those it began with (norm statistics go on counting).
+    convolutions = [name for name, value in expected.items() if value.ndim > 1]
+    assert convolutions
+    for name in convolutions:
+        assert torch.allclose(second.weights[name], expected[name])
+
+
+def test_another_net_cannot_be_begun_with(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    first = run(recipe_from_dict(toy_facts(), "test"), toy_set, tmp_path / "first")
+    other = recipe_from_dict({**toy_facts(), "net": {"width": 0.5, "depths": [1, 1, 1]}}, "test")
+    with pytest.raises(TrainingError, match="another net"):
+        train(other, [open_set(toy_set, other.sets[0])], tmp_path / "second", start_from=first.last)
+    assert not (tmp_path / "second").exists()
