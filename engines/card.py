@@ -6,7 +6,6 @@ shapes, class names that exporters embed) need not be written there: `engines.in
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from engines.errors import CardError
+from engines.nearest import did_you_mean
 from engines.types import Size
 
 if sys.version_info >= (3, 11):
@@ -124,9 +124,8 @@ def _reject_unknown(facts: dict[str, Any], struct: type[msgspec.Struct], where: 
     known = struct.__struct_fields__
     for key in facts:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
-            raise CardError(f'{where}: unknown key "{key}"; {hint}')
+            hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
+            raise CardError(f'{where}: unknown key "{key}"{hint}')
 
 
 def _check_consistency(card: ModelCard, where: str) -> None:
@@ -135,8 +134,7 @@ def _check_consistency(card: ModelCard, where: str) -> None:
     for key, names in (("things", card.things), ("void", card.void), ("palette", tuple(card.palette))):
         for name in names:
             if name not in card.classes:
-                close = difflib.get_close_matches(name, card.classes, 1)
-                hint = f'; did you mean "{close[0]}"?' if close else ""
+                hint = did_you_mean(name, card.classes)
                 raise CardError(f'{where}: "{key}" names "{name}", which is not one of its classes{hint}')
     for name, colour in card.palette.items():
         if not (len(colour) == 7 and colour[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in colour[1:])):

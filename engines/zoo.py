@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from engines.card import ModelCard, card_from_dict, read_toml
 from engines.errors import ModelNotFoundError
 from engines.model import Model, load_model
+from engines.nearest import did_you_mean
 
 DEFAULT_MODEL = "road"
 
@@ -52,8 +52,7 @@ def locate(name_or_path: str) -> Path:
     if name_or_path in names():
         card_path = assets_dir() / "models" / name_or_path / "card.toml"
         return card_path.parent / card_from_dict(read_toml(card_path), str(card_path)).file
-    close = difflib.get_close_matches(name_or_path, names(), 1)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
+    hint = did_you_mean(name_or_path, names())
     raise ModelNotFoundError(
         f'no model "{name_or_path}"; bundled: {", ".join(names()) or "none"}{hint} (or give the path of an .onnx file)'
     )
@@ -62,5 +61,4 @@ def locate(name_or_path: str) -> Path:
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (there is no folder {path.parent})"
-    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.onnx")], 1)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return did_you_mean(path.name, (p.name for p in path.parent.glob("*.onnx")))

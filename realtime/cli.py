@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from engines.nearest import did_you_mean
 
 COMMANDS = ("view", "process", "models")
 
@@ -29,13 +30,10 @@ class _Parser(argparse.ArgumentParser):
         if message.startswith(marker):
             wrong = message[len(marker) :].split()[0].split("=")[0]
             known = [option for parser in self._family() for action in parser._actions for option in action.option_strings]
-            close = difflib.get_close_matches(wrong, known, 1)
             if wrong in known:
                 message = f'this command has no option "{wrong}", another one has; see {self.prog} COMMAND --help'
             else:
-                message = (
-                    f'unknown option "{wrong}"; ' + (f"did you mean {close[0]}? " if close else "") + f"see {self.prog} --help"
-                )
+                message = f'unknown option "{wrong}"{did_you_mean(wrong, known)}; see {self.prog} --help'
         self.exit(2, f"error: {message}\n")
 
     def _family(self) -> list[argparse.ArgumentParser]:
@@ -114,8 +112,7 @@ def _with_command(arguments: list[str]) -> list[str]:
         return arguments
     looks_like_source = first.isdigit() or "://" in first or Path(first).exists() or "." in first or os.sep in first
     if arguments[0] == first and not looks_like_source:
-        close = difflib.get_close_matches(first, COMMANDS, 1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        hint = did_you_mean(first, COMMANDS)
         print(f'error: no command "{first}"; there are: {", ".join(COMMANDS)}{hint}', file=sys.stderr)
         raise SystemExit(2)
     if arguments[0] != first and ("--version" in arguments or any(word in COMMANDS for word in arguments)):

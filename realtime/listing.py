@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from pathlib import Path
 
 from engines import zoo
 from engines.backends import names as backend_names
 from engines.card import ModelCard
+
+LICENCE_COLUMNS = 44
+"""The table shows this much of a licence; `--model NAME` all of it."""
 
 MODULES = {"ort": "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
 """Backend → the Python package it stands on."""
@@ -23,7 +27,8 @@ def list_models(name_or_path: str | None) -> int:
     rows = [("NAME", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
     for card, path in zoo.cards():
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
-        rows.append((card.name, card.family, str(len(card.classes)), str(card.input.size), size, card.licence, here))
+        licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
+        rows.append((card.name, card.family, str(len(card.classes)), str(card.input.size), size, licence, here))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

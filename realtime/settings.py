@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from engines.card import ModelCard
 from engines.families import DecodeSettings
+from engines.nearest import did_you_mean
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
 
@@ -78,8 +78,7 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
         path = Path(preset) if preset.endswith(".toml") else folder / f"{preset}.toml"
         if not path.is_file():
             known = preset_names(folder)
-            close = difflib.get_close_matches(preset, known, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
+            hint = did_you_mean(preset, known)
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
@@ -90,9 +89,8 @@ def _convert(facts: dict[str, Any], where: str) -> Settings:
     """Checked settings. `where` names their origin in error texts."""
     for key in facts:
         if key not in Settings.__struct_fields__:
-            close = difflib.get_close_matches(key, Settings.__struct_fields__, 1)
-            hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(Settings.__struct_fields__)}"
-            raise SettingsError(f'{where}: unknown key "{key}"; {hint}')
+            hint = did_you_mean(key, Settings.__struct_fields__) or f"; known keys: {', '.join(Settings.__struct_fields__)}"
+            raise SettingsError(f'{where}: unknown key "{key}"{hint}')
     try:
         settings = msgspec.convert(facts, Settings)
     except msgspec.ValidationError as error:

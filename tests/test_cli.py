@@ -126,8 +126,8 @@ print("HEAVY", sorted(set({HEAVY!r}) & set(sys.modules)))
 
 MISTAKES = [
     (["proces", "CLIP"], 'no command "proces"; there are: view, process, models; did you mean "process"?'),
-    (["process", "CLIP", "--outt", "o.mp4"], "did you mean --out?"),
-    (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl"; did you mean --model?'),
+    (["process", "CLIP", "--outt", "o.mp4"], 'did you mean "--out"?'),
+    (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl"; did you mean "--model"?'),
     (["view", "CLIP", "--frames", "3"], 'no option "--frames"'),
     (["process"], "source"),
     (["process", "CLIP"], "--out FILE.mp4"),
@@ -147,9 +147,9 @@ MISTAKES = [
     (["process", "CLIP", "--out", "o.avi"], ".mp4"),
     (["process", "CLIP", "--out", "CLIP"], "car.mp4"),
     (["process", "nothing.mp4", "--out", "o.mp4"], "nothing.mp4: no such file"),
-    (["process", "CLIP_FOLDER/carr.mp4", "--out", "o.mp4"], "did you mean 'car.mp4'?"),
+    (["process", "CLIP_FOLDER/carr.mp4", "--out", "o.mp4"], 'did you mean "car.mp4"?'),
     (["process", "sample://bike", "--out", "o.mp4"], "sample://bikes"),
-    (["process", "rstp://host/1", "--out", "o.mp4"], "did you mean 'rtsp'?"),
+    (["process", "rstp://host/1", "--out", "o.mp4"], 'did you mean "rtsp"?'),
     (["process", "RUN", "--out", "o.mp4"], "run.py"),
     (["models", "--model", "nothing.onnx"], "nothing.onnx"),
     (["view", "CLIP", "--model", "MODEL"], "no screen here"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol, cast
 from engines.errors import BackendUnavailableError
 from engines.fit import Fit
 from engines.model import Model
+from engines.nearest import did_you_mean
 from engines.types import Image, Outputs
 
 PREFERENCE = ("trt", "openvino", "ort")
@@ -84,9 +84,7 @@ def check_backend(backend: str) -> None:
     known = ("auto", *names())
     if backend == "trt":
         raise BackendUnavailableError(f"backend trt: this version has no TensorRT engine yet; use one of {', '.join(known)}")
-    close = difflib.get_close_matches(backend, known, 1)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
-    raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{hint}')
+    raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{did_you_mean(backend, known)}')
 
 
 def _open(model: Model, backend: str) -> Engine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol, cast
 from engines.card import ModelCard
 from engines.errors import CardError
 from engines.fit import Fit
+from engines.nearest import did_you_mean
 from engines.types import MAX_OBJECTS, Outputs, Segmentation
 
 
@@ -52,8 +52,7 @@ def names() -> tuple[str, ...]:
 def open_family(card: ModelCard) -> Family:
     """The family that `card` names. Raises CardError for one that does not exist, or that lacks an output."""
     if card.family not in names():
-        close = difflib.get_close_matches(card.family, names(), 1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        hint = did_you_mean(card.family, names())
         raise CardError(f'{card.name}: unknown family "{card.family}"; known: {", ".join(names())}{hint}')
     module = importlib.import_module(f"{__name__}.{card.family}")
     return cast(Family, module.Family(card))

@@ -5,7 +5,6 @@ The folder `recipes/` holds the recipes that come with the project; a path to an
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engines.nearest import did_you_mean
 from engines.training.errors import TrainingError
 
 if sys.version_info >= (3, 11):
@@ -173,6 +173,5 @@ def _check(recipe: Recipe, where: str) -> None:
 
 def _known(name: str, names: tuple[str, ...], where: str) -> None:
     if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
-        raise TrainingError(f'{where}: unknown class "{name}"; {hint}')
+        hint = did_you_mean(name, names) or f"; known: {', '.join(names)}"
+        raise TrainingError(f'{where}: unknown class "{name}"{hint}')

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import pkgutil
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from engines.nearest import did_you_mean
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.redact import redact
 
@@ -101,13 +101,6 @@ def not_found(path: Path, name: str) -> SourceNotFoundError:
         return SourceNotFoundError(f"{name}: no such file, nor is there a folder {redact(folder)}")
     near = did_you_mean(path.name, (entry.name for entry in folder.iterdir()))
     return SourceNotFoundError(f"{name}: no such file, folder or device{near or '; check the path'}")
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" for the nearest of `known`, or nothing when none is near."""
-    by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(given.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engines.nearest import did_you_mean
 from engines.types import Size
 from realtime.errors import SourceNotFoundError
 from realtime.sources._base import FrameSource, Picture, now_ns
 from realtime.sources._stamp import read_stamp, write_stamp
 from realtime.sources._street import CLASSES, Street, SyntheticTruth
-from realtime.sources._uri import Options, SourceUri, did_you_mean
+from realtime.sources._uri import Options, SourceUri
 
 __all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
 

@@ -6,13 +6,13 @@ all have defaults, and `create(settings) -> Tracker`. What trackers share lies i
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, cast
 
+from engines.nearest import did_you_mean
 from realtime.errors import SettingsError
 from realtime.types import Tracker
 
@@ -40,6 +40,4 @@ def _check_known(what: str, name: str, known: Iterable[str]) -> None:
     known = tuple(known)
     if name in known:
         return
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f'did you mean "{close[0]}"? ' if close else ""
-    raise SettingsError(f'no {what} is called "{name}"; {hint}there are: {", ".join(known) or "none"}')
+    raise SettingsError(f'no {what} is called "{name}"; there are: {", ".join(known) or "none"}{did_you_mean(name, known)}')

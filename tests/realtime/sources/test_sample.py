@@ -42,5 +42,5 @@ def test_without_the_package_the_error_is_the_cure() -> None:
 
 
 def test_a_wrong_name_gives_the_right_ones() -> None:
-    with pytest.raises(SourceNotFoundError, match="there are sample://bikes, sample://carphone; did you mean 'carphone'"):
+    with pytest.raises(SourceNotFoundError, match=r"there are sample://bikes, sample://carphone; did you mean .carphone."):
         open_source("sample://carphones")

@@ -52,7 +52,7 @@ def test_a_network_url_keeps_its_query_and_gives_up_its_options() -> None:
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "street.mp4").write_bytes(b"x")
-    with pytest.raises(SourceNotFoundError, match=r"no such file.*did you mean 'street\.mp4'"):
+    with pytest.raises(SourceNotFoundError, match=r"no such file.*did you mean .street\.mp4."):
         open_source(str(tmp_path / "stret.mp4"))
     with pytest.raises(SourceNotFoundError, match="nor is there a folder"):
         open_source(str(tmp_path / "nowhere" / "a.mp4"))
@@ -63,10 +63,10 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "the source is empty"),
-        ("rtps://h/1", "known are .*rtsp://.*did you mean 'rtsp'"),
-        ("sample://bike", "sample://bikes, sample://carphone; did you mean 'bikes'"),
-        ("synthetic://stret", "did you mean 'street'"),
-        ("synthetic://street?widht=3", "no option 'widht'.*did you mean 'width'"),
+        ("rtps://h/1", "known are .*rtsp://.*did you mean .rtsp."),
+        ("sample://bike", "sample://bikes, sample://carphone; did you mean .bikes."),
+        ("synthetic://stret", "did you mean .street."),
+        ("synthetic://street?widht=3", "no option 'widht'.*did you mean .width."),
         ("synthetic://street?width=wide", "width=wide must be a number from 64 to 7680"),
         ("synthetic://street?width=100.5", "must be a whole number"),
         ("synthetic://street?fps=nan", "must be a number"),

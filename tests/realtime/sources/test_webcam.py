@@ -125,7 +125,7 @@ def test_a_camera_in_use_is_one_clear_line(tmp_path: Path, plug: Callable, kind:
 def test_a_camera_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(SourceNotFoundError, match="there is no camera /dev/video97"):
         open_source("97")
-    with pytest.raises(SourceOpenError, match="did you mean 'width'"):
+    with pytest.raises(SourceOpenError, match=r"did you mean .width."):
         open_source("webcam://97?widht=2")
 
 

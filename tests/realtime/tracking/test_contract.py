@@ -25,7 +25,7 @@ def test_naming_the_trackers_imports_no_solver():
 
 
 def test_a_wrong_name_gets_the_list_and_the_nearest():
-    with pytest.raises(SettingsError, match='"bytetrak"; did you mean "bytetrack"\\? there are: bytetrack, none'):
+    with pytest.raises(SettingsError, match=r'"bytetrak"; there are: bytetrack, none; did you mean "bytetrack"\?'):
         open_tracker("bytetrak")
     with pytest.raises(SettingsError, match="there are: bytetrack, none"):
         open_tracker("common")
