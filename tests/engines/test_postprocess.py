@@ -245,3 +245,25 @@ def test_components_of_noise_are_not_walked_one_by_one() -> None:
     x, y, width, height = found[0][2]
     assert (x, y, x + width, y + height) == (1100, 1100, 1151, 1151)
     assert np.count_nonzero(found[0][1]) == 2500 + 51
+
+
+def test_things_that_touch_are_cut_where_they_are_thin() -> None:
+    """Two cars joined by a strip of what the network took for car: two objects, and no pixel of them lost."""
+    class_map = np.zeros((60, 120), np.uint8)
+    class_map[10:40, 10:50] = class_map[14:44, 70:110] = 1
+    class_map[24:32, 50:70] = 1
+    found = list(components(class_map, (1,), 20))
+    assert sorted(rectangle[0] for _, _, rectangle in found) == [10, pytest.approx(60, abs=2)]
+    assert sum(np.count_nonzero(mask) for _, mask, _ in found) == np.count_nonzero(class_map)
+
+
+@pytest.mark.parametrize("shape", ["car", "bus", "person"])
+def test_one_thing_is_not_cut(shape: str) -> None:
+    class_map = np.zeros((80, 160), np.uint8)
+    if shape == "car":  # a cabin on a body
+        class_map[30:60, 20:110], class_map[14:30, 40:85] = 1, 1
+    elif shape == "bus":
+        class_map[10:60, 10:150] = 1
+    else:
+        class_map[5:75, 60:85] = 1
+    assert len(list(components(class_map, (1,), 20))) == 1

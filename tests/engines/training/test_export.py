@@ -150,3 +150,18 @@ def test_evaluating_a_file_that_is_no_model_is_one_clear_line(
     error = capsys.readouterr().err
     assert "broken.onnx: ONNX Runtime cannot open it" in error
     assert error.count("\n") == 1
+
+
+def test_dark_frames_are_brightened_and_others_left_alone() -> None:
+    from engines.training.model import DARK_GREY, LARGEST_GAIN, exposed
+
+    day = torch.full((1, 8, 8, 3), 120, dtype=torch.uint8)
+    assert torch.equal(exposed(day), day.float())
+    dusk = torch.full((1, 8, 8, 3), 60, dtype=torch.uint8)
+    assert exposed(dusk).mean().item() == pytest.approx(DARK_GREY)
+    night = torch.full((1, 8, 8, 3), 10, dtype=torch.uint8)
+    assert exposed(night).mean().item() == pytest.approx(10 * LARGEST_GAIN)
+    assert exposed(torch.zeros(1, 8, 8, 3, dtype=torch.uint8)).max().item() == 0
+    lamp = dusk.clone()
+    lamp[0, 0, 0] = 250
+    assert exposed(lamp).max().item() <= 255
