@@ -20,6 +20,7 @@ from engines.training.deployed import torch_predictor
 from engines.training.errors import TrainingError
 from engines.training.evaluate import Predictor, SetScore, onnx_predictor, score_set
 from engines.training.export import export_onnx, probe_images
+from engines.training.rebalance import rebalance
 from engines.training.recipe import Recipe, read_recipe
 from engines.training.teach import teach
 from engines.training.train import train
@@ -67,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sure", type=float, default=0.6, metavar="P", help="less probable labels are left void (default 0.6)")
     command.set_defaults(run=_teach)
 
+    command = commands.add_parser("rebalance", parents=[common], help="take back part of the class weights of a checkpoint")
+    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="last.pt of a run")
+    command.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="a set of its recipe with the model's own classes"
+    )
+    command.add_argument("--share", type=float, default=0.5, metavar="0..1", help="how much to take back (default 0.5)")
+    command.add_argument("--out", required=True, type=Path, metavar="CHECKPOINT", help="the checkpoint to write")
+    command.set_defaults(run=_rebalance)
+
     command = commands.add_parser("export", parents=[common], help="write model.onnx and card.toml")
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="last.pt of a run")
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="the model's folder")
@@ -97,6 +107,11 @@ def _train(options: argparse.Namespace) -> None:
 
 def _teach(options: argparse.Namespace) -> None:
     teach(options.teacher, read_recipe(options.recipe), options.data, options.out, options.sure)
+
+
+def _rebalance(options: argparse.Namespace) -> None:
+    (data_set,) = open_sets(load_checkpoint(options.checkpoint).recipe, [options.data])
+    rebalance(options.checkpoint, data_set, options.share, options.out)
 
 
 def _export(options: argparse.Namespace) -> None:

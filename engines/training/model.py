@@ -115,6 +115,10 @@ class TopDown(nn.Module):
         return merged
 
 
+HEAD_BIAS = "head.1.bias"
+"""The name, in a state dictionary, of what is added to the logits at the very end."""
+
+
 class RoadNet(nn.Module):
     """Normalised images to class logits at 1/4 of their size.
 

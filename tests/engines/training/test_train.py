@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from engines.training.data import open_set  # noqa: E402
 from engines.training.deployed import torch_predictor  # noqa: E402
 from engines.training.errors import TrainingError  # noqa: E402
 from engines.training.evaluate import score_set  # noqa: E402
+from engines.training.losses import set_loss  # noqa: E402
 from engines.training.model import RoadNet, normalised, parameter_count  # noqa: E402
+from engines.training.rebalance import rebalance  # noqa: E402
 from engines.training.recipe import NetSettings, Recipe, recipe_from_dict  # noqa: E402
 from engines.training.train import RunFolder, learning_rate, train  # noqa: E402
 
@@ -199,3 +202,28 @@ def test_another_net_cannot_be_begun_with(toy_set: Path, toy_facts: Facts, tmp_p
     with pytest.raises(TrainingError, match="another net"):
         train(other, [open_set(toy_set, other.sets[0])], tmp_path / "second", start_from=first.last)
     assert not (tmp_path / "second").exists()
+
+
+def test_rebalancing_moves_the_logits_by_the_weights_and_nothing_else(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict({**toy_facts(), "emphasis": {"car": 3.0}}, "test")
+    trained = run(recipe, toy_set, tmp_path / "run").last
+    data_set = open_set(toy_set, recipe.sets[0])
+    rebalance(trained, data_set, 0.5, tmp_path / "moved.pt")
+    before, after = load_checkpoint(trained), load_checkpoint(tmp_path / "moved.pt")
+    weights = set_loss(recipe.sets[0], data_set.pixel_shares(), recipe).weights
+    images = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        moved = (after.net()(images) - before.net()(images)).mean(dim=(0, 2, 3))
+    assert weights[2] > weights[0]
+    assert torch.allclose(moved, -0.5 * weights.log(), atol=1e-4)
+    assert after.step == before.step
+
+
+def test_rebalancing_wants_a_set_of_the_same_classes(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(toy_facts(), "test")
+    trained = run(recipe, toy_set, tmp_path / "run").last
+    data_set = open_set(toy_set, recipe.sets[0])
+    other = dataclasses.replace(data_set, settings=msgspec.structs.replace(data_set.settings, classes=("a", "b")))
+    with pytest.raises(TrainingError, match="has other classes than the model"):
+        rebalance(trained, other, 0.5, tmp_path / "moved.pt")
+    assert not (tmp_path / "moved.pt").exists()
