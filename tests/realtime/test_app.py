@@ -175,7 +175,8 @@ def test_a_slow_network_behind_a_live_camera_never_makes_frames_old(
     finish(run)
     assert len(ages_ms) >= 10
     assert np.percentile(ages_ms, 95) <= 280, "200 ms in the network, 33 ms for the next frame to come, and a busy machine"
-    assert np.mean(ages_ms[-4:]) - np.mean(ages_ms[1:5]) < 60, "they do not grow"
+    # Medians: one hiccup of a busy machine is no growth.
+    assert np.median(ages_ms[-4:]) - np.median(ages_ms[1:5]) < 60, "they do not grow"
     reading = run.reading()
     assert abs(reading.captured - reading.processed - reading.dropped_before_model) <= 1
     assert reading.captured == 110
