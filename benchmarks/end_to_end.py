@@ -17,14 +17,13 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.machine import facts
 from engines import zoo
 from engines.segmenter import Segmenter
 from realtime.app import Run
 from realtime.live import sinks_for
+from realtime.process import prepare
 from realtime.recorder import Recording
 from realtime.settings import Settings
 from realtime.sources import open_source
@@ -94,8 +93,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    sys.setswitchinterval(0.0005)
+    prepare()
     report = {"machine": facts(), **measure(Settings(model=options.model, backend=options.backend), options.source)}
     text = json.dumps(report, indent=2)
     print(text)

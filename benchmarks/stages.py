@@ -26,6 +26,7 @@ from engines.fit import InputFiller, fit
 from engines.postprocess import paint_masks
 from engines.types import F32, Size
 from realtime.knobs import Knobs
+from realtime.process import prepare
 from realtime.render import Look, compose
 from realtime.tracking import open_tracker
 from realtime.types import Frame, Result
@@ -91,7 +92,7 @@ def median_ms(step: Callable[[], object], rounds: int) -> float:
 
 
 def main() -> None:
-    cv2.setNumThreads(1)
+    prepare()
     report: dict[str, object] = {"machine": facts(), "frame": str(FRAME), "objects": OBJECTS}
     figures = {name: round(median_ms(step, 200), 3) for name, step in stages().items()}
     figures["all but inference"] = round(sum(figures.values()), 3)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import cv2
 import msgspec
 
 from engines import zoo
@@ -22,6 +21,7 @@ from engines.errors import SegmentationError
 from realtime.app import Run
 from realtime.errors import SettingsError
 from realtime.headless import Summary, run_headless
+from realtime.process import prepare
 from realtime.recorder import Recording
 from realtime.redact import one_line
 from realtime.settings import Settings, load_settings
@@ -52,7 +52,7 @@ def view(options: dict[str, Any]) -> int:
     from realtime.live import LiveSession
     from realtime.viewer.run import run_viewer
 
-    _prepare_process()
+    prepare()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
         opener = _auto_source if source == AUTO else lambda: Paced(open_source(source))
@@ -101,7 +101,7 @@ def demo() -> int:
 def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
     from realtime.live import sinks_for
 
-    _prepare_process()
+    prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
     run = Run(settings, limited, lambda: model, recording=Recording(sinks_for(paths)))
@@ -151,11 +151,6 @@ def _fitting_preset(source: str) -> str:
 def _auto_source() -> Source:
     """The first webcam that answers, or else a real clip that plays over and over."""
     return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
-
-
-def _prepare_process() -> None:
-    # One thread per OpenCV call: its pool would fight the model's for the same cores, and calls here take under a millisecond.
-    cv2.setNumThreads(1)
 
 
 class Limited:
