@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.machine import facts
 from engines.types import Instances, Segmentation
 from realtime.tracking import names, open_tracker
 
@@ -61,8 +61,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200)
     options = parser.parse_args()
     figures = {str(objects): cpu_ms(options.tracker, objects, options.frames) for objects in (20, 50, 200, 500)}
-    machine = {"processor": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    print(json.dumps({"tracker": options.tracker, "objects": figures, **machine}, indent=2))
+    print(json.dumps({"machine": facts(), "tracker": options.tracker, "objects": figures}, indent=2))
 
 
 if __name__ == "__main__":

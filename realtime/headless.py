@@ -18,14 +18,10 @@ STOP_TIMEOUT_S = 1.8
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run went.
-
-    interrupted: by Ctrl-C or SIGTERM. left_behind: a thread still hangs in a driver, though the files are complete.
-    """
+    """How a run went. interrupted: by Ctrl-C or SIGTERM."""
 
     text: str
     interrupted: bool
-    left_behind: bool
 
 
 def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
@@ -46,7 +42,7 @@ def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
         run.pipeline.stop()
         raise
     seconds = time.monotonic() - started_s
-    return Summary(_summary(run, outputs, seconds, interrupted), interrupted, run.pipeline.running)
+    return Summary(_summary(run, outputs, seconds, interrupted), interrupted)
 
 
 def _follow(run: Run) -> None:
