@@ -1,6 +1,8 @@
-"""GStreamer pipelines (CSI cameras, hardware decoders) through OpenCV, where OpenCV was built with GStreamer."""
+"""GStreamer pipelines: through OpenCV where it was built with GStreamer, else through a gst-launch-1.0 child's pipe."""
 
 from __future__ import annotations
+
+import sys
 
 import cv2
 
@@ -11,16 +13,25 @@ from realtime.sources._uri import SourceUri
 
 
 def open_uri(uri: SourceUri) -> LiveSource:
-    """gst://nvarguscamerasrc ! ... ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1, or the pipeline alone."""
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        raise SourceOpenError(
-            f"{uri.name}: this OpenCV is built without GStreamer, as the one from PyPI is; "
-            "install one that has it (on a Jetson: the system's python3-opencv), or use an rtsp:// or webcam:// source"
-        )
-    pipeline = uri.target
-    if "appsink" not in pipeline:
-        pipeline += " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
-    return LiveSource(uri.name, lambda: _connect(pipeline, uri.name))
+    """gst://v4l2src ! videoconvert ! appsink sync=false, or the pipeline alone. Without an appsink one is added."""
+    return open_pipeline(uri.target, uri.name)
+
+
+def open_pipeline(pipeline: str, name: str) -> LiveSource:
+    """A source of what `pipeline` gives to its appsink, or to its end where it has none.
+
+    Raises SourceOpenError where neither OpenCV's GStreamer nor gst-launch-1.0 is there.
+    """
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        if "appsink" not in pipeline:
+            pipeline += " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+        return LiveSource(name, lambda: _connect(pipeline, name))
+    if sys.platform != "linux":
+        raise SourceOpenError(f"{name}: this OpenCV has no GStreamer; use an rtsp:// or webcam:// source on this system")
+    from realtime.sources._gst_pipe import PipeSource  # pipes and process groups as only Linux has them
+    from realtime.sources._gst_text import cut
+
+    return PipeSource(name, cut(pipeline, name))
 
 
 def _connect(pipeline: str, name: str) -> CaptureFeed:

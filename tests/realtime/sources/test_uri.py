@@ -10,7 +10,7 @@ from realtime.sources._uri import Options, SourceUri, natural_key, parse
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert schemes() == ("file", "gst", "http", "images", "rtsp", "sample", "synthetic", "webcam")
+    assert schemes() == ("csi", "file", "gst", "http", "images", "rtsp", "sample", "synthetic", "webcam")
 
 
 @pytest.mark.parametrize(
