@@ -1,0 +1,55 @@
+"""What precision a network is really in: told by what its weights are stored in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engines.precision.rules import HEAVY
+from engines.precision.wiring import TYPE_NAMES
+
+if TYPE_CHECKING:
+    import onnx
+
+INT8_TYPES = frozenset({2, 3})
+
+STORING = ("Cast", "DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Identity")
+"""Nodes that hold the same numbers in another way."""
+
+
+def main_precision(model: onnx.ModelProto) -> str:
+    """ "fp32", "fp16", "bf16" or "int8": what most of the numbers are in that the network multiplies and accumulates with.
+
+    A weight counts as what it is stored in, so one that is dequantised from int8 is "int8". A network without weights is "fp32".
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    makers = {name: node for node in model.graph.node for name in node.output}
+    counts: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type not in HEAVY:
+            continue
+        for name in node.input[: 2 if node.op_type != "Einsum" else None]:
+            tensor = _stored(name, constants, makers)
+            kind = None if tensor is None else _kind(tensor.data_type)
+            if tensor is not None and kind is not None:
+                size = 1
+                for length in tensor.dims:
+                    size *= length
+                counts[kind] = counts.get(kind, 0) + size
+    return max(counts, key=lambda kind: counts[kind], default="fp32")
+
+
+def _stored(name: str, constants: dict[str, Any], makers: dict[str, Any]) -> Any:
+    """The constant that a tensor is made of by nodes that only store it differently, or None."""
+    while name not in constants:
+        maker = makers.get(name)
+        if maker is None or maker.op_type not in STORING:
+            return None
+        name = maker.input[0]
+    return constants[name]
+
+
+def _kind(element_type: int) -> str | None:
+    return "int8" if element_type in INT8_TYPES else TYPE_NAMES.get(element_type)
