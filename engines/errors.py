@@ -5,7 +5,11 @@ SegmentationError                 everything this project raises on purpose; one
     ├── ModelNotFoundError        no model has that name, no file has that path (also a LookupError)
     ├── ModelFileError            the ONNX file is corrupt, or is not the file its card describes (also a ValueError)
     ├── CardError                 card.toml lacks a fact, or contradicts the network (also a ValueError)
-    ├── BackendUnavailableError   the runtime is not installed, or cannot run this model here
+    ├── BackendUnavailableError   the runtime or the GPU is not there, or cannot run this model
+    │   └── EngineNotBuiltError   it could, once an engine is built for this machine: run.py build
+    ├── BuildError                an engine could not be built, or is not what was asked for
+    │   └── BuildCancelledError   somebody stopped it
+    ├── WrongThreadError          a GPU part was used on a thread that did not open it (also a RuntimeError)
     └── InferenceError            the network ran and failed, or its outputs make no sense
 """
 
@@ -31,7 +35,23 @@ class CardError(EngineError, ValueError):
 
 
 class BackendUnavailableError(EngineError):
-    """The runtime is missing here, or refuses this model."""
+    """The runtime or the GPU is missing here, or refuses this model."""
+
+
+class EngineNotBuiltError(BackendUnavailableError):
+    """No engine for this model and this machine yet, or none that may be trusted: the text says which, and why."""
+
+
+class BuildError(EngineError):
+    """An engine could not be built, or what came out is not what was asked for."""
+
+
+class BuildCancelledError(BuildError):
+    """The build was stopped on request."""
+
+
+class WrongThreadError(EngineError, RuntimeError):
+    """A part of the GPU was used on a thread that did not open it."""
 
 
 class InferenceError(EngineError):

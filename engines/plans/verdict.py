@@ -1,0 +1,135 @@
+"""Why there is no engine to load, as one sentence with its cure. Pure: passports in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engines.plans.passport import BuildRequest, Environment, Passport
+
+ANY_GPU = "any"
+"""The GPU's name in the environment of an engine that was built for a compute capability, on whichever machine."""
+
+RUNTIMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+
+
+def missing(request: BuildRequest, environment: Environment, siblings: Sequence[Passport]) -> str:
+    """The sentence for an engine that is not there. siblings: passports of the same model's other engines, trusted or not."""
+    cure = how_to_build(request, siblings)
+    alike = [passport for passport in siblings if not _asked_differently(passport.request, request)]
+    if alike:
+        nearest = min(alike, key=lambda passport: len(_changes(passport, request, environment)))
+        return outdated(nearest, request, environment, siblings)
+    name = _line(request.model_name)
+    wanted = f"{request.precision}, {_size(request)}"
+    if not siblings:
+        return f"no engine for {name} ({wanted}) yet: {cure}"
+    nearest = min(siblings, key=lambda passport: len(_asked_differently(passport.request, request)))
+    only = ", ".join(_asked_differently(nearest.request, request))
+    return f"no engine for {name} ({wanted}) yet, only one for {only}: {cure}"
+
+
+def outdated(found: Passport, request: BuildRequest, environment: Environment, siblings: Sequence[Passport] = ()) -> str:
+    """The sentence for an engine of the same kind that does not fit: only what differs is named."""
+    name = _line(request.model_name)
+    cure = f"it must be built again ({how_to_build(request, siblings or [found])})"
+    changed = _changed_files(found.request, request)
+    then, now = _machines(found.environment, environment)
+    if not then:
+        what = " and ".join(changed) or "what was asked"
+        return f"the {what} of {name} changed since its engine was built: {cure}"
+    also = f", and the {' and '.join(changed)} changed" if changed else ""
+    return _line(f"the engine of {name} was built {then}; {now}{also}: {cure}")
+
+
+def broken(found: Passport, what: str) -> str:
+    """The sentence for an engine whose file or passport cannot be believed. what: "is cut off at 3 of 5 bytes"."""
+    name = _line(found.request.model_name)
+    return f"the engine of {name} {what}: it must be built again ({how_to_build(found.request, [found])})"
+
+
+def how_to_build(request: BuildRequest, siblings: Sequence[Passport] = ()) -> str:
+    """ "run.py build road --precision bf16, about 4 min": the time is that of the model's last build, if there was one."""
+    options = [f"run.py build {_line(request.model_name)}"]
+    if request.precision != "fp16":
+        options.append(f"--precision {request.precision}")
+    if request.batch != 1:
+        options.append(f"--batch {request.batch}")
+    if request.runtime != "tensorrt":
+        options.append(f"--runtime {request.runtime}")
+    if request.target:
+        options.append(f"--target {request.target}")
+    if request.dla_core is not None:
+        options.append(f"--dla {request.dla_core}")
+    command = " ".join(options)
+    if not siblings:
+        return command
+    seconds = max(siblings, key=lambda passport: passport.built_at).build_seconds
+    return f"{command}, {_duration(seconds)}"
+
+
+def runtime_name(environment: Environment) -> str:
+    """ "TensorRT 10.3.0"."""
+    return f"{RUNTIMES.get(environment.runtime, environment.runtime)} {environment.runtime_version}"
+
+
+def _asked_differently(built: BuildRequest, asked: BuildRequest) -> list[str]:
+    """What `built` is for, where that is not what was asked; the model's files aside."""
+    facts = (
+        (built.precision, asked.precision, built.precision),
+        (built.size_px, asked.size_px, _size(built)),
+        (built.batch, asked.batch, f"batches of {built.batch}" if built.batch > 1 else "single images"),
+        (built.runtime, asked.runtime, RUNTIMES.get(built.runtime, built.runtime)),
+        (built.target, asked.target, f"compute capability {_dotted(built.target)}" if built.target else "this machine's GPU"),
+        (built.dla_core, asked.dla_core, "the GPU" if built.dla_core is None else f"DLA core {built.dla_core}"),
+    )
+    return [_line(words) for then, now, words in facts if then != now]
+
+
+def _changed_files(built: BuildRequest, asked: BuildRequest) -> list[str]:
+    pairs = ((built.onnx_sha256, asked.onnx_sha256, "model file"), (built.card_sha256, asked.card_sha256, "card"))
+    return [words for then, now, words in pairs if then != now]
+
+
+def _changes(found: Passport, request: BuildRequest, environment: Environment) -> list[str]:
+    """Fields that differ: the fewer, the nearer."""
+    then, now = found.environment, environment
+    fields = [field for field in Environment.__struct_fields__ if getattr(then, field) != getattr(now, field)]
+    return fields + _changed_files(found.request, request)
+
+
+def _machines(then: Environment, now: Environment) -> tuple[str, str]:
+    """("for RTX 3060 with TensorRT 10.3.0", "this is Orin with TensorRT 10.3.0"); empty where nothing differs."""
+    if then == now:
+        return "", ""
+    other_gpu = then.gpu_name != now.gpu_name and ANY_GPU not in (then.gpu_name, now.gpu_name)
+    if other_gpu:  # capability, driver and CUDA are then other ones as a matter of course
+        return f"for {then.gpu_name} with {runtime_name(then)}", f"this is {now.gpu_name} with {runtime_name(now)}"
+    facts = (
+        (runtime_name(then), runtime_name(now), ""),
+        (then.compute_capability, now.compute_capability, "compute capability "),
+        (then.driver_version, now.driver_version, "driver "),
+        (then.cuda_version, now.cuda_version, "CUDA "),
+    )
+    differing = [(f"{what}{before}", f"{what}{after}") for before, after, what in facts if before != after and before and after]
+    if not differing:
+        return "for another machine", f"this is {now.gpu_name}"
+    built, here = zip(*differing, strict=True)
+    return f"with {', '.join(built)}", f"this machine has {', '.join(here)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"about {round(seconds / 60)} min" if seconds >= 90 else f"about {max(1, round(seconds))} s"
+
+
+def _size(request: BuildRequest) -> str:
+    return f"{request.size_px[0]}x{request.size_px[1]}"
+
+
+def _dotted(target: str) -> str:
+    """ "86" as "8.6"."""
+    return f"{target[:-1]}.{target[-1]}"
+
+
+def _line(text: str) -> str:
+    """Names come from files: none may break the one line."""
+    return " ".join(text.split())

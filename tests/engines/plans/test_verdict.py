@@ -1,0 +1,138 @@
+"""The sentences: one line each, what differs and only that, and the command that helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engines.plans import verdict
+from engines.plans.passport import BuildRequest, Environment
+
+from .examples import ORIN, ROAD, RTX_3060, passport_of
+
+AGAIN = "it must be built again (run.py build road, about 4 min)"
+
+
+def other(**facts: Any) -> BuildRequest:
+    return msgspec.structs.replace(ROAD, **facts)
+
+
+def here(**facts: Any) -> Environment:
+    return msgspec.structs.replace(RTX_3060, **facts)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        (ORIN, "for NVIDIA GeForce RTX 3060 with TensorRT 10.3.0; this is Orin with TensorRT 10.3.0"),
+        (here(runtime_version="10.13.3"), "with TensorRT 10.3.0; this machine has TensorRT 10.13.3"),
+        (here(driver_version="580.65.06"), "with driver 560.35.03; this machine has driver 580.65.06"),
+        (here(cuda_version="13.0"), "with CUDA 12.6; this machine has CUDA 13.0"),
+        (here(compute_capability="8.9"), "with compute capability 8.6; this machine has compute capability 8.9"),
+        (
+            here(driver_version="580.65.06", cuda_version="13.0"),
+            "with driver 560.35.03, CUDA 12.6; this machine has driver 580.65.06, CUDA 13.0",
+        ),
+        (here(driver_version=""), "for another machine; this is NVIDIA GeForce RTX 3060"),
+    ],
+)
+def test_another_machine_is_told_by_what_differs(environment: Environment, sentence: str) -> None:
+    assert verdict.outdated(passport_of(), ROAD, environment) == f"the engine of road was built {sentence}: {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("request_now", "what"),
+    [
+        (other(onnx_sha256="c3" * 32), "model file"),
+        (other(card_sha256="c3" * 32), "card"),
+        (other(onnx_sha256="c3" * 32, card_sha256="c3" * 32), "model file and card"),
+    ],
+)
+def test_a_changed_model_is_told(request_now: BuildRequest, what: str) -> None:
+    sentence = verdict.outdated(passport_of(), request_now, RTX_3060)
+    assert sentence == f"the {what} of road changed since its engine was built: {AGAIN}"
+
+
+def test_a_changed_model_on_another_machine_is_told_in_the_same_sentence() -> None:
+    assert verdict.outdated(passport_of(), other(onnx_sha256="c3" * 32), ORIN) == (
+        "the engine of road was built for NVIDIA GeForce RTX 3060 with TensorRT 10.3.0; this is Orin with TensorRT 10.3.0, "
+        f"and the model file changed: {AGAIN}"
+    )
+
+
+def test_without_any_engine_no_time_is_guessed() -> None:
+    assert verdict.missing(ROAD, RTX_3060, []) == "no engine for road (fp16, 640x384) yet: run.py build road"
+
+
+@pytest.mark.parametrize(
+    ("asked", "only", "options"),
+    [
+        (other(precision="bf16"), "fp16", " --precision bf16"),
+        (other(size_px=(1280, 736)), "640x384", ""),
+        (other(batch=4), "single images", " --batch 4"),
+        (other(runtime="tensorrt-rtx"), "TensorRT", " --runtime tensorrt-rtx"),
+        (other(target="86"), "this machine's GPU", " --target 86"),
+        (other(dla_core=1), "the GPU", " --dla 1"),
+        (other(precision="fp32", batch=2), "fp16, single images", " --precision fp32 --batch 2"),
+    ],
+)
+def test_an_engine_for_something_else_is_named_by_what_it_is_for(asked: BuildRequest, only: str, options: str) -> None:
+    wanted = f"{asked.precision}, {asked.size_px[0]}x{asked.size_px[1]}"
+    sentence = verdict.missing(asked, RTX_3060, [passport_of()])
+    assert sentence == f"no engine for road ({wanted}) yet, only one for {only}: run.py build road{options}, about 4 min"
+
+
+@pytest.mark.parametrize(
+    ("built", "only"),
+    [
+        (other(batch=4), "batches of 4"),
+        (other(target="120"), "compute capability 12.0"),
+        (other(dla_core=0), "DLA core 0"),
+        (other(runtime="tensorrt-rtx"), "TensorRT-RTX"),
+    ],
+)
+def test_what_the_other_engine_is_for_is_in_words(built: BuildRequest, only: str) -> None:
+    assert f"only one for {only}: " in verdict.missing(ROAD, RTX_3060, [passport_of(request=built)])
+
+
+def test_the_nearest_engine_is_the_one_compared_with() -> None:
+    far = passport_of(environment=ORIN)
+    near = passport_of(environment=here(driver_version="550.1"))
+    other_precision = passport_of(request=other(precision="fp32"))
+    for siblings in ([far, near, other_precision], [other_precision, near, far]):
+        assert "driver 550.1" in verdict.missing(ROAD, RTX_3060, siblings)
+    also_small = passport_of(request=other(precision="fp32", size_px=(320, 192)))
+    assert "only one for fp32:" in verdict.missing(ROAD, RTX_3060, [also_small, other_precision])
+
+
+def test_the_time_is_that_of_the_last_build() -> None:
+    old = passport_of(request=other(precision="fp32"), build_seconds=600.0, built_at="2026-01-01T00:00:00+00:00")
+    new = passport_of(request=other(precision="bf16"), build_seconds=29.6, built_at="2026-10-01T00:00:00+00:00")
+    for siblings in ([old, new], [new, old]):
+        assert verdict.missing(ROAD, RTX_3060, siblings).endswith("run.py build road, about 30 s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "about 1 s"), (89.0, "about 89 s"), (90.0, "about 2 min"), (3600.0, "about 60 min")]
+)
+def test_times_are_rounded_for_people(seconds: float, words: str) -> None:
+    assert verdict.how_to_build(ROAD, [passport_of(build_seconds=seconds)]) == f"run.py build road, {words}"
+
+
+def test_a_broken_engine_is_told_with_its_cure() -> None:
+    assert verdict.broken(passport_of(), "is an empty file") == f"the engine of road is an empty file: {AGAIN}"
+
+
+def test_a_name_with_line_breaks_stays_on_one_line() -> None:
+    request = other(model_name="ro\nad\r\n\tx")
+    strange = passport_of(request=request, environment=here(gpu_name="GPU\nX"))
+    for sentence in (
+        verdict.missing(request, ORIN, [strange]),
+        verdict.missing(request, ORIN, []),
+        verdict.broken(strange, "is an empty file"),
+        verdict.outdated(strange, other(model_name=request.model_name, card_sha256="c3" * 32), strange.environment),
+    ):
+        assert "ro ad x" in sentence
+        assert len(sentence.splitlines()) == 1
