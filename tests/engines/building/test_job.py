@@ -1,0 +1,463 @@
+"""Build jobs: a child process that reports, keeps its limits, and can end in any way without taking the parent along."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engines.building.job import BuildJob, JobProgress
+from engines.building.watch import resident_bytes
+from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError
+from engines.plans.store import Store
+
+from ..plans.examples import ROAD, RTX_3060, passport_of
+
+PLAN = "engine of two builders"
+
+Start = Callable[..., BuildJob]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts jobs of child_targets, and closes them in the end."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    jobs: list[BuildJob] = []
+
+    def start_job(function: str, options: dict[str, Any] | None = None, **limits: Any) -> BuildJob:
+        job = BuildJob(f"child_targets:{function}", options or {}, **limits)
+        jobs.append(job)
+        job.start()
+        return job
+
+    yield start_job
+    for job in jobs:
+        job.close()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    until_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until_s, "it never came true"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def told_pids(job: BuildJob) -> list[int]:
+    """Process ids that a function reports as its phase, once it does."""
+    wait_until(lambda: job.progress.phase[0].isdigit())
+    return [int(word) for word in job.progress.phase.split()]
+
+
+def test_the_options_arrive_and_the_result_comes_back(start: Start) -> None:
+    options = {"text": "é\n\"'", "number": 2**60, "none": None, "list": [1.5, {"deep": True}], "long": "x" * 200_000}
+    assert start("echo", options).wait() == options
+
+
+def test_progress_is_told_and_ends_with_the_last_phase(start: Start) -> None:
+    seen: list[JobProgress] = []
+    job = start("echo")
+    job.wait(seen.append)
+    assert (seen[-1].phase, seen[-1].fraction) == ("building", 0.5)
+    assert 0 < seen[-1].seconds < 15
+    after = job.progress.seconds
+    time.sleep(0.02)
+    assert job.progress.seconds == after, "the clock stops with the job"
+
+
+def test_while_nothing_new_is_told_the_seconds_still_are(start: Start) -> None:
+    seen: list[JobProgress] = []
+    job = start("obey")
+    told_pids(job)
+
+    def look(progress: JobProgress) -> None:
+        seen.append(progress)
+        if len(seen) == 3:
+            job.cancel()
+
+    with pytest.raises(BuildCancelledError):
+        job.wait(look)
+    assert seen[0].phase == seen[-1].phase
+    assert seen[2].seconds > seen[1].seconds + 0.3
+
+
+def test_poll_never_waits(start: Start) -> None:
+    job = start("be_deaf")
+    begin = time.perf_counter()
+    for _ in range(1000):
+        assert job.poll() is None
+    assert time.perf_counter() - begin < 0.5
+    done = start("echo")
+    wait_until(done.poll)
+    result = done.poll()
+    assert result is not None
+    assert (result.value, result.error) == ({}, None)
+    assert done.wait() == done.wait() == {}
+
+
+def test_what_libraries_print_does_not_reach_the_protocol(start: Start) -> None:
+    assert start("print_everywhere").wait() == {"read": ""}
+
+
+def test_more_on_stderr_than_a_pipe_holds_stops_nobody(start: Start) -> None:
+    assert start("say_much").wait() == {}
+
+
+def test_the_child_is_polite_and_in_a_session_of_its_own(start: Start) -> None:
+    facts = start("facts").wait()
+    assert facts["nice"] == min(19, os.nice(0) + 10)
+    assert facts["session"] == facts["pid"] != os.getsid(0)
+
+
+def test_the_child_imports_from_where_the_parent_does_and_not_from_the_working_folder(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json.py", "engines.py", "child_targets.py"):
+        (tmp_path / name).write_text("raise SystemExit('code from the working folder ran')")
+    monkeypatch.chdir(tmp_path)
+    facts = start("facts").wait()
+    assert facts["path"] == [str(Path(entry).absolute()) for entry in sys.path]
+    assert facts["cwd"] == str(tmp_path), "relative paths in options mean the same there"
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "words"),
+    [
+        ("refuse", {}, r"^no driver: install one$"),
+        ("stumble", {}, r"^the build failed with KeyError: 'lost' \(child_targets.py, line \d+\)$"),
+        ("leave", {}, r"^the build failed with SystemExit: 3 "),
+        ("not_json", {}, r"^the build failed with TypeError: .*not JSON serializable"),
+        ("no_such_function", {}, r"^the build failed with AttributeError: .*no_such_function"),
+        ("vanish", {"code": 0}, r'^the build ended with code 0 and no result, last words "\[TRT\] the last words": try again'),
+        ("vanish", {"code": 7}, r'^the build ended with code 7 and no result, last words "\[TRT\] the last words": try again'),
+        (
+            "crash",
+            {},
+            r'^the build crashed \(SIGSEGV\), last words "\[TRT\] about to read address zero": try --precision fp32, or',
+        ),
+        (
+            "kill_itself",
+            {},
+            r"^the system ended the build \(SIGKILL\), most likely because the memory ran out: close other programs, or",
+        ),
+    ],
+)
+def test_every_bad_end_becomes_one_line(start: Start, function: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BuildError, match=words) as caught:
+        start(function, options).wait()
+    assert not isinstance(caught.value, BuildCancelledError)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_module_that_is_not_there_is_told(start: Start) -> None:
+    with BuildJob("no_such_module:build", {}) as job:
+        job.start()
+        with pytest.raises(BuildError, match="ModuleNotFoundError: No module named 'no_such_module'"):
+            job.wait()
+
+
+def test_a_child_that_cannot_even_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with BuildJob("child_targets:echo", {}) as job, pytest.raises(BuildError, match=r"can be started .*No such file"):
+        job.start()
+
+
+def test_a_result_counts_though_the_child_would_hang_at_exit(start: Start) -> None:
+    begin = time.monotonic()
+    assert start("deliver_then_hang").wait() == {"done": True}
+    assert time.monotonic() - begin < 15
+
+
+def test_a_build_that_takes_too_long_is_ended(start: Start) -> None:
+    before = children()
+    job = start("be_deaf", timeout_s=1.0)
+    assert children() != before
+    with pytest.raises(BuildError, match=r"^the build took longer than 1 s: give it more with --timeout$"):
+        job.wait()
+    assert children() == before
+
+
+def test_a_build_that_needs_too_much_memory_is_ended(start: Start) -> None:
+    begin = time.monotonic()
+    with pytest.raises(BuildError, match=r"^the build needed more than 0\.2 GiB; raise --memory, or close other programs"):
+        start("swallow_memory", memory_limit_bytes=200 * 2**20).wait()
+    assert time.monotonic() - begin < 20
+
+
+def test_a_build_within_its_memory_goes_through(start: Start) -> None:
+    assert start("echo", {"small": 1}, memory_limit_bytes=200 * 2**20).wait() == {"small": 1}
+
+
+def test_resident_memory_is_that_of_the_process() -> None:
+    assert 10 * 2**20 < resident_bytes(os.getpid()) < 100 * 2**30
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert resident_bytes(gone.pid) == 0
+
+
+def test_a_child_that_listens_stops_in_good_order(start: Start, tmp_path: Path) -> None:
+    job = start("obey", {"note": str(tmp_path / "note")})
+    told_pids(job)
+    begin = time.monotonic()
+    job.cancel()
+    assert time.monotonic() - begin < 0.05, "cancel returns at once"
+    with pytest.raises(BuildCancelledError, match=r"^the build was cancelled$"):
+        job.wait()
+    assert time.monotonic() - begin < 1.9, "before it would have been terminated"
+    assert (tmp_path / "note").read_text() == "stopped in good order"
+
+
+@pytest.mark.parametrize(("function", "least_s", "most_s"), [("be_deaf", 1.9, 4.9), ("be_deaf_to_all", 2.9, 5.9)])
+def test_a_child_that_does_not_listen_is_ended_with_what_it_started(
+    start: Start, function: str, least_s: float, most_s: float
+) -> None:
+    job = start(function)
+    pids = told_pids(job)
+    begin = time.monotonic()
+    job.cancel()
+    with pytest.raises(BuildCancelledError):
+        job.wait()
+    assert least_s < time.monotonic() - begin < most_s
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_closing_does_not_wait_for_a_child_that_does_not_listen(start: Start) -> None:
+    job = start("be_deaf_to_all")
+    pids = told_pids(job)
+    begin = time.monotonic()
+    job.close()
+    assert time.monotonic() - begin < 2.9
+    wait_until(lambda: not any(map(is_alive, pids)))
+    result = job.poll()
+    assert result is not None
+    assert isinstance(result.error, BuildCancelledError)
+    job.close()
+
+
+def test_cancelling_before_the_start_and_after_the_end_is_harmless(start: Start) -> None:
+    early = BuildJob("child_targets:obey", {})
+    early.cancel()
+    early.start()
+    with early, pytest.raises(BuildCancelledError):
+        early.wait()
+    late = start("echo", {"a": 1})
+    assert late.wait() == {"a": 1}
+    late.cancel()
+    assert late.wait() == {"a": 1}
+    BuildJob("child_targets:echo", {}).close()
+
+
+def test_misuse_is_told() -> None:
+    job = BuildJob("child_targets:echo", {})
+    with pytest.raises(RuntimeError, match="must be started"):
+        job.wait()
+    with pytest.raises(TypeError, match="JSON"):
+        BuildJob("child_targets:echo", {"path": Path()})
+    with job:
+        job.start()
+        with pytest.raises(RuntimeError, match="starts once"):
+            job.start()
+
+
+def test_a_failing_on_progress_reaches_the_caller_and_the_job_still_closes(start: Start) -> None:
+    job = start("be_deaf")
+    (pid,) = told_pids(job)
+
+    def fail(progress: JobProgress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), job:
+        job.wait(fail)
+    assert not is_alive(pid)
+
+
+@pytest.mark.parametrize(("function", "most_s"), [("obey", 1.5), ("be_deaf", 4.0)])
+def test_the_child_ends_when_its_parent_is_killed(start: Start, function: str, most_s: float) -> None:
+    program = f"""
+import sys, time
+sys.path[:] = {sys.path!r}
+from engines.building.job import BuildJob
+job = BuildJob("child_targets:{function}", {{}})
+job.start()
+while not job.progress.phase[0].isdigit():
+    time.sleep(0.01)
+print(job.progress.phase, flush=True)
+job.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_alive(pid)
+        parent.kill()
+    begin = time.monotonic()
+    wait_until(lambda: not is_alive(pid))
+    assert time.monotonic() - begin < most_s
+
+
+def test_ctrl_c_reaches_the_parent_alone_which_then_ends_the_child(start: Start) -> None:
+    program = f"""
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
+sys.path[:] = {sys.path!r}
+from engines.building.job import BuildJob
+with BuildJob("child_targets:be_deaf", {{}}) as job:
+    job.start()
+    while not job.progress.phase[0].isdigit():
+        time.sleep(0.01)
+    try:
+        print(job.progress.phase, flush=True)
+        job.wait()
+    except KeyboardInterrupt:
+        print("interrupted, child alive:", job.poll() is None, flush=True)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        begin = time.monotonic()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == "interrupted, child alive: True\n"
+        assert parent.wait(10) == 0
+    assert time.monotonic() - begin < 2.5
+    assert not is_alive(pid)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> list[str]:
+    """Process ids of what this thread has started, zombies included."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_fifty_jobs_leave_no_process_thread_or_open_file(start: Start) -> None:
+    start("echo").wait()
+    gc.collect()
+    before = open_files(), threading.active_count(), children()
+    ends = ("echo", "vanish", "refuse", "kill_itself", "obey", "be_deaf", "echo", "crash", "print_everywhere", "stumble")
+    for _ in range(5):
+        jobs = [start(name, {"code": 1}) for name in ends]
+        for job, name in zip(jobs, ends, strict=True):
+            if name not in ("obey", "be_deaf"):
+                wait_until(job.poll)
+        for job in jobs:
+            job.close()
+            assert job.poll() is not None
+    gc.collect()
+    assert (open_files(), threading.active_count(), children()) == before
+
+
+# Builds that share a store (F18).
+
+
+@pytest.fixture
+def build_options(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "counter").touch()
+    return {
+        "root": str(tmp_path / "engines"),
+        "key": str(tmp_path / "state" / "engine.key"),
+        "counter": str(tmp_path / "counter"),
+        "passport": msgspec.to_builtins(passport_of(PLAN.encode())),
+        "plan": PLAN,
+        "seconds": 0.5,
+    }
+
+
+@pytest.fixture
+def store(build_options: dict[str, Any]) -> Store:
+    return Store(Path(build_options["root"]), Path(build_options["key"]))
+
+
+def builds(options: dict[str, Any]) -> int:
+    return len(Path(options["counter"]).read_text().splitlines())
+
+
+def leftovers(store: Store) -> list[Path]:
+    return [*(store.root / ".scratch").iterdir(), *store.root.rglob("*.part")]
+
+
+def test_processes_that_build_at_once_make_one_engine(start: Start, build_options: dict[str, Any], store: Store) -> None:
+    jobs = [start("build_once", build_options) for _ in range(3)]
+    assert sorted(job.wait()["built"] for job in jobs) == [False, False, True]
+    assert "waiting" in {job.progress.phase for job in jobs}
+    assert builds(build_options) == 1
+    assert store.read(store.find(ROAD, RTX_3060)) == PLAN.encode()
+    assert leftovers(store) == []
+
+
+def kill(job: BuildJob) -> None:
+    (pid,) = map(int, children()[-1:])
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("end", "limits", "error"),
+    [
+        (kill, {}, "SIGKILL"),
+        (BuildJob.cancel, {}, "cancelled"),
+        (BuildJob.close, {}, "cancelled"),
+        (lambda job: None, {"timeout_s": 1.5}, "longer than"),
+        (lambda job: None, {"memory_limit_bytes": 2**20}, "needed more"),
+    ],
+    ids=["killed", "cancelled", "closed", "timeout", "memory"],
+)
+def test_a_build_that_is_ended_leaves_no_engine_and_no_lock_and_the_next_one_works(
+    start: Start, build_options: dict[str, Any], store: Store, end: Callable[[BuildJob], None], limits: dict[str, Any], error: str
+) -> None:
+    job = start("build_once", {**build_options, "seconds": 30}, **limits)
+    wait_until(lambda: job.progress.phase == "building" or job.poll())
+    end(job)
+    with pytest.raises(BuildError, match=error):
+        job.wait()
+    assert store.engines() == []
+    with pytest.raises(EngineNotBuiltError):
+        store.find(ROAD, RTX_3060)
+    assert start("build_once", build_options).wait() == {"built": True}
+    assert store.read(store.find(ROAD, RTX_3060)) == PLAN.encode()
+    assert leftovers(store) == [], "what the first left, the second removed"
+
+
+def test_a_build_that_fails_leaves_nothing_and_says_why(start: Start, build_options: dict[str, Any], store: Store) -> None:
+    with pytest.raises(BuildError, match=r"^the network cannot be parsed: export it again$"):
+        start("build_once", {**build_options, "seconds": 0, "fail": True}).wait()
+    assert leftovers(store) == []
+    assert store.engines() == []
+
+
+def test_the_waiting_process_takes_over_when_the_first_is_killed(
+    start: Start, build_options: dict[str, Any], store: Store
+) -> None:
+    first = start("build_once", {**build_options, "seconds": 60})
+    wait_until(lambda: first.progress.phase == "building")
+    second = start("build_once", build_options)
+    wait_until(lambda: second.progress.phase == "waiting")
+    first.close()
+    assert second.wait() == {"built": True}
+    assert builds(build_options) == 2
+    assert leftovers(store) == []
+
+
+def test_processes_that_make_the_key_at_once_share_it(start: Start, tmp_path: Path) -> None:
+    options = {"key": str(tmp_path / "state" / "engine.key"), "at": time.time() + 1.5}
+    jobs = [start("make_key", options) for _ in range(4)]
+    assert len({job.wait()["signature"] for job in jobs}) == 1
+    assert len(list((tmp_path / "state").iterdir())) == 1

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.building.parity import BARS, compare, shortfall
+from engines.types import Instances, Segmentation, Size
+
+
+def semantic(class_map: np.ndarray) -> Segmentation:
+    return Segmentation(Instances.none(Size.of(class_map)), class_map)
+
+
+def objects(label_map: np.ndarray, class_ids: list[int]) -> Segmentation:
+    count = len(class_ids)
+    boxes = np.zeros((count, 4), np.float32)
+    return Segmentation(Instances(boxes, np.full(count, 0.9, np.float32), np.array(class_ids, np.int32), label_map))
+
+
+def two_blocks() -> np.ndarray:
+    label_map = np.zeros((40, 60), np.uint8)
+    label_map[5:15, 5:25] = 1
+    label_map[20:35, 30:50] = 2
+    return label_map
+
+
+def test_equal_answers_agree_wholly() -> None:
+    class_map = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    report = compare([semantic(class_map)], [semantic(class_map)])
+    assert (report.frames, report.label_agreement, report.mask_iou, report.nan_count) == (1, 1.0, None, 0)
+    report = compare([objects(two_blocks(), [1, 2])], [objects(two_blocks(), [1, 2])])
+    assert (report.label_agreement, report.mask_iou) == (None, 1.0)
+
+
+def test_agreement_is_the_share_of_equal_labels_over_all_frames() -> None:
+    wanted, found = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    found[0, :4] = 3
+    report = compare([semantic(wanted), semantic(wanted)], [semantic(wanted), semantic(found)])
+    assert report.label_agreement == pytest.approx(0.98)
+
+
+def test_rows_may_be_in_another_order_and_more_may_be_found() -> None:
+    other_order = two_blocks().copy()
+    other_order[two_blocks() == 1], other_order[two_blocks() == 2] = 2, 1
+    other_order[0:3, 40:60] = 3
+    report = compare([objects(two_blocks(), [7, 8])], [objects(other_order, [8, 7, 7])])
+    assert report.mask_iou == 1.0
+
+
+def test_a_missing_object_counts_zero() -> None:
+    only_one = np.where(two_blocks() == 1, 1, 0).astype(np.uint8)
+    report = compare([objects(two_blocks(), [1, 2])], [objects(only_one, [1])])
+    assert report.mask_iou == pytest.approx(0.5)
+    of_another_class = compare([objects(two_blocks(), [1, 2])], [objects(two_blocks(), [1, 5])])
+    assert of_another_class.mask_iou == pytest.approx(0.5)
+
+
+def test_a_shifted_mask_counts_by_its_overlap() -> None:
+    wanted, found = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    wanted[0:10, 0:10], found[0:10, 5:15] = 1, 1
+    report = compare([objects(wanted, [0])], [objects(found, [0])])
+    assert report.mask_iou == pytest.approx(50 / 150)
+
+
+@pytest.mark.parametrize("precision", BARS)
+def test_the_bar_says_what_is_missing(precision: str) -> None:
+    class_map = np.zeros((100, 100), np.uint8)
+    good = compare([semantic(class_map)], [semantic(class_map)])
+    assert shortfall(good, precision) == ""
+    bad = class_map.copy()
+    bad[:10] = 1
+    assert "90.00% of the labels" in shortfall(compare([semantic(class_map)], [semantic(bad)]), precision)
+    assert "NaN" in shortfall(compare([semantic(class_map)], [semantic(class_map)], nan_count=1), precision)
+    lost = compare([objects(two_blocks(), [1, 2])], [objects(np.zeros((40, 60), np.uint8), [])])
+    assert "masks overlap" in shortfall(lost, precision)
+
+
+def test_half_precision_must_agree_as_the_project_promises() -> None:
+    assert (BARS["fp16"].label_agreement, BARS["fp16"].mask_iou) == (0.995, 0.98)
