@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engines.errors import ModelFileError
+from engines.precision import main_precision
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
@@ -33,6 +34,8 @@ class NetworkFacts:
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     metadata: Mapping[str, str]
+    precision: str = "fp32"
+    """What most of the weights are in: "fp32", "fp16", "bf16" or "int8"."""
 
 
 def read_network(path: Path) -> NetworkFacts:
@@ -48,16 +51,26 @@ def read_network(path: Path) -> NetworkFacts:
         onnx.checker.check_model(str(path), full_check=False)  # by path: weights may lie in a file beside it
     except Exception as error:  # protobuf and onnx raise a dozen types for one fact: the file is broken
         raise ModelFileError(f"{path}: not a readable ONNX file; export or download it again ({_first_line(error)})") from error
-    model = _with_inferred_shapes(model)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    facts = NetworkFacts(
-        inputs=tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights),
-        outputs=tuple(_tensor_facts(value) for value in model.graph.output),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
-    )
+    inputs, outputs = _tensors(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model))
     if _is_static(facts.inputs) and not _is_static(facts.outputs):
         return _with_run_shapes(path, facts)
     return facts
+
+
+def read_tensors(onnx_bytes: bytes) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    """Inputs and outputs of a network in memory, shapes as far as they can be inferred."""
+    import onnx
+
+    return _tensors(onnx.load_from_string(onnx_bytes))
+
+
+def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    model = _with_inferred_shapes(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
+    return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
 
 
 def _with_inferred_shapes(model: Any) -> Any:
@@ -109,7 +122,7 @@ def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:
     outputs = tuple(
         TensorFacts(tensor.name, tensor.dtype, tuple(array.shape)) for tensor, array in zip(facts.outputs, arrays, strict=True)
     )
-    return NetworkFacts(facts.inputs, outputs, facts.metadata)
+    return replace(facts, outputs=outputs)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from engines.nearest import did_you_mean
 
-COMMANDS = ("view", "process", "models")
+COMMANDS = ("view", "process", "models", "export")
+PRECISIONS = ("fp32", "fp16")
 
 DESCRIPTION = """\
 Real-time video segmentation: masks and object tracks over a camera or a video.
@@ -19,7 +20,8 @@ Real-time video segmentation: masks and object tracks over a camera or a video.
   run.py                            the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)
   run.py view dashcam.mp4           play a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes
   run.py process in.mp4 --out o.mp4 every frame, in order, none dropped, to files
-  run.py models                     what there is to run"""
+  run.py models                     what there is to run
+  run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,10 +47,12 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="run.py", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="{view,process,models}", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="{view,process,models,export}", parser_class=_Parser)
 
     view = commands.add_parser("view", help="show a source in a window", description="Show a source in a window.")
-    view.add_argument("source", nargs="?", default="auto", help="file, folder of images, 0, rtsp://, http://, sample://bikes ...")
+    view.add_argument(
+        "source", nargs="?", default="auto", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ..."
+    )
     _add_shared(view)
 
     process = commands.add_parser(
@@ -56,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="run over a source without a window, to files",
         description="Run over a source without a window, to files: every frame, in order (a live source drops what is too much).",
     )
-    process.add_argument("source", help="file, folder of images, 0, rtsp://, http://, sample://bikes ...")
+    process.add_argument("source", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ...")
     process.add_argument("--out", metavar="FILE", help="video of what a viewer would show (.mp4, .mov, .mkv)")
     process.add_argument("--mot", metavar="FILE", help="tracks in MOTChallenge format (.txt)")
     process.add_argument("--jsonl", metavar="FILE", help="objects, tracks and masks, one JSON object per frame (.jsonl)")
@@ -65,7 +69,24 @@ def build_parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="list the models there are", description="List the models there are.")
     models.add_argument("--model", metavar="NAME|FILE.onnx", help="only this one, with everything its card says")
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a model in another form",
+        description="Write a model as ONNX with its card: small outputs, another size or precision. It runs on every backend.",
+    )
+    export.add_argument("model", metavar="NAME|FILE.onnx", help="a bundled model or your own ONNX file")
+    export.add_argument("--out", metavar="FILE.onnx", required=True, help="file to write; its card is written beside it")
+    export.add_argument(
+        "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
+    )
+    export.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32, as it is")
+    export.add_argument("--size", metavar="HxW", type=_size, help="another input size, such as 384x640")
+    export.add_argument("--batch", metavar="N|dynamic", type=_batch, default=1, help="default: 1")
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +99,18 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: the model's)"
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height, width, as in "384x640"."""
+    height, separator, width = text.partition("x")
+    if not (separator and height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write height x width, as in 384x640')
+    return int(height), int(width)
+
+
+def _batch(text: str) -> int | str:
+    return text if text == "dynamic" else _positive(text)
 
 
 def _positive(text: str) -> int:
@@ -128,6 +161,10 @@ def _dispatch(options: dict[str, Any]) -> int:
         from realtime.listing import list_models
 
         return list_models(options["model"])
+    if options["command"] == "export":
+        from realtime.making import export
+
+        return export(options)
     from realtime import commands
 
     if options["command"] == "process":

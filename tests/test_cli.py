@@ -125,7 +125,7 @@ print("HEAVY", sorted(set({HEAVY!r}) & set(sys.modules)))
 
 
 MISTAKES = [
-    (["proces", "CLIP"], 'no command "proces"; there are: view, process, models; did you mean "process"?'),
+    (["proces", "CLIP"], 'no command "proces"; there are: view, process, models, export; did you mean "process"?'),
     (["process", "CLIP", "--outt", "o.mp4"], 'did you mean "--out"?'),
     (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl"; did you mean "--model"?'),
     (["view", "CLIP", "--frames", "3"], 'no option "--frames"'),

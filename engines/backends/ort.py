@@ -35,7 +35,7 @@ class OrtEngine:
         self._fill = InputFiller(model.card.input)
         self._input = model.card.input.tensor
         self._outputs = list(model.card.outputs.values())
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, fp32"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {model.precision}"
 
     def infer(self, image: Image) -> Inference:
         start = time.perf_counter()

@@ -1,7 +1,8 @@
 """Semantic segmentation: a class for every pixel. Thing classes are cut into objects by connected components.
 
 Outputs by role: `logits` (1, C, H, W) float; or `labels` (1, H, W), (H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in
-the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution.
+the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, and `logit_mean`
+(1,) float, which is finite just when all the logits were.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Family:
         self._logits = card.outputs.get("logits")
         self._labels = card.outputs.get("labels", "")
         self._confidence = card.outputs.get("confidence")
+        self._mean = card.outputs.get("logit_mean")
         self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
         self._to_class = np.full(256, VOID_CLASS, np.uint8)
         for class_id, name in enumerate(card.classes):
@@ -53,6 +55,8 @@ class Family:
             class_map: U8 = argmax_channels(logits)
             score: Score = _LogitScore(logits)
         else:
+            if self._mean and not np.isfinite(np.asarray(outputs[self._mean], np.float32)).all():
+                raise _not_finite(self._mean)
             class_map = self._checked_labels(outputs[self._labels], geometry)
             if self._confidence:
                 score = _MapScore(self._checked_confidence(outputs[self._confidence], geometry), class_map.shape)
@@ -73,7 +77,7 @@ class Family:
         with np.errstate(invalid="ignore", over="ignore"):
             total = logits.sum()
         if not np.isfinite(total) and not np.isfinite(logits).all():
-            raise InferenceError(f"output {self._logits} holds NaN or infinite values; try --backend ort, or another precision")
+            raise _not_finite(self._logits or "")
         return logits
 
     def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
@@ -129,9 +133,8 @@ class _LogitScore:
 
     def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
         x, y, _, _ = rectangle
-        rows, columns = np.nonzero(mask)
-        every = max(1, len(rows) // SCORE_SAMPLES)
-        pixels = self._logits[:, y + rows[::every], x + columns[::every]]
+        rows, columns = _sample(mask)
+        pixels = self._logits[:, y + rows, x + columns]
         exponentials = np.exp(pixels - pixels.max(axis=0))
         return float((exponentials[class_id] / exponentials.sum(axis=0)).mean())
 
@@ -142,17 +145,31 @@ class _MapScore:
     def __init__(self, confidence: U8, class_map_shape: tuple[int, ...]) -> None:
         height, width = class_map_shape
         self._map: U8 = confidence
-        if confidence.shape != (height, width):
+        self._is_fine = confidence.shape == (height, width)
+        if not self._is_fine:
             self._map = cv2.resize(np.ascontiguousarray(confidence), (width, height), interpolation=cv2.INTER_NEAREST)
 
     def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
         x, y, w, h = rectangle
+        if self._is_fine:  # a fused network's: the same pixels as of its logits, so the same score
+            rows, columns = _sample(mask)
+            return float(self._map[y + rows, x + columns].mean()) / 255
         return float(cv2.mean(self._map[y : y + h, x : x + w], mask)[0]) / 255
+
+
+def _sample(mask: U8) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of SCORE_SAMPLES pixels of an object and up to twice as many, evenly spread."""
+    pixels = np.flatnonzero(mask)
+    return np.divmod(pixels[:: max(1, len(pixels) // SCORE_SAMPLES)], mask.shape[1])
 
 
 def _no_score(class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
     """A network that gives labels only is never unsure."""
     return 1.0
+
+
+def _not_finite(output: str) -> InferenceError:
+    return InferenceError(f"output {output} holds NaN or infinite values; try --backend ort, or another precision")
 
 
 def _last_two_axes(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:

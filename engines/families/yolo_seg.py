@@ -3,6 +3,8 @@
 Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
     `predictions` (1, 4 + C + K, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done), K coefficients
     `detections`  (1, N, 6 + K): YOLO26, end to end. Corners in network px, score, class id, K coefficients; no NMS needed
+    `candidates`  (1, N, 10 + K): predictions after `engines.fuse`, the best N. Centre, width, height in whole network px, what is
+                  left of these four (so that they are exact in half precision too), score, class id, K coefficients
 """
 
 from __future__ import annotations
@@ -28,23 +30,25 @@ Rows = tuple[F32, F32, I32, F32]
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        if "prototypes" not in card.outputs or ("predictions" in card.outputs) == ("detections" in card.outputs):
+        kinds = [role for role in ("predictions", "detections", "candidates") if role in card.outputs]
+        if "prototypes" not in card.outputs or len(kinds) != 1:
             raise CardError(
-                f"{card.name}: a yolo_seg card needs outputs.prototypes and one of outputs.predictions and outputs.detections, "
-                f"it has {dict(card.outputs)}"
+                f"{card.name}: a yolo_seg card needs outputs.prototypes and one of outputs.predictions, outputs.detections and "
+                f"outputs.candidates, it has {dict(card.outputs)}"
             )
+        self._read = {
+            "predictions": self._from_predictions,
+            "detections": self._from_detections,
+            "candidates": self._from_candidates,
+        }[kinds[0]]
+        self._rows = card.outputs[kinds[0]]
         self._prototypes = card.outputs["prototypes"]
-        self._predictions = card.outputs.get("predictions")
-        self._detections = card.outputs.get("detections", "")
         self._class_count = len(card.classes)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         prototypes = _floats(outputs[self._prototypes], self._prototypes, 4)
-        if self._predictions:
-            found = self._from_predictions(outputs[self._predictions], len(prototypes), settings)
-        else:
-            found = self._from_detections(outputs[self._detections], len(prototypes), settings)
-        boxes_net, scores, class_ids, coefficients = found
+        rows = _floats(outputs[self._rows], self._rows, 3)
+        boxes_net, scores, class_ids, coefficients = self._read(rows, len(prototypes), settings)
         _check_finite(boxes_net, coefficients)
         boxes_px = geometry.to_frame(boxes_net)
         visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
@@ -55,11 +59,10 @@ class Family:
         label_map = paint_masks(coefficients[visible], prototypes, boxes_px, geometry, magnify)
         return Segmentation(Instances(boxes_px, scores[visible], class_ids[visible], label_map))
 
-    def _from_predictions(self, output: npt.NDArray[np.generic], mask_count: int, settings: DecodeSettings) -> Rows:
-        rows = _floats(output, self._predictions or "", 3)
+    def _from_predictions(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
         if len(rows) != 4 + self._class_count + mask_count:
             described = f"4 + {self._class_count} classes + {mask_count} coefficients"
-            raise InferenceError(f"output {self._predictions} has {len(rows)} channels, its card says {described}")
+            raise InferenceError(f"output {self._rows} has {len(rows)} channels, its card says {described}")
         class_scores = rows[4 : 4 + self._class_count]
         best = class_scores.max(axis=0)
         _check_scores(best)
@@ -74,22 +77,36 @@ class Family:
         coefficients = rows[4 + self._class_count :, candidates[kept]].T
         return corners[kept], scores[kept], class_ids[kept], np.ascontiguousarray(coefficients)
 
-    def _from_detections(self, output: npt.NDArray[np.generic], mask_count: int, settings: DecodeSettings) -> Rows:
-        rows = _floats(output, self._detections, 3)
+    def _from_detections(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
         if rows.shape[1] != 6 + mask_count:
-            raise InferenceError(f"output {self._detections} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
+            raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
         _check_scores(rows[:, 4])
         rows = rows[rows[:, 4] >= settings.score_threshold]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")][: settings.max_objects]
-        strange = rows[~((rows[:, 5] >= 0) & (rows[:, 5] < self._class_count)), 5]
-        if len(strange):
-            raise InferenceError(f"output {self._detections} has class id {strange[0]:g}, its card {self._class_count} classes")
         return (
             np.ascontiguousarray(rows[:, :4]),
             np.ascontiguousarray(rows[:, 4]),
-            rows[:, 5].astype(np.int32),
+            self._class_ids(rows[:, 5]),
             np.ascontiguousarray(rows[:, 6:]),
         )
+
+    def _from_candidates(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
+        if rows.shape[1] != 10 + mask_count:
+            raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 10 + {mask_count} coefficients")
+        _check_scores(rows[:, 8])
+        rows = rows[rows[:, 8] >= settings.score_threshold]
+        corners = centre_to_corners(rows[:, :4] + rows[:, 4:8])
+        _check_finite(corners)
+        scores, class_ids = rows[:, 8], self._class_ids(rows[:, 9])
+        kept = nms(corners, scores, class_ids, settings.iou_threshold, settings.max_objects)
+        return corners[kept], scores[kept], class_ids[kept], rows[kept, 10:]
+
+    def _class_ids(self, numbers: F32) -> I32:
+        """As integers. Raises InferenceError for one that the card has no name for."""
+        strange = numbers[~((numbers >= 0) & (numbers < self._class_count))]
+        if len(strange):
+            raise InferenceError(f"output {self._rows} has class id {strange[0]:g}, its card {self._class_count} classes")
+        return numbers.astype(np.int32)
 
 
 def _check_scores(scores: F32) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engines.card import ModelCard, card_from_dict
+from engines.card_toml import to_toml
 from engines.training.evaluate import CONFIDENCE, INPUT, LABELS, SetScore
 from engines.training.recipe import Recipe
 
@@ -42,24 +42,3 @@ def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
     part.write_text(to_toml(facts), encoding="utf-8")
     part.replace(path)
     return card
-
-
-def to_toml(facts: Mapping[str, Any]) -> str:
-    """Texts, numbers, lists and one level of tables as TOML; texts of several lines stay readable."""
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in facts.items() if not isinstance(value, Mapping)]
-    for key, table in facts.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{_key(key)}]", *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name, ensure_ascii=False)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str) and "\n" in value:
-        lines = value.strip("\n").replace("\\", "\\\\").replace('"', '\\"')
-        return f'"""\n{lines}"""'
-    # What is left, JSON and TOML write alike.
-    return json.dumps(value, ensure_ascii=False)

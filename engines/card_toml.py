@@ -1,0 +1,38 @@
+"""Cards as TOML text: what is written is what `engines.card` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_toml(facts: Mapping[str, Any]) -> str:
+    """Texts, numbers, lists and one level of tables as TOML; texts of several lines stay readable."""
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in facts.items() if not isinstance(value, Mapping)]
+    for key, table in facts.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{_key(key)}]", *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _quoted(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        is_readable = all(line.isprintable() for line in value.split("\n"))
+        if "\n" in value and is_readable:
+            lines = value.strip("\n").replace("\\", "\\\\").replace('"', '\\"')
+            return f'"""\n{lines}"""'
+        return _quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    # What is left, JSON and TOML write alike.
+    return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """As JSON writes it, which leaves one character as it is that TOML does not take."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,58 @@
+"""Developers only: letterbox.cu to PTX that drivers from CUDA 12.2 on and GPUs from Turing on take. Users need no compiler.
+
+    pip download --no-deps nvidia-cuda-nvrtc-cu12==12.2.140   (and unzip it)
+    python -m engines.gpu.compile_kernels path/to/libnvrtc.so.12
+
+An old compiler on purpose: newer ones write PTX that older drivers refuse (CUDA 13 writes ISA 9.0, JetPack 6 takes 8.5 at most).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("letterbox.cu")
+ARCHITECTURE = "compute_75"
+
+
+def source_line(source: bytes) -> str:
+    """The PTX's first line, which ties it to its source."""
+    return f"// made from {SOURCE.name}, SHA-256 {hashlib.sha256(source).hexdigest()}\n"
+
+
+def compile_ptx(nvrtc: ctypes.CDLL, source: bytes) -> str:
+    """The PTX of `source`. Raises SystemExit with the compiler's log."""
+    program = ctypes.c_void_p()
+    _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, SOURCE.name.encode(), 0, None, None))
+    options = [f"--gpu-architecture={ARCHITECTURE}".encode(), b"--std=c++14"]
+    failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    if failed:
+        sys.exit(_text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program))
+    return _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
+
+
+def _text(size_of: ctypes._CFuncPtr, text_of: ctypes._CFuncPtr, program: ctypes.c_void_p) -> str:  # type: ignore[name-defined]
+    size = ctypes.c_size_t()
+    _check(size_of(program, ctypes.byref(size)))
+    text = ctypes.create_string_buffer(size.value)
+    _check(text_of(program, text))
+    return text.value.decode()
+
+
+def _check(code: int) -> None:
+    if code:
+        sys.exit(f"NVRTC error {code}")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    source = SOURCE.read_bytes()
+    ptx = compile_ptx(ctypes.CDLL(sys.argv[1]), source)
+    SOURCE.with_suffix(".ptx").write_text(source_line(source) + ptx, encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Sizing: the same network for another input size or batch, proved by running it once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import product
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from engines.card import ModelCard
+from engines.editing import check, input_of, input_shape, run_on_zeros, tensor_facts
+from engines.errors import CardError, ModelFileError
+from engines.types import Size
+
+STRIDE = 32
+"""Sizes that are proposed are multiples of it: of the coarsest stride of the usual networks."""
+
+SMALLEST, LARGEST = 8, 8192
+LARGEST_BATCH = 256
+
+
+def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard]:
+    """A new onnx.ModelProto whose input is `size` (None keeps rows and columns) and `batch`, and its card.
+
+    The pair given where it is so already. Raises CardError for a size or batch that cannot be, ModelFileError when the graph has
+    the old ones baked in, or can only do with others: the text proposes the nearest that work.
+    """
+    size = size or card.input.size
+    _check_asked(card, size, batch)
+    if not _changes(model, card, size, batch):
+        return model, card
+    sized = resized(model, card, size, batch)
+    trouble = _trouble(*sized, batch)
+    if not trouble:
+        return sized
+    name = f"{card.name}: its network cannot run at {size}, batch {batch}"
+    near = [found for found in _nearby(size) if not _trouble(*resized(model, card, found, batch), batch)]
+    if near:
+        raise ModelFileError(f"{name}; it runs at {' and '.join(map(str, near))}: ask for one of these")
+    raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
+
+
+def _check_asked(card: ModelCard, size: Size, batch: int | str) -> None:
+    if not all(SMALLEST <= length <= LARGEST for length in (size.width, size.height)):
+        raise CardError(f"{card.name}: an input of {size} is not between {SMALLEST} and {LARGEST} pixels wide and high")
+    if isinstance(batch, str) and batch != "dynamic":
+        raise CardError(f'{card.name}: batch "{batch}" is neither a number nor "dynamic"')
+    if isinstance(batch, int) and not 1 <= batch <= LARGEST_BATCH:
+        raise CardError(f"{card.name}: batch {batch} must lie in 1..{LARGEST_BATCH}")
+
+
+def _changes(model: Any, card: ModelCard, size: Size, batch: int | str) -> bool:
+    dims = input_of(model, card.input.tensor).type.tensor_type.shape.dim
+    now = [dim.dim_value for dim in dims]
+    return size != card.input.size or now != list(input_shape(card.input, 0 if isinstance(batch, str) else batch))
+
+
+def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[Any, ModelCard]:
+    """Input, outputs and what is easily freed in between set to `size` and `batch`; not yet proved to run."""
+    import onnx
+
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    _free_reshapes(new, card)
+    spec = msgspec.structs.replace(card.input, size_px=(size.width, size.height))
+    dims = input_of(new, spec.tensor).type.tensor_type.shape.dim
+    for dim, length in zip(dims, input_shape(spec), strict=True):
+        dim.dim_value = length
+    if isinstance(batch, str):
+        dims[0].dim_param = "batch"
+    else:
+        dims[0].dim_value = batch
+    del new.graph.value_info[:]
+    facts = tensor_facts(new, spec, [value.name for value in new.graph.output])
+    for value in new.graph.output:
+        axes = value.type.tensor_type.shape.dim
+        for axis, (open_dim, known) in enumerate(zip(axes, facts[value.name][1], strict=False)):
+            open_dim.Clear()
+            if axis == 0 and len(axes) > 2:
+                open_dim.CopyFrom(dims[0])
+            elif known:
+                open_dim.dim_value = known
+            else:
+                open_dim.dim_param = f"{value.name}_{axis}"
+    return new, msgspec.structs.replace(card, input=spec, sha256="")
+
+
+def _free_reshapes(model: Any, card: ModelCard) -> None:
+    """Where a batch of one is written into a Reshape, let it keep whatever batch comes in."""
+    facts = tensor_facts(model, card.input)
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
+            continue
+        shape = _constant(model, node.input[1])
+        before = facts.get(node.input[0], (0, ()))[1]
+        if shape is not None and len(shape) > 1 and shape[0] == 1 and before[:1] == (1,):
+            node.input[1] = _new_constant(model, f"{node.input[1]}/any_batch", [0, *shape[1:]])
+
+
+def _constant(model: Any, tensor: str) -> list[int] | None:
+    """The numbers of an integer constant, or None for what is none."""
+    import onnx
+
+    for initializer in model.graph.initializer:
+        if initializer.name == tensor:
+            return [int(number) for number in onnx.numpy_helper.to_array(initializer).ravel()]
+    for node in model.graph.node:
+        if node.op_type == "Constant" and tensor in node.output and node.attribute[0].name == "value":
+            return [int(number) for number in onnx.numpy_helper.to_array(node.attribute[0].t).ravel()]
+    return None
+
+
+def _new_constant(model: Any, name: str, numbers: list[int]) -> str:
+    import onnx
+
+    taken = {initializer.name for initializer in model.graph.initializer} | {o for node in model.graph.node for o in node.output}
+    while name in taken:
+        name += "_"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
+    return name
+
+
+def _trouble(model: Any, card: ModelCard, batch: int | str) -> str:
+    """Why `model` does not run at its card's size, in one line; empty when it does."""
+    try:
+        check(model, card.name)
+        # Two for any: a batch of one would not tell a fixed one.
+        count = 2 if isinstance(batch, str) else batch
+        arrays = run_on_zeros(model, card.input, list(card.outputs.values()), count)
+    except Exception as error:  # the checker's and the runtime's types are private; all mean that it does not run
+        text = " ".join(str(error).split())
+        node = re.search(r"node name: ([^)\s]+)|Node ?\(([^)\s]+)\)", text)
+        return f"it fails at the node {node[1] or node[2]}" if node else text[-160:]
+    wrong = [name for name, array in zip(card.outputs.values(), arrays, strict=True) if array.ndim > 2 and len(array) != count]
+    return f"output {wrong[0]} does not follow the batch" if wrong else ""
+
+
+def _nearby(size: Size) -> Iterable[Size]:
+    """The sizes around `size` whose sides are multiples of STRIDE."""
+    sides = [
+        sorted({max(STRIDE, length // STRIDE * STRIDE), -(-length // STRIDE) * STRIDE}) for length in (size.width, size.height)
+    ]
+    return [found for found in (Size(width, height) for width, height in product(*sides)) if found != size]
