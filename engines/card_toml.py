@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,15 +25,18 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         is_readable = all(line.isprintable() for line in value.split("\n"))
         if "\n" in value and is_readable:
-            lines = value.strip("\n").replace("\\", "\\\\").replace('"', '\\"')
+            lines = value.replace("\\", "\\\\").replace('"', '\\"')
             return f'"""\n{lines}"""'
         return _quoted(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
     # What is left, JSON and TOML write alike.
     return json.dumps(value)
 
 
 def _quoted(text: str) -> str:
-    """As JSON writes it, which leaves one character as it is that TOML does not take."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """As JSON writes it, which leaves as they are one character that TOML does not take, and half characters, which no file takes."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")

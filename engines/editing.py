@@ -10,8 +10,12 @@ import numpy as np
 
 from engines.card import InputSpec
 from engines.errors import ModelFileError
+from engines.precision.wiring import tensor_names
 
 Shape = tuple[int | None, ...]
+
+CONSTANTS_ALONE_IR = 4
+"""The first IR version in which an initializer need not be listed among the graph's inputs too."""
 
 
 class GraphEditor:
@@ -25,8 +29,8 @@ class GraphEditor:
         self.graph = self.model.graph
         self.opset = opset_of(model)
         self._prefix = prefix
-        self._taken = {name for node in self.graph.node for name in (node.name, *node.output)}
-        self._taken |= {value.name for value in (*self.graph.input, *self.graph.output, *self.graph.initializer)}
+        self.model.ir_version = max(model.ir_version, CONSTANTS_ALONE_IR)
+        self._taken = tensor_names(self.graph) | {node.name for node in self.graph.node}
         self.producers = {name: node for node in self.graph.node for name in node.output}
 
     def unique(self, name: str) -> str:
@@ -96,7 +100,7 @@ class GraphEditor:
         for node in reversed(self.graph.node):
             if needed.intersection(node.output):
                 kept.append(node)
-                needed |= names_read(node)
+                needed |= names_read(node) - {""}  # an input, or an output, that is left out
         _keep(self.graph.node, reversed(kept))
         _keep(self.graph.initializer, [tensor for tensor in self.graph.initializer if tensor.name in needed])
         made = needed.union(*(node.output for node in self.graph.node))

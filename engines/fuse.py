@@ -17,6 +17,7 @@ import msgspec
 from engines.card import ModelCard
 from engines.editing import GraphEditor, Shape, check, input_of, opset_of, tensor_facts
 from engines.errors import ModelFileError
+from engines.families import open_family
 from engines.types import VOID_CLASS
 
 OLDEST_OPSET = 11
@@ -33,8 +34,12 @@ def fuse_outputs(model: Any, card: ModelCard, *, top_k: int = TOP_K) -> tuple[An
     """A new onnx.ModelProto with small outputs, and the card that describes it; the pair given where nothing can be fused.
 
     Outputs that the card does not name are dropped, and with them what only they needed. Fusing twice is fusing once.
-    top_k: anchors kept of a detector's. Raises ModelFileError when the card names outputs that the network lacks.
+    top_k: anchors kept of a detector's. Raises ModelFileError when the card names outputs that the network lacks, CardError when
+    it names none that its family reads, ValueError for a top_k below 1.
     """
+    if top_k < 1:
+        raise ValueError(f"top_k {top_k} must be 1 or more")
+    open_family(card)
     outputs = {value.name for value in model.graph.output}
     missing = [tensor for tensor in card.outputs.values() if tensor not in outputs]
     if missing:
@@ -54,7 +59,7 @@ def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     logits = card.outputs["logits"]
     elem_type, shape = tensor_facts(model, card.input, [logits])[logits]
     grid = [length for length in shape[2:] if length]
-    if len(shape) != 4 or len(grid) != 2 or _padding_begins_inside_a_cell(card, shape):
+    if len(shape) != 4 or shape[1] != len(card.classes) or len(grid) != 2 or _padding_begins_inside_a_cell(card, shape):
         return model, card
     batch = batch_of(model, card)
     edit = GraphEditor(model, PREFIX)
@@ -70,8 +75,10 @@ def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     if card.things:
         made["confidence"] = as_map(_confidence(edit, flat, elem_type), "confidence")
     # Bytes hold no NaN: this one number tells of every one, and of every infinity, among the logits.
-    mean = edit.reduce("ReduceMean", flat, [1, 2], "mean", keepdims=False, output="logit_mean")
-    made["logit_mean"] = (mean, elem_type, (batch,))
+    # In float32: halves overflow when so many are added up.
+    exact = flat if elem_type == onnx.TensorProto.FLOAT else edit.add("Cast", [flat], "exact", to=onnx.TensorProto.FLOAT)
+    mean = edit.reduce("ReduceMean", exact, [1, 2], "mean", keepdims=False, output="logit_mean")
+    made["logit_mean"] = (mean, onnx.TensorProto.FLOAT, (batch,))
     edit.set_outputs(made.values())
     edit.pin_size(card.input)
     return _checked(edit, card, {role: tensor for role, (tensor, _, _) in made.items()})
@@ -152,7 +159,7 @@ def _fuse_predictions(model: Any, card: ModelCard, top_k: int) -> tuple[Any, Mod
     counts = (4, class_count, mask_count)
     # Without the join nothing copies all anchors' numbers, and a cast to FP16 can leave the boxes as they are.
     is_joined_so = [facts[part][1][1] if part in facts else None for part in joined] == list(counts)
-    boxes, scores, coefficients = joined if is_joined_so else _slices(edit, predictions, counts)
+    boxes, scores, coefficients = joined if is_joined_so else _split(edit, predictions, counts)
     count = min(top_k, shape[2])
     best = edit.reduce("ReduceMax", scores, [1], "best", keepdims=True)
     k = edit.integers("k", [count])
@@ -171,6 +178,7 @@ def _fuse_predictions(model: Any, card: ModelCard, top_k: int) -> tuple[Any, Mod
     left = edit.add("Sub", [box, whole], "boxes/left")
     class_id = edit.add("ArgMax", [gather(scores, class_count, "scores")], "class_id/argmax", axis=1, keepdims=1)
     class_id = edit.add("Cast", [class_id], "class_id", to=elem_type)
+    score = _told_of_nan(edit, score, scores)
     parts = [whole, left, score, class_id, gather(coefficients, mask_count, "coefficients")]
     columns = edit.add("Concat", parts, "candidates/columns", axis=1)
     candidates = edit.add("Transpose", [columns], "candidates", output="candidates", perm=[0, 2, 1])
@@ -180,15 +188,18 @@ def _fuse_predictions(model: Any, card: ModelCard, top_k: int) -> tuple[Any, Mod
     return _checked(edit, card, {"candidates": candidates, "prototypes": prototypes})
 
 
-def _slices(edit: GraphEditor, tensor: str, counts: Sequence[int]) -> list[str]:
-    """So many rows each of `tensor`: boxes, class scores, coefficients."""
-    parts, start = [], 0
-    axis = edit.integers("rows/axis", [1])
-    for name, count in zip(("boxes", "scores", "coefficients"), counts, strict=True):
-        limits = [edit.integers(f"{name}/{edge}", [value]) for edge, value in (("first", start), ("end", start + count))]
-        parts.append(edit.add("Slice", [tensor, *limits, axis], f"{name}/rows"))
-        start += count
-    return parts
+def _told_of_nan(edit: GraphEditor, score: str, scores: str) -> str:
+    """`score`, and NaN throughout where any of all anchors' scores is: no maximum on the way here lets one through."""
+    mean = edit.reduce("ReduceMean", scores, [1, 2], "scores/mean", keepdims=True)
+    return edit.add("Where", [edit.add("IsNaN", [mean], "scores/is_nan"), mean, score], "scores/best")
+
+
+def _split(edit: GraphEditor, tensor: str, counts: Sequence[int]) -> list[str]:
+    """So many rows each of `tensor`: boxes, class scores, coefficients. OpenVINO 2026.4 loses the first of three slices."""
+    names = [f"fused/{name}/rows:0" for name in ("boxes", "scores", "coefficients")]
+    if edit.opset >= 13:
+        return edit.add_many("Split", [tensor, edit.integers("rows/counts", counts)], "rows", names, axis=1)
+    return edit.add_many("Split", [tensor], "rows", names, axis=1, split=list(counts))
 
 
 def _joined(edit: GraphEditor, tensor: str) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 
 import numpy as np
 
-from engines.backends import Choice, open_engine
+from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, open_engine
 from engines.card import ModelCard
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, open_family
@@ -21,10 +22,14 @@ class Segmenter:
     Raises CardError or BackendUnavailableError when opening fails; nothing stays open then.
     """
 
-    def __init__(self, model: Model, backend: str = "auto") -> None:
-        self._family = open_family(model.card)
-        self.choice: Choice = open_engine(model, backend)
-        self.card: ModelCard = model.card
+    def __init__(self, model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> None:
+        open_family(model.card)  # a card that makes no sense is told before an engine is loaded for it
+        self.choice: Choice = open_engine(model, backend, options)
+        self.card: ModelCard = self.choice.engine.card
+        self._family = open_family(self.card)
+        engine = self.choice.engine
+        self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
+        self._waiting: deque[Image] = deque()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -36,14 +41,34 @@ class Segmenter:
         """Run once on a grey image of `size`, so that the first real frame pays for no lazy allocation."""
         self(np.full((size.height, size.width, 3), 114, np.uint8), DecodeSettings())
 
+    @property
+    def inflight(self) -> int:
+        """How many images may be started before the first is finished."""
+        return self._pipelined.inflight if self._pipelined else 1
+
+    def start(self, image: Image) -> None:
+        """Begin with `image`. Raises InferenceError."""
+        if self._pipelined:
+            self._pipelined.start(image)
+        else:
+            self._waiting.append(image)
+
+    def finish(self, settings: DecodeSettings | None = None) -> Segmentation:
+        """The segmentation of the first image that was started and not finished. Raises InferenceError."""
+        run = self._pipelined.finish() if self._pipelined else self.choice.engine.infer(self._waiting.popleft())
+        return self._decode(run, settings or DecodeSettings())
+
     def __call__(self, image: Image, settings: DecodeSettings | None = None) -> Segmentation:
         """Segment `image`. Raises InferenceError when the network fails or its outputs make no sense."""
-        run = self.choice.engine.infer(image)
+        self.start(image)
+        return self.finish(settings)
+
+    def _decode(self, run: Inference, settings: DecodeSettings) -> Segmentation:
         start = time.perf_counter()
         missing = [name for name in self.card.outputs.values() if name not in run.outputs]
         if missing:
             raise InferenceError(f"{self.card.name}: the network gave no output {', '.join(missing)}")
-        segmentation = self._family.decode(run.outputs, run.geometry, settings or DecodeSettings())
+        segmentation = self._family.decode(run.outputs, run.geometry, settings)
         decode_ms = (time.perf_counter() - start) * 1e3
         stage_ms = {"preprocess": run.preprocess_ms, "inference": run.inference_ms, "decode": decode_ms}
         return dataclasses.replace(segmentation, stage_ms=stage_ms)

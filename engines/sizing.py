@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from engines.card import ModelCard
-from engines.editing import check, input_of, input_shape, run_on_zeros, tensor_facts
+from engines.editing import CONSTANTS_ALONE_IR, check, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.errors import CardError, ModelFileError
 from engines.types import Size
 
@@ -64,6 +64,7 @@ def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[
 
     new = onnx.ModelProto()
     new.CopyFrom(model)
+    new.ir_version = max(model.ir_version, CONSTANTS_ALONE_IR)
     _free_reshapes(new, card)
     spec = msgspec.structs.replace(card.input, size_px=(size.width, size.height))
     dims = input_of(new, spec.tensor).type.tensor_type.shape.dim

@@ -5,16 +5,39 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
-from engines.errors import BackendUnavailableError
+from engines.card import ModelCard
+from engines.errors import BackendUnavailableError, EngineNotBuiltError
 from engines.fit import Fit
 from engines.model import Model
 from engines.nearest import did_you_mean
-from engines.types import Image, Outputs
+from engines.types import Image, Outputs, Size
 
-PREFERENCE = ("trt", "openvino", "ort")
+PREFERENCE = ("trt", "ort-cuda", "openvino", "ort")
 """The order in which "auto" tries: the fastest first."""
+
+GPU_BACKENDS = ("trt", "ort-cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What may be asked of GPU engines beyond the model. precision, size, runtime and dla_core choose among built engines."""
+
+    precision: str = "fp16"
+    size: Size | None = None
+    """Of the network's input; None: the model's own."""
+    runtime: str | None = None
+    """"tensorrt" or "tensorrt-rtx"; None: the first that is installed."""
+    dla_core: int | None = None
+    inflight: int = 1
+    """2: upload the next image while this one is computed. More images a second, each one a little later."""
+    trusted_plan: Path | None = None
+    """An engine file that this machine did not build, which the user vouches for."""
+
+
+DEFAULTS = EngineOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +56,9 @@ class Engine(Protocol):
     description: str
     """Runtime, device and precision as they are, not as they were asked for: "OpenVINO 2026.4, CPU, bf16"."""
 
+    card: ModelCard
+    """Of the network as this engine runs it: what its outputs mean, which a build may have fused."""
+
     def infer(self, image: Image) -> Inference:
         """Fit `image` to the input, run, wait. Raises InferenceError when the run fails."""
         ...
@@ -42,37 +68,58 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class PipelinedEngine(Protocol):
+    """An engine that can work on several images at a time. Its `infer` is `start` and `finish`."""
+
+    inflight: int
+    """How many images may be started before the first is finished."""
+
+    def start(self, image: Image) -> None:
+        """Begin with `image`, which may change once this returns. Raises InferenceError."""
+        ...
+
+    def finish(self) -> Inference:
+        """Wait for the first that was started and not finished. Raises InferenceError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An engine, and why the backends before it were not taken: backend name → one line."""
+    """An engine, and why the backends before it were not taken: backend name → one line.
+
+    unbuilt: such a line of a backend that could run the model once an engine is built for it; empty where there is none.
+    """
 
     engine: Engine
     backend: str
     refusals: dict[str, str]
+    unbuilt: str = ""
 
 
 def names() -> tuple[str, ...]:
     """The backends this version has, best first."""
-    found = {module.name for module in pkgutil.iter_modules(__path__)}
+    found = {module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)}
     return tuple(name for name in PREFERENCE if name in found) + tuple(sorted(found - set(PREFERENCE)))
 
 
-def open_engine(model: Model, backend: str = "auto") -> Choice:
+def open_engine(model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> Choice:
     """Load `model` on `backend`, or with "auto" on the first of PREFERENCE that takes it.
 
-    Raises BackendUnavailableError with every reason when none does.
+    Raises BackendUnavailableError with every reason when none does; EngineNotBuiltError for a GPU backend that is named and
+    lacks its engine.
     """
     if backend != "auto":
-        return Choice(_open(model, backend), backend, {})
+        return Choice(_open(model, backend, options), backend, {})
     refusals: dict[str, str] = {}
-    for name in dict.fromkeys((*PREFERENCE, *names())):
-        if name not in names():
-            refusals[name] = "not part of this version"
-            continue
+    unbuilt = ""
+    for name in names():
         try:
-            return Choice(_open(model, name), name, refusals)
+            return Choice(_open(model, name, options), name, refusals, unbuilt)
         except BackendUnavailableError as error:
             refusals[name] = str(error)
+            if isinstance(error, EngineNotBuiltError):
+                unbuilt = str(error)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
     raise BackendUnavailableError(f"no backend can run {model.card.name} here ({reasons})")
 
@@ -82,11 +129,10 @@ def check_backend(backend: str) -> None:
     if backend == "auto" or backend in names():
         return
     known = ("auto", *names())
-    if backend == "trt":
-        raise BackendUnavailableError(f"backend trt: this version has no TensorRT engine yet; use one of {', '.join(known)}")
     raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{did_you_mean(backend, known)}')
 
 
-def _open(model: Model, backend: str) -> Engine:
+def _open(model: Model, backend: str, options: EngineOptions) -> Engine:
     check_backend(backend)
-    return cast(Engine, importlib.import_module(f"{__name__}.{backend}").open_engine(model))
+    module = importlib.import_module(f"{__name__}.{backend.replace('-', '_')}")
+    return cast(Engine, module.open_engine(model, options) if backend in GPU_BACKENDS else module.open_engine(model))

@@ -36,6 +36,7 @@ class OpenVinoEngine:
             precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except RuntimeError as error:
             raise BackendUnavailableError(f"OpenVINO cannot compile {model.path.name}: {_one_line(error)}") from error
+        self.card = model.card
         self._fill = InputFiller(spec)
         self._input = spec.tensor
         self._outputs = tuple(model.card.outputs.values())

@@ -32,6 +32,7 @@ class OrtEngine:
             self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
             raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {_one_line(error)}") from error
+        self.card = model.card
         self._fill = InputFiller(model.card.input)
         self._input = model.card.input.tensor
         self._outputs = list(model.card.outputs.values())

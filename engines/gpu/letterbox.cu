@@ -15,29 +15,31 @@ struct Letterbox {
     int is_planar;                                 // NCHW: else NHWC
 };
 
+// Weights have 11 bits and the sums below drop what cv2.resize (INTER_LINEAR, bytes) drops: so a frame means the same to a network
+// wherever it was resized. What remains is the last digit of a position, a double there.
+const int ONE = 1 << 11;
+
 struct Sample {  // where along one axis a network pixel lies between two frame pixels
     int near, far;
-    float weight;  // of the far one
+    int weight;  // of the far one, 0..ONE; the near one has the rest
 };
+
+__device__ __forceinline__ int clamp(int index, int length) { return index < 0 ? 0 : index < length ? index : length - 1; }
 
 __device__ __forceinline__ Sample sample_axis(int index, float step, int length)
 {
     float at = fmaf((float)index + 0.5f, step, -0.5f);
     float floor_at = floorf(at);
-    Sample sample = {(int)floor_at, (int)floor_at + 1, at - floor_at};
-    if (sample.near < 0) sample = {0, 0, 0.0f};
-    if (sample.far > length - 1) sample = {length - 1, length - 1, 0.0f};
-    return sample;
+    return {clamp((int)floor_at, length), clamp((int)floor_at + 1, length), (int)rintf((at - floor_at) * (float)ONE)};
 }
 
-// The pixel value 0..255 of one channel at a network pixel, rounded as the CPU's resize rounds.
-__device__ __forceinline__ float mix(const unsigned char* upper, const unsigned char* lower, Sample x, float weight_y, int channel)
+// The pixel value 0..255 of one channel at a network pixel.
+__device__ __forceinline__ float mix(const unsigned char* upper, const unsigned char* lower, Sample x, int weight_y, int channel)
 {
-    float above = fmaf(x.weight, (float)upper[3 * x.far + channel] - (float)upper[3 * x.near + channel],
-                       (float)upper[3 * x.near + channel]);
-    float below = fmaf(x.weight, (float)lower[3 * x.far + channel] - (float)lower[3 * x.near + channel],
-                       (float)lower[3 * x.near + channel]);
-    return floorf(fmaf(weight_y, below - above, above) + 0.5f);
+    int near = 3 * x.near + channel, far = 3 * x.far + channel;
+    int above = upper[near] * (ONE - x.weight) + upper[far] * x.weight;
+    int below = lower[near] * (ONE - x.weight) + lower[far] * x.weight;
+    return (float)((((ONE - weight_y) * (above >> 4) >> 16) + (weight_y * (below >> 4) >> 16) + 2) >> 2);
 }
 
 __device__ __forceinline__ void store(float* target, float value) { *target = value; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -51,6 +51,8 @@ class PrecisionAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Type ("fp16", "fp32", "int8", ...) to share of the layers that calculate."""
     time_share: dict[str, float]
     """Type to share of the measured time; empty when no time could be measured."""
+    heavy_share: dict[str, float] = {}
+    """Type to share of the layers that multiply matrices: what a precision is judged by. Empty where there are none."""
 
 
 class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +66,8 @@ class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nan_count: int
     kept_fp32: tuple[str, ...] = ()
     """Nodes that had to stay in FP32 to get there."""
+    measured_on: Literal["engine", "cpu"] = "engine"
+    """"cpu": the cast network with every result rounded as a GPU would, for an engine that cannot run where it was built."""
 
 
 class TensorIo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

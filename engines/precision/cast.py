@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from engines.precision.prepare import prepared
@@ -45,15 +45,21 @@ def cast_precision(
         raise ValueError(f'precision "{precision}" is not one of: {", ".join(LOW_TYPES)}')
     low_type = LOW_TYPES[precision]
     io_type = FLOAT16 if io_dtype == "float16" and precision == "fp16" else FLOAT
-    ready, folded = prepared(model, low_type)
+    ready, gone = prepared(model, low_type)
     wiring = Wiring(ready)
-    kept = {folded.get(name, name) for name in keep_fp32}
-    unknown = kept - {node.name for node in wiring.nodes}
-    if unknown:
-        raise ValueError(f"no node is named {', '.join(sorted(unknown))}; name_nodes(model) shows the names")
+    kept = known_nodes(wiring, keep_fp32, gone)
     lows = low_nodes(wiring, low_type, kept, io_type)
     _Caster(ready, wiring, low_type, io_type).run(lows)
     return _with_inferred_types(ready)
+
+
+def known_nodes(wiring: Wiring, names: Collection[str], gone: Mapping[str, str]) -> set[str]:
+    """The nodes that are meant by `names`, of which some may be `gone`. Raises ValueError for one that never was."""
+    meant = {gone.get(name, name) for name in names} - {""}
+    unknown = meant - {node.name for node in wiring.nodes}
+    if unknown:
+        raise ValueError(f"no node is named {', '.join(sorted(unknown))}; name_nodes(model) shows the names")
+    return meant
 
 
 class _Caster:
@@ -88,7 +94,7 @@ class _Caster:
             self.names[name, self.io_type if name in self.outputs else FLOAT] = name
         for node, low in zip(self.wiring.nodes, lows, strict=True):
             self._add(node, low)
-        for name in self.wiring.constants.keys() & self.outputs:
+        for name in dict.fromkeys(name for name in self.wiring.outputs if name in self.wiring.constants):
             self._read(name, self.io_type)
         replace_nodes(self.graph, self.nodes)
         others = [tensor for name, tensor in self.wiring.constants.items() if not self.wiring.is_float(name)]

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 INT8_TYPES = frozenset({2, 3})
 
+INTEGER = {"ConvInteger": 2, "MatMulInteger": 2, "QLinearConv": 4, "QLinearMatMul": 4}
+"""What multiplies integers themselves -> how many of its inputs can hold weights; the scales among them hold next to nothing."""
+
 STORING = ("Cast", "DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Identity")
 """Nodes that hold the same numbers in another way."""
 
@@ -23,14 +26,15 @@ def main_precision(model: onnx.ModelProto) -> str:
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+        if node.op_type == "Constant":
+            values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+            constants.update(zip(node.output, values, strict=False))
     makers = {name: node for node in model.graph.node for name in node.output}
     counts: dict[str, int] = {}
     for node in model.graph.node:
-        if node.op_type not in HEAVY:
+        if node.op_type not in HEAVY and node.op_type not in INTEGER:
             continue
-        for name in node.input[: 2 if node.op_type != "Einsum" else None]:
+        for name in node.input[: INTEGER.get(node.op_type, 2 if node.op_type != "Einsum" else None)]:
             tensor = _stored(name, constants, makers)
             kind = None if tensor is None else _kind(tensor.data_type)
             if tensor is not None and kind is not None:
@@ -43,10 +47,12 @@ def main_precision(model: onnx.ModelProto) -> str:
 
 def _stored(name: str, constants: dict[str, Any], makers: dict[str, Any]) -> Any:
     """The constant that a tensor is made of by nodes that only store it differently, or None."""
+    passed: set[str] = set()
     while name not in constants:
         maker = makers.get(name)
-        if maker is None or maker.op_type not in STORING:
+        if maker is None or maker.op_type not in STORING or not maker.input or name in passed:  # a damaged file may go in circles
             return None
+        passed.add(name)
         name = maker.input[0]
     return constants[name]
 

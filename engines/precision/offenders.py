@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from engines.precision.prepare import name_nodes
 from engines.precision.rounding import rounded_for_cpu
-from engines.precision.wiring import BFLOAT16, FLOAT, FLOAT16, Wiring
+from engines.precision.rules import HEAVY
+from engines.precision.wiring import BFLOAT16, FLOAT, FLOAT16, Wiring, sort_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -30,9 +31,11 @@ def offenders(
     reference: a float32 network; cast: what `cast_precision` made of it. feeds: inputs by name, in the reference's types.
     Returns at most `limit` names, as `name_nodes` gives them, none that is in float32 in `cast` already: those whose result is
     not finite where the reference's is, in topological order; if there are none, those that add most error (of a result, less
-    that of what it is made from, root mean square relative to the reference's spread), the worst first.
+    that of what it is made from, root mean square relative to the reference's spread), the worst first. Where `cast` has INT8
+    layers, these come before all others.
     """
     reference = name_nodes(reference)
+    sort_nodes(reference.graph)
     wiring = Wiring(reference)
     errors, broken = _errors(wiring, reference, cast, feeds)
     low = _low_tensors(cast)
@@ -44,7 +47,10 @@ def offenders(
         if any(name in low for name in node.output):
             before = max((errors.get(name, 0.0) for name in node.input), default=0.0)
             added[index] = max(errors.get(name, 0.0) for name in node.output) - before
-    ranked = sorted((index for index, error in added.items() if error > 0), key=lambda index: -added[index])
+    quantised = _quantised_tensors(cast)
+    is_quantised = {index: any(name in quantised for name in wiring.nodes[index].output) for index in added}
+    worst_first = sorted(added, key=lambda index: (not is_quantised[index], -added[index]))
+    ranked = [index for index in worst_first if added[index] > 0]
     return tuple(wiring.nodes[index].name for index in ranked[:limit])
 
 
@@ -110,6 +116,13 @@ def _low_tensors(cast: onnx.ModelProto) -> set[str]:
         if is_widening and node.input[0] in low and node.output[0] in wiring.outputs:
             low.add(node.output[0])
     return low
+
+
+def _quantised_tensors(cast: onnx.ModelProto) -> set[str]:
+    """What layers make whose inputs come out of INT8."""
+    from_int8 = {name for node in cast.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    heavy = (node for node in cast.graph.node if node.op_type in HEAVY)
+    return {name for node in heavy if from_int8.intersection(node.input) for name in node.output}
 
 
 def _low_makers(wiring: Wiring, index: int, low: set[str]) -> list[str]:

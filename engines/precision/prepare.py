@@ -26,8 +26,13 @@ BFLOAT16_OPSET = 22
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every node has a name of its own, those in bodies too. Names that are unique stay as they are."""
-    named = _copy(model)
+    """A copy in which every node has a name of its own, those in bodies too. Names that are unique stay as they are.
+
+    Local functions are written out: their nodes are what `keep_fp32` can name.
+    """
+    from onnx.inliner import inline_local_functions
+
+    named = inline_local_functions(model) if model.functions else _copy(model)
     taken: set[str] = set()
     _name_nodes(named.graph, taken)
     return named
@@ -48,16 +53,12 @@ def _name_nodes(graph: onnx.GraphProto, taken: set[str]) -> None:
 
 
 def prepared(model: onnx.ModelProto, low_type: int) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """A tidy copy, and for each batch normalisation that was folded away: its name -> the name of its convolution.
+    """A tidy copy, and for each node that is gone its name -> the name of the one that does its work, or "".
 
-    Functions are inlined, nodes named and sorted, float constants are initialisers, and none of these is an input.
+    Functions are inlined, nodes named and sorted, float constants are initialisers, and none of these is an input; batch
+    normalisation is folded into the convolution before it.
     """
-    from onnx.inliner import inline_local_functions
-
-    ready = _copy(model)
-    if ready.functions:
-        ready = inline_local_functions(ready)
-    ready = name_nodes(ready)
+    ready = name_nodes(model)
     sort_nodes(ready.graph)
     if low_type == BFLOAT16:
         ready = name_nodes(_with_opset(ready, BFLOAT16_OPSET))  # the converter adds nodes of its own
@@ -66,8 +67,8 @@ def prepared(model: onnx.ModelProto, low_type: int) -> tuple[onnx.ModelProto, di
     del ready.graph.input[:]
     ready.graph.input.extend(inputs)
     ready.ir_version = max(ready.ir_version, 4)  # the first in which an initialiser need not be an input
-    _gather_constants(ready.graph)
-    return ready, fold_batch_normalisation(ready)
+    gone = dict.fromkeys(_gather_constants(ready.graph), "")
+    return ready, gone | fold_batch_normalisation(ready)
 
 
 def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -91,20 +92,22 @@ def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return newer
 
 
-def _gather_constants(graph: onnx.GraphProto) -> None:
-    """Turn the float Constant nodes of a graph, which is changed, into initialisers."""
+def _gather_constants(graph: onnx.GraphProto) -> list[str]:
+    """Turn the float Constant nodes of a graph, which is changed, into initialisers. Returns their names."""
     import onnx
 
     outputs = {value.name for value in graph.output}
-    kept = []
+    kept, gone = [], []
     for node in graph.node:
         tensor = _constant_tensor(node) if node.op_type == "Constant" and node.output[0] not in outputs else None
         if tensor is None or tensor.data_type != FLOAT:
             kept.append(node)
         else:
             graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), node.output[0]))
-    if len(kept) < len(graph.node):
+            gone.append(node.name)
+    if gone:
         replace_nodes(graph, kept)
+    return gone
 
 
 def _constant_tensor(node: Any) -> Any:
@@ -154,7 +157,8 @@ def fold_batch_normalisation(model: onnx.ModelProto) -> dict[str, str]:
 def _can_fold(convolution: Any, norm: Any, constants: dict[str, Any]) -> bool:
     if convolution.op_type not in ("Conv", "ConvTranspose") or len([name for name in norm.output if name]) > 1:
         return False
-    if any(attribute.name == "training_mode" and attribute.i for attribute in norm.attribute):
+    settings = {attribute.name: attribute.i for attribute in norm.attribute}
+    if settings.get("training_mode") or settings.get("spatial") == 0:  # statistics of the batch; of every single pixel
         return False
     used = [*convolution.input[1:], *norm.input[1:]]
     return all(name in constants and constants[name].data_type == FLOAT for name in used if name)

@@ -10,8 +10,10 @@ from engines.precision.wiring import (
     FLOAT16,
     Wiring,
     as_type,
+    captures,
     rename_captures,
     replace_nodes,
+    subgraphs,
     tensor_names,
     unused_name,
 )
@@ -56,9 +58,10 @@ class _Rounder:
         self.taken = tensor_names(graph)
         self.nodes: list[Any] = []
         self.names: dict[str, str] = {}
+        self.halves: dict[str, str] = {}
 
     def run(self) -> None:
-        outputs = {value.name for value in self.graph.output}
+        outputs = [value.name for value in self.graph.output if value.name in self.low]
         constants = [
             as_type(tensor, FLOAT, tensor.name) if tensor.name in self.low else tensor for tensor in self.graph.initializer
         ]
@@ -68,12 +71,12 @@ class _Rounder:
         for name in [value.name for value in self.graph.input if value.name in self.low]:
             self.names[name] = self._fresh(name)
             self._cast(name, self.names[name], FLOAT)
-        for name in outputs & self.low.keys():
+        for name in outputs:
             self.names.setdefault(name, self._fresh(name))
         for node in self.graph.node:
             self._add(node)
         made = {name for node in self.nodes for name in node.output}
-        for name in outputs & self.low.keys():  # an output that no node rounds
+        for name in outputs:  # an output that no node rounds
             if name not in made:
                 self._cast(self.names[name], name, self.low[name])
         replace_nodes(self.graph, self.nodes)
@@ -81,8 +84,10 @@ class _Rounder:
 
     def _add(self, source: Any) -> None:
         node = type(source).FromString(source.SerializeToString())
+        if source.domain not in ("", "ai.onnx") or any(True for _ in subgraphs(source)):
+            self._add_as_it_is(node)
+            return
         node.input[:] = [self.names.get(name, name) for name in node.input]
-        rename_captures(node, self.names)
         for attribute in node.attribute:
             if attribute.name == "value" and attribute.t.data_type in (FLOAT16, BFLOAT16):
                 attribute.t.CopyFrom(as_type(attribute.t, FLOAT, attribute.t.name))
@@ -99,6 +104,23 @@ class _Rounder:
             node.output[slot] = raw
             self._cast(raw, stored, self.low[name])
             self._cast(stored, self.names.get(name, name), FLOAT)
+
+    def _add_as_it_is(self, node: Any) -> None:
+        """A node with a body, or of somebody else's: what it takes and makes stays in half precision, between casts."""
+        halves = {name: self._half(name) for name in dict.fromkeys((*node.input, *captures(node))) if name in self.low}
+        node.input[:] = [halves.get(name, name) for name in node.input]
+        rename_captures(node, halves)
+        self.nodes.append(node)
+        for slot, name in enumerate(node.output):
+            if name in self.low:
+                node.output[slot] = self._fresh(name)
+                self._cast(node.output[slot], self.names.get(name, name), FLOAT)
+
+    def _half(self, name: str) -> str:
+        if name not in self.halves:
+            self.halves[name] = self._fresh(name)
+            self._cast(self.names.get(name, name), self.halves[name], self.low[name])
+        return self.halves[name]
 
     def _cast(self, source: str, target: str, element_type: int) -> None:
         import onnx

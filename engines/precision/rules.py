@@ -135,7 +135,9 @@ def _own_verdicts(wiring: Wiring, low_type: int, keep_fp32: Collection[str]) -> 
 def _verdict(wiring: Wiring, node: Any, low_type: int) -> str:
     """By the kind of node, its attributes and its constants."""
     op = node.op_type
-    if any(True for _ in subgraphs(node)) or not _is_allowed(wiring, node, low_type) or not _fits(wiring, node, low_type):
+    if any(True for _ in subgraphs(node)) or not wiring.is_typed(node):
+        return "high"
+    if not _is_allowed(wiring, node, low_type) or not _fits(wiring, node, low_type):
         return "high"
     if op in NO_BFLOAT16 and low_type == BFLOAT16:
         return "high"
@@ -199,6 +201,9 @@ def _fits(wiring: Wiring, node: Any, low_type: int) -> bool:
     """
     import onnx
 
+    settings = [attribute.f for attribute in node.attribute if attribute.type == onnx.AttributeProto.FLOAT]
+    if node.op_type != "Clip" and any(LARGEST[low_type] < abs(value) < math.inf for value in settings):
+        return False
     tensors = [wiring.constants[name] for name in wiring.float_inputs(node) if name in wiring.constants]
     tensors += [attribute.t for attribute in node.attribute if attribute.name == "value" and attribute.t.data_type == FLOAT]
     for tensor in tensors:

@@ -48,6 +48,10 @@ class Wiring:
         """Whether the file holds it as float32: only these change."""
         return self.types.get(tensor) == FLOAT
 
+    def is_typed(self, node: Any) -> bool:
+        """Whether the type of all that a node reads and makes is known. What custom operators make often is not."""
+        return all(name in self.types for name in (*node.input, *node.output) if name)
+
     def float_inputs(self, node: Any) -> list[str]:
         """The float32 inputs that change type with their node: all but the scales and the region of a resize."""
         names = node.input[:1] if node.op_type in ("Resize", "Upsample") else node.input
@@ -92,7 +96,7 @@ def rename_captures(node: Any, names: Mapping[str, str]) -> None:
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Put the nodes of a graph, which is changed, in topological order; those already in order keep it.
+    """Put the nodes of a graph, which is changed, and of the bodies in it in topological order; those already so keep it.
 
     Raises ModelFileError when they form a circle.
     """
@@ -117,6 +121,9 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
         raise ModelFileError("the network's nodes form a circle; export it again")
     if order != sorted(order):
         replace_nodes(graph, [graph.node[index] for index in order])
+    for node in graph.node:
+        for body in subgraphs(node):
+            sort_nodes(body)
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[Any]) -> None:

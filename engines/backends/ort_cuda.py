@@ -1,0 +1,145 @@
+"""ONNX Runtime on CUDA: for a GPU without TensorRT. The same kernel writes its input, and it runs on the same stream.
+
+The model runs as its file is, its outputs fused first so that little is downloaded. FP32 means FP32: TF32 is off.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from engines.backends import EngineOptions, Inference
+from engines.editing import input_shape
+from engines.errors import BackendUnavailableError, InferenceError
+from engines.fit import fit
+from engines.fuse import fuse_outputs
+from engines.gpu.device import Device, Memory, Pinned
+from engines.gpu.driver import Driver
+from engines.gpu.frame import FrameBuffer
+from engines.gpu.letterbox import LetterboxKernel
+from engines.graph import read_tensors
+from engines.model import Model
+from engines.types import Image, Size
+
+PROVIDER = "CUDAExecutionProvider"
+
+INSTALL = (
+    "this ONNX Runtime is built without CUDA: pip uninstall -y onnxruntime, then pip install onnxruntime-gpu "
+    "(on a Jetson: NVIDIA's wheel for its JetPack)"
+)
+
+
+def open_engine(model: Model, options: EngineOptions) -> OrtCudaEngine:
+    """Load `model` on the GPU. Raises BackendUnavailableError in words: no GPU, no CUDA in ONNX Runtime, a graph it refuses."""
+    return OrtCudaEngine(model)
+
+
+class OrtCudaEngine:
+    def __init__(self, model: Model) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime-gpu") from error
+        if PROVIDER not in onnxruntime.get_available_providers():
+            raise BackendUnavailableError(INSTALL)
+        Driver()
+        import onnx
+
+        network, self.card = fuse_outputs(onnx.load(model.path), model.card)
+        self._session: Any = None
+        self._binding: Any = None
+        with ExitStack() as stack:
+            self._device = stack.enter_context(Device())
+            self._device.on_close(self._forget)
+            self._stream = self._device.stream()
+            self._frame = FrameBuffer(self._device)
+            self._kernel = LetterboxKernel(self._device, self.card.input)
+            self._session = self._open_session(onnxruntime, network.SerializeToString(), model.path.name)
+            self._run_options = onnxruntime.RunOptions()
+            # It runs on our stream, after the kernel and before the downloads: one wait, ours, is enough.
+            self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+            self._bind(network)
+            self._stack = stack.pop_all()
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.name}, {model.precision}"
+
+    def infer(self, image: Image) -> Inference:
+        self._device.check_thread()
+        begin_s = time.perf_counter()
+        self._frame.stage(image)
+        geometry = fit(Size.of(image), self.card.input.size, self.card.input.fit)
+        staged_s = time.perf_counter()
+        with self._device.running(f"run {self.card.name}"):
+            self._frame.upload(self._stream)
+            self._kernel.enqueue(self._frame.address, self._input.address, geometry, self._stream)
+            self._run()
+            for output, there in self._outputs.values():
+                self._device.download(output.array, there.address, self._stream)
+        self._stream.synchronise()
+        outputs = {name: output.array for name, (output, _) in self._outputs.items()}
+        return Inference(outputs, geometry, (staged_s - begin_s) * 1e3, (time.perf_counter() - staged_s) * 1e3)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _open_session(self, onnxruntime: Any, network: bytes, name: str) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # failures arrive as exceptions; its log would say them twice
+        provider = {
+            "device_id": str(self._device.facts.number),
+            "user_compute_stream": str(self._stream.handle),
+            "cudnn_conv_algo_search": "EXHAUSTIVE",  # once, in the warm-up
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+        }
+        try:
+            session = onnxruntime.InferenceSession(network, options, providers=[(PROVIDER, provider), "CPUExecutionProvider"])
+        except Exception as error:  # its exception types are private; all mean "this graph does not run here"
+            raise BackendUnavailableError(f"ONNX Runtime cannot load {name} on the GPU: {_one_line(error)}") from error
+        if PROVIDER not in session.get_providers():
+            raise BackendUnavailableError(
+                "ONNX Runtime fell back to the CPU, as it does where cuDNN or the CUDA libraries are missing: "
+                "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+            )
+        return session
+
+    def _bind(self, network: Any) -> None:
+        """Give the session our memory for its input and each output."""
+        spec, device = self.card.input, self._device
+        shape = input_shape(spec)
+        dtype = np.dtype(spec.dtype)
+        self._input = device.memory(int(np.prod(shape)) * dtype.itemsize)
+        self._outputs: dict[str, tuple[Pinned, Memory]] = {}
+        self._binding = self._session.io_binding()
+        number = device.facts.number
+        self._binding.bind_input(spec.tensor, "cuda", number, dtype.type, shape, self._input.address)
+        _, outputs = read_tensors(network.SerializeToString())
+        for tensor in outputs:
+            if tensor.name not in self.card.outputs.values():
+                continue
+            if None in tensor.shape:
+                raise BackendUnavailableError(f"{self.card.name}: the size of output {tensor} is open; run it with --backend ort")
+            dims = tuple(length or 0 for length in tensor.shape)
+            pinned = device.pinned(dims, tensor.dtype)
+            memory = device.memory(pinned.array.nbytes)
+            self._binding.bind_output(tensor.name, "cuda", number, pinned.array.dtype.type, dims, memory.address)
+            self._outputs[tensor.name] = pinned, memory
+
+    def _run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding, self._run_options)
+        except Exception as error:
+            raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
+
+    def _forget(self) -> None:
+        """Let ONNX Runtime give its memory back while the CUDA context is there."""
+        self._binding = None
+        self._session = None
+
+
+def _one_line(error: Exception) -> str:
+    """One line, and of a long one its end: it begins with paths and ends with the reason."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= 200 else f"...{line[-200:]}"

@@ -1,0 +1,151 @@
+"""The parent's side of a build: one engine at a time, made in a child process, signed and stored here; or found made already."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engines.building.job import BuildJob, JobProgress
+from engines.building.task import Outcome, Task
+from engines.errors import BackendUnavailableError, BuildCancelledError, BuildError, EngineNotBuiltError
+from engines.gpu.driver import Driver
+from engines.model import Model
+from engines.plans.passport import BuildRequest, Environment, Passport
+from engines.plans.requests import environment_of, environment_of_target
+from engines.plans.store import Found, Store
+from engines.trt.runtime import open_tensorrt
+
+TARGET = "engines.building.work:build"
+"""What the child process calls."""
+
+DEFAULT_TIMEOUT_S = 3600.0
+DEFAULT_WORKSPACE_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class BuildLimits:
+    """How much a build may take. memory_bytes: of the machine's; workspace_bytes: of the GPU's, for one layer."""
+
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    memory_bytes: int | None = None
+    workspace_bytes: int = DEFAULT_WORKSPACE_BYTES
+
+
+def environment_for(request: BuildRequest) -> Environment:
+    """Where an engine for `request` is to run: this machine, or any with its target.
+
+    Raises BackendUnavailableError when that is this machine and it has no GPU, or when the runtime is missing.
+    """
+    if request.target:
+        tensorrt = open_tensorrt(request.runtime)
+        return environment_of_target(request.runtime, tensorrt.version, request.target)
+    try:
+        facts = Driver().facts()
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(
+            f"an engine is built on the GPU that it is for, and there is {error}; for a PC with an RTX card it can be built "
+            "anywhere: --runtime tensorrt-rtx --target 86 (or another compute capability)"
+        ) from error
+    return environment_of(request.runtime, open_tensorrt(request.runtime).version, facts)
+
+
+class EngineBuilder:
+    """Builds one engine. `run` on any thread; `cancel` and `progress` from others."""
+
+    def __init__(
+        self,
+        model: Model,
+        request: BuildRequest,
+        environment: Environment,
+        store: Store,
+        limits: BuildLimits | None = None,
+        frames: Path | None = None,
+    ) -> None:
+        """frames: a video or folder to compare precisions on; None: the installed clips."""
+        self._model, self._request, self._environment, self._store = model, request, environment, store
+        self._limits = limits or BuildLimits()
+        self._frames = frames
+        self._job: BuildJob | None = None
+        self._is_cancelled = False
+
+    @property
+    def progress(self) -> JobProgress:
+        """Where it is. Waiting for another process that builds the same counts as starting."""
+        return self._job.progress if self._job else JobProgress("starting", None, 0.0)
+
+    def run(
+        self,
+        *,
+        anew: bool = False,
+        on_progress: Callable[[JobProgress], None] | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Found:
+        """Build, and return what was stored; what another process has built meanwhile is returned as it is.
+
+        anew: build even if there is one. on_wait: called when another process builds the same. Raises BuildError.
+        """
+        request, environment, store = self._request, self._environment, self._store
+        with store.building(request, environment, on_wait=on_wait) as scratch:
+            if not anew:
+                try:
+                    found = store.find(request, environment)
+                    store.read(found)
+                except EngineNotBuiltError:
+                    pass
+                else:
+                    return found
+            return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome))
+
+    def cancel(self) -> None:
+        """Stop as soon as can be. Returns at once."""
+        self._is_cancelled = True
+        if self._job is not None:
+            self._job.cancel()
+
+    def _build_in_child(self, scratch: Path, on_progress: Callable[[JobProgress], None] | None) -> dict[str, Any]:
+        cache = self._store.timing_cache(self._request, self._environment)
+        if cache is not None:
+            (scratch / "earlier.cache").write_bytes(cache)
+        task = Task(
+            request=self._request,
+            model_path=str(self._model.path.resolve()),
+            card=msgspec.to_builtins(self._model.card),
+            scratch=str(scratch),
+            workspace_bytes=self._limits.workspace_bytes,
+            frames=str(self._frames.resolve()) if self._frames else None,
+            timing_cache=str(scratch / "earlier.cache") if cache is not None else None,
+        )
+        options = msgspec.to_builtins(task)
+        with BuildJob(TARGET, options, timeout_s=self._limits.timeout_s, memory_limit_bytes=self._limits.memory_bytes) as job:
+            self._job = job
+            if self._is_cancelled:
+                raise BuildCancelledError("the build was cancelled")
+            job.start()
+            return job.wait(on_progress)
+
+    def _save(self, outcome: Outcome) -> Found:
+        try:
+            plan = Path(outcome.plan).read_bytes()
+            cache = Path(outcome.timing_cache).read_bytes() if outcome.timing_cache else None
+        except OSError as error:
+            raise BuildError(f"the build left no engine that can be read ({error.strerror}): try again") from error
+        passport = Passport(
+            request=self._request,
+            environment=self._environment,
+            card=outcome.card,
+            inputs=outcome.inputs,
+            outputs=outcome.outputs,
+            plan_sha256=hashlib.sha256(plan).hexdigest(),
+            plan_bytes=len(plan),
+            audit=outcome.audit,
+            parity=outcome.parity,
+            build_seconds=round(outcome.build_seconds, 1),
+            built_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        )
+        return self._store.save(passport, plan, cache)

@@ -1,0 +1,166 @@
+"""What the child process of a build does: prepare the network, build it, load it, measure what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+
+from engines.backends.trt import TrtEngine
+from engines.building.frames import real_frames
+from engines.building.network import Prepared, Reference, decoded, more_kept, prepare, with_kept
+from engines.building.parity import CANDIDATE_SETTINGS, shortfall
+from engines.building.task import Outcome, Task
+from engines.card import card_from_dict
+from engines.errors import BuildCancelledError, BuildError
+from engines.families import open_family
+from engines.gpu.driver import Driver
+from engines.graph import TensorFacts, read_tensors
+from engines.plans.passport import ParityReport, PrecisionAudit, TensorIo
+from engines.trt import audit
+from engines.trt.builder import BuildOptions, BuiltPlan, build_plan
+from engines.trt.runtime import TensorRt, open_tensorrt
+from engines.types import Image, Segmentation, Size
+
+FRAMES = 8
+MAX_BUILDS = 3
+"""Builds of the same network, each with more nodes in FP32, before it is given up."""
+
+Report = Callable[[str, "float | None"], None]
+
+
+def build(options: dict[str, Any], report: Report, is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    """Entry of the child process: a Task's JSON in, an Outcome's JSON out."""
+    task = msgspec.convert(options, Task)
+    outcome: dict[str, Any] = msgspec.to_builtins(Builder(task, report, is_cancelled).run())
+    return outcome
+
+
+class Builder:
+    """One build, from the model's file to a plan with its measurements."""
+
+    def __init__(self, task: Task, report: Report, is_cancelled: Callable[[], bool]) -> None:
+        self._task, self._request = task, task.request
+        self._report, self._is_cancelled = report, is_cancelled
+        self._card = card_from_dict(task.card, "the model's card")
+
+    def run(self) -> Outcome:
+        """Raises BuildError and what the parts raise, all in words."""
+        start_s = time.monotonic()
+        request = self._request
+        self._tell("comparing precisions on the CPU")
+        frames = real_frames(Path(self._task.frames) if self._task.frames else None, FRAMES)
+        prepared = prepare(
+            onnx.load(self._task.model_path),
+            self._card,
+            precision=request.precision,
+            size=Size(*request.size_px),
+            largest_batch=request.batch,
+            frames=frames,
+        )
+        if not request.target:
+            Driver()  # before TensorRT: see engines.gpu.driver
+        tensorrt = open_tensorrt(request.runtime)
+        for attempt in range(1, MAX_BUILDS + 1):
+            built = self._build(tensorrt, prepared)
+            if request.target:
+                return self._outcome(prepared, built, None, prepared.parity, start_s)
+            self._tell("measuring the engine")
+            found, precision_audit = self._measure(tensorrt, prepared, built, frames)
+            kept = prepared.parity.kept_fp32 if prepared.parity else ()
+            parity = prepared.reference.report(found, kept)
+            trouble = shortfall(parity, request.precision)
+            if not trouble:
+                return self._outcome(prepared, built, precision_audit, parity, start_s)
+            if request.precision == "fp32" or attempt == MAX_BUILDS:
+                raise BuildError(
+                    f"{self._card.name}: the engine is not as good as its network: {trouble}; nothing was kept of it"
+                )
+            prepared = self._with_more_kept(prepared, kept, trouble)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _with_more_kept(self, prepared: Prepared, kept: tuple[str, ...], trouble: str) -> Prepared:
+        self._tell(f"keeping more in fp32 ({trouble})")
+        reference: Reference = prepared.reference
+        return with_kept(
+            reference, self._request.precision, more_kept(reference, prepared.network, self._request.precision, kept, trouble)
+        )
+
+    def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
+        request, cache = self._request, self._task.timing_cache
+        return build_plan(
+            tensorrt,
+            prepared.network.SerializeToString(),
+            BuildOptions(
+                workspace_bytes=self._task.workspace_bytes,
+                largest_batch=request.batch,
+                targets=(request.target,) if request.target else (),
+                dla_core=request.dla_core,
+            ),
+            timing_cache=Path(cache).read_bytes() if cache else None,
+            report=self._report,
+            is_cancelled=self._is_cancelled,
+        )
+
+    def _measure(
+        self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, frames: Sequence[Image]
+    ) -> tuple[list[Segmentation | None], PrecisionAudit]:
+        """What the engine sees in `frames`, and the precision its layers have. Raises BuildError for another than was asked."""
+        engine = TrtEngine(tensorrt, built.plan, prepared.card, 1, self._request.precision)
+        try:
+            layers = audit.read_layers(engine.inspect())
+            trouble = audit.shortfall(layers, self._request.precision)
+            if trouble:
+                raise BuildError(f"{tensorrt.title} built {self._card.name} in another precision than asked: {trouble}")
+            family = open_family(prepared.card)
+            found = []
+            for frame in frames:
+                self._check_cancelled()
+                inference = engine.infer(frame)
+                found.append(decoded(family, inference.outputs, inference.geometry, CANDIDATE_SETTINGS))
+            return found, audit.audit(layers, engine.layer_times(frames[0]))
+        finally:
+            engine.close()
+
+    def _outcome(
+        self,
+        prepared: Prepared,
+        built: BuiltPlan,
+        precision_audit: PrecisionAudit | None,
+        parity: ParityReport | None,
+        start_s: float,
+    ) -> Outcome:
+        folder = Path(self._task.scratch)
+        plan, cache = folder / "engine.plan", folder / "timing.cache"
+        plan.write_bytes(built.plan)
+        if built.timing_cache is not None:
+            cache.write_bytes(built.timing_cache)
+        inputs, outputs = read_tensors(prepared.network.SerializeToString())
+        return Outcome(
+            plan=str(plan),
+            timing_cache=str(cache) if built.timing_cache is not None else None,
+            card=msgspec.to_builtins(prepared.card),
+            inputs=_tensor_ios(inputs),
+            outputs=tuple(
+                TensorIo(tensor.name, tensor.dtype, tuple(length or 0 for length in tensor.shape)) for tensor in outputs
+            ),
+            audit=precision_audit,
+            parity=parity,
+            build_seconds=time.monotonic() - start_s,
+        )
+
+    def _tell(self, phase: str) -> None:
+        self._check_cancelled()
+        self._report(phase, None)
+
+    def _check_cancelled(self) -> None:
+        if self._is_cancelled():
+            raise BuildCancelledError("the build was cancelled")
+
+
+def _tensor_ios(tensors: Sequence[TensorFacts]) -> tuple[TensorIo, ...]:
+    return tuple(TensorIo(tensor.name, tensor.dtype, tuple(length or 0 for length in tensor.shape)) for tensor in tensors)

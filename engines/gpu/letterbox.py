@@ -1,0 +1,65 @@
+"""The letterbox kernel: a frame in GPU memory becomes a network's input there. Equals `engines.fit.InputFiller` on the CPU."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.card import InputSpec
+from engines.errors import BackendUnavailableError
+from engines.fit import Fit
+from engines.gpu.device import Device, Stream
+
+PTX = Path(__file__).with_name("letterbox.ptx")
+
+LAYOUT = struct.Struct("<8i8f3i")
+"""`struct Letterbox` of letterbox.cu."""
+
+BLOCK = (32, 8, 1)
+"""Threads of a block: 32 pixels of a row are read and written together."""
+
+
+class LetterboxKernel:
+    """The kernel for one kind of input. Belongs to a Device, and ends with it."""
+
+    def __init__(self, device: Device, spec: InputSpec) -> None:
+        """Raises BackendUnavailableError when the driver does not take the kernel."""
+        module = device.module(PTX.read_bytes())
+        address, _ = module.get_global("letterbox_bytes")
+        size = np.zeros(1, np.uint32)
+        device.read_now(size, address)
+        if size[0] != LAYOUT.size:
+            raise BackendUnavailableError(
+                f"{PTX.name} is of another version ({size[0]} bytes of parameters, not {LAYOUT.size}): install this program anew"
+            )
+        self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
+        self._function.prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
+        self._spec = spec
+        self._grid = (-(-spec.size.width // BLOCK[0]), -(-spec.size.height // BLOCK[1]))
+        device.on_close(self._forget)
+
+    def enqueue(self, frame: int, target: int, geometry: Fit, stream: Stream) -> None:
+        """Read the frame at address `frame`, write the input at `target`, in the order of `stream`."""
+        self._function.prepared_async_call(self._grid, BLOCK, stream.raw, frame, target, parameters(geometry, self._spec))
+
+    def _forget(self) -> None:
+        self._function = None
+
+
+def parameters(geometry: Fit, spec: InputSpec) -> bytes:
+    """`struct Letterbox` for frames of this geometry. A pixel enters as (pixel - mean) / std, as one factor and one offset."""
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    frame, content = geometry.frame, geometry.content
+    return LAYOUT.pack(
+        *(frame.width, frame.height, geometry.net.width, geometry.net.height),
+        *(geometry.left, geometry.top, content.width, content.height),
+        *(frame.width / content.width, frame.height / content.height),
+        *(1 / std),
+        *(-mean / std),
+        spec.pad,
+        spec.channels == "rgb",
+        spec.layout == "nchw",
+    )

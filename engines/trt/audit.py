@@ -1,0 +1,116 @@
+"""Audit: which precision an engine's layers really have, read from TensorRT's own inspector. Pure: JSON in, shares out.
+
+Asked for FP16, a builder may give FP32 with one warning and exit code 0; so what was built is looked at, not what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engines.errors import BuildError
+from engines.plans.passport import PrecisionAudit
+
+LEAST_SHARE = {"fp16": 0.9, "bf16": 0.9, "int8-qdq": 0.5, "fp32": 0.99}
+"""Of the heavy layers (of all that calculate, where none is heavy) in the precision that was asked for."""
+
+COUNTED_AS = {"fp16": ("fp16",), "bf16": ("bf16",), "int8-qdq": ("int8", "fp8"), "fp32": ("fp32",)}
+
+HEAVY = re.compile(r"conv|gemm|matrix|matmul|fully|einsum|attention|myelin|foreign|fusion|implicitgemm", re.IGNORECASE)
+"""Layer kinds that multiply matrices, or that TensorRT has put such into."""
+
+IDLE = re.compile(r"reformat|shuffle|constant|noop|signal|wait|shape|copy|reinterpret|slice|concat|cast|identity", re.IGNORECASE)
+"""Layer kinds that only move data."""
+
+TYPES = (  # what the inspector writes, in its many ways over the versions
+    ("bf16", re.compile(r"bf16|bfloat", re.IGNORECASE)),
+    ("fp16", re.compile(r"fp16|half|float16", re.IGNORECASE)),
+    ("fp8", re.compile(r"fp8|float8", re.IGNORECASE)),
+    ("int8", re.compile(r"(?<!u)int8", re.IGNORECASE)),
+    ("fp32", re.compile(r"fp32|float", re.IGNORECASE)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer that calculates on floats or int8."""
+
+    name: str
+    kind: str
+    precision: str
+
+    @property
+    def is_heavy(self) -> bool:
+        return bool(HEAVY.search(self.kind))
+
+
+def read_layers(inspector_json: str) -> list[Layer]:
+    """The layers that calculate. Raises BuildError when the inspector says nothing that can be read."""
+    try:
+        entries = json.loads(inspector_json)["Layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BuildError("the engine inspector gave no list of layers, so its precision cannot be told") from error
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise BuildError("the engine tells only the names of its layers: build it with detailed profiling verbosity")
+    layers = []
+    for entry in entries:
+        kind = str(entry.get("LayerType", ""))
+        precision = _precision_of(entry)
+        if precision is not None and not IDLE.search(kind):
+            layers.append(Layer(str(entry.get("Name", "")), kind, precision))
+    return layers
+
+
+def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit:
+    """Shares by precision. layer_ms: measured times by layer name; may be empty."""
+    times = {layer.name: layer_ms[layer.name] for layer in layers if layer.name in layer_ms}
+    return PrecisionAudit(
+        layer_share=_shares([(layer.precision, 1.0) for layer in layers]),
+        time_share=_shares([(layer.precision, times[layer.name]) for layer in layers if layer.name in times]),
+        heavy_share=_shares([(layer.precision, 1.0) for layer in layers if layer.is_heavy]),
+    )
+
+
+def shortfall(layers: list[Layer], precision: str) -> str:
+    """Why an engine may not be called `precision`, in words, with the layers that are something else; empty when it may."""
+    judged = [layer for layer in layers if layer.is_heavy] or layers
+    if not judged:
+        return "none of its layers calculates"
+    wrong = [layer for layer in judged if layer.precision not in COUNTED_AS[precision]]
+    share = 1 - len(wrong) / len(judged)
+    least = LEAST_SHARE[precision]
+    if share >= least:
+        return ""
+    named = ", ".join(f"{layer.name[:60]} ({layer.precision})" for layer in wrong[:5])
+    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    return f"only {share:.0%} of its heavy layers are {precision}, {least:.0%} is the least: {named}{more}"
+
+
+def _precision_of(entry: dict[str, Any]) -> str | None:
+    """What a layer multiplies in: its weights' type where it is told, else its first float or int8 input, else its output."""
+    weights = entry.get("Weights")
+    if isinstance(weights, dict) and (found := _type_in(str(weights.get("Type", "")))):
+        return found
+    for key in ("Inputs", "Outputs"):
+        for tensor in entry.get(key) or []:
+            text = tensor.get("Format/Datatype", tensor.get("Datatype", "")) if isinstance(tensor, dict) else ""
+            if found := _type_in(str(text)):
+                return found
+    return None
+
+
+def _type_in(text: str) -> str | None:
+    return next((name for name, pattern in TYPES if pattern.search(text)), None)
+
+
+def _shares(weighted: list[tuple[str, float]]) -> dict[str, float]:
+    total = sum(weight for _, weight in weighted)
+    if total <= 0:
+        return {}
+    shares: dict[str, float] = {}
+    for name, weight in weighted:
+        shares[name] = shares.get(name, 0.0) + weight / total
+    return {name: round(share, 4) for name, share in sorted(shares.items(), key=lambda item: -item[1])}

@@ -1,0 +1,70 @@
+"""The kernels of engines/gpu/letterbox.cu, run by the CPU: the same source through g++ (host_kernels.cpp), thread after thread.
+
+It has the arithmetic and the memory accesses of the GPU, and nothing of its order or speed. Pointers are host addresses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+SHIM = Path(__file__).with_name("host_kernels.cpp")
+KERNELS = Path(__file__).parents[2] / "engines" / "gpu"
+COMPILER = "g++"
+OPTIONS = ("-O2", "-ffp-contract=off", "-std=c++14", "-w", "-shared", "-fPIC")
+
+
+def is_available() -> bool:
+    """Whether this machine can compile them; the rest of this module raises FileNotFoundError where not."""
+    return shutil.which(COMPILER) is not None
+
+
+def launch(name: str, frame: int, target: int, params: bytes, grid: tuple[int, int], block: tuple[int, int]) -> None:
+    """Run the kernel `name` over grid x block threads, (x, y) each, on the frame and the input at these addresses.
+
+    params: the bytes of struct Letterbox. Raises ValueError for an unknown kernel or a struct of another size.
+    """
+    if len(params) != params_bytes():
+        raise ValueError(f"struct Letterbox has {params_bytes()} bytes, not {len(params)}")
+    if _library().launch(name.encode(), frame, target, params, *grid, *block):
+        raise ValueError(f'letterbox.cu has no kernel "{name}"')
+
+
+def params_bytes() -> int:
+    """What the .cu says the size of its struct Letterbox is."""
+    return ctypes.c_uint.in_dll(_library(), "letterbox_bytes").value
+
+
+def halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """float32 to float16 as the float16 kernel here rounds; a new array."""
+    values = np.ascontiguousarray(values, np.float32)
+    rounded = np.empty(values.shape, np.float16)
+    _library().halves(values.ctypes.data, rounded.ctypes.data, values.size)
+    return rounded
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    """Compiled once a process. Raises FileNotFoundError without a compiler, RuntimeError with its log when it fails."""
+    compiler = shutil.which(COMPILER)
+    if compiler is None:
+        raise FileNotFoundError(f"the CUDA kernels run on a CPU only where {COMPILER} is on PATH: install it, or skip this")
+    with tempfile.TemporaryDirectory(prefix="host_kernels_") as folder:
+        library_path = Path(folder) / "host_kernels.so"
+        command = [compiler, *OPTIONS, f"-I{KERNELS}", str(SHIM), "-o", str(library_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{COMPILER} cannot compile {SHIM.name}:\n{done.stderr}")
+        library = ctypes.CDLL(str(library_path))  # loaded, it needs its file no more
+    library.launch.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_uint] * 4]
+    library.launch.restype = ctypes.c_int
+    library.halves.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong]
+    library.halves.restype = None
+    return library
