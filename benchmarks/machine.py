@@ -9,7 +9,7 @@ import subprocess
 from datetime import date
 from pathlib import Path
 
-PACKAGES = ("numpy", "opencv-python", "av", "onnxruntime", "openvino", "PyQt6")
+PACKAGES = ("numpy", "opencv-python", "av", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
 
 
 def facts() -> dict[str, str]:

@@ -6,6 +6,7 @@ SegmentationError                 everything this project raises on purpose; one
     ├── ModelFileError            the ONNX file is corrupt, or is not the file its card describes (also a ValueError)
     ├── CardError                 card.toml lacks a fact, or contradicts the network (also a ValueError)
     ├── BackendUnavailableError   the runtime or the GPU is not there, or cannot run this model
+    │   ├── NoGpuError            there is no NVIDIA GPU here that can be used
     │   └── EngineNotBuiltError   it could, once an engine is built for this machine: run.py build
     ├── BuildError                an engine could not be built, or is not what was asked for
     │   └── BuildCancelledError   somebody stopped it
@@ -36,6 +37,10 @@ class CardError(EngineError, ValueError):
 
 class BackendUnavailableError(EngineError):
     """The runtime or the GPU is missing here, or refuses this model."""
+
+
+class NoGpuError(BackendUnavailableError):
+    """No NVIDIA driver or GPU, or a driver too old: the text says which, what to do, and before its first colon just what is."""
 
 
 class EngineNotBuiltError(BackendUnavailableError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
 
 import numpy as np
 
@@ -29,7 +28,7 @@ class Segmenter:
         self._family = open_family(self.card)
         engine = self.choice.engine
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
-        self._waiting: deque[Image] = deque()
+        self._run: Inference | None = None
 
     def __enter__(self) -> Segmenter:
         return self
@@ -47,15 +46,16 @@ class Segmenter:
         return self._pipelined.inflight if self._pipelined else 1
 
     def start(self, image: Image) -> None:
-        """Begin with `image`. Raises InferenceError."""
+        """Begin with `image`, which may change once this returns. Raises InferenceError."""
         if self._pipelined:
             self._pipelined.start(image)
         else:
-            self._waiting.append(image)
+            self._run = self.choice.engine.infer(image)
 
     def finish(self, settings: DecodeSettings | None = None) -> Segmentation:
         """The segmentation of the first image that was started and not finished. Raises InferenceError."""
-        run = self._pipelined.finish() if self._pipelined else self.choice.engine.infer(self._waiting.popleft())
+        run = self._pipelined.finish() if self._pipelined else self._run
+        assert run is not None, "started before it is finished"
         return self._decode(run, settings or DecodeSettings())
 
     def __call__(self, image: Image, settings: DecodeSettings | None = None) -> Segmentation:

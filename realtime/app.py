@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from engines.card import ModelCard
+from engines.errors import EngineNotBuiltError, SegmentationError
 from engines.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
@@ -27,6 +29,7 @@ from realtime.render import Look, compose
 from realtime.settings import Settings
 from realtime.tracking import open_tracker
 from realtime.types import Canvas, Frame, Result, Source, Tracker
+from realtime.upgrade import EngineUpgrade
 
 TRACKER_LOW_SCORE = 0.1
 """Trackers are given unsure objects as well: they keep a track alive, and are shown only as part of one."""
@@ -55,8 +58,12 @@ class Run:
         *,
         screen: Latest[Canvas] | None = None,
         recording: Recording | None = None,
+        builds_engines: bool = False,
     ) -> None:
-        """open_source, find_model: called on the threads that use the results. screen: where drawn pictures go to be shown."""
+        """open_source, find_model: called on the threads that use the results. screen: where drawn pictures go to be shown.
+
+        builds_engines: where a GPU lacks its engine for the model, build it meanwhile, and switch over when it is ready.
+        """
         self.settings = settings
         self.knobs = settings.first_knobs()
         self.recording = recording
@@ -67,7 +74,10 @@ class Run:
         self.objects = ObjectCounter()
         self.gate = Gate()
         self.recorder = Recorder(self.meter, survives_errors=screen is not None)
+        self.upgrade: EngineUpgrade | None = None
+        """The build that goes on meanwhile."""
         self._open_source, self._find_model = open_source, find_model
+        self._builds_engines = builds_engines
         self.pipeline = Pipeline()
         self._frames: Link[Frame] | None = None
         self._result: Result | None = None
@@ -135,21 +145,67 @@ class Run:
             asked = time.perf_counter()
 
     def _segment(self) -> None:
-        with Segmenter(self._find_model(), self.settings.backend) as segmenter:
-            segmenter.warm_up(WARM_UP_SIZE)
-            card, choice = segmenter.card, segmenter.choice
-            self.knobs = self.settings.knobs(card, self.knobs)
-            self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
+        model = self._find_model()
+        segmenter = self._open_segmenter(model)
+        try:
+            self._introduce(segmenter)
+            self.knobs = self.settings.knobs(segmenter.card, self.knobs)
             self._model_is_open.set()
-            decode = self.settings.decode_settings(0.0)
+            started: deque[Frame] = deque()
             for frame in self._opened.get():
-                threshold = self.knobs.threshold
-                if self.settings.tracker != "none":
-                    threshold = min(threshold, TRACKER_LOW_SCORE)
-                segmentation = segmenter(frame.image, replace(decode, score_threshold=threshold))
-                self.meter.add(segmentation.stage_ms)
-                self.meter.processed()
-                self._segmented.put((self._held_while_paused(frame), segmentation))
+                if self.upgrade is not None and self.upgrade.is_ready:
+                    segmenter = self._switch(segmenter, model, self.upgrade)
+                segmenter.start(frame.image)
+                started.append(frame)
+                if len(started) == segmenter.inflight:
+                    self._finish(segmenter, started.popleft())
+            while started:
+                self._finish(segmenter, started.popleft())
+        finally:
+            segmenter.close()
+            if self.upgrade is not None:
+                self.upgrade.close()
+
+    def _open_segmenter(self, model: Model) -> Segmenter:
+        """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""
+        options = self.settings.engine_options()
+        try:
+            segmenter = Segmenter(model, self.settings.backend, options)
+            unbuilt = segmenter.choice.unbuilt
+        except EngineNotBuiltError as error:
+            if not self._builds_engines:
+                raise
+            segmenter, unbuilt = Segmenter(model, "auto"), str(error)
+        if unbuilt and self._builds_engines:
+            self.upgrade = EngineUpgrade(model, options)
+            self.pipeline.on_stop(self.upgrade.cancel)
+        return segmenter
+
+    def _switch(self, segmenter: Segmenter, model: Model, upgrade: EngineUpgrade) -> Segmenter:
+        """The same model on the engine that was built meanwhile. The one there was goes on if that cannot be opened."""
+        try:
+            faster = Segmenter(model, "trt", self.settings.engine_options())
+        except SegmentationError as error:
+            upgrade.fail(error)
+            return segmenter
+        segmenter.close()
+        self._introduce(faster)
+        return faster
+
+    def _introduce(self, segmenter: Segmenter) -> None:
+        """Warm it up, and tell what runs now."""
+        segmenter.warm_up(WARM_UP_SIZE)
+        card, choice = segmenter.card, segmenter.choice
+        self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
+
+    def _finish(self, segmenter: Segmenter, frame: Frame) -> None:
+        threshold = self.knobs.threshold
+        if self.settings.tracker != "none":
+            threshold = min(threshold, TRACKER_LOW_SCORE)
+        segmentation = segmenter.finish(self.settings.decode_settings(threshold))
+        self.meter.add(segmentation.stage_ms)
+        self.meter.processed()
+        self._segmented.put((self._held_while_paused(frame), segmentation))
 
     def _held_while_paused(self, frame: Frame) -> Frame:
         """Hold a recording here while it is paused, one frame before the screen. Ages count from when the pause let go."""

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from engines.nearest import did_you_mean
 
-COMMANDS = ("view", "process", "models", "export")
-PRECISIONS = ("fp32", "fp16")
+COMMANDS = ("view", "process", "models", "export", "build")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
+RUNTIMES = ("tensorrt", "tensorrt-rtx")
 
 DESCRIPTION = """\
 Real-time video segmentation: masks and object tracks over a camera or a video.
@@ -21,7 +22,8 @@ Real-time video segmentation: masks and object tracks over a camera or a video.
   run.py view dashcam.mp4           play a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes
   run.py process in.mp4 --out o.mp4 every frame, in order, none dropped, to files
   run.py models                     what there is to run
-  run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs"""
+  run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs
+  run.py build road                 a TensorRT engine of a model for this machine's NVIDIA GPU"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="run.py", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="{view,process,models,export}", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="{view,process,models,export,build}", parser_class=_Parser)
 
     view = commands.add_parser("view", help="show a source in a window", description="Show a source in a window.")
     view.add_argument(
@@ -70,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models there are", description="List the models there are.")
     models.add_argument("--model", metavar="NAME|FILE.onnx", help="only this one, with everything its card says")
     _add_export(commands)
+    _add_build(commands)
     return parser
 
 
@@ -92,13 +95,56 @@ def _add_export(commands: Any) -> None:
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     """Options of every command that runs a model. Their defaults are the presets' and settings', so None here."""
     parser.add_argument("--model", metavar="NAME|FILE.onnx", help="a bundled model or your own ONNX file (default: road)")
-    parser.add_argument("--backend", metavar="NAME", help="auto, trt, openvino or ort (default: auto, the fastest that works)")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="auto, trt, ort-cuda, openvino or ort (default: auto, the fastest that works)"
+    )
     parser.add_argument("--tracker", metavar="NAME", help="bytetrack or none (default: bytetrack)")
     parser.add_argument("--preset", metavar="NAME", help="webcam, dashcam, or a .toml file of settings")
     parser.add_argument("--width", metavar="PX", type=_positive, help="the picture is at most this wide (default: 1280)")
     parser.add_argument(
         "--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: the model's)"
     )
+
+    engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")
+    _add_engine_choice(engine)
+    engine.add_argument(
+        "--inflight", metavar="N", type=_positive, help="2: upload the next frame meanwhile: more frames, each a little later"
+    )
+    engine.add_argument("--trust-engine", metavar="FILE", help="run an engine that this machine did not build: it is native code")
+
+
+def _add_engine_choice(group: Any) -> None:
+    group.add_argument("--precision", metavar="NAME", help=f"{', '.join(PRECISIONS)} (default: fp16)")
+    group.add_argument(
+        "--size", metavar="HxW", type=_size, help="the network's input, such as 384x640 (default: the model's own)"
+    )
+    group.add_argument("--runtime", metavar="NAME", help=f"{' or '.join(RUNTIMES)} (default: the first that is installed)")
+    group.add_argument("--dla", metavar="CORE", type=_core, help="a Jetson's deep-learning accelerator instead of its GPU")
+
+
+def _add_build(commands: Any) -> None:
+    build = commands.add_parser(
+        "build",
+        help="build a TensorRT engine for this machine's GPU",
+        description="Build a model's TensorRT engine, prove its precision and its answers, and keep it for view and process.",
+    )
+    build.add_argument("model", metavar="NAME|FILE.onnx", help="a bundled model or your own ONNX file")
+    _add_engine_choice(build)
+    build.add_argument("--batch", metavar="N", type=_positive, default=1, help="up to N images at a time (default: 1)")
+    build.add_argument("--target", metavar="SM", help='build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
+    build.add_argument("--frames", metavar="FILE|DIR", help="what to compare precisions on (default: the clips that come along)")
+    build.add_argument("--timeout", metavar="MIN", type=_positive, default=60, help="give up after this long (default: 60)")
+    build.add_argument("--memory", metavar="GIB", type=_positive, help="give up above so much memory (default: no limit)")
+    build.add_argument(
+        "--workspace", metavar="MIB", type=_positive, default=1024, help="GPU memory a layer may take (default: 1024)"
+    )
+    build.add_argument("--anew", action="store_true", help="build even if there is one")
+
+
+def _core(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'"{text}" is not the number of a DLA core; the first is 0')
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -165,6 +211,10 @@ def _dispatch(options: dict[str, Any]) -> int:
         from realtime.making import export
 
         return export(options)
+    if options["command"] == "build":
+        from realtime.building import build
+
+        return build(options)
     from realtime import commands
 
     if options["command"] == "process":

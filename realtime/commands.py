@@ -18,6 +18,7 @@ import msgspec
 from engines import zoo
 from engines.backends import check_backend
 from engines.errors import SegmentationError
+from engines.plans.store import TRUST_WARNING
 from realtime.app import Run
 from realtime.errors import SettingsError
 from realtime.headless import Summary, run_headless
@@ -37,6 +38,16 @@ DEMO_CLIP = "sample://bikes"
 DEMO_OUT = Path("out/demo.mp4")
 DEMO_LIVE_FRAMES = 300
 """A headless demo of a camera ends by itself: about ten seconds."""
+
+ENGINE_OPTIONS = {
+    "precision": "precision",
+    "size": "input_px",
+    "runtime": "runtime",
+    "dla": "dla_core",
+    "inflight": "inflight",
+    "trust_engine": "trust",
+}
+"""Option → key of the settings' table [engine]."""
 
 OUTPUTS = {"out": "video", "mot": "mot", "jsonl": "jsonl"}
 """Option → kind of sink."""
@@ -131,7 +142,17 @@ def _leave_hanging_threads(code: int) -> None:
 
 def _settings(options: dict[str, Any], source: str) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
-    overrides = {key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None}
+    overrides: dict[str, Any] = {
+        key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None
+    }
+    engine = {key: options[option] for option, key in ENGINE_OPTIONS.items() if options.get(option) is not None}
+    if "input_px" in engine:
+        height, width = engine["input_px"]
+        engine["input_px"] = (width, height)
+    if engine:
+        overrides["engine"] = engine
+    if "trust" in engine:
+        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)
     if settings.tracker == "none":  # a preset's tracking table is for its own tracker

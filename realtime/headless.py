@@ -75,7 +75,10 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
     lines = []
     if run.model is not None:
         lines.append(f"model    {run.model.card.name} on {run.model.backend}")
-        lines += [f"         not {name}: {reason}" for name, reason in run.model.refusals.items()]
+        reasons = dict.fromkeys(run.model.refusals.values())
+        for reason in reasons:  # two GPU backends lack the same GPU
+            names = ", ".join(name for name, given in run.model.refusals.items() if given == reason)
+            lines.append(f"         not {names}: {reason}")
     if run.source is not None:
         status = run.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"

@@ -7,14 +7,17 @@ import textwrap
 from pathlib import Path
 
 from engines import zoo
+from engines.backends import GPU_BACKENDS
 from engines.backends import names as backend_names
 from engines.card import ModelCard
+from engines.errors import NoGpuError
+from engines.gpu.driver import Driver
 
 LICENCE_COLUMNS = 44
 """The table shows this much of a licence; `--model NAME` all of it."""
 
-MODULES = {"ort": "onnxruntime", "openvino": "openvino", "trt": "tensorrt"}
-"""Backend → the Python package it stands on."""
+MODULES = {"ort": ("onnxruntime",), "openvino": ("openvino",), "trt": ("tensorrt", "tensorrt_rtx")}
+"""Backend → the Python packages it stands on, one of which it needs."""
 
 
 def list_models(name_or_path: str | None) -> int:
@@ -23,7 +26,7 @@ def list_models(name_or_path: str | None) -> int:
         model = zoo.find(name_or_path)
         _print_card(model.card, model.path)
         return 0
-    here = ", ".join(backend for backend in backend_names() if importlib.util.find_spec(MODULES.get(backend, backend)))
+    here = ", ".join(backend for backend in backend_names() if _is_here(backend))
     rows = [("NAME", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
     for card, path in zoo.cards():
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
@@ -34,6 +37,15 @@ def list_models(name_or_path: str | None) -> int:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("\nAny other ONNX segmentation model: --model path/to/model.onnx")
     return 0
+
+
+def _is_here(backend: str) -> bool:
+    if backend in GPU_BACKENDS:
+        try:
+            Driver()
+        except NoGpuError:
+            return False
+    return any(importlib.util.find_spec(module) for module in MODULES.get(backend, ("onnxruntime",)))
 
 
 def _print_card(card: ModelCard, path: Path) -> None:

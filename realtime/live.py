@@ -46,7 +46,7 @@ class LiveSession:
         self._recording_path: Path | None = None
         self._recorded: set[Path] = set()
         self._settings = settings
-        self._run = Run(settings, open_source, find_model, screen=self.canvas)
+        self._run = Run(settings, open_source, find_model, screen=self.canvas, builds_engines=True)
         self._run.start()
 
     @property
@@ -73,6 +73,7 @@ class LiveSession:
             is_live=source.is_live if source else True,
             model=card.name if card else self._settings.model,
             backend=model.backend if model else "",
+            notice=redact(run.upgrade.text) if run.upgrade else "",
             classes=card.classes if card else (),
             colours=class_colours(card) if card and _is_painted_by_class(card) else (),
             shown_classes=_shown_classes(card) if card else (),

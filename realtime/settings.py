@@ -9,9 +9,13 @@ from typing import Any
 
 import msgspec
 
+from engines.backends import EngineOptions
 from engines.card import ModelCard
+from engines.exporting import PRECISIONS
 from engines.families import DecodeSettings
 from engines.nearest import did_you_mean
+from engines.trt.runtime import MODULES
+from engines.types import Size
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
 
@@ -23,6 +27,24 @@ else:
 MAX_PRESET_BYTES = 64 * 1024
 
 WIDTHS_PX = (160, 7680)
+
+
+INFLIGHT = (1, 3)
+
+
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of a model's TensorRT engines to run, and how; a preset's table [engine]."""
+
+    precision: str = "fp16"
+    input_px: tuple[int, int] | None = None
+    """Width, height of the network's input; None: the model's own."""
+    runtime: str | None = None
+    """"tensorrt" or "tensorrt-rtx"; None: the first that is installed."""
+    dla_core: int | None = None
+    inflight: int = 1
+    """2: upload the next frame while this one is computed: more frames a second, each shown a little later."""
+    trust: str = ""
+    """Path of an engine file that this machine did not build; see `run.py view --trust-engine`."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_objects: int = 100
     tracking: dict[str, Any] = {}
     """Settings of the tracker, by name; each tracker's module lists its own."""
+    engine: EngineSettings = EngineSettings()
 
     def first_knobs(self) -> Knobs:
         """The knobs' first positions, before it is known which classes there are."""
@@ -58,6 +81,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         is_untouched = turned.threshold == self.first_knobs().threshold
         threshold = card.threshold if self.threshold is None and is_untouched else turned.threshold
         return replace(turned, threshold=threshold, hidden_classes=turned.hidden_classes | hidden)
+
+    def engine_options(self) -> EngineOptions:
+        engine = self.engine
+        return EngineOptions(
+            precision=engine.precision,
+            size=Size(*engine.input_px) if engine.input_px else None,
+            runtime=engine.runtime,
+            dla_core=engine.dla_core,
+            inflight=engine.inflight,
+            trusted_plan=Path(engine.trust) if engine.trust else None,
+        )
 
     def decode_settings(self, score_threshold: float) -> DecodeSettings:
         return DecodeSettings(score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width)
@@ -82,7 +116,8 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
-    return _convert({**written, **overrides}, "settings")
+    engine = {**written.get("engine", {}), **overrides.get("engine", {})}
+    return _convert({**written, **overrides, **({"engine": engine} if engine else {})}, "settings")
 
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:
@@ -118,5 +153,24 @@ def _check(settings: Settings, where: str) -> None:
     low, high = WIDTHS_PX
     if not low <= settings.width <= high:
         raise SettingsError(f"{where}: width is {settings.width}; the canvas can be {low} to {high} pixels wide")
+    _check_engine(settings, where)
     if not 1 <= settings.max_objects <= 254:
         raise SettingsError(f"{where}: max_objects is {settings.max_objects}; a label map holds 1 to 254")
+
+
+def _check_engine(settings: Settings, where: str) -> None:
+    engine = settings.engine
+    for key, known in (("precision", PRECISIONS), ("runtime", tuple(MODULES))):
+        value = getattr(engine, key)
+        if value is not None and value not in known:
+            raise SettingsError(f'{where}: engine.{key} is "{value}"; known: {", ".join(known)}{did_you_mean(value, known)}')
+    low, high = INFLIGHT
+    if not low <= engine.inflight <= high:
+        raise SettingsError(
+            f"{where}: engine.inflight is {engine.inflight}; {low} to {high} frames can be on their way at a time"
+        )
+    if engine != EngineSettings() and settings.backend != "trt":
+        raise SettingsError(
+            f'{where}: precision, size, runtime, dla, inflight and trust-engine choose among TensorRT engines: add backend "trt" '
+            "(another precision or size for the CPU is another file: run.py export)"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from engines.card import ModelCard
-from engines.errors import BackendUnavailableError, EngineNotBuiltError
+from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError
 from engines.fit import Fit
 from engines.model import Model
 from engines.nearest import did_you_mean
@@ -110,14 +110,18 @@ def open_engine(model: Model, backend: str = "auto", options: EngineOptions = DE
     lacks its engine.
     """
     if backend != "auto":
-        return Choice(_open(model, backend, options), backend, {})
+        try:
+            return Choice(_open(model, backend, options), backend, {})
+        except NoGpuError as error:
+            raise NoGpuError(f"{error}; or run on the CPU: --backend auto") from error
     refusals: dict[str, str] = {}
     unbuilt = ""
     for name in names():
         try:
             return Choice(_open(model, name, options), name, refusals, unbuilt)
         except BackendUnavailableError as error:
-            refusals[name] = str(error)
+            # Most machines have no GPU, and need no advice on it each time.
+            refusals[name] = str(error).partition(":")[0] if isinstance(error, NoGpuError) else str(error)
             if isinstance(error, EngineNotBuiltError):
                 unbuilt = str(error)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())

@@ -43,9 +43,9 @@ class OrtCudaEngine:
             import onnxruntime
         except ImportError as error:
             raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime-gpu") from error
+        Driver()
         if PROVIDER not in onnxruntime.get_available_providers():
             raise BackendUnavailableError(INSTALL)
-        Driver()
         import onnx
 
         network, self.card = fuse_outputs(onnx.load(model.path), model.card)

@@ -13,12 +13,13 @@ import msgspec
 
 from engines.building.job import BuildJob, JobProgress
 from engines.building.task import Outcome, Task
-from engines.errors import BackendUnavailableError, BuildCancelledError, BuildError, EngineNotBuiltError
+from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
 from engines.gpu.driver import Driver
 from engines.model import Model
 from engines.plans.passport import BuildRequest, Environment, Passport
 from engines.plans.requests import environment_of, environment_of_target
 from engines.plans.store import Found, Store
+from engines.trt.builder import TARGETS_ARE_RTX, check_target
 from engines.trt.runtime import open_tensorrt
 
 TARGET = "engines.building.work:build"
@@ -40,17 +41,21 @@ class BuildLimits:
 def environment_for(request: BuildRequest) -> Environment:
     """Where an engine for `request` is to run: this machine, or any with its target.
 
-    Raises BackendUnavailableError when that is this machine and it has no GPU, or when the runtime is missing.
+    Raises NoGpuError when that is this machine and it has none, BackendUnavailableError when the runtime is missing, BuildError
+    for a target that it does not know.
     """
     if request.target:
+        if request.runtime != "tensorrt-rtx":
+            raise BuildError(TARGETS_ARE_RTX)
         tensorrt = open_tensorrt(request.runtime)
+        check_target(tensorrt, request.target)
         return environment_of_target(request.runtime, tensorrt.version, request.target)
     try:
         facts = Driver().facts()
-    except BackendUnavailableError as error:
-        raise BackendUnavailableError(
-            f"an engine is built on the GPU that it is for, and there is {error}; for a PC with an RTX card it can be built "
-            "anywhere: --runtime tensorrt-rtx --target 86 (or another compute capability)"
+    except NoGpuError as error:
+        raise NoGpuError(
+            f"{error}. An engine is built on the GPU that it is for; for a PC with an RTX card it can be built anywhere: "
+            "--runtime tensorrt-rtx --target 86 (or another compute capability)"
         ) from error
     return environment_of(request.runtime, open_tensorrt(request.runtime).version, facts)
 

@@ -104,7 +104,10 @@ def cast_network(reference: Reference, precision: str, kept: tuple[str, ...]) ->
     if precision == "int8-qdq":
         fill = InputFiller(reference.card.input)
         feeds = [{reference.card.input.tensor: fill(frame)[0].copy()} for frame in reference.frames]
-        return quantise_qdq(reference.network, feeds, keep=kept)
+        try:
+            return quantise_qdq(reference.network, feeds, keep=kept)
+        except ValueError as error:
+            raise BuildError(f"{reference.card.name} cannot be {precision}: {error}; try --precision fp16") from error
     if precision == "fp16":
         return cast_precision(reference.network, "fp16", keep_fp32=kept, io_dtype="float16")
     return cast_precision(reference.network, "bf16", keep_fp32=kept)

@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import onnx
 
-from engines.backends.trt import TrtEngine
 from engines.building.frames import real_frames
-from engines.building.network import Prepared, Reference, decoded, more_kept, prepare, with_kept
+from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
 from engines.building.task import Outcome, Task
 from engines.card import card_from_dict
@@ -23,8 +22,9 @@ from engines.graph import TensorFacts, read_tensors
 from engines.plans.passport import ParityReport, PrecisionAudit, TensorIo
 from engines.trt import audit
 from engines.trt.builder import BuildOptions, BuiltPlan, build_plan
+from engines.trt.runner import Runner
 from engines.trt.runtime import TensorRt, open_tensorrt
-from engines.types import Image, Segmentation, Size
+from engines.types import Segmentation, Size
 
 FRAMES = 8
 MAX_BUILDS = 3
@@ -65,30 +65,24 @@ class Builder:
         if not request.target:
             Driver()  # before TensorRT: see engines.gpu.driver
         tensorrt = open_tensorrt(request.runtime)
+        trouble = ""
         for attempt in range(1, MAX_BUILDS + 1):
             built = self._build(tensorrt, prepared)
             if request.target:
                 return self._outcome(prepared, built, None, prepared.parity, start_s)
             self._tell("measuring the engine")
-            found, precision_audit = self._measure(tensorrt, prepared, built, frames)
+            found, precision_audit = self._measure(tensorrt, prepared, built, trouble)
             kept = prepared.parity.kept_fp32 if prepared.parity else ()
             parity = prepared.reference.report(found, kept)
             trouble = shortfall(parity, request.precision)
             if not trouble:
                 return self._outcome(prepared, built, precision_audit, parity, start_s)
             if request.precision == "fp32" or attempt == MAX_BUILDS:
-                raise BuildError(
-                    f"{self._card.name}: the engine is not as good as its network: {trouble}; nothing was kept of it"
-                )
-            prepared = self._with_more_kept(prepared, kept, trouble)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _with_more_kept(self, prepared: Prepared, kept: tuple[str, ...], trouble: str) -> Prepared:
-        self._tell(f"keeping more in fp32 ({trouble})")
-        reference: Reference = prepared.reference
-        return with_kept(
-            reference, self._request.precision, more_kept(reference, prepared.network, self._request.precision, kept, trouble)
-        )
+                break
+            self._tell(f"keeping more in fp32 ({trouble})")
+            kept = more_kept(prepared.reference, prepared.network, request.precision, kept, trouble)
+            prepared = with_kept(prepared.reference, request.precision, kept)
+        raise BuildError(f"{self._card.name}: the engine is worse than its network: {trouble}; nothing was kept of it")
 
     def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
         request, cache = self._request, self._task.timing_cache
@@ -107,24 +101,30 @@ class Builder:
         )
 
     def _measure(
-        self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, frames: Sequence[Image]
+        self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, trouble_before: str
     ) -> tuple[list[Segmentation | None], PrecisionAudit]:
-        """What the engine sees in `frames`, and the precision its layers have. Raises BuildError for another than was asked."""
-        engine = TrtEngine(tensorrt, built.plan, prepared.card, 1, self._request.precision)
+        """What the engine sees in the frames, and the precision its layers have. Raises BuildError for another than was asked.
+
+        trouble_before: what an engine with less of it in FP32 did wrong; empty for the first.
+        """
+        name, precision, frames = self._card.name, self._request.precision, prepared.reference.frames
+        runner = Runner(tensorrt, built.plan, prepared.card, dla_core=self._request.dla_core)
         try:
-            layers = audit.read_layers(engine.inspect())
-            trouble = audit.shortfall(layers, self._request.precision)
-            if trouble:
-                raise BuildError(f"{tensorrt.title} built {self._card.name} in another precision than asked: {trouble}")
+            layers = audit.read_layers(runner.inspect())
+            lack = audit.shortfall(layers, precision)
+            if lack and trouble_before:
+                raise BuildError(f"{name} does not bear {precision}: {trouble_before}; and with more of it in fp32, {lack}")
+            if lack:
+                raise BuildError(f"{tensorrt.title} built {name} in another precision than asked: {lack}")
             family = open_family(prepared.card)
             found = []
             for frame in frames:
                 self._check_cancelled()
-                inference = engine.infer(frame)
-                found.append(decoded(family, inference.outputs, inference.geometry, CANDIDATE_SETTINGS))
-            return found, audit.audit(layers, engine.layer_times(frames[0]))
+                run = runner.infer(frame)
+                found.append(decoded(family, run.outputs, run.geometry, CANDIDATE_SETTINGS))
+            return found, audit.audit(layers, runner.layer_times(frames[0]))
         finally:
-            engine.close()
+            runner.close()
 
     def _outcome(
         self,

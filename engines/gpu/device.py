@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import math
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,11 @@ class Device:
         try:
             self._cuda.init()
             self._context = primary.retain(self._cuda, number)
-            self._context.push()
+            try:
+                self._context.push()
+            except BaseException:
+                primary.release(self._cuda)
+                raise
         except self._cuda.Error as error:
             raise BackendUnavailableError(f"{self.facts.name}: its CUDA context cannot be opened ({_line(error)})") from error
         self._is_open = True
@@ -90,7 +95,8 @@ class Device:
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        _let_go(error)
         self.close()
 
     def check_thread(self) -> None:
@@ -103,35 +109,36 @@ class Device:
 
     def stream(self) -> Stream:
         """A new stream, never the default one, which would make all others wait."""
-        with self._words("make a stream"):
+        with self.taking("make a stream"):
             stream = Stream(self, self._cuda.Stream())
         self.on_close(stream.forget)
         return stream
 
-    def event(self) -> Event:
-        """A new mark in a stream's work."""
-        with self._words("make an event"):
-            event = Event(self, self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING))
+    def event(self, *, timed: bool = False) -> Event:
+        """A new mark in a stream's work. timed: for `Event.ms_since`, which costs a little at each record."""
+        flags = self._cuda.event_flags.DEFAULT if timed else self._cuda.event_flags.DISABLE_TIMING
+        with self.taking("make an event"):
+            event = Event(self, self._cuda.Event(flags))
         self.on_close(event.forget)
         return event
 
     def memory(self, size_bytes: int) -> Memory:
         """GPU memory. Raises BackendUnavailableError when there is not enough."""
-        with self._words(f"take {size_bytes / 2**20:.1f} MiB of its memory"):
+        with self.taking(f"take {size_bytes / 2**20:.1f} MiB of its memory"):
             allocation = self._cuda.mem_alloc(max(1, size_bytes))
         return Memory(int(allocation), self.on_close(allocation.free))
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Pinned:
         """A host array that the GPU reads and writes by itself. Raises BackendUnavailableError when it cannot be had."""
         size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        with self._words(f"pin {size_bytes / 2**20:.1f} MiB of the machine's memory"):
+        with self.taking(f"pin {size_bytes / 2**20:.1f} MiB of the machine's memory"):
             array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype))
         # Left alone, PyCUDA would free it with the last view of it: perhaps on another thread, or when the context is gone.
         return Pinned(array, self.on_close(array.base.free))  # type: ignore[union-attr]
 
     def module(self, ptx: bytes) -> Any:
         """A PyCUDA module of kernels. Whoever keeps it forgets it `on_close`: PyCUDA unloads what nobody refers to."""
-        with self._words("load its kernels"):
+        with self.taking("load its kernels"):
             return self._cuda.module_from_buffer(ptx)
 
     def on_close(self, give_back: Callable[[], None]) -> Callable[[], None]:
@@ -155,12 +162,12 @@ class Device:
 
     def read_now(self, array: npt.NDArray[Any], address: int) -> None:
         """Copy from the GPU, and wait."""
-        with self._words("read its memory"):
+        with self.taking("read its memory"):
             self._cuda.memcpy_dtoh(array, address)
 
     def free_bytes(self) -> int:
         """Memory that nobody has taken yet."""
-        with self._words("ask for its free memory"):
+        with self.taking("ask for its free memory"):
             free, _ = self._cuda.mem_get_info()
         return int(free)
 
@@ -171,6 +178,7 @@ class Device:
         try:
             yield
         except self._cuda.Error as error:
+            _let_go(error)
             raise InferenceError(f"{self.facts.name} failed to {what}: {_line(error)}") from error
 
     def close(self) -> None:
@@ -187,7 +195,8 @@ class Device:
         primary.release(self._cuda)
 
     @contextlib.contextmanager
-    def _words(self, what: str) -> Iterator[None]:
+    def taking(self, what: str) -> Iterator[None]:
+        """Turns CUDA's errors inside into BackendUnavailableError with words."""
         self.check_thread()
         try:
             yield
@@ -240,7 +249,7 @@ class Stream:
 
 
 class Event:
-    """A mark in a stream's work. It takes no times: the cheap kind."""
+    """A mark in a stream's work."""
 
     def __init__(self, device: Device, raw: Any) -> None:
         self._device = device
@@ -254,9 +263,21 @@ class Event:
         with self._device.running("finish its work"):
             self.raw.synchronize()
 
+    def ms_since(self, earlier: Event) -> float:
+        """Milliseconds on the GPU from `earlier` to this; both timed, recorded, and come to pass."""
+        with self._device.running("tell a time"):
+            return float(self.raw.time_since(earlier.raw))
+
     def forget(self) -> None:
         """As a stream's."""
         self.raw = None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Of what failed half-way: it lives on in the locals of the traceback's frames, and must not outlive the context."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _line(error: Exception) -> str:

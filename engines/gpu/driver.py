@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.errors import BackendUnavailableError, InferenceError
+from engines.errors import InferenceError, NoGpuError
 
 PTX_CUDA = 12020
 """CUDA 12.2, whose PTX (ISA 8.2) the kernels are shipped in: older drivers cannot read it."""
 
 INSTALL = "install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers install; a Jetson has it in JetPack)"
-ELSE_CPU = "or run on the CPU with --backend auto"
 
 INIT_ERRORS = {
     34: "the CUDA driver found here is only a stub for linking: take its folder out of LD_LIBRARY_PATH",
@@ -64,31 +63,31 @@ class Driver:
     """libcuda, initialised. Asking it needs no context; what goes wrong comes in words."""
 
     def __init__(self) -> None:
-        """Raises BackendUnavailableError when there is no driver, no GPU, or a driver too old."""
+        """Raises NoGpuError when there is no driver, no GPU, or a driver too old."""
         try:
             self._library = load_library()
         except OSError as error:
-            raise BackendUnavailableError(f"no NVIDIA driver here (libcuda.so.1 is missing): {INSTALL}, {ELSE_CPU}") from error
+            raise NoGpuError(f"no NVIDIA driver here: libcuda.so.1 is missing; {INSTALL}") from error
         code = self._library.cuInit(0)
         if code:
             words = INIT_ERRORS.get(code, f"the driver failed to start ({self._name_of(code)})")
-            raise BackendUnavailableError(f"no usable GPU: {words}; {ELSE_CPU}")
+            raise NoGpuError(f"no usable GPU: {words}")
         version = ctypes.c_int()
         self._check(self._library.cuDriverGetVersion(ctypes.byref(version)), "ask for the driver's version")
         self.cuda = version.value
         """The newest CUDA that the driver speaks, as it says it: 12020 is 12.2."""
         if self.cuda < PTX_CUDA:
-            raise BackendUnavailableError(
-                f"the driver is too old: it speaks CUDA {_dotted(self.cuda)}, this program needs {_dotted(PTX_CUDA)}; "
-                f"update it (desktop: 535 or newer; Jetson: JetPack 6 or newer), {ELSE_CPU}"
+            raise NoGpuError(
+                f"the NVIDIA driver is too old: it speaks CUDA {_dotted(self.cuda)}, this program needs {_dotted(PTX_CUDA)}; "
+                f"update it (desktop: 535 or newer; Jetson: JetPack 6 or newer)"
             )
 
     def facts(self, number: int = 0) -> GpuFacts:
-        """What GPU `number` is. Raises BackendUnavailableError when there is none."""
+        """What GPU `number` is. Raises NoGpuError when there is none."""
         count = ctypes.c_int()
         self._check(self._library.cuDeviceGetCount(ctypes.byref(count)), "count the GPUs")
         if not 0 <= number < count.value:
-            raise BackendUnavailableError(f"no usable GPU: the driver sees {count.value}, and number {number} was asked for")
+            raise NoGpuError(f"no usable GPU: the driver sees {count.value}, and number {number} was asked for")
         device = ctypes.c_int()
         self._check(self._library.cuDeviceGet(ctypes.byref(device), ctypes.c_int(number)), "open the GPU")
         name = ctypes.create_string_buffer(256)
@@ -148,7 +147,7 @@ class Driver:
     def _check(self, code: int, what: str) -> None:
         """Of questions: a GPU that does not answer cannot be used."""
         if code:
-            raise BackendUnavailableError(f"no usable GPU: it could not {what} ({self._name_of(code)}); {ELSE_CPU}")
+            raise NoGpuError(f"no usable GPU: it could not {what} ({self._name_of(code)})")
 
     def _done(self, code: int, what: str) -> None:
         """Of work."""

@@ -28,14 +28,15 @@ class LetterboxKernel:
     def __init__(self, device: Device, spec: InputSpec) -> None:
         """Raises BackendUnavailableError when the driver does not take the kernel."""
         module = device.module(PTX.read_bytes())
-        address, _ = module.get_global("letterbox_bytes")
         size = np.zeros(1, np.uint32)
+        with device.taking("find its kernels"):
+            address, _ = module.get_global("letterbox_bytes")
+            self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
         device.read_now(size, address)
         if size[0] != LAYOUT.size:
             raise BackendUnavailableError(
                 f"{PTX.name} is of another version ({size[0]} bytes of parameters, not {LAYOUT.size}): install this program anew"
             )
-        self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
         self._function.prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
         self._spec = spec
         self._grid = (-(-spec.size.width // BLOCK[0]), -(-spec.size.height // BLOCK[1]))

@@ -15,6 +15,8 @@ Report = Callable[[str, "float | None"], None]
 
 REPORT_EVERY_S = 0.1
 
+TARGETS_ARE_RTX = "--target is for --runtime tensorrt-rtx: TensorRT itself builds on the GPU that it builds for"
+
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
@@ -58,7 +60,7 @@ def build_plan(
     _parse(tensorrt, network, onnx)
     config = builder.create_builder_config()
     _configure(tensorrt, builder, network, config, options)
-    cache = _attach_timing_cache(config, timing_cache) if not options.targets else None
+    cache = _attach_timing_cache(config, timing_cache) if tensorrt.name == "tensorrt" else None  # RTX times nothing
     monitor = _monitor(tensorrt.trt, report, is_cancelled)
     if monitor is not None:
         config.progress_monitor = monitor
@@ -99,7 +101,10 @@ def _parse(tensorrt: TensorRt, network: Any, onnx: bytes) -> None:
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         node = f"node {name}: " if (name := error.node_name()) else ""
-        reasons.append(node + " ".join(str(error.desc()).split())[:160])
+        text = " ".join(str(error.desc()).split())[:160]
+        if "Plugin not found" in text:  # what it says of operators that it does not know
+            text = f"it has no operator {error.node_operator()}"
+        reasons.append(node + text)
     said = "; ".join(reasons[:3]) or tensorrt.messages.reason()
     raise BuildError(f"{tensorrt.title} cannot read the network ({said}): export it again with opset 17 or newer")
 
@@ -111,7 +116,7 @@ def _configure(tensorrt: TensorRt, builder: Any, network: Any, config: Any, opti
     if not options.keeps_tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if options.targets or tensorrt.name == "tensorrt-rtx":
-        _set_targets(tensorrt, config, options.targets or ("CURRENT",))
+        _set_targets(tensorrt, config, options.targets)
     if options.dla_core is not None:
         _set_dla(tensorrt, builder, config, options)
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
@@ -126,17 +131,27 @@ def _configure(tensorrt: TensorRt, builder: Any, network: Any, config: Any, opti
         config.add_optimization_profile(profile)
 
 
-def _set_targets(tensorrt: TensorRt, config: Any, targets: tuple[str, ...]) -> None:
+def check_target(tensorrt: TensorRt, target: str) -> Any:
+    """TensorRT's own value for a compute capability ("86"). Raises BuildError for one that it does not build for."""
+    known = _capabilities(tensorrt)
+    if target not in known:
+        names = ", ".join(sorted((name for name in known if name.isdigit()), key=int))
+        raise BuildError(f"{tensorrt.title} does not build for compute capability {target}; it knows {names}")
+    return known[target]
+
+
+def _capabilities(tensorrt: TensorRt) -> dict[str, Any]:
+    """TensorRT's own values by "86", "120" and so on, and "CURRENT" for this machine's."""
     known = getattr(tensorrt.trt, "ComputeCapability", None)
-    if tensorrt.name != "tensorrt-rtx" or known is None:
-        raise BuildError("--target is for --runtime tensorrt-rtx: TensorRT itself builds on the GPU that it builds for")
-    by_name = {name.removeprefix("SM"): getattr(known, name) for name in dir(known) if name.startswith("SM")}
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
-        if target not in by_name and target != "CURRENT":
-            names = ", ".join(sorted(by_name, key=int))
-            raise BuildError(f"{tensorrt.title} does not build for compute capability {target}; it knows {names}")
-        config.set_compute_capability(by_name.get(target, known.CURRENT), index)
+    if known is None:
+        raise BuildError(TARGETS_ARE_RTX)
+    return {name.removeprefix("SM"): getattr(known, name) for name in dir(known) if name.startswith("SM") or name == "CURRENT"}
+
+
+def _set_targets(tensorrt: TensorRt, config: Any, targets: tuple[str, ...]) -> None:
+    config.num_compute_capabilities = max(1, len(targets))
+    for index, target in enumerate(targets or ("CURRENT",)):
+        config.set_compute_capability(check_target(tensorrt, target), index)
 
 
 def _set_dla(tensorrt: TensorRt, builder: Any, config: Any, options: BuildOptions) -> None:
@@ -192,8 +207,9 @@ def _make_monitor(base: Any, progress: Progress, is_cancelled: Callable[[], bool
 class Progress:
     """Nested phases, each with its steps, as one fraction of the outermost phase."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, every_s: float = REPORT_EVERY_S) -> None:
+        """every_s: tell no oftener than that."""
+        self._report, self._every_s = report, every_s
         self._open: list[tuple[str, int, int]] = []
         self._told_s = 0.0
 
@@ -213,7 +229,7 @@ class Progress:
 
     def _tell(self) -> None:
         now_s = time.monotonic()
-        if not self._open or now_s - self._told_s < REPORT_EVERY_S:
+        if not self._open or now_s - self._told_s < self._every_s:
             return
         self._told_s = now_s
         fraction, share = 0.0, 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ OLDEST = (10, 3)
 """JetPack 6's. Strongly typed networks and all that is called here exist since then."""
 
 KEPT_MESSAGES = 20
+
+PLACE = re.compile(r"^\[[^\]]*\] |^[A-Za-z_:]+: (?=Error Code)|\bIn \w+ at \S+:\d+ ?")
+""""[builder.cpp::build::123] ", "IBuilder::build: ", "In build at /src/builder.cpp:123": where in TensorRT's source."""
 
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 
@@ -40,9 +44,7 @@ class Messages:
         """The first error since `clear`: those after it mostly follow from it. Without the place in TensorRT's source."""
         if not self._errors:
             return "TensorRT does not say why"
-        text = self._errors[0]
-        head, separator, rest = text.partition("]: ")  # "[builder.cpp::build::123] Error Code 1: Internal Error (what is wrong)"
-        text = rest if separator and head.startswith("[") else text
+        text = PLACE.sub("", self._errors[0]).strip()
         return text if len(text) <= 240 else f"{text[:237]}..."
 
 
@@ -105,7 +107,7 @@ def how_to_install(name: str) -> str:
     return "TensorRT is not installed: pip install tensorrt-cu13 (driver 580 or newer; with an older one: tensorrt-cu12)"
 
 
-def load_plan(tensorrt: TensorRt, plan: bytes) -> tuple[Any, Any]:
+def load_plan(tensorrt: TensorRt, plan: bytes, dla_core: int | None = None) -> tuple[Any, Any]:
     """TensorRT's runtime and the engine in `plan`; keep the first as long as the second. A CUDA context must be current.
 
     Plans are native code: hand over only bytes that the store has vouched for. Raises BackendUnavailableError with TensorRT's
@@ -116,6 +118,8 @@ def load_plan(tensorrt: TensorRt, plan: bytes) -> tuple[Any, Any]:
     runtime = trt.Runtime(tensorrt.logger)
     # Code for the host that a plan brings along is never run: this is its default, and stays so.
     assert not runtime.engine_host_code_allowed, "nobody allows host code"
+    if dla_core is not None:
+        runtime.DLA_core = dla_core
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendUnavailableError(f"{tensorrt.title} does not load this engine: {messages.reason()}")

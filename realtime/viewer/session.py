@@ -31,6 +31,8 @@ class SessionState:
     is_live: bool = True
     model: str = ""
     backend: str = ""
+    notice: str = ""
+    """What goes on beside the pictures, such as the building of a faster engine; empty when nothing does."""
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
     shown_classes: tuple[int, ...] = ()

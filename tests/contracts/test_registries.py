@@ -31,7 +31,7 @@ def test_a_family_reads_a_card_and_refuses_one_without_its_outputs(name: str) ->
 
 @pytest.mark.parametrize("name", backends.names())
 def test_a_backend_opens_an_engine_from_a_model(name: str) -> None:
-    module = importlib.import_module(f"engines.backends.{name}")
+    module = importlib.import_module(f"engines.backends.{name.replace('-', '_')}")
     assert list(inspect.signature(module.open_engine).parameters)[:1] == ["model"]
     assert name in backends.PREFERENCE, f"{name} is never tried by auto: give it its place in PREFERENCE"
 

@@ -1,0 +1,78 @@
+"""EngineUpgrade: builds the GPU engine that a model lacks, while the model already runs on something slower."""
+
+from __future__ import annotations
+
+import threading
+
+from engines.backends import EngineOptions
+from engines.backends.trt import first_runtime
+from engines.building.builder import EngineBuilder, environment_for
+from engines.errors import BuildCancelledError, SegmentationError
+from engines.model import Model
+from engines.plans.requests import request_for
+from engines.plans.store import Store
+
+
+class EngineUpgrade:
+    """One build in the background. `text`, `is_ready` and `cancel` are for any thread; whoever starts it closes it."""
+
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        """Starts at once. What goes wrong is told by `text`, and leaves things as they are."""
+        self._model, self._options = model, options
+        self._builder: EngineBuilder | None = None
+        self._error = ""
+        self._is_cancelled = self._is_ready = False
+        self._thread = threading.Thread(target=self._build, name="upgrade")
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an engine is there to be opened. True once, then never again."""
+        ready, self._is_ready = self._is_ready, False
+        return ready
+
+    @property
+    def text(self) -> str:
+        """What to tell about it, in a few words; empty when there is nothing."""
+        if self._error:
+            return f"no engine: {self._error}"
+        builder = self._builder
+        if builder is None or not self._thread.is_alive():
+            return ""
+        progress = builder.progress
+        done = "" if progress.fraction is None else f", {progress.fraction:.0%} of it"
+        return f"building a faster engine, {progress.seconds:.0f} s ({progress.phase}{done})"
+
+    def fail(self, error: SegmentationError) -> None:
+        """The engine that was built could not be opened."""
+        self._error = str(error)
+
+    def cancel(self) -> None:
+        """Stop building. Returns at once."""
+        self._is_cancelled = True
+        if self._builder is not None:
+            self._builder.cancel()
+
+    def close(self) -> None:
+        """Stop building and wait until nothing of it is left."""
+        self.cancel()
+        self._thread.join()
+
+    def _build(self) -> None:
+        options = self._options
+        try:
+            request = request_for(
+                self._model,
+                precision=options.precision,
+                size=options.size,
+                runtime=options.runtime or first_runtime(),
+                dla_core=options.dla_core,
+            )
+            self._builder = EngineBuilder(self._model, request, environment_for(request), Store())
+            if not self._is_cancelled:
+                self._builder.run()
+                self._is_ready = True
+        except BuildCancelledError:
+            pass
+        except SegmentationError as error:
+            self._error = str(error)

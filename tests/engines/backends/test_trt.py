@@ -1,0 +1,403 @@
+"""The TensorRT backend, whole, on stand-ins for CUDA and TensorRT that keep their rules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engines.backends import EngineOptions, open_engine
+from engines.errors import (
+    BackendUnavailableError,
+    CardError,
+    EngineNotBuiltError,
+    InferenceError,
+    NoGpuError,
+    WrongThreadError,
+)
+from engines.model import Model, load_model
+from engines.plans.store import Store
+from engines.segmenter import Segmenter
+from engines.types import Size
+
+from ...fakes import host_kernels
+from ...fakes.gpu.fake_gpu import World
+from ..gpu_machine import GpuMachine, fake_machine
+
+pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
+
+Paint = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+NET = Size(32, 24)
+VERSIONS = ("10.3.0", "10.13.3", "11.4.0")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
+    with fake_machine(tmp_path, monkeypatch) as machine:
+        yield machine
+
+
+@pytest.fixture
+def model(nets) -> Model:
+    return load_model(nets.semantic())
+
+
+def class_map_of(size: Size) -> npt.NDArray[np.uint8]:
+    """Blocks of the classes 0, 1, 2 that keep their place when scaled."""
+    rows, columns = np.indices((size.height, size.width))
+    return ((rows * 2 // size.height + columns * 4 // size.width) % 3).astype(np.uint8)
+
+
+def frames_of(count: int, size: Size = NET) -> list[npt.NDArray[np.uint8]]:
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 3, (size.height, size.width)).astype(np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_runs_under_every_tensorrt(tmp_path: Path, monkeypatch, nets, painted: Paint, version: str) -> None:
+    with fake_machine(tmp_path, monkeypatch, World(tensorrt_version=version)) as machine:
+        machine.build(model := load_model(nets.semantic()))
+        with Segmenter(model, "trt") as segmenter:
+            for wanted in frames_of(4):
+                np.testing.assert_array_equal(2 - segmenter(painted(wanted)).class_map, wanted)
+            assert segmenter.choice.engine.description == f"TensorRT {version}, NVIDIA Fake RTX 4000, fp16"
+
+
+def test_the_network_is_fused_and_half_its_input_too(machine: GpuMachine, model: Model) -> None:
+    engine = machine.open(model).engine
+    assert set(engine.card.outputs) == {"labels", "logit_mean"}
+    assert engine.card.input.dtype == "float16"
+    engine.close()
+
+
+def test_frames_of_any_size_may_follow_each_other(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    machine.build(model)
+    with Segmenter(model, "trt") as segmenter:
+        for size in (Size(64, 48), Size(128, 96), NET, Size(640, 480), Size(64, 48), Size(64, 48)):
+            found = 2 - segmenter(painted(class_map_of(size))).class_map
+            assert (found == class_map_of(NET)).mean() >= 0.9
+
+
+def test_the_first_frame_runs_eagerly_and_all_later_ones_as_a_graph(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model).engine
+    machine.count_anew()
+    calls = machine.world.calls
+    frame = painted(class_map_of(NET))
+    engine.infer(frame)
+    assert calls["IExecutionContext.execute_async_v3"] == 1
+    assert calls["cuGraphLaunch"] == 0
+    for _ in range(5):
+        engine.infer(frame)
+    assert calls["cuGraphLaunch"] == 5
+    assert calls["IExecutionContext.execute_async_v3"] == 2, "once more, into the graph"
+    engine.infer(painted(class_map_of(Size(64, 48))))
+    assert calls["cuStreamBeginCapture_v2"] == 2, "another size of frame is another graph"
+    engine.close()
+
+
+def test_one_wait_a_frame_and_no_pageable_copy(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model).engine
+    frame = painted(class_map_of(NET))
+    engine.infer(frame)
+    before = machine.world.calls.copy()
+    for _ in range(10):
+        engine.infer(frame)
+    waits = {name: machine.world.calls[name] - before[name] for name in ("Event.synchronize", "Stream.synchronize")}
+    assert sum(waits.values()) == 10
+    assert machine.world.unpinned_copies == 0
+    assert machine.world.default_stream_uses == 0
+    engine.close()
+
+
+def test_a_network_that_cannot_be_recorded_runs_without_a_graph_and_says_so(
+    machine: GpuMachine, model: Model, painted: Paint
+) -> None:
+    engine = machine.open(model).engine
+    frame = painted(class_map_of(NET))
+    engine.infer(frame)
+    machine.count_anew()
+    machine.world.fail("cuGraphInstantiateWithFlags", 1, 900)
+    for _ in range(3):
+        np.testing.assert_array_equal(2 - engine.infer(frame).outputs["labels"][0], class_map_of(NET))
+    assert machine.world.calls["cuGraphLaunch"] == 0
+    assert engine.description.endswith("fp16, no CUDA graph")
+    engine.close()
+
+
+@pytest.mark.parametrize("inflight", [1, 2, 3])
+def test_frames_in_flight_come_back_in_order(machine: GpuMachine, model: Model, painted: Paint, inflight: int) -> None:
+    machine.build(model)
+    wanted = frames_of(12)
+    with Segmenter(model, "trt", EngineOptions(inflight=inflight)) as segmenter:
+        assert segmenter.inflight == inflight
+        found = []
+        for index, class_map in enumerate(wanted):
+            frame = painted(class_map)
+            segmenter.start(frame)
+            frame[:] = 0  # it may change once it was started
+            if index + 1 >= inflight:
+                found.append(segmenter.finish().class_map)
+        found += [segmenter.finish().class_map for _ in range(inflight - 1)]
+    for class_map, seen in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(2 - seen, class_map)
+
+
+def test_with_two_in_flight_the_upload_has_its_own_stream(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model, options=EngineOptions(inflight=2)).engine
+    assert machine.world.calls["Stream.wait_for_event"] == 0
+    engine.infer(painted(class_map_of(NET)))
+    assert machine.world.calls["Stream.wait_for_event"] == 1
+    engine.close()
+
+
+def test_more_than_are_allowed_in_flight_is_refused(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine: Any = machine.open(model, options=EngineOptions(inflight=2)).engine
+    frame = painted(class_map_of(NET))
+    engine.start(frame)
+    engine.start(frame)
+    with pytest.raises(InferenceError, match="2 images are in flight already"):
+        engine.start(frame)
+    engine.finish()
+    engine.finish()
+    with pytest.raises(InferenceError, match="no image is in flight"):
+        engine.finish()
+    engine.start(frame)
+    engine.close()  # with a frame under way
+
+
+def test_another_thread_is_refused_by_our_own_check(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model).engine
+    raised: list[BaseException] = []
+
+    def use() -> None:
+        for call in (lambda: engine.infer(painted(class_map_of(NET))), engine.close):
+            try:
+                call()
+            except BaseException as error:
+                raised.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert [type(error) for error in raised] == [WrongThreadError, WrongThreadError]
+    engine.infer(painted(class_map_of(NET)))
+    engine.close()
+
+
+@pytest.mark.slow
+def test_ten_thousand_frames_take_no_more_memory_than_ten(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model).engine
+    frames = [painted(class_map) for class_map in (*frames_of(3), *frames_of(2, Size(64, 48)))]
+    for frame in frames:
+        engine.infer(frame)
+    taken, live = machine.world.memory.free_bytes, len(machine.world.live())
+    for index in range(10_000):
+        engine.infer(frames[index // 2000])
+    assert (machine.world.memory.free_bytes, len(machine.world.live())) == (taken, live)
+    engine.close()
+
+
+def test_fifty_times_open_and_close_leave_nothing(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    machine.build(model)
+    for _ in range(50):
+        engine = open_engine(model, "trt").engine
+        engine.infer(painted(class_map_of(NET)))
+        engine.close()
+        assert machine.world.live() == []
+
+
+ONCE = (
+    *("Device.retain_primary_context", "Stream", "module_from_buffer", "Module.get_global", "Module.get_function", "memcpy_dtoh"),
+    "Runtime.deserialize_cuda_engine",
+)
+SEVERAL = ("mem_alloc", "pagelocked_empty", "Event")
+LOADING = [*((name, 1) for name in ONCE), *((name, nth) for name in SEVERAL for nth in (1, 2))]
+
+
+@pytest.mark.parametrize(("name", "nth"), LOADING)
+def test_a_load_that_fails_half_way_gives_everything_back(machine: GpuMachine, model: Model, name: str, nth: int) -> None:
+    """F14. Opening again then works."""
+    machine.build(model)
+    machine.count_anew()
+    machine.world.fail(name, nth, 2 if name in ("mem_alloc", "pagelocked_empty") else 999)
+    with pytest.raises(BackendUnavailableError) as caught:
+        open_engine(model, "trt")
+    assert "\n" not in str(caught.value)
+    del caught
+    assert machine.world.live() == []
+    open_engine(model, "trt").engine.close()
+
+
+RUNNING = (
+    "memcpy_htod_async",
+    "launch",
+    "IExecutionContext.execute_async_v3",
+    "memcpy_dtoh_async",
+    "Event.record",
+    "cuGraphLaunch",
+)
+
+
+@pytest.mark.parametrize("name", [*RUNNING, "work:htod", "work:letterbox_float16", "work:tensorrt", "work:dtoh", "work:graph"])
+def test_a_run_that_fails_is_an_inference_error_and_closing_gives_all_back(
+    tmp_path: Path, monkeypatch, nets, painted: Paint, name: str
+) -> None:
+    with fake_machine(tmp_path, monkeypatch) as machine:
+        model = load_model(nets.semantic())
+        engine = machine.open(model).engine
+        frame = painted(class_map_of(NET))
+        if "raph" in name:
+            for _ in range(2):
+                engine.infer(frame)
+        machine.world.fail(name, 1, 700)
+        with pytest.raises(InferenceError) as caught:
+            engine.infer(frame)
+        assert "\n" not in str(caught.value)
+        engine.close()
+        machine.world.violations.clear()
+
+
+def test_a_full_gpu_says_what_was_needed_and_proposes_a_smaller_size(machine: GpuMachine, model: Model) -> None:
+    machine.build(model)
+    machine.world.workspace_bytes = machine.world.total_bytes * 2
+    with pytest.raises(
+        BackendUnavailableError, match=r"could not take 8192 MiB to run colours: \d+ of its 4096 MiB are free; .*--size"
+    ):
+        open_engine(model, "trt")
+
+
+def test_without_an_engine_the_sentence_says_how_to_build_one(machine: GpuMachine, model: Model) -> None:
+    with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 32x24\) yet: run.py build colours"):
+        open_engine(model, "trt")
+
+
+def test_another_driver_or_tensorrt_makes_the_engine_outdated(machine: GpuMachine, model: Model) -> None:
+    machine.build(model)
+    machine.world.driver_version = 13010
+    with pytest.raises(EngineNotBuiltError, match=r"built with CUDA 13.0; this machine has CUDA 13.1: it must be built again"):
+        open_engine(model, "trt")
+
+
+def test_a_changed_model_makes_the_engine_outdated(machine: GpuMachine, nets, model: Model) -> None:
+    machine.build(model)
+    changed = load_model(nets.semantic(weights=np.eye(3) * 9))
+    with pytest.raises(EngineNotBuiltError, match="the model file of colours changed since its engine was built"):
+        open_engine(changed, "trt")
+
+
+def test_an_engine_of_another_precision_is_chosen_by_name(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    machine.build(model, precision="fp32")
+    with pytest.raises(EngineNotBuiltError, match="only one for fp32"):
+        open_engine(model, "trt")
+    engine = open_engine(model, "trt", EngineOptions(precision="fp32")).engine
+    assert engine.description.endswith("fp32")
+    assert engine.card.input.dtype == "float32"
+    np.testing.assert_array_equal(2 - engine.infer(painted(class_map_of(NET))).outputs["labels"][0], class_map_of(NET))
+    engine.close()
+
+
+def test_an_engine_of_another_size_is_chosen_by_size(machine: GpuMachine, nets, painted: Paint) -> None:
+    model = load_model(nets.semantic(size=("w", "h"), card="[input]\nsize_px = [32, 24]\nmean = [0,0,0]\nstd = [255,255,255]\n"))
+    machine.build(model, size=Size(64, 48))
+    engine = open_engine(model, "trt", EngineOptions(size=Size(64, 48))).engine
+    assert engine.infer(painted(class_map_of(Size(64, 48)))).outputs["labels"].shape == (1, 48, 64)
+    engine.close()
+
+
+def test_damaged_bytes_never_reach_tensorrt(machine: GpuMachine, model: Model) -> None:
+    """F17."""
+    machine.build(model)
+    (found,) = Store().engines()
+    plan = bytearray(found.plan_path.read_bytes())
+    plan[len(plan) // 2] ^= 1
+    found.plan_path.write_bytes(plan)
+    before = machine.world.calls["Runtime.deserialize_cuda_engine"]
+    with pytest.raises(EngineNotBuiltError, match="was changed since it was built"):
+        open_engine(model, "trt")
+    assert machine.world.calls["Runtime.deserialize_cuda_engine"] == before
+
+
+def test_an_engine_that_tensorrt_refuses_is_told_in_its_words(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.plan"
+    junk.write_bytes(b"FAKEPLAN of another kind")
+    with pytest.raises(BackendUnavailableError, match=r"TensorRT 10.13.3 does not load this engine: \w"):
+        open_engine(model, "trt", EngineOptions(trusted_plan=junk))
+    machine.world.violations.clear()  # the stand-in disapproves of junk; so do we
+
+
+def test_a_trusted_engine_runs_with_the_card_of_its_passport(
+    machine: GpuMachine, model: Model, tmp_path: Path, painted: Paint
+) -> None:
+    machine.build(model)
+    (found,) = Store().engines()
+    copied = tmp_path / "from-a-friend.plan"
+    copied.write_bytes(found.plan_path.read_bytes())
+    copied.with_suffix(".json").write_bytes(found.plan_path.with_suffix(".json").read_bytes())
+    engine = open_engine(model, "trt", EngineOptions(trusted_plan=copied)).engine
+    assert engine.description.endswith("of unknown origin")
+    np.testing.assert_array_equal(2 - engine.infer(painted(class_map_of(NET))).outputs["labels"][0], class_map_of(NET))
+    engine.close()
+
+
+def test_a_trusted_engine_of_another_model_is_refused_by_its_tensors(
+    machine: GpuMachine, nets, model: Model, tmp_path: Path
+) -> None:
+    machine.build(model)
+    (found,) = Store().engines()
+    copied = tmp_path / "from-a-friend.plan"
+    copied.write_bytes(found.plan_path.read_bytes())  # without its passport
+    with pytest.raises(CardError, match="the engine has no output logits; it has image, labels"):
+        open_engine(model, "trt", EngineOptions(trusted_plan=copied))
+
+
+def test_host_code_is_never_allowed(machine: GpuMachine, model: Model) -> None:
+    machine.open(model).engine.close()
+    assert machine.world.violations == []  # which is where it would be told
+
+
+def test_nan_in_the_network_is_noticed(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    """F15. Bytes hold no NaN; the fused mean of the logits does."""
+    machine.build(model)
+    with Segmenter(model, "trt") as segmenter:
+        frame = painted(class_map_of(NET))
+        segmenter(frame)
+        outputs = segmenter.choice.engine.infer(frame).outputs
+        outputs["logit_mean"][:] = np.nan
+        assert np.isnan(outputs["logit_mean"]).all()
+        segmenter(frame)  # written anew by each frame
+
+
+def test_a_bare_machine_says_what_is_missing_first(model: Model) -> None:
+    with pytest.raises(NoGpuError, match="or run on the CPU: --backend auto"):
+        open_engine(model, "trt")
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"), [("has_tensorrt", "TensorRT is not installed"), ("has_pycuda", "PyCUDA is not installed")]
+)
+def test_what_is_not_installed_is_told_with_the_cure(tmp_path: Path, monkeypatch, nets, lacks: str, told: str) -> None:
+    model = load_model(nets.semantic())
+    with fake_machine(tmp_path, monkeypatch) as machine:
+        machine.build(model)
+    monkeypatch.setattr("engines.backends.trt.installed", lambda: ("tensorrt",))
+    with (
+        fake_machine(tmp_path, monkeypatch, World(**{lacks: False})),
+        pytest.raises(BackendUnavailableError, match=told),
+    ):
+        open_engine(model, "trt")
+
+
+def test_auto_takes_the_engine_where_there_is_one(machine: GpuMachine, model: Model) -> None:
+    choice = open_engine(model, "auto")
+    assert choice.backend != "trt"
+    assert "run.py build colours" in choice.unbuilt
+    choice.engine.close()
+    machine.build(model)
+    choice = open_engine(model, "auto")
+    assert (choice.backend, choice.unbuilt) == ("trt", "")
+    choice.engine.close()

@@ -1,0 +1,260 @@
+"""From a model to a signed engine that was proved to be what it is called; or an error in words, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.building import builder as room
+from engines.building.builder import BuildLimits, EngineBuilder, environment_for
+from engines.building.job import BuildJob, JobProgress
+from engines.errors import BuildCancelledError, BuildError, NoGpuError
+from engines.model import Model, load_model
+from engines.plans.requests import request_for
+from engines.plans.store import Store
+
+from ...fakes import host_kernels
+from ...fakes.gpu.fake_gpu import World
+from ..gpu_machine import GpuMachine, fake_machine
+from .test_network import deep, overflowing
+
+pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
+    with fake_machine(tmp_path, monkeypatch) as machine:
+        yield machine
+
+
+@pytest.fixture
+def model(nets) -> Model:
+    return deep(nets)
+
+
+def stored(folder: Path) -> list[str]:
+    """Everything in the store but locks."""
+    root = folder / "cache" / "realtime-segmentation"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and ".locks" not in path.parts)
+
+
+def test_a_passport_tells_what_was_measured(machine: GpuMachine, model: Model) -> None:
+    passport = machine.build(model)
+    assert passport.environment.gpu_name == "NVIDIA Fake RTX 4000"
+    assert passport.environment.runtime_version == "10.13.3"
+    assert passport.audit is not None
+    assert passport.audit.heavy_share == {"fp16": 1.0}
+    assert sum(passport.audit.layer_share.values()) == pytest.approx(1, abs=0.01)
+    assert passport.parity is not None
+    assert (passport.parity.measured_on, passport.parity.nan_count) == ("engine", 0)
+    assert [tensor.name for tensor in passport.outputs] == ["labels", "logit_mean"]
+    assert passport.inputs[0].dtype == "float16"
+
+
+@pytest.mark.parametrize(("precision", "is_called"), [("fp32", "fp32"), ("int8-qdq", "int8")])
+def test_other_precisions_are_what_they_are_called(machine: GpuMachine, model: Model, precision: str, is_called: str) -> None:
+    passport = machine.build(model, precision=precision)
+    assert passport.audit is not None
+    assert next(iter(passport.audit.heavy_share)) == is_called
+
+
+def test_fp32_is_never_called_fp16(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+    machine.world.build_ignores_precision = True
+    with pytest.raises(
+        BuildError, match=r"built deep in another precision than asked: only 0% of its heavy layers are fp16, .*\(fp32\)"
+    ):
+        machine.build(model)
+    assert stored(tmp_path) == []
+
+
+def test_an_engine_that_sees_something_else_fails(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+    def break_some(outputs: dict[str, Any]) -> dict[str, Any]:
+        labels = np.array(outputs["labels"])
+        labels[..., :2] = (labels[..., :2] + 1) % 3  # a sixteenth of the picture
+        return {**outputs, "labels": labels}
+
+    machine.world.build_breaks_parity = break_some
+    with pytest.raises(BuildError, match=r"the engine is worse than its network: 93\.\d+% of the labels agree with FP32"):
+        machine.build(model, precision="fp32")
+    assert stored(tmp_path) == []
+
+
+def test_an_engine_that_gives_nan_fails(machine: GpuMachine, model: Model) -> None:
+    machine.world.build_breaks_parity = lambda outputs: {**outputs, "logit_mean": np.full_like(outputs["logit_mean"], np.nan)}
+    with pytest.raises(BuildError, match="2 frames with NaN or infinite outputs"):
+        machine.build(model, precision="fp32")
+
+
+def test_an_engine_that_errs_gets_more_of_itself_in_fp32(
+    machine: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU's own rounding differs from the CPU's: then the engine's answers decide."""
+    monkeypatch.setattr("engines.trt.audit.LEAST_SHARE", {"fp16": 0.1})
+
+    def first_is_wrong(outputs: dict[str, Any]) -> dict[str, Any]:
+        if machine.world.calls["Builder.build_serialized_network"] > 1:
+            return outputs
+        return {**outputs, "labels": np.zeros_like(outputs["labels"])}
+
+    machine.world.build_breaks_parity = first_is_wrong
+    passport = machine.build(model)
+    assert machine.world.calls["Builder.build_serialized_network"] == 2
+    assert passport.parity is not None
+    assert 1 <= len(passport.parity.kept_fp32) <= 4
+    assert passport.audit is not None
+    assert passport.audit.heavy_share["fp32"] > 0
+
+
+def test_with_too_little_left_in_half_precision_both_reasons_are_told(machine: GpuMachine, model: Model) -> None:
+    machine.world.build_breaks_parity = lambda outputs: {**outputs, "labels": np.zeros_like(outputs["labels"])}
+    told = (
+        r"deep does not bear fp16: \d+\.\d+% of the labels agree .*; and with more of it in fp32, only \d+% of its heavy layers"
+    )
+    with pytest.raises(BuildError, match=told):
+        machine.build(model)
+
+
+def test_a_network_with_an_overflow_is_built_with_that_in_fp32(
+    machine: GpuMachine, nets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.trt.audit.LEAST_SHARE", {"fp16": 0.3})
+    passport = machine.build(overflowing(nets))
+    assert passport.parity is not None
+    assert "enlarge" in passport.parity.kept_fp32
+    assert passport.parity.label_agreement is not None
+    assert passport.parity.label_agreement >= 0.995
+
+
+def test_a_batch_has_its_profile(machine: GpuMachine, nets) -> None:
+    passport = machine.build(load_model(nets.semantic()), batch=4)
+    assert passport.request.batch == 4
+
+
+def test_the_second_build_is_the_first_ones(machine: GpuMachine, model: Model) -> None:
+    first = machine.build(model)
+    machine.count_anew()
+    assert machine.build(model).built_at == first.built_at
+    assert machine.world.calls["Builder.build_serialized_network"] == 0
+
+
+def test_what_tensorrt_measured_is_kept_for_the_next_build(machine: GpuMachine, model: Model) -> None:
+    machine.build(model)
+    request = request_for(model, precision="fp16", runtime="tensorrt")
+    environment = environment_for(request)
+    assert Store().timing_cache(request, environment)
+    EngineBuilder(model, request, environment, Store()).run(anew=True)
+
+
+def test_a_build_that_tensorrt_refuses_says_why(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+    machine.world.build_error = "Error Code 10: Internal Error (Could not find any implementation for node conv)"
+    with pytest.raises(BuildError, match=r"could not build the network: Error Code 10: .*implementation for node conv"):
+        machine.build(model)
+    assert stored(tmp_path) == []
+
+
+def test_dla_needs_a_dla(machine: GpuMachine, model: Model) -> None:
+    with pytest.raises(BuildError, match="finds no DLA on this machine: build for the GPU, without --dla"):
+        machine.build(model, dla_core=0)
+
+
+def test_dla_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nets) -> None:
+    world = World(tensorrt_version="10.3.0", dla_cores=2, gpu_name="Orin", compute_capability=(8, 7))
+    with fake_machine(tmp_path, monkeypatch, world) as machine:
+        model = load_model(nets.semantic())
+        with pytest.raises(BuildError, match="there is no DLA core 2: this machine has 0, 1"):
+            machine.build(model, dla_core=2)
+        assert machine.build(model, dla_core=1).request.dla_core == 1
+
+
+def test_without_a_gpu_there_is_a_way_to_build_ahead(model: Model) -> None:
+    request = request_for(model, precision="fp16", runtime="tensorrt")
+    with pytest.raises(NoGpuError, match=r"An engine is built on the GPU that it is for; .*--runtime tensorrt-rtx --target 86"):
+        environment_for(request)
+
+
+def test_targets_are_for_tensorrt_rtx(model: Model) -> None:
+    with pytest.raises(BuildError, match="--target is for --runtime tensorrt-rtx"):
+        environment_for(request_for(model, precision="fp16", runtime="tensorrt", target="86"))
+
+
+# What follows runs a real child process, and there the stand-ins.
+
+
+@pytest.fixture
+def child(machine: GpuMachine, monkeypatch: pytest.MonkeyPatch) -> GpuMachine:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(room, "BuildJob", BuildJob)
+    monkeypatch.setattr(room, "TARGET", "fake_gpu_targets:build")
+    return machine
+
+
+def builder_of(model: Model, machine: GpuMachine, **limits: Any) -> EngineBuilder:
+    request = request_for(model, precision="fp16", runtime="tensorrt")
+    return EngineBuilder(model, request, environment_for(request), Store(), BuildLimits(**limits), machine._frames)
+
+
+def test_a_child_builds_and_its_engine_runs_here(child: GpuMachine, model: Model) -> None:
+    told: list[JobProgress] = []
+    found = builder_of(model, child).run(on_progress=told.append)
+    assert found.passport.audit is not None
+    assert {"comparing precisions on the CPU", "measuring the engine"} & {progress.phase for progress in told}
+    child.open(model).engine.close()
+
+
+def test_a_childs_error_arrives_in_its_words(
+    child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_ignores_precision": True}))
+    with pytest.raises(BuildError, match="in another precision than asked"):
+        builder_of(model, child).run()
+    assert stored(tmp_path) == []
+
+
+def test_two_at_once_make_one_engine(child: GpuMachine, model: Model) -> None:
+    """F18. Each in its own child."""
+    builders = [builder_of(model, child) for _ in range(2)]
+    found: list[Any] = []
+    waited: list[int] = []
+    threads = [
+        threading.Thread(target=lambda each=each: found.append(each.run(on_wait=lambda: waited.append(1)))) for each in builders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert found[0].passport == found[1].passport
+    assert waited == [1]
+
+
+def test_a_cancelled_build_ends_soon_and_leaves_nothing(
+    child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_seconds": 30.0}))
+    builder = builder_of(model, child)
+
+    def cancel_when_building(progress: JobProgress) -> None:
+        if progress.phase.startswith("building"):
+            builder.cancel()
+
+    begin_s = time.monotonic()
+    with pytest.raises(BuildCancelledError):
+        builder.run(on_progress=cancel_when_building)
+    assert time.monotonic() - begin_s < 15
+    assert stored(tmp_path) == []
+
+
+def test_a_build_that_takes_too_long_is_ended(
+    child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_seconds": 60.0}))
+    with pytest.raises(BuildError, match="the build took longer than 3 s: give it more with --timeout"):
+        builder_of(model, child, timeout_s=3.0).run()
+    assert stored(tmp_path) == []

@@ -1,0 +1,119 @@
+"""A network is proved on the CPU before minutes go into a build of it, and mended where half precision is too little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from engines.building import network as room
+from engines.building.network import prepare
+from engines.errors import BuildError, ModelFileError
+from engines.model import Model, load_model
+from engines.types import Size
+
+FRAMES = [np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8) for seed in range(3)]
+
+
+def prepared(model: Model, precision: str = "fp16", **asked: Any) -> room.Prepared:
+    facts = {"size": model.card.input.size, "largest_batch": 1, "frames": FRAMES, **asked}
+    return prepare(onnx.load(model.path), model.card, precision=precision, **facts)
+
+
+def overflowing(nets, name: str = "overflowing") -> Model:
+    """The colours, by way of numbers beyond what FP16 holds: x 20,000 and then / 20,000, twice over."""
+    weights = (np.eye(3) * 10).astype(np.float32).reshape(3, 3, 1, 1)
+    large = (np.eye(3) * 2e4).astype(np.float32).reshape(3, 3, 1, 1)
+    small = (np.eye(3) / 2e4).astype(np.float32).reshape(3, 3, 1, 1)
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], "colour"),
+        helper.make_node("Conv", ["c", "large"], ["l"], "enlarge"),
+        helper.make_node("Conv", ["l", "small"], ["logits"], "shrink"),
+    ]
+    path: Path = nets.save(
+        name,
+        nodes,
+        [("image", "float32", [1, 3, 24, 32])],
+        [("logits", "float32", [1, 3, 24, 32])],
+        {"w": weights, "large": large, "small": small},
+    )
+    path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n")
+    return load_model(path)
+
+
+def deep(nets, name: str = "deep", layers: int = 8) -> Model:
+    """The colours, handed on by many convolutions, and made more different by each."""
+    nodes, tensor = [], "image"
+    for layer in range(layers):
+        result = "logits" if layer == layers - 1 else f"t{layer}"
+        nodes.append(helper.make_node("Conv", [tensor, f"w{layer}"], [result], f"conv{layer}"))
+        tensor = result
+    weights = {f"w{layer}": (np.eye(3) * 1.3).astype(np.float32).reshape(3, 3, 1, 1) for layer in range(layers)}
+    path: Path = nets.save(name, nodes, [("image", "float32", [1, 3, 24, 32])], [("logits", "float32", [1, 3, 24, 32])], weights)
+    path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n")
+    return load_model(path)
+
+
+def test_fp32_stays_as_it_is_and_is_compared_with_nothing(nets) -> None:
+    made = prepared(load_model(nets.semantic()), "fp32")
+    assert made.parity is None
+    assert made.card.input.dtype == "float32"
+    assert set(made.card.outputs) == {"labels", "logit_mean"}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp16", "float16"), ("bf16", "float32")])
+def test_half_precision_is_measured_against_fp32(nets, precision: str, dtype: str) -> None:
+    made = prepared(load_model(nets.semantic()), precision)
+    assert made.card.input.dtype == dtype
+    assert made.parity is not None
+    assert (made.parity.frames, made.parity.nan_count, made.parity.measured_on) == (3, 0, "cpu")
+    assert made.parity.label_agreement is not None
+    assert made.parity.label_agreement >= 0.98
+
+
+def test_what_overflows_goes_back_to_fp32_and_is_named(nets) -> None:
+    made = prepared(overflowing(nets))
+    assert made.parity is not None
+    assert "enlarge" in made.parity.kept_fp32
+    assert made.parity.nan_count == 0
+    assert made.parity.label_agreement is not None
+    assert made.parity.label_agreement >= 0.995
+
+
+def test_a_network_that_bears_no_half_precision_is_told_with_the_cure(nets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MAX_KEPT", 0)
+    with pytest.raises(
+        BuildError, match=r"overflowing does not bear fp16: 3 frames with NaN or infinite outputs; try --precision fp32"
+    ):
+        prepared(overflowing(nets))
+
+
+def test_weights_that_are_damaged_are_not_blamed_on_precision(nets) -> None:
+    weights = np.full((3, 3), np.inf)
+    with pytest.raises(BuildError, match="the network itself gives NaN or infinite values in FP32"):
+        prepared(load_model(nets.semantic(weights=weights)))
+
+
+def test_another_size_and_a_batch(nets) -> None:
+    model = load_model(nets.semantic(size=("w", "h"), card="[input]\nsize_px = [32, 24]\nmean = [0,0,0]\nstd = [255,255,255]\n"))
+    made = prepared(model, size=Size(64, 48), largest_batch=4)
+    dims = made.network.graph.input[0].type.tensor_type.shape.dim
+    assert dims[0].dim_param == "batch"
+    assert [dim.dim_value for dim in dims[1:]] == [3, 48, 64]
+
+
+def test_a_size_that_cannot_be_is_refused(nets) -> None:
+    model = load_model(nets.semantic(batch=1))
+    network = onnx.load(model.path)
+    network.graph.node.append(helper.make_node("Reshape", ["logits", "fixed"], ["same"]))
+    network.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 3, 24, 32]), "fixed"))
+    network.graph.output[0].name = "same"
+    onnx.save(network, str(model.path))
+    model.path.with_suffix(".toml").write_text("[input]\nmean = [0,0,0]\nstd = [255,255,255]\n")
+    model = load_model(model.path)
+    with pytest.raises(ModelFileError, match="another size is baked into its graph"):
+        prepared(model, size=Size(64, 48))

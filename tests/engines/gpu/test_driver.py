@@ -1,0 +1,83 @@
+"""The driver says what GPU this is, or in words why there is none to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.errors import InferenceError, NoGpuError
+from engines.gpu.driver import INIT_ERRORS, Driver, _kernel_driver_version
+
+from ...fakes.gpu.fake_gpu import World, install
+
+
+def test_a_gpu_is_described() -> None:
+    orin = World(12060, gpu_name="NVIDIA Orin", compute_capability=(8, 7), is_integrated=True, total_bytes=8 << 30)
+    with install(orin):
+        facts = Driver().facts()
+    assert (facts.name, facts.compute_capability, facts.cuda_version) == ("NVIDIA Orin", "8.7", "12.6")
+    assert (facts.total_bytes, facts.is_integrated) == (8 << 30, True)
+
+
+def test_no_driver_is_told_with_the_cure() -> None:
+    with install(World(has_driver=False)), pytest.raises(NoGpuError, match=r"no NVIDIA driver here: .*ubuntu-drivers install"):
+        Driver()
+
+
+@pytest.mark.parametrize("code", sorted(INIT_ERRORS))
+def test_a_driver_that_does_not_start_says_why(code: int) -> None:
+    with install(World(init_result=code)), pytest.raises(NoGpuError, match=r"^no usable GPU: ") as caught:
+        Driver()
+    assert INIT_ERRORS[code] in str(caught.value)
+
+
+def test_an_error_that_nobody_foresaw_has_its_name() -> None:
+    with install(World(init_result=201)), pytest.raises(NoGpuError, match=r"CUDA_ERROR_INVALID_CONTEXT, 201"):
+        Driver()
+
+
+@pytest.mark.parametrize(("version", "is_fine"), [(12010, False), (11080, False), (12020, True), (13020, True)])
+def test_a_driver_must_read_our_ptx(version: int, is_fine: bool) -> None:
+    with install(World(driver_version=version)):
+        if is_fine:
+            Driver()
+        else:
+            with pytest.raises(NoGpuError, match=r"driver is too old: it speaks CUDA 1\d\.\d+, this program needs 12\.2; update"):
+                Driver()
+
+
+@pytest.mark.parametrize(("devices", "number"), [(1, 1), (2, 7), (1, -1)])
+def test_a_gpu_that_is_not_there(devices: int, number: int) -> None:
+    with install(World(devices=devices)):
+        driver = Driver()
+        with pytest.raises(NoGpuError, match=f"the driver sees {devices}, and number {number}"):
+            driver.facts(number)
+
+
+def test_work_that_fails_is_an_inference_error_with_the_name() -> None:
+    world = World()
+    with install(world):
+        driver = Driver()
+        world.fail("cuStreamBeginCapture_v2", 1, 700)
+        with pytest.raises(InferenceError, match=r"could not begin a CUDA graph \(CUDA_ERROR_ILLEGAL_ADDRESS, 700\)"):
+            driver.capture(1, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 07:02:11 UTC 2025\nGCC version: 12", "580.65.06"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build  (buildbrain@host)", "540.4.0"),
+        ("", ""),
+        ("no figures here", ""),
+    ],
+)
+def test_the_kernel_drivers_version_is_read(tmp_path: Path, text: str, version: str) -> None:
+    path = tmp_path / "version"
+    path.write_text(text)
+    assert _kernel_driver_version(path) == version
+
+
+def test_a_machine_that_does_not_tell_it_has_none(tmp_path: Path) -> None:
+    assert _kernel_driver_version(tmp_path / "nothing") == ""

@@ -1,0 +1,102 @@
+"""A machine with a GPU for the tests: stand-ins for CUDA and TensorRT that keep their rules, and engines built on them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.backends import Choice, EngineOptions, open_engine
+from engines.building import builder, work
+from engines.building.job import JobProgress
+from engines.gpu import primary
+from engines.model import Model
+from engines.plans.passport import Passport
+from engines.plans.requests import request_for
+from engines.plans.store import Store
+
+from ..fakes.gpu.fake_gpu import World, install, install_ort
+
+
+class JobHere:
+    """Does a build job's work in this process: a tenth of the time, and the World is this one. The child has its own tests."""
+
+    def __init__(self, target: str, options: dict[str, Any], **limits: Any) -> None:
+        self._options = options
+        self._phase = JobProgress("starting", None, 0.0)
+
+    def __enter__(self) -> JobHere:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def start(self) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    @property
+    def progress(self) -> JobProgress:
+        return self._phase
+
+    def wait(self, on_progress: Callable[[JobProgress], None] | None = None) -> dict[str, Any]:
+        def report(phase: str, fraction: float | None) -> None:
+            self._phase = JobProgress(phase, fraction, 0.0)
+            if on_progress is not None:
+                on_progress(self._phase)
+
+        return work.build(self._options, report, lambda: False)
+
+
+class GpuMachine:
+    """Builds and opens engines on a World."""
+
+    def __init__(self, world: World, frames: Path) -> None:
+        """frames: pictures to compare precisions on."""
+        self.world = world
+        self._frames = frames
+
+    def count_anew(self) -> None:
+        """Forget calls and faults: what a build did is not what is asked."""
+        self.world.calls.clear()
+        self.world._faults.clear()
+
+    def build(self, model: Model, **asked: Any) -> Passport:
+        """What `run.py build` does. asked: as for `request_for`."""
+        request = request_for(model, **{"precision": "fp16", "runtime": "tensorrt", **asked})
+        environment = builder.environment_for(request)
+        return builder.EngineBuilder(model, request, environment, Store(), frames=self._frames).run().passport
+
+    def open(self, model: Model, backend: str = "trt", options: EngineOptions | None = None, **asked: Any) -> Choice:
+        """An engine of `model`, built first where it must be."""
+        if backend == "trt":
+            self.build(model, **asked)
+        return open_engine(model, backend, options or EngineOptions())
+
+
+@contextmanager
+def fake_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, world: World | None = None) -> Iterator[GpuMachine]:
+    """A GpuMachine whose engines lie in `folder`. In the end everything must have been given back, and no rule been broken."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    monkeypatch.setattr(builder, "BuildJob", JobHere)
+    monkeypatch.setattr(primary, "_held", None)  # what a failed test left open is not the next one's
+    with install(world or World()) as installed, install_ort(installed):
+        yield GpuMachine(installed, _pictures(folder / "frames"))
+        gc.collect()
+        assert installed.live() == [], "something was not given back"
+        assert installed.leaks == [], "something outlived its context"
+        assert installed.violations == [], "a rule of CUDA or TensorRT was broken"
+
+
+def _pictures(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(5)
+    for index in range(2):
+        cv2.imwrite(str(folder / f"{index}.png"), cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48)))
+    return folder

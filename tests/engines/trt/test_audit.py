@@ -1,0 +1,102 @@
+"""What an engine's inspector says decides what the engine may be called, whichever version wrote it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from engines.errors import BuildError
+from engines.trt.audit import audit, read_layers, shortfall
+
+OLD_STYLE = {
+    "fp16": "Channel major FP16 format where channel % 8 == 0",
+    "fp32": "Row major linear FP32",
+    "int8": "Four wide channel INT8",
+}
+NEW_STYLE = {"fp16": "Half", "fp32": "Float", "bf16": "BFloat16", "int8": "Int8"}
+
+
+def layer(kind: str, precision: str, name: str = "", style: dict[str, str] = NEW_STYLE, **more: Any) -> dict[str, Any]:
+    tensor = {"Name": "x", "Location": "Device", "Dimensions": [1, 8, 4, 4], "Format/Datatype": style[precision]}
+    return {"Name": name or f"{kind}_{precision}", "LayerType": kind, "Inputs": [tensor], "Outputs": [tensor], **more}
+
+
+def report(*layers: Any, bindings: str = "I/O Tensors") -> str:
+    return json.dumps({"Layers": list(layers), bindings: ["image", "labels"]})
+
+
+@pytest.mark.parametrize("style", [OLD_STYLE, NEW_STYLE], ids=["10.3", "11.4"])
+@pytest.mark.parametrize("bindings", ["Bindings", "I/O Tensors"])
+def test_precisions_are_read_in_the_words_of_every_version(style: dict[str, str], bindings: str) -> None:
+    names = ("fp16", "fp32", "int8")
+    layers = read_layers(report(*(layer("CaskConvolution", name, style=style) for name in names), bindings=bindings))
+    assert [each.precision for each in layers] == list(names)
+
+
+def test_weights_tell_more_than_tensors() -> None:
+    """A convolution that reads FP16 and multiplies FP32 weights is an FP32 convolution."""
+    (found,) = read_layers(report(layer("CaskConvolution", "fp16", Weights={"Type": "Float", "Count": 100})))
+    assert found.precision == "fp32"
+
+
+def test_layers_that_only_move_data_are_not_counted() -> None:
+    kinds = ("Reformat", "Shuffle", "Constant", "NoOp", "Slice", "Concat", "Cast", "CopyShuffle")
+    assert read_layers(report(*(layer(kind, "fp32") for kind in kinds))) == []
+
+
+def test_uint8_and_integers_are_no_precision() -> None:
+    tensor = {"Name": "image", "Format/Datatype": "UInt8"}
+    index = {"Name": "labels", "Format/Datatype": "Row major linear INT32"}
+    assert read_layers(report({"Name": "argmax", "LayerType": "TopK", "Inputs": [tensor], "Outputs": [index]})) == []
+
+
+def test_an_fp16_engine_may_be_called_fp16() -> None:
+    layers = read_layers(report(*[layer("CaskConvolution", "fp16", f"conv{i}") for i in range(20)], layer("SoftMax", "fp32")))
+    assert shortfall(layers, "fp16") == ""
+    shares = audit(layers, {f"conv{i}": 0.1 for i in range(20)} | {"SoftMax_fp32": 2.0, "reformat": 5.0})
+    assert shares.layer_share == {"fp16": pytest.approx(20 / 21, abs=1e-4), "fp32": pytest.approx(1 / 21, abs=1e-4)}
+    assert shares.time_share == {"fp16": 0.5, "fp32": 0.5}
+    assert shares.heavy_share == {"fp16": 1.0}
+
+
+def test_an_fp32_engine_is_never_called_fp16_and_the_layers_are_named() -> None:
+    names = [f"stage{i}/conv" for i in range(8)]
+    text = shortfall(read_layers(report(*(layer("CaskConvolution", "fp32", name) for name in names))), "fp16")
+    assert text.startswith("only 0% of its heavy layers are fp16, 90% is the least: stage0/conv (fp32)")
+    assert text.endswith("and 3 more")
+
+
+@pytest.mark.parametrize(("wrong", "passes"), [(0, True), (1, True), (2, False), (10, False)])
+def test_one_heavy_layer_in_ten_may_stay_in_fp32(wrong: int, passes: bool) -> None:
+    layers = [layer("CaskGemm", "fp32" if i < wrong else "fp16", f"gemm{i}") for i in range(10)]
+    assert (shortfall(read_layers(report(*layers)), "fp16") == "") == passes
+
+
+def test_many_light_fp32_layers_do_not_spoil_heavy_fp16_ones() -> None:
+    layers = [layer("CaskConvolution", "fp16"), *(layer("PointWise", "fp32", f"p{i}") for i in range(30))]
+    assert shortfall(read_layers(report(*layers)), "fp16") == ""
+
+
+def test_a_network_without_heavy_layers_is_judged_by_all() -> None:
+    assert "only 0%" in shortfall(read_layers(report(layer("PointWise", "fp32"))), "fp16")
+
+
+def test_an_engine_in_which_nothing_calculates_is_nothing() -> None:
+    assert shortfall([], "fp16") == "none of its layers calculates"
+
+
+def test_tf32_or_half_is_not_fp32() -> None:
+    assert "only 0%" in shortfall(read_layers(report(layer("CaskConvolution", "fp16"))), "fp32")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"Bindings": []}', "null"])
+def test_an_inspector_that_says_nothing_is_an_error_in_words(text: str) -> None:
+    with pytest.raises(BuildError, match="gave no list of layers"):
+        read_layers(text)
+
+
+def test_names_alone_are_not_enough() -> None:
+    with pytest.raises(BuildError, match="detailed profiling verbosity"):
+        read_layers(report("conv1", "conv2"))

@@ -1,0 +1,103 @@
+"""TensorRT found, or missed in words that fit the machine."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.errors import BackendUnavailableError
+from engines.trt import runtime
+from engines.trt.runtime import Messages, how_to_install, installed, open_tensorrt
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> None:
+    module: Any = types.ModuleType(name)
+    if version is not None:
+        module.__version__ = version
+    module.ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3})
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_a_missing_tensorrt_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendUnavailableError, match=r"TensorRT is not installed: pip install tensorrt-cu13"):
+        open_tensorrt("tensorrt")
+
+
+def test_on_a_jetson_it_is_never_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nv_tegra_release").write_text("# R36 (release), REVISION: 4.0")
+    monkeypatch.setattr(runtime, "TEGRA_RELEASE", tmp_path / "nv_tegra_release")
+    text = how_to_install("tensorrt")
+    assert "sudo apt install python3-libnvinfer" in text
+    assert "--system-site-packages" in text
+    assert "pip install" not in text
+
+
+def test_rtx_has_its_own_package() -> None:
+    assert "pip install tensorrt-rtx" in how_to_install("tensorrt-rtx")
+
+
+@pytest.mark.parametrize(("version", "is_fine"), [("10.2.0", False), ("8.6.1", False), ("10.3.0", True), ("11.4.0.106", True)])
+def test_versions_from_10_3_on_work(monkeypatch: pytest.MonkeyPatch, version: str, is_fine: bool) -> None:
+    pretend(monkeypatch, "tensorrt", version)
+    if is_fine:
+        assert open_tensorrt("tensorrt").title == f"TensorRT {version}"
+    else:
+        with pytest.raises(BackendUnavailableError, match=f"TensorRT {version} is too old, 10.3 is the oldest"):
+            open_tensorrt("tensorrt")
+
+
+def test_bindings_without_their_libraries_are_told_apart_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Any:
+        raise ImportError("libnvinfer.so.10: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(BackendUnavailableError, match=r"TensorRT is installed but does not load \(libnvinfer.so.10: cannot open"):
+        open_tensorrt("tensorrt")
+
+
+def test_an_empty_package_of_that_name_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's stub packages leave such a thing behind."""
+    pretend(monkeypatch, "tensorrt", None)
+    with pytest.raises(BackendUnavailableError, match="installed but does not load"):
+        open_tensorrt("tensorrt")
+
+
+def test_what_is_installed_is_found_without_importing_it() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    assert "tensorrt-rtx" in installed()
+
+
+@pytest.mark.parametrize(
+    ("logged", "told"),
+    [
+        ("[runtime.cpp::f::90] Error Code 1: Serialization (Version tag)", "Error Code 1: Serialization (Version tag)"),
+        ("IBuilder::build: Error Code 9: Out (In g at /_src/b.cpp:2 (cudaError 2))", "Error Code 9: Out ((cudaError 2))"),
+        ("plain words", "plain words"),
+    ],
+)
+def test_the_first_error_is_the_reason_and_its_place_is_left_out(logged: str, told: str) -> None:
+    messages = Messages()
+    messages.add(False, "a warning")
+    messages.add(True, logged)
+    messages.add(True, "what follows from it")
+    assert messages.reason() == told
+    messages.clear()
+    assert messages.reason() == "TensorRT does not say why"
+
+
+def test_a_long_reason_is_cut() -> None:
+    messages = Messages()
+    messages.add(True, "x" * 1000)
+    assert len(messages.reason()) == 240
+
+
+def test_several_lines_become_one() -> None:
+    messages = Messages()
+    messages.add(True, "first\n  second")
+    assert messages.reason() == "first second"
