@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.errors import ModelFileError
 from engines.precision import main_precision
+from engines.runtime_onnx import import_onnxruntime
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
@@ -109,8 +110,7 @@ def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
 
 def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:
     """The facts with output shapes read off one run on zeros: the last resort for graphs that inference cannot follow."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

@@ -116,8 +116,9 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
-    engine = {**written.get("engine", {}), **overrides.get("engine", {})}
-    return _convert({**written, **overrides, **({"engine": engine} if engine else {})}, "settings")
+    both = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
+    merged = {"engine": {**both[0], **both[1]}} if len(both) == 2 else {}  # a table: option by option, as the others
+    return _convert({**written, **overrides, **merged}, "settings")
 
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:

@@ -125,7 +125,7 @@ print("HEAVY", sorted(set({HEAVY!r}) & set(sys.modules)))
 
 
 MISTAKES = [
-    (["proces", "CLIP"], 'no command "proces"; there are: view, process, models, export; did you mean "process"?'),
+    (["proces", "CLIP"], 'no command "proces"; there are: view, process, models, export, build; did you mean "process"?'),
     (["process", "CLIP", "--outt", "o.mp4"], 'did you mean "--out"?'),
     (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl"; did you mean "--model"?'),
     (["view", "CLIP", "--frames", "3"], 'no option "--frames"'),
@@ -140,7 +140,7 @@ MISTAKES = [
     (["process", "CLIP", "--out", "o.mp4", "--model", "raod"], 'did you mean "road"?'),
     (["process", "CLIP", "--out", "o.mp4", "--model", "CLIP"], "car.mp4"),
     (["process", "CLIP", "--out", "o.mp4", "--backend", "openvno"], 'did you mean "openvino"?'),
-    (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "known: auto, openvino, ort"),
+    (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "known: auto, trt, ort-cuda, openvino, ort"),
     (["process", "CLIP", "--out", "o.mp4", "--tracker", "bytetrak"], 'did you mean "bytetrack"?'),
     (["process", "CLIP", "--out", "o.mp4", "--preset", "dashcm"], 'did you mean "dashcam"?'),
     (["process", "CLIP", "--mot", "o.txt", "--tracker", "none"], "--tracker bytetrack"),

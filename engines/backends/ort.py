@@ -9,6 +9,7 @@ from engines.backends import Inference
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
 from engines.model import Model
+from engines.runtime_onnx import import_onnxruntime
 from engines.types import Image
 
 
@@ -20,7 +21,7 @@ def open_engine(model: Model) -> OrtEngine:
 class OrtEngine:
     def __init__(self, model: Model) -> None:
         try:
-            import onnxruntime
+            onnxruntime = import_onnxruntime()
         except ImportError as error:
             raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime") from error
         options = onnxruntime.SessionOptions()

@@ -22,6 +22,7 @@ from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.graph import read_tensors
 from engines.model import Model
+from engines.runtime_onnx import import_onnxruntime
 from engines.types import Image, Size
 
 PROVIDER = "CUDAExecutionProvider"
@@ -40,7 +41,7 @@ def open_engine(model: Model, options: EngineOptions) -> OrtCudaEngine:
 class OrtCudaEngine:
     def __init__(self, model: Model) -> None:
         try:
-            import onnxruntime
+            onnxruntime = import_onnxruntime()
         except ImportError as error:
             raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime-gpu") from error
         Driver()

@@ -19,6 +19,7 @@ from engines.fuse import fuse_outputs
 from engines.plans.passport import ParityReport
 from engines.precision import cast_precision, offenders, rounded_for_cpu
 from engines.precision.quantise import quantise_qdq
+from engines.runtime_onnx import import_onnxruntime
 from engines.sizing import with_input_size
 from engines.types import Image, Segmentation, Size
 
@@ -124,8 +125,7 @@ def run_on_cpu(
     network: onnx.ModelProto, card: ModelCard, frames: Sequence[Image], settings: DecodeSettings
 ) -> list[Segmentation | None]:
     """What a network sees in `frames`, on ONNX Runtime; None where its outputs are not finite. Raises BuildError."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     family, fill, names = open_family(card), InputFiller(card.input), list(card.outputs.values())

@@ -160,11 +160,6 @@ class Device:
         """Copy from the GPU into a pinned array, in the order of `stream`; it is there once that is synchronised."""
         self._cuda.memcpy_dtoh_async(array, address, stream.raw)
 
-    def read_now(self, array: npt.NDArray[Any], address: int) -> None:
-        """Copy from the GPU, and wait."""
-        with self.taking("read its memory"):
-            self._cuda.memcpy_dtoh(array, address)
-
     def free_bytes(self) -> int:
         """Memory that nobody has taken yet."""
         with self.taking("ask for its free memory"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,14 @@ class LetterboxKernel:
 
     def __init__(self, device: Device, spec: InputSpec) -> None:
         """Raises BackendUnavailableError when the driver does not take the kernel."""
-        module = device.module(PTX.read_bytes())
-        size = np.zeros(1, np.uint32)
-        with device.taking("find its kernels"):
-            address, _ = module.get_global("letterbox_bytes")
-            self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
-        device.read_now(size, address)
-        if size[0] != LAYOUT.size:
+        ptx = PTX.read_bytes()
+        if LAYOUT.size != (size := parameter_bytes(ptx)):
             raise BackendUnavailableError(
-                f"{PTX.name} is of another version ({size[0]} bytes of parameters, not {LAYOUT.size}): install this program anew"
+                f"{PTX.name} is of another version ({size} bytes of parameters, not {LAYOUT.size}): install this program anew"
             )
+        module = device.module(ptx)
+        with device.taking("find its kernels"):
+            self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
         self._function.prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
         self._spec = spec
         self._grid = (-(-spec.size.width // BLOCK[0]), -(-spec.size.height // BLOCK[1]))
@@ -48,6 +47,12 @@ class LetterboxKernel:
 
     def _forget(self) -> None:
         self._function = None
+
+
+def parameter_bytes(ptx: bytes) -> int:
+    """The size of `struct Letterbox` as the compiler laid it out, which letterbox.cu leaves in a variable; 0 without one."""
+    found = re.search(rb"\bletterbox_bytes = (\d+);", ptx)
+    return int(found[1]) if found else 0
 
 
 def parameters(geometry: Fit, spec: InputSpec) -> bytes:

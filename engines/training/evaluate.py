@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
-import onnxruntime
 
+from engines.runtime_onnx import import_onnxruntime
 from engines.training.data import DataSet, Sample
 from engines.training.errors import TrainingError
 from engines.training.label_sets import class_table
@@ -60,6 +60,7 @@ def predict_frame(predict: Predictor, image: U8, input_px: tuple[int, int]) -> U
 
 def onnx_predictor(path: Path, thread_count: int = 2) -> Predictor:
     """Predict with an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other work shares the cores

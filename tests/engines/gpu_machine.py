@@ -82,6 +82,7 @@ class GpuMachine:
 @contextmanager
 def fake_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, world: World | None = None) -> Iterator[GpuMachine]:
     """A GpuMachine whose engines lie in `folder`. In the end everything must have been given back, and no rule been broken."""
+    folder.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     monkeypatch.setattr(builder, "BuildJob", JobHere)

@@ -212,7 +212,7 @@ def test_fifty_times_open_and_close_leave_nothing(machine: GpuMachine, model: Mo
 
 
 ONCE = (
-    *("Device.retain_primary_context", "Stream", "module_from_buffer", "Module.get_global", "Module.get_function", "memcpy_dtoh"),
+    *("Device.retain_primary_context", "Stream", "module_from_buffer", "Module.get_function"),
     "Runtime.deserialize_cuda_engine",
 )
 SEVERAL = ("mem_alloc", "pagelocked_empty", "Event")

@@ -188,10 +188,10 @@ def test_targets_are_for_tensorrt_rtx(model: Model) -> None:
 
 
 @pytest.fixture
-def child(machine: GpuMachine, monkeypatch: pytest.MonkeyPatch) -> GpuMachine:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+def child(machine: GpuMachine, monkeypatch: pytest.MonkeyPatch, repo_root: Path) -> GpuMachine:
+    monkeypatch.syspath_prepend(str(repo_root))
     monkeypatch.setattr(room, "BuildJob", BuildJob)
-    monkeypatch.setattr(room, "TARGET", "fake_gpu_targets:build")
+    monkeypatch.setattr(room, "TARGET", "tests.fakes.gpu.child_build:build")
     return machine
 
 
@@ -211,7 +211,7 @@ def test_a_child_builds_and_its_engine_runs_here(child: GpuMachine, model: Model
 def test_a_childs_error_arrives_in_its_words(
     child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_ignores_precision": True}))
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"build_ignores_precision": True}))
     with pytest.raises(BuildError, match="in another precision than asked"):
         builder_of(model, child).run()
     assert stored(tmp_path) == []
@@ -237,7 +237,7 @@ def test_two_at_once_make_one_engine(child: GpuMachine, model: Model) -> None:
 def test_a_cancelled_build_ends_soon_and_leaves_nothing(
     child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_seconds": 30.0}))
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"build_seconds": 30.0}))
     builder = builder_of(model, child)
 
     def cancel_when_building(progress: JobProgress) -> None:
@@ -254,7 +254,7 @@ def test_a_cancelled_build_ends_soon_and_leaves_nothing(
 def test_a_build_that_takes_too_long_is_ended(
     child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("FAKE_WORLD", json.dumps({"build_seconds": 60.0}))
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"build_seconds": 60.0}))
     with pytest.raises(BuildError, match="the build took longer than 3 s: give it more with --timeout"):
         builder_of(model, child, timeout_s=3.0).run()
     assert stored(tmp_path) == []

@@ -1,0 +1,311 @@
+"""The builder, its configuration, timing caches and optimisation profiles."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from fakegpu.layers import LayerList, Options
+from fakegpu.plan import Plan
+
+from tensorrt._base import Bound, Dims, IHostMemory, ILogger, IProgressMonitor, answers, buffer, dims, make, typed, whole
+from tensorrt._enums import MAJOR, BuilderFlag, DeviceType, MemoryPoolType, ProfilingVerbosity
+from tensorrt._network import ILayer, INetworkDefinition
+
+PRECISION_FLAGS = ("FP16", "BF16", "INT8", "FP8")
+
+
+class IOptimizationProfile(Bound):
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        typed("set_shape", input, str)
+        shapes = [dims("set_shape", value) for value in (min, opt, max)]
+        is_ordered = len({len(shape) for shape in shapes}) == 1 and all(
+            0 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=True)
+        )
+        if not is_ordered:
+            raise ValueError("Shape provided for the minimum, optimum and maximum is inconsistent")
+        self._shapes[input] = shapes
+
+    def get_shape(self, input: str) -> list[Dims]:
+        return [Dims(shape) for shape in self._shapes.get(typed("get_shape", input, str), [])]
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class ITimingCache(Bound):
+    def serialize(self) -> IHostMemory:
+        return IHostMemory(json.dumps(self._facts).encode())
+
+    def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
+        typed("combine", input_cache, ITimingCache)
+        self._facts["entries"].update(input_cache._facts["entries"])
+        return True
+
+    def reset(self) -> bool:
+        self._facts["entries"] = {}
+        return True
+
+
+class IBuilderConfig(Bound):
+    @property
+    def flags(self) -> int:
+        return int(sum(1 << int(flag) for flag in self._flags))
+
+    def set_flag(self, flag: Any) -> None:
+        self._flags.add(typed("set_flag", flag, BuilderFlag))
+
+    def clear_flag(self, flag: Any) -> None:
+        self._flags.discard(typed("clear_flag", flag, BuilderFlag))
+
+    def get_flag(self, flag: Any) -> bool:
+        return typed("get_flag", flag, BuilderFlag) in self._flags
+
+    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+        typed("set_memory_pool_limit", pool, MemoryPoolType)
+        self._pools[pool] = whole("set_memory_pool_limit", pool_size)
+
+    def get_memory_pool_limit(self, pool: Any) -> int:
+        return int(self._pools.get(typed("get_memory_pool_limit", pool, MemoryPoolType), self._world.total_bytes))
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        self._profiles.append(typed("add_optimization_profile", profile, IOptimizationProfile))
+        return len(self._profiles) - 1
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self._profiles)
+
+    @property
+    def builder_optimization_level(self) -> int:
+        return int(self._level)
+
+    @builder_optimization_level.setter
+    def builder_optimization_level(self, value: int) -> None:
+        self._level = whole("builder_optimization_level", value)
+
+    @property
+    def profiling_verbosity(self) -> Any:
+        return self._verbosity
+
+    @profiling_verbosity.setter
+    def profiling_verbosity(self, value: Any) -> None:
+        self._verbosity = typed("profiling_verbosity", value, ProfilingVerbosity)
+
+    @property
+    def progress_monitor(self) -> IProgressMonitor | None:
+        monitor: IProgressMonitor | None = self._monitor
+        return monitor
+
+    @progress_monitor.setter
+    def progress_monitor(self, value: Any) -> None:
+        self._monitor = typed("progress_monitor", value, (IProgressMonitor, type(None)))
+
+    def create_timing_cache(self, serialized_timing_cache: Any) -> ITimingCache:
+        data = buffer("create_timing_cache", serialized_timing_cache)
+        facts: dict[str, Any] = {"version": self._world.tensorrt_version, "gpu": self._world.gpu_name, "entries": {}}
+        if data:
+            try:
+                facts = dict(json.loads(data))
+            except ValueError:
+                self._log.warning("Failed to deserialize timing cache. Returning an empty timing cache.")
+        cache: ITimingCache = make(ITimingCache, _facts=facts, _log=self._log)
+        return cache
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        facts = typed("set_timing_cache", cache, ITimingCache)._facts
+        typed("set_timing_cache", ignore_mismatch, bool)
+        is_same_gpu = ignore_mismatch or facts["gpu"] == self._world.gpu_name
+        if facts["version"] != self._world.tensorrt_version or not is_same_gpu:
+            self._log.error("Error Code 2: Internal Error (timing cache was made by another version or device)")
+            return False
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache | None:
+        cache: ITimingCache | None = self._cache
+        return cache
+
+    @property
+    def default_device_type(self) -> Any:
+        return self._device_type
+
+    @default_device_type.setter
+    def default_device_type(self, value: Any) -> None:
+        self._device_type = typed("default_device_type", value, DeviceType)
+
+    @property
+    def DLA_core(self) -> int:
+        return int(self._dla_core)
+
+    @DLA_core.setter
+    def DLA_core(self, value: int) -> None:
+        if whole("DLA_core", value) >= self._world.dla_cores:
+            self._log.error(f"Error Code 3: API Usage Error (DLA core {value} does not exist)")
+            return
+        self._dla_core = value
+
+    def can_run_on_DLA(self, layer: Any) -> bool:
+        node = typed("can_run_on_DLA", layer, ILayer)._node
+        return self._world.dla_cores > 0 and node.op_type not in self._world.dla_refuses
+
+
+class Builder(Bound):
+    def __init__(self, logger: ILogger) -> None:
+        log = typed("Builder", logger, ILogger)._log
+        self._world.count("Builder")
+        if not self._world.is_usable:
+            code = self._world.init_result or (35 if not self._world.has_driver else 100)
+            log.error(f"[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (cudaError {code})")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        self._bind(_log=log, _logger=logger)
+
+    @property
+    def logger(self) -> ILogger:
+        logger: ILogger = self._logger
+        return logger
+
+    @property
+    def num_DLA_cores(self) -> int:
+        return self._world.dla_cores
+
+    @property
+    def platform_has_fast_fp16(self) -> bool:
+        return self._world.compute_capability >= (5, 3)
+
+    @property
+    def platform_has_fast_int8(self) -> bool:
+        return self._world.compute_capability >= (6, 1)
+
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
+        network: INetworkDefinition = make(
+            INetworkDefinition, _flags=whole("create_network", flags), _log=self._log, _network=None, _nodes=[], _onnx=b""
+        )
+        return network
+
+    def create_builder_config(self) -> IBuilderConfig:
+        config: IBuilderConfig = make(
+            IBuilderConfig, _log=self._log, _flags={BuilderFlag.TF32}, _pools={}, _profiles=[], _level=3, _monitor=None,
+            _verbosity=ProfilingVerbosity.LAYER_NAMES_ONLY, _cache=None, _device_type=DeviceType.GPU, _dla_core=-1,
+        )  # fmt: skip
+        return config
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        profile: IOptimizationProfile = make(IOptimizationProfile, _shapes={})
+        return profile
+
+    @answers(None)
+    def build_serialized_network(self, network: Any, config: Any) -> IHostMemory | None:
+        typed("build_serialized_network", network, INetworkDefinition)
+        typed("build_serialized_network", config, IBuilderConfig)
+        reason = self._world.build_error or self._why_not(network, config)
+        if reason:
+            self._log.error(f"IBuilder::buildSerializedNetwork: {reason}")
+            return None
+        plan = self._plan(network, config)
+        options = Options(plan.lowers_to, plan.ignores_precision, self._world.fuses_activations)
+        names = LayerList(network._network.model, options).names()
+        if not self._work(names, config._monitor):
+            self._log.error(
+                "IBuilder::buildSerializedNetwork: Error Code 2: Internal Error (Build cancelled by progress monitor)"
+            )
+            return None
+        if config._cache is not None:
+            config._cache._facts["entries"].update(dict.fromkeys(names, 1))
+        return IHostMemory(plan.to_bytes())
+
+    def _why_not(self, network: Any, config: Any) -> str:
+        """What TensorRT would refuse to build for; empty when nothing."""
+        if network._network is None or not network._nodes:
+            return "Error Code 4: API Usage Error (Network must have at least one output)"
+        flags = [flag.name for flag in config._flags if flag.name in PRECISION_FLAGS]
+        if network._is_strongly_typed and flags:
+            return f"Error Code 4: API Usage Error (strongly typed network: builder flag {flags[0]} is not allowed)"
+        if config._device_type is DeviceType.DLA:
+            return self._why_not_on_dla(network, config, flags)
+        for tensor in network._network.inputs:
+            if -1 not in tensor.shape:
+                continue
+            if not config._profiles:
+                return (
+                    "Error Code 4: API Usage Error "
+                    "(Network has dynamic or shape inputs, but no optimization profile has been defined.)"
+                )
+            for index, profile in enumerate(config._profiles):
+                shapes = profile._shapes.get(tensor.name)
+                if shapes is None:
+                    return f"Error Code 4: API Usage Error (Dynamic input {tensor.name} is missing dimensions in profile {index})"
+                if any(len(shape) != len(tensor.shape) for shape in shapes) or any(
+                    want not in (-1, have) for shape in shapes for want, have in zip(tensor.shape, shape, strict=True)
+                ):
+                    return f"Error Code 4: API Usage Error (profile {index} does not match the shape of {tensor.name})"
+        return ""
+
+    def _why_not_on_dla(self, network: Any, config: Any, flags: list[str]) -> str:
+        if config._dla_core < 0:
+            return "Error Code 3: API Usage Error (default device is DLA, but no DLA core is set)"
+        if MAJOR < 11 and network._is_strongly_typed:
+            return "Error Code 4: API Usage Error (DLA does not support strongly typed networks)"
+        if MAJOR < 11 and not {"FP16", "INT8"} & set(flags):
+            return "Error Code 9: Internal Error (DLA supports only FP16 and INT8 precision)"
+        refused = [node.name for node, _ in network._nodes if node.op_type in self._world.dla_refuses]
+        if refused and BuilderFlag.GPU_FALLBACK not in config._flags:
+            return f"Error Code 9: Internal Error ({refused[0]}: is not supported on DLA and GPU fallback is not enabled)"
+        return ""
+
+    def _plan(self, network: Any, config: Any) -> Plan:
+        flags = {flag.name for flag in config._flags}
+        profiles = [{name: [list(s) for s in shapes] for name, shapes in p._shapes.items()} for p in config._profiles]
+        return Plan(
+            version=self._world.tensorrt_version,
+            gpu=self._world.gpu_name,
+            capability=".".join(map(str, self._world.compute_capability)),
+            onnx=network._onnx,
+            is_strongly_typed=network._is_strongly_typed,
+            lowers_to="Half" if "FP16" in flags else "BFloat16" if "BF16" in flags else "",
+            ignores_precision=self._world.build_ignores_precision,
+            verbosity=config._verbosity.name,
+            profiles=profiles,
+            is_on_dla=config._device_type is DeviceType.DLA,
+            dla_refuses=sorted(self._world.dla_refuses),
+        )
+
+    def _work(self, names: list[str], monitor: Any) -> bool:
+        """Take the time that building takes, and tell the monitor from another thread. Whether it may go on to the end."""
+        finished: list[bool] = []
+        failures: list[BaseException] = []
+
+        def tell() -> None:
+            try:
+                finished.append(_phases(names, monitor, self._world.build_seconds))
+            except BaseException as error:  # a real monitor that raises ends the process
+                failures.append(error)
+
+        thread = threading.Thread(target=tell, name="tensorrt-builder")
+        thread.start()
+        thread.join()
+        if failures:
+            self._world.violations.append(f"IProgressMonitor raised {failures[0]!r}: the real one would end the process")
+            raise failures[0]
+        return finished[0]
+
+
+def _phases(names: list[str], monitor: Any, seconds: float) -> bool:
+    outer, inner = "Building Engine", "Tactic Selection"
+    if monitor is None:
+        time.sleep(seconds)
+        return True
+    monitor.phase_start(outer, None, 2)
+    monitor.phase_start(inner, outer, max(1, len(names)))
+    goes_on = True
+    for step in range(max(1, len(names))):
+        time.sleep(seconds / max(1, len(names)))
+        goes_on = bool(monitor.step_complete(inner, step))
+        if not goes_on:
+            break
+    monitor.phase_finish(inner)
+    goes_on = goes_on and bool(monitor.step_complete(outer, 0))
+    monitor.phase_finish(outer)
+    return goes_on
