@@ -37,6 +37,6 @@ def _value(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As JSON writes it, which leaves as they are one character that TOML does not take, and half characters, which no file takes."""
+    """As JSON writes it, but for one character that TOML does not take, and for half characters, which no file takes."""
     whole = text.encode("utf-8", "replace").decode("utf-8")
     return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")

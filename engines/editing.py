@@ -11,6 +11,7 @@ import numpy as np
 from engines.card import InputSpec
 from engines.errors import ModelFileError
 from engines.precision.wiring import tensor_names
+from engines.runtimes import import_onnxruntime
 
 Shape = tuple[int | None, ...]
 
@@ -102,7 +103,10 @@ class GraphEditor:
                 kept.append(node)
                 needed |= names_read(node) - {""}  # an input, or an output, that is left out
         _keep(self.graph.node, reversed(kept))
-        _keep(self.graph.initializer, [tensor for tensor in self.graph.initializer if tensor.name in needed])
+        unused = {tensor.name for tensor in self.graph.initializer if tensor.name not in needed}
+        _keep(self.graph.initializer, [tensor for tensor in self.graph.initializer if tensor.name not in unused])
+        # Old exporters list every weight among the inputs too: without the weight, one would have to be given.
+        _keep(self.graph.input, [value for value in self.graph.input if value.name not in unused])
         made = needed.union(*(node.output for node in self.graph.node))
         _keep(self.graph.value_info, [value for value in self.graph.value_info if value.name in made])
 
@@ -161,7 +165,7 @@ def input_shape(spec: InputSpec, batch: int = 1) -> tuple[int, int, int, int]:
 
 def run_on_zeros(model: Any, spec: InputSpec, tensors: Sequence[str], batch: int = 1) -> list[Any]:
     """`tensors` of one run of ONNX Runtime on an input of noughts. Raises what ONNX Runtime raises."""
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures arrive as exceptions

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +26,11 @@ from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
 
-ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "input", "outputs")
+ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
 """Card keys that are written even where they are a default: else they would be guessed anew."""
+
+OF_THE_FILE = ("size_bytes",)
+"""Figures that every export has anew. The others were measured on the network as it was, whatever they measure."""
 
 
 def export_model(
@@ -41,11 +46,16 @@ def export_model(
     """Write `model` to `out` (NAME.onnx) with its card beside it (NAME.toml), and return what was written.
 
     calibration: frames like those the model will see; "int8-qdq" measures ranges on them. Before the two files take their places
-    they are checked, read back, and run once on ONNX Runtime; after an error neither is there. Raises ModelFileError, CardError.
+    they are checked, read back, and run once on ONNX Runtime; after an error there is what was there before. Figures of the card
+    that another size or precision would not reach are left out. Raises ModelFileError, CardError.
     """
     import onnx
 
-    _check_target(model, out, precision)
+    try:
+        _check_target(model, out, precision)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    open_family(model.card)
     if isinstance(batch, int) and batch > 1:
         raise CardError(
             f'{model.card.name}: a fixed batch of {batch} fits no camera, which gives one frame a time; use "dynamic"'
@@ -60,26 +70,39 @@ def export_model(
     if precision != "fp32":
         network, card = _cast(network, card, precision, calibration)
         done.append(f"cast to {precision}")
+    if precision != "fp32" or card.input.size != model.card.input.size:
+        card = msgspec.structs.replace(card, figures={key: card.figures[key] for key in OF_THE_FILE if key in card.figures})
     source = hashlib.sha256(model.path.read_bytes()).hexdigest()
     made = f"Exported from {model.path.name} (SHA-256 {source}): {'; '.join(done)}."
     card = msgspec.structs.replace(card, recipe=f"{card.recipe.strip()}\n{made}".strip())
     try:
         return _write(network, card, out)
     except OSError as error:
-        raise ModelFileError(f"{out}: cannot be written ({error.strerror or error}); name another place") from error
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(f"{out}: cannot be written ({error.strerror or error}); name another place")
 
 
 def _check_target(model: Model, out: Path, precision: str) -> None:
     if precision not in PRECISIONS:
         raise ModelFileError(f'unknown precision "{precision}"; known: {", ".join(PRECISIONS)}')
     if out.suffix != ".onnx":
-        raise ModelFileError(f"{out}: an exported model is an .onnx file; call it {out.with_suffix('.onnx').name}")
+        raise ModelFileError(f"{out}: an exported model is an .onnx file; call it {out.stem.strip('.') or 'model'}.onnx")
     if not out.parent.is_dir():
         raise ModelFileError(f"{out}: there is no folder {out.parent}; make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise ModelFileError(f"{out}: nothing may be written into {out.parent.absolute()}; name another place")
+    card_path = out.with_suffix(".toml")
     kept = [path.resolve() for path in (model.path, find_card(model.path)) if path is not None]
-    for path in (out, out.with_suffix(".toml")):
+    for path in (out, card_path):
         if path.resolve() in kept:
             raise ModelFileError(f"{path}: belongs to the model that is exported; name another file")
+        if path.is_dir():
+            raise ModelFileError(f"{path}: is a folder; name another file")
+    if card_path.exists() and not out.exists():
+        raise ModelFileError(f"{card_path}: is there already, and no card of an earlier {out.name}; name another file")
 
 
 def _cast(network: Any, card: ModelCard, precision: str, calibration: Sequence[Image]) -> tuple[Any, ModelCard]:
@@ -91,7 +114,10 @@ def _cast(network: Any, card: ModelCard, precision: str, calibration: Sequence[I
         from engines.precision.quantise import quantise_qdq
 
         fill = InputFiller(card.input)
-        network = quantise_qdq(network, [{card.input.tensor: fill(image)[0].copy()} for image in calibration])
+        try:
+            network = quantise_qdq(network, [{card.input.tensor: fill(image)[0].copy()} for image in calibration])
+        except ValueError as error:
+            raise ModelFileError(f"{card.name}: cannot be quantised ({error}); ask for another precision") from error
     else:
         from engines.precision import cast_precision
 
@@ -105,12 +131,13 @@ def _cast(network: Any, card: ModelCard, precision: str, calibration: Sequence[I
 def _write(network: Any, card: ModelCard, out: Path) -> Model:
     """Write both files in a folder beside `out`, try them there, and move them to their places."""
     import onnx
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
         part = Path(folder) / out.name
         try:
             onnx.save(network, str(part))
-        except ValueError as error:  # protobuf's way to say 2 GiB
+        except (ValueError, EncodeError) as error:  # protobuf's ways to say 2 GiB
             raise ModelFileError(f"{out}: larger than an ONNX file can be ({str(error)[:80]})") from error
         card_part = part.with_suffix(".toml")
         card_part.write_text(to_toml(_facts(card, part)), encoding="utf-8")
@@ -118,15 +145,37 @@ def _write(network: Any, card: ModelCard, out: Path) -> Model:
             written = load_model(part)
             open_family(written.card)
             _try(network, written.card)
-        except EngineError as error:  # it speaks of a file that will not be there
-            raise type(error)(str(error).replace(str(part), str(out))) from error
-        part.replace(out)
-        try:
-            card_part.replace(out.with_suffix(".toml"))
-        except OSError:
-            out.unlink()
-            raise
+        except EngineError as error:  # it speaks of files that will not be there
+            raise type(error)(str(error).replace(str(part.parent), str(out.parent))) from error
+        _move({part: out, card_part: out.with_suffix(".toml")}, Path(folder))
     return dataclasses.replace(written, path=out)
+
+
+def _move(places: Mapping[Path, Path], spare: Path) -> None:
+    """Move files to their places, all or none: after an error, what was there before is there again. spare: a folder for that."""
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for part, place in places.items():
+            before = spare / f"before-{place.suffix[1:]}" if place.is_symlink() or place.exists() else None
+            if before is not None:
+                _copy(place, before)
+            done.append((place, before))
+            part.replace(place)
+    except BaseException:
+        for place, before in reversed(done):
+            if before is None:
+                place.unlink(missing_ok=True)
+            else:
+                before.replace(place)
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    """As a second name of the same file where the file system has such."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _facts(card: ModelCard, path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engines.errors import ModelFileError
 from engines.precision import main_precision
-from engines.runtime_onnx import import_onnxruntime
+from engines.runtimes import import_onnxruntime
 
 MAX_MODEL_BYTES = 2 * 1024**3
 

@@ -94,9 +94,9 @@ def _fused_outputs(facts: NetworkFacts) -> tuple[str, dict[str, str], None] | No
     if "labels" in by_name and set(by_name) in ({"labels", "logit_mean"}, {"labels", "confidence", "logit_mean"}):
         return "semantic", {name: name for name in by_name}, None
     others = [tensor for name, tensor in by_name.items() if name != "candidates" and len(tensor.shape) == 4]
-    if "candidates" in by_name and len(others) == 1 and others[0].shape[1]:
-        if by_name["candidates"].shape[2:] == (10 + others[0].shape[1],):
-            return "yolo_seg", {"candidates": "candidates", "prototypes": others[0].name}, None
+    columns = [10 + tensor.shape[1] for tensor in others if tensor.shape[1]]
+    if "candidates" in by_name and len(others) == 1 and columns == list(by_name["candidates"].shape[2:]):
+        return "yolo_seg", {"candidates": "candidates", "prototypes": others[0].name}, None
     return None
 
 

@@ -36,20 +36,33 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     trouble = _trouble(*sized, batch)
     if not trouble:
         return sized
-    name = f"{card.name}: its network cannot run at {size}, batch {batch}"
+    name = f"{card.name}: its network cannot run at {_asked(size)} (height x width), batch {batch}"
+    if _rows_and_columns(model, card) == [size.height, size.width]:
+        raise ModelFileError(f"{name}: its own batch is baked into its graph; export it again with an open one ({trouble})")
     near = [found for found in _nearby(size) if not _trouble(*resized(model, card, found, batch), batch)]
     if near:
-        raise ModelFileError(f"{name}; it runs at {' and '.join(map(str, near))}: ask for one of these")
+        raise ModelFileError(f"{name}; it runs at {', '.join(map(_asked, near))}: ask for one of these")
     raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
 
 
 def _check_asked(card: ModelCard, size: Size, batch: int | str) -> None:
     if not all(SMALLEST <= length <= LARGEST for length in (size.width, size.height)):
-        raise CardError(f"{card.name}: an input of {size} is not between {SMALLEST} and {LARGEST} pixels wide and high")
+        raise CardError(f"{card.name}: an input of {_asked(size)} is not between {SMALLEST} and {LARGEST} pixels high and wide")
     if isinstance(batch, str) and batch != "dynamic":
         raise CardError(f'{card.name}: batch "{batch}" is neither a number nor "dynamic"')
     if isinstance(batch, int) and not 1 <= batch <= LARGEST_BATCH:
         raise CardError(f"{card.name}: batch {batch} must lie in 1..{LARGEST_BATCH}")
+
+
+def _rows_and_columns(model: Any, card: ModelCard) -> list[int]:
+    """Of the network's input as it is; 0 for what is open."""
+    dims = input_of(model, card.input.tensor).type.tensor_type.shape.dim
+    return [dim.dim_value for dim in (dims[2:4] if card.input.layout == "nchw" else dims[1:3])]
+
+
+def _asked(size: Size) -> str:
+    """As `--size` takes it."""
+    return f"{size.height}x{size.width}"
 
 
 def _changes(model: Any, card: ModelCard, size: Size, batch: int | str) -> bool:

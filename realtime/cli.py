@@ -80,7 +80,7 @@ def _add_export(commands: Any) -> None:
     export = commands.add_parser(
         "export",
         help="write a model in another form",
-        description="Write a model as ONNX with its card: small outputs, another size or precision. It runs on every backend.",
+        description="Write a model as ONNX with its card: small outputs, another size or precision.",
     )
     export.add_argument("model", metavar="NAME|FILE.onnx", help="a bundled model or your own ONNX file")
     export.add_argument("--out", metavar="FILE.onnx", required=True, help="file to write; its card is written beside it")
@@ -90,6 +90,9 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32, as it is")
     export.add_argument("--size", metavar="HxW", type=_size, help="another input size, such as 384x640")
     export.add_argument("--batch", metavar="N|dynamic", type=_batch, default=1, help="default: 1")
+    export.add_argument(
+        "--frames", metavar="FILE|DIR", help="what int8-qdq measures its ranges on (default: the clips that come along)"
+    )
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:

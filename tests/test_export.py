@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from engines.building.frames import real_frames
 from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
+from engines.errors import BuildError
 from engines.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Size
+from realtime import making
 from realtime.cli import main
+from realtime.errors import SettingsError
 
 
 def answers(path: Path, backend: str, settings: object) -> list:
     with Segmenter(load_model(path), backend) as segmenter:
-        return [segmenter(frame, settings) for frame in real_frames(None, 6)]
+        return [segmenter(frame, settings) for frame in real_frames(None, 2)]
 
 
 @pytest.fixture
@@ -63,6 +68,69 @@ def test_another_size_runs(tmp_path: Path) -> None:
     assert first.class_map.size > 0
 
 
+def test_what_is_written_is_told_as_the_options_take_it(tmp_path: Path, capsys) -> None:
+    """The size is height x width here and there: it was told the other way round."""
+    path = tmp_path / "small.onnx"
+    assert main(["export", "road", "--size", "192x320", "--batch", "dynamic", "--fuse", "--out", str(path)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    assert first == f"written  {path} ({size}), fp32, input 192x320, outputs labels = labels, confidence = confidence"
+    assert second.strip() == str(path.with_suffix(".toml"))
+    assert main(["export", "road", "--size", "100x330", "--out", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "cannot run at 100x330 (height x width), batch 1; it runs at 96x320, 128x320, 96x352, 128x352: ask for" in told
+
+
+@pytest.fixture
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, frame in enumerate(real_frames(None, 2)):
+        cv2.imwrite(str(folder / f"{number}.png"), frame)
+    return folder
+
+
+def options_of(out: Path, precision: str, frames: Path | str | None) -> dict[str, Any]:
+    """As the command line gives them."""
+    told = {
+        "fuse": True,
+        "precision": precision,
+        "size": (96, 160),
+        "batch": 1,
+        "frames": None if frames is None else str(frames),
+    }
+    return {"model": "road", "out": str(out), **told}
+
+
+def test_int8_is_measured_on_pictures_of_one_s_own(tmp_path: Path, pictures: Path, capsys) -> None:
+    assert making.export(options_of(tmp_path / "int8.onnx", "int8-qdq", pictures)) == 0
+    assert ", int8, " in capsys.readouterr().out
+    assert load_model(tmp_path / "int8.onnx").precision == "int8"
+
+
+def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "CALIBRATION_FRAMES", 4)
+    for number, frames in enumerate((None, "")):
+        making.export(options_of(tmp_path / f"{number}.onnx", "int8-qdq", frames))
+    assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("precision", "frames", "error", "words"),
+    [
+        ("int8-qdq", "nowhere.mp4", BuildError, "nowhere.mp4: no such video or folder of pictures"),
+        ("int8-qdq", ".", BuildError, "no pictures in it"),
+        ("fp16", "nowhere.mp4", SettingsError, "--frames: fp16 measures nothing on frames, int8-qdq does; leave it out"),
+    ],
+)
+def test_frames_that_are_none_or_for_nothing_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, frames: str, error: type[Exception], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=words):
+        making.export(options_of(tmp_path / "out.onnx", precision, frames))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -81,12 +149,9 @@ def test_a_wrong_option_is_told_in_one_line(options: list[str], words: str, tmp_
 
 
 def test_a_size_the_network_cannot_have_leaves_nothing(tmp_path: Path, capsys) -> None:
-    assert main(["export", "road", "--size", "100x100", "--out", str(tmp_path / "odd.onnx")]) in (0, 2)
-    if (tmp_path / "odd.onnx").exists():
-        assert load_model(tmp_path / "odd.onnx").card.input.size == Size(100, 100)
-    else:
-        assert capsys.readouterr().err.startswith("error: ")
-        assert not list(tmp_path.iterdir())
+    assert main(["export", "road", "--size", "100x100", "--out", str(tmp_path / "odd.onnx")]) == 2
+    assert capsys.readouterr().err.startswith("error: road: its network cannot run at 100x100")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bad_place_is_told_before_any_work(tmp_path: Path, capsys) -> None:

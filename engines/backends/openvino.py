@@ -8,6 +8,7 @@ from engines.backends import Inference
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
 from engines.model import Model
+from engines.runtimes import import_openvino
 from engines.types import Image
 
 PRECISION_NAMES = {"bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16", "f32": "fp32", "float32": "fp32"}
@@ -21,7 +22,7 @@ def open_engine(model: Model) -> OpenVinoEngine:
 class OpenVinoEngine:
     def __init__(self, model: Model) -> None:
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise BackendUnavailableError(f"OpenVINO is not installed ({error}): pip install openvino") from error
         spec = model.card.input

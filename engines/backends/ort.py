@@ -9,7 +9,7 @@ from engines.backends import Inference
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
 from engines.model import Model
-from engines.runtime_onnx import import_onnxruntime
+from engines.runtimes import import_onnxruntime
 from engines.types import Image
 
 

@@ -22,7 +22,7 @@ from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.graph import read_tensors
 from engines.model import Model
-from engines.runtime_onnx import import_onnxruntime
+from engines.runtimes import import_onnxruntime
 from engines.types import Image, Size
 
 PROVIDER = "CUDAExecutionProvider"

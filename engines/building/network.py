@@ -17,9 +17,9 @@ from engines.families import DecodeSettings, open_family
 from engines.fit import InputFiller
 from engines.fuse import fuse_outputs
 from engines.plans.passport import ParityReport
-from engines.precision import cast_precision, offenders, rounded_for_cpu
+from engines.precision import cast_precision, main_precision, offenders, rounded_for_cpu
 from engines.precision.quantise import quantise_qdq
-from engines.runtime_onnx import import_onnxruntime
+from engines.runtimes import import_onnxruntime
 from engines.sizing import with_input_size
 from engines.types import Image, Segmentation, Size
 
@@ -80,6 +80,9 @@ def with_kept(reference: Reference, precision: str, kept: tuple[str, ...]) -> Pr
     """Cast with the nodes `kept` in FP32, and with as many more as the CPU says it takes. Raises BuildError."""
     while True:
         cast = cast_network(reference, precision, kept)
+        if not kept and main_precision(cast) == "fp32":
+            name = reference.card.name
+            raise BuildError(f"{name}: nothing in it multiplies weights that could run in {precision}; try --precision fp32")
         card = _card_of(cast, reference.card)
         found = run_on_cpu(rounded_for_cpu(cast), card, reference.frames, CANDIDATE_SETTINGS)
         report = reference.report(found, kept, "cpu")

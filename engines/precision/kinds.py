@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from engines.precision.rules import HEAVY
@@ -24,25 +25,30 @@ def main_precision(model: onnx.ModelProto) -> str:
 
     A weight counts as what it is stored in, so one that is dequantised from int8 is "int8". A network without weights is "fp32".
     """
+    counts: dict[str, int] = {}
+    for _, tensors in stored_weights(model):
+        for tensor in tensors:
+            kind = "int8" if tensor.data_type in INT8_TYPES else TYPE_NAMES.get(tensor.data_type)
+            if kind is not None:
+                counts[kind] = counts.get(kind, 0) + math.prod(tensor.dims)
+    return max(counts, key=lambda kind: counts[kind], default="fp32")
+
+
+def stored_weights(model: onnx.ModelProto) -> list[tuple[Any, list[Any]]]:
+    """Every node that multiplies and accumulates, and those of its factors that are constants, as they are stored."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
             constants.update(zip(node.output, values, strict=False))
     makers = {name: node for node in model.graph.node for name in node.output}
-    counts: dict[str, int] = {}
+    weights = []
     for node in model.graph.node:
-        if node.op_type not in HEAVY and node.op_type not in INTEGER:
-            continue
-        for name in node.input[: INTEGER.get(node.op_type, 2 if node.op_type != "Einsum" else None)]:
-            tensor = _stored(name, constants, makers)
-            kind = None if tensor is None else _kind(tensor.data_type)
-            if tensor is not None and kind is not None:
-                size = 1
-                for length in tensor.dims:
-                    size *= length
-                counts[kind] = counts.get(kind, 0) + size
-    return max(counts, key=lambda kind: counts[kind], default="fp32")
+        if node.op_type in HEAVY or node.op_type in INTEGER:
+            factors = node.input[: INTEGER.get(node.op_type, 2 if node.op_type != "Einsum" else None)]
+            found = [_stored(name, constants, makers) for name in factors]
+            weights.append((node, [tensor for tensor in found if tensor is not None]))
+    return weights
 
 
 def _stored(name: str, constants: dict[str, Any], makers: dict[str, Any]) -> Any:
@@ -55,7 +61,3 @@ def _stored(name: str, constants: dict[str, Any], makers: dict[str, Any]) -> Any
         passed.add(name)
         name = maker.input[0]
     return constants[name]
-
-
-def _kind(element_type: int) -> str | None:
-    return "int8" if element_type in INT8_TYPES else TYPE_NAMES.get(element_type)

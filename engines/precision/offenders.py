@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.precision.kinds import INT8_TYPES, stored_weights
 from engines.precision.prepare import name_nodes
 from engines.precision.rounding import rounded_for_cpu
-from engines.precision.rules import HEAVY
-from engines.precision.wiring import BFLOAT16, FLOAT, FLOAT16, Wiring, sort_nodes
+from engines.precision.wiring import BFLOAT16, FLOAT, FLOAT16, Wiring, captures, sort_nodes
+from engines.runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -30,9 +31,9 @@ def offenders(
 
     reference: a float32 network; cast: what `cast_precision` made of it. feeds: inputs by name, in the reference's types.
     Returns at most `limit` names, as `name_nodes` gives them, none that is in float32 in `cast` already: those whose result is
-    not finite where the reference's is, in topological order; if there are none, those that add most error (of a result, less
-    that of what it is made from, root mean square relative to the reference's spread), the worst first. Where `cast` has INT8
-    layers, these come before all others.
+    the first not to be finite where the reference's is, in topological order; if there are none, those that add most error (of a
+    result, less that of what it is made from, root mean square relative to the reference's spread), the worst first. Where
+    `cast` has INT8 layers, these come before all others.
     """
     reference = name_nodes(reference)
     sort_nodes(reference.graph)
@@ -40,7 +41,8 @@ def offenders(
     errors, broken = _errors(wiring, reference, cast, feeds)
     low = _low_tensors(cast)
     if broken:
-        found = dict.fromkeys(name for index in sorted(broken) for name in _low_makers(wiring, index, low))
+        first = [index for index in sorted(broken) if not broken.intersection(_makers_of(wiring, index))]
+        found = dict.fromkeys(name for index in first for name in _low_makers(wiring, index, low))
         return tuple(found)[:limit]
     added = {}
     for index, node in enumerate(wiring.nodes):
@@ -88,7 +90,8 @@ def _relative_error(true: npt.NDArray[np.float32], found: npt.NDArray[Any]) -> f
 def _session(model: onnx.ModelProto, tensors: Sequence[str]) -> Any:
     """The model on ONNX Runtime's CPU, unoptimised, so that it has every tensor; gives `tensors` too."""
     import onnx
-    import onnxruntime
+
+    onnxruntime = import_onnxruntime()
 
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
@@ -119,10 +122,9 @@ def _low_tensors(cast: onnx.ModelProto) -> set[str]:
 
 
 def _quantised_tensors(cast: onnx.ModelProto) -> set[str]:
-    """What layers make whose inputs come out of INT8."""
-    from_int8 = {name for node in cast.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    heavy = (node for node in cast.graph.node if node.op_type in HEAVY)
-    return {name for node in heavy if from_int8.intersection(node.input) for name in node.output}
+    """What layers make whose weights are stored in INT8. One that only reads what another layer is given is none."""
+    weights = stored_weights(cast)
+    return {name for node, found in weights if any(tensor.data_type in INT8_TYPES for tensor in found) for name in node.output}
 
 
 def _low_makers(wiring: Wiring, index: int, low: set[str]) -> list[str]:
@@ -138,5 +140,11 @@ def _low_makers(wiring: Wiring, index: int, low: set[str]) -> list[str]:
         if any(name in low for name in node.output):
             found.append(node.name)
         else:
-            waiting += [wiring.makers[name] for name in node.input if name in wiring.makers]
+            waiting += _makers_of(wiring, current)
     return found
+
+
+def _makers_of(wiring: Wiring, index: int) -> list[int]:
+    """The nodes that make what a node reads."""
+    node = wiring.nodes[index]
+    return [wiring.makers[name] for name in (*node.input, *captures(node)) if name in wiring.makers]

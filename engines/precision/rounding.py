@@ -55,24 +55,27 @@ class _Rounder:
     def __init__(self, graph: Any, low: dict[str, int]) -> None:
         self.graph = graph
         self.low = low
-        self.taken = tensor_names(graph)
+        self.taken = tensor_names(graph) | {node.name for node in graph.node}
         self.nodes: list[Any] = []
         self.names: dict[str, str] = {}
         self.halves: dict[str, str] = {}
 
     def run(self) -> None:
         outputs = [value.name for value in self.graph.output if value.name in self.low]
+        given = {tensor.name for tensor in self.graph.initializer}
+        for name in [value.name for value in self.graph.input if value.name in self.low and value.name not in given]:
+            self.names[name] = self._fresh(name)
+            self._cast(name, self.names[name], FLOAT)
+        for name in outputs:
+            if name not in self.names:
+                self.names[name] = self._fresh(name)
         constants = [
-            as_type(tensor, FLOAT, tensor.name) if tensor.name in self.low else tensor for tensor in self.graph.initializer
+            as_type(tensor, FLOAT, self.names.get(tensor.name, tensor.name)) if tensor.name in self.low else tensor
+            for tensor in self.graph.initializer
         ]
         constants = [type(tensor).FromString(tensor.SerializeToString()) for tensor in constants]
         del self.graph.initializer[:]
         self.graph.initializer.extend(constants)
-        for name in [value.name for value in self.graph.input if value.name in self.low]:
-            self.names[name] = self._fresh(name)
-            self._cast(name, self.names[name], FLOAT)
-        for name in outputs:
-            self.names.setdefault(name, self._fresh(name))
         for node in self.graph.node:
             self._add(node)
         made = {name for node in self.nodes for name in node.output}
@@ -125,7 +128,8 @@ class _Rounder:
     def _cast(self, source: str, target: str, element_type: int) -> None:
         import onnx
 
-        self.nodes.append(onnx.helper.make_node("Cast", [source], [target], f"round_{target}", to=element_type))
+        name = unused_name(f"round_{target}", self.taken)  # ONNX Runtime refuses a name that two nodes have
+        self.nodes.append(onnx.helper.make_node("Cast", [source], [target], name, to=element_type))
 
     def _fresh(self, name: str) -> str:
         return unused_name(f"{name}_rounded", self.taken)

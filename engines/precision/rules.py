@@ -213,9 +213,20 @@ def _fits(wiring: Wiring, node: Any, low_type: int) -> bool:
         if largest > LARGEST[low_type] and node.op_type != "Clip":
             return False
         is_dead = node.op_type in HEAVY or node.op_type in ACTIVATIONS or (node.op_type == "Mul" and largest < DEAD_FACTOR)
-        if 0 < largest < SMALLEST_NORMAL[low_type] and not is_dead:
+        if 0 < largest < SMALLEST_NORMAL[low_type] and not is_dead and not _is_exact(sizes, low_type):
             return False
+        if (
+            node.op_type in ("QuantizeLinear", "DequantizeLinear")
+            and low_type == FLOAT16
+            and (sizes[sizes > 0] <= 2.0**-25).any()
+        ):
+            return False  # a scale of nought, which TensorRT refuses
     return True
+
+
+def _is_exact(sizes: Any, low_type: int) -> bool:
+    """Whether float16 has these numbers, which may be among its smallest."""
+    return low_type == FLOAT16 and np.array_equal(sizes.astype(np.float16), sizes)
 
 
 def _is_allowed(wiring: Wiring, node: Any, low_type: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import cv2
 import numpy as np
 
-from engines.runtime_onnx import import_onnxruntime
+from engines.runtimes import import_onnxruntime
 from engines.training.data import DataSet, Sample
 from engines.training.errors import TrainingError
 from engines.training.label_sets import class_table

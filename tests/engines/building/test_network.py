@@ -92,6 +92,11 @@ def test_a_network_that_bears_no_half_precision_is_told_with_the_cure(nets, monk
         prepared(overflowing(nets))
 
 
+def test_a_network_without_weights_has_no_half_precision(tiny_model: Path) -> None:
+    with pytest.raises(BuildError, match="nothing in it multiplies weights that could run in fp16; try --precision fp32"):
+        prepared(load_model(tiny_model))
+
+
 def test_weights_that_are_damaged_are_not_blamed_on_precision(nets) -> None:
     weights = np.full((3, 3), np.inf)
     with pytest.raises(BuildError, match="the network itself gives NaN or infinite values in FP32"):
