@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 
 from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
@@ -11,6 +13,10 @@ from engines.errors import BuildCancelledError, SegmentationError
 from engines.model import Model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
+from realtime.redact import one_line
+
+FAILURE_SHOWN_S = 20.0
+"""The picture goes on without it: long enough to be read."""
 
 
 class EngineUpgrade:
@@ -20,7 +26,7 @@ class EngineUpgrade:
         """Starts at once. What goes wrong is told by `text`, and leaves things as they are."""
         self._model, self._options = model, options
         self._builder: EngineBuilder | None = None
-        self._error = ""
+        self._error, self._failed_s = "", 0.0
         self._is_cancelled = self._is_ready = False
         self._thread = threading.Thread(target=self._build, name="upgrade")
         self._thread.start()
@@ -35,17 +41,19 @@ class EngineUpgrade:
     def text(self) -> str:
         """What to tell about it, in a few words; empty when there is nothing."""
         if self._error:
-            return f"no engine: {self._error}"
+            is_news = time.monotonic() - self._failed_s < FAILURE_SHOWN_S
+            return f"No faster engine: {self._error}" if is_news else ""
         builder = self._builder
         if builder is None or not self._thread.is_alive():
             return ""
         progress = builder.progress
-        done = "" if progress.fraction is None else f", {progress.fraction:.0%} of it"
-        return f"building a faster engine, {progress.seconds:.0f} s ({progress.phase}{done})"
+        done = "" if progress.fraction is None else f", {progress.fraction:.0%}"
+        return f"Building a faster engine meanwhile: {progress.phase}{done} ({progress.seconds:.0f} s)"
 
     def fail(self, error: SegmentationError) -> None:
-        """The engine that was built could not be opened."""
-        self._error = str(error)
+        """There will be no engine; for one that was built but cannot be opened, its opener says so."""
+        self._error, self._failed_s = str(error), time.monotonic()
+        print(f"warning: no faster engine: {one_line(error)}", file=sys.stderr, flush=True)  # where it stays
 
     def cancel(self) -> None:
         """Stop building. Returns at once."""
@@ -75,4 +83,4 @@ class EngineUpgrade:
         except BuildCancelledError:
             pass
         except SegmentationError as error:
-            self._error = str(error)
+            self.fail(error)

@@ -64,7 +64,7 @@ class OrtCudaEngine:
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
             self._bind(network)
             self._stack = stack.pop_all()
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.name}, {model.precision}"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.short_name}, {model.precision}"
 
     def infer(self, image: Image) -> Inference:
         self._device.check_thread()

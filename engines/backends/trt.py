@@ -35,7 +35,7 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
         found = store.find(request, environment_of(tensorrt.name, tensorrt.version, facts))
         plan, card, precision = store.read(found), _card(found.passport, model), request.precision
     return TrtEngine(
-        Runner(tensorrt, plan, card, options.inflight, options.dla_core), f"{tensorrt.title}, {facts.name}, {precision}"
+        Runner(tensorrt, plan, card, options.inflight, options.dla_core), f"{tensorrt.title}, {facts.short_name}, {precision}"
     )
 
 

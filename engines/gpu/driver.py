@@ -53,6 +53,11 @@ class GpuFacts:
     is_integrated: bool
     """A Jetson's: its memory is the machine's."""
 
+    @property
+    def short_name(self) -> str:
+        """ "RTX 4060 Laptop GPU": without the maker, who is no news, so that it fits where there is little room."""
+        return self.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
+
 
 def load_library() -> Any:
     """libcuda. Raises OSError where there is none."""

@@ -102,7 +102,7 @@ def _parse(tensorrt: TensorRt, network: Any, onnx: bytes) -> None:
         error = parser.get_error(index)
         node = f"node {name}: " if (name := error.node_name()) else ""
         text = " ".join(str(error.desc()).split())[:160]
-        if "Plugin not found" in text:  # what it says of operators that it does not know
+        if "Plugin not found" in text or text == "false":  # what it says of operators that it does not know, or knows it lacks
             text = f"it has no operator {error.node_operator()}"
         reasons.append(node + text)
     said = "; ".join(reasons[:3]) or tensorrt.messages.reason()
@@ -236,4 +236,4 @@ class Progress:
         for _, steps, done in self._open:
             fraction += share * min(done, steps) / steps
             share /= steps
-        self._report(f"building: {self._open[0][0].lower()}", min(1.0, fraction))
+        self._report(self._open[0][0].lower(), min(1.0, fraction))

@@ -69,7 +69,6 @@ def _facts(state: SessionState, reading: Reading) -> list[tuple[str, str, str | 
         ("dropped", f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen", None),
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
-        *([("engine", state.notice, None)] if state.notice else []),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
         ("state", " · ".join(filter(None, (status.state, status.detail))), STATUS_COLOURS.get(status.state, MUTED)),
     ]

@@ -34,7 +34,7 @@ class Screen(VideoView):
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
         """Show what this state asks for. elapsed_s: since the session was opened; told in whole seconds while it starts."""
         seconds = int(elapsed_s) if state.phase == "starting" else 0
-        saying = (state.phase, state.message, state.source, state.source_status, seconds)
+        saying = (state.phase, state.message, state.notice, state.source, state.source_status, seconds)
         if saying != self._said:
             self._said = saying
             self._say(state, seconds)
@@ -74,5 +74,7 @@ class Screen(VideoView):
             self.banner.say(state.message or "The end", MUTED, "Connect again" if state.is_live else "Replay")
         elif state.phase == "running" and status.state in TROUBLE:
             self.banner.say(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
+        elif state.phase == "running" and state.notice:
+            self.banner.say(state.notice, MUTED)
         else:
             self.banner.hide()

@@ -82,9 +82,9 @@ def test_a_view_begins_on_the_cpu_and_switches_over_without_a_gap(
     session = open_session(MemorySource(None, is_live=True, fps=50), backend=backend)
     wait_until(lambda: session.reading().processed > 2, 20)
     assert "CPU" in session.state().backend
-    assert session.state().notice.startswith("building a faster engine")
+    assert session.state().notice.startswith("Building a faster engine meanwhile")
     wait_until(lambda: is_on_gpu(session), 30)
-    assert session.state().backend == "TensorRT 10.13.3, NVIDIA Fake RTX 4000, fp16"
+    assert session.state().backend == "TensorRT 10.13.3, Fake RTX 4000, fp16"
     assert session.state().notice == ""
     processed = session.reading().processed
     wait_until(lambda: session.reading().processed > processed + 5, 20)
@@ -112,7 +112,7 @@ def test_a_build_that_fails_leaves_the_picture_as_it_was_and_says_why(
 ) -> None:
     monkeypatch.setenv("FAKE_GPU", json.dumps({"build_error": "Error Code 2: OutOfMemory (no further information)"}))
     session = open_session(MemorySource(None, is_live=True))
-    wait_until(lambda: session.state().notice.startswith("no engine: "), 30)
+    wait_until(lambda: session.state().notice.startswith("No faster engine: "), 30)
     assert "Error Code 2: OutOfMemory" in session.state().notice
     assert "CPU" in session.state().backend
     processed = session.reading().processed
@@ -124,7 +124,7 @@ def test_an_engine_that_does_not_open_leaves_the_picture_as_it_was(
 ) -> None:
     world.fail("Runtime.deserialize_cuda_engine", 1, 999)
     session = open_session(MemorySource(None, is_live=True))
-    wait_until(lambda: session.state().notice.startswith("no engine: "), 30)
+    wait_until(lambda: session.state().notice.startswith("No faster engine: "), 30)
     processed = session.reading().processed
     wait_until(lambda: session.reading().processed > processed + 3, 20)
     assert "CPU" in session.state().backend
@@ -139,7 +139,7 @@ def test_closing_while_it_builds_takes_less_than_two_seconds(
 ) -> None:
     monkeypatch.setenv("FAKE_GPU", json.dumps({"build_seconds": 60.0}))
     session = open_session(MemorySource(None, is_live=True))
-    wait_until(lambda: "building: " in session.state().notice, 30)
+    wait_until(lambda: "building engine" in session.state().notice, 30)
     begin_s = time.monotonic()
     session.close()
     assert time.monotonic() - begin_s < 2.5, "two seconds, and a busy machine"

@@ -46,7 +46,7 @@ def test_it_sees_what_the_cpu_sees(machine: GpuMachine, model: Model, painted: P
             np.testing.assert_array_equal(2 - segmenter(painted(wanted)).class_map, wanted)
         description = segmenter.choice.engine.description
     assert description.startswith("ONNX Runtime ")
-    assert description.endswith(", CUDA, NVIDIA Fake RTX 4000, fp32")
+    assert description.endswith(", CUDA, Fake RTX 4000, fp32")
 
 
 def test_its_outputs_are_fused_so_that_little_comes_down(machine: GpuMachine, model: Model) -> None:

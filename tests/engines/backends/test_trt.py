@@ -65,7 +65,7 @@ def test_it_runs_under_every_tensorrt(tmp_path: Path, monkeypatch, nets, painted
         with Segmenter(model, "trt") as segmenter:
             for wanted in frames_of(4):
                 np.testing.assert_array_equal(2 - segmenter(painted(wanted)).class_map, wanted)
-            assert segmenter.choice.engine.description == f"TensorRT {version}, NVIDIA Fake RTX 4000, fp16"
+            assert segmenter.choice.engine.description == f"TensorRT {version}, Fake RTX 4000, fp16"
 
 
 def test_the_network_is_fused_and_half_its_input_too(machine: GpuMachine, model: Model) -> None:

@@ -1,0 +1,219 @@
+"""On a real GPU: `pytest -m gpu`. What the stand-ins promise is asked of the real thing here; each test skips, with its reason,
+where the machine lacks what it needs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import zoo
+from engines.backends import EngineOptions, open_engine
+from engines.backends.trt import TrtEngine, first_runtime
+from engines.building import builder
+from engines.building.frames import real_frames
+from engines.card import InputSpec
+from engines.errors import BackendUnavailableError, BuildError, NoGpuError, WrongThreadError
+from engines.fit import InputFiller
+from engines.gpu.device import Device, import_pycuda
+from engines.gpu.driver import Driver
+from engines.gpu.frame import FrameBuffer
+from engines.gpu.letterbox import LetterboxKernel
+from engines.plans.requests import request_for
+from engines.plans.store import Store
+from engines.segmenter import Segmenter
+from engines.types import Image, Size
+
+pytestmark = pytest.mark.gpu
+
+ODD_SIZES = (Size(1920, 1080), Size(1280, 720), Size(640, 640), Size(333, 999), Size(1001, 77), Size(1, 1), Size(4096, 2160))
+
+
+@pytest.fixture(autouse=True)
+def needs_gpu() -> None:
+    try:
+        Driver()
+    except NoGpuError as error:
+        pytest.skip(str(error).partition(":")[0])
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    try:
+        import_pycuda()
+    except BackendUnavailableError as error:
+        pytest.skip(str(error).partition(":")[0])
+    with Device() as device:
+        yield device
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def build(own_folders: None) -> Callable[..., None]:
+    """Builds `road`, or skips with the runtime's own reason."""
+
+    def run(**asked: object) -> None:
+        try:
+            import_pycuda()
+            request = request_for(zoo.find("road"), **{"precision": "fp16", "runtime": first_runtime(), **asked})  # type: ignore[arg-type]
+            builder.EngineBuilder(zoo.find("road"), request, builder.environment_for(request), Store()).run()
+        except BackendUnavailableError as error:
+            pytest.skip(str(error).partition(":")[0])
+        except BuildError as error:
+            if "TensorRT-RTX" in str(error):  # which knows not every GPU
+                pytest.skip(str(error))
+            raise
+
+    return run
+
+
+def noise(size: Size, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 255, (size.height, size.width, 3), np.uint8)
+
+
+def spec_of(dtype: str, layout: str, fit: str) -> InputSpec:
+    scale = {} if dtype == "uint8" else {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
+    return InputSpec("image", (640, 384), layout, dtype, "rgb", fit, **scale)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_the_kernel_equals_the_cpu(device: Device, dtype: str, layout: str, fit: str) -> None:
+    spec = spec_of(dtype, layout, fit)
+    fill, stream, buffer = InputFiller(spec), device.stream(), FrameBuffer(device)
+    kernel = LetterboxKernel(device, spec)
+    level = 1.0 if dtype == "uint8" else 1.01 / min(spec.std) + (2**-9 if dtype == "float16" else 0)  # and a half's own rounding
+    wanted, _ = fill(noise(ODD_SIZES[0]))
+    target, result = device.memory(wanted.nbytes), device.pinned(wanted.shape, wanted.dtype)
+    for seed, size in enumerate(ODD_SIZES):
+        wanted, geometry = fill(noise(size, seed))
+        buffer.stage(noise(size, seed))
+        buffer.upload(stream)
+        kernel.enqueue(buffer.address, target.address, geometry, stream)
+        device.download(result.array, target.address, stream)
+        stream.synchronise()
+        difference = np.abs(result.array.astype(np.float32) - wanted.astype(np.float32))
+        assert difference.max() <= level, size
+        assert (difference > level / 2).mean() <= 0.02, size
+
+
+def test_a_replayed_graph_equals_the_eager_run(device: Device) -> None:
+    spec = spec_of("float16", "nchw", "letterbox")
+    fill, stream, buffer = InputFiller(spec), device.stream(), FrameBuffer(device)
+    kernel = LetterboxKernel(device, spec)
+    shape = (1, 3, 384, 640)
+    target, result = device.memory(int(np.prod(shape)) * 2), device.pinned(shape, np.float16)
+    _, geometry = fill(noise(Size(1280, 720)))
+
+    def work() -> None:
+        buffer.upload(stream)
+        kernel.enqueue(buffer.address, target.address, geometry, stream)
+        device.download(result.array, target.address, stream)
+
+    buffer.stage(noise(Size(1280, 720)))
+    work()
+    stream.synchronise()
+    graph = stream.capture(work)
+    for seed in range(5):
+        buffer.stage(noise(Size(1280, 720), seed))
+        work()
+        stream.synchronise()
+        eager = result.array.copy()
+        result.array[:] = 0
+        graph.launch()
+        stream.synchronise()
+        np.testing.assert_array_equal(result.array, eager)
+
+
+def test_another_thread_is_refused_by_our_own_check(device: Device) -> None:
+    raised: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            device.memory(10)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert isinstance(raised[0], WrongThreadError)
+    device.memory(10)
+
+
+def test_fifty_times_open_and_close_leave_no_memory_behind(device: Device) -> None:
+    free = []
+    for _ in range(50):
+        with Device() as another:
+            another.memory(1 << 24)
+            another.pinned((1 << 20,), np.uint8)
+            LetterboxKernel(another, spec_of("float16", "nchw", "letterbox"))
+            another.stream().synchronise()
+        free.append(device.free_bytes())
+    assert free[0] - free[-1] <= 1 << 21
+
+
+def test_more_memory_than_there_is_is_told_in_words(device: Device) -> None:
+    with pytest.raises(BackendUnavailableError, match=r"could not take .* MiB of its memory: \d+ of its \d+ MiB are free"):
+        device.memory(device.facts.total_bytes * 2)
+
+
+def agreement(backend: str, options: EngineOptions | None = None) -> float:
+    frames = real_frames(None, 6)
+    with Segmenter(zoo.find("road"), backend, options or EngineOptions()) as segmenter:
+        found = [segmenter(frame).class_map for frame in (*frames, *frames)][len(frames) :]  # those that ran as a graph
+    with Segmenter(zoo.find("road"), "ort") as reference:
+        wanted = [reference(frame).class_map for frame in frames]
+    return float(np.mean([(a == b).mean() for a, b in zip(found, wanted, strict=True)]))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("inflight", [1, 2])
+def test_tensorrt_sees_what_the_cpu_sees(build: Callable[..., None], inflight: int) -> None:
+    build()
+    assert agreement("trt", EngineOptions(inflight=inflight)) >= 0.995
+
+
+@pytest.mark.timeout(600)
+def test_a_graph_of_tensorrt_equals_its_eager_run(build: Callable[..., None]) -> None:
+    build()
+    frames = real_frames(None, 4)
+    engine = open_engine(zoo.find("road"), "trt").engine
+    assert isinstance(engine, TrtEngine)
+    engine.runner.uses_graphs = False
+    eager = [{name: array.copy() for name, array in engine.infer(frame).outputs.items()} for frame in frames]
+    engine.runner.uses_graphs = True
+    for frame, wanted in zip(frames, eager, strict=True):
+        for name, array in engine.infer(frame).outputs.items():
+            np.testing.assert_array_equal(array, wanted[name])
+    engine.close()
+
+
+@pytest.mark.timeout(600)
+def test_fifty_engines_leave_no_memory_behind(build: Callable[..., None]) -> None:
+    build()
+    frame, free = real_frames(None, 2)[0], []
+    with Device() as device:
+        for _ in range(50):
+            engine = open_engine(zoo.find("road"), "trt").engine
+            engine.infer(frame)
+            engine.close()
+            free.append(device.free_bytes())
+    assert free[1] - free[-1] <= 1 << 23
+
+
+@pytest.mark.timeout(300)
+def test_onnx_runtime_on_cuda_sees_what_the_cpu_sees() -> None:
+    try:
+        assert agreement("ort-cuda") >= 0.995
+    except BackendUnavailableError as error:
+        pytest.skip(str(error).partition(":")[0])

@@ -1,0 +1,127 @@
+"""`run.py build` as a user runs it. Its engines are real: TensorRT-RTX builds ahead of time on a machine without a GPU."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from engines.plans.store import TRUST_WARNING, Store
+from realtime.cli import main
+
+from .engines.conftest import Nets
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not for this kind of machine")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_an_engine_is_built_in_a_child_and_its_passport_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "road", "--target", "8.6"]) == 0
+    out, err = capfd.readouterr()
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert lines["built"].startswith("road, fp16, 640x384, for any GPU of compute capability 8.6 with TensorRT-RTX")
+    assert lines["layers"] == "not measured: the engine has not run on its GPU yet"
+    assert lines["parity"].endswith(
+        "of the labels as in fp32, over 8 frames, on the CPU with every result rounded as the GPU would"
+    )
+    assert "road, fp16: building" in err
+    (found,) = Store().engines()
+    assert Store().read(found)[:4] != b""
+    assert found.passport.parity is not None
+    assert found.passport.parity.label_agreement is not None
+    assert found.passport.parity.label_agreement >= 0.995
+    key = tmp_path / "state" / "realtime-segmentation" / "engine.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_the_second_time_it_is_there(nets_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["build", str(nets_folder / "colours.onnx"), "--target", "86", "--frames", str(nets_folder)]
+    assert main(command) == 0
+    assert capfd.readouterr().out.startswith("built")
+    assert main(command) == 0
+    out, err = capfd.readouterr()
+    assert (out[:5], err) == ("there", "")
+    assert main([*command, "--anew"]) == 0
+    assert capfd.readouterr().out.startswith("built")
+
+
+@pytest.fixture
+def nets_folder(tmp_path: Path) -> Path:
+    """A tiny network and pictures to compare it on."""
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    Nets(folder).semantic()
+    for seed in range(2):
+        cv2.imwrite(str(folder / f"{seed}.png"), np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("options", [["--precision", "fp32"], ["--precision", "bf16"], ["--size", "48x64"], ["--batch", "4"]])
+def test_other_engines_are_built_too(nets_folder: Path, options: list[str]) -> None:
+    open_size = nets_folder / "open.onnx"
+    Nets(nets_folder).semantic("open", size=("w", "h"), card="[input]\nsize_px = [32, 24]\nmean = [0,0,0]\nstd = [255,255,255]\n")
+    assert main(["build", str(open_size), "--target", "86", "--frames", str(nets_folder), *options]) == 0
+    (found,) = Store().engines()
+    assert found.passport.request.target == "86"
+
+
+MISTAKES = [
+    (["build", "rod"], 'no model "rod"; bundled: road; did you mean "road"?'),
+    (["build", "road", "--precision", "fp17"], 'did you mean "fp16"?'),
+    (["build", "road", "--runtime", "tensorrtrtx"], 'did you mean "tensorrt-rtx"?'),
+    (["build", "road", "--target", "87"], "does not build for compute capability 87; it knows 75, 80, 86, 89, 120, 121"),
+    (["build", "road", "--target", "86", "--runtime", "tensorrt"], "--target is for --runtime tensorrt-rtx"),
+    (["build", "road", "--target", "86", "--size", "100x100"], "it runs at 96x96, 128x96, 96x128, 128x128: ask for one of these"),
+    (["build", "road", "--target", "86", "--frames", "/nowhere"], "/nowhere: no such video or folder of pictures"),
+    (["build", "road", "--runtime", "tensorrt-rtx"], "An engine is built on the GPU that it is for"),
+]
+
+
+@pytest.mark.parametrize(("command", "told"), MISTAKES, ids=[" ".join(command[1:]) for command, _ in MISTAKES])
+def test_a_mistake_gets_one_line_with_the_cure(
+    command: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert told in error
+    assert Store().engines() == []
+
+
+@pytest.mark.parametrize("option", [["--precision", "fp32"], ["--size", "256x512"], ["--inflight", "2"], ["--dla", "0"]])
+def test_an_option_of_gpu_engines_is_not_ignored_on_the_cpu(option: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["process", "sample://bikes", "--out", "o.mp4", *option]) == 2
+    assert 'choose among TensorRT engines: add backend "trt"' in capfd.readouterr().err
+
+
+def test_trusting_a_foreign_engine_says_what_that_means(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "foreign.plan"
+    plan.write_bytes(b"anything")
+    command = ["process", "sample://bikes", "--out", str(tmp_path / "o.mp4"), "--backend", "trt", "--trust-engine", str(plan)]
+    assert main(command) == 2
+    assert f"warning: {TRUST_WARNING}" in capfd.readouterr().err
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_a_model_that_tensorrt_cannot_read_names_its_node(nets_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the CPU can run: the determinant of a constant, added."""
+    path = nets_folder / "colours.onnx"
+    network = onnx.load(path)
+    network.graph.node[-1].output[0] = "raw"
+    network.graph.node.append(helper.make_node("Det", ["square"], ["determinant"], "odd"))
+    network.graph.node.append(helper.make_node("Add", ["raw", "determinant"], ["logits"]))
+    network.graph.initializer.append(numpy_helper.from_array(np.eye(2, dtype=np.float32), "square"))
+    onnx.save(network, str(path))
+    assert main(["build", str(path), "--target", "86", "--frames", str(nets_folder)]) == 2
+    assert "cannot read the network (node odd: it has no operator Det)" in capfd.readouterr().err
+    assert Store().engines() == []
