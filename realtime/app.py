@@ -177,7 +177,7 @@ class Run:
                 raise
             segmenter, unbuilt = Segmenter(model, "auto"), str(error)
         if unbuilt and self._builds_engines:
-            self.upgrade = EngineUpgrade(model, options)
+            self.upgrade = EngineUpgrade(model, options, unbuilt)
             self.pipeline.on_stop(self.upgrade.cancel)
         return segmenter
 

@@ -13,7 +13,7 @@ from engines.errors import BuildCancelledError, SegmentationError
 from engines.model import Model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
-from realtime.redact import one_line
+from realtime.redact import one_line, redact
 
 FAILURE_SHOWN_S = 20.0
 """The picture goes on without it: long enough to be read."""
@@ -22,8 +22,10 @@ FAILURE_SHOWN_S = 20.0
 class EngineUpgrade:
     """One build in the background. `text`, `is_ready` and `cancel` are for any thread; whoever starts it closes it."""
 
-    def __init__(self, model: Model, options: EngineOptions) -> None:
-        """Starts at once. What goes wrong is told by `text`, and leaves things as they are."""
+    def __init__(self, model: Model, options: EngineOptions, reason: str) -> None:
+        """Starts at once. What goes wrong is told by `text`, and leaves things as they are. reason: why there is none yet."""
+        why = redact(" ".join(reason.split()))
+        print(f"note: {why}. It is built now; the model runs without it meanwhile", file=sys.stderr, flush=True)
         self._model, self._options = model, options
         self._builder: EngineBuilder | None = None
         self._error, self._failed_s = "", 0.0

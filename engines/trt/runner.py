@@ -106,7 +106,6 @@ class Runner:
             for _ in range(inflight):
                 self._loaded.slots.append(self._make_slot())
             self._stack = stack.pop_all()
-        self.gpu_name = self._device.facts.name
 
     def infer(self, image: Image) -> Finished:
         """Begin and wait. Raises InferenceError."""
