@@ -19,6 +19,8 @@ from realtime import making
 from realtime.cli import main
 from realtime.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 
 def answers(path: Path, backend: str, settings: object) -> list:
     with Segmenter(load_model(path), backend) as segmenter:

@@ -26,6 +26,8 @@ from engines.types import Segmentation, Size
 
 from .conftest import ZERO_TO_ONE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(nets) -> Model:

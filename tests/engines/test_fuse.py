@@ -33,6 +33,8 @@ from engines.types import Image, Segmentation, Size
 from .conftest import ZERO_TO_ONE
 from .test_shared_models import CITYSCAPES, IMAGENET, PEOPLE, STREET, Case, with_card
 
+pytestmark = pytest.mark.slow
+
 NET = Size(64, 64)
 EVERYTHING = DecodeSettings(score_threshold=0.02, max_objects=254)
 """No object is on the edge of being one: a softmax over so few classes gives its largest more than this."""

@@ -18,6 +18,8 @@ from engines.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS, Segmentation
 
+pytestmark = pytest.mark.slow
+
 CITYSCAPES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "light", "sign", "vegetation", "terrain", "sky",
     "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",

@@ -25,6 +25,7 @@ from ..fakes import host_kernels
 from ..fakes.gpu.fake_gpu import World, install
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("no_thread_is_left"),
     pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU"),
 ]

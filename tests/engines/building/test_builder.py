@@ -25,7 +25,10 @@ from ...fakes.gpu.fake_gpu import World
 from ..gpu_machine import GpuMachine, fake_machine
 from .test_network import deep, overflowing
 
-pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU"),
+]
 
 
 @pytest.fixture

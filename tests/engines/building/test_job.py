@@ -23,6 +23,8 @@ from engines.plans.store import Store
 
 from ..plans.examples import ROAD, RTX_3060, passport_of
 
+pytestmark = pytest.mark.slow
+
 PLAN = "engine of two builders"
 
 Start = Callable[..., BuildJob]

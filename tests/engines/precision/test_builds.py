@@ -19,6 +19,8 @@ from ..test_shared_models import VOC, Case, with_card
 from .models import BUNDLED, SHARED, YOLO, cast_of
 from .nets import feeds_for, net, weights
 
+pytestmark = pytest.mark.slow
+
 trt = pytest.importorskip("tensorrt_rtx")
 
 ROAD = next(path for path in BUNDLED if path.parent.name == "road")

@@ -24,6 +24,8 @@ from ..test_shared_models import with_card
 from .models import BUNDLED, SHARED, WITH_CARD, YOLO, cast_of, parity
 from .nets import check, io_types, is_sorted, session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def street(shared: Path) -> list[Image]:

@@ -32,6 +32,8 @@ from engines.training.rebalance import rebalance  # noqa: E402
 from engines.training.recipe import NetSettings, Recipe, recipe_from_dict  # noqa: E402
 from engines.training.train import RunFolder, learning_rate, train  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 Facts = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[3]
 

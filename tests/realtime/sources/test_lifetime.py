@@ -19,7 +19,7 @@ from realtime.errors import SourceOpenError
 from realtime.sources import Paced, open_source
 from realtime.sources._street import Street
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts handles in /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts handles in /proc")]
 
 
 def _handles() -> int:
