@@ -14,7 +14,7 @@ from engines.types import VOID_CLASS
 
 SUPPORTED = (
     "supported outputs are semantic logits [1,C,H,W], semantic labels [1,H,W] (integers), or YOLO segmentation: "
-    "[1,4+classes+K,N] or [1,N,6+K], with prototypes [1,K,h,w]"
+    "[1,4+classes+K,N] or [1,N,6+K], with prototypes [1,K,h,w]; of detectors exported by Ultralytics [1,4+classes,N] or [1,N,6]"
 )
 
 
@@ -34,7 +34,7 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
     names = _class_names(facts, onnx_path, class_count)
     if names:
         guessed["classes"] = names
-        if family == "yolo_seg":
+        if family in ("yolo_seg", "boxes"):
             guessed["things"] = names
     return guessed
 
@@ -59,8 +59,12 @@ def _guess_outputs(
     if "outputs" in written and "family" in written:
         return str(written["family"]), {}, None
     task = facts.metadata.get("task", "segment")
-    if "segment" not in task and "semantic" not in task:
-        raise CardError(f'{onnx_path}: exported for the task "{task}"; this program wants a segmentation model')
+    if task == "detect":
+        boxes = _detector_outputs(facts)
+        if boxes:
+            return boxes
+    if "segment" not in task and "semantic" not in task and task != "detect":
+        raise CardError(f'{onnx_path}: exported for the task "{task}"; this program wants a segmentation model or a detector')
     fused = _fused_outputs(facts)
     if fused:
         return fused
@@ -84,7 +88,8 @@ def _guess_outputs(
     has = ", ".join(str(t) for t in facts.outputs)
     keys = 'family = "semantic", outputs = {logits = "TENSOR"}'
     raise CardError(
-        f"{onnx_path}: unsupported outputs: {has}; {SUPPORTED}. If one is meant, name it in {card_name(onnx_path)}: {keys}"
+        f"{onnx_path}: unsupported outputs: {has}; {SUPPORTED}. If one is meant, name it in {card_name(onnx_path)}: {keys} "
+        "(other families, and YOLOX: docs/models.md)"
     )
 
 
@@ -97,6 +102,19 @@ def _fused_outputs(facts: NetworkFacts) -> tuple[str, dict[str, str], None] | No
     columns = [10 + tensor.shape[1] for tensor in others if tensor.shape[1]]
     if "candidates" in by_name and len(others) == 1 and columns == list(by_name["candidates"].shape[2:]):
         return "yolo_seg", {"candidates": "candidates", "prototypes": others[0].name}, None
+    return None
+
+
+def _detector_outputs(facts: NetworkFacts) -> tuple[str, dict[str, str], int | None] | None:
+    """Of a YOLO that was exported to detect: one output of rows."""
+    if len(facts.outputs) != 1 or len(facts.outputs[0].shape) != 3:
+        return None
+    output = facts.outputs[0]
+    _, channels, count = output.shape
+    if count == 6:
+        return "boxes", {"detections": output.name}, None
+    if channels and 4 < channels < (count or VOID_CLASS**2):
+        return "boxes", {"predictions": output.name}, channels - 4
     return None
 
 
@@ -129,7 +147,7 @@ def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str) -> dict[s
     planar = _is_planar(image)
     height, width = image.shape[2:4] if planar else image.shape[1:3]
     if not (height and width):
-        height, width = _embedded_size(facts) or ((640, 640) if family == "yolo_seg" else (None, None))
+        height, width = _embedded_size(facts) or ((640, 640) if family in ("yolo_seg", "boxes") else (None, None))
     guessed: dict[str, Any] = {
         "tensor": image.name,
         "layout": "nchw" if planar else "nhwc",
@@ -139,7 +157,8 @@ def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str) -> dict[s
     }
     if height and width:
         guessed["size_px"] = [width, height]
-    if family == "yolo_seg":  # every Ultralytics export wants this, and says so nowhere in the graph
+    # Every Ultralytics export wants this, and says so nowhere in the graph.
+    if family == "yolo_seg" or (family == "boxes" and "task" in facts.metadata):
         guessed |= {"fit": "letterbox", "mean": [0, 0, 0], "std": [255, 255, 255]}
     elif image.dtype == "uint8":  # normalised inside the graph
         guessed |= {"mean": [0, 0, 0], "std": [1, 1, 1]}

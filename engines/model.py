@@ -95,6 +95,12 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
     elif "predictions" in card.outputs and "prototypes" in card.outputs:
         channels, mask_count = (_channels(shapes[card.outputs[role]]) for role in ("predictions", "prototypes"))
         count = channels - 4 - mask_count if channels and mask_count else None
+    elif card.family == "boxes" and "predictions" in card.outputs:
+        channels = _channels(shapes[card.outputs["predictions"]])
+        count = channels - 4 if channels else None
+    elif card.family == "boxes" and "cells" in card.outputs:
+        numbers = shapes[card.outputs["cells"]][-1]
+        count = numbers - 5 if numbers else None
     if count is not None and count != len(card.classes):
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "

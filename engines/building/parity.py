@@ -73,7 +73,12 @@ def _agreement(wanted: U8, found: U8) -> float:
 
 
 def _mask_ious(wanted: Instances, found: Instances) -> list[float]:
-    """For each object of `wanted` the best overlap with one of the same class; 0 where there is none."""
+    """For each object of `wanted` the best overlap with one of the same class; 0 where there is none.
+
+    Of a detector, which gives no masks, the overlaps of boxes.
+    """
+    if not wanted.label_map.any():
+        return _box_ious(wanted, found)
     if wanted.label_map.shape != found.label_map.shape:
         return [0.0] * len(wanted)
     ious = []
@@ -89,4 +94,15 @@ def _mask_ious(wanted: Instances, found: Instances) -> list[float]:
         intersections = overlaps[row + 1, same_class]
         unions = areas_wanted[row + 1] + areas_found[same_class] - intersections
         ious.append(float((intersections / unions).max()) if len(same_class) else 0.0)
+    return ious
+
+
+def _box_ious(wanted: Instances, found: Instances) -> list[float]:
+    ious = []
+    for row, box in enumerate(wanted.boxes_px):
+        others = found.boxes_px[found.class_ids == wanted.class_ids[row]]
+        corners = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+        shared = np.prod(np.maximum(corners[1] - corners[0], 0), axis=1)
+        areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - shared
+        ious.append(float((shared / areas).max()) if len(others) else 0.0)
     return ious

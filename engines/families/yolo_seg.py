@@ -12,20 +12,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.card import ModelCard
+from engines.detections import (
+    Detections,
+    Limits,
+    as_class_ids,
+    check_finite,
+    check_scores,
+    floats,
+    from_class_scores,
+    from_finished,
+)
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
 from engines.postprocess import centre_to_corners, nms, paint_masks
-from engines.types import F32, I32, Instances, Outputs, Segmentation
+from engines.types import F32, Instances, Outputs, Segmentation
 
-MAX_CANDIDATES = 1000
-"""Boxes that enter NMS, best first. A picture with more is noise, and NMS grows with their square."""
-
-Rows = tuple[F32, F32, I32, F32]
-"""(N, 4) corners in network pixels, (N,) scores, (N,) class ids, (N, K) coefficients; scores falling."""
+Rows = tuple[Detections, F32]
+"""N objects, and their (N, K) mask coefficients."""
 
 
 class Family:
@@ -46,83 +52,41 @@ class Family:
         self._class_count = len(card.classes)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
-        prototypes = _floats(outputs[self._prototypes], self._prototypes, 4)
-        rows = _floats(outputs[self._rows], self._rows, 3)
-        boxes_net, scores, class_ids, coefficients = self._read(rows, len(prototypes), settings)
-        _check_finite(boxes_net, coefficients)
-        boxes_px = geometry.to_frame(boxes_net)
+        prototypes = floats(outputs[self._prototypes], self._prototypes, 4)
+        rows = floats(outputs[self._rows], self._rows, 3)
+        limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
+        found, coefficients = self._read(rows, len(prototypes), limits)
+        check_finite(found.corners_net, coefficients)
+        boxes_px = geometry.to_frame(found.corners_net)
         visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
         boxes_px = boxes_px[visible]
         wanted = geometry.frame.fitted_to_width(settings.map_width_px)
         # At least as fine as it will be seen, in whole steps; the little less forgives a letterbox that is rounded to pixels.
         magnify = max(1, math.ceil(wanted.width / geometry.content.width - 0.02))
         label_map = paint_masks(coefficients[visible], prototypes, boxes_px, geometry, magnify)
-        return Segmentation(Instances(boxes_px, scores[visible], class_ids[visible], label_map))
+        return Segmentation(Instances(boxes_px, found.scores[visible], found.class_ids[visible], label_map))
 
-    def _from_predictions(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
+    def _from_predictions(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
         if len(rows) != 4 + self._class_count + mask_count:
             described = f"4 + {self._class_count} classes + {mask_count} coefficients"
             raise InferenceError(f"output {self._rows} has {len(rows)} channels, its card says {described}")
-        class_scores = rows[4 : 4 + self._class_count]
-        best = class_scores.max(axis=0)
-        _check_scores(best)
-        candidates = np.flatnonzero(best >= settings.score_threshold)
-        if len(candidates) > MAX_CANDIDATES:
-            candidates = candidates[np.argpartition(-best[candidates], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-        scores = best[candidates]
-        class_ids = class_scores[:, candidates].argmax(axis=0).astype(np.int32)
-        corners = centre_to_corners(rows[:4, candidates].T)
-        _check_finite(corners)
-        kept = nms(corners, scores, class_ids, settings.iou_threshold, settings.max_objects)
-        coefficients = rows[4 + self._class_count :, candidates[kept]].T
-        return corners[kept], scores[kept], class_ids[kept], np.ascontiguousarray(coefficients)
+        found = from_class_scores(rows[:4], rows[4 : 4 + self._class_count], limits)
+        return found, np.ascontiguousarray(rows[4 + self._class_count :, found.rows].T)
 
-    def _from_detections(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
+    def _from_detections(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
         if rows.shape[1] != 6 + mask_count:
             raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
-        _check_scores(rows[:, 4])
-        rows = rows[rows[:, 4] >= settings.score_threshold]
-        rows = rows[np.argsort(-rows[:, 4], kind="stable")][: settings.max_objects]
-        return (
-            np.ascontiguousarray(rows[:, :4]),
-            np.ascontiguousarray(rows[:, 4]),
-            self._class_ids(rows[:, 5]),
-            np.ascontiguousarray(rows[:, 6:]),
-        )
+        found = from_finished(rows, self._class_count, limits, self._rows)
+        return found, np.ascontiguousarray(rows[found.rows, 6:])
 
-    def _from_candidates(self, rows: F32, mask_count: int, settings: DecodeSettings) -> Rows:
+    def _from_candidates(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
         if rows.shape[1] != 10 + mask_count:
             raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 10 + {mask_count} coefficients")
-        _check_scores(rows[:, 8])
-        rows = rows[rows[:, 8] >= settings.score_threshold]
+        check_scores(rows[:, 8])
+        chosen = np.flatnonzero(rows[:, 8] >= limits.score)
+        rows = rows[chosen]
         corners = centre_to_corners(rows[:, :4] + rows[:, 4:8])
-        _check_finite(corners)
-        scores, class_ids = rows[:, 8], self._class_ids(rows[:, 9])
-        kept = nms(corners, scores, class_ids, settings.iou_threshold, settings.max_objects)
-        return corners[kept], scores[kept], class_ids[kept], rows[kept, 10:]
-
-    def _class_ids(self, numbers: F32) -> I32:
-        """As integers. Raises InferenceError for one that the card has no name for."""
-        strange = numbers[~((numbers >= 0) & (numbers < self._class_count))]
-        if len(strange):
-            raise InferenceError(f"output {self._rows} has class id {strange[0]:g}, its card {self._class_count} classes")
-        return numbers.astype(np.int32)
-
-
-def _check_scores(scores: F32) -> None:
-    """Every score, not only those above the threshold: a NaN compares false, and would leave unseen. Raises InferenceError."""
-    _check_finite(scores)
-    if len(scores) and scores.max() > 1.01:  # half precision rounds; more is no rounding
-        raise InferenceError(f"the network gave the score {scores.max():g}, above 1; export it with the sigmoid inside")
-
-
-def _check_finite(*arrays: F32) -> None:
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise InferenceError("the network gave NaN or infinite numbers; try --backend ort, or another precision")
-
-
-def _floats(output: npt.NDArray[np.generic], name: str, axes: int) -> F32:
-    """The first (only) batch entry as float32. Raises InferenceError for another number of axes or a bigger batch."""
-    if output.ndim != axes or output.shape[0] != 1:
-        raise InferenceError(f"output {name} is {output.shape}, not a batch of one with {axes} axes")
-    return np.asarray(output[0], np.float32)
+        check_finite(corners)
+        scores, class_ids = rows[:, 8], as_class_ids(rows[:, 9], self._class_count, self._rows)
+        kept = nms(corners, scores, class_ids, limits.iou, limits.count)
+        return Detections(corners[kept], scores[kept], class_ids[kept], chosen[kept]), rows[kept, 10:]

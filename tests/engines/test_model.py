@@ -113,10 +113,23 @@ def test_fewer_names_than_classes_are_refused(nets) -> None:
     assert "the network has 3 classes but 2 names are given (cat, dog, ...); correct `classes` in constant.toml" in text
 
 
-@pytest.mark.parametrize("task", ["detect", "classify", "pose", "obb"])
+@pytest.mark.parametrize("task", ["classify", "pose", "obb"])
 def test_an_export_for_another_task_is_refused(nets, task: str) -> None:
     text = refused(nets.constant({"output0": np.zeros((1, 84, 100), np.float32)}, metadata={"task": task}))
-    assert f'exported for the task "{task}"; this program wants a segmentation model' in text
+    assert f'exported for the task "{task}"; this program wants a segmentation model or a detector' in text
+
+
+@pytest.mark.parametrize(("shape", "role"), [((1, 84, 8400), "predictions"), ((1, 300, 6), "detections")])
+def test_an_ultralytics_detector_needs_no_card(nets, shape: tuple[int, ...], role: str) -> None:
+    names = str({number: f"thing {number}" for number in range(80)})
+    card = load_model(nets.constant({"output0": np.zeros(shape, np.float32)}, metadata={"task": "detect", "names": names})).card
+    assert (card.family, card.outputs) == ("boxes", {role: "output0"})
+    assert card.things == card.classes
+    assert (card.input.fit, card.input.std) == ("letterbox", (255.0, 255.0, 255.0))
+
+
+def test_rows_without_a_word_of_what_they_are_for_are_not_guessed(nets) -> None:
+    assert "unsupported outputs: output0" in refused(nets.constant({"output0": np.zeros((1, 84, 8400), np.float32)}))
 
 
 @pytest.mark.parametrize("task", ["segment", "semantic", "image-segmentation", "semantic-segmentation"])

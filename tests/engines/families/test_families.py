@@ -26,7 +26,7 @@ def card(family: str) -> ModelCard:
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert {"semantic", "yolo_seg"} <= set(families.names())
+    assert {"boxes", "semantic", "yolo_seg"} <= set(families.names())
 
 
 def test_an_unknown_family_is_answered_with_the_nearest() -> None:

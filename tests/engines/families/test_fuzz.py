@@ -22,6 +22,8 @@ FORMS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "logits": ("semantic", {"logits": (1, 3, 16, 16)}),
     "labels": ("semantic", {"labels": (1, 16, 16)}),
     "confidence": ("semantic", {"labels": (1, 16, 16), "confidence": (1, 8, 8)}),
+    "boxes": ("boxes", {"predictions": (1, 7, 20)}),
+    "boxes, end to end": ("boxes", {"detections": (1, 30, 6)}),
     "predictions": ("yolo_seg", {"predictions": (1, 11, 20), "prototypes": (1, 4, 16, 16)}),
     "detections": ("yolo_seg", {"detections": (1, 30, 10), "prototypes": (1, 4, 16, 16)}),
 }

@@ -1,0 +1,75 @@
+"""Detectors: boxes and classes without masks. What they see is framed, labelled and tracked.
+
+Outputs by role, one of
+    `predictions` (1, 4 + C, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done)
+    `detections`  (1, N, 6): YOLO26 and YOLOv10, end to end. Corners in network px, score, class id; no NMS needed
+    `cells`       (1, N, 5 + C): YOLOX before its boxes are worked out. Offset of the centre and logarithm of the size, both in
+                  cells of 8, 16 and 32 pixels, one grid after the other; objectness, C scores (sigmoid done)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.card import ModelCard
+from engines.detections import Detections, Limits, check_finite, floats, from_class_scores, from_finished
+from engines.errors import CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.fit import Fit
+from engines.types import F32, Instances, Outputs, Segmentation, Size
+
+ROLES = ("predictions", "detections", "cells")
+
+STRIDES = (8, 16, 32)
+"""Of YOLOX's three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
+
+
+class Family:
+    def __init__(self, card: ModelCard) -> None:
+        kinds = [role for role in ROLES if role in card.outputs]
+        if len(kinds) != 1:
+            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
+            raise CardError(f"{card.name}: a boxes card needs one of {wanted}, it has {dict(card.outputs)}")
+        self._read = {"predictions": self._predictions, "detections": self._detections, "cells": self._cells}[kinds[0]]
+        self._output = card.outputs[kinds[0]]
+        self._class_count = len(card.classes)
+        self._centres_px, self._strides_px = _grids(card.input.size)
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
+        found = self._read(floats(outputs[self._output], self._output, 3), limits)
+        check_finite(found.corners_net)
+        boxes_px = geometry.to_frame(found.corners_net)
+        visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+        no_masks = np.zeros((geometry.content.height, geometry.content.width), np.uint8)
+        return Segmentation(Instances(boxes_px[visible], found.scores[visible], found.class_ids[visible], no_masks))
+
+    def _predictions(self, rows: F32, limits: Limits) -> Detections:
+        if len(rows) != 4 + self._class_count:
+            raise InferenceError(f"output {self._output} has {len(rows)} channels, its card says 4 + {self._class_count} classes")
+        return from_class_scores(rows[:4], rows[4:], limits)
+
+    def _detections(self, rows: F32, limits: Limits) -> Detections:
+        if rows.shape[1] != 6:
+            raise InferenceError(f"output {self._output} has {rows.shape[1]} columns, not 6")
+        return from_finished(rows, self._class_count, limits, self._output)
+
+    def _cells(self, rows: F32, limits: Limits) -> Detections:
+        expected = (len(self._strides_px), 5 + self._class_count)
+        if rows.shape != expected:
+            raise InferenceError(f"output {self._output} is {rows.shape}, its card says {expected} cells and numbers")
+        strides = self._strides_px[:, None]
+        with np.errstate(over="ignore"):  # told by an error when the box is finite no more
+            boxes = np.concatenate((rows[:, :2] * strides + self._centres_px, np.exp(rows[:, 2:4]) * strides), axis=1)
+        scores = rows[:, 5:] * rows[:, 4:5]
+        return from_class_scores(boxes.T, np.ascontiguousarray(scores.T), limits)
+
+
+def _grids(net: Size) -> tuple[F32, F32]:
+    """The corner (N, 2) and the width (N,) of every cell of the three grids, in network px."""
+    corners, strides = [], []
+    for stride in STRIDES:
+        rows, columns = np.indices((net.height // stride, net.width // stride), np.float32).reshape(2, -1)
+        corners.append(np.stack((columns, rows), axis=1) * stride)
+        strides.append(np.full(len(rows), stride, np.float32))
+    return np.concatenate(corners).astype(np.float32), np.concatenate(strides)
