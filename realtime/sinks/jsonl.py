@@ -5,7 +5,8 @@ The first line tells what follows:
 and each other line is a frame:
     {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
 `id` is the track's, or null where an object has none. `rle` is the mask as uncompressed COCO run lengths, {"size": [h, w],
-"counts"}, on the map's own grid of `size`, which spans the whole frame: scale it up to lay it over the picture. A detector's are empty.
+"counts"}, on the map's own grid of `size`, which spans the whole frame: scale it up to lay it over the picture. A
+detector's masks are empty.
 """
 
 from __future__ import annotations
