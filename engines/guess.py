@@ -96,7 +96,7 @@ def _guess_outputs(
 def _fused_outputs(facts: NetworkFacts) -> tuple[str, dict[str, str], None] | None:
     """Of what `engines.fuse` made: its outputs are named after their roles."""
     by_name = {tensor.name: tensor for tensor in facts.outputs}
-    if "labels" in by_name and set(by_name) in ({"labels", "logit_mean"}, {"labels", "confidence", "logit_mean"}):
+    if "labels" in by_name and len(by_name) > 1 and set(by_name) <= {"labels", "confidence", "logit_mean"}:
         return "semantic", {name: name for name in by_name}, None
     others = [tensor for name, tensor in by_name.items() if name != "candidates" and len(tensor.shape) == 4]
     columns = [10 + tensor.shape[1] for tensor in others if tensor.shape[1]]

@@ -21,6 +21,8 @@ class Model:
     path: Path
     precision: str = "fp32"
     """What most of its weights are in: "fp32", "fp16", "bf16" or "int8"."""
+    typed: str = ""
+    """What names it on a command line, where that is known: a bundled model's name, or a path."""
 
 
 def load_model(onnx_path: Path) -> Model:

@@ -24,9 +24,13 @@ class Segmenter:
     def __init__(self, model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> None:
         open_family(model.card)  # a card that makes no sense is told before an engine is loaded for it
         self.choice: Choice = open_engine(model, backend, options)
-        self.card: ModelCard = self.choice.engine.card
-        self._family = open_family(self.card)
         engine = self.choice.engine
+        self.card: ModelCard = engine.card
+        try:
+            self._family = open_family(self.card)
+        except BaseException:
+            engine.close()
+            raise
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
         self._run: Inference | None = None
 
@@ -37,8 +41,14 @@ class Segmenter:
         self.close()
 
     def warm_up(self, size: Size) -> None:
-        """Run once on a grey image of `size`, so that the first real frame pays for no lazy allocation."""
-        self(np.full((size.height, size.width, 3), 114, np.uint8), DecodeSettings())
+        """Run on a grey image of `size`, so that the first real frame pays for nothing that is made lazily.
+
+        A GPU's engine sets itself up in the first run of each image in flight, and records its graph in the second.
+        """
+        grey = np.full((size.height, size.width, 3), 114, np.uint8)
+        engine = self.choice.engine
+        for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
+            self(grey, DecodeSettings())
 
     @property
     def inflight(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from engines.card import ModelCard, card_from_dict, read_toml
@@ -35,7 +36,7 @@ def cards() -> list[tuple[ModelCard, Path]]:
 
 def find(name_or_path: str) -> Model:
     """The model with that bundled name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
-    return load_model(locate(name_or_path))
+    return dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)
 
 
 def locate(name_or_path: str) -> Path:

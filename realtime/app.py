@@ -97,6 +97,11 @@ class Run:
     def start(self) -> None:
         self.pipeline.start()
 
+    def end_upgrade(self) -> None:
+        """Stop the build that goes on meanwhile, if one does, and wait until nothing of it is left."""
+        if self.upgrade is not None:
+            self.upgrade.close()
+
     def redraw(self) -> None:
         """Draw the present picture again with the knobs as they are now, and follow `recording`: for one that stands still."""
         if self.pipeline.running:
@@ -148,12 +153,13 @@ class Run:
         model = self._find_model()
         segmenter = self._open_segmenter(model)
         try:
+            segmenter.warm_up(WARM_UP_SIZE)
             self._introduce(segmenter)
             self.knobs = self.settings.knobs(segmenter.card, self.knobs)
             self._model_is_open.set()
             started: deque[Frame] = deque()
             for frame in self._opened.get():
-                if self.upgrade is not None and self.upgrade.is_ready:
+                if self.upgrade is not None and self.upgrade.take():
                     segmenter = self._switch(segmenter, model, self.upgrade)
                 segmenter.start(frame.image)
                 started.append(frame)
@@ -162,9 +168,7 @@ class Run:
             while started:
                 self._finish(segmenter, started.popleft())
         finally:
-            segmenter.close()
-            if self.upgrade is not None:
-                self.upgrade.close()
+            segmenter.close()  # a build goes on: it is there the next time, however short a clip is
 
     def _open_segmenter(self, model: Model) -> Segmenter:
         """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""
@@ -182,19 +186,22 @@ class Run:
         return segmenter
 
     def _switch(self, segmenter: Segmenter, model: Model, upgrade: EngineUpgrade) -> Segmenter:
-        """The same model on the engine that was built meanwhile. The one there was goes on if that cannot be opened."""
+        """The same model on the engine that was built meanwhile. The one there was goes on if that does not run."""
+        built: Segmenter | None = None
         try:
-            faster = Segmenter(model, "trt", self.settings.engine_options())
+            built = Segmenter(model, "trt", self.settings.engine_options())
+            built.warm_up(WARM_UP_SIZE)
         except SegmentationError as error:
+            if built is not None:
+                built.close()
             upgrade.fail(error)
             return segmenter
         segmenter.close()
-        self._introduce(faster)
-        return faster
+        self._introduce(built)
+        return built
 
     def _introduce(self, segmenter: Segmenter) -> None:
-        """Warm it up, and tell what runs now."""
-        segmenter.warm_up(WARM_UP_SIZE)
+        """Tell what runs now, once it has been warmed up."""
         card, choice = segmenter.card, segmenter.choice
         self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
 

@@ -11,13 +11,13 @@ from engines import zoo
 from engines.backends.trt import first_runtime
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
 from engines.building.job import JobProgress
-from engines.exporting import PRECISIONS
-from engines.nearest import did_you_mean
+from engines.errors import NoGpuError
+from engines.gpu.driver import Driver
 from engines.plans.passport import Passport
 from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.plans.verdict import ANY_GPU, runtime_name
-from engines.trt.runtime import MODULES
+from engines.trt.runtime import installed
 from engines.types import Size
 from realtime.errors import SettingsError
 
@@ -25,18 +25,19 @@ from realtime.errors import SettingsError
 def build(options: dict[str, Any]) -> int:
     """Build, or find what was built before, and print its passport."""
     precision, runtime = options["precision"] or "fp16", options["runtime"]
-    _check("precision", precision, PRECISIONS)
-    if runtime is not None:
-        _check("runtime", runtime, tuple(MODULES))
+    target = _target(options["target"])
+    frames = Path(options["frames"]) if options["frames"] else None
+    if frames is not None and not frames.exists():
+        raise SettingsError(f"--frames {frames}: no such video or folder of pictures to compare on")
     model = zoo.find(options["model"])
     size = Size(options["size"][1], options["size"][0]) if options["size"] else None
     request = request_for(
         model,
         precision=precision,
-        runtime=runtime or ("tensorrt-rtx" if options["target"] else first_runtime()),
+        runtime=runtime or ("tensorrt-rtx" if target else _runtime_here()),
         size=size,
         batch=options["batch"],
-        target=(options["target"] or "").lower().removeprefix("sm").replace(".", ""),
+        target=target,
         dla_core=options["dla"],
     )
     limits = BuildLimits(
@@ -44,7 +45,6 @@ def build(options: dict[str, Any]) -> int:
         memory_bytes=options["memory"] * 2**30 if options["memory"] else None,
         workspace_bytes=options["workspace"] * 2**20,
     )
-    frames = Path(options["frames"]) if options["frames"] else None
     builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
     with _Bar(f"{model.card.name}, {precision}") as bar:
         found = builder.run(anew=options["anew"], on_progress=bar.show, on_wait=bar.wait)
@@ -59,7 +59,7 @@ def describe(found: Found, *, is_new: bool) -> str:
     where = environment.gpu_name
     if where == ANY_GPU:
         where = f"any GPU of compute capability {environment.compute_capability}"
-    size = f"{request.size_px[0]}x{request.size_px[1]}"
+    size = f"{request.size_px[1]}x{request.size_px[0]}"  # as --size takes it
     verb = "built" if is_new else "there"
     return "\n".join(
         [
@@ -73,10 +73,11 @@ def describe(found: Found, *, is_new: bool) -> str:
 
 def _layers(passport: Passport) -> str:
     if passport.audit is None:
-        return "not measured: the engine has not run on its GPU yet"
+        has_run = passport.parity is not None and passport.parity.measured_on == "engine"
+        return "not told by the inspector" if has_run else "not measured: the engine has not run on its GPU yet"
     shares = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.layer_share.items())
     times = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.time_share.items())
-    return f"{shares} (of the time: {times})" if times else shares
+    return f"{shares} (of their time: {times})" if times else shares
 
 
 def _parity(passport: Passport) -> str:
@@ -95,9 +96,23 @@ def _parity(passport: Passport) -> str:
     return f"{', '.join(said)}, over {parity.frames} frames{kept}{rounded}"
 
 
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise SettingsError(f'--{option} "{value}" is not known; known: {", ".join(known)}{did_you_mean(value, known)}')
+def _runtime_here() -> str:
+    """The first runtime that is installed; where there is no GPU, whichever: that is the first thing to say."""
+    try:
+        Driver()
+    except NoGpuError:
+        return installed()[0] if installed() else "tensorrt"
+    return first_runtime()
+
+
+def _target(text: str | None) -> str:
+    """ "8.6" and "sm86" as "86"; empty when none was given."""
+    if text is None:
+        return ""
+    target = text.lower().removeprefix("sm").replace(".", "")
+    if not target.isdigit():
+        raise SettingsError(f'--target "{text}" is not a compute capability; write it as 86 or 8.6')
+    return target
 
 
 class _Bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +35,8 @@ class _Parser(argparse.ArgumentParser):
             wrong = message[len(marker) :].split()[0].split("=")[0]
             known = [option for parser in self._family() for action in parser._actions for option in action.option_strings]
             if wrong in known:
-                message = f'this command has no option "{wrong}", another one has; see {self.prog} COMMAND --help'
+                others = [parser.prog for parser in self._family() if wrong in parser._option_string_actions]
+                message = f'this command has no option "{wrong}"; {", ".join(others)} has it'
             else:
                 message = f'unknown option "{wrong}"{did_you_mean(wrong, known)}; see {self.prog} --help'
         self.exit(2, f"error: {message}\n")
@@ -87,9 +88,9 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
     )
-    export.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32, as it is")
+    export.add_argument("--precision", metavar="NAME", type=_one_of(PRECISIONS), default="fp32", help="default: fp32, as it is")
     export.add_argument("--size", metavar="HxW", type=_size, help="another input size, such as 384x640")
-    export.add_argument("--batch", metavar="N|dynamic", type=_batch, default=1, help="default: 1")
+    export.add_argument("--batch", metavar="1|dynamic", type=_batch, default=1, help="default: 1")
     export.add_argument(
         "--frames", metavar="FILE|DIR", help="what int8-qdq measures its ranges on (default: the clips that come along)"
     )
@@ -117,11 +118,11 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_engine_choice(group: Any) -> None:
-    group.add_argument("--precision", metavar="NAME", help=f"{', '.join(PRECISIONS)} (default: fp16)")
-    group.add_argument(
-        "--size", metavar="HxW", type=_size, help="the network's input, such as 384x640 (default: the model's own)"
-    )
-    group.add_argument("--runtime", metavar="NAME", help=f"{' or '.join(RUNTIMES)} (default: the first that is installed)")
+    precisions, runtimes = ", ".join(PRECISIONS), " or ".join(RUNTIMES)
+    size = "height x width of the network's input, such as 384x640 (default: the model's own)"
+    group.add_argument("--precision", metavar="NAME", type=_one_of(PRECISIONS), help=f"{precisions} (default: fp16)")
+    group.add_argument("--size", metavar="HxW", type=_size, help=size)
+    group.add_argument("--runtime", metavar="NAME", type=_one_of(RUNTIMES), help=f"{runtimes} (default: what is installed)")
     group.add_argument("--dla", metavar="CORE", type=_core, help="a Jetson's deep-learning accelerator instead of its GPU")
 
 
@@ -133,7 +134,7 @@ def _add_build(commands: Any) -> None:
     )
     build.add_argument("model", metavar="NAME|FILE.onnx", help="a bundled model or your own ONNX file")
     _add_engine_choice(build)
-    build.add_argument("--batch", metavar="N", type=_positive, default=1, help="up to N images at a time (default: 1)")
+    build.add_argument("--batch", metavar="N", type=_positive, default=1, help="up to N images, for your own code (default: 1)")
     build.add_argument("--target", metavar="SM", help='build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
     build.add_argument("--frames", metavar="FILE|DIR", help="what to compare precisions on (default: the clips that come along)")
     build.add_argument("--timeout", metavar="MIN", type=_positive, default=60, help="give up after this long (default: 60)")
@@ -141,7 +142,16 @@ def _add_build(commands: Any) -> None:
     build.add_argument(
         "--workspace", metavar="MIB", type=_positive, default=1024, help="GPU memory a layer may take (default: 1024)"
     )
-    build.add_argument("--anew", action="store_true", help="build even if there is one")
+    build.add_argument("--anew", action="store_true", help="build again even if there is one")
+
+
+def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f'"{text}" is not known; known: {", ".join(known)}{did_you_mean(text, known)}')
+        return text
+
+    return check
 
 
 def _core(text: str) -> int:

@@ -150,11 +150,17 @@ def _settings(options: dict[str, Any], source: str) -> Settings:
         height, width = engine["input_px"]
         engine["input_px"] = (width, height)
     if engine:
+        given = ", ".join(f"--{option.replace('_', '-')}" for option in ENGINE_OPTIONS if options.get(option) is not None)
+        if (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
+            raise SettingsError(
+                f"{given}: for TensorRT engines only: add --backend trt "
+                "(for the CPU, another precision or size is another file: run.py export MODEL --out FILE.onnx)"
+            )
         overrides["engine"] = engine
-    if "trust" in engine:
-        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)
+    if settings.engine.trust:
+        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
     if settings.tracker == "none":  # a preset's tracking table is for its own tracker
         settings = msgspec.structs.replace(settings, tracking={})
     open_tracker(settings.tracker, **settings.tracking)

@@ -132,6 +132,7 @@ class LiveSession:
                 self._run.pipeline.wait(max(0.0, deadline_s - time.monotonic()))
             except BaseException:  # told by `state` already; closing has nothing to add
                 continue
+        self._run.end_upgrade()
 
 
 def stream_facts(card: ModelCard, source: Source) -> StreamFacts:

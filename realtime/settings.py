@@ -116,23 +116,38 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
+    if overrides.get("backend", "trt") != "trt" and "engine" not in overrides:
+        written.pop("engine", None)  # a preset's engine is for its own backend
     both = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
     merged = {"engine": {**both[0], **both[1]}} if len(both) == 2 else {}  # a table: option by option, as the others
-    return _convert({**written, **overrides, **merged}, "settings")
+    settings = _convert({**written, **overrides, **merged}, "settings")
+    if settings.engine != EngineSettings() and settings.backend != "trt":
+        raise SettingsError(
+            f'{where}: its table [engine] chooses among TensorRT engines: write backend = "trt" above it, or add --backend trt'
+        )
+    return settings
 
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:
     """Checked settings. `where` names their origin in error texts."""
-    for key in facts:
-        if key not in Settings.__struct_fields__:
-            hint = did_you_mean(key, Settings.__struct_fields__) or f"; known keys: {', '.join(Settings.__struct_fields__)}"
-            raise SettingsError(f'{where}: unknown key "{key}"{hint}')
+    _reject_unknown(facts, Settings, where)
+    if isinstance(facts.get("engine"), dict):
+        _reject_unknown(facts["engine"], EngineSettings, f"{where} [engine]")
     try:
         settings = msgspec.convert(facts, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
     _check(settings, where)
     return settings
+
+
+def _reject_unknown(facts: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
+    known = struct.__struct_fields__
+    for key in facts:
+        if key not in known:
+            hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
+            belongs = "; it belongs under [engine]" if key in EngineSettings.__struct_fields__ else hint
+            raise SettingsError(f'{where}: unknown key "{key}"{belongs}')
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -169,9 +184,4 @@ def _check_engine(settings: Settings, where: str) -> None:
     if not low <= engine.inflight <= high:
         raise SettingsError(
             f"{where}: engine.inflight is {engine.inflight}; {low} to {high} frames can be on their way at a time"
-        )
-    if engine != EngineSettings() and settings.backend != "trt":
-        raise SettingsError(
-            f'{where}: precision, size, runtime, dla, inflight and trust-engine choose among TensorRT engines: add backend "trt" '
-            "(another precision or size for the CPU is another file: run.py export)"
         )

@@ -9,7 +9,8 @@ import time
 from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
 from engines.building.builder import EngineBuilder, environment_for
-from engines.errors import BuildCancelledError, SegmentationError
+from engines.building.job import CLOSING_GRACE_S
+from engines.errors import BuildCancelledError, BuildError, SegmentationError
 from engines.model import Model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
@@ -20,48 +21,50 @@ FAILURE_SHOWN_S = 20.0
 
 
 class EngineUpgrade:
-    """One build in the background. `text`, `is_ready` and `cancel` are for any thread; whoever starts it closes it."""
+    """One build in the background. `text`, `take` and `cancel` are for any thread; whoever starts it closes it."""
 
     def __init__(self, model: Model, options: EngineOptions, reason: str) -> None:
         """Starts at once. What goes wrong is told by `text`, and leaves things as they are. reason: why there is none yet."""
-        why = redact(" ".join(reason.split()))
+        why, _, _ = redact(" ".join(reason.split())).rpartition(": ")  # without its cure: that is what happens now
         print(f"note: {why}. It is built now; the model runs without it meanwhile", file=sys.stderr, flush=True)
         self._model, self._options = model, options
         self._builder: EngineBuilder | None = None
         self._error, self._failed_s = "", 0.0
-        self._is_cancelled = self._is_ready = False
+        self._is_cancelled = False
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._build, name="upgrade")
         self._thread.start()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether an engine is there to be opened. True once, then never again."""
-        ready, self._is_ready = self._is_ready, False
-        return ready
+    def take(self) -> bool:
+        """Whether an engine is there to be opened: True once."""
+        if not self._ready.is_set():
+            return False
+        self._ready.clear()
+        return True
 
     @property
     def text(self) -> str:
         """What to tell about it, in a few words; empty when there is nothing."""
         if self._error:
             is_news = time.monotonic() - self._failed_s < FAILURE_SHOWN_S
-            return f"No faster engine: {self._error}" if is_news else ""
+            return f"No TensorRT engine: {self._error}" if is_news else ""
         builder = self._builder
         if builder is None or not self._thread.is_alive():
             return ""
         progress = builder.progress
         done = "" if progress.fraction is None else f", {progress.fraction:.0%}"
-        return f"Building a faster engine meanwhile: {progress.phase}{done} ({progress.seconds:.0f} s)"
+        return f"Building a TensorRT engine meanwhile: {progress.phase}{done} ({progress.seconds:.0f} s)"
 
     def fail(self, error: SegmentationError) -> None:
-        """There will be no engine; for one that was built but cannot be opened, its opener says so."""
+        """Tell that there will be no engine. Called here, and by whoever could not run the one that was built."""
         self._error, self._failed_s = str(error), time.monotonic()
-        print(f"warning: no faster engine: {one_line(error)}", file=sys.stderr, flush=True)  # where it stays
+        print(f"warning: no TensorRT engine: {one_line(error)}", file=sys.stderr, flush=True)  # where it stays
 
     def cancel(self) -> None:
         """Stop building. Returns at once."""
         self._is_cancelled = True
         if self._builder is not None:
-            self._builder.cancel()
+            self._builder.cancel(CLOSING_GRACE_S)
 
     def close(self) -> None:
         """Stop building and wait until nothing of it is left."""
@@ -81,8 +84,10 @@ class EngineUpgrade:
             self._builder = EngineBuilder(self._model, request, environment_for(request), Store())
             if not self._is_cancelled:
                 self._builder.run()
-                self._is_ready = True
+                self._ready.set()
         except BuildCancelledError:
             pass
         except SegmentationError as error:
             self.fail(error)
+        except OSError as error:  # the model's file is gone
+            self.fail(BuildError(f"{self._model.path} cannot be read ({error.strerror})"))

@@ -32,6 +32,11 @@ def headless_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in gone}
 
 
+def hears_ctrl_c() -> None:
+    """In the child: also where the tests run in the background, whose children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Runs the program in an empty folder, without a display."""
@@ -311,6 +316,7 @@ def test_an_interrupted_run_ends_soon_with_a_playable_file(tmp_path: Path, tiny_
     child = subprocess.Popen(
         command("process", source, "--out", "o.mp4", "--jsonl", "o.jsonl", "--model", tiny_model),
         cwd=tmp_path, env=headless_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     try:
         deadline_s = time.monotonic() + 30
@@ -339,6 +345,7 @@ def test_ctrl_c_while_starting_leaves_nothing_half_written(tmp_path: Path, tiny_
     child = subprocess.Popen(
         command("process", clip, "--out", "o.mp4", "--model", tiny_model, "--backend", "ort"),
         cwd=tmp_path, env=headless_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     time.sleep(after_s)
     child.send_signal(signal.SIGINT)

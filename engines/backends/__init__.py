@@ -133,7 +133,8 @@ def check_backend(backend: str) -> None:
     if backend == "auto" or backend in names():
         return
     known = ("auto", *names())
-    raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{did_you_mean(backend, known)}')
+    hint = '; did you mean "trt"?' if backend.startswith("tensorrt") else did_you_mean(backend, known)
+    raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{hint}')
 
 
 def _open(model: Model, backend: str, options: EngineOptions) -> Engine:

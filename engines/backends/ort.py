@@ -32,7 +32,8 @@ class OrtEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
-            raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {_one_line(error)}") from error
+            cure = "; its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
+            raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {_one_line(error)}{cure}") from error
         self.card = model.card
         self._fill = InputFiller(model.card.input)
         self._input = model.card.input.tensor

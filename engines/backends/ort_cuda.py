@@ -5,6 +5,8 @@ The model runs as its file is, its outputs fused first so that little is downloa
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -28,8 +30,8 @@ from engines.types import Image, Size
 PROVIDER = "CUDAExecutionProvider"
 
 INSTALL = (
-    "this ONNX Runtime is built without CUDA: pip uninstall -y onnxruntime, then pip install onnxruntime-gpu "
-    "(on a Jetson: NVIDIA's wheel for its JetPack)"
+    "this ONNX Runtime is built without CUDA: pip uninstall -y onnxruntime, then "
+    "pip install 'onnxruntime-gpu[cuda,cudnn]' pycuda (on a Jetson: NVIDIA's wheel for its JetPack)"
 )
 
 
@@ -47,6 +49,9 @@ class OrtCudaEngine:
         Driver()
         if PROVIDER not in onnxruntime.get_available_providers():
             raise BackendUnavailableError(INSTALL)
+        if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA and cuDNN that came from pip
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; the session tells that better
+                onnxruntime.preload_dlls()
         import onnx
 
         network, self.card = fuse_outputs(onnx.load(model.path), model.card)
@@ -54,10 +59,11 @@ class OrtCudaEngine:
         self._binding: Any = None
         with ExitStack() as stack:
             self._device = stack.enter_context(Device())
-            self._device.on_close(self._forget)
             self._stream = self._device.stream()
             self._frame = FrameBuffer(self._device)
             self._kernel = LetterboxKernel(self._device, self.card.input)
+            self._device.on_close(self._forget)  # before the stream that it runs on
+            self._done = self._device.event()
             self._session = self._open_session(onnxruntime, network.SerializeToString(), model.path.name)
             self._run_options = onnxruntime.RunOptions()
             # It runs on our stream, after the kernel and before the downloads: one wait, ours, is enough.
@@ -78,7 +84,8 @@ class OrtCudaEngine:
             self._run()
             for output, there in self._outputs.values():
                 self._device.download(output.array, there.address, self._stream)
-        self._stream.synchronise()
+            self._done.record(self._stream)
+        self._done.synchronise()
         outputs = {name: output.array for name, (output, _) in self._outputs.items()}
         return Inference(outputs, geometry, (staged_s - begin_s) * 1e3, (time.perf_counter() - staged_s) * 1e3)
 

@@ -7,6 +7,7 @@ import msgspec
 from engines.backends import EngineOptions, Inference
 from engines.card import ModelCard, card_from_dict
 from engines.errors import BackendUnavailableError
+from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.model import Model
 from engines.plans.passport import Passport
@@ -23,6 +24,7 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
     Raises EngineNotBuiltError when there is none that fits, BackendUnavailableError when it cannot run here: both in words.
     """
     facts = Driver().facts()  # before TensorRT: see there
+    import_pycuda()  # or a build would be proposed for nothing
     tensorrt = open_tensorrt(options.runtime or first_runtime())
     if options.trusted_plan is not None:
         plan, passport = load_foreign(options.trusted_plan)
@@ -32,8 +34,13 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
             model, precision=options.precision, size=options.size, runtime=tensorrt.name, dla_core=options.dla_core
         )
         store = Store()
-        found = store.find(request, environment_of(tensorrt.name, tensorrt.version, facts))
+        typed = model.typed or str(model.path)
+        if options.size is not None:
+            typed += f" --size {options.size.height}x{options.size.width}"
+        found = store.find(request, environment_of(tensorrt.name, tensorrt.version, facts), typed)
         plan, card, precision = store.read(found), _card(found.passport, model), request.precision
+        if found.passport.audit is None:
+            precision += " (unproved)"
     return TrtEngine(
         Runner(tensorrt, plan, card, options.inflight, options.dla_core), f"{tensorrt.title}, {facts.short_name}, {precision}"
     )

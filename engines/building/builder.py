@@ -13,7 +13,9 @@ import msgspec
 
 from engines.building.job import BuildJob, JobProgress
 from engines.building.task import Outcome, Task
+from engines.building.watch import ASKED_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
+from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.model import Model
 from engines.plans.passport import BuildRequest, Environment, Passport
@@ -44,6 +46,8 @@ def environment_for(request: BuildRequest) -> Environment:
     Raises NoGpuError when that is this machine and it has none, BackendUnavailableError when the runtime is missing, BuildError
     for a target that it does not know.
     """
+    if request.dla_core is not None and request.precision != "fp16":
+        raise BuildError(f"the DLA calculates in FP16 here, not in {request.precision}: --precision fp16")
     if request.target:
         if request.runtime != "tensorrt-rtx":
             raise BuildError(TARGETS_ARE_RTX)
@@ -55,8 +59,9 @@ def environment_for(request: BuildRequest) -> Environment:
     except NoGpuError as error:
         raise NoGpuError(
             f"{error}. An engine is built on the GPU that it is for; for a PC with an RTX card it can be built anywhere: "
-            "--runtime tensorrt-rtx --target 86 (or another compute capability)"
+            "--runtime tensorrt-rtx --target 86 (or another compute capability). The CPU needs none: run.py view, run.py process"
         ) from error
+    import_pycuda()  # what is built is run and measured: better told now than after minutes
     return environment_of(request.runtime, open_tensorrt(request.runtime).version, facts)
 
 
@@ -96,7 +101,7 @@ class EngineBuilder:
         anew: build even if there is one. on_wait: called when another process builds the same. Raises BuildError.
         """
         request, environment, store = self._request, self._environment, self._store
-        with store.building(request, environment, on_wait=on_wait) as scratch:
+        with store.building(request, environment, on_wait=on_wait, is_cancelled=lambda: self._is_cancelled) as scratch:
             if not anew:
                 try:
                     found = store.find(request, environment)
@@ -107,11 +112,11 @@ class EngineBuilder:
                     return found
             return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome))
 
-    def cancel(self) -> None:
-        """Stop as soon as can be. Returns at once."""
+    def cancel(self, grace_s: float = ASKED_GRACE_S) -> None:
+        """Stop as soon as can be. Returns at once. grace_s: time for the child to stop in good order."""
         self._is_cancelled = True
         if self._job is not None:
-            self._job.cancel()
+            self._job.cancel(grace_s)
 
     def _build_in_child(self, scratch: Path, on_progress: Callable[[JobProgress], None] | None) -> dict[str, Any]:
         cache = self._store.timing_cache(self._request, self._environment)

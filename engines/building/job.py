@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.building.watch import SMALLER, Cancel, Limits, Watch
+from engines.building.watch import ASKED_GRACE_S, SMALLER, Cancel, Limits, Watch
 from engines.errors import BuildError
 
 BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from engines.building.child import main; main(sys.argv[1])"
@@ -70,7 +70,7 @@ class BuildJob:
         """Start the child. Raises BuildError when the system refuses, RuntimeError the second time."""
         if self._thread is not None:
             raise RuntimeError("a BuildJob starts once; make a new one")
-        path = [str(Path(entry).absolute()) for entry in sys.path]
+        path = [str(Path(entry).absolute()) for entry in sys.path if entry]  # "" is the working folder
         command = [sys.executable, "-c", BOOTSTRAP, self._target, *path]
         pipe = subprocess.PIPE
         try:
@@ -117,16 +117,16 @@ class BuildJob:
         assert result.value is not None, "without an error there is a value"
         return result.value
 
-    def cancel(self) -> None:
-        """Ask the child to stop; it is ended when it does not. Returns at once."""
+    def cancel(self, grace_s: float = ASKED_GRACE_S) -> None:
+        """Ask the child to stop; it is ended when it has not done so after `grace_s`. Returns at once."""
         with self._news:
+            self._cancel.grace_s = min(self._cancel.grace_s, grace_s)
             if self._cancel.asked_s is None:
                 self._cancel.asked_s = time.monotonic()
 
     def close(self) -> None:
         """Cancel it if it still runs, and stay until nothing of it is left. Once more is harmless."""
-        self._cancel.grace_s = CLOSING_GRACE_S
-        self.cancel()
+        self.cancel(CLOSING_GRACE_S)
         if self._thread is not None:
             self._thread.join()
 

@@ -102,7 +102,7 @@ class Builder:
 
     def _measure(
         self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, trouble_before: str
-    ) -> tuple[list[Segmentation | None], PrecisionAudit]:
+    ) -> tuple[list[Segmentation | None], PrecisionAudit | None]:
         """What the engine sees in the frames, and the precision its layers have. Raises BuildError for another than was asked.
 
         trouble_before: what an engine with less of it in FP32 did wrong; empty for the first.

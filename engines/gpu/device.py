@@ -21,6 +21,9 @@ from engines.errors import BackendUnavailableError, InferenceError, WrongThreadE
 from engines.gpu import primary
 from engines.gpu.driver import Driver, GpuFacts
 
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING, for which PyCUDA has no name: other streams, the default one above all, neither wait nor make wait."""
+
 PYCUDA_MISSING = (
     "PyCUDA is not installed: export PATH=/usr/local/cuda/bin:$PATH and then pip install pycuda "
     "(it is compiled on the spot, so it needs the CUDA toolkit's nvcc on PATH, and python3-dev)"
@@ -82,6 +85,7 @@ class Device:
         self._keys = itertools.count()
         try:
             self._cuda.init()
+            self.driver.keep_context(number)
             self._context = primary.retain(self._cuda, number)
             try:
                 self._context.push()
@@ -96,7 +100,7 @@ class Device:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        _let_go(error)
+        _clear_tracebacks(error)
         self.close()
 
     def check_thread(self) -> None:
@@ -110,13 +114,17 @@ class Device:
     def stream(self) -> Stream:
         """A new stream, never the default one, which would make all others wait."""
         with self.taking("make a stream"):
-            stream = Stream(self, self._cuda.Stream())
+            stream = Stream(self, self._cuda.Stream(NON_BLOCKING))
         self.on_close(stream.forget)
         return stream
 
     def event(self, *, timed: bool = False) -> Event:
-        """A new mark in a stream's work. timed: for `Event.ms_since`, which costs a little at each record."""
-        flags = self._cuda.event_flags.DEFAULT if timed else self._cuda.event_flags.DISABLE_TIMING
+        """A new mark in a stream's work. timed: for `Event.ms_since`, which costs a little at each record.
+
+        Who waits for it sleeps: by default CUDA spins, a whole core for as long as the GPU works.
+        """
+        kinds = self._cuda.event_flags
+        flags = kinds.BLOCKING_SYNC | (kinds.DEFAULT if timed else kinds.DISABLE_TIMING)
         with self.taking("make an event"):
             event = Event(self, self._cuda.Event(flags))
         self.on_close(event.forget)
@@ -146,11 +154,11 @@ class Device:
         key = next(self._keys)
         self._owned[key] = give_back
 
-        def now() -> None:
+        def give_back_once() -> None:
             if self._owned.pop(key, None) is not None:
                 give_back()
 
-        return now
+        return give_back_once
 
     def upload(self, address: int, array: npt.NDArray[Any], stream: Stream) -> None:
         """Copy a pinned array to the GPU, in the order of `stream`."""
@@ -173,7 +181,7 @@ class Device:
         try:
             yield
         except self._cuda.Error as error:
-            _let_go(error)
+            _clear_tracebacks(error)
             raise InferenceError(f"{self.facts.name} failed to {what}: {_line(error)}") from error
 
     def close(self) -> None:
@@ -182,12 +190,14 @@ class Device:
             return
         self.check_thread()
         self._is_open = False
-        for free in reversed(self._owned.values()):
-            with contextlib.suppress(self._cuda.Error, InferenceError):  # after a crash of the GPU all is gone already
-                free()
-        self._owned.clear()
-        self._context.pop()
-        primary.release(self._cuda)
+        try:
+            for free in reversed(self._owned.values()):
+                with contextlib.suppress(self._cuda.Error, InferenceError):  # after a crash of the GPU all is gone already
+                    free()
+        finally:  # a thread that ends with a context on its stack takes the process with it
+            self._owned.clear()
+            self._context.pop()
+            primary.release(self._cuda)
 
     @contextlib.contextmanager
     def taking(self, what: str) -> Iterator[None]:
@@ -268,7 +278,7 @@ class Event:
         self.raw = None
 
 
-def _let_go(error: BaseException | None) -> None:
+def _clear_tracebacks(error: BaseException | None) -> None:
     """Of what failed half-way: it lives on in the locals of the traceback's frames, and must not outlive the context."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)

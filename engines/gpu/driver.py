@@ -16,11 +16,13 @@ from engines.errors import InferenceError, NoGpuError
 PTX_CUDA = 12020
 """CUDA 12.2, whose PTX (ISA 8.2) the kernels are shipped in: older drivers cannot read it."""
 
+OLDEST_CAPABILITY = (7, 5)
+"""What the kernels are compiled for."""
+
 INSTALL = "install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers install; a Jetson has it in JetPack)"
 
 INIT_ERRORS = {
     34: "the CUDA driver found here is only a stub for linking: take its folder out of LD_LIBRARY_PATH",
-    35: f"the driver is older than its CUDA library: {INSTALL} anew",
     100: "the driver sees no GPU: is one plugged in, and given to this container or user (docker: --gpus all)?",
     101: "there is no GPU of that number",
     800: "this user may not use the GPU: add it to the groups video and render",
@@ -59,6 +61,9 @@ class GpuFacts:
         return self.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
+_kept: set[int] = set()
+
+
 def load_library() -> Any:
     """libcuda. Raises OSError where there is none."""
     return ctypes.CDLL("libcuda.so.1")
@@ -95,19 +100,38 @@ class Driver:
             raise NoGpuError(f"no usable GPU: the driver sees {count.value}, and number {number} was asked for")
         device = ctypes.c_int()
         self._check(self._library.cuDeviceGet(ctypes.byref(device), ctypes.c_int(number)), "open the GPU")
+        capability = (self._attribute(MAJOR, device), self._attribute(MINOR, device))
         name = ctypes.create_string_buffer(256)
         self._check(self._library.cuDeviceGetName(name, ctypes.c_int(len(name)), device), "ask for the GPU's name")
+        if capability < OLDEST_CAPABILITY:
+            raise NoGpuError(
+                f"no usable GPU: {name.value.decode(errors='replace')} has compute capability {capability[0]}.{capability[1]}, "
+                "this program needs 7.5 (Turing) or newer"
+            )
         total = ctypes.c_size_t()
         self._check(self._library.cuDeviceTotalMem_v2(ctypes.byref(total), device), "ask for the GPU's memory")
         return GpuFacts(
             number=number,
             name=name.value.decode(errors="replace"),
-            compute_capability=f"{self._attribute(MAJOR, device)}.{self._attribute(MINOR, device)}",
+            compute_capability=f"{capability[0]}.{capability[1]}",
             cuda_version=_dotted(self.cuda),
             driver_version=_kernel_driver_version(),
             total_bytes=total.value,
             is_integrated=bool(self._attribute(INTEGRATED, device)),
         )
+
+    def keep_context(self, number: int) -> None:
+        """Hold the primary context of GPU `number` until the process ends; again is harmless.
+
+        Else it would be destroyed with the last engine, and what TensorRT and CUDA's runtime keep of it would speak of a dead one
+        when the next engine is opened.
+        """
+        if number in _kept:
+            return
+        device, context = ctypes.c_int(), ctypes.c_void_p()
+        self._check(self._library.cuDeviceGet(ctypes.byref(device), ctypes.c_int(number)), "open the GPU")
+        self._check(self._library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "open its context")
+        _kept.add(number)
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> ctypes.c_void_p:
         """Record what `enqueue` puts on `stream` (a handle) instead of running it; returns what `launch` and `destroy` take.

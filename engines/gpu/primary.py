@@ -23,7 +23,10 @@ class _Held:
     count: int = 1
 
 
-_lock = threading.Lock()
+HANDOVER_S = 3.0
+"""How long a thread waits for another to let the GPU go: a source that is switched ends beside the next one's start."""
+
+_changed = threading.Condition()
 _held: _Held | None = None
 
 
@@ -33,7 +36,8 @@ def retain(cuda: Any, number: int) -> Any:
     cuda: `pycuda.driver`.
     """
     global _held
-    with _lock:
+    with _changed:
+        _changed.wait_for(lambda: _held is None or _held.thread == threading.get_ident(), HANDOVER_S)
         if _held is not None:
             if _held.thread != threading.get_ident():
                 raise BackendUnavailableError("the GPU is in use by another thread of this program: close that engine first")
@@ -48,10 +52,11 @@ def retain(cuda: Any, number: int) -> Any:
 def release(cuda: Any) -> None:
     """The last one lets the context go. It must not be anybody's current context any more."""
     global _held
-    with _lock:
+    with _changed:
         assert _held is not None, "retained by whoever releases"
         _held.count -= 1
         if _held.count == 0:
             with contextlib.suppress(cuda.Error):
                 _held.context.detach()
             _held = None
+            _changed.notify_all()

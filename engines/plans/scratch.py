@@ -5,28 +5,39 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
-from engines.errors import BuildError
+from engines.errors import BuildCancelledError, BuildError
+
+POLL_S = 0.2
+"""How often a waiting build looks whether it is still wanted."""
 
 
 @contextlib.contextmanager
 def hold_scratch(
-    root: Path, name: str, *, wait_s: float | None, on_wait: Callable[[], None], before: Callable[[], None]
+    root: Path,
+    name: str,
+    *,
+    wait_s: float | None,
+    on_wait: Callable[[], None],
+    is_cancelled: Callable[[], bool],
+    before: Callable[[], None],
 ) -> Iterator[Path]:
     """Hold the lock `name`, and an empty folder under `root`: removed in the end, or by the next holder if this one is killed.
 
     wait_s: for another holder; None waits as long as it lives. on_wait: called once when there is one.
-    before: called first of all with the lock held. Raises BuildError when the wait is over or the disk refuses.
+    before: called first of all with the lock held. Raises BuildError when the wait is over or the disk refuses,
+    BuildCancelledError when `is_cancelled` says so while it waits.
     """
     scratches = root / ".scratch"
     with contextlib.ExitStack() as stack:
         try:
             scratches.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_lock(root, name, wait_s, on_wait))
+            stack.enter_context(_lock(root, name, wait_s, on_wait, is_cancelled))
             for leftover in scratches.glob(f"{name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             before()
@@ -40,7 +51,9 @@ def hold_scratch(
 
 
 @contextlib.contextmanager
-def _lock(root: Path, name: str, wait_s: float | None, on_wait: Callable[[], None]) -> Iterator[None]:
+def _lock(
+    root: Path, name: str, wait_s: float | None, on_wait: Callable[[], None], is_cancelled: Callable[[], bool]
+) -> Iterator[None]:
     # Its file stays: to delete a lock is to let two in, one on the old file and one on the new.
     folder = root / ".locks"
     folder.mkdir(exist_ok=True)
@@ -49,11 +62,24 @@ def _lock(root: Path, name: str, wait_s: float | None, on_wait: Callable[[], Non
         lock.acquire(timeout=0)
     except filelock.Timeout:
         on_wait()
-        try:
-            lock.acquire(timeout=-1 if wait_s is None else wait_s, poll_interval=0.1)
-        except filelock.Timeout as error:
-            raise BuildError(f"another process still builds this engine after {wait_s:g} s: wait for it, or end it") from error
+        _wait_for(lock, wait_s, is_cancelled)
     try:
         yield
     finally:
         lock.release()
+
+
+def _wait_for(lock: filelock.BaseFileLock, wait_s: float | None, is_cancelled: Callable[[], bool]) -> None:
+    deadline_s = None if wait_s is None else time.monotonic() + wait_s
+    while True:
+        try:
+            lock.acquire(timeout=POLL_S, poll_interval=POLL_S / 2)
+        except filelock.Timeout as error:
+            if is_cancelled():
+                raise BuildCancelledError("the build was cancelled") from error
+            if deadline_s is not None and time.monotonic() > deadline_s:
+                raise BuildError(
+                    f"another process still builds this engine after {wait_s:g} s: wait for it, or end it"
+                ) from error
+        else:
+            return

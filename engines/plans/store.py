@@ -45,18 +45,19 @@ class Store:
         self.root = root or platformdirs.user_cache_path("realtime-segmentation") / "engines"
         self._key = MachineKey(key_path)
 
-    def find(self, request: BuildRequest, environment: Environment) -> Found:
+    def find(self, request: BuildRequest, environment: Environment, typed: str = "") -> Found:
         """The engine for `request` on `environment`: built for it, or ahead for its compute capability.
 
-        Raises EngineNotBuiltError: one sentence that says why there is none, and how to build it.
+        typed: what `run.py build` is to be given for this model. Raises EngineNotBuiltError: one sentence that says why there is
+        none, and how to build it.
         """
         for path in self._candidates(request, environment):
             found = self._signed(path, request)
             if serves(found.passport, request, environment):
                 return found
-            raise EngineNotBuiltError(verdict.outdated(found.passport, request, environment))
+            raise EngineNotBuiltError(verdict.outdated(found.passport, request, environment, typed=typed))
         siblings = [found.passport for found in self.engines() if found.passport.request.model_name == request.model_name]
-        raise EngineNotBuiltError(verdict.missing(request, environment, siblings))
+        raise EngineNotBuiltError(verdict.missing(request, environment, siblings, typed))
 
     def read(self, found: Found) -> bytes:
         """The engine's bytes, read once; what is returned is what was verified.
@@ -120,10 +121,12 @@ class Store:
         environment: Environment,
         wait_s: float | None = None,
         on_wait: Callable[[], None] = lambda: None,
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Path]:
         """Hold this engine's lock, and a scratch folder that is always removed. Look with `find` again once inside.
 
         wait_s: for another process that builds the same; None waits as long as it lives. on_wait: called once if there is one.
+        is_cancelled: asked while it waits; BuildCancelledError then.
         Raises BuildError when the wait is over or the folder cannot be written, BackendUnavailableError for a bad key.
         """
         self._key.sign(b"")  # a key that cannot be used is told before minutes of building, not after
@@ -134,7 +137,7 @@ class Store:
                 part.unlink(missing_ok=True)
 
         name = _hash(request, environment)
-        with hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, before=sweep) as scratch:
+        with hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, is_cancelled=is_cancelled, before=sweep) as scratch:
             yield scratch
 
     def engines(self) -> list[Found]:

@@ -12,13 +12,16 @@ ANY_GPU = "any"
 RUNTIMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 
-def missing(request: BuildRequest, environment: Environment, siblings: Sequence[Passport]) -> str:
-    """The sentence for an engine that is not there. siblings: passports of the same model's other engines, trusted or not."""
-    cure = how_to_build(request, siblings)
+def missing(request: BuildRequest, environment: Environment, siblings: Sequence[Passport], typed: str = "") -> str:
+    """The sentence for an engine that is not there. siblings: passports of the same model's other engines, trusted or not.
+
+    typed: what `run.py build` is to be given for just this model and size; the model's name when empty.
+    """
+    cure = how_to_build(request, siblings, typed)
     alike = [passport for passport in siblings if not _asked_differently(passport.request, request)]
     if alike:
         nearest = min(alike, key=lambda passport: len(_changes(passport, request, environment)))
-        return outdated(nearest, request, environment, siblings)
+        return outdated(nearest, request, environment, siblings, typed)
     name = _line(request.model_name)
     wanted = f"{request.precision}, {_size(request)}"
     if not siblings:
@@ -28,10 +31,12 @@ def missing(request: BuildRequest, environment: Environment, siblings: Sequence[
     return f"no engine for {name} ({wanted}) yet, only one for {only}: {cure}"
 
 
-def outdated(found: Passport, request: BuildRequest, environment: Environment, siblings: Sequence[Passport] = ()) -> str:
+def outdated(
+    found: Passport, request: BuildRequest, environment: Environment, siblings: Sequence[Passport] = (), typed: str = ""
+) -> str:
     """The sentence for an engine of the same kind that does not fit: only what differs is named."""
     name = _line(request.model_name)
-    cure = f"it must be built again ({how_to_build(request, siblings or [found])})"
+    cure = f"it must be built again ({how_to_build(request, siblings or [found], typed)})"
     changed = _changed_files(found.request, request)
     then, now = _machines(found.environment, environment)
     if not then:
@@ -47,9 +52,9 @@ def broken(found: Passport, what: str) -> str:
     return f"the engine of {name} {what}: it must be built again ({how_to_build(found.request, [found])})"
 
 
-def how_to_build(request: BuildRequest, siblings: Sequence[Passport] = ()) -> str:
+def how_to_build(request: BuildRequest, siblings: Sequence[Passport] = (), typed: str = "") -> str:
     """ "run.py build road --precision bf16, about 4 min": the time is that of the model's last build, if there was one."""
-    options = [f"run.py build {_line(request.model_name)}"]
+    options = [f"run.py build {_line(typed or request.model_name)}"]
     if request.precision != "fp16":
         options.append(f"--precision {request.precision}")
     if request.batch != 1:
@@ -122,7 +127,8 @@ def _duration(seconds: float) -> str:
 
 
 def _size(request: BuildRequest) -> str:
-    return f"{request.size_px[0]}x{request.size_px[1]}"
+    """Height x width, as --size takes it."""
+    return f"{request.size_px[1]}x{request.size_px[0]}"
 
 
 def _dotted(target: str) -> str:

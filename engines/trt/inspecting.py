@@ -31,9 +31,10 @@ def numpy_type(tensorrt: TensorRt, engine: Any, tensor: str) -> np.dtype[Any]:
     return np.dtype(DTYPES[name])
 
 
-def inspect(tensorrt: TensorRt, engine: Any) -> str:
-    """The inspector's JSON: every layer with its kind and the types of its tensors."""
+def inspect(tensorrt: TensorRt, engine: Any, context: Any) -> str:
+    """The inspector's JSON: every layer with its kind and the types of its tensors, which depend on the context's shapes."""
     inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
     return str(inspector.get_engine_information(tensorrt.trt.LayerInformationFormat.JSON))
 
 

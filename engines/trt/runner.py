@@ -40,7 +40,8 @@ PARTS = ("upload", "kernel", "network", "download")
 class Finished:
     """One image's run. outputs: valid until the image after the next `inflight` is started.
 
-    staged_ms: the copy into pinned memory. ran_ms: from then until the outputs were here, upload and kernel included.
+    staged_ms: the copy into pinned memory. ran_ms: from then until the outputs were here, upload and kernel included; with
+    several in flight on the GPU's clock, from the upload's begin.
     """
 
     outputs: Mapping[str, npt.NDArray[Any]]
@@ -57,6 +58,7 @@ class _Slot:
     frame: FrameBuffer
     input: Memory
     outputs: dict[str, tuple[Pinned, Memory]]
+    begun: Event
     uploaded: Event
     done: Event
     geometry: Fit | None = None
@@ -96,16 +98,25 @@ class Runner:
         self._turn = 0
         with ExitStack() as stack:
             self._device = stack.enter_context(Device())
-            self._device.on_close(self._loaded.forget)
             self._computes = self._device.stream()
             # One stream for both where latency counts; an upload on a stream of its own overlaps the frame before.
             self._uploads = self._computes if inflight == 1 else self._device.stream()
             self._kernel = LetterboxKernel(self._device, card.input)
-            self._loaded.runtime, self._loaded.engine = load_plan(tensorrt, plan, dla_core)
+            self._device.on_close(self._loaded.forget)  # before its streams, and after the memory that its contexts use
+            self._load(plan, dla_core)
             self._check_tensors()
             for _ in range(inflight):
                 self._loaded.slots.append(self._make_slot())
             self._stack = stack.pop_all()
+
+    def _load(self, plan: bytes, dla_core: int | None) -> None:
+        try:
+            self._loaded.runtime, self._loaded.engine = load_plan(self._tensorrt, plan, dla_core)
+        except BackendUnavailableError as error:
+            if not self._tensorrt.messages.is_out_of_memory:
+                raise
+            text = self._device.out_of_memory(f"take the {len(plan) / 2**20:.0f} MiB of {self.card.name}")
+            raise BackendUnavailableError(text) from error
 
     def infer(self, image: Image) -> Finished:
         """Begin and wait. Raises InferenceError."""
@@ -140,7 +151,11 @@ class Runner:
         slot.done.synchronise()
         assert slot.geometry is not None, "staged before it was started"
         outputs = {name: pinned.array for name, (pinned, _) in slot.outputs.items()}
-        return Finished(outputs, slot.geometry, slot.staged_ms, (time.perf_counter() - slot.started_s) * 1e3)
+        if self.inflight == 1:
+            ran_ms = (time.perf_counter() - slot.started_s) * 1e3
+        else:  # who finishes later has not been running since
+            ran_ms = slot.done.ms_since(slot.begun)
+        return Finished(outputs, slot.geometry, slot.staged_ms, ran_ms)
 
     def forget_graphs(self) -> None:
         """Let go of what was recorded: the next frames run without, or, where `uses_graphs` is set, are recorded anew."""
@@ -151,32 +166,43 @@ class Runner:
     def inspect(self) -> str:
         """TensorRT's JSON of the engine's layers."""
         self._device.check_thread()
-        return inspect(self._tensorrt, self._loaded.engine)
+        return inspect(self._tensorrt, self._loaded.engine, self._loaded.slots[0].context)
 
     def layer_times(self, image: Image) -> dict[str, float]:
         """Median milliseconds of each layer, by name. The engine is slower afterwards: close it then."""
         self.uses_graphs = False
+        self.forget_graphs()  # a graph tells a profiler nothing
         with layer_times(self._tensorrt, self._loaded.slots[0].context) as result:
             for _ in range(WARM_UP_RUNS + TIMED_RUNS):
                 self.infer(image)
             return result()
 
     def part_times(self, image: Image, runs: int) -> dict[str, list[float]]:
-        """Milliseconds on the GPU of each part of a frame, over `runs` frames without a graph."""
+        """Milliseconds on the GPU of each part of a frame, over `runs` frames; the network as a graph, where it can be one."""
         slot = self._loaded.slots[0]
         self.infer(image)
+        graph: Graph | None = None
+        if self.uses_graphs:
+            with suppress(InferenceError):
+                graph = self._computes.capture(lambda: self._compute(slot))
         marks = [self._device.event(timed=True) for _ in range(len(PARTS) + 1)]
         times: dict[str, list[float]] = {name: [] for name in PARTS}
+        work = dict(zip(PARTS, (self._upload, self._fill, self._compute, self._download), strict=True))
         for _ in range(runs):
             slot.frame.stage(image)
             with self._device.running(f"run {self.card.name}"):
                 marks[0].record(self._computes)
-                for part, mark in zip((self._upload, self._fill, self._compute, self._download), marks[1:], strict=True):
-                    part(slot)
+                for part, mark in zip(PARTS, marks[1:], strict=True):
+                    if part == "network" and graph is not None:
+                        graph.launch()
+                    else:
+                        work[part](slot)
                     mark.record(self._computes)
             marks[-1].synchronise()
             for name, before, after in zip(PARTS, marks, marks[1:], strict=False):
                 times[name].append(after.ms_since(before))
+        if graph is not None:
+            graph.free()
         return times
 
     def close(self) -> None:
@@ -202,7 +228,10 @@ class Runner:
             raise CardError(f"{self.card.name}: the engine has no output {', '.join(missing)}; it has {', '.join(names)}")
         dtype = numpy_type(self._tensorrt, engine, self.card.input.tensor)
         if dtype != np.dtype(self.card.input.dtype):
-            raise CardError(f"{self.card.name}: the engine's input is {dtype}, its card says {self.card.input.dtype}")
+            raise CardError(
+                f"{self.card.name}: the engine's input is {dtype}, its card says {self.card.input.dtype}; "
+                "was it copied without its passport, the .json beside it?"
+            )
 
     def _make_slot(self) -> _Slot:
         engine, device, spec = self._loaded.engine, self._device, self.card.input
@@ -232,10 +261,13 @@ class Runner:
             there = device.memory(pinned.array.nbytes)
             context.set_tensor_address(name, there.address)
             outputs[name] = pinned, there
-        return _Slot(context, FrameBuffer(device), memory, outputs, device.event(), device.event())
+        timed = self.inflight > 1
+        begun, uploaded, done = device.event(timed=timed), device.event(), device.event(timed=timed)
+        return _Slot(context, FrameBuffer(device), memory, outputs, begun, uploaded, done)
 
     def _enqueue(self, slot: _Slot) -> None:
         if self._uploads is not self._computes:
+            slot.begun.record(self._uploads)
             self._upload(slot)
             slot.uploaded.record(self._uploads)
             self._computes.wait_for(slot.uploaded)

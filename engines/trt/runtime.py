@@ -20,6 +20,8 @@ OLDEST = (10, 3)
 
 KEPT_MESSAGES = 20
 
+OUT_OF_MEMORY = re.compile(r"out ?of ?memory|could not be allocated|allocation .*failed", re.IGNORECASE)
+
 PLACE = re.compile(r"^\[[^\]]*\] |^[A-Za-z_:]+: (?=Error Code)|\bIn \w+ at \S+:\d+ ?")
 """"[builder.cpp::build::123] ", "IBuilder::build: ", "In build at /src/builder.cpp:123": where in TensorRT's source."""
 
@@ -39,6 +41,11 @@ class Messages:
     def clear(self) -> None:
         self._errors.clear()
         self._warnings.clear()
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether it is for lack of memory that something failed."""
+        return any(OUT_OF_MEMORY.search(text) for text in self._errors)
 
     def reason(self) -> str:
         """The first error since `clear`: those after it mostly follow from it. Without the place in TensorRT's source."""
@@ -74,6 +81,11 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name, module in MODULES.items() if importlib.util.find_spec(module) is not None)
 
 
+_opened: dict[str, TensorRt] = {}
+"""By name. TensorRT has one logger for the whole process, the first that it is given, which must not be gone; a second one would
+hear nothing."""
+
+
 def open_tensorrt(name: str) -> TensorRt:
     """Import "tensorrt" or "tensorrt-rtx". Raises BackendUnavailableError: not there (how to get it), too old, or broken.
 
@@ -81,6 +93,8 @@ def open_tensorrt(name: str) -> TensorRt:
     """
     try:
         trt = importlib.import_module(MODULES[name])
+        if name in _opened and _opened[name].trt is trt:
+            return _opened[name]
         version = str(trt.__version__)
         logger_type = trt.ILogger
     except ModuleNotFoundError as error:
@@ -92,19 +106,23 @@ def open_tensorrt(name: str) -> TensorRt:
     if name == "tensorrt" and numbers < OLDEST:
         raise BackendUnavailableError(f"TensorRT {version} is too old, 10.3 is the oldest that works: {how_to_install(name)}")
     messages = Messages()
-    return TensorRt(trt, name, version, _listener(trt, logger_type, messages), messages)
+    _opened[name] = TensorRt(trt, name, version, _listener(trt, logger_type, messages), messages)
+    return _opened[name]
 
 
 def how_to_install(name: str) -> str:
     """The line that brings it to this machine."""
     if name == "tensorrt-rtx":
-        return "TensorRT-RTX is not installed: pip install tensorrt-rtx (GeForce RTX and RTX PRO cards)"
+        return "TensorRT-RTX is not installed: pip install tensorrt-rtx pycuda (GeForce RTX and RTX PRO cards)"
     if TEGRA_RELEASE.exists():
         return (
             "TensorRT is not installed for this Python: on a Jetson it comes with JetPack, not from pip: "
             "sudo apt install python3-libnvinfer, and make the environment with python3 -m venv --system-site-packages .venv"
         )
-    return "TensorRT is not installed: pip install tensorrt-cu13 (driver 580 or newer; with an older one: tensorrt-cu12)"
+    return (
+        "TensorRT is not installed: pip install tensorrt-cu13 pycuda, with CUDA's nvcc on PATH "
+        "(driver 580 or newer; with an older one: tensorrt-cu12); see docs/gpu.md"
+    )
 
 
 def load_plan(tensorrt: TensorRt, plan: bytes, dla_core: int | None = None) -> tuple[Any, Any]:
@@ -115,9 +133,11 @@ def load_plan(tensorrt: TensorRt, plan: bytes, dla_core: int | None = None) -> t
     """
     trt, messages = tensorrt.trt, tensorrt.messages
     messages.clear()
-    runtime = trt.Runtime(tensorrt.logger)
-    # Code for the host that a plan brings along is never run: this is its default, and stays so.
-    assert not runtime.engine_host_code_allowed, "nobody allows host code"
+    try:
+        runtime = trt.Runtime(tensorrt.logger)
+    except TypeError as error:  # all it says is "factory function returned nullptr"
+        raise BackendUnavailableError(f"{tensorrt.title} does not start: {messages.reason()}") from error
+    runtime.engine_host_code_allowed = False  # its default; code for the host that a plan brings along is never run
     if dla_core is not None:
         runtime.DLA_core = dla_core
     engine = runtime.deserialize_cuda_engine(plan)

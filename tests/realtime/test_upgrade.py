@@ -15,6 +15,8 @@ from engines import zoo
 from engines.building import builder
 from engines.errors import EngineNotBuiltError
 from engines.gpu import primary
+from engines.plans.requests import request_for
+from engines.plans.store import Store
 from realtime.app import Run
 from realtime.live import LiveSession
 from realtime.recorder import Recording
@@ -83,7 +85,7 @@ def test_a_view_begins_on_the_cpu_and_switches_over_without_a_gap(
     session = open_session(MemorySource(None, is_live=True, fps=50), backend=backend)
     wait_until(lambda: session.reading().processed > 2, 20)
     assert "CPU" in session.state().backend
-    assert session.state().notice.startswith("Building a faster engine meanwhile")
+    assert session.state().notice.startswith("Building a TensorRT engine meanwhile")
     wait_until(lambda: is_on_gpu(session), 30)
     assert session.state().backend == "TensorRT 10.13.3, Fake RTX 4000, fp16"
     assert session.state().notice == ""
@@ -113,7 +115,7 @@ def test_a_build_that_fails_leaves_the_picture_as_it_was_and_says_why(
 ) -> None:
     monkeypatch.setenv("FAKE_GPU", json.dumps({"build_error": "Error Code 2: OutOfMemory (no further information)"}))
     session = open_session(MemorySource(None, is_live=True))
-    wait_until(lambda: session.state().notice.startswith("No faster engine: "), 30)
+    wait_until(lambda: session.state().notice.startswith("No TensorRT engine: "), 30)
     assert "Error Code 2: OutOfMemory" in session.state().notice
     assert "CPU" in session.state().backend
     processed = session.reading().processed
@@ -125,10 +127,49 @@ def test_an_engine_that_does_not_open_leaves_the_picture_as_it_was(
 ) -> None:
     world.fail("Runtime.deserialize_cuda_engine", 1, 999)
     session = open_session(MemorySource(None, is_live=True))
-    wait_until(lambda: session.state().notice.startswith("No faster engine: "), 30)
+    wait_until(lambda: session.state().notice.startswith("No TensorRT engine: "), 30)
     processed = session.reading().processed
     wait_until(lambda: session.reading().processed > processed + 3, 20)
     assert "CPU" in session.state().backend
+
+
+def test_an_engine_that_does_not_run_leaves_the_picture_as_it_was(
+    world: World, open_session: Callable[..., LiveSession], MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    """It opens, and fails in its first run: the one there was goes on, and nothing of the other is left."""
+    world.fail("IExecutionContext.execute_async_v3", 1, 700)
+    session = open_session(MemorySource(None, is_live=True))
+    wait_until(lambda: session.state().notice.startswith("No TensorRT engine: "), 30)
+    processed = session.reading().processed
+    wait_until(lambda: session.reading().processed > processed + 3, 20)
+    assert "CPU" in session.state().backend
+    assert world.live() == []
+    world.violations.clear()
+
+
+def test_a_clip_that_is_shorter_than_the_build_does_not_end_it(
+    world: World, open_session: Callable[..., LiveSession], MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(5))
+    wait_until(lambda: session.state().phase == "ended", 20)
+    wait_until(lambda: session.state().notice == "", 30)
+    session.close()
+    again = open_session(MemorySource(5))
+    wait_until(lambda: again.reading().processed > 2, 20)
+    assert is_on_gpu(again)
+
+
+def test_closing_while_another_process_builds_does_not_wait_for_it(
+    world: World, open_session: Callable[..., LiveSession], MemorySource: Any, wait_until: WaitUntil, colours: Path
+) -> None:
+    model = zoo.find(str(colours))
+    request = request_for(model, precision="fp16", runtime="tensorrt")
+    with Store().building(request, builder.environment_for(request)):
+        session = open_session(MemorySource(None, is_live=True))
+        wait_until(lambda: session.reading().processed > 2, 20)
+        begin_s = time.monotonic()
+        session.close()
+        assert time.monotonic() - begin_s < 2.5
 
 
 def test_closing_while_it_builds_takes_less_than_two_seconds(

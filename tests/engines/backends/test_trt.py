@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from engines.backends import EngineOptions, open_engine
+from engines.backends.trt import TrtEngine
 from engines.errors import (
     BackendUnavailableError,
     CardError,
@@ -23,6 +24,7 @@ from engines.errors import (
 from engines.model import Model, load_model
 from engines.plans.store import Store
 from engines.segmenter import Segmenter
+from engines.trt.runtime import open_tensorrt
 from engines.types import Size
 
 from ...fakes import host_kernels
@@ -272,7 +274,7 @@ def test_a_full_gpu_says_what_was_needed_and_proposes_a_smaller_size(machine: Gp
 
 
 def test_without_an_engine_the_sentence_says_how_to_build_one(machine: GpuMachine, model: Model) -> None:
-    with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 32x24\) yet: run.py build colours"):
+    with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 24x32\) yet: run.py build \S+colours.onnx$"):
         open_engine(model, "trt")
 
 
@@ -372,6 +374,51 @@ def test_nan_in_the_network_is_noticed(machine: GpuMachine, model: Model, painte
         segmenter(frame)  # written anew by each frame
 
 
+def test_layers_are_timed_also_after_a_graph_was_recorded(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    """A graph tells a profiler nothing."""
+    engine = machine.open(model).engine
+    assert isinstance(engine, TrtEngine)
+    frame = painted(class_map_of(NET))
+    for _ in range(3):
+        engine.infer(frame)
+    assert engine.runner.layer_times(frame)
+    engine.close()
+
+
+def test_the_parts_of_a_frame_are_timed(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    engine = machine.open(model).engine
+    assert isinstance(engine, TrtEngine)
+    times = engine.runner.part_times(painted(class_map_of(NET)), 5)
+    assert list(times) == ["upload", "kernel", "network", "download"]
+    assert all(len(values) == 5 and min(values) >= 0 for values in times.values())
+    engine.infer(painted(class_map_of(NET)))
+    engine.close()
+
+
+def test_all_runners_share_one_logger(machine: GpuMachine, model: Model) -> None:
+    """TensorRT has one for the whole process, the first that it is given."""
+    machine.build(model)
+    first, second = open_engine(model, "trt").engine, open_engine(model, "trt").engine
+    assert isinstance(first, TrtEngine)
+    assert isinstance(second, TrtEngine)
+    assert open_tensorrt("tensorrt").logger is open_tensorrt("tensorrt").logger
+    second.close()
+    first.close()
+
+
+def test_a_family_that_refuses_leaves_no_engine_open(machine: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.build(model)
+
+    def refuse_fused(card: Any) -> Any:
+        if "labels" in card.outputs:
+            raise CardError("no such family")
+
+    monkeypatch.setattr("engines.segmenter.open_family", refuse_fused)
+    with pytest.raises(CardError):
+        Segmenter(model, "trt")
+    assert machine.world.live() == []
+
+
 def test_a_bare_machine_says_what_is_missing_first(model: Model) -> None:
     with pytest.raises(NoGpuError, match="or run on the CPU: --backend auto"):
         open_engine(model, "trt")
@@ -395,7 +442,7 @@ def test_what_is_not_installed_is_told_with_the_cure(tmp_path: Path, monkeypatch
 def test_auto_takes_the_engine_where_there_is_one(machine: GpuMachine, model: Model) -> None:
     choice = open_engine(model, "auto")
     assert choice.backend != "trt"
-    assert "run.py build colours" in choice.unbuilt
+    assert "run.py build " in choice.unbuilt
     choice.engine.close()
     machine.build(model)
     choice = open_engine(model, "auto")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -102,7 +103,43 @@ def test_another_thread_is_refused_by_our_own_check(world: World, use: Callable[
     assert "belongs to the thread that opens it" in str(error)
 
 
-def test_a_second_thread_cannot_open_the_gpu_meanwhile_but_afterwards(world: World) -> None:
+def test_a_second_thread_waits_for_the_first_to_let_go(world: World) -> None:
+    """A source that is switched: the old session ends beside the new one's start."""
+    opened, errors = threading.Event(), []
+
+    def hold() -> None:
+        with Device():
+            opened.set()
+            time.sleep(0.3)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    opened.wait()
+    errors.append(elsewhere(lambda: Device().close()))
+    first.join()
+    assert errors == [None]
+
+
+def test_what_cannot_be_freed_does_not_keep_the_context(world: World) -> None:
+    """A thread that ended with a context on its stack would end the process."""
+    device = Device()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    device.on_close(fail)
+    device.memory(10)
+    with pytest.raises(ZeroDivisionError):
+        device.close()
+    device.close()
+    gc.collect()
+    world.leaks.clear()
+    with Device():
+        pass
+
+
+def test_a_second_thread_cannot_open_the_gpu_meanwhile_but_afterwards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.gpu.primary.HANDOVER_S", 0.1)
     with Device():
         error = elsewhere(Device)
         assert isinstance(error, BackendUnavailableError)

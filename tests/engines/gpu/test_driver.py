@@ -55,6 +55,23 @@ def test_a_gpu_that_is_not_there(devices: int, number: int) -> None:
             driver.facts(number)
 
 
+def test_a_gpu_older_than_the_kernels_is_told() -> None:
+    with (
+        install(World(gpu_name="Tesla V100", compute_capability=(7, 0))),
+        pytest.raises(NoGpuError, match=r"Tesla V100 has compute capability 7\.0, this program needs 7\.5 \(Turing\)"),
+    ):
+        Driver().facts()
+
+
+def test_the_context_is_kept_once_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.gpu.driver._kept", set())
+    world = World()
+    with install(world):
+        for _ in range(3):
+            Driver().keep_context(0)
+    assert world.calls["cuDevicePrimaryCtxRetain"] == 1
+
+
 def test_work_that_fails_is_an_inference_error_with_the_name() -> None:
     world = World()
     with install(world):

@@ -84,7 +84,7 @@ def test_names_that_look_alike_on_disk_do_not_share_an_engine(store: Store) -> N
 
 
 def test_an_empty_store_says_how_to_build(store: Store) -> None:
-    with pytest.raises(EngineNotBuiltError, match=r"^no engine for road \(fp16, 640x384\) yet: run.py build road$"):
+    with pytest.raises(EngineNotBuiltError, match=r"^no engine for road \(fp16, 384x640\) yet: run.py build road$"):
         store.find(ROAD, RTX_3060)
     assert not store.root.exists()
 
@@ -103,7 +103,7 @@ def test_an_empty_store_says_how_to_build(store: Store) -> None:
         (
             msgspec.structs.replace(ROAD, precision="fp32"),
             RTX_3060,
-            r"no engine for road \(fp32, 640x384\) yet, only one for fp16: run.py build road --precision fp32, about 4 min$",
+            r"no engine for road \(fp32, 384x640\) yet, only one for fp16: run.py build road --precision fp32, about 4 min$",
         ),
     ],
 )

@@ -63,14 +63,14 @@ def test_a_changed_model_on_another_machine_is_told_in_the_same_sentence() -> No
 
 
 def test_without_any_engine_no_time_is_guessed() -> None:
-    assert verdict.missing(ROAD, RTX_3060, []) == "no engine for road (fp16, 640x384) yet: run.py build road"
+    assert verdict.missing(ROAD, RTX_3060, []) == "no engine for road (fp16, 384x640) yet: run.py build road"
 
 
 @pytest.mark.parametrize(
     ("asked", "only", "options"),
     [
         (other(precision="bf16"), "fp16", " --precision bf16"),
-        (other(size_px=(1280, 736)), "640x384", ""),
+        (other(size_px=(1280, 736)), "384x640", ""),
         (other(batch=4), "single images", " --batch 4"),
         (other(runtime="tensorrt-rtx"), "TensorRT", " --runtime tensorrt-rtx"),
         (other(target="86"), "this machine's GPU", " --target 86"),
@@ -79,7 +79,7 @@ def test_without_any_engine_no_time_is_guessed() -> None:
     ],
 )
 def test_an_engine_for_something_else_is_named_by_what_it_is_for(asked: BuildRequest, only: str, options: str) -> None:
-    wanted = f"{asked.precision}, {asked.size_px[0]}x{asked.size_px[1]}"
+    wanted = f"{asked.precision}, {asked.size_px[1]}x{asked.size_px[0]}"  # as --size takes it
     sentence = verdict.missing(asked, RTX_3060, [passport_of()])
     assert sentence == f"no engine for road ({wanted}) yet, only one for {only}: run.py build road{options}, about 4 min"
 
@@ -136,3 +136,13 @@ def test_a_name_with_line_breaks_stays_on_one_line() -> None:
     ):
         assert "ro ad x" in sentence
         assert len(sentence.splitlines()) == 1
+
+
+def test_the_cure_builds_just_what_was_asked_for() -> None:
+    """A file by its path, another size by its option: else the same sentence would come back after the build."""
+    asked = other(size_px=(512, 256))
+    sentence = verdict.missing(asked, RTX_3060, [], typed="mine/y.onnx --size 256x512")
+    assert sentence.endswith("yet: run.py build mine/y.onnx --size 256x512")
+    assert "(run.py build mine/y.onnx, about" in verdict.outdated(
+        passport_of(), ROAD, here(driver_version="1"), typed="mine/y.onnx"
+    )

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from engines.errors import BuildError
 from engines.trt.audit import audit, read_layers, shortfall
 
 OLD_STYLE = {
@@ -56,6 +55,7 @@ def test_an_fp16_engine_may_be_called_fp16() -> None:
     layers = read_layers(report(*[layer("CaskConvolution", "fp16", f"conv{i}") for i in range(20)], layer("SoftMax", "fp32")))
     assert shortfall(layers, "fp16") == ""
     shares = audit(layers, {f"conv{i}": 0.1 for i in range(20)} | {"SoftMax_fp32": 2.0, "reformat": 5.0})
+    assert shares is not None
     assert shares.layer_share == {"fp16": pytest.approx(20 / 21, abs=1e-4), "fp32": pytest.approx(1 / 21, abs=1e-4)}
     assert shares.time_share == {"fp16": 0.5, "fp32": 0.5}
     assert shares.heavy_share == {"fp16": 1.0}
@@ -79,12 +79,31 @@ def test_many_light_fp32_layers_do_not_spoil_heavy_fp16_ones() -> None:
     assert shortfall(read_layers(report(*layers)), "fp16") == ""
 
 
-def test_a_network_without_heavy_layers_is_judged_by_all() -> None:
-    assert "only 0%" in shortfall(read_layers(report(layer("PointWise", "fp32"))), "fp16")
+def test_without_a_heavy_layer_nothing_is_proved_and_nothing_is_claimed() -> None:
+    """What the caster itself leaves in FP32 is no evidence against an engine."""
+    layers = read_layers(report(layer("PointWise", "fp32"), layer("SoftMax", "fp32")))
+    assert shortfall(layers, "fp16") == ""
+    assert audit(layers, {}) is None
 
 
-def test_an_engine_in_which_nothing_calculates_is_nothing() -> None:
-    assert shortfall([], "fp16") == "none of its layers calculates"
+def test_generated_kernels_tell_by_their_names_what_they_do() -> None:
+    heavy, light = layer("kgen", "fp32", "_gemm_mha_v2_myl0_4"), layer("kgen", "fp32", "__myl_AddMul_3")
+    assert [each.is_heavy for each in read_layers(report(heavy, light))] == [True, False]
+    assert "_gemm_mha_v2_myl0_4 (fp32)" in shortfall(read_layers(report(heavy, light)), "fp16")
+
+
+def test_what_runs_on_the_dla_is_heavy() -> None:
+    layers = read_layers(report(layer("DLA", "fp16", "{ForeignNode[conv1...conv9]}"), layer("PointWise", "fp32")))
+    assert shortfall(layers, "fp16") == ""
+    assert audit(layers, {}) is not None
+
+
+def test_types_that_depend_on_a_shape_are_not_told() -> None:
+    tensor = {"Name": "x", "Format/Datatype": "N/A due to dynamic shapes"}
+    weighed = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
+    assert read_layers(report(weighed)) == []
+    (found,) = read_layers(report({**weighed, "Weights": {"Type": "Half", "Count": 9}}))
+    assert found.precision == "fp16"
 
 
 def test_tf32_or_half_is_not_fp32() -> None:
@@ -92,11 +111,9 @@ def test_tf32_or_half_is_not_fp32() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"Bindings": []}', "null"])
-def test_an_inspector_that_says_nothing_is_an_error_in_words(text: str) -> None:
-    with pytest.raises(BuildError, match="gave no list of layers"):
-        read_layers(text)
+def test_an_inspector_that_says_nothing_proves_nothing(text: str) -> None:
+    assert audit(read_layers(text), {}) is None
 
 
-def test_names_alone_are_not_enough() -> None:
-    with pytest.raises(BuildError, match="detailed profiling verbosity"):
-        read_layers(report("conv1", "conv2"))
+def test_names_alone_prove_nothing() -> None:
+    assert read_layers(report("conv1", "conv2")) == []

@@ -194,6 +194,14 @@ def cuDeviceTotalMem_v2(world: World, size: Any, device: Any) -> None:
     _store(size, world.total_bytes, 8)
 
 
+@_c_function(2)
+def cuDevicePrimaryCtxRetain(world: World, context: Any, device: Any) -> None:
+    """Whoever never releases it keeps it until the process ends: that counts for nobody else's retain."""
+    _needs_init(world)
+    _device(world, device)
+    _store(context, world.primaries[_value(device)].handle, 8)
+
+
 @_c_function(1)
 def cuCtxGetCurrent(world: World, context: Any) -> None:
     _needs_init(world)

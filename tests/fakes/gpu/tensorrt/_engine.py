@@ -221,6 +221,14 @@ class ICudaEngine(Bound):
 
 
 class EngineInspector(Bound):
+    @property
+    def execution_context(self) -> IExecutionContext | None:
+        return self.__dict__.get("_context")
+
+    @execution_context.setter
+    def execution_context(self, context: IExecutionContext) -> None:
+        self.__dict__["_context"] = typed("execution_context", context, IExecutionContext)
+
     def get_engine_information(self, format: Any) -> str:
         if typed("get_engine_information", format, LayerInformationFormat) is not LayerInformationFormat.JSON:
             return "\n".join(self._engine._layers.names())
