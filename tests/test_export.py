@@ -137,7 +137,7 @@ def test_frames_that_are_none_or_for_nothing_are_told(
     ("options", "words"),
     [
         (["--size", "384"], "not a size; write height x width"),
-        (["--precision", "fp8"], "invalid choice"),
+        (["--precision", "fp8"], '"fp8" is not known; known: fp32, fp16, bf16, int8-qdq'),
         (["--batch", "two"], "not a whole number"),
     ],
 )

@@ -15,18 +15,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from engines.card import ModelCard
-from engines.editing import input_shape
-from engines.errors import BackendUnavailableError, CardError, InferenceError
+from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import Fit, fit
-from engines.gpu.device import Device, Event, Graph, Memory, Pinned
-from engines.gpu.frame import FrameBuffer
+from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
-from engines.trt.inspecting import device_memory_bytes, inspect, layer_times, numpy_type
+from engines.trt.inspecting import inspect, layer_times
 from engines.trt.runtime import TensorRt, load_plan
+from engines.trt.slots import Slot, check_tensors, make_slot
 from engines.types import Image, Size
 
 WARM_UP_RUNS, TIMED_RUNS = 3, 10
@@ -51,30 +49,12 @@ class Finished:
 
 
 @dataclass(slots=True)
-class _Slot:
-    """What one image in flight needs: a context, and memory on both sides."""
-
-    context: Any
-    frame: FrameBuffer
-    input: Memory
-    outputs: dict[str, tuple[Pinned, Memory]]
-    begun: Event
-    uploaded: Event
-    done: Event
-    geometry: Fit | None = None
-    graph: Graph | None = None
-    ran: bool = False
-    staged_ms: float = 0.0
-    started_s: float = 0.0
-
-
-@dataclass(slots=True)
 class _Loaded:
     """TensorRT's objects. Forgotten all at once, the newest first, while the CUDA context is still there."""
 
     runtime: Any = None
     engine: Any = None
-    slots: list[_Slot] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
 
     def forget(self) -> None:
         for slot in self.slots:
@@ -94,7 +74,7 @@ class Runner:
         self.uses_graphs = True
         self._tensorrt = tensorrt
         self._loaded = _Loaded()
-        self._pending: deque[_Slot] = deque()
+        self._pending: deque[Slot] = deque()
         self._turn = 0
         with ExitStack() as stack:
             self._device = stack.enter_context(Device())
@@ -104,9 +84,9 @@ class Runner:
             self._kernel = LetterboxKernel(self._device, card.input)
             self._device.on_close(self._loaded.forget)  # before its streams, and after the memory that its contexts use
             self._load(plan, dla_core)
-            self._check_tensors()
+            check_tensors(tensorrt, self._loaded.engine, card)
             for _ in range(inflight):
-                self._loaded.slots.append(self._make_slot())
+                self._loaded.slots.append(make_slot(self._device, tensorrt, self._loaded.engine, card, timed=inflight > 1))
             self._stack = stack.pop_all()
 
     def _load(self, plan: bytes, dla_core: int | None) -> None:
@@ -214,58 +194,7 @@ class Runner:
         self._pending.clear()
         self._stack.close()
 
-    def _check_tensors(self) -> None:
-        """The engine must take and give what the card says."""
-        engine, trt = self._loaded.engine, self._tensorrt.trt
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        if inputs != [self.card.input.tensor]:
-            raise CardError(
-                f"{self.card.name}: the engine's inputs are {', '.join(inputs)}, its card says {self.card.input.tensor}"
-            )
-        missing = [name for name in self.card.outputs.values() if name not in names]
-        if missing:
-            raise CardError(f"{self.card.name}: the engine has no output {', '.join(missing)}; it has {', '.join(names)}")
-        dtype = numpy_type(self._tensorrt, engine, self.card.input.tensor)
-        if dtype != np.dtype(self.card.input.dtype):
-            raise CardError(
-                f"{self.card.name}: the engine's input is {dtype}, its card says {self.card.input.dtype}; "
-                "was it copied without its passport, the .json beside it?"
-            )
-
-    def _make_slot(self) -> _Slot:
-        engine, device, spec = self._loaded.engine, self._device, self.card.input
-        needed = device_memory_bytes(engine)
-        context = engine.create_execution_context()
-        if context is None:
-            raise BackendUnavailableError(device.out_of_memory(f"take {needed / 2**20:.0f} MiB to run {self.card.name}"))
-        shape = input_shape(spec)
-        if not context.set_input_shape(spec.tensor, shape):
-            raise CardError(
-                f"{self.card.name}: the engine takes no input of {shape}, as its card says ({self._tensorrt.messages.reason()})"
-            )
-        memory = device.memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
-        context.set_tensor_address(spec.tensor, memory.address)
-        outputs: dict[str, tuple[Pinned, Memory]] = {}
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
-            if name == spec.tensor:
-                continue
-            dims = tuple(int(length) for length in context.get_tensor_shape(name))
-            if -1 in dims:
-                raise BackendUnavailableError(
-                    f"{self.card.name}: the size of output {name} depends on the picture, which is not supported; "
-                    "leave it out of the network, or run it on the CPU"
-                )
-            pinned = device.pinned(dims, numpy_type(self._tensorrt, engine, name))
-            there = device.memory(pinned.array.nbytes)
-            context.set_tensor_address(name, there.address)
-            outputs[name] = pinned, there
-        timed = self.inflight > 1
-        begun, uploaded, done = device.event(timed=timed), device.event(), device.event(timed=timed)
-        return _Slot(context, FrameBuffer(device), memory, outputs, begun, uploaded, done)
-
-    def _enqueue(self, slot: _Slot) -> None:
+    def _enqueue(self, slot: Slot) -> None:
         if self._uploads is not self._computes:
             slot.begun.record(self._uploads)
             self._upload(slot)
@@ -280,13 +209,13 @@ class Runner:
             self._work(slot)
         slot.ran = True
 
-    def _capture(self, slot: _Slot) -> None:
+    def _capture(self, slot: Slot) -> None:
         try:
             slot.graph = self._computes.capture(lambda: self._work(slot))
         except InferenceError:  # some networks copy or allocate while they run; they work, only not as a graph
             self.uses_graphs = False
 
-    def _work(self, slot: _Slot) -> None:
+    def _work(self, slot: Slot) -> None:
         """All that a graph holds: from the frame (from its upload, where that is on the same stream) to the outputs."""
         if self._uploads is self._computes:
             self._upload(slot)
@@ -294,24 +223,24 @@ class Runner:
         self._compute(slot)
         self._download(slot)
 
-    def _upload(self, slot: _Slot) -> None:
+    def _upload(self, slot: Slot) -> None:
         slot.frame.upload(self._uploads)
 
-    def _fill(self, slot: _Slot) -> None:
+    def _fill(self, slot: Slot) -> None:
         assert slot.geometry is not None, "staged before it is worked on"
         self._kernel.enqueue(slot.frame.address, slot.input.address, slot.geometry, self._computes)
 
-    def _compute(self, slot: _Slot) -> None:
+    def _compute(self, slot: Slot) -> None:
         self._tensorrt.messages.clear()
         if not slot.context.execute_async_v3(self._computes.handle):
             raise InferenceError(f"{self._tensorrt.title} failed to run {self.card.name}: {self._tensorrt.messages.reason()}")
 
-    def _download(self, slot: _Slot) -> None:
+    def _download(self, slot: Slot) -> None:
         for pinned, memory in slot.outputs.values():
             self._device.download(pinned.array, memory.address, self._computes)
 
     @staticmethod
-    def _forget_graph(slot: _Slot) -> None:
+    def _forget_graph(slot: Slot) -> None:
         graph, slot.graph = slot.graph, None
         if graph is not None:
             graph.free()

@@ -35,7 +35,7 @@ def guessed(
 def test_fused_outputs_are_known_by_their_names() -> None:
     labels, mean = TensorFacts("labels", "uint8", (1, 64, 64)), TensorFacts("logit_mean", "float32", (1,))
     confidence = TensorFacts("confidence", "uint8", (1, 64, 64))
-    for outputs in ((labels, mean), (labels, confidence, mean)):
+    for outputs in ((labels, mean), (labels, confidence), (labels, confidence, mean)):
         facts = guessed(*outputs)
         assert facts["family"] == "semantic"
         assert facts["outputs"] == {tensor.name: tensor.name for tensor in outputs}
@@ -73,7 +73,7 @@ def test_a_fused_file_without_its_card_needs_no_more_than_the_source_did(nets, e
         [TensorFacts("candidates", "float32", (1, 300, 10)), TensorFacts("p", "float32", (1, None, 16, 16))],
         [TensorFacts("candidates", "float32", (1, 300, 41)), TensorFacts("p", "float32", (1, 32, 16, 16))],
         [TensorFacts("candidates", "float32", (1, 42)), *(TensorFacts(n, "float32", (1, 32, 16, 16)) for n in "pq")],
-        [TensorFacts("labels", "uint8", (1, 64, 64)), TensorFacts("confidence", "uint8", (1, 64, 64))],
+        [TensorFacts("labels", "uint8", (1, 64, 64)), TensorFacts("depth", "uint8", (1, 64, 64))],
     ],
     ids=lambda outputs: " ".join(map(str, outputs)),
 )
@@ -87,7 +87,9 @@ names = st.sampled_from(["candidates", "labels", "logit_mean", "confidence", "ou
 dtypes = st.sampled_from(["float32", "float16", "int64", "uint8", "unknown"])
 shapes = st.lists(st.none() | st.sampled_from([0, 1, 2, 3, 32, 42, 64, 116, 8400]), max_size=5).map(tuple)
 tensors = st.lists(st.builds(TensorFacts, names, dtypes, shapes), max_size=4, unique_by=lambda tensor: tensor.name)
-metadata = st.dictionaries(st.sampled_from(["names", "imgsz", "task", "license"]), st.text(max_size=20))
+metadata = st.dictionaries(
+    st.sampled_from(["names", "imgsz", "task", "license"]), st.text(max_size=20) | st.sampled_from(["detect", "segment"])
+)
 
 
 @settings(deadline=None, max_examples=400)
@@ -101,7 +103,7 @@ def test_whatever_a_file_says_there_is_a_guess_or_one_line(
     with suppress(CardError):
         found = guess(facts, Path("nowhere/net.onnx"), {})
         assert set(found["outputs"].values()) <= {tensor.name for tensor in outputs}
-        assert found["family"] in ("semantic", "yolo_seg")
+        assert found["family"] in ("semantic", "yolo_seg", "boxes")
 
 
 def test_what_the_card_writes_is_not_guessed() -> None:

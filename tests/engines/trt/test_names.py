@@ -125,7 +125,8 @@ def all_uses() -> Iterator[Use]:
     for path in files():
         source = path.read_text(encoding="utf-8")
         is_ours = path.parent.name == "trt" or path.name == "trt.py"
-        touches_it = any("trt" in (getattr(node, "id", ""), getattr(node, "attr", "")) for node in ast.walk(ast.parse(source)))
+        names = {getattr(node, kind, "") for node in ast.walk(ast.parse(source)) for kind in ("id", "attr")}
+        touches_it = bool(names & {"trt", "TensorRt"})
         yield from uses_in(source, str(path.relative_to(REPO_ROOT)), has_objects=is_ours and touches_it)
 
 

@@ -1,0 +1,84 @@
+"""Slots: what one image in flight needs of an engine, an execution context and memory on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engines.card import ModelCard
+from engines.editing import input_shape
+from engines.errors import BackendUnavailableError, CardError
+from engines.fit import Fit
+from engines.gpu.device import Device, Event, Graph, Memory, Pinned
+from engines.gpu.frame import FrameBuffer
+from engines.trt.inspecting import device_memory_bytes, numpy_type
+from engines.trt.runtime import TensorRt
+
+
+@dataclass(slots=True)
+class Slot:
+    """One image in flight. outputs: where TensorRT writes each tensor, and the pinned array that it comes down into."""
+
+    context: Any
+    frame: FrameBuffer
+    input: Memory
+    outputs: dict[str, tuple[Pinned, Memory]]
+    begun: Event
+    uploaded: Event
+    done: Event
+    geometry: Fit | None = None
+    graph: Graph | None = None
+    ran: bool = False
+    staged_ms: float = 0.0
+    started_s: float = 0.0
+
+
+def check_tensors(tensorrt: TensorRt, engine: Any, card: ModelCard) -> None:
+    """Raises CardError where the engine does not take and give what the card says."""
+    trt = tensorrt.trt
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    if inputs != [card.input.tensor]:
+        raise CardError(f"{card.name}: the engine's inputs are {', '.join(inputs)}, its card says {card.input.tensor}")
+    missing = [name for name in card.outputs.values() if name not in names]
+    if missing:
+        raise CardError(f"{card.name}: the engine has no output {', '.join(missing)}; it has {', '.join(names)}")
+    dtype = numpy_type(tensorrt, engine, card.input.tensor)
+    if dtype != np.dtype(card.input.dtype):
+        raise CardError(
+            f"{card.name}: the engine's input is {dtype}, its card says {card.input.dtype}; "
+            "was it copied without its passport, the .json beside it?"
+        )
+
+
+def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, *, timed: bool) -> Slot:
+    """timed: its events tell the GPU's clock. Raises BackendUnavailableError, and CardError for an input of another shape."""
+    spec = card.input
+    needed = device_memory_bytes(engine)
+    context = engine.create_execution_context()
+    if context is None:
+        raise BackendUnavailableError(device.out_of_memory(f"take {needed / 2**20:.0f} MiB to run {card.name}"))
+    shape = input_shape(spec)
+    if not context.set_input_shape(spec.tensor, shape):
+        raise CardError(f"{card.name}: the engine takes no input of {shape}, as its card says ({tensorrt.messages.reason()})")
+    memory = device.memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
+    context.set_tensor_address(spec.tensor, memory.address)
+    outputs: dict[str, tuple[Pinned, Memory]] = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        if name == spec.tensor:
+            continue
+        dims = tuple(int(length) for length in context.get_tensor_shape(name))
+        if -1 in dims:
+            raise BackendUnavailableError(
+                f"{card.name}: the size of output {name} depends on the picture, which is not supported; "
+                "leave it out of the network, or run it on the CPU"
+            )
+        pinned = device.pinned(dims, numpy_type(tensorrt, engine, name))
+        there = device.memory(pinned.array.nbytes)
+        context.set_tensor_address(name, there.address)
+        outputs[name] = pinned, there
+    begun, uploaded, done = device.event(timed=timed), device.event(), device.event(timed=timed)
+    return Slot(context, FrameBuffer(device), memory, outputs, begun, uploaded, done)
