@@ -1,9 +1,9 @@
-"""Tiny real networks, made on the fly, whose answer is known for every pixel."""
+"""Tiny real networks, made on the fly, whose answer is known for every pixel; and a machine with a fake GPU to run them on."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.types import Size
+
+from .gpu_machine import GpuMachine, fake_machine
 
 OPSET = 17
 CPU_BACKENDS = ("openvino", "ort") if platform.machine() in ("x86_64", "AMD64") else ("ort",)
@@ -202,3 +204,9 @@ def exact_yolo() -> Callable[..., dict[str, npt.NDArray[np.float32]]]:
         return {"output0": columns, "output1": prototypes}
 
     return make
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
+    with fake_machine(tmp_path, monkeypatch) as machine:
+        yield machine

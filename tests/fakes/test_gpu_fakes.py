@@ -4,48 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.fakes.gpu.fake_gpu import FakeLibcuda, World, install
-from tests.fakes.gpu.lab import HANDLE, copies, cuda_with_context
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with install(World()) as world:
-        yield world
-
-
-@pytest.fixture
-def cuda(world: World) -> Iterator[Any]:
-    with cuda_with_context() as cuda:
-        yield cuda
-
-
-@pytest.fixture
-def lib(world: World) -> FakeLibcuda:
-    return FakeLibcuda(world)
-
-
-def on_another_thread(work: Callable[[], object]) -> list[BaseException]:
-    """What `work` raises there."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return raised
+from tests.fakes.gpu.lab import HANDLE, copies
+from tests.threads import raised_elsewhere
 
 
 class TestStart:
@@ -101,7 +67,7 @@ class TestContexts:
                 make()
 
     def test_another_thread_has_none(self, cuda: Any) -> None:
-        (error,) = on_another_thread(lambda: cuda.mem_alloc(1))
+        error = raised_elsewhere(lambda: cuda.mem_alloc(1))
         assert isinstance(error, cuda.LogicError)
 
     def test_a_pop_of_nothing_fails(self, world: World) -> None:
@@ -137,7 +103,7 @@ class TestContexts:
                 other.detach()
 
         with pytest.warns(UserWarning, match="out-of-thread context"):
-            on_another_thread(free)
+            raised_elsewhere(free)
         assert world.violations == ["device_allocation in out-of-thread context could not be cleaned up"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,6 @@ from ..gpu_machine import GpuMachine, fake_machine
 pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
 
 Paint = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
-    with fake_machine(tmp_path, monkeypatch) as machine:
-        yield machine
 
 
 @pytest.fixture

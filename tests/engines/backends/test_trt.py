@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from engines.plans.store import Store
 from engines.segmenter import Segmenter
 from engines.trt.runtime import open_tensorrt
 from engines.types import Size
+from tests.threads import raised_elsewhere
 
 from ...fakes import host_kernels
 from ...fakes.gpu.fake_gpu import World
@@ -36,12 +36,6 @@ pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g
 Paint = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 NET = Size(32, 24)
 VERSIONS = ("10.3.0", "10.13.3", "11.4.0")
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
-    with fake_machine(tmp_path, monkeypatch) as machine:
-        yield machine
 
 
 @pytest.fixture
@@ -174,18 +168,8 @@ def test_more_than_are_allowed_in_flight_is_refused(machine: GpuMachine, model: 
 
 def test_another_thread_is_refused_by_our_own_check(machine: GpuMachine, model: Model, painted: Paint) -> None:
     engine = machine.open(model).engine
-    raised: list[BaseException] = []
-
-    def use() -> None:
-        for call in (lambda: engine.infer(painted(class_map_of(NET))), engine.close):
-            try:
-                call()
-            except BaseException as error:
-                raised.append(error)
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
+    calls = (lambda: engine.infer(painted(class_map_of(NET))), engine.close)
+    raised = [raised_elsewhere(call) for call in calls]
     assert [type(error) for error in raised] == [WrongThreadError, WrongThreadError]
     engine.infer(painted(class_map_of(NET)))
     engine.close()

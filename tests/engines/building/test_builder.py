@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU"),
 ]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuMachine]:
-    with fake_machine(tmp_path, monkeypatch) as machine:
-        yield machine
 
 
 @pytest.fixture

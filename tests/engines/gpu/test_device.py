@@ -17,6 +17,7 @@ from engines.fit import InputFiller
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
+from tests.threads import raised_elsewhere
 
 from ...fakes import host_kernels
 from ...fakes.gpu.fake_gpu import World, install
@@ -32,22 +33,6 @@ def world() -> Iterator[World]:
         assert world.live() == [], "something was not given back"
         assert world.leaks == [], "something outlived its context"
         assert world.violations == []
-
-
-def elsewhere(call: Callable[[], object]) -> BaseException | None:
-    """What `call` raises on another thread."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
 
 
 def test_what_is_taken_is_given_back_and_closing_twice_is_harmless(world: World) -> None:
@@ -98,7 +83,7 @@ def test_fifty_times_open_and_close_leave_nothing(world: World) -> None:
 )
 def test_another_thread_is_refused_by_our_own_check(world: World, use: Callable[[Device], object]) -> None:
     with Device() as device:
-        error = elsewhere(lambda: use(device))
+        error = raised_elsewhere(lambda: use(device))
     assert isinstance(error, WrongThreadError)
     assert "belongs to the thread that opens it" in str(error)
 
@@ -115,7 +100,7 @@ def test_a_second_thread_waits_for_the_first_to_let_go(world: World) -> None:
     first = threading.Thread(target=hold)
     first.start()
     opened.wait()
-    errors.append(elsewhere(lambda: Device().close()))
+    errors.append(raised_elsewhere(lambda: Device().close()))
     first.join()
     assert errors == [None]
 
@@ -141,10 +126,10 @@ def test_what_cannot_be_freed_does_not_keep_the_context(world: World) -> None:
 def test_a_second_thread_cannot_open_the_gpu_meanwhile_but_afterwards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.gpu.primary.HANDOVER_S", 0.1)
     with Device():
-        error = elsewhere(Device)
+        error = raised_elsewhere(Device)
         assert isinstance(error, BackendUnavailableError)
         assert "in use by another thread" in str(error)
-    assert elsewhere(lambda: Device().close()) is None
+    assert raised_elsewhere(lambda: Device().close()) is None
 
 
 def test_a_full_gpu_says_how_full_and_what_to_do(world: World) -> None:
