@@ -86,10 +86,12 @@ class Segmentation:
     instances: the objects.
     class_map: (Hc, Wc) uint8 semantic class of each pixel, 255 = void, or None.
     alpha:     (Ha, Wa) uint8 foreground opacity, or None.
+    surface:   (Hs, Ws) uint8 of a road ahead, 0 = nothing, 1 = drivable, 2 = lane line, or None.
     stage_ms:  how long "preprocess", "inference" and "decode" took for this image, in milliseconds.
     """
 
     instances: Instances
     class_map: U8 | None = None
     alpha: U8 | None = None
+    surface: U8 | None = None
     stage_ms: Mapping[str, float] = field(default_factory=dict)
