@@ -15,8 +15,8 @@ from engines.errors import BuildError
 from engines.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Size
-from realtime import making
 from realtime.cli import main
+from realtime.commands import export
 from realtime.errors import SettingsError
 
 pytestmark = pytest.mark.slow
@@ -104,15 +104,15 @@ def options_of(out: Path, precision: str, frames: Path | str | None) -> dict[str
 
 
 def test_int8_is_measured_on_pictures_of_one_s_own(tmp_path: Path, pictures: Path, capsys) -> None:
-    assert making.export(options_of(tmp_path / "int8.onnx", "int8-qdq", pictures)) == 0
+    assert export.run(options_of(tmp_path / "int8.onnx", "int8-qdq", pictures)) == 0
     assert ", int8, " in capsys.readouterr().out
     assert load_model(tmp_path / "int8.onnx").precision == "int8"
 
 
 def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "CALIBRATION_FRAMES", 4)
+    monkeypatch.setattr(export, "CALIBRATION_FRAMES", 4)
     for number, frames in enumerate((None, "")):
-        making.export(options_of(tmp_path / f"{number}.onnx", "int8-qdq", frames))
+        export.run(options_of(tmp_path / f"{number}.onnx", "int8-qdq", frames))
     assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
 
 
@@ -129,7 +129,7 @@ def test_frames_that_are_none_or_for_nothing_are_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
-        making.export(options_of(tmp_path / "out.onnx", precision, frames))
+        export.run(options_of(tmp_path / "out.onnx", precision, frames))
     assert not list(tmp_path.iterdir())
 
 

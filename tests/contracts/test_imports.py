@@ -29,7 +29,8 @@ LIGHT = (
     "engines.zoo",
     "realtime.types", "realtime.errors", "realtime.links", "realtime.pipeline", "realtime.meter", "realtime.knobs",
     "realtime.settings", "realtime.palette", "realtime.text", "realtime.render", "realtime.recorder", "realtime.redact",
-    "realtime.app", "realtime.live", "realtime.headless", "realtime.commands", "realtime.listing", "realtime.cli",
+    "realtime.app", "realtime.live", "realtime.headless", "realtime.cli",
+    "realtime.commands", "realtime.commands._running", "realtime.commands._listing", "realtime.commands._demo",
     "realtime.sources", "realtime.sinks", "realtime.tracking", "realtime.tracking.bytetrack", "realtime.viewer",
     "realtime.viewer.session", "realtime.viewer.platform",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import inspect
@@ -15,6 +16,7 @@ from engines.card import InputSpec, ModelCard
 from engines.errors import CardError
 from engines.types import Instances, Segmentation, Size
 from realtime import sinks, sources, tracking
+from realtime.commands import commands
 from realtime.errors import SinkError, SourceError
 from realtime.sinks import StreamFacts
 from realtime.sources._uri import SourceUri
@@ -84,3 +86,13 @@ def test_a_source_module_opens_uris_and_refuses_unknown_options(scheme: str) -> 
     target = {"sample": "bikes", "synthetic": "street", "webcam": "0"}.get(scheme, __file__)
     with pytest.raises(SourceError):
         module.open_uri(SourceUri(scheme, target, {"nonsense": "1"}, f"{scheme}://{target}"))
+
+
+@pytest.mark.parametrize("name", commands())
+def test_a_command_adds_its_own_parser_and_no_other(name: str) -> None:
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    command = commands()[name]
+    command.add_parser(subparsers)
+    assert list(subparsers.choices) == [name]
+    assert subparsers.choices[name].description, "it says what it is for"
+    assert list(inspect.signature(command.run).parameters) == ["options"]

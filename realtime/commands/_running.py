@@ -1,4 +1,4 @@
-"""The jobs behind the commands: view, process, and the demo that does what fits the machine."""
+"""What view, process and the demo share: settings from their options, the work over a source, and how it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from realtime.process import prepare
 from realtime.recorder import Recording
 from realtime.redact import one_line
 from realtime.settings import Settings, load_settings
-from realtime.sinks import check_outputs
 from realtime.sources import Paced, first_webcam, open_source
 from realtime.tracking import open_tracker
 from realtime.types import Frame, Source, SourceStatus
@@ -35,9 +34,7 @@ AUTO = "auto"
 """The source that the demo shows: the first webcam, or else a real clip."""
 
 DEMO_CLIP = "sample://bikes"
-DEMO_OUT = Path("out/demo.mp4")
-DEMO_LIVE_FRAMES = 300
-"""A headless demo of a camera ends by itself: about ten seconds."""
+"""The real clip, where no camera answers."""
 
 ENGINE_OPTIONS = {
     "precision": "precision",
@@ -49,67 +46,9 @@ ENGINE_OPTIONS = {
 }
 """Option → key of the settings' table [engine]."""
 
-OUTPUTS = {"out": "video", "mot": "mot", "jsonl": "jsonl"}
-"""Option → kind of sink."""
 
-
-def view(options: dict[str, Any]) -> int:
-    """Show a source in a window."""
-    from realtime.viewer.platform import check_qt
-
-    settings = _settings(options, options["source"])
-    zoo.locate(settings.model)  # a wrong name is told here, not in a window
-    check_qt()
-    from realtime.live import LiveSession
-    from realtime.viewer.run import run_viewer
-
-    prepare()
-
-    def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
-        opener = _auto_source if source == AUTO else lambda: Paced(open_source(source))
-        name = "camera or sample clip" if source == AUTO else source
-        return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
-
-    code = run_viewer(open_session, options["source"], title="Real-time segmentation")
-    _leave_hanging_threads(code)
-    return code
-
-
-def process(options: dict[str, Any]) -> int:
-    """Run over a source without a window, every frame, to files."""
-    paths = {kind: Path(options[option]) for option, kind in OUTPUTS.items() if options[option]}
-    if not paths:
-        raise SettingsError("process writes files: name at least one of --out FILE.mp4, --mot FILE.txt, --jsonl FILE.jsonl")
-    settings = _settings(options, options["source"])
-    if "mot" in paths and settings.tracker == "none":
-        raise SettingsError("--mot writes tracks: use it with --tracker bytetrack")
-    source_path = Path(options["source"])
-    check_outputs(paths, source_path if source_path.is_file() else None)
-    return _process(settings, lambda: open_source(options["source"]), paths, options["frames"])
-
-
-def demo() -> int:
-    """The first webcam, or else a real clip: in a window where there is a display, else headless to a file."""
-    from realtime.viewer.platform import has_display
-
-    defaults = {"source": AUTO, "model": None, "backend": None, "tracker": None, "preset": None, "width": None, "threshold": None}
-    if has_display():
-        return view(defaults)
-    print("No display here, so this runs headless. Looking for a camera ...", file=sys.stderr)
-    camera = first_webcam()
-    if camera is None:
-        print(f"No camera answers; playing {DEMO_CLIP}.", file=sys.stderr)
-    check_outputs({"video": DEMO_OUT})
-    settings = _settings(defaults, "0" if camera else DEMO_CLIP)
-    return _process(
-        settings,
-        lambda: camera if camera is not None else open_source(DEMO_CLIP),
-        {"video": DEMO_OUT},
-        DEMO_LIVE_FRAMES if camera is not None else None,
-    )
-
-
-def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
+def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
+    """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path)."""
     from realtime.live import sinks_for
 
     prepare()
@@ -127,12 +66,12 @@ def _process(settings: Settings, opener: Callable[[], Source], paths: dict[str, 
     print(summary.text)
     if summary.interrupted:
         code = 128 + (signals.number or signal.SIGINT)
-        _leave_hanging_threads(code)
+        leave_hanging_threads(code)
         return code
     return 0
 
 
-def _leave_hanging_threads(code: int) -> None:
+def leave_hanging_threads(code: int) -> None:
     """End the process now if a thread hangs in a driver or a network: files are complete by then, and waiting helps nobody."""
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         sys.stdout.flush()
@@ -140,7 +79,7 @@ def _leave_hanging_threads(code: int) -> None:
         os._exit(code)
 
 
-def _settings(options: dict[str, Any], source: str) -> Settings:
+def settings_of(options: dict[str, Any], source: str) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
     overrides: dict[str, Any] = {
         key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None
@@ -175,7 +114,7 @@ def _fitting_preset(source: str) -> str:
     return "webcam" if is_camera else "dashcam"
 
 
-def _auto_source() -> Source:
+def auto_source() -> Source:
     """The first webcam that answers, or else a real clip that plays over and over."""
     return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
 

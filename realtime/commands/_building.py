@@ -1,4 +1,4 @@
-"""`run.py build`: a model's TensorRT engine, with its progress on stderr and what is known of it on stdout."""
+"""A build of a TensorRT engine, with its progress on stderr and what is known of it on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run.py models`: what there is to run, and what could run it here."""
+"""What there is to run, and what could run it here, as text."""
 
 from __future__ import annotations
 
