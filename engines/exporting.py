@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +76,7 @@ def export_model(
     made = f"Exported from {model.path.name} (SHA-256 {source}): {'; '.join(done)}."
     card = msgspec.structs.replace(card, recipe=f"{card.recipe.strip()}\n{made}".strip())
     try:
-        return _write(network, card, out)
+        return write_model(network, card, out)
     except OSError as error:
         raise _unwritable(out, error) from error
 
@@ -88,6 +88,14 @@ def _unwritable(out: Path, error: OSError) -> ModelFileError:
 def _check_target(model: Model, out: Path, precision: str) -> None:
     if precision not in PRECISIONS:
         raise ModelFileError(f'unknown precision "{precision}"; known: {", ".join(PRECISIONS)}')
+    check_place(out, [path for path in (model.path, find_card(model.path)) if path is not None])
+
+
+def check_place(out: Path, sources: Collection[Path] = ()) -> None:
+    """Raises ModelFileError when a model can't be written to `out` and its card beside it, or where that would replace others.
+
+    sources: the files that it is made of.
+    """
     if out.suffix != ".onnx":
         raise ModelFileError(f"{out}: an exported model is an .onnx file; call it {out.stem.strip('.') or 'model'}.onnx")
     if not out.parent.is_dir():
@@ -95,7 +103,7 @@ def _check_target(model: Model, out: Path, precision: str) -> None:
     if not os.access(out.parent, os.W_OK):
         raise ModelFileError(f"{out}: nothing may be written into {out.parent.absolute()}; name another place")
     card_path = out.with_suffix(".toml")
-    kept = [path.resolve() for path in (model.path, find_card(model.path)) if path is not None]
+    kept = [path.resolve() for path in sources]
     for path in (out, card_path):
         if path.resolve() in kept:
             raise ModelFileError(f"{path}: belongs to the model that is exported; name another file")
@@ -128,8 +136,12 @@ def _cast(network: Any, card: ModelCard, precision: str, calibration: Sequence[I
     return network, msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, dtype=dtype))
 
 
-def _write(network: Any, card: ModelCard, out: Path) -> Model:
-    """Write both files in a folder beside `out`, try them there, and move them to their places."""
+def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model], None] | None = None) -> Model:
+    """Write both files in a folder beside `out`, try them there, and move them to their places: all of it, or nothing.
+
+    network: an onnx.ModelProto. trial: looks at the written model before it is moved; what it raises keeps it from being moved.
+    Raises ModelFileError, CardError, OSError.
+    """
     import onnx
     from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
@@ -145,6 +157,8 @@ def _write(network: Any, card: ModelCard, out: Path) -> Model:
             written = load_model(part)
             open_family(written.card)
             _try(network, written.card)
+            if trial is not None:
+                trial(written)
         except EngineError as error:  # it speaks of files that will not be there
             raise type(error)(str(error).replace(str(part.parent), str(out.parent))) from error
         _move({part: out, card_part: out.with_suffix(".toml")}, Path(folder))
