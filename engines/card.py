@@ -59,6 +59,10 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Role → tensor name; each family lists its roles."""
     classes: tuple[str, ...]
     """Class names; the position is the class id."""
+    states: dict[str, str] = {}
+    """Of a recurrent network: input tensor → the output tensor that is fed into it with the next frame; noughts at first."""
+    constants: dict[str, float] = {}
+    """Input tensor → the number that it is fed with every frame, such as a ratio."""
     things: tuple[str, ...] = ()
     """Classes that come as countable objects; of a semantic model, those to cut into objects."""
     void: tuple[str, ...] = ()
@@ -81,6 +85,11 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it is bad at."""
     figures: dict[str, float] = {}
     """Measured figures, each name saying on what."""
+
+    @property
+    def side_inputs(self) -> tuple[str, ...]:
+        """What the network is fed beside the image."""
+        return (*self.states, *self.constants)
 
     def class_name(self, class_id: int) -> str:
         return self.classes[class_id] if 0 <= class_id < len(self.classes) else f"class {class_id}"
@@ -139,6 +148,7 @@ def _check_consistency(card: ModelCard, where: str) -> None:
     for name, colour in card.palette.items():
         if not (len(colour) == 7 and colour[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in colour[1:])):
             raise CardError(f'{where}: palette colour of "{name}" is "{colour}"; write it as "#rrggbb"')
+    _check_side_inputs(card, where)
     if min(card.input.size_px) < 8 or max(card.input.size_px) > 8192:
         raise CardError(f"{where}: input.size_px {card.input.size_px} is not [width, height] between 8 and 8192")
     if not all(map(math.isfinite, card.input.mean + card.input.std)):
@@ -151,3 +161,13 @@ def _check_consistency(card: ModelCard, where: str) -> None:
         raise CardError(f"{where}: threshold {card.threshold} must lie between 0 and 1")
     if not 0 <= card.input.pad <= 255:
         raise CardError(f"{where}: input.pad {card.input.pad} must lie in 0..255")
+
+
+def _check_side_inputs(card: ModelCard, where: str) -> None:
+    inputs = [card.input.tensor, *card.states, *card.constants]
+    twice = next((tensor for tensor in inputs if inputs.count(tensor) > 1), None)
+    if twice is not None:
+        raise CardError(f'{where}: the input tensor "{twice}" is named twice in "input", "states" and "constants"')
+    for tensor, number in card.constants.items():
+        if not math.isfinite(number):
+            raise CardError(f"{where}: constants.{tensor} is {number}; it must be a finite number")

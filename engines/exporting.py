@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from engines.card import ModelCard
-from engines.card_toml import to_toml
+from engines.card_toml import facts_of_file, to_toml
 from engines.editing import check, input_of, run_on_zeros
 from engines.errors import CardError, EngineError, ModelFileError
 from engines.families import open_family
@@ -25,9 +25,6 @@ from engines.sizing import with_input_size
 from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
-
-ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
-"""Card keys that are written even where they are a default: else they would be guessed anew."""
 
 OF_THE_FILE = ("size_bytes",)
 """Figures that every export has anew. The others were measured on the network as it was, whatever they measure."""
@@ -56,6 +53,11 @@ def export_model(
     except OSError as error:
         raise _unwritable(out, error) from error
     open_family(model.card)
+    if model.card.side_inputs:
+        fed = ", ".join(model.card.side_inputs)
+        raise ModelFileError(
+            f"{model.card.name}: is fed {fed} beside the image, and what is exported an image alone; use {model.path} as it is"
+        )
     if isinstance(batch, int) and batch > 1:
         raise CardError(
             f'{model.card.name}: a fixed batch of {batch} fits no camera, which gives one frame a time; use "dynamic"'
@@ -152,7 +154,7 @@ def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model
         except (ValueError, EncodeError) as error:  # protobuf's ways to say 2 GiB
             raise ModelFileError(f"{out}: larger than an ONNX file can be ({str(error)[:80]})") from error
         card_part = part.with_suffix(".toml")
-        card_part.write_text(to_toml(_facts(card, part)), encoding="utf-8")
+        card_part.write_text(to_toml(facts_of_file(card, part)), encoding="utf-8")
         try:
             written = load_model(part)
             open_family(written.card)
@@ -190,18 +192,6 @@ def _copy(source: Path, target: Path) -> None:
         os.link(source, target, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _facts(card: ModelCard, path: Path) -> dict[str, Any]:
-    """The card of the file at `path`, as it is written: without what is a default anyway."""
-    figures = dict(card.figures)
-    if "size_bytes" in figures:
-        figures["size_bytes"] = float(path.stat().st_size)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = msgspec.structs.replace(card, file=path.name, sha256=sha256, figures=figures)
-    facts: dict[str, Any] = msgspec.to_builtins(card)
-    default: dict[str, Any] = msgspec.to_builtins(ModelCard("", "", card.input, {}, ()))
-    return {key: value for key, value in facts.items() if key in ALWAYS_WRITTEN or value != default[key]}
 
 
 def _try(network: Any, card: ModelCard) -> None:

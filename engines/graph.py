@@ -37,6 +37,8 @@ class NetworkFacts:
     metadata: Mapping[str, str]
     precision: str = "fp32"
     """What most of the weights are in: "fp32", "fp16", "bf16" or "int8"."""
+    unit_outputs: frozenset[str] = frozenset()
+    """Outputs that lie in 0..1 whatever the weights are: a sigmoid made them."""
 
 
 def read_network(path: Path) -> NetworkFacts:
@@ -54,7 +56,7 @@ def read_network(path: Path) -> NetworkFacts:
         raise ModelFileError(f"{path}: not a readable ONNX file; export or download it again ({_first_line(error)})") from error
     inputs, outputs = _tensors(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model))
+    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), _unit_outputs(model))
     if _is_static(facts.inputs) and not _is_static(facts.outputs):
         return _with_run_shapes(path, facts)
     return facts
@@ -102,6 +104,19 @@ def _tensor_facts(value: Any) -> TensorFacts:
     except (KeyError, TypeError):
         dtype = "unknown"
     return TensorFacts(value.name, dtype, tuple(dim.dim_value or None for dim in kind.shape.dim))
+
+
+def _unit_outputs(model: Any) -> frozenset[str]:
+    """The outputs that a sigmoid makes, at most moved about since."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    found = []
+    for value in model.graph.output:
+        node = producers.get(value.name)
+        while node is not None and node.op_type in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"):
+            node = producers.get(node.input[0])
+        if node is not None and node.op_type in ("Sigmoid", "HardSigmoid"):
+            found.append(value.name)
+    return frozenset(found)
 
 
 def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:

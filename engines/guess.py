@@ -10,6 +10,7 @@ from typing import Any
 from engines.coco import COCO_CLASSES
 from engines.errors import CardError
 from engines.graph import NetworkFacts, TensorFacts
+from engines.guess_mattes import is_one_channel, matte_output, side_inputs
 from engines.types import VOID_CLASS
 
 SUPPORTED = (
@@ -20,7 +21,8 @@ SUPPORTED = (
 
 def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict[str, Any]:
     """Every card key that the graph, its metadata and a labels file beside it tell."""
-    image = _image_input(facts, onnx_path)
+    fed = side_inputs(facts, written)
+    image = _image_input(facts, onnx_path, {tensor for table in fed.values() for tensor in table})
     family, outputs, class_count = _guess_outputs(facts, image, onnx_path, written)
     guessed: dict[str, Any] = {
         "name": onnx_path.stem if onnx_path.stem != "model" else onnx_path.parent.name,
@@ -30,20 +32,34 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         "licence": facts.metadata.get("license", "unknown"),
         "description": facts.metadata.get("description", ""),
         "input": _guess_input(image, facts, family),
+        **fed,
     }
     names = _class_names(facts, onnx_path, class_count)
     if names:
         guessed["classes"] = names
         if family in ("yolo_seg", "boxes"):
             guessed["things"] = names
+    if family == "matting":  # one foreground, whatever it is of
+        guessed |= {"classes": names or ["foreground"], "things": names or ["foreground"]}
+        if "background" in (written["classes"] if isinstance(written.get("classes"), list) else names):
+            guessed["void"] = ["background"]
     return guessed
 
 
-def _image_input(facts: NetworkFacts, onnx_path: Path) -> TensorFacts:
-    images = [t for t in facts.inputs if len(t.shape) == 4 and t.shape[0] == 1 and (t.shape[3] == 3 or t.shape[1] in (3, None))]
-    if len(facts.inputs) != 1 or len(images) != 1:
+def _image_input(facts: NetworkFacts, onnx_path: Path, fed: set[str]) -> TensorFacts:
+    """fed: the inputs that are states or constants."""
+    inputs = [t for t in facts.inputs if t.name not in fed]
+    images = [t for t in inputs if len(t.shape) == 4 and t.shape[0] == 1 and (t.shape[3] == 3 or t.shape[1] in (3, None))]
+    if len(inputs) != 1 or len(images) != 1:
         has = ", ".join(str(t) for t in facts.inputs) or "none"
-        raise CardError(f"{onnx_path}: the network must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {has}")
+        others = (
+            f"; if it is recurrent, name its other inputs in {card_name(onnx_path)}: [states] INPUT = "
+            '"OUTPUT that comes back at the next frame", [constants] INPUT = number'
+        )
+        raise CardError(
+            f"{onnx_path}: the network must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {has}"
+            + (others if len(inputs) > 1 else "")
+        )
     return images[0]
 
 
@@ -78,6 +94,9 @@ def _guess_outputs(
         # More channels than boxes is the same array transposed, whose axes mean something else.
         if mask_count and channels and 4 + mask_count < channels < (count or VOID_CLASS**2):
             return "yolo_seg", {"predictions": rows[0].name, "prototypes": prototypes[0].name}, channels - 4 - mask_count
+    matte = matte_output(facts, image)
+    if matte:
+        return "matting", {"alpha": matte}, None
     if len(facts.outputs) == 1:
         output = facts.outputs[0]
         is_logits = output.dtype.startswith("float") and _has_aspect_of(output, image)
@@ -87,6 +106,9 @@ def _guess_outputs(
             return "semantic", {"labels": output.name}, None
     has = ", ".join(str(t) for t in facts.outputs)
     keys = 'family = "semantic", outputs = {logits = "TENSOR"}'
+    mattes = [output.name for output in facts.outputs if is_one_channel(output, image)]
+    if mattes:
+        keys = f'family = "matting", outputs = {{alpha = "{mattes[0]}"}} for a foreground\'s opacity of 0..1'
     raise CardError(
         f"{onnx_path}: unsupported outputs: {has}; {SUPPORTED}. If one is meant, name it in {card_name(onnx_path)}: {keys} "
         "(other families, and YOLOX: docs/models.md)"

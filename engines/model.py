@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.card import ModelCard, card_from_dict, read_toml
 from engines.errors import CardError, ModelFileError
-from engines.graph import NetworkFacts, read_network
+from engines.graph import NetworkFacts, TensorFacts, read_network
 from engines.guess import card_name, guess
 
 
@@ -23,6 +23,8 @@ class Model:
     """What most of its weights are in: "fp32", "fp16", "bf16" or "int8"."""
     typed: str = ""
     """What names it on a command line, where that is known: a bundled model's name, or a path."""
+    inputs: tuple[TensorFacts, ...] = ()
+    """The network's, as its file declares them."""
 
 
 def load_model(onnx_path: Path) -> Model:
@@ -45,7 +47,7 @@ def load_model(onnx_path: Path) -> Model:
     _compare(card, facts, onnx_path)
     if card.sha256:
         _check_hash(onnx_path, card.sha256)
-    return Model(card, onnx_path, facts.precision)
+    return Model(card, onnx_path, facts.precision, inputs=facts.inputs)
 
 
 def find_card(onnx_path: Path) -> Path | None:
@@ -91,6 +93,7 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
     if card.input.tensor not in {tensor.name for tensor in facts.inputs}:
         has = ", ".join(tensor.name for tensor in facts.inputs)
         raise CardError(f'{onnx_path}: its card\'s input "{card.input.tensor}" is not in the network; it has: {has}')
+    _compare_side_inputs(card, facts, onnx_path)
     count: int | None = None
     if "logits" in card.outputs:
         count = _channels(shapes[card.outputs["logits"]])
@@ -107,6 +110,27 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
             f"({', '.join(card.classes[:3])}, ...); correct `classes` in {card_name(onnx_path)}"
+        )
+
+
+def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
+    """Every input of the network must be fed, and nothing else can be."""
+    inputs, outputs = ({tensor.name for tensor in tensors} for tensors in (facts.inputs, facts.outputs))
+    for table, tensors, there in (
+        ("states", card.states, inputs),
+        ("constants", card.constants, inputs),
+        ("states", card.states.values(), outputs),
+    ):
+        for tensor in tensors:
+            if tensor not in there:
+                raise CardError(
+                    f'{onnx_path}: its card\'s [{table}] names "{tensor}"; the network has: {", ".join(sorted(there))}'
+                )
+    missing = inputs - {card.input.tensor, *card.states, *card.constants}
+    if missing:
+        raise CardError(
+            f"{onnx_path}: nothing is fed into {', '.join(sorted(missing))}; write in {card_name(onnx_path)}: "
+            '[states] INPUT = "OUTPUT that comes back at the next frame", or [constants] INPUT = number'
         )
 
 

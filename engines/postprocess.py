@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -10,7 +11,10 @@ import numpy.typing as npt
 
 from engines.errors import InferenceError
 from engines.fit import Fit
-from engines.types import F32, I32, U8
+from engines.types import F32, I32, U8, Instances, Size
+
+Rectangle: TypeAlias = tuple[int, int, int, int]
+"""x, y, width, height in pixels of a map."""
 
 
 def centre_to_corners(boxes: F32) -> F32:
@@ -131,7 +135,7 @@ def split_at_waists(mask: U8) -> list[U8]:
     return [part for part in parts if part.any()]
 
 
-def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iterator[tuple[int, U8, tuple[int, int, int, int]]]:
+def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iterator[tuple[int, U8, Rectangle]]:
     """The 8-connected regions of each class, cut at their waists, specks below `min_area` pixels left out.
 
     Yields (class id, (h, w) bool-like uint8 mask of 0 and 255 over the region's rectangle, (x, y, w, h) of that rectangle).
@@ -156,3 +160,24 @@ def components(class_map: U8, class_ids: tuple[int, ...], min_area: int) -> Iter
                 left, top, w, h = cv2.boundingRect(part)
                 if cv2.countNonZero(part) >= min_area:
                     yield class_id, part[top : top + h, left : left + w], (x + left, y + top, w, h)
+
+
+def as_instances(found: list[tuple[float, int, U8, Rectangle]], map_size: Size, frame: Size, max_objects: int) -> Instances:
+    """The best `max_objects` regions of a map over the whole frame as objects.
+
+    found: (score, class id, (h, w) mask over the rectangle, the rectangle), in any order. Boxes come out in frame pixels.
+    """
+    # Best first; of equals the larger, so that a flood of fragments never pushes out a big object.
+    kept = sorted(found, key=lambda entry: (-entry[0], -entry[3][2] * entry[3][3]))[:max_objects]
+    label_map = np.zeros((map_size.height, map_size.width), np.uint8)
+    boxes = np.zeros((len(kept), 4), np.float32)
+    for row, (_, _, mask, (x, y, w, h)) in enumerate(kept):
+        np.copyto(label_map[y : y + h, x : x + w], np.uint8(row + 1), where=mask.view(bool))
+        boxes[row] = (x, y, x + w, y + h)
+    to_frame = np.array((frame.width / map_size.width, frame.height / map_size.height) * 2, np.float32)
+    return Instances(
+        boxes * to_frame,
+        np.array([entry[0] for entry in kept], np.float32),
+        np.array([entry[1] for entry in kept], np.int32),
+        label_map,
+    )

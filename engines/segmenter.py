@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, open_engine
+from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, RecurrentEngine, open_engine
 from engines.card import ModelCard
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, open_family
@@ -49,6 +49,8 @@ class Segmenter:
         engine = self.choice.engine
         for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
             self(grey, DecodeSettings())
+        if isinstance(engine, RecurrentEngine):
+            engine.reset()  # or the first frames would remember grey
 
     @property
     def inflight(self) -> int:

@@ -84,6 +84,15 @@ class PipelinedEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class RecurrentEngine(Protocol):
+    """An engine whose network may remember frames: what its card calls states."""
+
+    def reset(self) -> None:
+        """Forget the frames so far: those that follow belong to another stream."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An engine, and why the backends before it were not taken: backend name → one line.
@@ -139,5 +148,10 @@ def check_backend(backend: str) -> None:
 
 def _open(model: Model, backend: str, options: EngineOptions) -> Engine:
     check_backend(backend)
+    if backend in GPU_BACKENDS and model.card.side_inputs:
+        fed = ", ".join(model.card.side_inputs)
+        raise BackendUnavailableError(
+            f"{model.card.name} is fed {fed} beside the image, which {backend} cannot do; the CPU's backends can: --backend auto"
+        )
     module = importlib.import_module(f"{__name__}.{backend.replace('-', '_')}")
     return cast(Engine, module.open_engine(model, options) if backend in GPU_BACKENDS else module.open_engine(model))

@@ -9,6 +9,7 @@ from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
 from engines.model import Model
 from engines.runtimes import import_openvino
+from engines.side_inputs import SideInputs
 from engines.types import Image
 
 PRECISION_NAMES = {"bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16", "f32": "fp32", "float32": "fp32"}
@@ -41,6 +42,7 @@ class OpenVinoEngine:
         self._fill = InputFiller(spec)
         self._input = spec.tensor
         self._outputs = tuple(model.card.outputs.values())
+        self._side = SideInputs(model.card, model.inputs)
         version = openvino.__version__.split("-")[0]
         self.description = f"OpenVINO {version}, CPU, {PRECISION_NAMES.get(precision, precision)}"
 
@@ -49,13 +51,17 @@ class OpenVinoEngine:
         tensor, geometry = self._fill(image)
         filled = time.perf_counter()
         try:
-            self._request.infer({self._input: tensor}, share_inputs=True)
+            self._request.infer({self._input: tensor, **self._side.feeds}, share_inputs=True)
             # Views into the request's own memory: no copy, valid until the next run.
             outputs = {name: self._request.get_tensor(name).data for name in self._outputs}
+            self._side.keep({name: self._request.get_tensor(name).data for name in self._side.outputs})
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed while running: {_one_line(error)}") from error
         done = time.perf_counter()
         return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
+
+    def reset(self) -> None:
+        self._side.reset()
 
     def close(self) -> None:
         del self._request

@@ -10,6 +10,7 @@ from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
 from engines.model import Model
 from engines.runtimes import import_onnxruntime
+from engines.side_inputs import SideInputs
 from engines.types import Image
 
 
@@ -38,6 +39,8 @@ class OrtEngine:
         self._fill = InputFiller(model.card.input)
         self._input = model.card.input.tensor
         self._outputs = list(model.card.outputs.values())
+        self._side = SideInputs(model.card, model.inputs)
+        self._asked = list(dict.fromkeys((*self._outputs, *self._side.outputs)))
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {model.precision}"
 
     def infer(self, image: Image) -> Inference:
@@ -45,12 +48,17 @@ class OrtEngine:
         tensor, geometry = self._fill(image)
         filled = time.perf_counter()
         try:
-            arrays = self._session.run(self._outputs, {self._input: tensor})
+            arrays = self._session.run(self._asked, {self._input: tensor, **self._side.feeds})
         except Exception as error:
             raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
         done = time.perf_counter()
-        outputs = dict(zip(self._outputs, arrays, strict=True))
+        by_name = dict(zip(self._asked, arrays, strict=True))
+        self._side.keep(by_name)
+        outputs = {name: by_name[name] for name in self._outputs}
         return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
+
+    def reset(self) -> None:
+        self._side.reset()
 
     def close(self) -> None:
         del self._session

@@ -18,7 +18,7 @@ from engines.card import ModelCard
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.postprocess import argmax_channels, components
+from engines.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4
@@ -27,7 +27,7 @@ MIN_OBJECT_SHARE = 2e-4
 SCORE_SAMPLES = 256
 """Pixels of an object that its score is averaged over, when it must be computed from logits."""
 
-Score = Callable[[int, U8, tuple[int, int, int, int]], float]
+Score = Callable[[int, U8, Rectangle], float]
 """class id, mask over a rectangle of the class map, the rectangle (x, y, w, h) → score in [0, 1]."""
 
 
@@ -108,21 +108,7 @@ class Family:
             value = score(class_id, mask, rectangle)
             if value >= settings.score_threshold:
                 found.append((value, class_id, mask, rectangle))
-        # Best first; of equals the larger, so that a flood of fragments never pushes out a big object.
-        found.sort(key=lambda entry: (-entry[0], -entry[3][2] * entry[3][3]))
-        del found[settings.max_objects :]
-        label_map = np.zeros((height, width), np.uint8)
-        boxes = np.zeros((len(found), 4), np.float32)
-        for row, (_, _, mask, (x, y, w, h)) in enumerate(found):
-            np.copyto(label_map[y : y + h, x : x + w], np.uint8(row + 1), where=mask.view(bool))
-            boxes[row] = (x, y, x + w, y + h)
-        to_frame = np.array((geometry.frame.width / width, geometry.frame.height / height) * 2, np.float32)
-        return Instances(
-            boxes * to_frame,
-            np.array([entry[0] for entry in found], np.float32),
-            np.array([entry[1] for entry in found], np.int32),
-            label_map,
-        )
+        return as_instances(found, Size(width, height), geometry.frame, settings.max_objects)
 
 
 class _LogitScore:
@@ -131,7 +117,7 @@ class _LogitScore:
     def __init__(self, logits: F32) -> None:
         self._logits = logits
 
-    def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+    def __call__(self, class_id: int, mask: U8, rectangle: Rectangle) -> float:
         x, y, _, _ = rectangle
         rows, columns = _sample(mask)
         pixels = self._logits[:, y + rows, x + columns]
@@ -149,7 +135,7 @@ class _MapScore:
         if not self._is_fine:
             self._map = cv2.resize(np.ascontiguousarray(confidence), (width, height), interpolation=cv2.INTER_NEAREST)
 
-    def __call__(self, class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+    def __call__(self, class_id: int, mask: U8, rectangle: Rectangle) -> float:
         x, y, w, h = rectangle
         if self._is_fine:  # a fused network's: the same pixels as of its logits, so the same score
             rows, columns = _sample(mask)
@@ -163,7 +149,7 @@ def _sample(mask: U8) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return np.divmod(pixels[:: max(1, len(pixels) // SCORE_SAMPLES)], mask.shape[1])
 
 
-def _no_score(class_id: int, mask: U8, rectangle: tuple[int, int, int, int]) -> float:
+def _no_score(class_id: int, mask: U8, rectangle: Rectangle) -> float:
     """A network that gives labels only is never unsure."""
     return 1.0
 

@@ -68,6 +68,8 @@ class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nodes that had to stay in FP32 to get there."""
     measured_on: Literal["engine", "cpu"] = "engine"
     """"cpu": the cast network with every result rounded as a GPU would, for an engine that cannot run where it was built."""
+    alpha_difference: float | None = None
+    """Mean difference of the opacity, 0..1, over all pixels; None for a network without a matte."""
 
 
 class TensorIo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from engines.errors import BuildError
 from engines.gpu.driver import GpuFacts
 from engines.model import Model
 from engines.plans.passport import BuildRequest, Environment, canonical_json
@@ -23,7 +24,15 @@ def request_for(
     target: str = "",
     dla_core: int | None = None,
 ) -> BuildRequest:
-    """The request for an engine of `model`. size: of its input; None: the model's own."""
+    """The request for an engine of `model`. size: of its input; None: the model's own.
+
+    Raises BuildError for a network that is fed more than an image, such as its own states.
+    """
+    if model.card.side_inputs:
+        raise BuildError(
+            f"{model.card.name}: is fed {', '.join(model.card.side_inputs)} beside the image, and an engine the image alone; "
+            "it runs on the CPU: run.py view --backend auto"
+        )
     size = size or model.card.input.size
     return BuildRequest(
         model_name=model.card.name,

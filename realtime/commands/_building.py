@@ -87,6 +87,8 @@ def _parity(passport: Passport) -> str:
     said = []
     if parity.label_agreement is not None:
         said.append(f"{parity.label_agreement:.2%} of the labels as in fp32")
+    if parity.alpha_difference is not None:
+        said.append(f"opacity within {parity.alpha_difference:.2%} of fp32's on average")
     if parity.mask_iou is not None:
         said.append(f"masks overlap those of fp32 by {parity.mask_iou:.3f} (IoU)")
     if not said:

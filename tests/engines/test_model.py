@@ -244,11 +244,16 @@ def test_an_unsupported_output_is_refused_with_what_is_supported(nets, array: An
     assert "name it in odd.toml" in text
 
 
-@pytest.mark.parametrize("name", ["mediapipe-selfie/selfie_segmentation", "mediapipe-selfie/selfie_segmentation_landscape"])
-def test_a_shared_matte_is_refused(shared: Path, name: str) -> None:
-    text = refused(shared / "models" / f"{name}.onnx")
+def test_a_shared_matte_whose_name_says_nothing_is_refused_with_the_keys_to_write(shared: Path) -> None:
+    text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation.onnx")
     assert "unsupported outputs:" in text
     assert ", 256, 1]" in text
+    assert 'selfie_segmentation.toml: family = "matting", outputs = {alpha = "activation_10"} for a foreground' in text
+
+
+def test_a_shared_matte_whose_name_says_it_lacks_its_normalisation_only(shared: Path) -> None:
+    text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation_landscape.onnx")
+    assert text.endswith("input.mean and input.std (pixel units; a 0..1 input is mean = [0, 0, 0], std = [255, 255, 255])")
 
 
 @pytest.mark.parametrize("name", ["yolox-nano-coco/yolox_nano", "twinlitenet-bdd100k/twinlitenet_640x360"])

@@ -77,3 +77,40 @@ def test_the_bar_says_what_is_missing(precision: str) -> None:
 
 def test_half_precision_must_agree_as_the_project_promises() -> None:
     assert (BARS["fp16"].label_agreement, BARS["fp16"].mask_iou) == (0.995, 0.98)
+
+
+def matte(alpha: np.ndarray) -> Segmentation:
+    """With one object, where it is more than half opaque."""
+    seen = objects((alpha > 127).astype(np.uint8), [0])
+    return Segmentation(seen.instances, alpha=alpha)
+
+
+def test_mattes_are_compared_by_their_opacity_alone() -> None:
+    wanted = np.zeros((10, 20), np.uint8)
+    wanted[:, 5:15] = 255
+    found = wanted.copy()
+    found[:, 5] = 153  # 0.6: the object is the same, the edge is softer
+    report = compare([matte(wanted)], [matte(found)])
+    assert (report.label_agreement, report.mask_iou) == (None, None)
+    assert report.alpha_difference == pytest.approx(0.4 / 20)
+    assert compare([matte(wanted)], [matte(wanted)]).alpha_difference == 0
+    assert compare([matte(wanted)], [matte(wanted[:5])]).alpha_difference == 1
+
+
+@pytest.mark.parametrize("precision", BARS)
+def test_an_opacity_that_differs_too_much_falls_short(precision: str) -> None:
+    wanted = np.full((100, 100), 100, np.uint8)
+    most = BARS[precision].alpha_difference
+    near, far = (np.full_like(wanted, 100 + round(255 * difference)) for difference in (0, most + 1 / 255))
+    assert shortfall(compare([matte(wanted)], [matte(near)]), precision) == ""
+    told = shortfall(compare([matte(wanted)], [matte(far)]), precision)
+    assert told.startswith("the opacity differs by 0.0")
+    assert told.endswith(f"{most} is the most")
+
+
+def test_the_surface_of_a_road_counts_among_the_labels() -> None:
+    class_map, surface = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    other = surface.copy()
+    other[:2] = 1
+    wanted, found = (Segmentation(Instances.none(Size(10, 10)), class_map, surface=map_) for map_ in (surface, other))
+    assert compare([wanted], [found]).label_agreement == pytest.approx(0.9)

@@ -22,6 +22,9 @@ FORMS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "logits": ("semantic", {"logits": (1, 3, 16, 16)}),
     "labels": ("semantic", {"labels": (1, 16, 16)}),
     "confidence": ("semantic", {"labels": (1, 16, 16), "confidence": (1, 8, 8)}),
+    "matte": ("matting", {"alpha": (1, 1, 16, 16)}),
+    "matte, channels last": ("matting", {"alpha_softmax": (1, 16, 16, 2)}),
+    "matte, logits": ("matting", {"alpha_logits": (1, 2, 16, 16)}),
     "boxes": ("boxes", {"predictions": (1, 7, 20)}),
     "boxes, end to end": ("boxes", {"detections": (1, 30, 6)}),
     "predictions": ("yolo_seg", {"predictions": (1, 11, 20), "prototypes": (1, 4, 16, 16)}),
@@ -36,8 +39,8 @@ def card(family: str, roles: dict[str, Any], how: str) -> ModelCard:
     facts = {
         "name": "fuzzed",
         "family": family,
-        "classes": list(CLASSES),
-        "things": ["b", "c"],
+        "classes": list(CLASSES) if family != "matting" else ["background", "b"],
+        "things": ["b", "c"] if family != "matting" else ["b"],
         "outputs": {role: role for role in roles},
         "input": {
             "tensor": "image",
@@ -95,6 +98,9 @@ def check(segmentation: Segmentation, frame: Size) -> None:
     assert ((found.class_ids >= 0) & (found.class_ids < len(CLASSES))).all()
     assert found.label_map.dtype == np.uint8
     assert found.label_map.max(initial=0) <= count
+    if segmentation.alpha is not None:
+        assert segmentation.alpha.dtype == np.uint8
+        assert segmentation.alpha.shape == found.label_map.shape
     if segmentation.class_map is not None:
         assert set(np.unique(segmentation.class_map)) <= {0, 1, 2, 255}
         assert segmentation.class_map.shape == found.label_map.shape

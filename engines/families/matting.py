@@ -1,0 +1,117 @@
+"""Mattes: how opaque the foreground is at every pixel, with soft edges for hair, hands and whatever moves fast.
+
+Outputs by role, one of
+    `alpha`         (1, 1, H, W), (1, H, W, 1), (1, H, W) or (H, W): floats 0..1, or uint8 0..255
+    `alpha_softmax` (1, 2, H, W) or (1, H, W, 2): the shares of background and foreground, 0..1
+    `alpha_logits`  before a sigmoid, shaped as `alpha`; or before a softmax, shaped as `alpha_softmax`
+Further outputs, such as the foreground's own colours, are left alone. The card's classes are the foreground's alone, or
+"background" and the foreground's in the order of the channels. Regions that are more than half opaque are objects.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.card import ModelCard
+from engines.errors import CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.fit import Fit
+from engines.postprocess import as_instances, components
+from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
+
+ROLES = ("alpha", "alpha_softmax", "alpha_logits")
+
+MIN_OBJECT_SHARE = 1e-3
+"""Smaller regions, as a share of the map, are specks that are painted but are no objects: 110 pixels of 384x288."""
+
+OVERSHOOT = 0.1
+"""Networks that upsample their matte with a cubic go past 0 and 1 by a few per cent; more is another kind of number."""
+
+LARGEST_LOGIT = 30.0
+"""exp(-30) is nothing beside 1, and overflows in no precision."""
+
+
+class Family:
+    def __init__(self, card: ModelCard) -> None:
+        roles = [role for role in ROLES if role in card.outputs]
+        if len(roles) != 1:
+            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
+            raise CardError(f"{card.name}: a matting card needs one of {wanted}; it has {', '.join(card.outputs) or 'none'}")
+        seen = [name for name in card.classes if name != "background" and name not in card.void]
+        if len(seen) != 1 or len(card.classes) > 2:
+            raise CardError(
+                f"{card.name}: classes = [{', '.join(card.classes)}], but a matte has one foreground: "
+                'write classes = ["person"], or classes = ["background", "person"] in the order of its channels'
+            )
+        self._class_id = card.classes.index(seen[0])
+        self._channel = self._class_id if len(card.classes) == 2 else 1
+        self._output = card.outputs[roles[0]]
+        self._read = {"alpha": self._alpha, "alpha_softmax": self._softmax, "alpha_logits": self._logits}[roles[0]]
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        alpha = self._read(outputs[self._output])
+        finer = geometry.cells_per_edge(Size.of(alpha))
+        if finer > 1:
+            alpha = cv2.resize(alpha, None, fx=finer, fy=finer, interpolation=cv2.INTER_LINEAR)
+        alpha = np.array(geometry.cut(alpha), np.uint8)  # a copy: the network's own memory is another's with its next run
+        return Segmentation(self._objects(alpha, geometry, settings), alpha=alpha)
+
+    def _objects(self, alpha: U8, geometry: Fit, settings: DecodeSettings) -> Instances:
+        class_map = np.where(alpha > 127, np.uint8(self._class_id), np.uint8(255))
+        found = []
+        for class_id, mask, rectangle in components(class_map, (self._class_id,), max(16, round(MIN_OBJECT_SHARE * alpha.size))):
+            x, y, w, h = rectangle
+            score = float(cv2.mean(alpha[y : y + h, x : x + w], mask)[0]) / 255
+            if score >= settings.score_threshold:
+                found.append((score, class_id, mask, rectangle))
+        return as_instances(found, Size.of(alpha), geometry.frame, settings.max_objects)
+
+    def _alpha(self, output: npt.NDArray[np.generic]) -> U8:
+        if output.dtype == np.uint8:
+            return np.asarray(self._channels(output, (1,))[0], np.uint8)
+        return self._as_bytes(self._floats(output, (1,))[0])
+
+    def _softmax(self, output: npt.NDArray[np.generic]) -> U8:
+        return self._as_bytes(self._floats(output, (2,))[self._channel])
+
+    def _logits(self, output: npt.NDArray[np.generic]) -> U8:
+        logits = self._floats(output, (1, 2))
+        with np.errstate(over="ignore"):
+            difference = logits[0] if len(logits) == 1 else logits[self._channel] - logits[1 - self._channel]
+        bounded = np.clip(difference, -LARGEST_LOGIT, LARGEST_LOGIT)
+        return self._as_bytes(1 / (1 + np.exp(-bounded)))
+
+    def _floats(self, output: npt.NDArray[np.generic], counts: tuple[int, ...]) -> F32:
+        """As (C, H, W) float32, all of them finite."""
+        if output.dtype.kind != "f":
+            raise InferenceError(f"output {self._output} is {output.dtype}; a matte is floats, or uint8 under outputs.alpha")
+        with np.errstate(over="ignore", invalid="ignore"):
+            channels = np.asarray(self._channels(output, counts), np.float32)
+            total = channels.sum()  # one value that is not finite poisons it: each is looked at only then
+        if not np.isfinite(total) and not np.isfinite(channels).all():
+            raise InferenceError(f"output {self._output} holds NaN or infinite values; try --backend ort, or another precision")
+        return channels
+
+    def _channels(self, output: npt.NDArray[np.generic], counts: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        """A (C, H, W) view, C one of `counts`. Raises InferenceError for another shape."""
+        if 1 in counts and output.ndim in (2, 3):
+            output = output.reshape((1,) * (4 - output.ndim) + output.shape)
+        if output.ndim == 4 and output.shape[0] == 1 and output.size:
+            if output.shape[1] in counts:
+                return output.reshape(output.shape[1:])
+            if output.shape[3] in counts:
+                return np.moveaxis(output.reshape(output.shape[1:]), 2, 0)
+        channels = " or ".join(map(str, counts))
+        raise InferenceError(f"output {self._output} is {output.shape}, not a matte of {channels} channels: (1, C, H, W) or last")
+
+    def _as_bytes(self, alpha: F32) -> U8:
+        """(H, W) 0..1 → 0..255; a new array. Raises InferenceError for numbers that are no opacity."""
+        low, high, _, _ = cv2.minMaxLoc(np.ascontiguousarray(alpha))
+        if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+            raise InferenceError(
+                f"output {self._output} goes from {low:g} to {high:g}, which is no opacity of 0..1: "
+                "if it is meant before a sigmoid, call it outputs.alpha_logits in the card"
+            )
+        return np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
