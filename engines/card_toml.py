@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from engines.card import ModelCard
+
+ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
+"""Card keys that are written even where they are a default: else they would be guessed anew."""
+
+
+def facts_of_file(card: ModelCard, onnx_path: Path) -> dict[str, Any]:
+    """`card` as it is written for the file at `onnx_path`: its name, hash and size, and nothing that is a default anyway."""
+    figures = dict(card.figures)
+    if "size_bytes" in figures:
+        figures["size_bytes"] = float(onnx_path.stat().st_size)
+    sha256 = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    card = msgspec.structs.replace(card, file=onnx_path.name, sha256=sha256, figures=figures)
+    facts: dict[str, Any] = msgspec.to_builtins(card)
+    default: dict[str, Any] = msgspec.to_builtins(ModelCard("", "", card.input, {}, ()))
+    return {key: value for key, value in facts.items() if key in ALWAYS_WRITTEN or value != default[key]}
 
 
 def to_toml(facts: Mapping[str, Any]) -> str:
