@@ -10,6 +10,9 @@ SegmentationError                 everything this project raises on purpose; one
     │   └── EngineNotBuiltError   it could, once an engine is built for this machine: run.py build
     ├── BuildError                an engine could not be built, or is not what was asked for
     │   └── BuildCancelledError   somebody stopped it
+    ├── CollectionError           a model cannot become, or stop being, one of the user's own
+    │   └── DownloadError         it cannot be downloaded, or what came is not what the manifest promises
+    ├── DataError                 a data set's files are not what they should be (also a ValueError)
     ├── WrongThreadError          a GPU part was used on a thread that did not open it (also a RuntimeError)
     └── InferenceError            the network ran and failed, or its outputs make no sense
 """
@@ -35,6 +38,10 @@ class CardError(EngineError, ValueError):
     """A model card lacks a fact, or contradicts the network it describes."""
 
 
+class DataError(EngineError, ValueError):
+    """A folder of labelled images cannot be used as it is; the text names the file and the cure."""
+
+
 class BackendUnavailableError(EngineError):
     """The runtime or the GPU is missing here, or refuses this model."""
 
@@ -53,6 +60,14 @@ class BuildError(EngineError):
 
 class BuildCancelledError(BuildError):
     """The build was stopped on request."""
+
+
+class CollectionError(EngineError):
+    """A model cannot become one of the user's own, or is none: its name, its file or the folder is in the way."""
+
+
+class DownloadError(CollectionError):
+    """A model cannot be downloaded, or what came is not what the manifest promises; nothing of it is kept then."""
 
 
 class WrongThreadError(EngineError, RuntimeError):

@@ -11,32 +11,46 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.card import InputSpec
+from engines.datasets.folder import UNSURE_OBJECT, Sample
+from engines.fit import fit
 from engines.training.recipe import Augmentation
-from engines.types import U8, VOID_CLASS
+from engines.types import U8, VOID_CLASS, Size
 
 F64 = npt.NDArray[np.float64]
 BORDER_BGR = (114, 114, 114)
 
 
-def augment(image: U8, label: U8, input_px: tuple[int, int], settings: Augmentation, rng: np.random.Generator) -> tuple[U8, U8]:
-    """A random crop of a labelled image, warped and recoloured.
+def augment(sample: Sample, spec: InputSpec, settings: Augmentation, rng: np.random.Generator) -> Sample:
+    """A random crop of a labelled image, warped and recoloured; its labels of all tasks are warped alike.
 
-    image: (H, W, 3) uint8 BGR. label: (H, W) uint8. input_px: the size frames are stretched onto when the model is used;
-    scale 1 is that. Returns (h, w, 3) uint8 BGR and (h, w) uint8 of `settings.crop_px`, new arrays; outside the image
-    the label is void.
+    spec: how frames meet the input when the model is used; scale 1 is that. Returns new arrays of
+    `settings.crop_px`; outside the image the label is void, and no surface and no object is known.
     """
-    matrix = random_warp((label.shape[1], label.shape[0]), input_px, settings, rng)
-    crop = cv2.warpAffine(image, matrix, settings.crop_px, flags=cv2.INTER_LINEAR, borderValue=BORDER_BGR)
-    crop_label = cv2.warpAffine(label, matrix, settings.crop_px, flags=cv2.INTER_NEAREST, borderValue=(VOID_CLASS,))
-    return recoloured(np.asarray(crop, np.uint8), settings, rng), np.asarray(crop_label, np.uint8)
+    content = fit(Size.of(sample.image), spec.size, spec.fit).content
+    matrix = random_warp(Size.of(sample.image), content, settings, rng)
+    crop = cv2.warpAffine(sample.image, matrix, settings.crop_px, flags=cv2.INTER_LINEAR, borderValue=BORDER_BGR)
+    label = _warped(sample.label, matrix, settings, VOID_CLASS)
+    surface = None if sample.surface is None else _warped(sample.surface, matrix, settings, 0)
+    instances = None if sample.instances is None else _warped(sample.instances, matrix, settings, UNSURE_OBJECT)
+    return Sample(sample.name, recoloured(np.asarray(crop, np.uint8), settings, rng), label, surface, instances)
 
 
-def random_warp(image_px: tuple[int, int], input_px: tuple[int, int], settings: Augmentation, rng: np.random.Generator) -> F64:
-    """The (2, 3) matrix from image pixels to crop pixels: scale, stretch, flip, rotation, and a random place."""
+def _warped(label: U8, matrix: F64, settings: Augmentation, outside: int) -> U8:
+    warped = cv2.warpAffine(label, matrix, settings.crop_px, flags=cv2.INTER_NEAREST, borderValue=(outside,))
+    return np.asarray(warped, np.uint8)
+
+
+def random_warp(image: Size, content: Size, settings: Augmentation, rng: np.random.Generator) -> F64:
+    """The (2, 3) matrix from image pixels to crop pixels: scale, stretch, flip, rotation, and a random place.
+
+    content: the size that the image has in the network's input at scale 1.
+    """
+    image_px = (image.width, image.height)
     scale = math.exp(rng.uniform(*np.log(settings.scale)))
     stretch = math.exp(rng.uniform(*np.log(settings.aspect)) / 2)
-    x_scale = scale * stretch * input_px[0] / image_px[0]
-    y_scale = scale / stretch * input_px[1] / image_px[1]
+    x_scale = scale * stretch * content.width / image.width
+    y_scale = scale / stretch * content.height / image.height
     mirror = -1.0 if rng.random() < settings.flip else 1.0
     turn = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     linear = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]) @ np.diag(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from engines.training.errors import TrainingError
-from engines.training.model import RoadNet
+from engines.training.model import SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -35,12 +35,17 @@ class Checkpoint:
     loss: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
 
-    def net(self) -> RoadNet:
+    def net(self) -> SegmentationNet:
         """The averaged net, on the CPU, in evaluation mode."""
-        net = RoadNet(self.recipe.net, len(self.recipe.classes))
+        net = new_net(self.recipe)
         net.load_state_dict(self.ema)
         net.eval()
         return net
+
+
+def new_net(recipe: Recipe) -> SegmentationNet:
+    """The net that the recipe describes, with random weights (seed it first)."""
+    return SegmentationNet(recipe.net, len(recipe.classes), recipe.heads)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -50,19 +55,28 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     part.replace(path)
 
 
+def save_weights(path: Path, checkpoint: Checkpoint) -> None:
+    """Only what another run can begin with: the averaged weights, the large ones in half precision. Whole or not at all."""
+    halved = {name: value.half() if value.ndim > 1 else value for name, value in checkpoint.ema.items()}
+    save_checkpoint(path, Checkpoint(checkpoint.recipe, checkpoint.step, {}, halved))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; nothing in the file is executed. Raises TrainingError that names it."""
+    """Read what was saved; nothing in the file is executed. All weights come in float32. Raises TrainingError that names it."""
     if not path.is_file():
-        raise TrainingError(f"{path}: no such checkpoint; train one first: python -m engines.training train --help")
+        raise TrainingError(f"{path}: no such checkpoint; train one first: run.py train --help")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise TrainingError(f"{path}: written by another version of this program; train again")
         content["recipe"] = recipe_from_dict(content["recipe"], str(path))
-        return Checkpoint(**content)
+        checkpoint = Checkpoint(**content)
     except TrainingError:
         raise
     except Exception as error:  # torch.load raises whatever pickle and zip do
         raise TrainingError(
             f"{path}: is no checkpoint of this program ({type(error).__name__}); name a .pt file of a run"
         ) from error
+    checkpoint.ema = {name: value.float() if value.is_floating_point() else value for name, value in checkpoint.ema.items()}
+    checkpoint.weights = checkpoint.weights or checkpoint.ema
+    return checkpoint

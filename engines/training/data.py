@@ -1,143 +1,153 @@
-"""Labelled images on disk to batches: checked when opened, kept decoded in memory, and each batch a function of its number.
+"""Labelled images to batches: each batch a function of its number.
 
-Because batch 1234 is the same whenever it is asked for, a run that was killed goes on as if it had not been, and the threads
-that prepare batches ahead need no state.
+Because batch 1234 is the same whenever it is asked for, a run that was killed goes on as if it had not been, and the thread
+that prepares batches ahead needs no state.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from functools import cached_property
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, DataSet, Sample
+from engines.datasets.label_sets import merge_matrix
 from engines.training.augment import augment
+from engines.training.composites import paste
 from engines.training.errors import TrainingError
-from engines.training.recipe import Recipe, SetSettings
+from engines.training.instance_targets import instance_targets
+from engines.training.recipe import Recipe
 from engines.types import F32, U8, VOID_CLASS
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 PREFETCH = 3
 """Batches prepared ahead: enough to ride out a slow one, few enough to cost no memory."""
 
 
-class Sample(NamedTuple):
-    """One labelled image. image: (H, W, 3) uint8 BGR. label: (H, W) uint8, index into its set's classes, 255 void."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N crops of h x w pixels with their labels.
 
-    name: str
-    image: U8
-    label: U8
-
-
-class Batch(NamedTuple):
-    """images: (N, h, w, 3) uint8 BGR. labels: (N, h, w) uint8 in each set's own classes. sets: (N,) index of the set."""
+    images:    (N, h, w, 3) uint8 BGR.
+    labels:    (N, h, w) uint8 in each set's own classes, 255 void. sets: (N,) index of the set.
+    surface:   (N, h, w) uint8, 0 nothing, 1 drivable, 2 lane line, 255 unknown; or None when no head asks.
+    instances: (N, 5, h / 4, w / 4) float32: heat, dx, dy, is the heat known, are the offsets; or None when no head asks.
+    """
 
     images: U8
     labels: U8
     sets: tuple[int, ...]
+    surface: U8 | None = None
+    instances: F32 | None = None
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """The samples of one folder, split by the recipe's `hold_out` patterns; read whole when opened."""
+class TrainingSets:
+    """All sets of a run, and what the recipe makes of their classes."""
 
-    settings: SetSettings
-    training: tuple[Sample, ...]
-    held_out: tuple[Sample, ...]
+    recipe: Recipe
+    sets: tuple[DataSet, ...]
 
-    def pixel_shares(self) -> F32:
-        """(classes,) float32: how much of the labelled training pixels each class holds; sums to 1."""
-        counts = np.zeros(256, np.int64)
-        for sample in self.training:
-            counts += np.bincount(sample.label.ravel(), minlength=256)
-        known = counts[: len(self.settings.classes)]
-        return np.asarray(known / max(1, known.sum()), np.float32)
+    @cached_property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """(sets,) float64: how often each is drawn from; sums to 1."""
+        shares = np.array([data_set.settings.share for data_set in self.sets], np.float64)
+        return shares / shares.sum()
 
+    @cached_property
+    def things(self) -> tuple[npt.NDArray[np.bool_], ...]:
+        """A (256,) bool look-up a set: is this id of its labels a countable class of the model?"""
+        return tuple(self._ids_of(data_set, self.recipe.things) for data_set in self.sets)
 
-def open_set(folder: Path, settings: SetSettings) -> DataSet:
-    """Read and check a whole set. Raises TrainingError that names the file: no image, no label, sizes apart, id out of range."""
-    pairs = labelled_pairs(folder)
-    with ThreadPoolExecutor(2) as threads:
-        samples = list(threads.map(lambda pair: read_sample(pair[0], pair[1], len(settings.classes)), pairs))
-    held_out = [any(fnmatch.fnmatchcase(sample.name, pattern) for pattern in settings.hold_out) for sample in samples]
-    training = tuple(sample for sample, held in zip(samples, held_out, strict=True) if not held)
-    if not training:
-        raise TrainingError(f"{folder}: hold_out {list(settings.hold_out)} leaves no image to train on; write narrower patterns")
-    if settings.hold_out and len(training) == len(samples):
+    @cached_property
+    def donor(self) -> int:
+        """Index of the set that composites are cut from. Raises TrainingError when it is not among the sets."""
+        assert self.recipe.composites is not None, "only asked for where the recipe has composites"
+        for index, data_set in enumerate(self.sets):
+            if data_set.settings.name == self.recipe.composites.source:
+                return index
         raise TrainingError(
-            f"{folder}: no file matches hold_out {list(settings.hold_out)}; correct the patterns or leave them out"
+            f'recipe "{self.recipe.name}" pastes objects of the set "{self.recipe.composites.source}"; add --data for it'
         )
-    return DataSet(settings, training, tuple(sample for sample, held in zip(samples, held_out, strict=True) if held))
+
+    @cached_property
+    def pasted_ids(self) -> tuple[npt.NDArray[np.bool_], ...]:
+        """A (256,) bool look-up a set: which of its ids are the class that composites paste, and nothing else."""
+        assert self.recipe.composites is not None, "only asked for where the recipe has composites"
+        return tuple(self._ids_of(data_set, (self.recipe.composites.cls,), only=True) for data_set in self.sets)
+
+    def _ids_of(self, data_set: DataSet, names: Sequence[str], only: bool = False) -> npt.NDArray[np.bool_]:
+        merge = merge_matrix(data_set.settings, self.recipe.classes) > 0
+        wanted = np.array([name in names for name in self.recipe.classes])
+        table = np.zeros(256, bool)
+        table[: len(merge)] = (merge & wanted).any(axis=1) & (~(merge & ~wanted).any(axis=1) if only else True)
+        return table
 
 
-def labelled_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Every image of `folder`/images with its label of the same stem in `folder`/labels, sorted by name. Raises TrainingError."""
-    if not (folder / "images").is_dir():
-        raise TrainingError(f"{folder}: no folder images/ in it; a data set is a folder with images/ and labels/")
-    images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise TrainingError(f"{folder / 'images'}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    pairs = [(image, folder / "labels" / f"{image.stem}.png") for image in images]
-    for image, label in pairs:
-        if not label.is_file():
-            raise TrainingError(f"{image}: has no label {label}; add it, or remove the image")
-    return pairs
-
-
-def read_sample(image_path: Path, label_path: Path, class_count: int) -> Sample:
-    """Decode one pair and check it against each other and the class count. Raises TrainingError that names the file."""
-    image, label = _decode(image_path, cv2.IMREAD_COLOR), _decode(label_path, cv2.IMREAD_UNCHANGED)
-    if label.dtype != np.uint8 or label.ndim != 2:
-        raise TrainingError(f"{label_path}: is {label.dtype} with shape {label.shape}; a label is one channel of 8-bit class ids")
-    if image.shape[:2] != label.shape:
-        raise TrainingError(
-            f"{label_path}: {label.shape[1]}x{label.shape[0]}, but its image is {image.shape[1]}x{image.shape[0]}"
-        )
-    highest = int(label[label != VOID_CLASS].max(initial=0))
-    if highest >= class_count:
-        raise TrainingError(
-            f"{label_path}: class id {highest}, but the set has {class_count} classes (0..{class_count - 1}, 255 void)"
-        )
-    return Sample(image_path.stem, np.asarray(image, np.uint8), np.asarray(label, np.uint8))
-
-
-def _decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
-    decoded = cv2.imread(str(path), flags)
-    if decoded is None:
-        raise TrainingError(f"{path}: cannot be read as an image; replace or remove it")
-    return np.asarray(decoded)
-
-
-def batch_at(step: int, sets: Sequence[DataSet], recipe: Recipe) -> Batch:
+def batch_at(step: int, data: TrainingSets) -> Batch:
     """The batch of this step: always the same for the same step, recipe and data."""
-    images, labels, origins = [], [], []
-    shares = np.array([data_set.settings.share for data_set in sets], np.float64)
+    recipe, crops, origins = data.recipe, [], []
     for slot in range(recipe.schedule.batch):
         rng = np.random.default_rng((recipe.schedule.seed, step, slot))
-        origin = int(rng.choice(len(sets), p=shares / shares.sum()))
-        sample = sets[origin].training[int(rng.integers(len(sets[origin].training)))]
-        image, label = augment(sample.image, sample.label, recipe.input_px, recipe.augmentation, rng)
-        images.append(image)
-        labels.append(label)
+        origin = int(rng.choice(len(data.sets), p=data.shares))
+        crops.append(_crop(data, origin, rng))
         origins.append(origin)
-    return Batch(np.stack(images), np.stack(labels), tuple(origins))
+    images, labels = np.stack([crop.image for crop in crops]), np.stack([crop.label for crop in crops])
+    surface = np.stack([_surface(crop) for crop in crops]) if "surface" in recipe.heads else None
+    targets = None
+    if "instances" in recipe.heads:
+        targets = np.stack([_targets(crop, data.things[origin]) for crop, origin in zip(crops, origins, strict=True)])
+    return Batch(images, labels, tuple(origins), surface, targets)
 
 
-def batches(first_step: int, sets: Sequence[DataSet], recipe: Recipe) -> Iterator[Batch]:
+def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
+    """A crop of a random image of set `origin`, with pasted objects where the recipe says so."""
+    recipe = data.recipe
+    crop = augment(_drawn(data.sets[origin], rng), recipe.input, recipe.augmentation, rng)
+    composites = recipe.composites
+    if composites is None or rng.random() >= composites.share:
+        return crop
+    into = np.flatnonzero(data.pasted_ids[origin])
+    if not len(into):
+        return crop  # this set has no name for what would be pasted
+    settings = composites.augmentation(recipe.augmentation)
+    for _ in range(int(rng.integers(1, composites.most + 1))):
+        donor = augment(_drawn(data.sets[data.donor], rng), recipe.input, settings, rng)
+        crop = paste(crop, donor, data.pasted_ids[data.donor], int(into[0]))
+    return crop
+
+
+def _drawn(data_set: DataSet, rng: np.random.Generator) -> Sample:
+    return data_set.training[int(rng.integers(len(data_set.training)))]
+
+
+def _surface(crop: Sample) -> U8:
+    """(h, w) uint8 classes of the surface from its bits: a lane line is drivable too, and counts as a lane line."""
+    if crop.surface is None:
+        return np.full(crop.label.shape, VOID_CLASS, np.uint8)
+    surface = np.where(crop.surface & LANE_BIT, np.uint8(2), np.where(crop.surface & DRIVABLE_BIT, np.uint8(1), np.uint8(0)))
+    return np.asarray(np.where(crop.label == VOID_CLASS, VOID_CLASS, surface), np.uint8)
+
+
+def _targets(crop: Sample, things: npt.NDArray[np.bool_]) -> F32:
+    targets = instance_targets(crop.instances, things[crop.label])
+    parts = (targets.heat[None], targets.offsets, targets.is_sure[None], targets.is_object[None])
+    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+
+
+def batches(first_step: int, data: TrainingSets) -> Iterator[Batch]:
     """Batches `first_step` to the schedule's end, the next few always being prepared on one thread of their own."""
+    steps = data.recipe.schedule.steps
     with ThreadPoolExecutor(1, "augment") as thread:
         waiting: deque[Future[Batch]] = deque()
         try:
-            for step in range(first_step, recipe.schedule.steps + PREFETCH):
-                if step < recipe.schedule.steps:
-                    waiting.append(thread.submit(batch_at, step, sets, recipe))
+            for step in range(first_step, steps + PREFETCH):
+                if step < steps:
+                    waiting.append(thread.submit(batch_at, step, data))
                 if step >= first_step + PREFETCH and waiting:
                     yield waiting.popleft().result()
         finally:

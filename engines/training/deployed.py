@@ -1,42 +1,84 @@
-"""The net as it is deployed: bytes of a frame in, bytes of a label map out."""
+"""The net as it is deployed: bytes of a frame in, bytes of a label map or a matte out, objects' centres already found."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.training.evaluate import Predictor
-from engines.training.model import RoadNet, normalised, upsampled
+from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX
+from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.types import U8
+
+PEAKS = 64
+"""The graph gives so many centres at most."""
+PEAK_WINDOW_CELLS = 7
+"""A centre is the hottest of so many cells in each direction together: 28 pixels."""
 
 
 class Deployed(nn.Module):
     """The net with everything around it that a frame needs, so that a backend uploads bytes and downloads bytes.
 
-    Input `image` (N, H, W, 3) uint8 BGR. Outputs `labels` (N, H, W) uint8, the class of each pixel: argmax of the logits
-    upsampled to full size, which keeps edges smooth; and `confidence` (N, H / 4, W / 4) uint8, 255 times the largest softmax
-    probability, on the grid of the logits, where it is cheap.
+    Input `image` (N, H, W, 3) uint8 BGR. Outputs, as far as the net has heads for them:
+        labels     (N, H, W) uint8, the class of each pixel: argmax of the logits upsampled to full size, which keeps edges smooth
+        alpha      (N, H, W) uint8, instead of labels: 255 x the probability of the second of two classes
+        confidence (N, H / 4, W / 4) uint8, 255 x the largest softmax probability, on the grid of the logits, where it is cheap
+        peaks      (N, 64, 3) float32, x, y in input pixels and the score of the hottest centres, falling; score 0 is an empty slot
+        offsets    (N, 2, H / 4, W / 4) float32, input pixels from each cell's middle to the centre of its object
+        surface    (N, H, W) uint8, 0 nothing, 1 drivable, 2 lane line
     """
 
-    def __init__(self, net: RoadNet) -> None:
+    def __init__(self, net: SegmentationNet, output: str = "labels") -> None:
         super().__init__()
         self.net = net
+        self.output = output
+        heads = net.heads
+        instances = ["peaks", "offsets"] if "instances" in heads else []
+        first = ["alpha"] if output == "alpha" else ["labels", "confidence"]
+        self.output_names = (*first, *instances, *(["surface"] if "surface" in heads else []))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.net(normalised(image))
-        confidence = torch.softmax(logits, dim=1).amax(dim=1) * 255
-        labels = upsampled(logits, 4).argmax(dim=1)
-        return labels.to(torch.uint8), confidence.round().to(torch.uint8)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.net(normalised(image))
+        outputs: list[Tensor] = []
+        logits = maps["semantic"]
+        if self.output == "alpha":
+            # Of the difference, not of the probabilities: the edge stays as crisp as the net is sure.
+            difference = upsampled(logits[:, 1:2] - logits[:, :1], CELL_PX)[:, 0]
+            outputs.append(as_byte(torch.sigmoid(difference)))
+        else:
+            outputs.append(upsampled(logits, CELL_PX).argmax(dim=1).to(torch.uint8))
+            outputs.append(as_byte(torch.softmax(logits, dim=1).amax(dim=1)))
+        if "instances" in maps:
+            outputs.append(peaks(torch.sigmoid(maps["instances"][:, :1])))
+            outputs.append(maps["instances"][:, 1:3] * OFFSET_SCALE_PX)
+        if "surface" in maps:
+            outputs.append(upsampled(maps["surface"], CELL_PX).argmax(dim=1).to(torch.uint8))
+        return tuple(outputs)
 
 
-def torch_predictor(net: RoadNet) -> Predictor:
-    """Predict with the net as it is in memory, in float32."""
-    deployed = Deployed(net).eval()
+def as_byte(share: Tensor) -> Tensor:
+    """0..1 → 0..255 uint8, rounded."""
+    return (share * 255).round().to(torch.uint8)
+
+
+def peaks(heat: Tensor) -> Tensor:
+    """(N, 1, h, w) 0..1 → (N, PEAKS, 3): x, y in input pixels and the value of the highest local maxima, falling by value."""
+    width = heat.shape[3]
+    highest = functional.max_pool2d(heat, PEAK_WINDOW_CELLS, 1, PEAK_WINDOW_CELLS // 2)
+    values, cells = (heat * (heat == highest)).flatten(1).topk(PEAKS, dim=1)
+    x, y = (cells % width).float(), torch.div(cells, width, rounding_mode="floor").float()
+    return torch.stack(((x + 0.5) * CELL_PX, (y + 0.5) * CELL_PX, values), dim=2)
+
+
+def torch_predictor(net: SegmentationNet, output: str = "labels") -> Predictor:
+    """Predict with the net as it is in memory, in float32, on the device it is on."""
+    deployed = Deployed(net, output).eval()
 
     def predict(image: U8) -> U8:
         with torch.inference_mode():
-            labels, _ = deployed(torch.from_numpy(image)[None])
-        return np.asarray(labels[0].numpy(), np.uint8)
+            first = deployed(torch.from_numpy(image)[None].to(next(net.parameters()).device))[0][0].cpu().numpy()
+        return np.asarray(first > 127 if output == "alpha" else first, np.uint8)
 
     return predict

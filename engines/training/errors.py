@@ -6,4 +6,4 @@ from engines.errors import EngineError
 
 
 class TrainingError(EngineError, ValueError):
-    """A recipe, a data set or a checkpoint cannot be used as it is; the text names the file and the cure."""
+    """A recipe or a checkpoint cannot be used as it is; the text names the file and the cure. (Data: `DataError`.)"""

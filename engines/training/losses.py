@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.training.label_sets import merge_matrix
-from engines.training.recipe import Recipe, SetSettings
+from engines.datasets.label_sets import merge_matrix
+from engines.datasets.settings import SetSettings
+from engines.training.recipe import Recipe
 from engines.types import F32, VOID_CLASS
 
 SMALLEST_PROBABILITY = 1e-6
@@ -28,6 +29,10 @@ class SetLoss(NamedTuple):
 
     merge: Tensor
     weights: Tensor
+
+    def to(self, device: torch.device) -> SetLoss:
+        """The same on `device`."""
+        return SetLoss(self.merge.to(device), self.weights.to(device))
 
 
 def balanced_weights(pixel_shares: F32) -> F32:
@@ -76,7 +81,7 @@ def merged_loss(logits: Tensor, labels: Tensor, origins: Sequence[int], sets: Se
 
 def _log_merged(logits: Tensor, merge: Tensor) -> Tensor:
     """(N, C, h, w) logits to (N, set classes, h, w) log probabilities of the set's classes."""
-    if merge.shape[0] == merge.shape[1] and torch.equal(merge, torch.eye(len(merge))):
+    if merge.shape[0] == merge.shape[1] and torch.equal(merge, torch.eye(len(merge), device=merge.device)):
         return functional.log_softmax(logits, dim=1)
     probabilities = functional.softmax(logits, dim=1)
     return torch.einsum("kc,nchw->nkhw", merge, probabilities).add(SMALLEST_PROBABILITY).log()

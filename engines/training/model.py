@@ -1,19 +1,22 @@
-"""RoadNet: a small STDC-like encoder, a global context, and a top-down path to 1/4 of the input's size.
+"""SegmentationNet: a small STDC-like encoder, a global context, a top-down path to 1/4 of the input's size, and a head a task.
 
 Sources: the STDC module and its use as an encoder: Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation"
-(CVPR 2021); the global context: BiSeNet (Yu et al., ECCV 2018); the top-down path: FPN (Lin et al., CVPR 2017).
+(CVPR 2021); the global context: BiSeNet (Yu et al., ECCV 2018); the top-down path: FPN (Lin et al., CVPR 2017); centres and
+offsets of objects: Panoptic-DeepLab (Cheng et al., CVPR 2020).
 Only dense 3x3 and 1x1 convolutions: on CPUs and GPUs alike they reach a far larger share of the peak than depthwise ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.training.errors import TrainingError
+from engines.training.exposure import DARK_GREY, LARGEST_GAIN
 from engines.training.recipe import NetSettings
 
 STRIDE = 32
@@ -115,18 +118,24 @@ class TopDown(nn.Module):
         return merged
 
 
-HEAD_BIAS = "head.1.bias"
-"""The name, in a state dictionary, of what is added to the logits at the very end."""
+HEAD_BIAS = "heads.semantic.1.bias"
+"""The name, in a state dictionary, of what is added to the class logits at the very end."""
+
+SURFACE_CLASSES = 3
+"""Nothing, drivable, lane line."""
 
 
-class RoadNet(nn.Module):
-    """Normalised images to class logits at 1/4 of their size.
+class SegmentationNet(nn.Module):
+    """Normalised images to one map a task, all at 1/4 of their size: multi-task learning with hard sharing.
 
-    Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output (N, classes, H / 4, W / 4).
-    `settings` come from the recipe, so that a checkpoint can build its own net. Another task is another head on `features`.
+    Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output by head, each (N, channels, H / 4, W / 4) float:
+        semantic   class logits
+        surface    logits of nothing, drivable, lane line; only if asked for
+        instances  the logit of "here is an object's centre", and dx, dy towards the centre of this pixel's object; only if asked for
+    `settings` come from the recipe, so that a checkpoint can build its own net.
     """
 
-    def __init__(self, settings: NetSettings, class_count: int) -> None:
+    def __init__(self, settings: NetSettings, class_count: int, heads: Sequence[str] = ()) -> None:
         super().__init__()
         if settings.activation not in ACTIVATIONS:
             raise TrainingError(f'net.activation "{settings.activation}" is unknown; write one of {", ".join(ACTIVATIONS)}')
@@ -135,22 +144,24 @@ class RoadNet(nn.Module):
         coarse, middle, fine = (_scaled(c, settings.width) for c in settings.top_down)
         self.encoder = Encoder(channels, settings.depths, settings.activation)
         self.top_down = TopDown(channels, (coarse, middle, fine), settings.activation)
-        self.head = nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, class_count, 1))
+        self.heads = nn.ModuleDict({"semantic": nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, class_count, 1))})
+        if "surface" in heads:
+            self.heads["surface"] = nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, SURFACE_CLASSES, 1))
+        if "instances" in heads:
+            self.heads["instances"] = nn.Sequential(ConvNorm(fine, fine, 3, settings.activation), nn.Conv2d(fine, 3, 1))
         self.apply(_initialise)
+        if "instances" in heads:
+            # Centres are rare: begin by saying "1 in 100", or the first steps only unlearn "everywhere" (Lin et al., focal loss).
+            nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, self.heads["instances"])[1]).bias[:1], -4.6)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to what every head reads, (N, top_down[-1], H / 4, W / 4)."""
         merged: Tensor = self.top_down(self.encoder(images))
         return merged
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images))
-        return logits
-
-
-DARK_GREY, LARGEST_GAIN = 90.0, 1.8
-"""A frame with a mean below the first is brightened up to it, by a factor of the second at most. On CamVid's clip at dusk
-(mean 59) it is worth two points of mIoU, mostly of trees, pedestrians and bicyclists; frames by day are left alone."""
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.features(images)
+        return {name: head(features) for name, head in self.heads.items()}
 
 
 def exposed(image: Tensor) -> Tensor:

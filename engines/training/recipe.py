@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from engines.card import InputSpec
+from engines.datasets.settings import SetSettings, check_settings
 from engines.nearest import did_you_mean
 from engines.training.errors import TrainingError
 
@@ -78,29 +80,56 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poly_power: float = 0.9
     """The rate falls with (1 - progress) to this power."""
     weight_decay: float = 0.02
-    """On weights of convolutions only: decaying norms and biases merely rescales the maps."""
+    """L2: on weights of convolutions only, since decaying norms and biases merely rescales the maps."""
+    l1: float = 0.0
+    """L1: the sum of absolute convolution weights times this is added to the loss; it drives the useless ones to 0."""
     gradient_clip: float = 5.0
     ema: float = 0.998
     """Decay of the running mean of the weights, which is what is evaluated and exported."""
     evaluate_every: int = 500
     seed: int = 1
-    bf16: bool = True
-    """Mixed precision: a fifth to a third less time where the processor has bf16 (avx512_bf16, AMX), more where it has not."""
+    mixed_precision: bool = True
+    """Half precision where the device computes it natively: GPUs, and processors with bf16 (avx512_bf16, AMX); else ignored."""
 
 
-class SetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One data set: a folder with images/ and labels/ (8-bit index, 255 void)."""
+class Composites(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Objects cut out of one set and pasted into crops of all: crowds where photographs show one person, and new backgrounds."""
 
-    name: str
-    """Name of its folder."""
-    classes: tuple[str, ...]
-    """The set's own classes; the position is the index in its labels."""
-    share: float = 1.0
-    """How often an image is drawn from this set, relative to the other sets."""
-    hold_out: tuple[str, ...] = ()
-    """Patterns of file stems (`clip7_*`) that are never trained on; evaluation uses exactly those."""
-    means: Mapping[str, tuple[str, ...]] = {}
-    """Set class -> the model's classes it covers. A class of the model's own name needs no entry; an empty list makes it void."""
+    source: str
+    """The set whose objects are cut out."""
+    cls: str = msgspec.field(name="class")
+    """The model's class that is cut out."""
+    share: float = 0.5
+    """Probability that a crop gets any."""
+    most: int = 2
+    """At most so many objects a crop."""
+    scale: tuple[float, float] = (0.4, 1.2)
+    """Their size relative to what `augmentation.scale` 1 would give."""
+
+    def augmentation(self, of_crops: Augmentation) -> Augmentation:
+        """How what is cut out is varied: as the crops are, in its own range of sizes."""
+        return msgspec.structs.replace(of_crops, scale=self.scale)
+
+
+class TaskWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much each further task counts beside the classes, whose loss has weight 1."""
+
+    surface: float = 0.4
+    centre: float = 0.15
+    offset: float = 0.4
+
+
+class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trained model that labels images nobody labelled, for `teach`."""
+
+    means: Mapping[str, tuple[str, ...]]
+    """Its class -> the model's classes it covers; of several, the first. A class left out, or with an empty list, teaches nothing."""
+    weight: float = 1.0
+    """How much its opinion counts beside the other teachers'."""
+    brighten: bool = False
+    """Ask it about the frame as the net will see it: dark ones brightened."""
+    mirror: bool = False
+    """Ask it about the mirror image too, and average."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,14 +138,32 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     classes: tuple[str, ...]
     input_px: tuple[int, int]
-    """Width and height of the exported model's input; frames are stretched onto it."""
+    """Width and height of the exported model's input."""
     schedule: Schedule
-    sets: tuple[SetSettings, ...]
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    """How a frame meets it: stretched uses every pixel, a letterbox keeps shapes, which people's tell more than cars'."""
+    sets: tuple[SetSettings, ...] = ()
+    """Sets that the recipe knows by their folder's name; what a folder's own dataset.toml says is overruled by it."""
+    things: tuple[str, ...] = ()
+    """Classes that come as countable objects."""
+    heads: tuple[Literal["surface", "instances"], ...] = ()
+    """Tasks beside the classes: the road's surface (drivable, lane lines); centres of objects and offsets towards them."""
+    output: Literal["labels", "alpha"] = "labels"
+    """What the exported model gives: the class of each pixel, or, with two classes, the opacity of the second."""
     net: NetSettings = NetSettings()
     augmentation: Augmentation = Augmentation()
+    composites: Composites | None = None
+    task_weights: TaskWeights = TaskWeights()
+    teachers: Mapping[str, Teacher] = {}
+    """By the name in the teacher's card."""
     emphasis: Mapping[str, float] = {}
     """Class -> factor on its weight in the loss, beyond the balance by frequency."""
     card: Mapping[str, Any] = {}
+
+    @property
+    def input(self) -> InputSpec:
+        """The exported model's input: bytes of a frame. Normalisation is in the graph, so mean and std are none."""
+        return InputSpec("image", self.input_px, "nhwc", "uint8", "bgr", self.fit)
 
 
 def read_recipe(name_or_path: str) -> Recipe:
@@ -151,8 +198,20 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    if not recipe.sets or not recipe.classes:
-        raise TrainingError(f"{where}: a recipe needs at least one class and one [[sets]] table")
+    if len(set(recipe.classes)) < len(recipe.classes):
+        raise TrainingError(f"{where}: a class is named twice in {list(recipe.classes)}")
+    if recipe.output == "alpha" and len(recipe.classes) != 2:
+        raise TrainingError(f'{where}: output "alpha" is the opacity of the second of two classes; there are {len(recipe.classes)}')
+    for name in recipe.things:
+        _known(name, recipe.classes, f"{where}: things")
+    if "instances" in recipe.heads and not recipe.things:
+        raise TrainingError(f'{where}: the head "instances" needs to know which classes are countable; name them in `things`')
+    if recipe.composites:
+        _known(recipe.composites.cls, recipe.classes, f"{where}: composites.class")
+    for title, teacher in recipe.teachers.items():
+        for targets in teacher.means.values():
+            for target in targets:
+                _known(target, recipe.classes, f"{where}: teachers.{title}.means")
     for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
         if any(side < 32 or side % 32 for side in size_px):
             raise TrainingError(f"{where}: {key} is {list(size_px)}; both sides must be multiples of 32")
@@ -161,14 +220,18 @@ def _check(recipe: Recipe, where: str) -> None:
     for name in recipe.emphasis:
         _known(name, recipe.classes, f"{where}: emphasis")
     for data_set in recipe.sets:
-        origin = f'{where}: set "{data_set.name}"'
-        for name, targets in data_set.means.items():
-            _known(name, data_set.classes, f"{origin}, means")
-            for target in targets:
-                _known(target, recipe.classes, f"{origin}, means.{name}")
-        for name in data_set.classes:
-            if name not in data_set.means:
-                _known(name, recipe.classes, f"{origin}, class without an entry in means")
+        check_means(data_set, recipe.classes, f'{where}: set "{data_set.name}"')
+
+
+def check_means(settings: SetSettings, model_classes: tuple[str, ...], where: str) -> None:
+    """Every class of the set must be one of the model's, or say what it means. Raises TrainingError that names it."""
+    check_settings(settings, where)
+    for name, targets in settings.means.items():
+        for target in targets:
+            _known(target, model_classes, f"{where}, means.{name}")
+    for name in settings.classes:
+        if name not in settings.means:
+            _known(name, model_classes, f"{where}, class without an entry in means")
 
 
 def _known(name: str, names: tuple[str, ...], where: str) -> None:

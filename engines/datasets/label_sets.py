@@ -1,0 +1,36 @@
+"""How the classes of a data set and the classes of the model mean each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engines.datasets.settings import SetSettings
+from engines.types import F32, U8, VOID_CLASS
+
+
+def merge_matrix(settings: SetSettings, model_classes: Sequence[str]) -> F32:
+    """(set classes, model classes) float32: the probability that a pixel of this model class carries this set class.
+
+    A model class that several set classes cover is shared evenly among them, so each covered column sums to 1: with whole
+    shares, calling everything by the ambiguous name would cost nothing. A model class that none covers has a column of zeros.
+    """
+    merge = np.zeros((len(settings.classes), len(model_classes)), np.float32)
+    for row, name in enumerate(settings.classes):
+        for target in settings.means.get(name, (name,)):
+            merge[row, model_classes.index(target)] = 1
+    return np.asarray(merge / np.maximum(1, merge.sum(axis=0)), np.float32)
+
+
+def class_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
+    """(256,) uint8 look-up from a model's class to the set's class; 255 where the set has no such class.
+
+    Where several set classes cover one model class, the first of them is taken: that may only lower the figure.
+    """
+    merge = merge_matrix(settings, model_classes)
+    table = np.full(256, VOID_CLASS, np.uint8)
+    for column in range(len(model_classes)):
+        if merge[:, column].any():
+            table[column] = int(merge[:, column].argmax())
+    return table

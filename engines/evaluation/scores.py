@@ -1,0 +1,40 @@
+"""Intersection over union from a confusion matrix."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import U8, VOID_CLASS
+
+Confusion: TypeAlias = npt.NDArray[np.int64]
+"""(classes, classes) int64 pixel counts: row = truth, column = prediction."""
+
+
+def confusion(truth: U8, predicted: U8, class_count: int) -> Confusion:
+    """Count the pixels of two (H, W) uint8 maps of one size; truth 255 is left out.
+
+    A prediction of `class_count` or more counts as "none of these": it is a miss of the truth's class and a find of none,
+    in an extra last column, so the result is (class_count, class_count + 1).
+    """
+    known = truth != VOID_CLASS
+    columns = class_count + 1
+    pairs = truth[known].astype(np.int64) * columns + np.minimum(predicted[known], class_count)
+    return np.bincount(pairs, minlength=class_count * columns).reshape(class_count, columns)
+
+
+def class_iou(counts: Confusion) -> npt.NDArray[np.float64]:
+    """(classes,) float64 in 0..1: hits over the union of truth and prediction; NaN where a class occurs in neither."""
+    square = counts[:, : len(counts)]
+    hits = np.diag(square).astype(np.float64)
+    union = counts.sum(axis=1) + square.sum(axis=0) - hits
+    iou: npt.NDArray[np.float64] = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    return iou
+
+
+def mean_iou(counts: Confusion) -> float:
+    """Mean over the classes that occur, in percent: the field's mIoU. NaN when nothing was counted."""
+    iou = class_iou(counts)
+    return float(100 * iou[~np.isnan(iou)].mean()) if not np.isnan(iou).all() else float("nan")

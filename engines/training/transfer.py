@@ -1,0 +1,47 @@
+"""Transfer: a new run begins with what another one learned, as far as the two nets agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engines.training.checkpoint import Checkpoint
+from engines.training.errors import TrainingError
+from engines.training.recipe import Recipe
+
+SEMANTIC_HEAD = "heads.semantic.1."
+
+
+def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> dict[str, Tensor]:
+    """`fresh` weights of `recipe`'s net with those of `start` laid over them, where name and shape are the same.
+
+    The class head is matched row by row, by the classes' names: a class that `start` did not know keeps its random row.
+    Raises TrainingError when the backbones differ, so that nothing of use would come over.
+    """
+    old, new = start.ema, dict(fresh)
+    backbone = [name for name in fresh if not name.startswith("heads.")]
+    different = [name for name in backbone if name not in old or old[name].shape != fresh[name].shape]
+    if different:
+        raise TrainingError(
+            f"its net is another one than recipe {recipe.name} describes ({len(different)} of {len(backbone)} tensors differ, "
+            f"the first is {different[0]}); use the same [net] table, or start without it"
+        )
+    for name, value in old.items():
+        if name in fresh and value.shape == fresh[name].shape and not name.startswith(SEMANTIC_HEAD):
+            new[name] = value.clone()
+    for part in ("weight", "bias"):
+        name = SEMANTIC_HEAD + part
+        new[name] = matched_rows(fresh[name], recipe.classes, old[name], start.recipe.classes)
+    return new
+
+
+def matched_rows(fresh: Tensor, names: Sequence[str], old: Tensor, old_names: Sequence[str]) -> Tensor:
+    """`fresh` (classes, ...) with the row of each class that `old` has too. A new tensor."""
+    rows = [(names.index(name), old_names.index(name)) for name in names if name in old_names]
+    matched = fresh.clone()
+    if rows:
+        to, source = map(list, zip(*rows, strict=True))
+        matched[torch.tensor(to)] = old[torch.tensor(source)]
+    return matched
