@@ -10,11 +10,11 @@ from engines.errors import ModelNotFoundError
 
 
 def test_bundled_models_are_found_by_name() -> None:
-    for name in zoo.names():
+    for name in zoo.bundled_names():
         model = zoo.find(name)
         assert model.card.name == name
         assert model.path.is_file()
-    assert [path.parent.name for _, path in zoo.cards()] == list(zoo.names())
+    assert [path.parent.name for _, path in zoo.cards()] == list(zoo.bundled_names())
 
 
 def test_bundled_cards_are_complete() -> None:
@@ -34,9 +34,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not zoo.names(), reason="no model is bundled in this checkout")
+@pytest.mark.skipif(not zoo.bundled_names(), reason="no model is bundled in this checkout")
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
-    name = zoo.names()[0]
+    name = zoo.bundled_names()[0]
     with pytest.raises(ModelNotFoundError, match=f'did you mean "{name}"'):
         zoo.find(name + "s")
 
