@@ -1,0 +1,163 @@
+"""Layers with a window of their own: convolutions and pooling, their padding as TensorFlow defined it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from engines.importing.activations import activate
+from engines.importing.errors import KerasImportError
+from engines.importing.maker import Maker, Value
+from engines.importing.network import Step
+
+Pair = tuple[int, int]
+
+
+class Sweep(NamedTuple):
+    """How a window goes over a map: padding before and after, and the rows and columns that come out."""
+
+    before: Pair
+    after: Pair
+    grid: Pair
+
+    @property
+    def pads(self) -> list[int]:
+        """As ONNX wants them: tops, lefts, bottoms, rights."""
+        return [*self.before, *self.after]
+
+
+def pair(number: Any) -> Pair:
+    """Keras takes one number for both directions."""
+    return (int(number), int(number)) if isinstance(number, int | float) else (int(number[0]), int(number[1]))
+
+
+def sweep(maker: Maker, step: Step, value: Value, kernel: Pair, strides: Pair, dilation: Pair = (1, 1)) -> Sweep:
+    """The geometry of `step` on `value`. Raises KerasImportError for a map that is smaller than the window."""
+    padding = step.config.get("padding", "valid")
+    if padding not in ("valid", "same"):
+        raise KerasImportError(f'{step}: padding "{padding}" is not known here; known: valid, same')
+    before, after, grid = [0, 0], [0, 0], [0, 0]
+    for axis in (0, 1):
+        length, reach = value.grid[axis], (kernel[axis] - 1) * dilation[axis] + 1
+        if padding == "same":
+            grid[axis] = -(-length // strides[axis])
+            total = max((grid[axis] - 1) * strides[axis] + reach - length, 0)
+            before[axis], after[axis] = total // 2, total - total // 2
+        else:
+            grid[axis] = (length - reach) // strides[axis] + 1
+    if min(grid) < 1:
+        raise KerasImportError(
+            f"{step}: its {kernel[0]}x{kernel[1]} window does not fit a map of {value.grid[0]}x{value.grid[1]}"
+        )
+    if any(before + after):
+        maker.approximate.append(step.name)
+    return Sweep((before[0], before[1]), (after[0], after[1]), (grid[0], grid[1]))
+
+
+def swept(step: Step, value: Value, tensor: str, grid: Pair, channels: int, strides: Pair) -> Value:
+    """What comes out of a window that goes over `value`."""
+    if len(value.shape) != 3:
+        raise KerasImportError(f"{step}: wants a map of rows and columns, and gets {value.shape}")
+    stride = (value.stride[0] * strides[0], value.stride[1] * strides[1])
+    return Value(tensor, (*grid, channels), stride=stride)
+
+
+def convolve(
+    maker: Maker, name: str, tensor: str, kernel: npt.NDArray[Any], bias: npt.NDArray[Any] | None, **attributes: Any
+) -> str:
+    """A Conv node. kernel: (out, in / groups, rows, columns)."""
+    inputs = [tensor, maker.weight(f"{name}/kernel", kernel)]
+    if bias is not None:
+        inputs.append(maker.weight(f"{name}/bias", bias))
+    return maker.node("Conv", inputs, name, **attributes)
+
+
+def conv2d(maker: Maker, step: Step, value: Value) -> Value:
+    """Conv2D, DepthwiseConv2D, SeparableConv2D: their kernels are (rows, columns, in, out)."""
+    strides, dilation = pair(step.config.get("strides", 1)), pair(step.config.get("dilation_rate", 1))
+    weights = list(step.weights)
+    kernel = weights.pop(0)
+    rows, columns, per_group, made = kernel.shape
+    if step.kind == "Conv2D":
+        planar, groups = kernel.transpose(3, 2, 0, 1), int(step.config.get("groups", 1))
+    else:  # each input channel has `made` kernels of its own, and its outputs lie side by side
+        planar, groups = kernel.transpose(2, 3, 0, 1).reshape(per_group * made, 1, rows, columns), per_group
+    geometry = sweep(maker, step, value, (rows, columns), strides, dilation)
+    pointwise = weights.pop(0) if step.kind == "SeparableConv2D" else None
+    bias = weights.pop(0) if weights else None
+    attributes = {"strides": strides, "dilations": dilation, "pads": geometry.pads, "group": groups}
+    first_bias = bias if pointwise is None else None
+    tensor = convolve(maker, step.name, value.tensor, planar, first_bias, **attributes)
+    if pointwise is not None:
+        planar = pointwise.transpose(3, 2, 0, 1)
+        tensor = convolve(maker, f"{step.name}/pointwise", tensor, planar, bias)
+    tensor = activate(maker, tensor, step.config.get("activation"), step)
+    return swept(step, value, tensor, geometry.grid, len(planar), strides)
+
+
+def conv2d_transpose(maker: Maker, step: Step, value: Value) -> Value:
+    """Its kernel is (rows, columns, out, in). What "same" cuts off is what a convolution of that stride would pad."""
+    maker.refuse_sliding(step, "it makes a map finer")
+    kernel = step.weights[0]
+    rows, columns, channels, _ = kernel.shape
+    strides, dilation = pair(step.config.get("strides", 1)), pair(step.config.get("dilation_rate", 1))
+    given = step.config.get("output_padding")
+    extra: tuple[int | None, int | None] = (None, None) if given is None else pair(given)
+    cuts = [_cut(size, strides[i], dilation[i], step.config.get("padding"), extra[i]) for i, size in enumerate((rows, columns))]
+    grid = [
+        (value.grid[i] - 1) * strides[i] + (size - 1) * dilation[i] + 1 - sum(cuts[i]) for i, size in enumerate((rows, columns))
+    ]
+    inputs = [value.tensor, maker.weight(f"{step.name}/kernel", kernel.transpose(3, 2, 0, 1))]
+    inputs += [maker.weight(f"{step.name}/bias", bias) for bias in step.weights[1:]]
+    tensor = maker.node(
+        "ConvTranspose",
+        inputs,
+        step.name,
+        strides=strides,
+        dilations=dilation,
+        pads=[cuts[0][0], cuts[1][0], max(cuts[0][1], 0), max(cuts[1][1], 0)],
+        output_padding=[max(-cuts[0][1], 0), max(-cuts[1][1], 0)],
+    )
+    tensor = activate(maker, tensor, step.config.get("activation"), step)
+    return swept(step, value, tensor, (grid[0], grid[1]), channels, (1, 1))
+
+
+def _cut(size: int, stride: int, dilation: int, padding: Any, extra: int | None) -> Pair:
+    """How much of the whole output Keras cuts off before and after; below 0 is what it appends.
+
+    Source: keras/src/backend/common/backend_utils.py, which keeps what TensorFlow did.
+    """
+    reach = (size - 1) * dilation + 1
+    if padding == "valid":
+        return 0, -(max(reach, stride) - reach if extra is None else extra)
+    total = stride + reach - 2 if extra is None else reach + reach % 2 - 2 + extra
+    left = min(total // 2 + total % 2, reach - 1)
+    return (reach - 1) - left, (reach - 1) - (total - left)
+
+
+def pool(maker: Maker, step: Step, value: Value) -> Value:
+    """MaxPooling2D, AveragePooling2D; padding counts for neither."""
+    kernel = pair(step.config.get("pool_size", 2))
+    strides = pair(step.config.get("strides") or kernel)
+    geometry = sweep(maker, step, value, kernel, strides)
+    is_max = step.kind == "MaxPooling2D"
+    if not is_max and max(kernel) > 2 and geometry.before != geometry.after:
+        raise KerasImportError(
+            f'{step}: Keras\' own backends disagree over averages of more than 2 with padding="same" on one side only; '
+            'use padding="valid"'
+        )
+    settings = {"kernel_shape": kernel, "strides": strides, "pads": geometry.pads}
+    tensor = maker.node("MaxPool" if is_max else "AveragePool", [value.tensor], step.name, **settings)
+    return swept(step, value, tensor, geometry.grid, value.channels, strides)
+
+
+def global_pool(maker: Maker, step: Step, value: Value) -> Value:
+    """GlobalMaxPooling2D, GlobalAveragePooling2D: over the frame, or over each window where the classifier slides."""
+    is_max = step.kind == "GlobalMaxPooling2D"
+    if maker.is_sliding:
+        tensor = maker.node("MaxPool" if is_max else "AveragePool", [value.tensor], step.name, kernel_shape=value.grid)
+    else:
+        tensor = maker.node("GlobalMaxPool" if is_max else "GlobalAveragePool", [value.tensor], step.name)
+    channels = value.channels
+    return Value(tensor, (1, 1, channels) if step.config.get("keepdims") else (channels,), stride=value.stride)

@@ -1,0 +1,179 @@
+"""Every known layer, and what it becomes: the table is the list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.importing import merging, shapes
+from engines.importing.activations import ACROSS_CHANNELS, LAYERS, activate
+from engines.importing.convolutions import conv2d, conv2d_transpose, convolve, global_pool, pool
+from engines.importing.errors import KerasImportError
+from engines.importing.maker import Maker, Value
+from engines.importing.network import Network, Source, Step
+from engines.nearest import did_you_mean
+
+Layer = Callable[[Maker, Step, Value], Value]
+
+ONLY_IN_TRAINING = (
+    "Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity",
+    "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+)  # fmt: skip
+"""Layers that let everything pass as it is, once training is over."""
+
+
+def translate(network: Network, maker: Maker, image: Value) -> Value:
+    """Run the steps of `network` on `image`, symbolically. Raises KerasImportError that names the layer it stumbles over."""
+    values = {network.image: image}
+    for step in network.steps:
+        operands = [values[source] if isinstance(source, str) else source for source in step.inputs]
+        values[step.output] = _apply(maker, step, operands)
+    return values[network.result]
+
+
+def _apply(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Value:
+    if step.config.get("data_format") == "channels_first" and step.kind not in ONLY_IN_TRAINING:
+        raise KerasImportError(
+            f'{step}: wants channels first; build the model with keras.config.set_image_data_format("channels_last")'
+        )
+    if step.kind in merging.OPERATORS or step.kind in ("Concatenate", "ops.Concatenate"):
+        vectors = [shapes.as_vector(maker, step, value) if isinstance(value, Value) else value for value in operands]
+        merge = merging.combine if step.kind in merging.OPERATORS else merging.concatenate
+        return merge(maker, step, vectors)
+    layer = KINDS.get(step.kind)
+    if layer is None:
+        name = step.kind.removeprefix("ops.")
+        names = sorted({kind.removeprefix("ops.") for kind in (*KINDS, *merging.OPERATORS, "Concatenate")})
+        raise KerasImportError(
+            f"{step}: this kind is not known here{did_you_mean(name, names)}; docs/keras.md lists those that are, "
+            "and PyTorch or TensorFlow may export the model to ONNX themselves"
+        )
+    (value,) = operands if len(operands) == 1 else (None,)
+    if not isinstance(value, Value):
+        raise KerasImportError(f"{step}: has {len(operands)} inputs; only one is known here")
+    mixes_channels = step.config.get("activation") in ACROSS_CHANNELS
+    takes_flat = step.kind == "Dense" or (step.kind in TAKE_FLAT and not mixes_channels)
+    return layer(maker, step, value if takes_flat else shapes.as_vector(maker, step, value))
+
+
+def _dense(maker: Maker, step: Step, value: Value) -> Value:
+    """A convolution whose kernel is as large as what was flattened: Keras flattens row by row, channels innermost."""
+    kernel, *bias = step.weights
+    rows, columns = value.window or (1, 1)
+    taken, units = kernel.shape
+    planar = kernel.reshape(rows, columns, taken // (rows * columns), units).transpose(3, 2, 0, 1)
+    tensor = convolve(maker, step.name, value.tensor, planar, bias[0] if bias else None)
+    tensor = activate(maker, tensor, step.config.get("activation"), step)
+    return Value(tensor, (*value.shape[:-1], units), stride=value.stride)
+
+
+def _batch_normalization(maker: Maker, step: Step, value: Value) -> Value:
+    axis = step.config.get("axis", -1)
+    axis = axis[0] if isinstance(axis, Sequence) else axis  # a list until Keras 3
+    if axis not in (-1, len(value.shape)):
+        raise KerasImportError(f"{step}: normalises over axis {axis}; known here: the last, channels")
+    weights, channels = list(step.weights), value.channels
+    scale = weights.pop(0) if step.config.get("scale", True) else np.ones(channels, np.float32)
+    shift = weights.pop(0) if step.config.get("center", True) else np.zeros(channels, np.float32)
+    named = zip(("scale", "shift", "mean", "variance"), (scale, shift, *weights), strict=True)
+    inputs = [value.tensor, *(maker.weight(f"{step.name}/{name}", array) for name, array in named)]
+    tensor = maker.node("BatchNormalization", inputs, step.name, epsilon=float(step.config.get("epsilon", 1e-3)))
+    return _same(value, tensor)
+
+
+def _normalization(maker: Maker, step: Step, value: Value) -> Value:
+    """Its weights are (mean, variance), one of each or one per channel."""
+    mean, variance = (array.ravel() for array in step.weights)
+    if step.config.get("invert") or mean.size not in (1, value.channels):
+        raise KerasImportError(f"{step}: known here is one mean for all or per channel, not inverted; it has {mean.size}")
+    deviation = np.maximum(np.sqrt(variance), 1e-7)
+    return _same(value, affine(maker, step.name, value.tensor, 1 / deviation, -mean / deviation))
+
+
+def _rescaling(maker: Maker, step: Step, value: Value) -> Value:
+    scale, offset = (np.asarray(step.config.get(key, start), np.float32).ravel() for key, start in (("scale", 1), ("offset", 0)))
+    return _same(value, affine(maker, step.name, value.tensor, scale, offset))
+
+
+def affine(maker: Maker, name: str, tensor: str, scale: npt.ArrayLike, shift: npt.ArrayLike) -> str:
+    """tensor x scale + shift, each one number or one per channel; what would change nothing is left out."""
+    for op_type, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
+        array = np.asarray(numbers, np.float32).ravel()
+        if (array != neutral).any():
+            label = f"{name}/{op_type.lower()}"
+            tensor = maker.node(op_type, [tensor, maker.weight(f"{label}/by", array.reshape(1, -1, 1, 1))], label)
+    return tensor
+
+
+def _activation(maker: Maker, step: Step, value: Value) -> Value:
+    return _same(value, activate(maker, value.tensor, step.config.get("activation"), step))
+
+
+def _activation_layer(maker: Maker, step: Step, value: Value) -> Value:
+    config: Mapping[str, Any] = step.config
+    return _same(value, LAYERS[step.kind.removeprefix("ops.")](maker, value.tensor, config, step))
+
+
+def _named_activation(name: str) -> Layer:
+    """One of `keras.ops`."""
+    return lambda maker, step, value: _same(value, activate(maker, value.tensor, name, step))
+
+
+def _prelu(maker: Maker, step: Step, value: Value) -> Value:
+    slope = step.weights[0]
+    if slope.ndim == 3 and slope.shape[:2] != (1, 1):
+        maker.refuse_sliding(step, "it has a slope for every place of the window")
+    planar = slope.transpose(2, 0, 1) if slope.ndim == 3 else slope.reshape(-1, 1, 1)
+    return _same(value, maker.node("PRelu", [value.tensor, maker.weight(f"{step.name}/slope", planar)], step.name))
+
+
+def _pass(maker: Maker, step: Step, value: Value) -> Value:
+    return value
+
+
+def _same(value: Value, tensor: str) -> Value:
+    return Value(tensor, value.shape, value.window, value.stride)
+
+
+KINDS: dict[str, Layer] = {
+    "Conv2D": conv2d,
+    "DepthwiseConv2D": conv2d,
+    "SeparableConv2D": conv2d,
+    "Conv2DTranspose": conv2d_transpose,
+    "MaxPooling2D": pool,
+    "AveragePooling2D": pool,
+    "GlobalMaxPooling2D": global_pool,
+    "GlobalAveragePooling2D": global_pool,
+    "Dense": _dense,
+    "Flatten": shapes.flatten,
+    "Reshape": shapes.reshape,
+    "ZeroPadding2D": shapes.zero_padding,
+    "Cropping2D": shapes.cropping,
+    "UpSampling2D": shapes.upsampling,
+    "Resizing": shapes.resizing,
+    "Rescaling": _rescaling,
+    "Normalization": _normalization,
+    "BatchNormalization": _batch_normalization,
+    "PReLU": _prelu,
+    "Activation": _activation,
+    **dict.fromkeys(LAYERS, _activation_layer),
+    "ops.Softmax": _activation_layer,
+    "ops.Relu": _named_activation("relu"),
+    "ops.Relu6": _named_activation("relu6"),
+    "ops.Sigmoid": _named_activation("sigmoid"),
+    "ops.Tanh": _named_activation("tanh"),
+    "ops.Silu": _named_activation("silu"),
+    **dict.fromkeys(ONLY_IN_TRAINING, _pass),
+}
+"""Keras' kind → what it becomes. Operators of several operands stand in `merging`."""
+
+TAKE_FLAT = {
+    "Flatten", "Reshape", "Rescaling", "Activation", "ReLU", "LeakyReLU", "ELU", "ops.Relu", "ops.Relu6", "ops.Sigmoid",
+    "ops.Tanh", "ops.Silu", *ONLY_IN_TRAINING,
+}  # fmt: skip
+"""What does the same to every number can do so before a map is really flattened."""

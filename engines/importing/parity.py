@@ -1,0 +1,124 @@
+"""Parity: the written ONNX file and Keras, on the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engines.importing.head import Head, apply_head
+from engines.importing.loaded import KerasModel
+from engines.importing.pixels import Pixels
+from engines.importing.sliding import Windows
+from engines.runtimes import import_onnxruntime
+from engines.types import F32, Image, Size
+
+SMALLEST_AGREEMENT = 0.9999
+WINDOWS_PER_FRAME = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """count: answers compared. what: of what. agreement: share of them with Keras' own best class, 0..1, ties aside.
+
+    difference: the largest between two numbers, relative to the largest of Keras' where those go past 1.
+    """
+
+    count: int
+    what: str
+    agreement: float
+    difference: float
+
+    def holds(self, tolerance: float) -> bool:
+        return self.agreement >= SMALLEST_AGREEMENT and self.difference <= tolerance
+
+    def __str__(self) -> str:
+        share = f"{np.floor(self.agreement * 1e4) / 1e2:.2f} % of {self.count} {self.what} get Keras' class"
+        return f"{share}; numbers differ by {self.difference:.1e} at most"
+
+
+def compare(keras: F32, ours: F32, tolerance: float, what: str) -> Parity:
+    """keras, ours: (N, C). Two runtimes add in different orders, so a tie within a tenth of `tolerance` may fall either way."""
+    scale = max(1.0, float(np.abs(keras).max()))
+    difference = np.abs(keras - ours).max() / scale
+    if keras.shape[1] == 1:  # one number: which side of a half, or of nought
+        middle = 0.5 if keras.min() >= 0 and keras.max() <= 1 else 0.0
+        agrees = ((keras > middle) == (ours > middle)) | (np.abs(keras - middle) <= tolerance / 10 * scale)
+        agreement = agrees.mean()
+    else:
+        of_ours = np.take_along_axis(keras, ours.argmax(axis=1)[:, None], axis=1)[:, 0]
+        agreement = (of_ours >= keras.max(axis=1) - tolerance / 10 * scale).mean()
+    is_sound = np.isfinite(difference)
+    return Parity(len(keras), what, float(agreement) if is_sound else 0.0, float(difference) if is_sound else float("inf"))
+
+
+class OnnxRun:
+    """The graph of a file or in memory on ONNX Runtime, in float32. (H, W, 3) uint8 in, (C, rows, columns) float32 out.
+
+    channels: the last so many; of the logits (0, x) that stand for one number, x alone.
+    """
+
+    def __init__(self, model: Path | Any, channels: int = 0) -> None:
+        self._first = -channels
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # failures arrive as exceptions
+        source = str(model) if isinstance(model, Path) else model.SerializeToString()
+        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._output = self._session.get_outputs()[0].name
+
+    def __call__(self, image: Image) -> F32:
+        (answer,) = self._session.run([self._output], {"image": image[None]})
+        return np.asarray(answer[0, self._first :], np.float32)
+
+
+def whole_frames(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image]) -> Parity:
+    """Every pixel, or every class, of networks that were given whole pictures."""
+    theirs, ours = [], []
+    for image in images:
+        logits = run(image)
+        theirs.append(model.predict(pixels.prepared(image)[None]).reshape(-1, len(logits)))
+        ours.append(apply_head(head, logits.reshape(len(logits), -1).T))
+    what = "pictures" if len(theirs[0]) == 1 else "pixels"
+    return compare(np.concatenate(theirs), np.concatenate(ours), model.network.tolerance, what)
+
+
+def some_windows(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image], grid: Windows) -> Parity:
+    """Windows cut from padded frames and given to Keras one by one, against what the sliding network says of the whole frame."""
+    rng = np.random.default_rng(0)
+    rows, columns = grid.cells
+    height, width = grid.window
+    top, left, bottom, right = grid.pads
+    theirs, ours = [], []
+    for image in images:
+        logits = run(image)
+        padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
+        chosen = rng.choice(rows * columns, min(rows * columns, WINDOWS_PER_FRAME), replace=False)
+        cells = [divmod(int(number), columns) for number in chosen]
+        corners = [grid.corner(*cell) for cell in cells]
+        cuts = [padded[y : y + height, x : x + width] for y, x in corners]
+        theirs.append(model.predict(np.stack([pixels.prepared(cut) for cut in cuts])).reshape(len(cuts), -1))
+        ours.append(apply_head(head, np.stack([logits[:, row, column] for row, column in cells])))
+    return compare(np.concatenate(theirs), np.concatenate(ours), model.network.tolerance, "windows")
+
+
+def probe_images(size: Size) -> list[Image]:
+    """Pictures to compare on: smooth colour fields, noise, and lit strokes on dark ground, which classifiers of digits know."""
+    images: list[Image] = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (5 + seed, 7 + seed, 3), np.uint8)
+        images.append(np.asarray(cv2.resize(coarse, (size.width, size.height), interpolation=cv2.INTER_CUBIC), np.uint8))
+    images.append(np.random.default_rng(4).integers(0, 256, (size.height, size.width, 3), np.uint8))
+    strokes = np.zeros((size.height, size.width, 3), np.uint8)
+    rng = np.random.default_rng(5)
+    for _ in range(max(4, size.height * size.width // 800)):
+        (x0, x1), (y0, y1) = rng.integers(0, size.width, 2).tolist(), rng.integers(0, size.height, 2).tolist()
+        reach = max(4, min(size.height, size.width) // 4)
+        end = (x0 + (x1 - x0) % reach, y0 + (y1 - y0) % reach)
+        cv2.line(strokes, (x0, y0), end, rng.integers(60, 256, 3).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA)
+    return [*images, strokes]

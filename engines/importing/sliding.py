@@ -1,0 +1,71 @@
+"""A small classifier as a fully convolutional network: where its windows lie on a frame.
+
+The classifier saw pictures of one size; that is its window. Run over a larger picture, the same layers answer for a window at
+every `stride` pixels, where the stride is the product of the layers' own, and share all the work that neighbouring windows have
+in common (Sermanet et al., "OverFeat", 2014; Long et al., "Fully convolutional networks", 2015).
+
+A label belongs to a cell of stride x stride pixels, and the window that decides it is centred on the cell: rows [i s, (i + 1) s)
+of the frame are decided by rows [i s - before, i s - before + window), where before = (window - stride) // 2. So the frame is
+padded inside the graph, by `before` and the rest of window - stride, with copies of its outermost rows and columns; the cells
+then tile it exactly, provided that its sides are multiples of the stride. Where window - stride is odd, a window lies half a
+pixel further right and down than its cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.importing.errors import KerasImportError
+from engines.types import Size
+
+USUAL = Size(640, 360)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """window: rows, columns of the classifier's input. stride: pixels between windows, down and across. frame: the input."""
+
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    frame: Size
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of labels."""
+        return self.frame.height // self.stride[0], self.frame.width // self.stride[1]
+
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """Rows and columns to add at the top, left, bottom and right."""
+        spare = [window - stride for window, stride in zip(self.window, self.stride, strict=True)]
+        return spare[0] // 2, spare[1] // 2, spare[0] - spare[0] // 2, spare[1] - spare[1] // 2
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """The first row and column of a cell's window, in the padded frame."""
+        return row * self.stride[0], column * self.stride[1]
+
+
+def windows(window: tuple[int, int], stride: tuple[int, int], asked: Size | None, where: object) -> Windows:
+    """The windows over a frame of the size asked for, or near 360x640. Raises KerasImportError for one that cannot be tiled."""
+    if any(step > side for step, side in zip(stride, window, strict=True)):
+        raise KerasImportError(
+            f"{where}: its layers' strides make {stride[0]}x{stride[1]}, more than its window of {window[0]}x{window[1]}: "
+            "windows would leave gaps; train it with fewer strides, or larger pictures"
+        )
+    if asked is None:
+        usual = (USUAL.height, USUAL.width)
+        height, width = (max(1, round(side / step)) * step for side, step in zip(usual, stride, strict=True))
+        return Windows(window, stride, Size(width, height))
+    near = [_near(side, step) for side, step in zip((asked.height, asked.width), stride, strict=True)]
+    if (asked.height, asked.width) not in [(height, width) for height in near[0] for width in near[1]]:
+        sizes = ", ".join(f"{height}x{width}" for height in near[0] for width in near[1])
+        raise KerasImportError(
+            f"{where}: a frame of {asked.height}x{asked.width} (height x width) is no whole number of its stride, "
+            f"{stride[0]}x{stride[1]}; ask for --size {sizes}"
+        )
+    return Windows(window, stride, asked)
+
+
+def _near(side: int, step: int) -> list[int]:
+    """The multiples of `step` around `side`, itself if it is one."""
+    return sorted({max(step, side // step * step), -(-side // step) * step})
