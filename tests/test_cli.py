@@ -376,7 +376,7 @@ def test_models_lists_what_there_is(cli: Cli) -> None:
     done = cli("models")
     assert done.returncode == 0, done.stderr
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["NAME", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS", "HERE"]
+    assert head.split() == ["NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS", "HERE"]
     road = next(row for row in rows if row.startswith("road"))
     assert "semantic" in road
     assert "MB" in road

@@ -10,33 +10,43 @@ from engines import zoo
 from engines.backends import GPU_BACKENDS
 from engines.backends import names as backend_names
 from engines.card import ModelCard
-from engines.errors import NoGpuError
+from engines.errors import CardError, NoGpuError
 from engines.gpu.driver import Driver
 
 LICENCE_COLUMNS = 44
-"""The table shows this much of a licence; `--model NAME` all of it."""
+"""The table shows this much of a licence; `models info NAME` all of it."""
 
 MODULES = {"ort": ("onnxruntime",), "openvino": ("openvino",), "trt": ("tensorrt", "tensorrt_rtx")}
 """Backend → the Python packages it stands on, one of which it needs."""
 
 
 def list_models(name_or_path: str | None) -> int:
-    """Print a table of the bundled models, or one model's card."""
+    """Print a table of the bundled models and the user's own, or one model's card."""
     if name_or_path is not None:
         model = zoo.find(name_or_path)
-        _print_card(model.card, model.path)
+        print_card(model.card, model.path)
         return 0
     here = ", ".join(backend for backend in backend_names() if _is_here(backend))
-    rows = [("NAME", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
-    for card, path in zoo.cards():
-        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
-        licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
-        rows.append((card.name, card.family, str(len(card.classes)), str(card.input.size), size, licence, here))
+    rows: list[tuple[str, ...]] = [("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
+    rows += [_row(name, here) for name in zoo.names()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print("\nAny other ONNX segmentation model: --model path/to/model.onnx")
+    print(
+        "\nAny other ONNX segmentation model: --model path/to/model.onnx, or give it a name: run.py models add path/to/model.onnx"
+    )
     return 0
+
+
+def _row(name: str, here: str) -> tuple[str, ...]:
+    origin = "bundled" if name in zoo.bundled_names() else "you"
+    try:
+        card, path = zoo.card_of(name)
+    except CardError:  # one of them must not hide the others
+        return name, origin, "its card cannot be read: run.py models verify", "", "", "", "", ""
+    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
+    licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
+    return name, origin, card.family, str(len(card.classes)), str(card.input.size), size, licence, here
 
 
 def _is_here(backend: str) -> bool:
@@ -48,7 +58,8 @@ def _is_here(backend: str) -> bool:
     return any(importlib.util.find_spec(module) for module in MODULES.get(backend, ("onnxruntime",)))
 
 
-def _print_card(card: ModelCard, path: Path) -> None:
+def print_card(card: ModelCard, path: Path) -> None:
+    """Everything a card says, a line a fact."""
     facts = {
         "name": card.name,
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",

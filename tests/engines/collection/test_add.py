@@ -14,7 +14,8 @@ from engines.collection.folders import new_model
 from engines.errors import CardError, CollectionError, EngineError, ModelFileError, ModelNotFoundError
 from engines.model import load_model
 from engines.segmenter import Segmenter
-from tests.engines.conftest import BGR, ZERO_TO_ONE, Nets
+
+from ..conftest import BGR, ZERO_TO_ONE, Nets
 
 
 def add(path: Path, name: str = "mine", card: Path | None = None) -> None:

@@ -18,7 +18,7 @@ from engines.collection.download import download
 from engines.collection.manifest import Entry
 from engines.errors import DownloadError
 
-from .conftest import Handler, HttpsServer
+from ...https_server import Handler, HttpsServer
 
 DATA = bytes(range(256)) * 1024
 """A file of four chunks."""

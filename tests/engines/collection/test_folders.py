@@ -10,7 +10,8 @@ import pytest
 from engines import zoo
 from engines.collection.folders import new_model, remove_model
 from engines.errors import CollectionError, ModelFileError, ModelNotFoundError
-from tests.conftest import write_brightness_model
+
+from ...conftest import write_brightness_model
 
 
 def everything_in(root: Path) -> list[str]:

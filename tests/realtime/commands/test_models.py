@@ -1,0 +1,303 @@
+"""`run.py models` as a user types it: list, info, add, get, verify, remove."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines import zoo
+from realtime.cli import main
+from realtime.knobs import Knobs
+
+from ...engines.conftest import Nets
+from ...https_server import HttpsServer
+
+CAR_BGR = np.array((255, 100, 0))
+"""Of the tiny model's card."""
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """One picture in two greys: ground above, car below."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    image = np.full((120, 160, 3), 40, np.uint8)
+    image[60:] = 125
+    cv2.imwrite(str(folder / "grey.png"), image)
+    return folder
+
+
+def files_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def lines_of(text: str) -> dict[str, str]:
+    """First word of a line → the rest of it."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    assert main(arguments) == 2
+    out_err = capsys.readouterr()
+    assert out_err.err.startswith("error: ")
+    assert len(out_err.err.splitlines()) == 1
+    return out_err.err
+
+
+# add
+
+
+def test_an_added_model_works_everywhere_by_name(
+    home: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "add", str(tiny_model), "--name", "mine", "--frames", str(pictures), "--backend", "ort"]) == 0
+    told = lines_of(capsys.readouterr().out)
+    assert told["family"] == "semantic"
+    assert told["input"].startswith("64x48 uint8 nhwc bgr")
+    assert told["classes"] == "ground, car, person"
+    assert told["saw"].startswith("1 car; 5")
+    assert "ms a frame on ONNX Runtime" in told["ran"]
+    assert told["preview"] == "out/mine-preview.png"
+    assert files_in(home) == ["mine/card.toml", "mine/model.onnx"]
+
+    assert main(["models", "info", "mine"]) == 0
+    info = lines_of(capsys.readouterr().out)
+    assert {key: told[key] for key in info} == info
+    assert main(["process", str(pictures), "--model", "mine", "--jsonl", "o.jsonl", "--backend", "ort"]) == 0
+    assert "mine on ONNX Runtime" in capsys.readouterr().out
+    assert "car" in Path("o.jsonl").read_text()
+
+
+def test_the_preview_is_drawn_as_the_application_draws(home: Path, tiny_model: Path, pictures: Path) -> None:
+    assert main(["models", "add", str(tiny_model), "--frames", str(pictures), "--preview", "see/it.png"]) == 0
+    preview = cv2.imread("see/it.png")
+    assert preview is not None
+    assert preview.shape == (120, 160, 3)
+    opacity = Knobs().opacity
+    np.testing.assert_allclose(preview[100, 80], 125 * (1 - opacity) + CAR_BGR * opacity, atol=2)
+    assert files_in(Path()) == ["see/it.png"]
+
+
+def test_the_installed_clips_are_the_default(home: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "add", str(tiny_model)]) == 0
+    assert ", in 4 frames" in lines_of(capsys.readouterr().out)["saw"]
+    preview = cv2.imread("out/tiny-preview.png")
+    assert preview is not None
+    assert preview.shape[1] == 2 * 640, "two frames of the wider clip side by side"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--name", "../mine"], "cannot be the name of a model"),
+        (["--name", "road"], "bundled"),
+        (["--frames", "nowhere.mp4"], "nowhere.mp4"),
+        (["--preview", "it.jpg"], "a preview is a .png file"),
+        (["--preview", "file/it.png"], "the preview cannot be written"),
+        (["--card", "nothing.toml"], "nothing.toml"),
+        (["--backend", "openvno"], 'did you mean "openvino"'),
+    ],
+)
+def test_an_add_that_cannot_be_leaves_nothing(
+    home: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+) -> None:
+    Path("file").write_text("not a folder")
+    assert told in error_of(capsys, ["models", "add", str(tiny_model), *more])
+    assert files_in(home.parent.parent.parent / "work") == ["file"]
+    assert not home.exists() or not [path for path in home.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_model_that_loads_and_does_not_run_is_not_added(
+    home: Path, nets_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its logits are no numbers, which shows only when it runs."""
+    nets = Nets(nets_folder)
+    path = nets.constant({"logits": np.full((1, 3, 64, 64), np.nan, np.float32)}, name="nan")
+    path.with_suffix(".toml").write_text('classes = ["a", "b", "c"]\n[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n')
+    assert "holds NaN" in error_of(capsys, ["models", "add", str(path), "--frames", str(pictures)])
+    assert list(home.iterdir()) == []
+    assert files_in(Path()) == []
+
+
+@pytest.fixture
+def nets_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    return folder
+
+
+# list, info, verify, remove
+
+
+@pytest.fixture
+def mine(home: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The folder of an added model."""
+    assert main(["models", "add", str(tiny_model), "--name", "mine", "--frames", str(pictures)]) == 0
+    capsys.readouterr()
+    return home / "mine"
+
+
+def test_the_list_tells_whose_they_are(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["NAME", "FROM", "FAMILY"]
+    found = {row.split()[0]: row.split()[1] for row in rows if len(row.split()) > 5}
+    assert found["road"] == "bundled"
+    assert found["mine"] == "you"
+
+
+def test_a_broken_card_does_not_hide_the_others(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (mine / "card.toml").write_text("broken")
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "its card cannot be read" in out
+    assert "road " in out
+
+
+def test_info_takes_a_file_and_the_option_means_the_same(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "info", str(tiny_model)]) == 0
+    told = capsys.readouterr().out
+    assert main(["models", "--model", str(tiny_model)]) == 0
+    assert capsys.readouterr().out == told
+    assert "tiny" in told
+
+
+def test_verify_reads_every_model(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "verify"]) == 0
+    told = lines_of(capsys.readouterr().out)
+    assert set(told) == {*zoo.bundled_names(), "mine"}
+    assert set(told.values()) == {"as its card says"}
+
+
+def test_verify_ends_with_code_2_when_one_was_changed(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (mine / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    assert main(["models", "verify"]) == 2
+    told = capsys.readouterr()
+    assert lines_of(told.out)["road"] == "as its card says"
+    assert "was changed or damaged" in lines_of(told.out)["mine"]
+    assert told.err.startswith("error: 1 of ")
+    assert "mine" in told.err
+    assert main(["models", "verify", "road"]) == 0
+    assert "mine" not in capsys.readouterr().out
+
+
+def test_remove_takes_own_models_only(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "comes with the program" in error_of(capsys, ["models", "remove", "road"])
+    assert 'did you mean "mine"' in error_of(capsys, ["models", "remove", "mime"])
+    assert "no model of your own" in error_of(capsys, ["models", "remove", "../mine"])
+    assert main(["models", "remove", "mine"]) == 0
+    assert str(mine) in capsys.readouterr().out
+    assert list(mine.parent.iterdir()) == []
+    assert 'no model "mine"' in error_of(capsys, ["models", "info", "mine"])
+
+
+def test_a_wrong_action_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["models", "infoo"])
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert "info" in told
+    with pytest.raises(SystemExit):
+        main(["models", "add", "x.onnx", "--nmae", "x"])
+    assert 'did you mean "--name"' in capsys.readouterr().err
+
+
+# get
+
+
+@pytest.fixture
+def manifest(trusted_server: HttpsServer, nets_folder: Path) -> Path:
+    """A list with one model that the server has."""
+    data = Nets(nets_folder).semantic(card=None).read_bytes()
+    trusted_server.answer = lambda handler: handler.give_file(data)
+    path = nets_folder / "manifest.toml"
+    path.write_text(
+        f'hosts = ["{trusted_server.host}"]\n[models.colours]\nurl = "{trusted_server.url()}"\nsize_bytes = {len(data)}\n'
+        f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nlicence = "MIT, Copyright Ada"\nlicence_url = "https://example.org/mit"\n'
+        'description = "Three colours."\n'
+        '[models.colours.card]\nclasses = ["blue", "green", "red"]\ninput = {mean = [0, 0, 0], std = [255, 255, 255]}\n'
+    )
+    return path
+
+
+def get(manifest: Path, pictures: Path, *more: str) -> list[str]:
+    return ["models", "get", "colours", "--manifest", str(manifest), "--frames", str(pictures), *more]
+
+
+def test_a_listed_model_is_downloaded_and_works(
+    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(get(manifest, pictures, "--accept-licence")) == 0
+    out = capsys.readouterr().out
+    assert out.index("MIT, Copyright Ada https://example.org/mit") < out.index("family")
+    card = zoo.find("colours").card
+    assert (card.licence, card.source, card.description) == ("MIT, Copyright Ada", trusted_server.url(), "Three colours.")
+    assert card.classes == ("blue", "green", "red")
+    assert files_in(home) == ["colours/card.toml", "colours/model.onnx"]
+    assert main(["models", "verify", "colours"]) == 0
+    told = error_of(capsys, get(manifest, pictures, "--accept-licence"))
+    assert "run.py models remove colours" in told
+    assert len(trusted_server.asked) == 1, "what is there is not downloaded again"
+
+
+def test_without_a_terminal_the_licence_is_accepted_by_an_option(
+    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "--accept-licence" in error_of(capsys, get(manifest, pictures))
+    assert trusted_server.asked == []
+    assert not home.exists()
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "is_accepted"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)])
+def test_on_a_terminal_the_licence_is_asked_about(
+    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, monkeypatch: pytest.MonkeyPatch, capsys,
+    typed: str, is_accepted: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    assert main(get(manifest, pictures)) == (0 if is_accepted else 2)
+    told = capsys.readouterr()
+    assert "MIT, Copyright Ada" in told.out
+    assert "[y/N]" in told.out
+    assert len(trusted_server.asked) == int(is_accepted)
+    if not is_accepted:
+        assert "not accepted; nothing was downloaded" in told.err
+        assert not home.exists()
+
+
+def test_another_file_than_the_listed_one_leaves_nothing(
+    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size_bytes = int(lines_of(manifest.read_text().replace("=", " "))["size_bytes"])
+    trusted_server.answer = lambda handler: handler.give(200, bytes(size_bytes))
+    assert "SHA-256" in error_of(capsys, get(manifest, pictures, "--accept-licence"))
+    assert files_in(home) == []
+    assert zoo.own_names() == ()
+
+
+def test_a_manifest_name_may_be_another_here(home: Path, manifest: Path, pictures: Path) -> None:
+    assert main(get(manifest, pictures, "--accept-licence", "--name", "mine")) == 0
+    assert zoo.own_names() == ("mine",)
+
+
+def test_what_can_be_downloaded_is_listed(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "get", "--manifest", str(manifest)]) == 0
+    assert "MIT, Copyright Ada" in lines_of(capsys.readouterr().out)["colours"]
+    assert main(["models", "get"]) == 0
+    assert capsys.readouterr().out
+    assert 'did you mean "colours"' in error_of(capsys, ["models", "get", "colour", "--manifest", str(manifest)])
+    assert '"no-such-model" ' in error_of(capsys, ["models", "get", "no-such-model"])
