@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engines.card import ModelCard, card_from_dict
 from engines.card_toml import to_toml
-from engines.training.evaluate import CONFIDENCE, INPUT, LABELS, SetScore
+from engines.training.evaluate import SetScore
 from engines.training.recipe import Recipe
 
-INPUT_KIND = {"layout": "nhwc", "dtype": "uint8", "channels": "bgr", "fit": "stretch"}
-"""Normalisation is in the graph, so mean and std are the card's default: none."""
 
-
-def card_facts(recipe: Recipe, model: Path, scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
+def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
     """Everything `engines.card` wants to know of the exported `model`: the recipe's [card] table, and the measured figures."""
     figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
     for score in scores:
@@ -24,15 +23,29 @@ def card_facts(recipe: Recipe, model: Path, scores: Sequence[SetScore], parity: 
         figures |= {f"{score.name} held out: {name}": round(iou, 1) for name, iou in score.iou.items()}
     return {
         "name": recipe.name,
-        "family": "semantic",
+        "family": family(recipe),
         "file": model.name,
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "classes": list(recipe.classes),
+        "classes": list(shown_classes(recipe)),
+        "things": list(recipe.things),
+        **_of_the_data(recipe),
         **recipe.card,
-        "input": {"tensor": INPUT, "size_px": list(recipe.input_px), **INPUT_KIND},
-        "outputs": {"labels": LABELS, "confidence": CONFIDENCE},
+        "input": msgspec.to_builtins(_input(recipe)),
+        "outputs": {name: name for name in outputs},
         "figures": figures,
     }
+
+
+def family(recipe: Recipe) -> str:
+    """Which module of `engines.families` reads the exported model."""
+    if "instances" in recipe.heads or "surface" in recipe.heads:
+        return "panoptic"
+    return "matting" if recipe.output == "alpha" else "semantic"
+
+
+def shown_classes(recipe: Recipe) -> tuple[str, ...]:
+    """The classes of the exported model: a matte knows only what is in front."""
+    return recipe.classes[1:] if recipe.output == "alpha" else recipe.classes
 
 
 def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
@@ -42,3 +55,17 @@ def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
     part.write_text(to_toml(facts), encoding="utf-8")
     part.replace(path)
     return card
+
+
+def _input(recipe: Recipe) -> Mapping[str, Any]:
+    spec = recipe.input
+    facts = {"tensor": spec.tensor, "size_px": list(spec.size_px), "layout": spec.layout, "dtype": spec.dtype}
+    return {**facts, "channels": spec.channels, "fit": spec.fit}
+
+
+def _of_the_data(recipe: Recipe) -> dict[str, str]:
+    """What the sets' own dataset.toml say of their terms, for recipes that do not say it themselves."""
+    terms = [f"{settings.name}: {settings.licence}" for settings in recipe.sets if settings.licence]
+    names = ", ".join(settings.name for settings in recipe.sets)
+    facts = {"data": f"Trained on {names}."} if names else {}
+    return {**facts, "licence": "; ".join(terms)} if terms else facts

@@ -25,6 +25,7 @@ class Checkpoint:
     optimizer: AdamW's state, empty in a checkpoint that only serves to export.
     loss:      running mean of the training loss.
     curve:     one row per evaluation: column name -> number.
+    class_weights: how much each class weighed in the loss; see `rebalance`.
     """
 
     recipe: Recipe
@@ -34,6 +35,7 @@ class Checkpoint:
     optimizer: dict[str, Any] = field(default_factory=dict)
     loss: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    class_weights: list[float] = field(default_factory=list)
 
     def net(self) -> SegmentationNet:
         """The averaged net, on the CPU, in evaluation mode."""
@@ -58,7 +60,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
     """Only what another run can begin with: the averaged weights, the large ones in half precision. Whole or not at all."""
     halved = {name: value.half() if value.ndim > 1 else value for name, value in checkpoint.ema.items()}
-    save_checkpoint(path, Checkpoint(checkpoint.recipe, checkpoint.step, {}, halved))
+    save_checkpoint(path, Checkpoint(checkpoint.recipe, checkpoint.step, {}, halved, class_weights=checkpoint.class_weights))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

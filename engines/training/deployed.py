@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -25,12 +27,12 @@ class Deployed(nn.Module):
         labels     (N, H, W) uint8, the class of each pixel: argmax of the logits upsampled to full size, which keeps edges smooth
         alpha      (N, H, W) uint8, instead of labels: 255 x the probability of the second of two classes
         confidence (N, H / 4, W / 4) uint8, 255 x the largest softmax probability, on the grid of the logits, where it is cheap
-        peaks      (N, 64, 3) float32, x, y in input pixels and the score of the hottest centres, falling; score 0 is an empty slot
+        peaks      (N, 64, 3) float32, x, y in input pixels and the score of the hottest centres, falling; score 0: an empty slot
         offsets    (N, 2, H / 4, W / 4) float32, input pixels from each cell's middle to the centre of its object
         surface    (N, H, W) uint8, 0 nothing, 1 drivable, 2 lane line
     """
 
-    def __init__(self, net: SegmentationNet, output: str = "labels") -> None:
+    def __init__(self, net: SegmentationNet, output: Literal["labels", "alpha"] = "labels") -> None:
         super().__init__()
         self.net = net
         self.output = output
@@ -72,7 +74,7 @@ def peaks(heat: Tensor) -> Tensor:
     return torch.stack(((x + 0.5) * CELL_PX, (y + 0.5) * CELL_PX, values), dim=2)
 
 
-def torch_predictor(net: SegmentationNet, output: str = "labels") -> Predictor:
+def torch_predictor(net: SegmentationNet, output: Literal["labels", "alpha"] = "labels") -> Predictor:
     """Predict with the net as it is in memory, in float32, on the device it is on."""
     deployed = Deployed(net, output).eval()
 

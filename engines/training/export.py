@@ -3,41 +3,92 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import onnx
 import torch
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
+from engines.card import InputSpec
+from engines.datasets.folder import DataSet
+from engines.fit import InputFiller
+from engines.runtimes import import_onnxruntime
+from engines.training.cards import card_facts, write_card
+from engines.training.checkpoint import Checkpoint, save_weights
 from engines.training.deployed import Deployed, torch_predictor
 from engines.training.errors import TrainingError
-from engines.training.evaluate import CONFIDENCE, INPUT, LABELS, Predictor, onnx_predictor
-from engines.training.model import RoadNet
+from engines.training.evaluate import Predictor, SetScore, score_set
+from engines.training.rebalance import rebalanced
 from engines.types import U8
 
 OPSET = 17
 SMALLEST_PARITY = 0.9999
 """Share of labels that must agree. Two runtimes add in different orders, so a tie between classes may fall either way."""
+MOST_PROBES = 16
+"""Held-out frames of each set that the two are compared on."""
 
 
-def export_onnx(net: RoadNet, input_px: tuple[int, int], path: Path, images: Iterable[U8]) -> float:
-    """Write `net` to `path` with a fixed input of one frame, whole or not at all. Returns the share of labels that agree.
+class Exported(NamedTuple):
+    """What came out: the ONNX file, the share of labels that are the checkpoint's, and the scores on held-out images."""
+
+    model: Path
+    parity: float
+    scores: tuple[SetScore, ...]
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    folder: Path,
+    sets: Sequence[DataSet] = (),
+    *,
+    dynamic: bool = False,
+    card: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Write model.onnx, card.toml and weights.pt (what --from begins with) into `folder`.
+
+    sets: their held-out images give the card's figures. dynamic: batch and size stay open. card: texts instead of the recipe's
+    own [card] table. Raises TrainingError when the two models disagree, and CardError when the card's texts have a fault.
+    """
+    recipe = checkpoint.recipe
+    net = rebalanced(checkpoint).net()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be made ({error.strerror}); name another folder with --out") from error
+    model = folder / "model.onnx"
+    deployed = Deployed(net, recipe.output).eval()
+    parity = export_onnx(deployed, recipe.input, model, _probes(recipe.input, sets), dynamic=dynamic)
+    predict = onnx_predictor(model, recipe.output)
+    scores = tuple(score_set(predict, data_set, recipe) for data_set in sets if data_set.held_out)
+    save_weights(folder / "weights.pt", checkpoint)
+    facts = card_facts(recipe, model, deployed.output_names, scores, parity)
+    write_card(folder / "card.toml", {**facts, **(card or {})})
+    return Exported(model, parity, scores)
+
+
+def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterable[U8], *, dynamic: bool = False) -> float:
+    """Write the net to `path`, whole or not at all. Returns the share of labels that agree.
 
     images: (H, W, 3) uint8 BGR of the input's size, to compare the two on. Raises TrainingError when they disagree.
     """
     part = path.with_name(path.name + ".part")
-    example = torch.zeros(1, input_px[1], input_px[0], 3, dtype=torch.uint8)
+    names = list(deployed.output_names)
+    axes = {name: {0: "batch"} for name in names} | {spec.tensor: {0: "batch", 1: "height", 2: "width"}} if dynamic else None
     with warnings.catch_warnings():
         # The tracing exporter is called legacy, but it needs no further package and folds every batch norm.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
-            Deployed(net).eval(), (example,), str(part), input_names=[INPUT], output_names=[LABELS, CONFIDENCE],
+            deployed, (example(spec),), str(part), input_names=[spec.tensor], output_names=names, dynamic_axes=axes,
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     onnx.checker.check_model(str(part), full_check=True)
-    parity = label_parity(torch_predictor(net), onnx_predictor(part), images)
+    images = list(images)
+    parity = label_parity(torch_predictor(deployed.net, deployed.output), onnx_predictor(part, deployed.output), images)
     if parity < SMALLEST_PARITY:
         part.unlink()
         raise TrainingError(f"{path}: only {parity:.4%} of the exported model's labels are the checkpoint's; not written")
@@ -45,10 +96,40 @@ def export_onnx(net: RoadNet, input_px: tuple[int, int], path: Path, images: Ite
     return parity
 
 
+def example(spec: InputSpec) -> torch.Tensor:
+    """A black frame, as the graph takes it."""
+    return torch.zeros(1, spec.size_px[1], spec.size_px[0], 3, dtype=torch.uint8)
+
+
+def onnx_predictor(path: Path, output: Literal["labels", "alpha"] = "labels") -> Predictor:
+    """Predict with an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other work shares the cores
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        raise TrainingError(f"{path}: ONNX Runtime cannot open it ({str(error).splitlines()[0]}); export it again") from error
+
+    def predict(image: U8) -> U8:
+        outputs: Any = session.run([output], {session.get_inputs()[0].name: image[None]})
+        return np.asarray(outputs[0][0] > 127 if output == "alpha" else outputs[0][0], np.uint8)
+
+    return predict
+
+
 def label_parity(one: Predictor, other: Predictor, images: Iterable[U8]) -> float:
     """Share of pixels that both give the same label, 0..1, over all `images`; 1 when there are none."""
     agreeing = [np.mean(one(image) == other(image)) for image in images]
     return float(np.mean(agreeing)) if agreeing else 1.0
+
+
+def _probes(spec: InputSpec, sets: Sequence[DataSet]) -> list[U8]:
+    """Held-out frames of each set, as the model sees them; made-up ones where there are none."""
+    fill = InputFiller(spec)
+    frames = [sample.image for data_set in sets for sample in data_set.held_out[:MOST_PROBES]]
+    return [np.asarray(fill(frame)[0][0], np.uint8).copy() for frame in frames] or probe_images(spec.size_px)
 
 
 def probe_images(input_px: tuple[int, int], count: int = 4) -> list[U8]:

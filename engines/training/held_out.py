@@ -19,7 +19,7 @@ MOST_IMAGES = 40
 
 
 def held_out_loss(net: SegmentationNet, data: TrainingSets, losses: Sequence[SetLoss]) -> float:
-    """The class loss of `net` as it would be used, whole frames on its input size; the mean over held-out images, NaN without any."""
+    """The class loss of `net` on whole frames at its input size; the mean over held-out images, NaN without any."""
     values = []
     device = next(net.parameters()).device
     fill = InputFiller(data.recipe.input)

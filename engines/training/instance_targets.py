@@ -18,7 +18,7 @@ CELL_PX = 4
 OFFSET_SCALE_PX = 32.0
 """Offsets are learned in this unit, so that they are about 1."""
 SIGMA_SHARE, SIGMA_CELLS = 0.12, (0.7, 6.0)
-"""The heat spreads by this share of the object's mean side, within these bounds: a lorry's centre is less exact than a child's."""
+"""The heat spreads by this share of the object's mean side, within these bounds: a lorry's centre is vaguer than a child's."""
 
 
 class InstanceTargets(NamedTuple):

@@ -131,7 +131,7 @@ class SegmentationNet(nn.Module):
     Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output by head, each (N, channels, H / 4, W / 4) float:
         semantic   class logits
         surface    logits of nothing, drivable, lane line; only if asked for
-        instances  the logit of "here is an object's centre", and dx, dy towards the centre of this pixel's object; only if asked for
+        instances  the logit of "a centre is here", and dx, dy towards the centre of this pixel's object; only if asked for
     `settings` come from the recipe, so that a checkpoint can build its own net.
     """
 
@@ -152,7 +152,8 @@ class SegmentationNet(nn.Module):
         self.apply(_initialise)
         if "instances" in heads:
             # Centres are rare: begin by saying "1 in 100", or the first steps only unlearn "everywhere" (Lin et al., focal loss).
-            nn.init.constant_(cast(nn.Conv2d, cast(nn.Sequential, self.heads["instances"])[1]).bias[:1], -4.6)
+            bias = cast(nn.Conv2d, cast(nn.Sequential, self.heads["instances"])[1]).bias
+            nn.init.constant_(cast(Tensor, bias)[:1], -4.6)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to what every head reads, (N, top_down[-1], H / 4, W / 4)."""

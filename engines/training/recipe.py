@@ -24,6 +24,8 @@ else:
 
 RECIPES = Path(__file__).parent / "recipes"
 
+OPEN_SIZE = (0, 0)
+
 
 class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of the net. Defaults make about one million parameters."""
@@ -123,7 +125,7 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A trained model that labels images nobody labelled, for `teach`."""
 
     means: Mapping[str, tuple[str, ...]]
-    """Its class -> the model's classes it covers; of several, the first. A class left out, or with an empty list, teaches nothing."""
+    """Its class -> the model's classes it covers; of several, the first. A class that is left out teaches nothing."""
     weight: float = 1.0
     """How much its opinion counts beside the other teachers'."""
     brighten: bool = False
@@ -138,7 +140,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     classes: tuple[str, ...]
     input_px: tuple[int, int]
-    """Width and height of the exported model's input."""
+    """Width and height of the exported model's input; [0, 0]: as large as the images are, within reason."""
     schedule: Schedule
     fit: Literal["stretch", "letterbox"] = "stretch"
     """How a frame meets it: stretched uses every pixel, a letterbox keeps shapes, which people's tell more than cars'."""
@@ -158,6 +160,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """By the name in the teacher's card."""
     emphasis: Mapping[str, float] = {}
     """Class -> factor on its weight in the loss, beyond the balance by frequency."""
+    rebalance: float = 0.0
+    """Share (0..1) of the class weights' logarithm that is taken off the logits at export; see `rebalance.py`."""
     card: Mapping[str, Any] = {}
 
     @property
@@ -178,7 +182,16 @@ def read_recipe(name_or_path: str) -> Recipe:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path}: cannot be read as a recipe ({error})") from error
+    base = facts.pop("based_on", None)
+    if isinstance(base, str):
+        facts = _laid_over(recipe_to_dict(read_recipe(base)), facts)
     return recipe_from_dict(facts, str(path))
+
+
+def _laid_over(base: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `facts` over it: tables key by key, all else whole."""
+    both = {key: _laid_over(base[key], value) for key, value in facts.items() if isinstance(value, dict) and key in base}
+    return {**base, **facts, **both}
 
 
 def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
@@ -201,7 +214,9 @@ def _check(recipe: Recipe, where: str) -> None:
     if len(set(recipe.classes)) < len(recipe.classes):
         raise TrainingError(f"{where}: a class is named twice in {list(recipe.classes)}")
     if recipe.output == "alpha" and len(recipe.classes) != 2:
-        raise TrainingError(f'{where}: output "alpha" is the opacity of the second of two classes; there are {len(recipe.classes)}')
+        raise TrainingError(
+            f'{where}: output "alpha" is the opacity of the second of two classes; there are {len(recipe.classes)}'
+        )
     for name in recipe.things:
         _known(name, recipe.classes, f"{where}: things")
     if "instances" in recipe.heads and not recipe.things:
@@ -213,10 +228,12 @@ def _check(recipe: Recipe, where: str) -> None:
             for target in targets:
                 _known(target, recipe.classes, f"{where}: teachers.{title}.means")
     for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
-        if any(side < 32 or side % 32 for side in size_px):
+        if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
             raise TrainingError(f"{where}: {key} is {list(size_px)}; both sides must be multiples of 32")
     if min(recipe.schedule.steps, recipe.schedule.batch, recipe.schedule.evaluate_every) < 1:
         raise TrainingError(f"{where}: schedule.steps, batch and evaluate_every must be 1 or more")
+    if not 0 <= recipe.rebalance <= 1:
+        raise TrainingError(f"{where}: rebalance is {recipe.rebalance}; it must lie between 0 and 1")
     for name in recipe.emphasis:
         _known(name, recipe.classes, f"{where}: emphasis")
     for data_set in recipe.sets:

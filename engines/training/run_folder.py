@@ -37,7 +37,9 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder. Raises TrainingError when it holds a run already, or cannot be made."""
         if self.last.exists():
-            raise TrainingError(f"{self.path}: holds a run already; add --resume to go on with it, or name another folder with --out")
+            raise TrainingError(
+                f"{self.path}: holds a run already; add --resume to go on with it, or name another folder with --out"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

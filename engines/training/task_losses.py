@@ -22,7 +22,7 @@ class InstanceLoss(NamedTuple):
 
 
 def surface_loss(logits: Tensor, surface: Tensor) -> Tensor:
-    """Weighted cross-entropy. logits: (N, 3, h, w) float32. surface: (N, h, w) uint8, 255 unknown. A scalar; 0 where all is unknown."""
+    """Weighted cross-entropy; 0 where all is unknown. logits: (N, 3, h, w) float32. surface: (N, h, w) uint8, 255 unknown."""
     known = surface != VOID_CLASS
     if not known.any():
         return logits.sum() * 0
@@ -33,8 +33,8 @@ def surface_loss(logits: Tensor, surface: Tensor) -> Tensor:
 def instance_loss(maps: Tensor, targets: Tensor) -> InstanceLoss:
     """maps: (N, 3, h, w) float32, centre logit, dx, dy. targets: (N, 5, h, w) as in `Batch.instances`.
 
-    The heat map's is the focal loss of CenterNet (Zhou et al., 2019, equation 1) a known object: hard cells count, and cells near a
-    centre are hardly to blame for looking like one. The offsets' is the mean absolute error over the cells of objects.
+    The heat map's is the focal loss of CenterNet (Zhou et al., 2019, equation 1) a known object: hard cells count, and cells near
+    a centre are hardly to blame for looking like one. The offsets' is the mean absolute error over the cells of objects.
     """
     heat, offsets, is_sure, is_object = targets[:, 0], targets[:, 1:3], targets[:, 3], targets[:, 4]
     found = torch.sigmoid(maps[:, 0])

@@ -1,4 +1,4 @@
-"""Labels from teachers: trained models mark images that nobody marked, or not as finely, and what is known of them is respected."""
+"""Labels from teachers: trained models mark images that nobody marked, or not as finely; what is known of them is respected."""
 
 from __future__ import annotations
 
@@ -28,17 +28,25 @@ SMALLEST_ALLOWED = 0.2
 
 
 def teach(
-    teachers: Sequence[Path], recipe: Recipe, folder: Path, known: SetSettings | None, out: Path, sure: float, licence: str = ""
+    teachers: Sequence[Path],
+    recipe: Recipe,
+    folder: Path,
+    known: SetSettings | None,
+    out: Path,
+    *,
+    sure: float,
+    every: int = 1,
+    licence: str = "",
 ) -> None:
-    """Write the set `out` (images/, labels/, dataset.toml): the images of `folder`, labelled in the recipe's classes by `teachers`.
+    """Write the set `out` (images/, labels/, dataset.toml): images of `folder`, labelled in the recipe's classes by `teachers`.
 
     known: the settings of `folder` where it has labels of its own; None where it has images only. A pixel is left void where the
-    teachers' mean probability, after what the known label allows, is below `sure` (0..1). Raises TrainingError, DataError, and what
-    opening a model raises.
+    teachers' mean probability, after what the known label allows, is below `sure` (0..1). every: only each such image in name
+    order, since neighbours in a clip are alike. Raises TrainingError, DataError, and what opening a model raises.
     """
     if out.resolve() == folder.resolve() or (out / "labels").exists():
         raise TrainingError(f"{out}: holds labels already; name a new folder with --out")
-    images = images_in(folder)
+    images = images_in(folder)[::every]
     allowed = merge_matrix(known, recipe.classes) > 0 if known else None
     with ExitStack() as stack:
         opinions = [stack.enter_context(_opened(path, recipe)) for path in teachers]
@@ -72,7 +80,7 @@ class Opinion:
         if not self._teacher.mirror:
             return self._asked(seen)
         mirrored = np.ascontiguousarray(seen[:, ::-1])
-        return (self._asked(seen) + self._asked(mirrored)[:, :, ::-1]) / 2
+        return np.asarray((self._asked(seen) + self._asked(mirrored)[:, :, ::-1]) / 2, np.float32)
 
     def _asked(self, image: U8) -> F32:
         run, card = self._engine.infer(image), self._engine.card
@@ -85,7 +93,7 @@ class Opinion:
             probabilities = (labels[None] == np.arange(len(card.classes))[:, None, None]).astype(np.float32)
         else:
             alpha = np.asarray(run.geometry.cut(np.squeeze(run.outputs[card.outputs["alpha"]])), np.float32)
-            alpha = alpha / 255 if run.outputs[card.outputs["alpha"]].dtype == np.uint8 else alpha
+            alpha = alpha / np.float32(255 if run.outputs[card.outputs["alpha"]].dtype == np.uint8 else 1)
             probabilities = np.stack((1 - alpha, alpha) if len(card.classes) == 2 else (alpha,))
         mapped = np.zeros((self._table.shape[1], *probabilities.shape[1:]), np.float32)
         for source, target in zip(*np.nonzero(self._table), strict=True):
@@ -107,7 +115,7 @@ def _opened(path: Path, recipe: Recipe) -> Iterator[Opinion]:
 
 
 def teacher_table(names: Sequence[str], means: Mapping[str, Sequence[str]], classes: Sequence[str]) -> np.ndarray:
-    """(teacher's classes, recipe's classes) bool: where its probability goes. Raises TrainingError for a class it does not have."""
+    """(teacher's classes, recipe's classes) bool: where its probability goes. Raises TrainingError for a class it lacks."""
     table = np.zeros((len(names), len(classes)), bool)
     for name, targets in means.items():
         if name not in names:
@@ -126,15 +134,17 @@ def mean_opinion(opinions: Sequence[F32], weights: Sequence[float]) -> F32:
 def restricted(probabilities: F32, known: U8, allowed: np.ndarray) -> F32:
     """(C, H, W) probabilities given that a pixel carries the known label: what it excludes is 0, the rest sums to 1 again.
 
-    known: (H, W) uint8, 255 void, which excludes nothing. allowed: (known classes, C) bool. All 0 where the teachers hold little of
-    what is allowed. A new array.
+    known: (H, W) uint8, 255 void, which excludes nothing. allowed: (known classes, C) bool. All 0 where the teachers hold little
+    of what is allowed. A new array.
     """
     table = np.ones((256, len(probabilities)), bool)
     table[: len(allowed)] = allowed
     possible = probabilities * table[known].transpose(2, 0, 1)
     mass = possible.sum(axis=0)
     is_trusted = mass >= SMALLEST_ALLOWED
-    return np.asarray(np.where(known == VOID_CLASS, probabilities, np.where(is_trusted, possible / np.maximum(mass, 1e-6), 0)), np.float32)
+    return np.asarray(
+        np.where(known == VOID_CLASS, probabilities, np.where(is_trusted, possible / np.maximum(mass, 1e-6), 0)), np.float32
+    )
 
 
 def sure_labels(probabilities: F32, sure: float) -> U8:

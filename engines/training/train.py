@@ -25,6 +25,7 @@ from engines.training.evaluate import score_set
 from engines.training.held_out import held_out_loss
 from engines.training.losses import SetLoss, merged_loss, set_loss
 from engines.training.model import SegmentationNet, normalised, upsampled
+from engines.training.rebalance import class_weights
 from engines.training.recipe import Recipe
 from engines.training.run_folder import RunFolder
 from engines.training.task_losses import instance_loss, surface_loss
@@ -56,11 +57,13 @@ def train(
     """
     run, data = RunFolder(folder), TrainingSets(recipe, tuple(sets))
     state = _interrupted(run, recipe) if resume else _fresh(run, recipe, start_from)
-    net = new_net(recipe).to(device, memory_format=torch.channels_last)  # a third faster than channels first, on CPUs too
+    net = new_net(recipe).to(device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster than channels first, on CPUs too
     net.load_state_dict(state.weights)
     check_memory(net, recipe, device)
     state.ema = {name: value.to(device) for name, value in state.ema.items()}
     stepper = _Stepper(net, recipe, [set_loss(s.settings, s.pixel_shares(), recipe) for s in sets], device)
+    state.class_weights = class_weights(data, stepper.losses)
     if state.optimizer:
         stepper.optimizer.load_state_dict(state.optimizer)
 
@@ -172,9 +175,7 @@ def _average(ema: dict[str, Tensor], net: nn.Module, step: int, decay: float) ->
             ema[name].copy_(value)
 
 
-def _evaluate(
-    state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], run: RunFolder, bar: tqdm[NoReturn]
-) -> None:
+def _evaluate(state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], run: RunFolder, bar: tqdm[NoReturn]) -> None:
     """Score the averaged net on what is held out, extend the curve, and keep the checkpoint if it is the best so far."""
     net, recipe = state.net().to(next(iter(state.ema.values())).device), state.recipe
     predict = torch_predictor(net, recipe.output)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from realtime.commands._options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
+from realtime.commands.train import import_torch, print_export
+from realtime.errors import SettingsError
 
 if TYPE_CHECKING:
     from engines.types import Image
@@ -19,10 +23,12 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         NAME,
         help="write a model in another form",
-        description="Write a model as ONNX with its card: small outputs, another size or precision.",
+        description="Write a model as ONNX with its card: small outputs, another size or precision; or a checkpoint's model.",
     )
-    parser.add_argument("model", metavar=MODEL, help=MODEL_HELP)
-    parser.add_argument("--out", metavar="FILE.onnx", required=True, help="file to write; its card is written beside it")
+    parser.add_argument("model", metavar=f"{MODEL}|CHECKPOINT.pt", help=f"{MODEL_HELP}, or what run.py train left")
+    parser.add_argument(
+        "--out", metavar="FILE.onnx|DIR", required=True, help="file to write, its card beside it; of a checkpoint, or a folder"
+    )
     parser.add_argument(
         "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
     )
@@ -32,11 +38,48 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--frames", metavar="FILE|DIR", help="what int8-qdq measures its ranges on (default: the clips that come along)"
     )
+    checkpoint = parser.add_argument_group("of a checkpoint")
+    checkpoint.add_argument(
+        "--data", metavar="DIR", action="append", default=[], help="a set whose held-out images give the card's figures; repeat"
+    )
+    checkpoint.add_argument("--recipe", metavar="NAME", help="take the card's texts from this recipe, not from the checkpoint")
 
 
 def run(options: dict[str, Any]) -> int:
-    """Write a model in another form, with its card."""
+    """Write a model in another form, or a checkpoint's model, with its card."""
+    if options["model"].endswith(".pt"):
+        return _export_checkpoint(options)
+    if options["data"] or options["recipe"]:
+        raise SettingsError(f"{options['model']}: --data and --recipe are for a checkpoint (.pt); leave them out")
     return _export_onnx(options)
+
+
+def _export_checkpoint(options: dict[str, Any]) -> int:
+    """Write the model folder of a checkpoint; or, where a file is named, make it on the way and go on from there."""
+    import_torch()
+    import msgspec
+
+    from engines.training.checkpoint import load_checkpoint
+    from engines.training.export import export_checkpoint
+    from engines.training.opening import open_run
+    from engines.training.recipe import read_recipe
+
+    checkpoint, out = load_checkpoint(Path(options["model"])), Path(options["out"])
+    recipe = checkpoint.recipe
+    if options["size"]:
+        recipe = msgspec.structs.replace(recipe, input_px=(options["size"][1], options["size"][0]))
+    sets = open_run(recipe, [Path(path) for path in options["data"]], all_of_them=False)[1] if options["data"] else []
+    checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
+    texts = read_recipe(options["recipe"]).card if options["recipe"] else None
+    is_dynamic = options["batch"] == "dynamic"
+    if out.suffix != ".onnx":
+        if options["fuse"] or options["precision"] != "fp32":
+            raise SettingsError("--fuse and --precision make one file of the model: name it with --out FILE.onnx")
+        print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic, card=texts))
+        return 0
+    with TemporaryDirectory() as folder:
+        exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic, card=texts)
+        return _export_onnx({**options, "model": str(exported.model), "size": None})
 
 
 def _export_onnx(options: dict[str, Any]) -> int:
@@ -64,7 +107,6 @@ def _export_onnx(options: dict[str, Any]) -> int:
 def _calibration(precision: str, frames: str | None) -> Sequence[Image]:
     """What INT8 ranges are measured on: frames of that video or folder, or of the installed clips; none where none are needed."""
     from engines.building.frames import real_frames
-    from realtime.errors import SettingsError
 
     if precision == "int8-qdq":
         return real_frames(Path(frames) if frames else None, CALIBRATION_FRAMES)
