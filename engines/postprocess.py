@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import cv2
@@ -52,25 +52,38 @@ def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count
     return order[kept]
 
 
-@np.errstate(invalid="ignore", over="ignore")  # told by an error instead of a warning
 def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit, magnify: int) -> U8:
     """Mix prototype masks into one label map, each object cut to its box.
 
     coefficients: (N, K), rows by falling score. prototypes: (K, Hp, Wp) over the whole network input. boxes_px: (N, 4) in frame
     pixels. Returns a uint8 label map over the frame, `magnify` pixels to a network pixel: 0 none, i + 1 = row i, the higher score
-    on top. Only the prototypes under a box are mixed, and the *logits* are upsampled: the edge is where they cross zero.
+    on top. Raises InferenceError when a mask's logits are not finite.
+    """
+    labels = np.zeros((geometry.content.height * magnify, geometry.content.width * magnify), np.uint8)
+    best_last = range(len(coefficients) - 1, -1, -1)
+    for row, mask, (x, y, w, h) in mix_masks(coefficients, prototypes, boxes_px, geometry, magnify, best_last):
+        cv2.copyTo(np.full(mask.shape, row + 1, np.uint8), mask, labels[y : y + h, x : x + w])
+    return labels
+
+
+def mix_masks(
+    coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit, magnify: int, rows: Iterable[int]
+) -> Iterator[tuple[int, U8, Rectangle]]:
+    """Mix prototype masks into the mask of each of `rows`, cut to its box, on the map that `paint_masks` paints.
+
+    Yields (row, (h, w) uint8 mask of 0 and 1, its rectangle on the map); rows whose box covers no pixel of the map are left out.
+    Only the prototypes under a box are mixed, and the *logits* are upsampled: the edge is where they cross zero.
     Raises InferenceError when a mask's logits are not finite. Source: YOLACT (Bolya et al., 2019), section 3.
     """
     content = geometry.content
     map_height, map_width = content.height * magnify, content.width * magnify
-    labels = np.zeros((map_height, map_width), np.uint8)
     # A whole number of map pixels to a prototype cell makes every upsampling a plain resize: a fifth of an affine warp's time.
     cell_x = geometry.net.width * magnify / prototypes.shape[2]
     cell_y = geometry.net.height * magnify / prototypes.shape[1]
     left, top = geometry.left * magnify, geometry.top * magnify
     to_map = np.array((map_width / geometry.frame.width, map_height / geometry.frame.height) * 2, np.float32)
     corners = np.rint(boxes_px * to_map).astype(int).tolist()
-    for row in range(len(coefficients) - 1, -1, -1):
+    for row in rows:
         x0, y0, x1, y1 = corners[row]
         if x1 <= x0 or y1 <= y0:
             continue
@@ -78,8 +91,10 @@ def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit
         cells_x = slice(max(int((left + x0) / cell_x) - 1, 0), int((left + x1 - 1) / cell_x) + 2)
         cells_y = slice(max(int((top + y0) / cell_y) - 1, 0), int((top + y1 - 1) / cell_y) + 2)
         crop = prototypes[:, cells_y, cells_x]
-        logits = (coefficients[row] @ crop.reshape(len(crop), -1)).reshape(crop.shape[1:])
-        if not np.isfinite(logits.sum()):
+        with np.errstate(invalid="ignore", over="ignore"):  # told by an error instead of a warning
+            logits = (coefficients[row] @ crop.reshape(len(crop), -1)).reshape(crop.shape[1:])
+            is_finite = np.isfinite(logits.sum())
+        if not is_finite:
             raise InferenceError("the network gave NaN or infinite masks; try --backend ort, or another precision")
         origin_x, origin_y = round(cells_x.start * cell_x), round(cells_y.start * cell_y)
         # Edge minus edge, each rounded once: where a cell is no whole number of pixels, the last column is not lost.
@@ -90,9 +105,7 @@ def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit
         upsampled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
         x, y = left + x0 - origin_x, top + y0 - origin_y
         # NumPy compares, not OpenCV: to that a 1x1 array is a scalar, and it refuses or answers with four values.
-        inside = np.greater(upsampled[y : y + y1 - y0, x : x + x1 - x0], 0).view(np.uint8)
-        cv2.copyTo(np.full(inside.shape, row + 1, np.uint8), inside, labels[y0:y1, x0:x1])
-    return labels
+        yield row, np.greater(upsampled[y : y + y1 - y0, x : x + x1 - x0], 0).view(np.uint8), (x0, y0, x1 - x0, y1 - y0)
 
 
 def argmax_channels(logits: F32) -> U8:

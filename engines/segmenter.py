@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
 from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, RecurrentEngine, open_engine
 from engines.card import ModelCard
 from engines.errors import InferenceError
-from engines.families import DecodeSettings, open_family
+from engines.families import DecodeSettings, OverlappingFamily, open_family
 from engines.model import Model
-from engines.types import Image, Segmentation, Size
+from engines.types import U8, Image, Instances, Segmentation, Size
 
 
 class Segmenter:
@@ -33,6 +35,7 @@ class Segmenter:
             raise
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
         self._run: Inference | None = None
+        self._finished: Inference | None = None
 
     def __enter__(self) -> Segmenter:
         return self
@@ -68,7 +71,21 @@ class Segmenter:
         """The segmentation of the first image that was started and not finished. Raises InferenceError."""
         run = self._pipelined.finish() if self._pipelined else self._run
         assert run is not None, "started before it is finished"
+        self._finished = run
         return self._decode(run, settings or DecodeSettings())
+
+    def objects(self, settings: DecodeSettings) -> tuple[Instances, Iterator[U8]]:
+        """The objects of the image that was finished last, and the whole mask of each, before they are pasted into one map.
+
+        Masks are (H, W) uint8, 0 and 1, of the image's size. To be asked, and the masks to be taken, before another image is
+        started: they are made from the network's own outputs. For those who score masks, or cut objects out.
+        """
+        run = self._finished
+        assert run is not None, "finished before its objects are asked for"
+        instances = self._family.decode(run.outputs, run.geometry, settings).instances
+        if isinstance(self._family, OverlappingFamily):
+            return instances, self._family.object_masks(run.outputs, run.geometry, settings)
+        return instances, _masks_in(instances, run.geometry.frame)
 
     def __call__(self, image: Image, settings: DecodeSettings | None = None) -> Segmentation:
         """Segment `image`. Raises InferenceError when the network fails or its outputs make no sense."""
@@ -88,3 +105,9 @@ class Segmenter:
     def close(self) -> None:
         """Free the engine."""
         self.choice.engine.close()
+
+
+def _masks_in(instances: Instances, size: Size) -> Iterator[U8]:
+    """Each row's mask in the label map, (H, W) uint8 of 0 and 1."""
+    labels = cv2.resize(instances.label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return (np.equal(labels, row + 1).view(np.uint8) for row in range(len(instances)))

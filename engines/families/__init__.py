@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from engines.card import ModelCard
 from engines.errors import CardError
 from engines.fit import Fit
 from engines.nearest import did_you_mean
-from engines.types import MAX_OBJECTS, Outputs, Segmentation
+from engines.types import MAX_OBJECTS, U8, Outputs, Segmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,18 @@ class Family(Protocol):
         """Turn outputs into a segmentation of the frame that `geometry` describes. The result owns its arrays.
 
         Raises InferenceError when the numbers make no sense (NaN, a shape the card does not describe).
+        """
+        ...
+
+
+@runtime_checkable
+class OverlappingFamily(Protocol):
+    """A family whose objects have masks of their own, which may overlap: a label map keeps only what lies on top."""
+
+    def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
+        """The whole mask of each object, in the order of the instances that `decode` gives for the same arguments.
+
+        Each is (H, W) uint8, 0 and 1, of the frame's size, new, and made when it is asked for. Raises as `decode` does.
         """
         ...
 

@@ -10,7 +10,10 @@ Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from engines.card import ModelCard
@@ -27,11 +30,23 @@ from engines.detections import (
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.postprocess import centre_to_corners, nms, paint_masks
-from engines.types import F32, Instances, Outputs, Segmentation
+from engines.postprocess import centre_to_corners, mix_masks, nms, paint_masks
+from engines.types import F32, I32, U8, Instances, Outputs, Segmentation
 
 Rows = tuple[Detections, F32]
 """N objects, and their (N, K) mask coefficients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """N objects and what their masks are mixed of. magnify: map pixels to a network pixel."""
+
+    boxes_px: F32
+    scores: F32
+    class_ids: I32
+    coefficients: F32
+    prototypes: F32
+    magnify: int
 
 
 class Family:
@@ -52,6 +67,21 @@ class Family:
         self._class_count = len(card.classes)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        found = self._objects(outputs, geometry, settings)
+        label_map = paint_masks(found.coefficients, found.prototypes, found.boxes_px, geometry, found.magnify)
+        return Segmentation(Instances(found.boxes_px, found.scores, found.class_ids, label_map))
+
+    def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
+        found = self._objects(outputs, geometry, settings)
+        frame = (geometry.frame.width, geometry.frame.height)
+        for row in range(len(found.scores)):
+            mask = np.zeros((geometry.content.height * found.magnify, geometry.content.width * found.magnify), np.uint8)
+            mixed = mix_masks(found.coefficients, found.prototypes, found.boxes_px, geometry, found.magnify, (row,))
+            for _, part, (x, y, w, h) in mixed:  # one, or none where the box covers no pixel
+                mask[y : y + h, x : x + w] = part
+            yield np.asarray(cv2.resize(mask, frame, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+    def _objects(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Objects:
         prototypes = floats(outputs[self._prototypes], self._prototypes, 4)
         rows = floats(outputs[self._rows], self._rows, 3)
         limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
@@ -63,8 +93,7 @@ class Family:
         wanted = geometry.frame.fitted_to_width(settings.map_width_px)
         # At least as fine as it will be seen, in whole steps; the little less forgives a letterbox that is rounded to pixels.
         magnify = max(1, math.ceil(wanted.width / geometry.content.width - 0.02))
-        label_map = paint_masks(coefficients[visible], prototypes, boxes_px, geometry, magnify)
-        return Segmentation(Instances(boxes_px, found.scores[visible], found.class_ids[visible], label_map))
+        return Objects(boxes_px, found.scores[visible], found.class_ids[visible], coefficients[visible], prototypes, magnify)
 
     def _from_predictions(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
         if len(rows) != 4 + self._class_count + mask_count:

@@ -42,6 +42,19 @@ def test_an_image_becomes_a_segmentation(nets, painted: Callable[..., Any], cpu_
     assert all(milliseconds >= 0 for milliseconds in segmentation.stage_ms.values())
 
 
+def test_objects_come_with_masks_of_the_image_s_size(nets, painted: Callable[..., Any], cpu_backend: str) -> None:
+    """Of a family without masks of its own, those in the label map; and with other settings than the image was read with."""
+    model = load_model(nets.semantic(card=CARD + ZERO_TO_ONE))
+    with Segmenter(model, cpu_backend) as segmenter:
+        assert len(segmenter(block_frame(painted), DecodeSettings(score_threshold=1.01)).instances) == 0
+        instances, masks = segmenter.objects(DecodeSettings())
+        (mask,) = masks
+    assert instances.class_ids.tolist() == [1]
+    expected = np.zeros((240, 320), np.uint8)
+    expected[60:120, 80:180] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
 @pytest.mark.parametrize("fit", ["letterbox", "letterbox_top_left", "stretch"])
 def test_a_tall_frame_comes_back_whole_whatever_the_fit(nets, painted: Callable[..., Any], cpu_backend: str, fit: str) -> None:
     class_map = np.zeros((240, 120), np.uint8)

@@ -9,7 +9,7 @@ import pytest
 
 from engines.card import ModelCard, card_from_dict
 from engines.errors import CardError, InferenceError
-from engines.families import DecodeSettings, open_family
+from engines.families import DecodeSettings, OverlappingFamily, open_family
 from engines.fit import fit
 from engines.types import Segmentation, Size
 
@@ -68,6 +68,26 @@ def test_known_objects_come_out_in_frame_pixels(outputs, end_to_end: bool, map_w
     for row, (x0, y0, x1, y1) in enumerate(np.array(BOXES_PX) * magnify // 2):
         expected[y0:y1, x0 : (x0 + x1) // 2] = row + 1
     np.testing.assert_array_equal(found.label_map, expected)
+
+
+@pytest.mark.parametrize("end_to_end", FORMS)
+@pytest.mark.parametrize("map_width_px", [128, 256])
+def test_an_object_s_own_mask_is_whole_where_another_lies_on_top(outputs, end_to_end: bool, map_width_px: int) -> None:
+    objects = [((40.0, 60.0, 32.0, 24.0), 0.9, 1), ((38.0, 64.0, 40.0, 40.0), 0.6, 0)]
+    geometry, settings = fit(FRAME, NET, "letterbox"), DecodeSettings(map_width_px=map_width_px)
+    family = open_family(card(end_to_end))
+    assert isinstance(family, OverlappingFamily)
+    instances = family.decode(outputs(end_to_end, objects), geometry, settings).instances
+    masks = list(family.object_masks(outputs(end_to_end, objects), geometry, settings))
+
+    assert [mask.shape for mask in masks] == [(FRAME.height, FRAME.width)] * 2
+    for mask, (x0, y0, x1, y1) in zip(masks, instances.boxes_px.astype(int), strict=True):
+        expected = np.zeros(mask.shape, np.uint8)
+        expected[y0:y1, x0 : (x0 + x1) // 2] = 1
+        np.testing.assert_array_equal(mask, expected)
+    assert (masks[0] & masks[1]).any()
+    pasted = np.kron(instances.label_map == 2, np.ones((256 // map_width_px,) * 2, bool))
+    assert pasted.sum() < masks[1].sum(), "the map holds only what lies on top"
 
 
 @pytest.mark.parametrize("end_to_end", FORMS)
