@@ -3,7 +3,6 @@
 SegmentationError             (engines.errors) everything this project raises on purpose
 └── RealtimeError             anything in this package
     ├── SettingsError         an option or preset is wrong (also a ValueError)
-    ├── MissingPackageError   this job needs a package that is not installed (also an ImportError)
     ├── SourceError           a source cannot be used
     │   ├── SourceNotFoundError   no such file, folder, device or sample (also a FileNotFoundError)
     │   ├── SourceOpenError       it is there, but does not open: no video, in use, refused, no answer
@@ -21,10 +20,6 @@ class RealtimeError(SegmentationError):
 
 class SettingsError(RealtimeError, ValueError):
     """An option, preset or knob has a value it cannot have."""
-
-
-class MissingPackageError(RealtimeError, ImportError):
-    """A job needs a package that comes with an extra; the text says which line installs it."""
 
 
 class SourceError(RealtimeError):

@@ -1,4 +1,4 @@
-"""Training of the project's own models, and of anybody's on their own images: `run.py train`, `teach`, and `export` of a checkpoint.
+"""Training of the project's own models, and of anybody's on their own images: `run.py train`, `teach`, `export CHECKPOINT`.
 
-The only room that knows torch; it comes with the extra `train` (`pip install -e ".[train]"`). Nothing imports it but those commands.
+The only room that knows torch; it comes with the extra `train` (`pip install -e ".[train]"`). Only those commands import it.
 """

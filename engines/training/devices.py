@@ -32,6 +32,11 @@ def open_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def use_threads(count: int) -> None:
+    """Compute on so many threads of the CPU."""
+    torch.set_num_threads(count)
+
+
 def half_type(device: torch.device) -> torch.dtype | None:
     """The half precision that `device` computes natively and training may use; None where there is none."""
     if device.type == "cuda":

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from realtime.commands._options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
-from realtime.commands.train import import_torch, print_export
+from realtime.commands.train import print_export
 from realtime.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def run(options: dict[str, Any]) -> int:
 
 def _export_checkpoint(options: dict[str, Any]) -> int:
     """Write the model folder of a checkpoint; or, where a file is named, make it on the way and go on from there."""
-    import_torch()
+    from engines.training.installed import require_training
+
+    require_training()
     import msgspec
 
     from engines.training.checkpoint import load_checkpoint

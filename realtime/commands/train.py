@@ -38,15 +38,17 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Train, then export into the run's folder."""
-    torch = import_torch()
+    from engines.training.installed import require_training
+
+    require_training()
     from engines.training.checkpoint import load_checkpoint
-    from engines.training.devices import open_device
+    from engines.training.devices import open_device, use_threads
     from engines.training.export import export_checkpoint
     from engines.training.opening import changed, open_run
     from engines.training.recipe import read_recipe
     from engines.training.train import train
 
-    torch.set_num_threads(options["threads"])
+    use_threads(options["threads"])
     device = open_device(options["device"])
     changes = settings_from(options["set"])
     if options["steps"]:
@@ -62,17 +64,6 @@ def run(options: dict[str, Any]) -> int:
         return 130
     print_export(export_checkpoint(load_checkpoint(folder / "last.pt"), folder, sets))
     return 0
-
-
-def import_torch() -> Any:
-    """PyTorch, or one line that says how to get it."""
-    from realtime.errors import MissingPackageError
-
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingPackageError(f"PyTorch is not installed ({error}): pip install -e '.[train]'") from error
-    return torch
 
 
 def weights_of(name_or_path: str) -> Path:
