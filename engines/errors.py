@@ -13,6 +13,7 @@ SegmentationError                 everything this project raises on purpose; one
     ├── CollectionError           a model cannot become, or stop being, one of the user's own
     │   └── DownloadError         it cannot be downloaded, or what came is not what the manifest promises
     ├── DataError                 a data set's files are not what they should be (also a ValueError)
+    ├── EvaluationError           a model cannot be scored on these images (also a ValueError)
     ├── WrongThreadError          a GPU part was used on a thread that did not open it (also a RuntimeError)
     └── InferenceError            the network ran and failed, or its outputs make no sense
 """
@@ -40,6 +41,10 @@ class CardError(EngineError, ValueError):
 
 class DataError(EngineError, ValueError):
     """A folder of labelled images cannot be used as it is; the text names the file and the cure."""
+
+
+class EvaluationError(EngineError, ValueError):
+    """A model cannot be scored on a data set: nothing they know is the same, or a library is missing; the text says which."""
 
 
 class BackendUnavailableError(EngineError):
