@@ -18,7 +18,8 @@ Real-time video segmentation: masks and object tracks over a camera or a video.
   run.py                            the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)
   run.py view dashcam.mp4           play a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes
   run.py process in.mp4 --out o.mp4 every frame, in order, none dropped, to files
-  run.py models                     what there is to run
+  run.py models                     what there is to run; models add FILE.onnx gives a network of your own a name
+  run.py train --data DIR           a model of your own from labelled images; before it: run.py data check DIR
   run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs
   run.py build road                 a TensorRT engine of a model for this machine's NVIDIA GPU"""
 

@@ -169,6 +169,15 @@ MISTAKES = [
     (["process", "rstp://host/1", "--out", "o.mp4"], 'did you mean "rtsp"?'),
     (["process", "RUN", "--out", "o.mp4"], "run.py"),
     (["models", "--model", "nothing.onnx"], "nothing.onnx"),
+    (["models", "info", "raod"], 'did you mean "road"?'),
+    (["models", "add", "nothing.onnx"], "nothing.onnx"),
+    (["models", "add", "CLIP"], "car.mp4: not a readable ONNX file"),
+    (["models", "add", "MODEL", "--name", "road"], "bundled"),
+    (["models", "get", "no-such-model"], "no-such-model"),
+    (["models", "remove", "road"], "comes with the program"),
+    (["models", "verify", "raod"], 'did you mean "road"?'),
+    (["models", "ad", "x.onnx"], "add"),
+    (["models", "add", "x.onnx", "--nmae", "x"], 'did you mean "--name"?'),
     (["view", "CLIP", "--model", "MODEL"], "no screen here"),
     (["--model", "nothing.onnx", "CLIP"], "nothing.onnx"),
 ]
@@ -205,7 +214,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory, clip: Path, tiny_model: Pa
     """Code, stdout, stderr and files left for every mistake. One child makes them all: each start would take a second."""
     done = subprocess.run(
         [sys.executable, "-c", ONE_BY_ONE, str(RUN.parent)],
-        cwd=tmp_path_factory.mktemp("mistakes"), env=headless_environment(), text=True, timeout=50, check=True,
+        cwd=tmp_path_factory.mktemp("mistakes"), text=True, timeout=50, check=True,
+        env=headless_environment() | {"XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))},
         input=json.dumps([spelled(arguments, clip, tiny_model) for arguments, _ in MISTAKES]), stdout=subprocess.PIPE,
     )  # fmt: skip
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

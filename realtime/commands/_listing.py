@@ -66,6 +66,8 @@ def print_card(card: ModelCard, path: Path) -> None:
         "family": card.family,
         "input": f"{card.input.size} {card.input.dtype} {card.input.layout} {card.input.channels}, {card.input.fit}",
         "outputs": ", ".join(f"{role} = {tensor}" for role, tensor in card.outputs.items()),
+        "states": ", ".join(f"{source} into {tensor}" for tensor, source in card.states.items()),
+        "fed": ", ".join(f"{tensor} = {number:g}" for tensor, number in card.constants.items()),
         "classes": ", ".join(card.classes),
         "objects": ", ".join(card.things) if card.things != card.classes else "all classes",
         "about": card.description,

@@ -26,11 +26,12 @@ LIGHT = (
     "engines", "realtime",
     "engines.types", "engines.errors", "engines.card", "engines.fit", "engines.postprocess", "engines.backends",
     "engines.families", "engines.families.semantic", "engines.families.yolo_seg", "engines.segmenter", "engines.model",
-    "engines.zoo",
+    "engines.zoo", "engines.collection.add", "engines.collection.download",
     "realtime.types", "realtime.errors", "realtime.links", "realtime.pipeline", "realtime.meter", "realtime.knobs",
     "realtime.settings", "realtime.palette", "realtime.text", "realtime.render", "realtime.recorder", "realtime.redact",
     "realtime.app", "realtime.live", "realtime.headless", "realtime.cli",
     "realtime.commands", "realtime.commands._running", "realtime.commands._listing", "realtime.commands._demo",
+    "realtime.commands._owning",
     "realtime.sources", "realtime.sinks", "realtime.tracking", "realtime.tracking.bytetrack", "realtime.viewer",
     "realtime.viewer.session", "realtime.viewer.platform",
 )  # fmt: skip

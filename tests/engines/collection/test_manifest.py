@@ -26,6 +26,17 @@ def test_the_bundled_manifest_is_well_formed() -> None:
         assert entry.description, name
 
 
+def test_the_examples_of_the_documentation_are_right(repo_root: Path, tmp_path: Path) -> None:
+    blocks = (repo_root / "docs/models.md").read_text().split("```toml\n")[1:]
+    (example,) = [block.split("```")[0] for block in blocks if "hosts = " in block]
+    (tmp_path / "m.toml").write_text(example)
+    assert list(read_manifest(tmp_path / "m.toml").models) == ["crossing"]
+    commented = [line.removeprefix("#").strip() for line in bundled_manifest().read_text().splitlines() if line.startswith("#")]
+    form = "\n".join(line.split("   ")[0] for line in commented[commented.index("", 2) + 1 :])
+    (tmp_path / "m.toml").write_text(form.replace("64 hex digits", "0" * 64).replace("https://...", "https://example.org"))
+    assert list(read_manifest(tmp_path / "m.toml").models) == ["NAME"]
+
+
 def test_an_empty_manifest_points_to_add(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text("")
     with pytest.raises(DownloadError, match=r"lists no downloads; run\.py models add takes any \.onnx file"):
