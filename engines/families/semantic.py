@@ -18,6 +18,7 @@ from engines.card import ModelCard
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
+from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map
 from engines.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
@@ -56,7 +57,7 @@ class Family:
             score: Score = _LogitScore(logits)
         else:
             if self._mean and not np.isfinite(np.asarray(outputs[self._mean], np.float32)).all():
-                raise _not_finite(self._mean)
+                raise not_finite(self._mean)
             class_map = self._checked_labels(outputs[self._labels], geometry)
             if self._confidence:
                 score = _MapScore(self._checked_confidence(outputs[self._confidence], geometry), class_map.shape)
@@ -77,28 +78,15 @@ class Family:
         with np.errstate(invalid="ignore", over="ignore"):
             total = logits.sum()
         if not np.isfinite(total) and not np.isfinite(logits).all():
-            raise _not_finite(self._logits or "")
+            raise not_finite(self._logits or "")
         return logits
 
     def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
-        labels = _last_two_axes(output, self._labels)
-        finer = geometry.cells_per_edge(Size.of(labels))
-        if finer > 1:
-            labels = labels.repeat(finer, axis=0).repeat(finer, axis=1)
-        labels = geometry.cut(labels)
-        if labels.dtype.kind not in "ui":
-            raise InferenceError(f"output {self._labels} is {labels.dtype}, not integer labels")
-        if labels.dtype != np.uint8:
-            # As unsigned, what is below 0 lies above 255 too: one minimum makes both void instead of some other class.
-            unsigned = labels.view(f"u{labels.dtype.itemsize}")
-            labels = np.minimum(unsigned, unsigned.dtype.type(VOID_CLASS)).astype(np.uint8)
-        return np.ascontiguousarray(labels, np.uint8)
+        return labels_of(geometry.cut(fine_enough(one_map(output, self._labels), geometry)), self._labels)
 
     def _checked_confidence(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
-        confidence = geometry.cut(_last_two_axes(output, self._confidence or ""))
-        if confidence.dtype != np.uint8:
-            raise InferenceError(f"output {self._confidence} is {confidence.dtype}, not uint8 (255 x the probability)")
-        return cast(U8, confidence)
+        confidence = byte_map(output, self._confidence or "", "255 x the probability")
+        return cast(U8, geometry.cut(confidence))
 
     def _objects(self, class_map: U8, geometry: Fit, settings: DecodeSettings, score: Score) -> Instances:
         height, width = class_map.shape
@@ -152,16 +140,3 @@ def _sample(mask: U8) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 def _no_score(class_id: int, mask: U8, rectangle: Rectangle) -> float:
     """A network that gives labels only is never unsure."""
     return 1.0
-
-
-def _not_finite(output: str) -> InferenceError:
-    return InferenceError(f"output {output} holds NaN or infinite values; try --backend ort, or another precision")
-
-
-def _last_two_axes(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
-    """A (H, W) view of an array whose other axes have length 1. Raises InferenceError for anything else."""
-    if output.ndim == 4 and output.shape[3] == 1:
-        output = output[..., 0]
-    if output.ndim < 2 or any(length != 1 for length in output.shape[:-2]):
-        raise InferenceError(f"output {name} is {output.shape}, not one (H, W) map")
-    return output.reshape(output.shape[-2:])

@@ -25,6 +25,7 @@ FORMS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "matte": ("matting", {"alpha": (1, 1, 16, 16)}),
     "matte, channels last": ("matting", {"alpha_softmax": (1, 16, 16, 2)}),
     "matte, logits": ("matting", {"alpha_logits": (1, 2, 16, 16)}),
+    "panoptic": ("panoptic", {"labels": (1, 16, 16), "peaks": (1, 9, 3), "offsets": (1, 2, 4, 4), "confidence": (1, 4, 4)}),
     "boxes": ("boxes", {"predictions": (1, 7, 20)}),
     "boxes, end to end": ("boxes", {"detections": (1, 30, 6)}),
     "predictions": ("yolo_seg", {"predictions": (1, 11, 20), "prototypes": (1, 4, 16, 16)}),

@@ -1,0 +1,209 @@
+"""Panoptic segmentation: a class, or an opacity, for every pixel, and the objects told apart by their centres.
+
+Outputs by role, H x W being the network's input or a map as fine as the networks gives, h x w a whole fraction of it:
+    `labels`      (1, H, W) integers, the argmax in the graph; or `alpha` (1, H, W) uint8, a foreground's opacity 0..255
+    `peaks`       (1, K, 3) float: x, y in network px and score 0..1 of the centres found, a score of 0 for an empty slot
+    `offsets`     (1, 2, h, w) float: x and y, in network px, from the middle of the cell to the centre of its object
+    `confidence`  (1, any, any) uint8, optional: 255 x the largest softmax probability; of an alpha, this itself
+    `surface`     (1, any, any) uint8, optional: 0 nothing, 1 drivable, 2 lane line
+Objects are the pixels of `things`, or those more than half opaque. Source: Panoptic-DeepLab (Cheng et al., 2020).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.card import ModelCard
+from engines.detections import check_scores, floats
+from engines.errors import CardError, InferenceError
+from engines.families import DecodeSettings
+from engines.fit import Fit
+from engines.grouping import F64, Cells, Groups, group, make_cells
+from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map
+from engines.outlining import HIDDEN, outline
+from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
+
+MIN_OBJECT_SHARE = 2e-4
+"""Smaller objects, as a share of the map, are specks: 49 pixels of 640x384, counted in whole cells."""
+
+SURFACES = 3
+"""Nothing, drivable, lane line."""
+
+
+class Family:
+    def __init__(self, card: ModelCard) -> None:
+        outputs = card.outputs
+        if ("labels" in outputs) == ("alpha" in outputs) or not {"peaks", "offsets"} <= set(outputs):
+            wanted = "outputs.peaks, outputs.offsets, and one of outputs.labels and outputs.alpha"
+            raise CardError(f"{card.name}: a panoptic card needs {wanted}; it has {', '.join(outputs) or 'none'}")
+        if not card.things:
+            raise CardError(f'{card.name}: a panoptic card says which classes are objects: write things, or family = "semantic"')
+        if "alpha" in outputs and (len(card.classes) != 1 or set(card.things) != set(card.classes)):
+            raise CardError(f"{card.name}: an alpha is of one class, which is a thing; its classes are {', '.join(card.classes)}")
+        if len(card.classes) > VOID_CLASS:
+            raise CardError(f"{card.name}: {len(card.classes)} classes do not fit a class map; at most {VOID_CLASS} do")
+        self._outputs = outputs
+        self._class_count = len(card.classes)
+        self._is_plain = not card.void
+        self._to_class = np.full(256, VOID_CLASS, np.uint8)
+        self._to_thing = np.zeros(256, np.uint8)
+        for class_id, name in enumerate(card.classes):
+            if name not in card.void:
+                self._to_class[class_id] = class_id
+                self._to_thing[class_id] = class_id + 1 if name in card.things else 0
+
+    def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        peaks, offsets = self._peaks(outputs), self._offsets(outputs)
+        class_map, alpha, surface = None, None, self._surface(outputs, geometry)
+        if "alpha" in self._outputs:
+            name = self._outputs["alpha"]
+            whole = fine_enough(byte_map(outputs[name], name, "255 x the opacity"), geometry)
+            alpha = np.array(geometry.cut(whole), np.uint8)
+            things = np.greater(whole, 127).view(np.uint8)
+        else:
+            name = self._outputs["labels"]
+            whole = labels_of(fine_enough(one_map(outputs[name], name), geometry), name)
+            class_map = self._class_map(np.asarray(geometry.cut(whole), np.uint8))
+            things = cv2.LUT(whole, self._to_thing)
+        things = _within(things, geometry)
+        steps = [length / cells for length, cells in zip(things.shape, offsets.shape[1:], strict=True)]
+        if not all(step.is_integer() for step in steps):
+            raise InferenceError(f"output {name} is {things.shape}, no multiple of the {offsets.shape[1:]} cells of offsets")
+        cells = make_cells(things, offsets, (geometry.net.width / offsets.shape[2], geometry.net.height / offsets.shape[1]))
+        least_pixels = max(16, round(MIN_OBJECT_SHARE * geometry.cut(things).size))
+        groups = group(cells, peaks, max(1, int(least_pixels // (steps[0] * steps[1]))))
+        confidence = self._confidence(outputs, whole, Size.of(cells.classes))
+        instances = self._instances(things, cells, groups, confidence, geometry, settings)
+        return Segmentation(instances, class_map, alpha, surface)
+
+    def _class_map(self, labels: U8) -> U8:
+        """A new array; what has no class, or one that is void, becomes void."""
+        is_plain = self._is_plain and labels.max(initial=0) < self._class_count
+        return labels.copy() if is_plain else cv2.LUT(np.ascontiguousarray(labels), self._to_class)
+
+    def _peaks(self, outputs: Outputs) -> F64:
+        """(K, 3) x, y, score, falling."""
+        name = self._outputs["peaks"]
+        peaks = floats(outputs[name], name, 3)
+        if peaks.shape[1] != 3:
+            raise InferenceError(f"output {name} is {outputs[name].shape}, not peaks (1, K, 3): x, y, score")
+        if not np.isfinite(peaks).all():
+            raise not_finite(name)
+        check_scores(peaks[:, 2])
+        falling = peaks[np.argsort(-peaks[:, 2], kind="stable")].astype(np.float64)
+        return np.asarray(np.minimum(falling, (np.inf, np.inf, 1)))
+
+    def _offsets(self, outputs: Outputs) -> F32:
+        name = self._outputs["offsets"]
+        offsets = floats(outputs[name], name, 4)
+        if len(offsets) != 2 or offsets.size == 0:
+            raise InferenceError(f"output {name} is {outputs[name].shape}, not offsets (1, 2, h, w): x and y")
+        if not np.isfinite(offsets).all():
+            raise not_finite(name)
+        return np.ascontiguousarray(offsets)
+
+    def _surface(self, outputs: Outputs, geometry: Fit) -> U8 | None:
+        name = self._outputs.get("surface")
+        if name is None:
+            return None
+        whole = byte_map(outputs[name], name, "0 nothing, 1 drivable, 2 lane line")
+        if whole.max(initial=0) >= SURFACES:
+            raise InferenceError(f"output {name} holds {whole.max()}; it may hold 0 nothing, 1 drivable, 2 lane line")
+        return np.array(geometry.cut(fine_enough(whole, geometry)), np.uint8)
+
+    def _confidence(self, outputs: Outputs, whole: npt.NDArray[np.generic], cells: Size) -> F32 | None:
+        """(h, w) 0..1, of each cell; None where the network tells none."""
+        name = self._outputs.get("confidence")
+        if name is not None:
+            found = byte_map(outputs[name], name, "255 x the probability")
+        elif "alpha" in self._outputs:
+            found = np.asarray(whole, np.uint8)
+        else:
+            return None
+        if Size.of(found) != cells:
+            found = cv2.resize(np.ascontiguousarray(found), (cells.width, cells.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return np.asarray(found, np.float32) / np.float32(255)
+
+    def _instances(
+        self, things: U8, cells: Cells, groups: Groups, confidence: F32 | None, geometry: Fit, settings: DecodeSettings
+    ) -> Instances:
+        scores, class_ids, sizes = _judged(cells, groups, confidence, self._class_count)
+        # Best first; of equals the larger, so that a flood of fragments never pushes out a big object.
+        order = np.lexsort((-sizes, -scores))
+        order = order[scores[order] >= settings.score_threshold][: settings.max_objects]
+        labels = np.full(len(groups) + 1, HIDDEN, np.uint8)
+        labels[0] = 0
+        labels[order + 1] = np.arange(1, len(order) + 1)
+        label_map = outline(things, cells, groups, labels)
+        boxes_map = _boxes(label_map, cells, labels[groups.cells], len(order))
+        seen = np.flatnonzero(boxes_map[:, 2] > boxes_map[:, 0])
+        if len(seen) < len(order):  # a few cells between others can lose every pixel on the way
+            renumbered = np.zeros(256, np.uint8)
+            renumbered[seen + 1] = np.arange(1, len(seen) + 1)
+            label_map, order, boxes_map = cv2.LUT(label_map, renumbered), order[seen], boxes_map[seen]
+        to_net = np.array((geometry.net.width / things.shape[1], geometry.net.height / things.shape[0]) * 2, np.float32)
+        return Instances(
+            geometry.to_frame(boxes_map * to_net),
+            scores[order].astype(np.float32),
+            class_ids[order],
+            np.ascontiguousarray(geometry.cut(label_map), np.uint8),
+        )
+
+
+def _within(things: U8, geometry: Fit) -> U8:
+    """`things` without what the network sees in the padding of a letterbox."""
+    if geometry.content == geometry.net:
+        return things
+    within = np.zeros_like(things)
+    geometry.cut(within)[...] = geometry.cut(things)
+    return within
+
+
+def _judged(cells: Cells, groups: Groups, confidence: F32 | None, class_count: int) -> tuple[F64, I32, npt.NDArray[np.intp]]:
+    """Scores, class ids and numbers of voting cells of each object.
+
+    The score is the geometric mean of the peak's and of the mean confidence of its cells: it ranks as their product does, and
+    stays as high as they are. The class is that of most cells.
+    """
+    voters = np.flatnonzero(cells.is_voter.ravel() & (groups.cells.ravel() > 0))
+    objects = groups.cells.ravel()[voters] - 1
+    count = len(groups)
+    sizes = np.bincount(objects, minlength=count)
+    scores = groups.peak_scores.copy()
+    if confidence is not None:
+        sums = np.bincount(objects, weights=confidence.ravel()[voters], minlength=count)
+        means = sums / np.maximum(sizes, 1)
+        scores = np.where(np.isfinite(groups.centres[:, 0]), np.sqrt(scores * means), means)
+    classes = cells.classes.ravel()[voters].astype(np.int64) - 1
+    votes = np.bincount(objects * class_count + classes, minlength=count * class_count).reshape(count, class_count)
+    return scores, votes.argmax(axis=1).astype(np.int32), sizes
+
+
+def _boxes(label_map: U8, cells: Cells, rows: U8, count: int) -> F32:
+    """(count, 4) float32 boxes around the pixels of each row, in pixels of `label_map`; noughts for one without pixels.
+
+    rows: (h, w) the row of each cell: no pixel of a row lies farther off than a cell beside these.
+    """
+    boxes = np.zeros((count, 4), np.float32)
+    height, width = rows.shape
+    step_y, step_x = label_map.shape[0] // height, label_map.shape[1] // width
+    places = np.flatnonzero((rows > 0) & (rows < HIDDEN))
+    owners = rows.ravel()[places].astype(np.int64) - 1
+    lines, columns = np.divmod(places, width)
+    edges = (*_first_and_last(owners * height + lines, count, height), *_first_and_last(owners * width + columns, count, width))
+    for row, (y0, y1, x0, x1) in enumerate(zip(*edges, strict=True)):
+        x, y = max(0, x0 - 1) * step_x, max(0, y0 - 1) * step_y
+        own = np.equal(label_map[y : (y1 + 2) * step_y, x : (x1 + 2) * step_x], row + 1).view(np.uint8)
+        box_x, box_y, box_w, box_h = cv2.boundingRect(own)
+        if box_w:
+            boxes[row] = (x + box_x, y + box_y, x + box_x + box_w, y + box_y + box_h)
+    return boxes
+
+
+def _first_and_last(places: npt.NDArray[np.int64], count: int, length: int) -> tuple[list[int], list[int]]:
+    """Of each of `count` stretches of `length` the first and the last that is among `places`."""
+    is_there = np.zeros((count, length), bool)
+    is_there.ravel()[places] = True
+    return is_there.argmax(axis=1).tolist(), (length - 1 - is_there[:, ::-1].argmax(axis=1)).tolist()

@@ -1,0 +1,227 @@
+"""Grouping: which object each cell of a coarse grid belongs to, by the centres found and by where each cell says its centre is.
+
+A cell votes for the point that its offset leads to; the nearest centre wins. Source: Panoptic-DeepLab (Cheng et al., 2020), 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.postprocess import components
+from engines.types import F32, I32, U8
+
+F64: TypeAlias = npt.NDArray[np.float64]
+I64: TypeAlias = npt.NDArray[np.int64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+LEAST_PEAK_SCORE = 0.1
+"""Lower peaks of the heat map are noise. Source: Panoptic-DeepLab's own post-processing."""
+
+MERGE_SHARE = 0.3
+"""Two centres nearer than this share of the smaller object's width and height are one object's."""
+
+NEAR_SHARE = 0.5
+"""A vote that misses its centre by more than this share of the object's sides is for an object whose centre was not found: the
+middle between an object's own centre and that of a neighbour of its size."""
+
+LEAST_SIDE_CELLS = 4
+"""No object counts as smaller than this: below it, being off by a cell or two says nothing."""
+
+LARGEST_SIDE_PX = 16384
+"""No offset of a network gone wrong makes an object larger: whatever it says would else be near enough."""
+
+MAX_PEAKS = 2**10
+"""The best so many centres are looked at, four times what a label map holds."""
+
+AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""The eight cells around a cell as rows and columns, the nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A grid of (h, w) cells over a map of classes, and over the network's input.
+
+    classes: (h, w) uint8, 0 = nothing countable, c + 1 = class c. offsets: (2, h, w) float32, x and y from each cell's middle to
+    its object's centre, in network px; votes: (2, h, w) float32, where that is. is_voter: (h, w) bool, the cells whose vote
+    counts. side_px: a cell's width and height, in network px.
+    """
+
+    classes: U8
+    offsets: F32
+    votes: F32
+    is_voter: npt.NDArray[np.bool_]
+    side_px: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """N objects. cells: (h, w) int32, 0 = none, i + 1 = object i.
+
+    centres: (N, 2) float64 x, y in network px; NaN for objects without one. peak_scores: (N,), 1 for these.
+    """
+
+    cells: I32
+    centres: F64
+    peak_scores: F64
+
+    def __len__(self) -> int:
+        return len(self.peak_scores)
+
+
+def make_cells(things: U8, offsets: F32, side_px: tuple[float, float]) -> Cells:
+    """things: (H, W) uint8, 0 = nothing countable, c + 1 = class c; H and W are multiples of h and w. offsets: (2, h, w).
+
+    A cell's class is that of its middle pixel; where this is nothing, the last class in it. Cells of the latter kind only vote
+    where no neighbour of their class has a better right to: on an object's fringe, offsets are not what the network learned.
+    """
+    height, width = offsets.shape[1:]
+    step_y, step_x = things.shape[0] // height, things.shape[1] // width
+    middle = np.ascontiguousarray(things[step_y // 2 :: step_y, step_x // 2 :: step_x])
+    rows = np.maximum.reduce(things.reshape(height, step_y, -1), axis=1)
+    classes = rows[:, ::step_x].copy()
+    for column in range(1, step_x):
+        np.maximum(classes, rows[:, column::step_x], out=classes)
+    is_voter = middle > 0
+    fringe = np.flatnonzero((classes > 0) & ~is_voter)
+    np.copyto(classes, middle, where=is_voter)
+    beside = bordered(middle)[in_border(fringe, width)[:, None] + steps_around(width)]
+    is_lonely = ~(beside == classes.ravel()[fringe][:, None]).any(axis=1)
+    is_voter.ravel()[fringe[is_lonely]] = True
+    columns_px = (np.arange(width, dtype=np.float32) + np.float32(0.5)) * np.float32(side_px[0])
+    rows_px = (np.arange(height, dtype=np.float32) + np.float32(0.5)) * np.float32(side_px[1])
+    votes = np.empty_like(offsets)
+    np.add(offsets[0], columns_px, out=votes[0])
+    np.add(offsets[1], rows_px[:, None], out=votes[1])
+    return Cells(classes, offsets, votes, is_voter, side_px)
+
+
+def bordered(cells: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """(h, w) → flat (h + 2) * (w + 2), with a border of noughts: every cell has eight neighbours at fixed distances."""
+    height, width = cells.shape
+    padded = np.zeros((height + 2, width + 2), cells.dtype)
+    padded[1:-1, 1:-1] = cells
+    return padded.ravel()
+
+
+def steps_around(width: int) -> I64:
+    """(8,) from a cell of a bordered grid of `width` columns to each of its neighbours, the nearest first."""
+    return np.array([row * (width + 2) + column for row, column in AROUND])
+
+
+def in_border(places: I64, width: int) -> I64:
+    """Places in a flat grid → places in the same one bordered."""
+    return places + places // width * 2 + width + 3
+
+
+def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
+    """Give each cell its object.
+
+    peaks: (K, 3) x, y in network px and score, falling. Cells whose vote is near no centre make objects of their own, by
+    connected components of a class. Objects of fewer than `least_cells` votes are specks. What has no object then, specks and
+    fringe, takes that of a neighbour of its class.
+    """
+    height, width = cells.classes.shape
+    voters = np.flatnonzero(cells.is_voter)
+    objects = np.zeros(height * width, np.int32)
+    peaks = peaks[peaks[:, 2] >= LEAST_PEAK_SCORE][:MAX_PEAKS]
+    left = voters
+    if len(peaks) and len(voters):
+        owners = _owners(cells, voters, peaks)
+        objects[voters] = owners + 1
+        left = voters[owners < 0]
+    count = len(peaks)
+    if len(left):
+        alone = np.full(height * width, 255, np.uint8)
+        alone[left] = cells.classes.ravel()[left] - 1
+        present = tuple(np.flatnonzero(np.bincount(alone[left])).tolist())
+        grid = objects.reshape(height, width)
+        for _, mask, (x, y, w, h) in components(alone.reshape(height, width), present, least_cells):
+            count += 1
+            np.copyto(grid[y : y + h, x : x + w], count, where=mask > 0)
+    return _settled(cells, objects, peaks, count, least_cells)
+
+
+def nearest(votes: F32, centres: F64) -> I64:
+    """For each of (2, N) votes the place in (P, 2) centres, P <= MAX_PEAKS, of the nearest; the first of equals."""
+    left = np.ones((len(centres), 4))
+    left[:, :2] = -2 * centres
+    left[:, 2] += np.square(centres).sum(axis=1)  # one more, so that no rounding leaves a negative square
+    right = np.ones((4, votes.shape[1]))
+    right[:2] = votes
+    np.add(right[0] * right[0], right[1] * right[1], out=right[3])
+    # The bits of positive doubles sort as the numbers do. The last of them, 1e-12 of the square, give way to the place:
+    # a minimum then finds both, in a tenth of an argmin's time.
+    bits = (left @ right).view(np.int64)
+    bits &= -MAX_PEAKS
+    bits |= np.arange(len(centres))[:, None]
+    return np.asarray(np.minimum.reduce(bits, axis=0) & (MAX_PEAKS - 1))
+
+
+def _owners(cells: Cells, voters: I64, peaks: F64) -> I64:
+    """For each voter the peak that it belongs to, after merging; -1 where it is near none."""
+    count = len(peaks)
+    votes = np.stack([plane.ravel()[voters] for plane in cells.votes])
+    chosen = nearest(votes, peaks[:, :2])
+    sums = np.zeros((3, count))
+    sums[0] = np.bincount(chosen, minlength=count)
+    for axis in (0, 1):
+        sums[axis + 1] = np.bincount(chosen, np.abs(cells.offsets[axis].ravel()[voters]), count)
+    master = _merged(peaks, _sides(sums, cells.side_px), sums[0])
+    joined = np.stack([np.bincount(master, numbers, count) for numbers in sums]).astype(np.float64)
+    allowed = NEAR_SHARE * _sides(joined, cells.side_px)[:, master]
+    miss_x, miss_y = ((votes[axis] - peaks[chosen, axis]) / allowed[axis, chosen] for axis in (0, 1))
+    return np.where(miss_x * miss_x + miss_y * miss_y <= 1, master[chosen], -1)
+
+
+def _sides(sums: F64, side_px: tuple[float, float]) -> F64:
+    """(2, P) width and height of each centre's object, in network px. sums: (3, P) its cells, how far they say it is in x, in y.
+
+    That is on average a quarter of the side: it holds for an object seen in part, and does not grow with the cells of another
+    that found no nearer centre.
+    """
+    means = sums[1:] / np.maximum(sums[0], 1)
+    least = LEAST_SIDE_CELLS * np.array(side_px)[:, None]
+    return np.asarray(np.minimum(np.maximum(4 * means, least), LARGEST_SIDE_PX))
+
+
+def _merged(peaks: F64, sides: F64, votes: F64) -> I64:
+    """For each peak the better one that it is merged into, or itself. Peaks that nobody voted for merge with none."""
+    shares = [(peaks[:, axis, None] - peaks[:, axis]) / np.minimum(sides[axis, :, None], sides[axis]) for axis in (0, 1)]
+    close = shares[0] * shares[0] + shares[1] * shares[1] < MERGE_SHARE**2
+    master = np.arange(len(peaks))
+    if np.count_nonzero(close) == len(peaks):  # each is close to itself alone
+        return master
+    close &= np.outer(votes > 0, votes > 0)
+    for index in np.flatnonzero(np.triu(close, 1).any(axis=0)).tolist():
+        better = np.flatnonzero(close[index, :index] & (master[:index] == np.arange(index)))
+        if len(better):
+            master[index] = better[0]
+    return master
+
+
+def _settled(cells: Cells, objects: I32, peaks: F64, count: int, least_cells: int) -> Groups:
+    """Specks removed, fringe adopted, objects numbered without gaps."""
+    height, width = cells.classes.shape
+    sizes = np.bincount(objects[cells.is_voter.ravel()], minlength=count + 1)
+    sizes[0] = 0
+    kept = np.flatnonzero(sizes >= least_cells)
+    numbers = np.zeros(count + 1, np.int32)
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    found = numbers[objects]
+    classes = cells.classes.ravel()
+    orphans = np.flatnonzero((classes > 0) & (found == 0))
+    around = in_border(orphans, width)[:, None] + steps_around(width)
+    parents = bordered(found.reshape(height, width))[around]
+    fits = (bordered(cells.classes)[around] == classes[orphans][:, None]) & (parents > 0)
+    first = fits.argmax(axis=1)
+    place = np.arange(len(orphans))
+    found[orphans] = parents[place, first] * fits[place, first]
+    with_centre = kept[kept <= len(peaks)] - 1
+    without = len(kept) - len(with_centre)
+    centres = np.concatenate((peaks[with_centre, :2], np.full((without, 2), np.nan)))
+    scores = np.concatenate((peaks[with_centre, 2], np.ones(without)))
+    return Groups(found.reshape(height, width), centres, scores)

@@ -1,0 +1,49 @@
+"""Maps: reading the picture-like outputs of networks, labels and confidences. Maths that families share, NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import InferenceError
+from engines.fit import Fit
+from engines.types import U8, VOID_CLASS, Size
+
+
+def one_map(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
+    """A (H, W) view of an array whose other axes have length 1. Raises InferenceError for anything else."""
+    if output.ndim == 4 and output.shape[3] == 1:
+        output = output[..., 0]
+    if output.ndim < 2 or any(length != 1 for length in output.shape[:-2]):
+        raise InferenceError(f"output {name} is {output.shape}, not one (H, W) map")
+    return output.reshape(output.shape[-2:])
+
+
+def byte_map(output: npt.NDArray[np.generic], name: str, meaning: str) -> U8:
+    """A (H, W) map that must be uint8. Raises InferenceError, saying what is meant."""
+    found = one_map(output, name)
+    if found.dtype != np.uint8:
+        raise InferenceError(f"output {name} is {found.dtype}, not uint8 ({meaning})")
+    return np.asarray(found, np.uint8)
+
+
+def labels_of(labels: npt.NDArray[np.generic], name: str) -> U8:
+    """(H, W) integers → uint8 class ids; what no byte holds is void. Raises InferenceError for floats."""
+    if labels.dtype.kind not in "ui":
+        raise InferenceError(f"output {name} is {labels.dtype}, not integer labels")
+    if labels.dtype != np.uint8:
+        # As unsigned, what is below 0 lies above 255 too: one minimum makes both void instead of some other class.
+        unsigned = labels.view(f"u{labels.dtype.itemsize}")
+        labels = np.minimum(unsigned, unsigned.dtype.type(VOID_CLASS)).astype(np.uint8)
+    return np.ascontiguousarray(labels, np.uint8)
+
+
+def fine_enough(found: npt.NDArray[np.generic], geometry: Fit) -> npt.NDArray[np.generic]:
+    """The (H, W) map, its pixels repeated where `geometry.cut` would else cut through some."""
+    finer = geometry.cells_per_edge(Size.of(found))
+    return found.repeat(finer, axis=0).repeat(finer, axis=1) if finer > 1 else found
+
+
+def not_finite(output: str) -> InferenceError:
+    """The error to raise for an output that holds NaN or infinity."""
+    return InferenceError(f"output {output} holds NaN or infinite values; try --backend ort, or another precision")
