@@ -11,6 +11,7 @@ class Knobs:
 
     threshold: lowest score of an object that is shown, 0..1.
     opacity:   of the masks, 0..1.
+    background: put what was chosen (`Look.background`) behind the foreground of a model that gives a matte.
     hidden_classes: ids of classes that are neither painted nor boxed.
     """
 
@@ -20,6 +21,7 @@ class Knobs:
     boxes: bool = True
     labels: bool = True
     trails: bool = True
+    background: bool = False
     hidden_classes: frozenset[int] = frozenset()
 
     def with_class(self, class_id: int, visible: bool) -> frozenset[int]:

@@ -1,0 +1,51 @@
+"""Look: what drawing must know of a model and of the canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from engines.card import ModelCard
+from engines.types import U8, VOID_CLASS
+from realtime.palette import bgr_table, class_colours, id_colours
+from realtime.render.backgrounds import Background, Blur
+
+
+@dataclass(frozen=True)
+class Look:
+    """What drawing must know of a model and of the canvas.
+
+    width_px: the canvas is no wider than this; smaller frames keep their size.
+    background: what a matte's foreground stands before while the knob of that name is on.
+    """
+
+    card: ModelCard
+    width_px: int = 1280
+    background: Background = field(default_factory=Blur)
+
+    @cached_property
+    def class_bgr(self) -> U8:
+        """(N, 3) uint8: class id → colour, black where there is no class; N is 256, or the number of classes if greater."""
+        colours = bgr_table(class_colours(self.card))
+        table = np.zeros((max(256, len(colours)), 3), np.uint8)
+        table[: len(colours)] = colours
+        return table
+
+    @cached_property
+    def id_bgr(self) -> U8:
+        return id_colours()
+
+    @cached_property
+    def matte_class(self) -> int:
+        """The class that a matte without objects is of: the card's first that is not void."""
+        return next((class_id for class_id, name in enumerate(self.card.classes) if name not in self.card.void), 0)
+
+    def shown(self, hidden: frozenset[int]) -> U8:
+        """(256,) uint8: 255 for class ids to paint, 0 for void and hidden ones."""
+        table = np.zeros(256, np.uint8)
+        table[: len(self.card.classes)] = 255
+        table[list(hidden)] = 0
+        table[VOID_CLASS] = 0
+        return table

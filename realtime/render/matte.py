@@ -1,0 +1,171 @@
+"""Mattes: a soft foreground over the canvas, refined along the picture's own edges, and painted each object in its own colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from engines.types import F32, U8, Image, Size
+from realtime.knobs import Knobs
+from realtime.render.blending import Bgr, blend_colour, blend_picture
+from realtime.render.look import Look
+from realtime.render.marks import Mark, colour_of
+from realtime.types import Result
+
+GUIDE_PX = 320
+"""About the longer side of the grid that edges are looked for on; they come out as sharp as the canvas is. Whole numbers of
+canvas pixels to a cell are averaged four times as fast as broken ones."""
+
+RADIUS = 3
+"""Of the windows on that grid: a matte's edge is put right by as much, 12 pixels of 720p."""
+
+LEAST_CONTRAST = 0.002
+"""Variance of brightness (0..1) in a window that counts as an edge; below, the matte is smoothed instead. Noise is 1e-4."""
+
+HAZE = 0.1
+"""What the filter spreads around an edge is less opaque than this, or more than 1 - HAZE: it is drawn out to 0 and 1."""
+
+FAINT = 5
+"""Opacities up to here are nothing: networks are never quite sure."""
+
+RIM_OPACITY = 0.85
+"""Of the contour, one pixel wide where the matte becomes more than half opaque."""
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Matte:
+    """A canvas's foreground: x, y and `alpha` (h, w) uint8 of the rectangle outside of which there is none."""
+
+    x: int
+    y: int
+    alpha: U8
+
+    @classmethod
+    def over(cls, image: Image, alpha: U8) -> Matte:
+        """`alpha` (Ha, Wa) uint8, which spans the whole of `image`, at its resolution, with the edges that `image` has.
+
+        A guided filter: in each window opacity is a linear function of brightness, and these functions are upsampled, not their
+        values. Source: Fast Guided Filter (He and Sun, 2015).
+        """
+        size = Size.of(image)
+        guide = _guide_size(size)
+        coarse = _resized(alpha, guide)
+        left, top, right, bottom = _bounds(coarse)
+        if right <= left or bottom <= top:
+            return cls(0, 0, np.zeros((0, 0), np.uint8))
+        cells = slice(top, bottom), slice(left, right)
+        x0, x1 = (round(edge * size.width / guide.width) for edge in (left, right))
+        y0, y1 = (round(edge * size.height / guide.height) for edge in (top, bottom))
+        grey = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY)
+        slope, offset = _linear(cv2.resize(grey, (right - left, bottom - top), interpolation=cv2.INTER_AREA), coarse[cells])
+        to_canvas = (x1 - x0, y1 - y0)
+        slope, offset = (cv2.resize(part, to_canvas, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
+        refined = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset, dtype=cv2.CV_8U)  # rounds and saturates
+        return cls(x0, y0, refined)
+
+    def of(self, image: Image) -> Image:
+        """The rectangle of `image`; a view."""
+        height, width = self.alpha.shape
+        return image[self.y : self.y + height, self.x : self.x + width]
+
+
+def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> None:
+    """Blend the foreground's colour over it, a crisp and thin contour included; with several objects, each one's own."""
+    if not matte.alpha.size:
+        return
+    solid = cv2.compare(matte.alpha, 127, cv2.CMP_GT)
+    rim = cv2.subtract(solid, cv2.erode(solid, _CROSS))
+    rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # at low opacities it goes as well
+    weight = cv2.max(cv2.convertScaleAbs(matte.alpha, alpha=knobs.opacity), cv2.convertScaleAbs(rim, alpha=rim_opacity))
+    colours = _row_colours(result, marks, knobs, look)
+    if len(set(colours)) <= 1:
+        if colours[0] is not None:
+            blend_colour(matte.of(image), colours[0], weight)
+        return
+    owners = _owners(result.segmentation.instances.label_map, _guide_size(Size.of(image)))
+    table = np.zeros((256, 1, 3), np.uint8)
+    shown = np.zeros(256, np.uint8)
+    for row, colour in enumerate(colours):
+        if colour is not None:
+            table[row + 1], shown[row + 1] = colour, 255
+    size = (image.shape[1], image.shape[0])
+    if None in colours:
+        weight = cv2.min(weight, matte.of(cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR)))
+    # Hidden objects lend their neighbours' edges no black: they have weight 0 where their colour would begin.
+    blend_picture(matte.of(image), matte.of(cv2.resize(cv2.applyColorMap(owners, table), size)), weight)
+
+
+def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> list[Bgr | None]:
+    """What each object's matte is painted in, None for one that is not to be seen; without objects one colour, the class's."""
+    instances = result.segmentation.instances
+    if not len(instances):
+        return [None if look.matte_class in knobs.hidden_classes else colour_of(look.class_bgr[look.matte_class])]
+    marked = {mark.row: mark.colour for mark in marks}
+    colours: list[Bgr | None] = []
+    for row, (score, class_id) in enumerate(zip(instances.scores.tolist(), instances.class_ids.tolist(), strict=True)):
+        if row in marked:
+            colours.append(marked[row])
+        elif score < knobs.threshold or class_id in knobs.hidden_classes:
+            colours.append(None)
+        else:  # a track is not sure of it yet, but the matte is: it shall not flicker
+            colours.append(colour_of(look.class_bgr[class_id]))
+    return colours
+
+
+def _owners(label_map: U8, grid: Size) -> U8:
+    """(h, w) uint8 on `grid`: i + 1 of the object that is nearest, since soft edges reach beyond the objects' own pixels."""
+    labels: U8 = cv2.resize(label_map, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
+    background = cv2.compare(labels, 0, cv2.CMP_EQ)
+    if not cv2.countNonZero(labels):
+        return labels
+    _, nearest = cv2.distanceTransformWithLabels(background, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    # Each object's pixel has a number of its own there: the object of every number, and then of every pixel.
+    of_number = np.zeros(int(nearest.max()) + 1, np.uint8)
+    of_number[nearest[labels > 0]] = labels[labels > 0]
+    owners: U8 = np.take(of_number, nearest, axis=0)
+    return owners
+
+
+def _guide_size(canvas: Size) -> Size:
+    times = max(1, round(max(canvas.width, canvas.height) / GUIDE_PX))
+    return Size(max(1, round(canvas.width / times)), max(1, round(canvas.height / times)))
+
+
+def _resized(alpha: U8, size: Size) -> U8:
+    if Size.of(alpha) == size:
+        return alpha
+    how = cv2.INTER_AREA if alpha.shape[1] > size.width else cv2.INTER_LINEAR
+    resized: U8 = cv2.resize(alpha, (size.width, size.height), interpolation=how)
+    return resized
+
+
+def _bounds(coarse: U8) -> tuple[int, int, int, int]:
+    """x_min, y_min, x_max, y_max of what is more than faint, and the windows around it."""
+    x, y, width, height = cv2.boundingRect(cv2.compare(coarse, FAINT, cv2.CMP_GT))
+    if not width:
+        return 0, 0, 0, 0
+    around = 2 * RADIUS + 1
+    rows, columns = coarse.shape
+    return max(0, x - around), max(0, y - around), min(columns, x + width + around), min(rows, y + height + around)
+
+
+def _linear(grey: U8, alpha: U8) -> tuple[F32, F32]:
+    """Slope and offset, both (h, w), of alpha (0..255, haze drawn out) over brightness (0..255) around each pixel."""
+    brightness: F32 = grey.astype(np.float32) * np.float32(1 / 255)
+    opacity: F32 = alpha.astype(np.float32) * np.float32(1 / 255)
+
+    def mean(values: F32) -> F32:
+        averaged: F32 = cv2.boxFilter(values, -1, (2 * RADIUS + 1, 2 * RADIUS + 1), borderType=cv2.BORDER_REFLECT)
+        return averaged
+
+    mean_brightness, mean_opacity = mean(brightness), mean(opacity)
+    variance: F32 = mean(brightness * brightness) - mean_brightness * mean_brightness
+    covariance: F32 = mean(brightness * opacity) - mean_brightness * mean_opacity
+    slope: F32 = covariance / (variance + np.float32(LEAST_CONTRAST))
+    offset: F32 = mean_opacity - slope * mean_brightness
+    stretch = np.float32(1 / (1 - 2 * HAZE))
+    return mean(slope) * stretch, (mean(offset) - np.float32(HAZE)) * (255 * stretch)
