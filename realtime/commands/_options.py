@@ -11,7 +11,7 @@ from engines.nearest import did_you_mean
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
 RUNTIMES = ("tensorrt", "tensorrt-rtx")
 MODEL = "NAME|FILE.onnx"
-MODEL_HELP = "a bundled model or your own ONNX file"
+MODEL_HELP = "a model that run.py models lists, or an ONNX file"
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,19 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", metavar="PX", type=positive, help="the picture is at most this wide (default: 1280)")
     parser.add_argument(
         "--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: the model's)"
+    )
+
+    matte = parser.add_argument_group("with a model that tells foreground from background")
+    matte.add_argument(
+        "--background",
+        metavar="none|blur|#RRGGBB|FILE",
+        help="put a blur, a colour or a picture behind the foreground (default: none)",
+    )
+    matte.add_argument(
+        "--smooth",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="average soft edges over time where the picture stands still (default: yes)",
     )
 
     engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")

@@ -91,6 +91,35 @@ def test_the_installed_clips_are_the_default(home: Path, tiny_model: Path, capsy
     assert preview.shape[1] == 2 * 640, "two frames of the wider clip side by side"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "card", "seen"),
+    [
+        ("yolo11n-seg-coco/yolo11n-seg_coco_320.onnx", "", "person"),
+        (
+            "yolox-nano-coco/yolox_nano.onnx",
+            'family = "boxes"\noutputs = {cells = "output"}\n[input]\nchannels = "bgr"\nfit = "letterbox_top_left"\n'
+            "mean = [0, 0, 0]\nstd = [1, 1, 1]\n",
+            "person",
+        ),
+    ],
+    ids=["yolo11", "yolox"],
+)
+def test_what_others_made_is_added_and_sees(
+    home: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, card: str, seen: str
+) -> None:
+    """Third-party files as they are, with no more than what they do not tell; the file may lie where nobody may write."""
+    if card:
+        labels = shared / "models" / Path(file).parent / "labels.txt"
+        names = f"classes = {labels.read_text().splitlines()}\n" if labels.is_file() else ""
+        (tmp_path / "card.toml").write_text(names + card)
+    more = ["--card", str(tmp_path / "card.toml")] if card else []
+    more += ["--backend", "ort", "--frames", str(shared / "coco8-seg" / "coco8-seg" / "images" / "val")]
+    assert main(["models", "add", str(shared / "models" / file), "--name", "theirs", *more]) == 0
+    assert seen in lines_of(capsys.readouterr().out)["saw"]
+    assert main(["models", "verify", "theirs"]) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
