@@ -91,6 +91,11 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What the network is fed beside the image."""
         return (*self.states, *self.constants)
 
+    @property
+    def gives_matte(self) -> bool:
+        """Whether it tells how opaque its foreground is: by one of the roles `alpha`, `alpha_softmax` and `alpha_logits`."""
+        return any(role.partition("_")[0] == "alpha" for role in self.outputs)
+
     def class_name(self, class_id: int) -> str:
         return self.classes[class_id] if 0 <= class_id < len(self.classes) else f"class {class_id}"
 

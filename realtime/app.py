@@ -21,12 +21,15 @@ from engines.errors import EngineNotBuiltError, SegmentationError
 from engines.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
+from realtime.backdrop import open_background
+from realtime.errors import SettingsError
 from realtime.links import Bounded, Closed, Latest, Link
 from realtime.meter import Meter, ObjectCounter, Reading
 from realtime.pipeline import Gate, Pipeline
 from realtime.recorder import Finish, Recorder, Recording, Start, ToRecord
 from realtime.render import Look, compose
 from realtime.settings import Settings
+from realtime.smoothing import AlphaSmoother
 from realtime.tracking import open_tracker
 from realtime.types import Canvas, Frame, Result, Source, Tracker
 from realtime.upgrade import EngineUpgrade
@@ -63,6 +66,7 @@ class Run:
         """open_source, find_model: called on the threads that use the results. screen: where drawn pictures go to be shown.
 
         builds_engines: where a GPU lacks its engine for the model, build it meanwhile, and switch over when it is ready.
+        Raises SettingsError when the picture that the settings name for a background cannot be read.
         """
         self.settings = settings
         self.knobs = settings.first_knobs()
@@ -78,6 +82,7 @@ class Run:
         """The build that goes on meanwhile."""
         self._open_source, self._find_model = open_source, find_model
         self._builds_engines = builds_engines
+        self._background = open_background(settings.background)
         self.pipeline = Pipeline()
         self._frames: Link[Frame] | None = None
         self._result: Result | None = None
@@ -203,7 +208,12 @@ class Run:
     def _introduce(self, segmenter: Segmenter) -> None:
         """Tell what runs now, once it has been warmed up."""
         card, choice = segmenter.card, segmenter.choice
-        self.model = OpenedModel(card, Look(card, self.settings.width), choice.engine.description, choice.refusals)
+        if self.settings.background != "none" and not card.gives_matte:
+            raise SettingsError(
+                f"background: {card.name} does not tell foreground from background; choose a model that gives a matte"
+            )
+        look = Look(card, self.settings.width, self._background)
+        self.model = OpenedModel(card, look, choice.engine.description, choice.refusals)
 
     def _finish(self, segmenter: Segmenter, frame: Frame) -> None:
         threshold = self.knobs.threshold
@@ -224,12 +234,15 @@ class Run:
 
     def _compose(self) -> None:
         tracker = open_tracker(self.settings.tracker, **self.settings.tracking)
+        smoother = AlphaSmoother() if self.settings.smooth else None
         recording: Recording | None = None
         while True:
             try:
                 item = self._segmented.get_or_nudge()
             except Closed:
                 return
+            if item is not None and smoother is not None:
+                item = self._smooth(smoother, *item)
             start = time.perf_counter()
             if item is not None:
                 self._result = self._track(tracker, *item)
@@ -250,12 +263,24 @@ class Run:
             if self._screen is None:
                 self.meter.delivered(canvas.captured_ns)
 
-    def _track(self, tracker: Tracker, frame: Frame, segmentation: Segmentation) -> Result:
+    def _smooth(self, smoother: AlphaSmoother, frame: Frame, segmentation: Segmentation) -> tuple[Frame, Segmentation]:
+        """The same with the matte averaged over time, if there is one."""
+        if segmentation.alpha is None:
+            return frame, segmentation
+        start = time.perf_counter()
+        alpha = smoother(segmentation.alpha, frame.image, self._time_s(frame))
+        self.meter.add({"smooth": (time.perf_counter() - start) * 1e3})
+        return frame, replace(segmentation, alpha=alpha)
+
+    def _time_s(self, frame: Frame) -> float:
+        """When it was, for what follows things over time: of a camera on this machine's clock, of a recording on its own."""
         assert self.source is not None, "the source is known before its first frame"
+        return frame.captured_ns / 1e9 if self.source.is_live else frame.pts_s
+
+    def _track(self, tracker: Tracker, frame: Frame, segmentation: Segmentation) -> Result:
         if self.settings.tracker == "none":
             return Result(frame, segmentation, None)
-        t_s = frame.captured_ns / 1e9 if self.source.is_live else frame.pts_s
-        tracks = tracker.update(segmentation, t_s, frame.image)
+        tracks = tracker.update(segmentation, self._time_s(frame), frame.image)
         self.objects.add(tracks)
         return Result(frame, segmentation, tracks)
 

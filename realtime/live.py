@@ -77,6 +77,7 @@ class LiveSession:
             classes=card.classes if card else (),
             colours=class_colours(card) if card and _is_painted_by_class(card) else (),
             shown_classes=_shown_classes(card) if card else (),
+            gives_matte=card.gives_matte if card else False,
             paused=run.gate.paused,
             recording=self._recording_path if phase == "running" else None,
         )
@@ -156,7 +157,7 @@ def _shown_classes(card: ModelCard) -> tuple[int, ...]:
 
 def _is_painted_by_class(card: ModelCard) -> bool:
     """A model of nothing but things has no class map: its masks have their tracks' colours."""
-    return set(card.things) != set(card.classes)
+    return set(card.things) | set(card.void) != set(card.classes)
 
 
 def _unexpected(error: BaseException) -> str:

@@ -31,6 +31,9 @@ WIDTHS_PX = (160, 7680)
 
 INFLIGHT = (1, 3)
 
+BACKGROUNDS = ("none", "blur")
+"""Words for what may be behind a foreground, besides colours and paths of pictures."""
+
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of a model's TensorRT engines to run, and how; a preset's table [engine]."""
@@ -63,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes: bool = True
     labels: bool = True
     trails: bool = True
+    smooth: bool = True
+    """Average a matte over time where the picture stands still."""
+    background: str = "none"
+    """Of a model that gives a matte: "none", "blur", a colour as "#rrggbb", or the path of a picture. With one, nothing else is
+    drawn to begin with."""
     hide: tuple[str, ...] = ()
     """Names of classes not to show; names the model does not have are ignored, so that presets fit many models."""
     max_objects: int = 100
@@ -73,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def first_knobs(self) -> Knobs:
         """The knobs' first positions, before it is known which classes there are."""
         threshold = Knobs().threshold if self.threshold is None else self.threshold
+        if self.background != "none":  # who replaces the background wants a picture for others, not for a look at the model
+            return Knobs(threshold, self.opacity, masks=False, boxes=False, labels=False, trails=False, background=True)
         return Knobs(threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails)
 
     def knobs(self, card: ModelCard, turned: Knobs) -> Knobs:
@@ -170,8 +180,19 @@ def _check(settings: Settings, where: str) -> None:
     if not low <= settings.width <= high:
         raise SettingsError(f"{where}: width is {settings.width}; the canvas can be {low} to {high} pixels wide")
     _check_engine(settings, where)
+    _check_background(settings.background, where)
     if not 1 <= settings.max_objects <= 254:
         raise SettingsError(f"{where}: max_objects is {settings.max_objects}; a label map holds 1 to 254")
+
+
+def _check_background(background: str, where: str) -> None:
+    is_colour = len(background) == 7 and background[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in background[1:])
+    if background in BACKGROUNDS or is_colour or Path(background).suffix:
+        return
+    hint = did_you_mean(background, BACKGROUNDS)
+    raise SettingsError(
+        f'{where}: background is "{background}"; it can be none, blur, a colour such as "#00b140", or the path of a picture{hint}'
+    )
 
 
 def _check_engine(settings: Settings, where: str) -> None:

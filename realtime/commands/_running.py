@@ -20,6 +20,7 @@ from engines.backends import check_backend
 from engines.errors import SegmentationError
 from engines.plans.store import TRUST_WARNING
 from realtime.app import Run
+from realtime.backdrop import open_background
 from realtime.errors import SettingsError
 from realtime.headless import Summary, run_headless
 from realtime.process import prepare
@@ -82,7 +83,9 @@ def leave_hanging_threads(code: int) -> None:
 def settings_of(options: dict[str, Any], source: str) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
     overrides: dict[str, Any] = {
-        key: options[key] for key in ("model", "backend", "tracker", "width", "threshold") if options[key] is not None
+        key: options[key]
+        for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background")
+        if options.get(key) is not None
     }
     engine = {key: options[option] for option, key in ENGINE_OPTIONS.items() if options.get(option) is not None}
     if "input_px" in engine:
@@ -103,6 +106,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
     if settings.tracker == "none":  # a preset's tracking table is for its own tracker
         settings = msgspec.structs.replace(settings, tracking={})
     open_tracker(settings.tracker, **settings.tracking)
+    open_background(settings.background)
     return settings
 
 

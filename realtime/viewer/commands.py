@@ -29,6 +29,7 @@ COMMANDS = (
     Command("boxes", "Boxes", ("B",), checkable=True),
     Command("labels", "Labels", ("L",), checkable=True),
     Command("trails", "Trails", ("T",), checkable=True),
+    Command("background", "Replace the background", ("G",), checkable=True),
     Command("more_opacity", "More opaque masks", ("+", "=")),
     Command("less_opacity", "Less opaque masks", ("-",)),
     Command("more_threshold", "Surer objects only", ("]",)),

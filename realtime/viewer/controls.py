@@ -18,7 +18,7 @@ ONE_ROW_PX = 860
 
 GROUPS = (
     ("pause", "step"),
-    ("masks", "boxes", "labels", "trails"),
+    ("masks", "boxes", "labels", "trails", "background"),
     ("screenshot", "record"),
     ("hud", "classes", "full_screen", "help"),
 )

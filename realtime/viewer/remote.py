@@ -32,6 +32,7 @@ class Remote:
             "boxes": partial(self.turn, "boxes"),
             "labels": partial(self.turn, "labels"),
             "trails": partial(self.turn, "trails"),
+            "background": partial(self.turn, "background"),
             "more_opacity": partial(self.nudge, "opacity", KNOB_STEP),
             "less_opacity": partial(self.nudge, "opacity", -KNOB_STEP),
             "more_threshold": partial(self.nudge, "threshold", KNOB_STEP),
@@ -51,7 +52,7 @@ class Remote:
             session.step()
 
     def turn(self, name: str) -> None:
-        """Masks, boxes, labels or trails: on if off, off if on."""
+        """Masks, boxes, labels, trails or the background: on if off, off if on."""
         self._change(name, not getattr(self._host.knobs, name))
 
     def set(self, name: str, value: float) -> None:

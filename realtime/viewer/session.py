@@ -22,6 +22,7 @@ class SessionState:
     message: one line for people: what it is doing while starting, why it failed, how it ended; empty while running.
     colours: one (red, green, blue) per class, the colour of its masks; empty when masks are coloured by track instead.
     shown_classes: the class ids worth a legend entry (void classes left out).
+    gives_matte: the model tells foreground from background, so that the latter can be replaced.
     """
 
     phase: Phase
@@ -36,6 +37,7 @@ class SessionState:
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
     shown_classes: tuple[int, ...] = ()
+    gives_matte: bool = False
     paused: bool = False
     recording: Path | None = None
     """The file being recorded to, or None."""

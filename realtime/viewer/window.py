@@ -234,12 +234,13 @@ class MainWindow(QMainWindow):
             "classes": self.legend.isVisibleTo(self),
             "full_screen": self.isFullScreen(),
             "help": self.view.help.isVisibleTo(self.view),
-        } | {name: bool(getattr(knobs, name)) for name in ("masks", "boxes", "labels", "trails")}
+        } | {name: bool(getattr(knobs, name)) for name in ("masks", "boxes", "labels", "trails", "background")}
         for name, mark in marks.items():
             self.commands[name].setChecked(mark)
         self.commands["pause"].setEnabled(running)
         self.commands["step"].setEnabled(running and not state.is_live)
         self.commands["record"].setEnabled(running or state.recording is not None)
+        self.commands["background"].setEnabled(state.gives_matte)
         self.commands["screenshot"].setEnabled(self.view.canvas is not None)
 
     def _show_hud(self, state: SessionState) -> None:
