@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,9 +57,13 @@ def id_colours() -> U8:
 
 def class_colours(card: ModelCard) -> tuple[Rgb, ...]:
     """One (red, green, blue) per class: the card's, or the default palette's."""
-    return tuple(
-        _parse(card.palette[name]) if name in card.palette else _spread(class_id) for class_id, name in enumerate(card.classes)
-    )
+    return named_colours(card.classes, card.palette)
+
+
+def named_colours(names: Sequence[str], palette: Mapping[str, str] | None = None) -> tuple[Rgb, ...]:
+    """One (red, green, blue) per name: the palette's ("#rrggbb" by name), or the default one's, in their order."""
+    known = palette or {}
+    return tuple(_parse(known[name]) if name in known else _spread(index) for index, name in enumerate(names))
 
 
 def bgr_table(colours: Sequence[Rgb]) -> U8:

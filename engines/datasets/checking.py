@@ -1,0 +1,287 @@
+"""A whole data set, checked: every fault there is, and what the set is made of. For people, before they train on it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from engines.datasets.folder import IMAGE_SUFFIXES, hold_out_patterns, is_held_out
+from engines.datasets.inspecting import Counts, Fault, Layers, PairFacts, inspect_pair
+from engines.datasets.names import NAME_FILES, read_names
+from engines.datasets.settings import SetSettings, check_settings
+from engines.datasets.splits import suggest_split
+from engines.errors import DataError
+from engines.types import VOID_CLASS, Size
+
+SURFACE_FOLDERS, INSTANCE_FOLDERS = ("surface", "lane"), ("instances", "inst")
+"""What folders of further labels are called."""
+
+BRIGHTNESS_PERCENTILES = (5, 50, 95)
+
+EXAMPLES = 12
+"""Images on a contact sheet."""
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What a set holds, and what is wrong with it.
+
+    settings:         as they are, or as they would be written: names, split, folders of further labels.
+    notes:            where those come from, in words.
+    stems:            of the images; held_out: of those that are held out.
+    faults:           what has to be mended. warnings: what has to be known.
+    class_pixels:     (256,) int64 pixels of each class id. class_images: (256,) int64 images it occurs in.
+    sizes:            how many images have which size.
+    brightness:       5th, 50th and 95th percentile of the images' mean grey, 0..255; empty where no image could be read.
+    examples:         a few stems without fault, for a picture of the set: every class is in one of them.
+    """
+
+    folder: Path
+    settings: SetSettings
+    notes: tuple[str, ...]
+    stems: tuple[str, ...]
+    held_out: frozenset[str]
+    label_count: int
+    faults: tuple[Fault, ...]
+    warnings: tuple[str, ...]
+    class_pixels: Counts
+    class_images: Counts
+    sizes: Counter[Size]
+    brightness: tuple[float, ...]
+    examples: tuple[str, ...]
+
+
+def check_set(
+    folder: Path,
+    settings: SetSettings | None = None,
+    class_names: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SetReport:
+    """Look at every file of a set.
+
+    settings: of its dataset.toml, None where there is none. class_names: overrule it. on_progress: done, of all.
+    Raises DataError where there is nothing to check: no images/, no file in it, names that cannot be.
+    """
+    images, labels = _images(folder), _labels(folder)
+    names, notes = _class_names(folder, settings, class_names)
+    layers = _layers(folder, settings)
+    by_stem = {path.stem: path for path in images}
+    facts = _inspect(folder, images, labels, layers, len(names) if names else None, on_progress)
+    labels_read = [pair.counts for pair in facts if pair.counts is not None]
+    pixels: Counts = np.sum(labels_read, axis=0, dtype=np.int64) if labels_read else np.zeros(256, np.int64)
+    occurs: Counts = np.count_nonzero(labels_read, axis=0) if labels_read else np.zeros(256, np.int64)
+    if not names:
+        names = tuple(f"class{class_id}" for class_id in range(int(np.flatnonzero(pixels[:VOID_CLASS]).max(initial=0)) + 1))
+        notes.append(f"classes named after their ids up to the highest, {len(names) - 1}; name them with --classes a,b,c")
+    settings, note, warnings = _settings(folder, settings, names, layers, list(by_stem))
+    patterns = hold_out_patterns(folder, settings)
+    held_out = frozenset(stem for stem in by_stem if is_held_out(stem, patterns))
+    if settings.hold_out or settings.hold_out_list:
+        what = "no image" if not held_out else "every image" if len(held_out) == len(by_stem) else ""
+        warnings += [f"hold_out matches {what}; correct the patterns"] if what else []
+    faults = [
+        *_broken_pairs(folder, images, labels),
+        *_strays(folder, layers, by_stem),
+        *(f for pair in facts for f in pair.faults),
+    ]
+    brightness = [pair.brightness for pair in facts if pair.brightness is not None]
+    return SetReport(
+        folder,
+        settings,
+        (*notes, note),
+        tuple(by_stem),
+        held_out,
+        sum(path.suffix == ".png" for path in labels),
+        tuple(sorted(faults, key=lambda fault: (fault.kind, fault.path))),
+        (*warnings, *_set_wide(facts, settings.classes, held_out, pixels)),
+        pixels,
+        occurs,
+        Counter(pair.size for pair in facts if pair.size is not None),
+        tuple(float(value) for value in np.percentile(brightness, BRIGHTNESS_PERCENTILES)) if brightness else (),
+        _examples(facts, len(settings.classes)),
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    if not (folder / "images").is_dir():
+        raise DataError(f"{folder}: no folder images/ in it; a data set is a folder with images/ and labels/")
+    images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise DataError(f"{folder / 'images'}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def _labels(folder: Path) -> list[Path]:
+    if not (folder / "labels").is_dir():
+        raise DataError(f"{folder}: no folder labels/ in it; a label is labels/NAME.png for images/NAME.jpg, 8-bit class ids")
+    labels = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and not path.name.startswith("."))
+    texts = sum(path.suffix.lower() == ".txt" for path in labels)
+    if texts and texts == len(labels):
+        raise DataError(
+            f"{folder / 'labels'}: holds {texts} .txt files, which are outlines in YOLO's format: run.py evaluate reads them, "
+            "but training wants labels/NAME.png of 8-bit class ids"
+        )
+    return labels
+
+
+def _class_names(folder: Path, settings: SetSettings | None, class_names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The names, and a note on where they come from; () where nobody gives any."""
+    if class_names:
+        return tuple(class_names), []
+    if settings is not None:
+        return settings.classes, []
+    for name in NAME_FILES:
+        path = folder / name
+        if path.is_file():
+            return read_names(path), [f"class names of {name}"]
+    return (), []
+
+
+def _layers(folder: Path, settings: SetSettings | None) -> tuple[str, str]:
+    """Folders of surface and of instance labels: as the settings say, else those that are there; "" for none."""
+    if settings is not None:
+        return settings.surface, settings.instances
+    surface, instances = (
+        next((name for name in names if (folder / name).is_dir()), "") for names in (SURFACE_FOLDERS, INSTANCE_FOLDERS)
+    )
+    return surface, instances
+
+
+def _inspect(
+    folder: Path,
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    layers: tuple[str, str],
+    class_count: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[PairFacts]:
+    label_of = {path.stem: path for path in labels if path.suffix == ".png"}
+
+    def inspect(image: Path) -> PairFacts:
+        surface, instances = (folder / name / f"{image.stem}.png" if name else None for name in layers)
+        return inspect_pair(image, label_of.get(image.stem), Layers(surface, instances), class_count)
+
+    facts = []
+    with ThreadPoolExecutor(2) as threads:
+        for pair in threads.map(inspect, images):
+            facts.append(pair)
+            if on_progress:
+                on_progress(len(facts), len(images))
+    return facts
+
+
+def _settings(
+    folder: Path, given: SetSettings | None, names: tuple[str, ...], layers: tuple[str, str], stems: Sequence[str]
+) -> tuple[SetSettings, str, list[str]]:
+    """The given settings with what is missing added, checked; a note on the split, and warnings."""
+    settings = given or SetSettings(folder.resolve().name, names, surface=layers[0], instances=layers[1])
+    settings = msgspec.structs.replace(settings, classes=names)
+    note, warnings = "held out as its settings say", []
+    if not (settings.hold_out or settings.hold_out_list):
+        split = suggest_split(folder, stems)
+        settings = msgspec.structs.replace(settings, hold_out=split.hold_out, hold_out_list=split.hold_out_list)
+        note, warnings = f"held out {split.why}", list(split.warnings)
+    check_settings(settings, str(folder))
+    return settings, note, warnings
+
+
+def _broken_pairs(folder: Path, images: Sequence[Path], labels: Sequence[Path]) -> list[Fault]:
+    label_stems = {path.stem for path in labels if path.suffix == ".png"}
+    faults = [
+        Fault(path, "no label", f"has no label {folder / 'labels' / path.stem}.png; add it, or remove the image")
+        for path in images
+        if path.stem not in label_stems
+    ]
+    image_stems = {path.stem for path in images}
+    for path in labels:
+        if path.suffix != ".png":
+            faults.append(Fault(path, "not png", "is no .png file; a label is one, since JPEG and its like change the ids"))
+        elif path.stem not in image_stems:
+            faults.append(Fault(path, "no image", f"has no image {folder / 'images' / path.stem}.*; add it, or remove the label"))
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        by_stem[path.stem].append(path)
+    for paths in by_stem.values():
+        faults += [
+            Fault(path, "same stem", f"shares its stem with {paths[0].name}, and so its label; rename one of the two")
+            for path in paths[1:]
+        ]
+    return faults
+
+
+def _strays(folder: Path, layers: tuple[str, str], by_stem: dict[str, Path]) -> list[Fault]:
+    """Further labels that belong to no image, and folders that are named and not there."""
+    faults = []
+    for key, name in zip(("surface", "instances"), layers, strict=True):
+        if name and not (folder / name).is_dir():
+            faults.append(Fault(folder / name, "no folder", f'is not there, but the settings say {key} = "{name}"; correct them'))
+        elif name:
+            strays = (path for path in (folder / name).glob("*.png") if path.stem not in by_stem)
+            faults += [Fault(path, "no image", f"has no image {folder / 'images' / path.stem}.*; remove it") for path in strays]
+    return faults
+
+
+def _set_wide(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], pixels: Counts) -> list[str]:
+    """What only shows when all pairs are seen together."""
+    used = np.flatnonzero(pixels)
+    warnings = []
+    if used.tolist() == [0, VOID_CLASS]:
+        warnings.append("labels hold only 0 and 255, and 255 is void: if it is meant as a class, write it as 1")
+    missing = [name for class_id, name in enumerate(classes) if not pixels[class_id]]
+    if missing:
+        warnings.append(f"no pixel of {', '.join(missing)}: nothing can be learnt about it")
+    return warnings + _one_sided(facts, classes, held_out, missing) + _duplicates(facts, held_out)
+
+
+def _one_sided(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], missing: Sequence[str]) -> list[str]:
+    """Classes that occur on one side of the split only."""
+    if not held_out:
+        return []
+    there = {side: np.zeros(256, bool) for side in (False, True)}
+    for pair in facts:
+        if pair.counts is not None:
+            there[pair.stem in held_out] |= pair.counts > 0
+    warnings = []
+    sides = {False: "only in held-out images: it cannot be learnt", True: "in no held-out image: it cannot be judged"}
+    for side, text in sides.items():
+        lacking = [name for index, name in enumerate(classes) if not there[side][index] and name not in missing]
+        if lacking:
+            warnings.append(f"{', '.join(lacking)}: {text}")
+    return warnings
+
+
+def _duplicates(facts: Sequence[PairFacts], held_out: frozenset[str]) -> list[str]:
+    """Images of the same bytes; across the split they leak what is judged into what is learnt."""
+    by_digest: dict[bytes, list[str]] = defaultdict(list)
+    for pair in facts:
+        if pair.digest is not None:
+            by_digest[pair.digest].append(pair.stem)
+    warnings = []
+    for stems in by_digest.values():
+        if len(stems) > 1:
+            sides = {stem in held_out for stem in stems}
+            leak = ", and some of them are held out: a leak" if len(sides) == 2 else ""
+            warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}; keep one")
+    return warnings
+
+
+def _examples(facts: Sequence[PairFacts], class_count: int) -> tuple[str, ...]:
+    """Stems that show every class, rare ones first, filled up with others that are spread over the set."""
+    sound = [pair for pair in facts if pair.counts is not None and not pair.faults]
+    if not sound:
+        return ()
+    shares = np.array([pair.counts[:class_count] / pair.counts.sum() for pair in sound if pair.counts is not None])
+    chosen: dict[int, None] = {}
+    for class_id in np.argsort(shares.sum(axis=0)).tolist():
+        if shares[:, class_id].any() and not any(shares[index, class_id] > 0.01 for index in chosen):
+            chosen[int(shares[:, class_id].argmax())] = None
+    spread = np.unique(np.linspace(0, len(sound) - 1, EXAMPLES).round().astype(int)).tolist()
+    for index in spread:
+        chosen.setdefault(index)
+    return tuple(sound[index].stem for index in sorted(list(chosen)[:EXAMPLES]))

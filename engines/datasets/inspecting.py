@@ -1,0 +1,139 @@
+"""One image with its labels, looked at closely: every fault of the pair, and what it holds. `checking` puts pairs together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, decode
+from engines.errors import DataError
+from engines.types import U8, VOID_CLASS, Size
+
+Counts = npt.NDArray[np.int64]
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPE_AT, PNG_PALETTE = 25, 3
+"""Byte of the header, and its value for colours by number. Source: PNG specification, 11.2.1 IHDR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a file. kind: the same for faults of one sort, so that a flood of them can be told in short."""
+
+    path: Path
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class PairFacts:
+    """What one image and its label hold. Parts that could not be read are None.
+
+    digest: of the image file's bytes. size: of the image. brightness: mean grey of it, 0..255. counts: (256,) int64 pixels
+    by class id in the label.
+    """
+
+    stem: str
+    faults: tuple[Fault, ...]
+    digest: bytes | None = None
+    size: Size | None = None
+    brightness: float | None = None
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Where the labels of an image's other tasks are, if it has any."""
+
+    surface: Path | None = None
+    instances: Path | None = None
+
+
+def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, class_count: int | None) -> PairFacts:
+    """Look at all of it. label_path: None where there is none, which is told elsewhere. class_count: None where unknown."""
+    faults: list[Fault] = []
+    digest = size = brightness = counts = None
+    try:
+        digest = hashlib.sha256(image_path.read_bytes()).digest()
+        image = np.asarray(decode(image_path, cv2.IMREAD_COLOR), np.uint8)
+        size, brightness = Size.of(image), float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
+    except (DataError, OSError):
+        faults.append(Fault(image_path, "unreadable", "cannot be read as an image; replace or remove it"))
+    if label_path is not None:
+        label, found = _index_map(label_path, size)
+        faults += found
+        if label is not None:
+            counts = np.bincount(label.ravel(), minlength=256)
+            faults += _ids(label_path, counts, class_count)
+    for path, is_surface in ((layers.surface, True), (layers.instances, False)):
+        if path is not None and path.is_file():
+            layer, found = _index_map(path, size)
+            faults += found
+            if is_surface and layer is not None:
+                faults += _surface_bits(path, layer)
+    return PairFacts(image_path.stem, tuple(faults), digest, size, brightness, counts)
+
+
+def _index_map(path: Path, size: Size | None) -> tuple[U8 | None, list[Fault]]:
+    """The (H, W) uint8 map in a file, or None; and what is wrong with it. size: what it should have, where that is known."""
+    try:
+        pixels = decode(path, cv2.IMREAD_UNCHANGED)
+    except DataError:
+        return None, [Fault(path, "unreadable", "cannot be read as an image; replace or remove it")]
+    faults = []
+    if size is not None and Size.of(pixels) != size:
+        faults.append(Fault(path, "size", f"is {Size.of(pixels)}, but its image is {size}; make them one size"))
+    if pixels.dtype != np.uint8 or pixels.ndim != 2:
+        faults.append(Fault(path, "format", _format_text(path, pixels)))
+        return None, faults
+    return np.asarray(pixels, np.uint8), faults
+
+
+def _format_text(path: Path, pixels: npt.NDArray[np.generic]) -> str:
+    """What an index map's file is instead of one."""
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    bits = 8 * pixels.dtype.itemsize
+    wanted = "a label is one channel of 8-bit class ids"
+    if _is_palette_png(path):
+        return f"is a PNG with a palette; {wanted}: save its index as grey (in Pillow: Image.fromarray(np.array(image)))"
+    if channels == 1:
+        return f"has {bits} bits a pixel; {wanted}"
+    return f"has {channels} channels of {bits} bits; {wanted}: turn its colours into ids"
+
+
+def _is_palette_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(PNG_COLOUR_TYPE_AT + 1)
+    return header.startswith(PNG_START) and header[-1] == PNG_PALETTE
+
+
+def _ids(path: Path, counts: Counts, class_count: int | None) -> Iterator[Fault]:
+    known = counts[:VOID_CLASS]
+    if not known.any():
+        yield Fault(path, "void", f"is void ({VOID_CLASS}) all over: it teaches nothing; label it, or remove the pair")
+    if class_count is not None:
+        strange = np.flatnonzero(known[class_count:]) + class_count
+        if len(strange):
+            ids = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+            share = known[class_count:].sum() / counts.sum()
+            yield Fault(
+                path,
+                "id",
+                f"class ids {ids} in {share:.1%} of its pixels, but the set has {class_count} classes "
+                f"(0..{class_count - 1}, {VOID_CLASS} void)",
+            )
+
+
+def _surface_bits(path: Path, layer: U8) -> Iterator[Fault]:
+    highest = int(layer.max(initial=0))
+    if highest > DRIVABLE_BIT | LANE_BIT:
+        yield Fault(path, "surface", f"holds the value {highest}; surface labels have bit 0 for drivable, bit 1 for lane lines")

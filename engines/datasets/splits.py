@@ -1,0 +1,166 @@
+"""Which images to hold out: as a set's own val.txt says, or else whole sequences, so that neighbouring frames never part.
+
+Two frames of one clip are nearly the same picture. A net that trained on one is not judged by the other.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.errors import DataError
+
+VAL_FILE = "val.txt"
+
+MANY_SEQUENCES = 20
+"""From so many on, every tenth is held out: enough of them to stand for the rest."""
+
+SMALLEST_SHARE, LARGEST_SHARE = 0.10, 0.35
+"""Of the images; where there are few sequences, the smallest are taken until the first is reached, and not past the second."""
+
+BLOCK_SHARE = 0.15
+"""Of the images of one sequence, or of images without sequences, so many at the end."""
+
+FEWEST = 4
+"""Below, nothing is held out: there is nothing to spare."""
+
+_FRAME_NUMBER = re.compile(r"(?:[_\-. ]+[A-Za-z]*)?\d+$")
+_SEPARATORS = "_-. "
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """hold_out, hold_out_list: for `SetSettings`. why: where they come from, in words. warnings: what is odd."""
+
+    hold_out: tuple[str, ...]
+    why: str
+    warnings: tuple[str, ...] = ()
+    hold_out_list: str = ""
+
+
+def suggest_split(folder: Path, stems: Sequence[str]) -> Split:
+    """What to hold out of the images with these stems. Raises DataError where val.txt is there and cannot be read."""
+    ordered = sorted(stems)
+    if (folder / VAL_FILE).is_file():
+        return _by_file(folder / VAL_FILE, ordered)
+    return _by_sequence(ordered)
+
+
+def sequences(stems: Iterable[str]) -> dict[str, list[str]]:
+    """Stems by what stands before their frame number ("clip7_0001" and "clip7_0002" are of "clip7"); "" where nothing does.
+
+    An ending that all stems share ("_leftImg8bit") is overlooked.
+    """
+    ordered = sorted(stems)
+    ending = _common_ending(ordered)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for stem in ordered:
+        groups[_FRAME_NUMBER.sub("", stem[: len(stem) - ending])].append(stem)
+    return dict(groups)
+
+
+def patterns_for(held: Iterable[str], stems: Sequence[str]) -> tuple[str, ...]:
+    """The fewest prefixes (`clip7_*`) and names that match the stems in `held` and no other of `stems`."""
+    held = set(held)
+    of_prefix = Counter(stem[:length] for stem in stems for length in range(1, len(stem) + 1))
+    held_of_prefix = Counter(stem[:length] for stem in held for length in range(1, len(stem) + 1))
+    found: dict[str, None] = {}
+    for stem in sorted(held):
+        lengths = range(1, len(stem) + 1)
+        # Where a name has parts, a whole part reads best; else as few letters as it takes.
+        for length in sorted(lengths, key=lambda length: (stem[length - 1] not in _SEPARATORS, length)):
+            prefix = stem[:length]
+            if of_prefix[prefix] == held_of_prefix[prefix] > 1:
+                found[glob.escape(prefix) + "*"] = None
+                break
+        else:
+            found[glob.escape(stem)] = None
+    return tuple(found)
+
+
+def _by_file(path: Path, stems: Sequence[str]) -> Split:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as names of images, one a line ({error})") from error
+    known = set(stems)
+    named = [line for line in lines if line]
+    stem_of = {name: next((stem for stem in (Path(name).name, Path(name).stem) if stem in known), "") for name in named}
+    held = set(stem_of.values()) - {""}
+    strange = [name for name, stem in stem_of.items() if not stem]
+    warnings = [f"{path}: names {len(strange)} images that are not there, such as {strange[0]}"] if strange else []
+    if not held:
+        return Split((), f"none: {path.name} names no image that is there", tuple(warnings))
+    warnings += _torn(path, held, stems)
+    if held == set(named):  # bare names: the file can be used as it stands
+        return Split((), f"as {path.name} says", tuple(warnings), path.name)
+    return Split(patterns_for(held, stems), f"as {path.name} says", tuple(warnings))
+
+
+def _torn(path: Path, held: set[str], stems: Sequence[str]) -> list[str]:
+    """A warning where the file parts the frames of one sequence."""
+    groups = {name: set(group) for name, group in sequences(stems).items() if name and len(group) > 2}
+    torn = {name: group for name, group in groups.items() if held & group and group - held}
+    if not torn:
+        return []
+    count = sum(len(held & group) for group in torn.values())
+    better = _by_sequence(stems).hold_out
+    instead = f"; whole sequences instead would be hold_out = {_as_toml(better)}" if better else ""
+    return [
+        f"{path}: {count} of its {len(held)} images come from sequences that also train ({', '.join(list(torn)[:3])}): "
+        f"figures on them will flatter{instead}"
+    ]
+
+
+def _by_sequence(stems: Sequence[str]) -> Split:
+    if len(stems) < FEWEST:
+        return Split((), f"none: {len(stems)} images are too few to part")
+    groups = sequences(stems)
+    if len(groups) >= MANY_SEQUENCES:
+        chosen = list(groups)[5::10]
+        what = "images" if len(groups) == len(stems) else "sequences"
+        return Split(_patterns(groups, chosen, stems), f"every tenth of {len(groups)} {what}")
+    if len(groups) > 1:
+        chosen = _smallest(groups, len(stems))
+        return Split(_patterns(groups, chosen, stems), f"{len(chosen)} of {len(groups)} sequences, whole")
+    count = max(1, round(BLOCK_SHARE * len(stems)))
+    name = next(iter(groups))
+    where = f'the last of one sequence, "{name}"' if name else "the last by name, since the names tell no sequences"
+    return Split(patterns_for(stems[-count:], stems), f"{where}: frames at the seam may be alike")
+
+
+def _smallest(groups: dict[str, list[str]], image_count: int) -> list[str]:
+    chosen: list[str] = []
+    taken = 0
+    for name, group in sorted(groups.items(), key=lambda entry: (len(entry[1]), entry[0])):
+        if chosen and (taken >= SMALLEST_SHARE * image_count or taken + len(group) > LARGEST_SHARE * image_count):
+            break
+        chosen.append(name)
+        taken += len(group)
+    return sorted(chosen)
+
+
+def _patterns(groups: dict[str, list[str]], chosen: Sequence[str], stems: Sequence[str]) -> tuple[str, ...]:
+    return patterns_for((stem for name in chosen for stem in groups[name]), stems)
+
+
+def _common_ending(stems: Sequence[str]) -> int:
+    """Length of the ending that all stems share, digits left out: those number frames."""
+    if len(stems) < 2:
+        return 0
+    shortest = min(map(len, stems))
+    length = 0
+    while length < shortest - 1 and len({stem[-length - 1] for stem in stems}) == 1:
+        length += 1
+    while length and stems[0][len(stems[0]) - length].isdigit():
+        length -= 1
+    return length
+
+
+def _as_toml(patterns: Sequence[str]) -> str:
+    shown = ", ".join(f'"{pattern}"' for pattern in patterns[:6])
+    return f"[{shown}{', ...' if len(patterns) > 6 else ''}]"
