@@ -1,4 +1,4 @@
-"""Intersection over union from a confusion matrix."""
+"""Figures from a confusion matrix: intersection over union, accuracies."""
 
 from __future__ import annotations
 
@@ -38,3 +38,17 @@ def mean_iou(counts: Confusion) -> float:
     """Mean over the classes that occur, in percent: the field's mIoU. NaN when nothing was counted."""
     iou = class_iou(counts)
     return float(100 * iou[~np.isnan(iou)].mean()) if not np.isnan(iou).all() else float("nan")
+
+
+def class_accuracy(counts: Confusion) -> npt.NDArray[np.float64]:
+    """(classes,) float64 in 0..1: the share of each class's true pixels that were found; NaN where it has none."""
+    there = counts.sum(axis=1)
+    hits = np.diag(counts[:, : len(counts)]).astype(np.float64)
+    accuracy: npt.NDArray[np.float64] = np.divide(hits, there, out=np.full(len(hits), np.nan), where=there > 0)
+    return accuracy
+
+
+def pixel_accuracy(counts: Confusion) -> float:
+    """The share of all counted pixels that are right, 0..1; NaN when nothing was counted."""
+    total = int(counts.sum())
+    return float(np.trace(counts[:, : len(counts)]) / total) if total else float("nan")

@@ -1,0 +1,87 @@
+"""What a model is worth on one set, as values: what `run.py evaluate` prints, draws and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.datasets.truth import Truth
+from engines.evaluation.boundary import Scores
+from engines.evaluation.mapping import ClassMapping
+from engines.evaluation.objects import ObjectFigures
+from engines.evaluation.scores import Confusion
+from engines.types import U8
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFigures:
+    """Every pixel's class. Shares in 0..1, (classes,) float64, NaN where a class does not occur or is not known to the model.
+
+    counts: (classes, classes + 1) int64 pixels, row = truth, column = prediction, the last one "none of these".
+    miou, class_accuracy, boundary_f1: means over the classes that the model knows and that occur.
+    pixel_accuracy: over the pixels of the classes that the model knows.
+    miou_all: over all classes of the set that occur, an unknown one counting as 0.
+    """
+
+    counts: Confusion
+    iou: Scores
+    accuracy: Scores
+    boundary: Scores
+    miou: float
+    miou_all: float
+    pixel_accuracy: float
+    class_accuracy: float
+    boundary_f1: float
+    tolerance_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceFigures:
+    """IoU over all pixels of all images, 0..1; NaN where nothing of it occurs. images: those that have such a label."""
+
+    drivable_iou: float
+    lane_iou: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Median milliseconds an image."""
+
+    preprocess_ms: float
+    inference_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An image that went badly. figure: its mean IoU, or F1 of its objects, 0..1.
+
+    truth, predicted: (H, W) uint8 class ids to be shown, 255 none. iou: of each class; empty where objects are meant.
+    """
+
+    image: Truth
+    truth: U8
+    predicted: U8
+    figure: float
+    iou: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class SetFigures:
+    """All of it; None for what the set or the model does not tell. worst: cases, the worst first."""
+
+    mapping: ClassMapping
+    images: int
+    latency: Latency
+    pixels: PixelFigures | None
+    objects: ObjectFigures | None
+    surface: SurfaceFigures | None
+    worst: tuple[Case, ...]
+
+
+def mean_of(values: Scores) -> float:
+    """The mean of what is not NaN; NaN where all is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

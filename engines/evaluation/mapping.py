@@ -1,0 +1,184 @@
+"""Which class of a model is which class of a set: by what the user says, by the set's `means`, by equal and by known names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.datasets.settings import SetSettings
+from engines.errors import EvaluationError
+from engines.nearest import did_you_mean
+from engines.types import U8, VOID_CLASS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLE = Path(__file__).with_name("synonyms.toml")
+"""Names that mean the same, as data."""
+
+GIVEN, BY_SET, EQUAL, KNOWN = "as given", "by the set's means", "equal name", "known name"
+"""How a class was mapped."""
+
+
+@dataclass(frozen=True)
+class ClassMapping:
+    """What each class of a model counts as.
+
+    set_of:    (at least 256,) uint8: model class → set class; 255 where the set has none for it.
+    unnamed:   what a pixel counts as that the model calls nothing, or nothing the set knows: its background, or 255.
+    parts:     set class → (model class, how it was mapped), in the model's order.
+    is_known:  of each set class, whether the model can name it. is_void: whether its pixels are left out, as `means` says.
+    """
+
+    set_of: U8
+    unnamed: int
+    parts: Mapping[str, tuple[tuple[str, str], ...]]
+    is_known: tuple[bool, ...]
+    is_void: tuple[bool, ...]
+
+    def described(self, set_classes: Sequence[str]) -> list[str]:
+        """A line for each set class that is not simply of equal name; one for all that the model does not know."""
+        lines, unknown = [], []
+        for class_id, name in enumerate(set_classes):
+            entries = self.parts.get(name, ())
+            if [how for _, how in entries] == [EQUAL]:
+                continue
+            told = ", ".join(model_class for model_class, _ in entries)
+            reasons = ", ".join(dict.fromkeys(how for _, how in entries))
+            if entries:
+                lines.append(f"{name} = {told} ({reasons})")
+            elif self.is_void[class_id]:
+                lines.append(f"{name}: left out, as the set's means says")
+            elif class_id == self.unnamed:
+                lines.append(f"{name} = whatever the model gives no name of the set's")
+            else:
+                unknown.append(name)
+        return lines + ([f"{', '.join(unknown)}: the model knows nothing of the kind"] if unknown else [])
+
+
+def map_classes(
+    settings: SetSettings,
+    model_classes: Sequence[str],
+    void: Sequence[str] = (),
+    given: Mapping[str, Sequence[str]] | None = None,
+) -> ClassMapping:
+    """Map a model's classes onto a set's.
+
+    void: model classes that mean "nothing". given: set class → model classes, from the user, and stronger than all else.
+    Raises EvaluationError where nothing maps, or `given` names what is not there.
+    """
+    given = given or {}
+    _check_given(given, settings.classes, model_classes)
+    set_of = np.full(max(256, len(model_classes)), VOID_CLASS, np.uint8)
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for class_id, name in enumerate(model_classes):
+        found = _match(name, settings, given)
+        if found and not (name in void and found[1] != GIVEN):
+            set_of[class_id] = settings.classes.index(found[0])
+            parts.setdefault(found[0], []).append((name, found[1]))
+    background = next((index for index, name in enumerate(settings.classes) if _plain(name) in _table().background), VOID_CLASS)
+    if not any(name != settings.classes[background] if background != VOID_CLASS else True for name in parts):
+        raise EvaluationError(
+            f"the model's classes ({_short(model_classes)}) and those of {settings.name} ({_short(settings.classes)}) have "
+            f"nothing in common; say which is which: --means '{settings.classes[-1]}={model_classes[0]}'"
+        )
+    set_of[set_of == VOID_CLASS] = background
+    is_void = tuple(name in settings.means and not settings.means[name] and name not in given for name in settings.classes)
+    is_known = tuple(name in parts or index == background for index, name in enumerate(settings.classes))
+    return ClassMapping(set_of, background, {name: tuple(entries) for name, entries in parts.items()}, is_known, is_void)
+
+
+def parse_means(text: str) -> dict[str, tuple[str, ...]]:
+    """ "pedestrian=person,rider; car=car,truck" as set class → model classes. Raises EvaluationError."""
+    means: dict[str, tuple[str, ...]] = {}
+    for part in text.split(";"):
+        if not part.strip():
+            continue
+        name, separator, targets = part.partition("=")
+        names = tuple(target.strip() for target in targets.split(",") if target.strip())
+        if not (separator and name.strip() and names):
+            raise EvaluationError(f'--means "{part.strip()}": write SET CLASS=MODEL CLASS,MODEL CLASS; several parted by ;')
+        means[name.strip()] = names
+    return means
+
+
+def _check_given(given: Mapping[str, Sequence[str]], set_classes: Sequence[str], model_classes: Sequence[str]) -> None:
+    for name, targets in given.items():
+        wrong = [(name, set_classes, "set")] if name not in set_classes else []
+        wrong += [(target, model_classes, "model") for target in targets if target not in model_classes]
+        for word, known, whose in wrong:
+            hint = did_you_mean(word, known) or f"; its classes: {_short(known)}"
+            raise EvaluationError(f'--means: the {whose} has no class "{word}"{hint}')
+
+
+def _match(name: str, settings: SetSettings, given: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """The set class that a model class counts as, and how that is known."""
+    for set_class, targets in given.items():
+        if name in targets:
+            return set_class, GIVEN
+    # What the user has given is taken, and what is void has none.
+    free = [set_class for set_class in settings.classes if set_class not in given and settings.means.get(set_class, ("",))]
+    for alike, how in ((_is_equal, EQUAL), (_is_same, KNOWN), *((_is_kind(depth), KNOWN) for depth in range(_table().depth))):
+        for set_class in free:
+            if any(alike(name, target) for target in settings.means.get(set_class, ())):
+                return set_class, BY_SET
+        for set_class in free:
+            if alike(name, set_class):
+                return set_class, how
+    return None
+
+
+@dataclass(frozen=True)
+class _Synonyms:
+    """group: name → number of its line. kinds: group → the groups it may also be counted as, nearest first."""
+
+    group: Mapping[str, int]
+    kinds: Mapping[int, tuple[int, ...]]
+    background: frozenset[str]
+    depth: int
+
+
+@lru_cache(maxsize=1)
+def _table() -> _Synonyms:
+    facts: dict[str, Any] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    group = {name: number for number, line in enumerate(facts["same"]) for name in line}
+    for name in facts["kinds"]:
+        group.setdefault(name, len(facts["same"]) + len(group))
+    kinds = {group[name]: tuple(group[kind] for kind in kinds) for name, kinds in facts["kinds"].items()}
+    return _Synonyms(group, kinds, frozenset(facts["background"]), max(map(len, kinds.values())))
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def _is_equal(name: str, other: str) -> bool:
+    return _plain(name) == _plain(other) or (_plain(name) in _table().background and _plain(other) in _table().background)
+
+
+def _is_same(name: str, other: str) -> bool:
+    group = _table().group
+    return _plain(name) in group and group[_plain(name)] == group.get(_plain(other))
+
+
+def _is_kind(depth: int) -> Any:
+    """Whether the first may be counted as the second, at the given place of its list."""
+
+    def alike(name: str, other: str) -> bool:
+        table = _table()
+        kinds = table.kinds.get(table.group.get(_plain(name), -1), ())
+        return depth < len(kinds) and kinds[depth] == table.group.get(_plain(other))
+
+    return alike
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f", ... {len(names)} in all" if len(names) > 6 else "")

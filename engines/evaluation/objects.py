@@ -1,0 +1,235 @@
+"""Single objects scored as COCO scores them: average precision over mask (or box) IoU, and what a user meets at the threshold.
+
+The matching is pycocotools', the code that COCO's own figures are made with. AP is over all areas, 100 objects an image, IoU 0.5
+to 0.95 in steps of 0.05, mean over the classes that occur. Source: Lin et al., "Microsoft COCO", 2014; its site, "Evaluate".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from engines.datasets.objects import TrueObject
+from engines.errors import DataError, EvaluationError
+from engines.types import F32, U8, VOID_CLASS, Size
+
+MAX_OBJECTS = 100
+"""An image; COCO's own limit."""
+
+AT_50, AT_75 = 0, 5
+"""Places of IoU 0.5 and 0.75 among the thresholds."""
+
+By = Literal["mask", "box"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFigures:
+    """All in 0..1, NaN where nothing of it occurs.
+
+    ap, ap50, ap75: mean over the classes. ap_of: of each class. precision, recall, f1: at `threshold`, IoU 0.5.
+    truths: true objects, crowds left out. found: of the model at the threshold. hits: of these that are right.
+    """
+
+    by: By
+    ap: float
+    ap50: float
+    ap75: float
+    ap_of: tuple[float, ...]
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+    truths: int
+    found: int
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One image's objects. f1: at the threshold and IoU 0.5, NaN where there are none. truth, found: (H, W) uint8, 255 none."""
+
+    f1: float
+    truth: U8
+    found: U8
+
+
+@dataclass
+class ObjectScorer:
+    """Collects images; `figures` scores them. Raises EvaluationError where pycocotools is not installed."""
+
+    class_count: int
+    threshold: float
+    by: By = "mask"
+    _images: list[dict[str, Any]] = field(default_factory=list)
+    _truths: list[dict[str, Any]] = field(default_factory=list)
+    _found: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._coco = _pycocotools()
+
+    def add_image(self, size: Size, truths: Sequence[TrueObject]) -> None:
+        """Begin with the next image. Raises DataError for an outline that is none."""
+        self._images.append({"id": len(self._images) + 1, "width": size.width, "height": size.height})
+        for truth in truths:
+            rle = self._encode(truth.outline, size)
+            self._truths.append(self._entry(len(self._truths), truth.class_id, rle) | {"iscrowd": int(truth.is_crowd)})
+
+    def add_mask(self, class_id: int, score: float, mask: U8) -> None:
+        """An object that the model found in the image begun last. mask: (H, W) uint8 of 0 and 1, of the image's size."""
+        rle = self._coco.mask.encode(np.asfortranarray(mask))
+        if self._coco.mask.area(rle):
+            self._found.append(self._entry(len(self._found), class_id, rle) | {"score": score, "iscrowd": 0})
+
+    def add_box(self, class_id: int, score: float, box_px: F32) -> None:
+        """Likewise, by its box: x_min, y_min, x_max, y_max."""
+        x0, y0, x1, y1 = map(float, box_px)
+        entry = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "segmentation": []}
+        self._found.append(
+            entry
+            | {
+                "id": len(self._found) + 1,
+                "image_id": len(self._images),
+                "category_id": class_id + 1,
+                "score": score,
+                "iscrowd": 0,
+            }
+        )
+
+    def review(self, size: Size) -> Review:
+        """The image begun last, by itself, to be looked at. By mask only."""
+        now = len(self._images)
+        truths = [entry for entry in self._truths if entry["image_id"] == now and not entry["iscrowd"]]
+        found = [entry for entry in self._found if entry["image_id"] == now and entry["score"] >= self.threshold]
+        found.sort(key=lambda entry: -float(entry["score"]))
+        hits = 0
+        if truths and found:
+            masks = [[entry["segmentation"] for entry in entries] for entries in (found, truths)]
+            overlaps = np.asarray(self._coco.mask.iou(*masks, [0] * len(truths)))
+            for row, entry in enumerate(found):
+                for column, truth in enumerate(truths):
+                    overlaps[row, column] *= entry["category_id"] == truth["category_id"]
+                best = int(overlaps[row].argmax())
+                if overlaps[row, best] >= 0.5:
+                    hits += 1
+                    overlaps[:, best] = 0  # one object is found once
+        count = len(truths) + len(found)
+        return Review(2 * hits / count if count else float("nan"), self._painted(truths, size), self._painted(found[::-1], size))
+
+    def _painted(self, entries: list[dict[str, Any]], size: Size) -> U8:
+        """(H, W) uint8 of class ids, the last on top, 255 where nothing is."""
+        painted = np.full((size.height, size.width), VOID_CLASS, np.uint8)
+        with warnings.catch_warnings():  # pycocotools 2.0.11 does not know NumPy 2's `copy` yet
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for entry in entries:
+                painted[self._coco.mask.decode(entry["segmentation"]) > 0] = entry["category_id"] - 1
+        return painted
+
+    def figures(self) -> ObjectFigures:
+        """Score what was collected."""
+        evaluation = self._evaluated()
+        precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU thresholds, recall steps, classes); -1: does not occur
+        hits, found, truths = self._at_threshold(evaluation)
+        of_class = [_mean_known(precision[:, :, class_id]) for class_id in range(self.class_count)]
+        precision_at, recall_at = hits / found if found else float("nan"), hits / truths if truths else float("nan")
+        both = found + truths
+        return ObjectFigures(
+            self.by,
+            _mean_known(precision),
+            _mean_known(precision[AT_50]),
+            _mean_known(precision[AT_75]),
+            tuple(of_class),
+            self.threshold,
+            precision_at,
+            recall_at,
+            2 * hits / both if both else float("nan"),
+            truths,
+            found,
+            hits,
+        )
+
+    def _evaluated(self) -> Any:
+        categories = [{"id": class_id + 1, "name": str(class_id)} for class_id in range(self.class_count)]
+        with contextlib.redirect_stdout(io.StringIO()):  # it tells each of its steps
+            truth, found = self._coco.coco.COCO(), self._coco.coco.COCO()
+            for coco, annotations in ((truth, self._truths), (found, self._found)):
+                coco.dataset = {"images": self._images, "categories": categories, "annotations": annotations}
+                coco.createIndex()
+            evaluation = self._coco.cocoeval.COCOeval(truth, found, "segm" if self.by == "mask" else "bbox")
+            parameters = evaluation.params
+            parameters.areaRng, parameters.areaRngLbl, parameters.maxDets = [[0, 1e10]], ["all"], [MAX_OBJECTS]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return evaluation
+
+    def _at_threshold(self, evaluation: Any) -> tuple[int, int, int]:
+        """Hits, found and true objects at IoU 0.5 among those that score enough.
+
+        Matching goes from the best score down, so those below the threshold have taken nothing from those above.
+        """
+        hits = found = truths = 0
+        for image in evaluation.evalImgs:
+            if image is None:
+                continue
+            counts = ~np.asarray(image["dtIgnore"][AT_50], bool) & (np.asarray(image["dtScores"]) >= self.threshold)
+            found += int(counts.sum())
+            hits += int((counts & (np.asarray(image["dtMatches"][AT_50]) > 0)).sum())
+            truths += int((np.asarray(image["gtIgnore"]) == 0).sum())
+        return hits, found, truths
+
+    def _entry(self, count: int, class_id: int, rle: Any) -> dict[str, Any]:
+        """Ids begin at 1: pycocotools takes 0 for "no match"."""
+        mask = self._coco.mask
+        return {
+            "id": count + 1,
+            "image_id": len(self._images),
+            "category_id": class_id + 1,
+            "segmentation": rle,
+            "area": float(mask.area(rle)),
+            "bbox": mask.toBbox(rle).tolist(),
+        }
+
+    def _encode(self, outline: Any, size: Size) -> Any:
+        """As compressed run lengths. Raises DataError for what is no outline."""
+        mask = self._coco.mask
+        try:
+            if isinstance(outline, np.ndarray):
+                return mask.encode(np.asfortranarray(outline))
+            if isinstance(outline, dict):
+                is_plain = isinstance(outline["counts"], list)
+                rle = mask.frPyObjects(outline, *outline["size"]) if is_plain else outline
+                if list(rle["size"]) != [size.height, size.width]:
+                    raise DataError(f"an outline is for {rle['size'][1]}x{rle['size'][0]} pixels, its image has {size}")
+                return rle
+            return mask.merge(mask.frPyObjects([list(map(float, polygon)) for polygon in outline], size.height, size.width))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"an outline is neither polygons nor run lengths as COCO has them ({error})") from error
+
+
+def _mean_known(precision: Any) -> float:
+    """The mean of what is not -1, pycocotools' "does not occur"."""
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class _Coco:
+    mask: Any
+    coco: Any
+    cocoeval: Any
+
+
+def _pycocotools() -> _Coco:
+    try:
+        from pycocotools import coco, cocoeval, mask
+    except ImportError as error:
+        raise EvaluationError(
+            "single objects are scored by pycocotools, which is not installed here: pip install -e '.[evaluate]' "
+            "(outside of a checkout: pip install 'realtime-segmentation[evaluate]')"
+        ) from error
+    return _Coco(mask, coco, cocoeval)
