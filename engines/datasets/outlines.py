@@ -17,7 +17,7 @@ SPLIT_FOLDERS = ("val", "valid", "test")
 """What a folder of held-out images is called."""
 
 _ENTRY = re.compile(r"""^\s*(?:-|\d+\s*:)\s*(['"]?)(?P<name>.*?)\1\s*(?:\#.*)?$""")
-_INLINE = re.compile(r"""(?:\d+\s*:\s*)?(['"]?)(?P<name>[^,'"]+)\1\s*(?:,|$)""")
+_INLINE = re.compile(r"""\s*(?:\d+\s*:\s*)?(['"]?)(?P<name>[^,'"]+)\1\s*(?:,|$)""")
 
 
 def is_outline_set(folder: Path) -> bool:
