@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -26,20 +26,25 @@ RECIPES = Path(__file__).parent / "recipes"
 
 OPEN_SIZE = (0, 0)
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+
 
 class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of the net. Defaults make about one million parameters."""
 
-    width: float = 1.0
+    width: Positive = 1.0
     """Scales every channel count below; cost grows with its square."""
-    channels: tuple[int, int, int, int] = (32, 64, 192, 384)
+    channels: tuple[Count, Count, Count, Count] = (32, 64, 192, 384)
     """Encoder channels at 1/4, 1/8, 1/16 and 1/32. The fine levels cost the time, the coarse ones hold the knowledge."""
-    depths: tuple[int, int, int] = (2, 3, 2)
+    depths: tuple[Count, Count, Count] = (2, 3, 2)
     """STDC blocks at 1/8, 1/16 and 1/32; more see further and learn more, and take longer."""
-    top_down: tuple[int, int, int] = (64, 48, 32)
+    top_down: tuple[Count, Count, Count] = (64, 48, 32)
     """Channels of the maps at 1/16, 1/8 and 1/4 on the way back up."""
     activation: str = "relu"
-    dropout: float = 0.1
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     """Share of feature maps blanked before the head while training."""
 
 
@@ -52,44 +57,44 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Relative to the size at which the model will see frames."""
     aspect: tuple[float, float] = (0.8, 1.25)
     """Stretch of the width against the height: cameras are 4:3 and 16:9, and both are stretched onto one input."""
-    rotate_deg: float = 4.0
-    flip: float = 0.5
+    rotate_deg: NotNegative = 4.0
+    flip: Share = 0.5
     """Probability of a mirror image."""
-    brightness: float = 0.25
+    brightness: NotNegative = 0.25
     """Added to all channels, as a share of full scale."""
-    contrast: float = 0.4
+    contrast: NotNegative = 0.4
     gamma: tuple[float, float] = (0.6, 1.8)
-    white_balance: float = 0.15
+    white_balance: NotNegative = 0.15
     """Gain of each channel on its own: dusk, sodium lamps, cheap sensors."""
-    saturation: float = 0.6
-    hue_deg: float = 12.0
-    blur: float = 0.25
+    saturation: NotNegative = 0.6
+    hue_deg: NotNegative = 12.0
+    blur: Share = 0.25
     """Probability of blur or loss of resolution."""
-    noise: float = 0.4
+    noise: Share = 0.4
     """Probability of sensor noise."""
-    noise_level: float = 12.0
+    noise_level: NotNegative = 12.0
     """Its largest standard deviation, in pixel units (0..255)."""
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long and how fast the net learns."""
 
-    steps: int
-    batch: int = 8
-    learning_rate: float = 2e-3
-    warm_up_steps: int = 200
+    steps: Count
+    batch: Count = 8
+    learning_rate: NotNegative = 2e-3
+    warm_up_steps: Annotated[int, msgspec.Meta(ge=0)] = 200
     """Steps over which the rate climbs from 0; AdamW's early steps are otherwise far too long."""
-    poly_power: float = 0.9
+    poly_power: NotNegative = 0.9
     """The rate falls with (1 - progress) to this power."""
-    weight_decay: float = 0.02
+    weight_decay: NotNegative = 0.02
     """L2: on weights of convolutions only, since decaying norms and biases merely rescales the maps."""
-    l1: float = 0.0
+    l1: NotNegative = 0.0
     """L1: the sum of absolute convolution weights times this is added to the loss; it drives the useless ones to 0."""
-    gradient_clip: float = 5.0
-    ema: float = 0.998
+    gradient_clip: Positive = 5.0
+    ema: Share = 0.998
     """Decay of the running mean of the weights, which is what is evaluated and exported."""
-    evaluate_every: int = 500
-    seed: int = 1
+    evaluate_every: Count = 500
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 1
     mixed_precision: bool = True
     """Half precision where the device computes it natively: GPUs, and processors with bf16 (avx512_bf16, AMX); else ignored."""
 
@@ -101,9 +106,9 @@ class Composites(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The set whose objects are cut out."""
     cls: str = msgspec.field(name="class")
     """The model's class that is cut out."""
-    share: float = 0.5
+    share: Share = 0.5
     """Probability that a crop gets any."""
-    most: int = 2
+    most: Count = 2
     """At most so many objects a crop."""
     scale: tuple[float, float] = (0.4, 1.2)
     """Their size relative to what `augmentation.scale` 1 would give."""
@@ -116,9 +121,9 @@ class Composites(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much each further task counts beside the classes, whose loss has weight 1."""
 
-    surface: float = 0.4
-    centre: float = 0.15
-    offset: float = 0.4
+    surface: NotNegative = 0.4
+    centre: NotNegative = 0.15
+    offset: NotNegative = 0.4
 
 
 class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,7 +131,7 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     means: Mapping[str, tuple[str, ...]]
     """Its class -> the model's classes it covers; of several, the first. A class that is left out teaches nothing."""
-    weight: float = 1.0
+    weight: Positive = 1.0
     """How much its opinion counts beside the other teachers'."""
     brighten: bool = False
     """Ask it about the frame as the net will see it: dark ones brightened."""
@@ -158,9 +163,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task_weights: TaskWeights = TaskWeights()
     teachers: Mapping[str, Teacher] = {}
     """By the name in the teacher's card."""
-    emphasis: Mapping[str, float] = {}
+    emphasis: Mapping[str, NotNegative] = {}
     """Class -> factor on its weight in the loss, beyond the balance by frequency."""
-    rebalance: float = 0.0
+    rebalance: Share = 0.0
     """Share (0..1) of the class weights' logarithm that is taken off the logits at export; see `rebalance.py`."""
     card: Mapping[str, Any] = {}
 
@@ -172,7 +177,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_recipe(name_or_path: str) -> Recipe:
     """The recipe of that name in `recipes/`, or in that TOML file. Raises TrainingError that names the key at fault."""
-    path = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
+    return recipe_from_dict(*_read(name_or_path, Path(), ()))
+
+
+def _read(name_or_path: str, beside: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
+    """The facts of a recipe, those of what it is based on below them, and where they stand.
+
+    beside: the folder that a relative path is seen from. above: the files that are based on this one.
+    """
+    path = beside / Path(name_or_path).expanduser() if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
+    if path in above:
+        raise TrainingError(f"{path}: is based on itself; name another recipe in based_on")
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -180,27 +195,30 @@ def read_recipe(name_or_path: str) -> Recipe:
         raise TrainingError(
             f'no recipe "{name_or_path}"; write a path that ends in .toml or one of: {", ".join(known)}'
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8 or not TOML; 10,000 brackets
         raise TrainingError(f"{path}: cannot be read as a recipe ({error})") from error
-    base = facts.pop("based_on", None)
-    if isinstance(base, str):
-        facts = _laid_over(recipe_to_dict(read_recipe(base)), facts)
-    return recipe_from_dict(facts, str(path))
+    if "based_on" in facts:
+        base = facts.pop("based_on")
+        if not isinstance(base, str):
+            raise TrainingError(f"{path}: based_on is {base}; write the name of a recipe, or a path that ends in .toml")
+        base_facts, base_path = _read(base, path.parent, (*above, path))
+        facts = _laid_over(recipe_to_dict(recipe_from_dict(base_facts, base_path)), facts)
+    return facts, str(path)
 
 
 def _laid_over(base: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `facts` over it: tables key by key, all else whole."""
-    both = {key: _laid_over(base[key], value) for key, value in facts.items() if isinstance(value, dict) and key in base}
-    return {**base, **facts, **both}
+    tables = [key for key, value in facts.items() if isinstance(value, dict) and isinstance(base.get(key), dict)]
+    return {**base, **facts, **{key: _laid_over(base[key], facts[key]) for key in tables}}
 
 
 def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
-    """Check `facts` and freeze them. `where` names their origin in error texts. Raises TrainingError."""
+    """Check `facts` and freeze them. `where` names their origin in error texts. Raises TrainingError, and DataError for a set."""
     try:
         recipe = msgspec.convert(facts, Recipe)
     except msgspec.ValidationError as error:
-        raise TrainingError(f"{where}: {error}") from error
-    _check(recipe, where)
+        raise TrainingError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
+    check_recipe(recipe, where)
     return recipe
 
 
@@ -210,38 +228,44 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
-def _check(recipe: Recipe, where: str) -> None:
+def check_recipe(recipe: Recipe, where: str) -> None:
+    """Raises TrainingError or DataError for what does not fit together. Classes left open are checked once they are known."""
     if len(set(recipe.classes)) < len(recipe.classes):
         raise TrainingError(f"{where}: a class is named twice in {list(recipe.classes)}")
+    if "instances" in recipe.heads and not recipe.things:
+        raise TrainingError(f'{where}: the head "instances" needs to know which classes are countable; name them in `things`')
+    for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
+        if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
+            raise TrainingError(f"{where}: {key} is {list(size_px)}; both sides must be multiples of 32")
+    crops, pasted = recipe.augmentation, recipe.composites
+    ranges = {"augmentation.scale": crops.scale, "augmentation.aspect": crops.aspect, "augmentation.gamma": crops.gamma}
+    for key, (low, high) in {**ranges, **({"composites.scale": pasted.scale} if pasted else {})}.items():
+        if not 0 < low <= high:
+            raise TrainingError(f"{where}: {key} is {[low, high]}; write two numbers above 0, the smaller first")
+    if recipe.classes:
+        _check_classes(recipe, where)
+
+
+def _check_classes(recipe: Recipe, where: str) -> None:
+    """Every name of a class must be one of the model's."""
     if recipe.output == "alpha" and len(recipe.classes) != 2:
         raise TrainingError(
             f'{where}: output "alpha" is the opacity of the second of two classes; there are {len(recipe.classes)}'
         )
-    for name in recipe.things:
-        _known(name, recipe.classes, f"{where}: things")
-    if "instances" in recipe.heads and not recipe.things:
-        raise TrainingError(f'{where}: the head "instances" needs to know which classes are countable; name them in `things`')
+    named = {"things": recipe.things, "emphasis": tuple(recipe.emphasis)}
     if recipe.composites:
-        _known(recipe.composites.cls, recipe.classes, f"{where}: composites.class")
+        named["composites.class"] = (recipe.composites.cls,)
     for title, teacher in recipe.teachers.items():
-        for targets in teacher.means.values():
-            for target in targets:
-                _known(target, recipe.classes, f"{where}: teachers.{title}.means")
-    for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
-        if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
-            raise TrainingError(f"{where}: {key} is {list(size_px)}; both sides must be multiples of 32")
-    if min(recipe.schedule.steps, recipe.schedule.batch, recipe.schedule.evaluate_every) < 1:
-        raise TrainingError(f"{where}: schedule.steps, batch and evaluate_every must be 1 or more")
-    if not 0 <= recipe.rebalance <= 1:
-        raise TrainingError(f"{where}: rebalance is {recipe.rebalance}; it must lie between 0 and 1")
-    for name in recipe.emphasis:
-        _known(name, recipe.classes, f"{where}: emphasis")
+        named[f"teachers.{title}.means"] = tuple(target for targets in teacher.means.values() for target in targets)
+    for key, names in named.items():
+        for name in names:
+            _known(name, recipe.classes, f"{where}: {key}")
     for data_set in recipe.sets:
         check_means(data_set, recipe.classes, f'{where}: set "{data_set.name}"')
 
 
 def check_means(settings: SetSettings, model_classes: tuple[str, ...], where: str) -> None:
-    """Every class of the set must be one of the model's, or say what it means. Raises TrainingError that names it."""
+    """Every class of the set must be one of the model's, or say what it means. Raises TrainingError or DataError."""
     check_settings(settings, where)
     for name, targets in settings.means.items():
         for target in targets:
