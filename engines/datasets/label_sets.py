@@ -34,3 +34,13 @@ def class_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
         if merge[:, column].any():
             table[column] = int(merge[:, column].argmax())
     return table
+
+
+def truth_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
+    """(256,) uint8 look-up from a set's class to the one model class it means; 255 where it means none, or several."""
+    merge = merge_matrix(settings, model_classes) > 0
+    table = np.full(256, VOID_CLASS, np.uint8)
+    for row, means in enumerate(merge):
+        if means.sum() == 1:
+            table[row] = int(means.argmax())
+    return table

@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.card import InputSpec
 from engines.datasets.folder import DataSet, Sample
-from engines.datasets.label_sets import class_table
+from engines.datasets.label_sets import class_table, truth_table
 from engines.evaluation.scores import Confusion, class_iou, confusion, mean_iou
 from engines.fit import InputFiller
 from engines.training.recipe import Recipe
@@ -21,6 +21,10 @@ from engines.types import U8
 
 Predictor: TypeAlias = Callable[[U8], U8]
 """(H, W, 3) uint8 BGR of the model's input size to (H, W) uint8 class ids."""
+
+
+KEPT = np.arange(256, dtype=np.uint8)
+"""The look-up that changes nothing."""
 
 
 class SetScore(NamedTuple):
@@ -33,13 +37,17 @@ class SetScore(NamedTuple):
 
 
 def score_set(predict: Predictor, data_set: DataSet, recipe: Recipe, samples: Iterable[Sample] | None = None) -> SetScore:
-    """Score `predict` on the set's held-out images, or on `samples`, in the set's own classes and at its labels' own size."""
-    names = data_set.settings.classes
-    table = class_table(data_set.settings, recipe.classes)
+    """Score `predict` on the set's held-out images, or on `samples`, at its labels' own size.
+
+    In the set's own classes; or, where the model has fewer, in the model's, since it cannot tell the set's apart.
+    """
+    names, table, truth = data_set.settings.classes, class_table(data_set.settings, recipe.classes), KEPT
+    if len(recipe.classes) < len(names):
+        names, table, truth = recipe.classes, KEPT, truth_table(data_set.settings, recipe.classes)
     counts: Confusion = np.zeros((len(names), len(names) + 1), np.int64)
     chosen = list(data_set.held_out if samples is None else samples)
     for sample in chosen:
-        counts += confusion(sample.label, table[predict_frame(predict, sample.image, recipe.input)], len(names))
+        counts += confusion(truth[sample.label], table[predict_frame(predict, sample.image, recipe.input)], len(names))
     iou = {name: float(100 * value) for name, value in zip(names, class_iou(counts), strict=True) if not np.isnan(value)}
     return SetScore(data_set.settings.name, len(chosen), mean_iou(counts), iou)
 
