@@ -12,7 +12,7 @@ import numpy as np
 from engines.datasets.folder import DataSet, open_set
 from engines.datasets.settings import FILE_NAME, SetSettings, open_settings
 from engines.training.errors import TrainingError
-from engines.training.recipe import OPEN_SIZE, Recipe, check_means, recipe_from_dict, recipe_to_dict
+from engines.training.recipe import OPEN_SIZE, Recipe, check_means, check_recipe, recipe_from_dict, recipe_to_dict
 
 LARGEST_INPUT_PX = 512 * 512
 
@@ -36,6 +36,7 @@ def open_run(recipe: Recipe, paths: Sequence[Path], all_of_them: bool = True) ->
         raise TrainingError(f'recipe "{recipe.name}" needs data; add --data FOLDER')
     if not recipe.classes:
         recipe = msgspec.structs.replace(recipe, classes=found[0][1].classes)
+        check_recipe(recipe, f'recipe "{recipe.name}"')
     for path, (_, settings) in zip(paths, found, strict=True):
         check_means(settings, recipe.classes, f'{path}: set "{settings.name}"')
     # In the recipe's own order: a batch depends on it, and not on the order of the command line.
