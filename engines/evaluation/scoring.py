@@ -165,7 +165,7 @@ class _Run:
         filler: Iterator[U8 | None] = iter([None] * len(instances)) if by_box else iter(masks)
         for row, mask in enumerate(filler):
             class_id, score = int(self.mapping.set_of[instances.class_ids[row]]), float(instances.scores[row])
-            if class_id >= len(self.truths.settings.classes):
+            if class_id == self.mapping.unnamed:
                 continue  # the set does not know such things, and says neither yes nor no
             if mask is None:
                 scorer.add_box(class_id, score, instances.boxes_px[row])

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("onnxruntime", "openvino", "onnx", "av", "PyQt6", "torch", "tensorrt", "pycuda", "PIL", "tqdm", "skvideo")
+HEAVY = (
+    "onnxruntime", "openvino", "onnx", "av", "PyQt6", "torch", "tensorrt", "pycuda", "PIL", "tqdm", "skvideo", "matplotlib",
+    "pycocotools",
+)  # fmt: skip
 
 BLOCKER = f"""
 import sys
@@ -27,6 +30,8 @@ LIGHT = (
     "engines.types", "engines.errors", "engines.card", "engines.fit", "engines.postprocess", "engines.backends",
     "engines.families", "engines.families.semantic", "engines.families.yolo_seg", "engines.segmenter", "engines.model",
     "engines.zoo", "engines.collection.add", "engines.collection.download",
+    "engines.datasets.checking", "engines.datasets.truth", "engines.datasets.writing", "engines.evaluation.scoring",
+    "realtime.charts", "realtime.commands._checking", "realtime.sheets",
     "realtime.types", "realtime.errors", "realtime.links", "realtime.pipeline", "realtime.meter", "realtime.knobs",
     "realtime.settings", "realtime.palette", "realtime.text", "realtime.render", "realtime.recorder", "realtime.redact",
     "realtime.app", "realtime.live", "realtime.headless", "realtime.cli",

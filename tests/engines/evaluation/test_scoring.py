@@ -146,6 +146,16 @@ def test_below_the_threshold_nothing_is_painted_but_the_curve_sees_it(nets, exac
     assert figures.pixels.pixel_accuracy == 1
 
 
+@pytest.mark.parametrize("classes", [("background", "cat"), ("cat",)])
+def test_things_that_the_set_does_not_know_are_no_wrong_finds(nets, exact_yolo: Callable[..., Any], classes: Any) -> None:
+    """The dog is background to a set of cats, and a set that has no background knows even less of it."""
+    objects = (TrueObject(classes.index("cat"), left_half(YOLO[1][0])),)
+    truths = truth_set([Truth("a", np.zeros((128, 128, 3), np.uint8), objects=objects)], SetSettings("cats", classes))
+    found = scored(yolo(nets, exact_yolo), truths).objects
+    assert found is not None
+    assert (found.found, found.hits, found.precision) == (1, 1, 1)
+
+
 def test_a_detector_is_scored_by_its_boxes_and_not_on_pixels(nets) -> None:
     rows = np.zeros((1, 300, 6), np.float32)
     rows[0, 0] = (10, 20, 50, 60, 0.9, 1)

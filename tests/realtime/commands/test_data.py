@@ -1,0 +1,141 @@
+"""`run.py data check` as a user types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.datasets.settings import open_settings
+from realtime.cli import main
+
+
+def write_set(folder: Path, count: int = 8) -> Path:
+    """Two clips of pictures; ground below, a car above it."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        stem = f"{'ab'[2 * number // count]}_{number:03}"
+        label = np.zeros((48, 64), np.uint8)
+        label[:20, 10 : 20 + number] = 1
+        label[:, 63] = 255
+        image = np.where(label[..., None] == 1, 125, 40 + number).astype(np.uint8).repeat(3, axis=2)
+        cv2.imwrite(str(folder / "images" / f"{stem}.png"), image)
+        cv2.imwrite(str(folder / "labels" / f"{stem}.png"), label)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sound set, and an empty working directory beside it."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return write_set(tmp_path / "cars")
+
+
+def check(*arguments: object) -> int:
+    return main(["data", "check", *map(str, arguments)])
+
+
+def test_a_sound_set_is_told_drawn_and_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(data, "--classes", "ground, car", "--write") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("cars: 8 images, 8 labels, 2 classes, all 64x48\n")
+    assert "split       4 to train on, 4 held out (a_*)" in told
+    assert "held out 1 of 2 sequences, whole" in told
+    assert "void: 1.6 % of all pixels, in 100.0 % of the images" in told
+    assert "no fault" in told
+    assert open_settings(data)[1].classes == ("ground", "car")
+    sheet = cv2.imread("out/cars-sheet.png")
+    assert sheet.shape[1] > 1200
+    assert check(data) == 0
+    assert "held out as its settings say" in capsys.readouterr().out
+
+
+def test_a_set_that_is_not_described_is_told_how(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(data) == 0
+    told = capsys.readouterr().out
+    assert "classes named after their ids up to the highest, 1; name them with --classes a,b,c" in told
+    assert f"to train    run.py data check {data} --write" in told
+    assert not (data / "dataset.toml").exists()
+
+
+def test_faults_end_with_1_and_are_told_each(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted((data / "labels").iterdir())[:3]:
+        cv2.imwrite(str(path), np.full((48, 64), 9, np.uint8))
+    (data / "labels" / "b_007.png").unlink()
+    assert check(data, "--classes", "ground,car") == 1
+    told = capsys.readouterr().out
+    assert told.count("class ids 9 in 100.0% of its pixels") == 3
+    assert "b_007.png: has no label" in told
+    assert "4 faults" in told
+
+
+def test_a_flood_of_faults_is_told_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_set(tmp_path / "cars", 20)
+    for path in (data / "labels").iterdir():
+        path.write_bytes(b"")
+    assert check(data) == 1
+    told = capsys.readouterr().out
+    assert told.count("cannot be read") == 8
+    assert "... and 12 more of this kind (--all shows them)" in told
+    assert not Path("out").exists(), "there is nothing to draw"
+    assert check(data, "--all") == 1
+    assert capsys.readouterr().out.count("cannot be read") == 20
+
+
+def test_settings_may_lie_elsewhere(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(data, "--classes", "ground,car", "--out", "mine.toml", "--sheet", "s/sheet.png") == 0
+    assert not (data / "dataset.toml").exists()
+    assert (Path("s/sheet.png").is_file(), Path("out").exists()) == (True, False)
+    capsys.readouterr()
+    assert check("mine.toml") == 0
+    told = capsys.readouterr().out
+    assert "cars: 8 images" in told
+    assert "ground" in told
+
+
+def test_what_was_edited_is_overwritten_only_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "dataset.toml").write_text('classes = ["ground", "car"]\nhold_out = ["b_*"]\n')
+    assert check(data, "--write", "--classes", "x,y") == 2
+    assert "says something else; edit it by hand, or overwrite it with --force" in capsys.readouterr().err
+    assert check(data, "--write", "--classes", "x,y", "--force") == 0
+    settings = open_settings(data)[1]
+    assert (settings.classes, settings.hold_out) == (("x", "y"), ("b_*",)), "what was not asked to change stays"
+    assert check(data, "--write") == 0
+    assert "unchanged" in capsys.readouterr().out
+
+
+def test_several_sets_are_checked_in_one_go(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_set(tmp_path / "vans")
+    (other / "labels" / "a_000.png").unlink()
+    assert check(data, other) == 1
+    told = capsys.readouterr().out
+    assert "cars: 8 images" in told
+    assert "vans: 8 images" in told
+    assert check(data, other, "--out", "one.toml") == 2
+    assert "--out: name one file, but there are 2 sets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "no such folder"),
+        ([".", "--classes", "a,,b"], "a name is empty"),
+        (["."], "no folder images/ in it"),
+    ],
+)
+def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert check(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_a_sheet_that_cannot_be_written_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("")
+    assert check(data, "--sheet", "file/sheet.png") == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""`run.py evaluate` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from realtime.cli import main
+
+CLASSES = 'classes = ["road", "automobile"]\n'
+"""Other people's words: the tiny model says ground, car and person, and knows no road."""
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures of a grey car over dark ground, two held out, with maps of objects and of the surface."""
+    folder = tmp_path / "street"
+    for name in ("images", "labels", "inst", "lane"):
+        (folder / name).mkdir(parents=True)
+    for number in range(4):
+        label = np.zeros((48, 64), np.uint8)
+        label[10:30, 10 : 40 + number] = 1
+        image = np.where(label[..., None] == 1, 125, 30).astype(np.uint8).repeat(3, axis=2)
+        stem = f"{'ab'[number // 2]}_{number}"
+        cv2.imwrite(str(folder / "images" / f"{stem}.png"), image)
+        for name, values in (("labels", label), ("inst", label), ("lane", 1 - label)):
+            cv2.imwrite(str(folder / name / f"{stem}.png"), values)
+    (folder / "dataset.toml").write_text(f'{CLASSES}hold_out = ["b_*"]\ninstances = "inst"\nsurface = "lane"\n')
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return folder
+
+
+def evaluate(*arguments: object) -> int:
+    return main(["evaluate", *map(str, arguments), "--backend", "ort"])
+
+
+def test_a_model_is_scored_told_drawn_and_written(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tiny_model, "--data", data, "--json", "f/figures.json", "--means", "road=ground") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("tiny on street: 2 held-out images (b_*)\n")
+    assert "backend     ONNX Runtime" in told
+    assert "classes     road = ground (as given)" in told
+    assert "automobile = car (known name)" in told
+    assert "mIoU 100.0   pixel accuracy 100.0   class accuracy 100.0   boundary F1 100.0 (within 0.6 px)" in told
+    assert "mask AP 100.0, AP50 100.0, AP75 100.0" in told
+    assert "(2 of 2 found are right, 2 are there)" in told
+    assert "surface" not in told, "the model says nothing of it"
+    for name in ("confusion", "worst"):
+        picture = cv2.imread(f"out/tiny-street-{name}.png")
+        assert picture.std() > 10, "something is drawn"
+
+    facts = json.loads(Path("f/figures.json").read_text())
+    assert (facts["model"]["name"], facts["model"]["family"], facts["backend"]["name"]) == ("tiny", "semantic", "ort")
+    assert {"realtime-segmentation", "python", "numpy"} <= set(facts["versions"])
+    (of_set,) = facts["sets"]
+    assert (of_set["name"], of_set["images"], of_set["mapping"]) == ("street", 2, {"road": ["ground"], "automobile": ["car"]})
+    assert of_set["pixels"]["iou_of"] == {"road": 1.0, "automobile": 1.0}
+    assert of_set["pixels"]["confusion"]["columns"] == ["road", "automobile", "none"]
+    assert np.sum(of_set["pixels"]["confusion"]["pixels"]) == 2 * 48 * 64
+    assert of_set["objects"]["ap_of"] == {"road": None, "automobile": 1.0}
+    assert set(of_set["latency_p50_ms"]) == {"preprocess", "inference", "decode"}
+
+
+def test_what_the_model_does_not_know_is_told(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tiny_model, "--data", data) == 0
+    told = capsys.readouterr().out
+    assert "road: the model knows nothing of the kind" in told
+    assert "over the 1 classes it knows (50.0 over all 2)" in told
+
+
+def test_several_sets_all_images_and_a_few_of_them(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data.parent / "again.toml").write_text(f'folder = "street"\nname = "again"\n{CLASSES}')
+    assert evaluate(tiny_model, "--data", data, "--data", data.parent / "again.toml", "--split", "all", "--limit", "3") == 0
+    told = capsys.readouterr().out
+    assert "tiny on street: 3 of all 4 images, 2 of them held out" in told
+    assert "tiny on again: 3 of all 4 images, none of them held out" in told
+
+
+def test_pictures_go_where_they_are_wanted(tiny_model: Path, data: Path) -> None:
+    assert evaluate(tiny_model, "--data", data, "--sheets", "here/too") == 0
+    assert {path.name for path in Path("here/too").iterdir()} == {"tiny-street-confusion.png", "tiny-street-worst.png"}
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "nowhere"], "nowhere: no such folder"),
+        (["--data", "DATA", "--means", "road=grnd"], 'the model has no class "grnd"; did you mean "ground"?'),
+        (["--data", "DATA", "--means", "road"], "write SET CLASS=MODEL CLASS"),
+        (["--data", "DATA", "--precision", "fp16"], "--precision: for TensorRT engines only"),
+        (["--data", "DATA", "--threshold", "2"], "--threshold 2 must lie between 0 and 1"),
+        (["--data", "DATA", "--json", "."], "--json .: is a folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert evaluate(tiny_model, *(str(data) if word == "DATA" else word for word in arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_a_broken_label_is_told_with_its_file(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(data / "labels" / "b_3.png"), np.full((48, 64), 7, np.uint8))
+    assert evaluate(tiny_model, "--data", data) == 2
+    assert "b_3.png: class id 7, but the set has 2 classes" in capsys.readouterr().err
+
+
+def test_without_the_extra_figures_are_told_and_pictures_said_to_lack(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "dataset.toml").write_text(CLASSES)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert evaluate(tiny_model, "--data", data) == 0
+    told = capsys.readouterr().out
+    assert "mIoU" in told
+    assert "no picture" in told
+    assert "pip install -e '.[evaluate]'" in told
+    assert evaluate(tiny_model, "--data", data, "--sheets", "x") == 2, "asked for, it is an error before anything runs"
+    assert "pip install -e '.[evaluate]'" in capsys.readouterr().err
