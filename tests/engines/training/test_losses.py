@@ -1,14 +1,21 @@
-"""The merged-class loss against a pixel-by-pixel reference."""
+# ruff: noqa: E402
+"""The losses of all tasks against pixel-by-pixel references."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.training.losses import HEAVIEST, LIGHTEST, SetLoss, balanced_weights, merged_loss, set_loss  # noqa: E402
-from engines.training.recipe import SetSettings, recipe_from_dict  # noqa: E402
+from engines.datasets.settings import SetSettings
+from engines.training.losses import HEAVIEST, LIGHTEST, SetLoss, balanced_weights, merged_loss, set_loss
+from engines.training.recipe import recipe_from_dict
+from engines.training.task_losses import SURFACE_WEIGHTS, instance_loss, surface_loss
 
 FINE = np.eye(4, dtype=np.float32)
 COARSE = np.array([[1, 1, 0, 0.5], [0, 0, 1, 0.5]], np.float32)
@@ -67,9 +74,88 @@ def test_weights_balance_by_the_root_of_frequency_within_bounds() -> None:
     np.testing.assert_allclose(weights, [LIGHTEST, (0.1 / 0.16) ** 0.5, (0.1 / 0.04) ** 0.5, HEAVIEST, 0], rtol=1e-5)
 
 
-def test_emphasis_reaches_only_the_class_of_that_name(toy_facts) -> None:  # type: ignore[no-untyped-def]
+def test_emphasis_reaches_only_the_class_of_that_name(toy_facts: Callable[..., dict[str, Any]]) -> None:
     recipe = recipe_from_dict(toy_facts() | {"emphasis": {"car": 2.0}}, "toy")
     even = np.full(3, 1 / 3, np.float32)
     assert set_loss(recipe.sets[0], even, recipe).weights.tolist() == [1, 1, 2]
     merged = SetSettings("merged", ("ground", "things"), means={"ground": ("sky", "road"), "things": ("car",)})
     assert set_loss(merged, np.full(2, 0.5, np.float32), recipe).weights.tolist() == [1, 1]
+
+
+def test_a_set_class_that_means_nothing_weighs_nothing(toy_facts: Callable[..., dict[str, Any]]) -> None:
+    recipe = recipe_from_dict(toy_facts(), "toy")
+    vague = SetSettings("vague", ("sky", "junk"), means={"junk": ()})
+    assert set_loss(vague, np.full(2, 0.5, np.float32), recipe).weights.tolist() == [1, 0]
+
+
+def test_surface_loss_is_the_reference_s() -> None:
+    rng = np.random.default_rng(1)
+    logits, surface = rng.normal(0, 2, (2, 3, 5, 6)), rng.choice([0, 1, 2, 255], (2, 5, 6)).astype(np.uint8)
+    total = weight = 0.0
+    for n, y, x in np.ndindex(surface.shape):
+        if (truth := surface[n, y, x]) != 255:
+            at = logits[n, :, y, x]
+            total -= SURFACE_WEIGHTS[truth] * (at[truth] - np.log(np.exp(at).sum()))
+            weight += SURFACE_WEIGHTS[truth]
+    found = surface_loss(torch.from_numpy(logits).float(), torch.from_numpy(surface))
+    assert found.item() == pytest.approx(total / weight, rel=1e-5)
+
+
+def test_surface_that_nobody_marked_costs_nothing() -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = surface_loss(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss.detach() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def instance_reference(maps: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Focal loss after CenterNet's equation 1 with alpha 2 and beta 4, a known centre; mean absolute error of the offsets."""
+    centre = offset = 0.0
+    centres = objects = 0
+    for n, y, x in np.ndindex(maps.shape[0], *maps.shape[2:]):
+        heat, dx, dy, is_sure, is_object = targets[n, :, y, x]
+        found = 1 / (1 + math.exp(-maps[n, 0, y, x]))
+        if is_sure and heat == 1:
+            centres += 1
+            centre -= (1 - found) ** 2 * math.log(found)
+        elif is_sure:
+            centre -= (1 - heat) ** 4 * found**2 * math.log(1 - found)
+        if is_object:
+            objects += 1
+            offset += abs(maps[n, 1, y, x] - dx) + abs(maps[n, 2, y, x] - dy)
+    return centre / max(1, centres), offset / max(1, 2 * objects)
+
+
+def instance_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(0, 2, (2, 3, 5, 6))
+    targets = np.concatenate((rng.random((2, 1, 5, 6)), rng.normal(0, 1, (2, 2, 5, 6)), rng.random((2, 2, 5, 6)) < 0.6), axis=1)
+    targets[0, 0, 2, 3] = targets[1, 0, 0, 0] = targets[1, 0, 4, 5] = 1
+    targets[0, 3, 2, 3], targets[1, 3, 0, 0], targets[1, 3, 4, 5] = 1, 1, 0  # the last is a centre that nobody is sure of
+    return maps, targets
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_instance_losses_are_the_reference_s(seed: int) -> None:
+    maps, targets = instance_case(seed)
+    found = instance_loss(torch.from_numpy(maps).float(), torch.from_numpy(targets).float())
+    assert (found.centre.item(), found.offset.item()) == pytest.approx(instance_reference(maps, targets), rel=1e-4)
+
+
+def test_objects_that_nobody_marked_cost_nothing() -> None:
+    maps = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = instance_loss(maps, torch.zeros(1, 5, 4, 4))
+    (loss.centre + loss.offset).backward()
+    assert (loss.centre.item(), loss.offset.item()) == (0, 0)
+    assert torch.equal(maps.grad, torch.zeros_like(maps))
+
+
+def test_very_sure_centres_stay_finite() -> None:
+    maps = torch.tensor([300.0, -300.0]).reshape(1, 1, 1, 2).repeat(1, 3, 1, 1).requires_grad_()
+    targets = torch.zeros(1, 5, 1, 2)
+    targets[:, 0, 0, 1], targets[:, 3] = 1, 1
+    loss = instance_loss(maps, targets)
+    loss.centre.backward()
+    assert loss.centre.item() == pytest.approx(600)
+    assert torch.isfinite(maps.grad).all()
