@@ -49,7 +49,7 @@ class AlphaSmoother:
         movement = _movement(picture, self._picture)
         if float(movement.mean()) > CUT_SHARE:
             return self._begin(alpha, picture)
-        share = cv2.max(movement, 1 - math.exp(-gap_s / TIME_CONSTANT_S))
+        share = np.maximum(movement, np.float32(1 - math.exp(-gap_s / TIME_CONSTANT_S)))
         self._picture += cv2.merge((share, share, share)) * cv2.subtract(picture, self._picture)
         fine = cv2.resize(share, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
         before += cv2.multiply(fine, cv2.subtract(alpha, before, dtype=cv2.CV_32F))

@@ -64,7 +64,7 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
     if surface is not None:
         if surface.shape != class_map.shape:
             surface = cv2.resize(surface, class_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        carpet = cv2.compare(surface, 0, cv2.CMP_GT)
+        carpet = np.greater(surface, 0).view(np.uint8)
         cv2.copyTo(np.full(colours.shape, CARPET_BGR, np.uint8), carpet, colours)
         mask = cv2.bitwise_or(mask, carpet)
     is_everywhere = cv2.countNonZero(mask) == mask.size

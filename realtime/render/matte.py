@@ -77,10 +77,11 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
     """Blend the foreground's colour over it, a crisp and thin contour included; with several objects, each one's own."""
     if not matte.alpha.size:
         return
-    solid = cv2.compare(matte.alpha, 127, cv2.CMP_GT)
+    # NumPy compares, not OpenCV: to that a 1x1 array is a scalar.
+    solid = np.greater(matte.alpha, 127).view(np.uint8)
     rim = cv2.subtract(solid, cv2.erode(solid, _CROSS))
     rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # at low opacities it goes as well
-    weight = cv2.max(cv2.convertScaleAbs(matte.alpha, alpha=knobs.opacity), cv2.convertScaleAbs(rim, alpha=rim_opacity))
+    weight = cv2.max(cv2.convertScaleAbs(matte.alpha, alpha=knobs.opacity), cv2.convertScaleAbs(rim, alpha=255 * rim_opacity))
     colours = _row_colours(result, marks, knobs, look)
     if len(set(colours)) <= 1:
         if colours[0] is not None:
@@ -119,7 +120,7 @@ def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) ->
 def _owners(label_map: U8, grid: Size) -> U8:
     """(h, w) uint8 on `grid`: i + 1 of the object that is nearest, since soft edges reach beyond the objects' own pixels."""
     labels: U8 = cv2.resize(label_map, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
-    background = cv2.compare(labels, 0, cv2.CMP_EQ)
+    background = np.equal(labels, 0).view(np.uint8)
     if not cv2.countNonZero(labels):
         return labels
     _, nearest = cv2.distanceTransformWithLabels(background, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
@@ -145,7 +146,7 @@ def _resized(alpha: U8, size: Size) -> U8:
 
 def _bounds(coarse: U8) -> tuple[int, int, int, int]:
     """x_min, y_min, x_max, y_max of what is more than faint, and the windows around it."""
-    x, y, width, height = cv2.boundingRect(cv2.compare(coarse, FAINT, cv2.CMP_GT))
+    x, y, width, height = cv2.boundingRect(np.greater(coarse, FAINT).view(np.uint8))
     if not width:
         return 0, 0, 0, 0
     around = 2 * RADIUS + 1

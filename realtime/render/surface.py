@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engines.types import U8, Image
 from realtime.render.blending import Bgr, blend_colour
@@ -21,7 +22,7 @@ CRISPER = 4.0
 
 def paint_carpet(image: Image, surface: U8, opacity: float) -> None:
     """Blend the drivable surface over the picture; what lies under lane lines belongs to it."""
-    mask, rectangle = _smooth(cv2.compare(surface, 0, cv2.CMP_GT), image)
+    mask, rectangle = _smooth(np.greater(surface, 0), image)
     if mask is not None:
         y, x = rectangle
         blend_colour(image[y, x], CARPET_BGR, cv2.convertScaleAbs(mask, alpha=opacity))
@@ -29,8 +30,7 @@ def paint_carpet(image: Image, surface: U8, opacity: float) -> None:
 
 def paint_lane_lines(image: Image, surface: U8, opacity: float) -> None:
     """Draw lane lines: more opaque than masks are, since they are thin."""
-    lines = cv2.compare(surface, LANE_LINE, cv2.CMP_EQ)
-    mask, rectangle = _smooth(lines, image)
+    mask, rectangle = _smooth(np.equal(surface, LANE_LINE), image)
     if mask is None:
         return
     y, x = rectangle
@@ -41,12 +41,13 @@ def paint_lane_lines(image: Image, surface: U8, opacity: float) -> None:
     blend_colour(image[y, x], STROKE_BGR, cv2.convertScaleAbs(mask, alpha=strength))
 
 
-def _smooth(mask: U8, image: Image) -> tuple[U8 | None, tuple[slice, slice]]:
-    """A mask of 0 and 255 over the whole of `image`, on its grid, edges straight and one pixel soft; and where it is, rows first.
+def _smooth(where: npt.NDArray[np.bool_], image: Image) -> tuple[U8 | None, tuple[slice, slice]]:
+    """A mask over the whole of `image`, on its grid, 0 to 255 with edges that are straight and little soft; and where it is.
 
     Only that rectangle of the mask comes back; None when there is nothing in it.
     """
     height, width = image.shape[:2]
+    mask = where.view(np.uint8) * np.uint8(255)
     rows, columns = mask.shape
     x, y, w, h = cv2.boundingRect(mask)
     if not w:

@@ -56,6 +56,7 @@ class Script:
     is_live: bool = True
     status: SourceStatus = field(default_factory=lambda: SourceStatus("live"))
     size_px: tuple[int, int] = (320, 180)
+    gives_matte: bool = False
 
 
 class MemorySession:
@@ -90,6 +91,7 @@ class MemorySession:
             classes=CLASSES,
             colours=COLOURS,
             shown_classes=(0, 1, 2),
+            gives_matte=script.gives_matte,
             paused=self._paused,
             recording=self._recording,
         )

@@ -31,6 +31,21 @@ def test_keys_turn_parts_of_the_drawing_off_and_on(open_window: OpenWindow, stud
         assert window.commands[knob].isChecked() is expected
 
 
+def test_the_background_is_replaced_where_a_model_gives_a_matte_only(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+    window = open_window()
+    QTest.keyClick(window, Qt.Key.Key_G)
+    assert not studio.session.knobs.background
+    assert not window.commands["background"].isEnabled()
+    studio.scripts["portrait"] = script(gives_matte=True)
+    window.open_source("portrait")
+    wait(lambda: window.host.state().gives_matte)
+    for expected in (True, False):
+        window.refresh()
+        QTest.keyClick(window, Qt.Key.Key_G)
+        assert studio.session.knobs.background is expected
+        assert window.commands["background"].isChecked() is expected
+
+
 def test_a_knob_changes_the_picture(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     wait(lambda: studio.session.shown_indices)
