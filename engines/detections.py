@@ -41,12 +41,38 @@ def from_class_scores(boxes: F32, class_scores: F32, limits: Limits) -> Detectio
     candidates = np.flatnonzero(best >= limits.score)
     if len(candidates) > MAX_CANDIDATES:
         candidates = candidates[np.argpartition(-best[candidates], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-    scores = best[candidates]
     class_ids = class_scores[:, candidates].argmax(axis=0).astype(np.int32)
-    corners = centre_to_corners(boxes[:, candidates].T)
+    return _suppressed(boxes[:, candidates].T, best[candidates], class_ids, candidates, limits)
+
+
+def from_objectness(rows: F32, class_count: int, limits: Limits) -> Detections:
+    """rows: (A, 5 + C or more): centre, width, height in network px, objectness, C scores in 0..1. Raises InferenceError for NaN.
+
+    An object's score is the product of its objectness and its class's score, as YOLOv5 and YOLOX have it.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = rows.sum()  # one number that is not finite poisons it: the scores are looked at one by one only then
+    if not np.isfinite(total):
+        check_finite(rows[:, 4 : 5 + class_count])
+    check_scores(rows[:, 4])
+    candidates = np.flatnonzero(rows[:, 4] >= limits.score)  # no product is more
+    class_scores = rows[candidates, 5 : 5 + class_count]
+    class_ids = class_scores.argmax(axis=1).astype(np.int32)
+    best = class_scores[np.arange(len(candidates)), class_ids]
+    check_scores(best)
+    scores = best * rows[candidates, 4]
+    sure = np.flatnonzero(scores >= limits.score)
+    if len(sure) > MAX_CANDIDATES:
+        sure = sure[np.argpartition(-scores[sure], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+    return _suppressed(rows[candidates[sure], :4], scores[sure], class_ids[sure], candidates[sure], limits)
+
+
+def _suppressed(boxes: F32, scores: F32, class_ids: I32, rows: npt.NDArray[np.intp], limits: Limits) -> Detections:
+    """After NMS. boxes: (N, 4) centre, width, height in network px."""
+    corners = centre_to_corners(boxes)
     check_finite(corners)
     kept = nms(corners, scores, class_ids, limits.iou, limits.count)
-    return Detections(corners[kept], scores[kept], class_ids[kept], candidates[kept])
+    return Detections(corners[kept], scores[kept], class_ids[kept], rows[kept])
 
 
 def from_finished(rows: F32, class_count: int, limits: Limits, output: str) -> Detections:

@@ -11,12 +11,17 @@ from engines.coco import COCO_CLASSES
 from engines.errors import CardError
 from engines.graph import NetworkFacts, TensorFacts
 from engines.guess_mattes import is_one_channel, matte_output, side_inputs
+from engines.guess_named import named_outputs, rfdetr_classes, rfdetr_input
 from engines.types import VOID_CLASS
 
 SUPPORTED = (
     "supported outputs are semantic logits [1,C,H,W], semantic labels [1,H,W] (integers), or YOLO segmentation: "
-    "[1,4+classes+K,N] or [1,N,6+K], with prototypes [1,K,h,w]; of detectors exported by Ultralytics [1,4+classes,N] or [1,N,6]"
+    "[1,4+classes+K,N], [1,N,5+classes+K] or [1,N,6+K], with prototypes [1,K,h,w]; of detectors exported by Ultralytics "
+    "[1,4+classes,N] or [1,N,6]"
 )
+
+YOLOV5_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+"""Of its grids; each cell has three anchors. Source: ultralytics/yolov5, models/*.yaml."""
 
 
 def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         "outputs": outputs,
         "licence": facts.metadata.get("license", "unknown"),
         "description": facts.metadata.get("description", ""),
-        "input": _guess_input(image, facts, family),
+        "input": _guess_input(image, facts, family, outputs),
         **fed,
     }
     names = _class_names(facts, onnx_path, class_count)
@@ -39,6 +44,11 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         guessed["classes"] = names
         if family in ("yolo_seg", "boxes"):
             guessed["things"] = names
+    if family == "rfdetr_seg":
+        guessed |= {"classes": names} if names or "classes" in written else rfdetr_classes(facts)
+        guessed["things"] = [name for name in guessed.get("classes", ()) if name not in guessed.get("void", ())]
+    if family == "panoptic" and "alpha" in outputs:
+        guessed |= {"classes": names or ["foreground"], "things": names or ["foreground"]}
     if family == "matting":  # one foreground, whatever it is of
         guessed |= {"classes": names or ["foreground"], "things": names or ["foreground"]}
         if "background" in (written["classes"] if isinstance(written.get("classes"), list) else names):
@@ -81,14 +91,16 @@ def _guess_outputs(
             return boxes
     if "segment" not in task and "semantic" not in task and task != "detect":
         raise CardError(f'{onnx_path}: exported for the task "{task}"; this program wants a segmentation model or a detector')
-    fused = _fused_outputs(facts)
-    if fused:
-        return fused
+    named = named_outputs(facts) or _fused_outputs(facts)
+    if named:
+        return named
     prototypes = [t for t in facts.outputs if len(t.shape) == 4 and t.dtype.startswith("float")]
     rows = [t for t in facts.outputs if len(t.shape) == 3 and t.dtype.startswith("float")]
     if len(prototypes) == 1 and len(rows) == 1:
         mask_count = prototypes[0].shape[1]
         _, channels, count = rows[0].shape
+        if mask_count and count and count > 5 + mask_count and _is_yolov5(rows[0], image, facts):
+            return "yolo_seg", {"rows": rows[0].name, "prototypes": prototypes[0].name}, count - 5 - mask_count
         if mask_count and count == 6 + mask_count:
             return "yolo_seg", {"detections": rows[0].name, "prototypes": prototypes[0].name}, None
         # More channels than boxes is the same array transposed, whose axes mean something else.
@@ -104,6 +116,8 @@ def _guess_outputs(
             return "semantic", {"logits": output.name}, output.shape[1]
         if "int" in output.dtype and _is_one_map(output.shape):
             return "semantic", {"labels": output.name}, None
+        if len(rows) == 1 and (rows[0].shape[2] or 0) > 5 and _is_yolov5(rows[0], image, facts):
+            return "boxes", {"rows": rows[0].name}, (rows[0].shape[2] or 0) - 5
     has = ", ".join(str(t) for t in facts.outputs)
     keys = 'family = "semantic", outputs = {logits = "TENSOR"}'
     mattes = [output.name for output in facts.outputs if is_one_channel(output, image)]
@@ -140,6 +154,20 @@ def _detector_outputs(facts: NetworkFacts) -> tuple[str, dict[str, str], int | N
     return None
 
 
+def _is_yolov5(rows: TensorFacts, image: TensorFacts, facts: NetworkFacts) -> bool:
+    """Whether there is a row for each of YOLOv5's anchors; where that is open, whether its exporter wrote the file.
+
+    It embeds the stride as its successors do, but no task.
+    """
+    height, width = image.shape[2:4] if _is_planar(image) else image.shape[1:3]
+    if rows.shape[1] is None:
+        return "stride" in facts.metadata and "task" not in facts.metadata
+    if not (height and width):
+        return False
+    counts = [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in YOLOV5_STRIDES]
+    return rows.shape[1] in counts
+
+
 def _has_aspect_of(output: TensorFacts, image: TensorFacts) -> bool:
     """Whether the last two of four axes are rows and columns: the image's, scaled alike.
 
@@ -165,7 +193,7 @@ def card_name(onnx_path: Path) -> str:
     return onnx_path.with_suffix(".toml").name
 
 
-def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str) -> dict[str, Any]:
+def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str, outputs: dict[str, str]) -> dict[str, Any]:
     planar = _is_planar(image)
     height, width = image.shape[2:4] if planar else image.shape[1:3]
     if not (height and width):
@@ -180,8 +208,10 @@ def _guess_input(image: TensorFacts, facts: NetworkFacts, family: str) -> dict[s
     if height and width:
         guessed["size_px"] = [width, height]
     # Every Ultralytics export wants this, and says so nowhere in the graph.
-    if family == "yolo_seg" or (family == "boxes" and "task" in facts.metadata):
+    if family == "yolo_seg" or (family == "boxes" and ("task" in facts.metadata or "rows" in outputs)):
         guessed |= {"fit": "letterbox", "mean": [0, 0, 0], "std": [255, 255, 255]}
+    elif family == "rfdetr_seg" and image.dtype != "uint8":
+        guessed |= rfdetr_input(facts)
     elif image.dtype == "uint8":  # normalised inside the graph
         guessed |= {"mean": [0, 0, 0], "std": [1, 1, 1]}
     return guessed

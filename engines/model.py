@@ -94,9 +94,27 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
         has = ", ".join(tensor.name for tensor in facts.inputs)
         raise CardError(f'{onnx_path}: its card\'s input "{card.input.tensor}" is not in the network; it has: {has}')
     _compare_side_inputs(card, facts, onnx_path)
+    count = _class_count(card, shapes)
+    if count is not None and count != len(card.classes):
+        raise CardError(
+            f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
+            f"({', '.join(card.classes[:3])}, ...); correct `classes` in {card_name(onnx_path)}"
+        )
+
+
+def _class_count(card: ModelCard, shapes: dict[str, tuple[int | None, ...]]) -> int | None:
+    """How many classes the network has, by its outputs' shapes; None where they do not tell."""
     count: int | None = None
     if "logits" in card.outputs:
         count = _channels(shapes[card.outputs["logits"]])
+    elif card.family in ("boxes", "yolo_seg") and "rows" in card.outputs:
+        numbers = _last(shapes[card.outputs["rows"]])
+        mask_count = _channels(shapes[card.outputs["prototypes"]]) if "prototypes" in card.outputs else 0
+        count = numbers - 5 - mask_count if numbers and mask_count is not None else None
+    elif card.family == "rfdetr_seg" and "class_logits" in card.outputs:
+        numbers = _last(shapes[card.outputs["class_logits"]])
+        # A last place may stand for nothing, and need no name.
+        count = numbers - 1 if numbers and numbers - 1 == len(card.classes) else numbers
     elif "predictions" in card.outputs and "prototypes" in card.outputs:
         channels, mask_count = (_channels(shapes[card.outputs[role]]) for role in ("predictions", "prototypes"))
         count = channels - 4 - mask_count if channels and mask_count else None
@@ -104,13 +122,9 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
         channels = _channels(shapes[card.outputs["predictions"]])
         count = channels - 4 if channels else None
     elif card.family == "boxes" and "cells" in card.outputs:
-        numbers = shapes[card.outputs["cells"]][-1]
+        numbers = _last(shapes[card.outputs["cells"]])
         count = numbers - 5 if numbers else None
-    if count is not None and count != len(card.classes):
-        raise CardError(
-            f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
-            f"({', '.join(card.classes[:3])}, ...); correct `classes` in {card_name(onnx_path)}"
-        )
+    return count
 
 
 def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
@@ -137,6 +151,11 @@ def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) 
 def _channels(shape: tuple[int | None, ...]) -> int | None:
     """The second axis; None when it is open or there is none, which the family reports when it reads the output."""
     return shape[1] if len(shape) > 1 else None
+
+
+def _last(shape: tuple[int | None, ...]) -> int | None:
+    """The last axis; None when it is open or there is none."""
+    return shape[-1] if shape else None
 
 
 def _check_hash(onnx_path: Path, sha256: str) -> None:

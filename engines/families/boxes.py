@@ -2,6 +2,7 @@
 
 Outputs by role, one of
     `predictions` (1, 4 + C, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done)
+    `rows`        (1, N, 5 + C): YOLOv5, and YOLOX with its boxes worked out. The same, with an objectness before the C scores
     `detections`  (1, N, 6): YOLO26 and YOLOv10, end to end. Corners in network px, score, class id; no NMS needed
     `cells`       (1, N, 5 + C): YOLOX before its boxes are worked out. Offset of the centre and logarithm of the size, both in
                   cells of 8, 16 and 32 pixels, one grid after the other; objectness, C scores (sigmoid done)
@@ -12,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 
 from engines.card import ModelCard
-from engines.detections import Detections, Limits, check_finite, floats, from_class_scores, from_finished
+from engines.detections import Detections, Limits, check_finite, floats, from_class_scores, from_finished, from_objectness
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
 from engines.types import F32, Instances, Outputs, Segmentation, Size
 
-ROLES = ("predictions", "detections", "cells")
+ROLES = ("predictions", "rows", "detections", "cells")
 
 STRIDES = (8, 16, 32)
 """Of YOLOX's three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
@@ -30,7 +31,12 @@ class Family:
         if len(kinds) != 1:
             wanted = ", ".join(f"outputs.{role}" for role in ROLES)
             raise CardError(f"{card.name}: a boxes card needs one of {wanted}, it has {dict(card.outputs)}")
-        self._read = {"predictions": self._predictions, "detections": self._detections, "cells": self._cells}[kinds[0]]
+        self._read = {
+            "predictions": self._predictions,
+            "rows": self._rows,
+            "detections": self._detections,
+            "cells": self._cells,
+        }[kinds[0]]
         self._output = card.outputs[kinds[0]]
         self._class_count = len(card.classes)
         self._centres_px, self._strides_px = _grids(card.input.size)
@@ -48,6 +54,13 @@ class Family:
         if len(rows) != 4 + self._class_count:
             raise InferenceError(f"output {self._output} has {len(rows)} channels, its card says 4 + {self._class_count} classes")
         return from_class_scores(rows[:4], rows[4:], limits)
+
+    def _rows(self, rows: F32, limits: Limits) -> Detections:
+        if rows.shape[1] != 5 + self._class_count:
+            raise InferenceError(
+                f"output {self._output} has {rows.shape[1]} columns, its card says 5 + {self._class_count} classes"
+            )
+        return from_objectness(rows, self._class_count, limits)
 
     def _detections(self, rows: F32, limits: Limits) -> Detections:
         if rows.shape[1] != 6:

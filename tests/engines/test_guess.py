@@ -83,12 +83,13 @@ def test_outputs_that_only_share_a_name_with_fused_ones_are_refused(outputs: lis
         guessed(*outputs)
 
 
-names = st.sampled_from(["candidates", "labels", "logit_mean", "confidence", "output0", "p"])
+names = st.sampled_from(["candidates", "labels", "logit_mean", "confidence", "output0", "p", "peaks", "offsets", "dets", "masks"])
 dtypes = st.sampled_from(["float32", "float16", "int64", "uint8", "unknown"])
 shapes = st.lists(st.none() | st.sampled_from([0, 1, 2, 3, 32, 42, 64, 116, 8400]), max_size=5).map(tuple)
 tensors = st.lists(st.builds(TensorFacts, names, dtypes, shapes), max_size=4, unique_by=lambda tensor: tensor.name)
 metadata = st.dictionaries(
-    st.sampled_from(["names", "imgsz", "task", "license"]), st.text(max_size=20) | st.sampled_from(["detect", "segment"])
+    st.sampled_from(["names", "imgsz", "task", "license", "rfdetr_inference", "stride"]),
+    st.text(max_size=20) | st.sampled_from(["detect", "segment"]),
 )
 
 
@@ -103,7 +104,69 @@ def test_whatever_a_file_says_there_is_a_guess_or_one_line(
     with suppress(CardError):
         found = guess(facts, Path("nowhere/net.onnx"), {})
         assert set(found["outputs"].values()) <= {tensor.name for tensor in outputs}
-        assert found["family"] in ("semantic", "yolo_seg", "boxes")
+        assert found["family"] in ("semantic", "yolo_seg", "boxes", "panoptic", "rfdetr_seg")
+
+
+NAMES = {"names": "{0: 'cat', 1: 'dog'}"}
+ANCHORS_64 = 3 * (8 * 8 + 4 * 4 + 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "metadata", "role"),
+    [
+        ((1, ANCHORS_64, 39), NAMES, "rows"),  # YOLOv5: 5 + 2 classes + 32
+        ((1, ANCHORS_64 + 3, 39), NAMES | {"imgsz": "[64, 64]"}, "rows"),  # a fourth grid, of stride 64
+        ((1, ANCHORS_64, 38), {"names": "['cat']", "stride": "32"}, "rows"),  # of one class, as wide as YOLO26's
+        ((1, None, 39), NAMES | {"stride": "32"}, "rows"),
+        ((1, 300, 38), NAMES | {"task": "segment"}, "detections"),  # YOLO26, end to end
+        ((1, None, 38), NAMES | {"task": "segment", "stride": "32"}, "detections"),
+        ((1, 38, 84), NAMES | {"task": "segment"}, "predictions"),  # YOLOv8 and 11: 4 + 2 classes + 32
+        ((1, 38, None), NAMES | {"task": "segment"}, "predictions"),
+    ],
+    ids=str,
+)
+def test_every_yolo_is_known_by_the_shape_of_its_rows(rows: tuple[int | None, ...], metadata: dict[str, str], role: str) -> None:
+    prototypes = TensorFacts("output1", "float32", (1, 32, 16, 16))
+    for outputs in ((TensorFacts("output0", "float32", rows), prototypes), (prototypes, TensorFacts("output0", "float32", rows))):
+        facts = guessed(*outputs, metadata=metadata)
+        assert (facts["family"], facts["outputs"]) == ("yolo_seg", {role: "output0", "prototypes": "output1"})
+        assert facts["things"] == facts["classes"]
+        assert (facts["input"]["fit"], facts["input"]["std"]) == ("letterbox", [255, 255, 255])
+
+
+def test_a_yolov5_detector_is_known_by_its_anchors() -> None:
+    facts = guessed(TensorFacts("output0", "float32", (1, ANCHORS_64, 7)), metadata=NAMES | {"stride": "32"})
+    assert (facts["family"], facts["outputs"], facts["things"]) == ("boxes", {"rows": "output0"}, ["cat", "dog"])
+    assert facts["input"]["fit"] == "letterbox"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["rows first", "prototypes first"])
+@pytest.mark.parametrize("form", ["predictions", "rows", "detections"])
+def test_a_yolo_is_read_by_its_outputs_names_wherever_they_stand(
+    nets, exact_yolo, cpu_backend: str, form: str, order: int
+) -> None:
+    arrays = exact_yolo([((40.0, 30.0, 30.0, 20.0), 0.9, 1)], 3, Size(64, 64), form == "detections")
+    if form == "rows":
+        columns = np.zeros((4 + 3 + 2, ANCHORS_64), np.float32)
+        columns[:, : arrays["output0"].shape[2]] = arrays["output0"][0]
+        arrays["output0"] = np.insert(columns, 4, 1, axis=0).T[None].copy()
+    path = nets.constant(dict(list(arrays.items())[::order]), metadata={"names": "['cat', 'dog', 'owl']", "stride": "32"})
+    model = load_model(path)
+    assert model.card.outputs == {form: "output0", "prototypes": "output1"}
+    with Segmenter(model, cpu_backend) as segmenter:
+        found = segmenter(np.full((64, 64, 3), 7, np.uint8)).instances
+    assert found.class_ids.tolist() == [1]
+    np.testing.assert_allclose(found.boxes_px, [[25, 20, 55, 40]], atol=1e-4)
+    assert found.label_map.any()
+
+
+@pytest.mark.parametrize(
+    "names", [("labels", "peaks", "offsets"), ("alpha", "peaks", "offsets"), ("labels", "peaks", "offsets", "surface")]
+)
+def test_panoptic_outputs_are_known_by_their_names(names: tuple[str, ...]) -> None:
+    facts = guessed(*(TensorFacts(name, "uint8", (1, 64, 64)) for name in names))
+    assert (facts["family"], facts["outputs"]) == ("panoptic", {name: name for name in names})
+    assert facts.get("classes") == (["foreground"] if "alpha" in names else None), "labels don't tell how many"
 
 
 def test_what_the_card_writes_is_not_guessed() -> None:

@@ -24,7 +24,7 @@ NET, FRAME = Size(64, 64), Size(128, 72)  # letterboxed to 64 x 36, from y = 14;
 OBJECTS = [((20.0, 30.0, 16.0, 12.0), 0.9, 1), ((50.0, 40.0, 8.0, 20.0), 0.6, 0)]
 """Centre x, centre y, width, height in network px; score; class."""
 BOXES_PX = [[24, 20, 56, 44], [92, 32, 108, 72]]
-ROLES = ("predictions", "detections", "cells")
+ROLES = ("predictions", "rows", "detections", "cells")
 
 
 def card(role: str = "predictions", classes: int = 3) -> ModelCard:
@@ -44,6 +44,12 @@ def rows(role: str, objects: list[Any] = OBJECTS, classes: int = 3) -> F32:
         out = np.zeros((1, 20, 6), np.float32)
         for row, ((x, y, width, height), score, class_id) in enumerate(objects):
             out[0, 3 * row] = x - width / 2, y - height / 2, x + width / 2, y + height / 2, score, class_id
+        return out
+    if role == "rows":
+        out = np.zeros((1, 40, 5 + classes), np.float32)
+        for number, (box, score, class_id) in enumerate(objects):
+            out[0, 7 * number + 3, :4] = box
+            out[0, 7 * number + 3, 4], out[0, 7 * number + 3, 5 + class_id] = 0.95, score / 0.95
         return out
     counts = [(NET.width // stride) * (NET.height // stride) for stride in STRIDES]
     out = np.zeros((1, sum(counts), 5 + classes), np.float32)
@@ -79,7 +85,7 @@ def test_the_threshold_and_the_count_hold(role: str) -> None:
     assert len(decode(role, rows(role, [])).instances) == 0
 
 
-@pytest.mark.parametrize("role", ["predictions", "cells"])
+@pytest.mark.parametrize("role", ["predictions", "rows", "cells"])
 def test_two_boxes_of_one_object_are_one(role: str) -> None:
     twice = [((20.0, 30.0, 16.0, 12.0), 0.9, 1), ((20.5, 30.0, 16.0, 12.0), 0.8, 1)]
     assert len(decode(role, rows(role, twice)).instances) == 1
@@ -89,7 +95,7 @@ def test_two_boxes_of_one_object_are_one(role: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_anywhere_that_matters_is_an_error(role: str, value: float) -> None:
     output = rows(role)
-    place = {"predictions": (0, 4, 9), "detections": (0, 9, 4), "cells": (0, 9, 5)}[role]
+    place = {"predictions": (0, 4, 9), "rows": (0, 9, 6), "detections": (0, 9, 4), "cells": (0, 9, 5)}[role]
     output[place] = value
     if role == "cells":
         output[0, 9, 4] = 0.5
@@ -107,7 +113,7 @@ def test_another_shape_than_the_card_says_is_an_error(role: str, shape: tuple[in
 
 @pytest.mark.parametrize("outputs", [{}, {"predictions": "a", "cells": "b"}, {"prototypes": "a"}])
 def test_a_card_names_one_output(outputs: dict[str, str]) -> None:
-    with pytest.raises(CardError, match=r"needs one of outputs\.predictions, outputs\.detections, outputs\.cells"):
+    with pytest.raises(CardError, match=r"needs one of outputs\.predictions, outputs\.rows, outputs\.detections, outputs\.cells"):
         open_family(ModelCard("pets", "boxes", card().input, outputs, ("a",)))
 
 

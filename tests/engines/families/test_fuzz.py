@@ -28,6 +28,9 @@ FORMS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "panoptic": ("panoptic", {"labels": (1, 16, 16), "peaks": (1, 9, 3), "offsets": (1, 2, 4, 4), "confidence": (1, 4, 4)}),
     "boxes": ("boxes", {"predictions": (1, 7, 20)}),
     "boxes, end to end": ("boxes", {"detections": (1, 30, 6)}),
+    "boxes, with objectness": ("boxes", {"rows": (1, 20, 8)}),
+    "queries": ("rfdetr_seg", {"boxes": (1, 9, 4), "class_logits": (1, 9, 4), "mask_logits": (1, 9, 16, 16)}),
+    "rows": ("yolo_seg", {"rows": (1, 20, 12), "prototypes": (1, 4, 16, 16)}),
     "predictions": ("yolo_seg", {"predictions": (1, 11, 20), "prototypes": (1, 4, 16, 16)}),
     "detections": ("yolo_seg", {"detections": (1, 30, 10), "prototypes": (1, 4, 16, 16)}),
 }

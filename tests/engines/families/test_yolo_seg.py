@@ -248,3 +248,60 @@ def test_a_thousand_sure_boxes_and_more_are_survived() -> None:
 def test_a_card_needs_prototypes_and_one_kind_of_rows(roles: dict[str, str]) -> None:
     with pytest.raises(CardError, match=r"pets: a yolo_seg card needs outputs\.prototypes and one of"):
         open_family(card(outputs=roles))
+
+
+def as_rows(outputs: Outputs, objectness: float = 0.95) -> Outputs:
+    """YOLOv5's form of YOLOv8's: a row an anchor, and an objectness that the class scores are to be multiplied by."""
+    columns = outputs["output0"][0].T
+    rows = np.concatenate((columns[:, :4], np.full((len(columns), 1), objectness), columns[:, 4:]), axis=1)
+    rows[:, 5:8] /= objectness
+    return {"output0": rows[None].astype(np.float32), "output1": outputs["output1"]}
+
+
+def decode_rows(outputs: Outputs, **settings: Any) -> Segmentation:
+    family = open_family(card(outputs={"rows": "output0", "prototypes": "output1"}))
+    return family.decode(outputs, fit(FRAME, NET, "letterbox"), DecodeSettings(**settings))
+
+
+def test_rows_with_objectness_are_read_as_predictions_are(outputs) -> None:
+    wanted, found = decode(outputs()).instances, decode_rows(as_rows(outputs())).instances
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-6)
+    for attribute in ("boxes_px", "class_ids", "label_map"):
+        np.testing.assert_array_equal(getattr(found, attribute), getattr(wanted, attribute))
+
+
+def test_objectness_times_class_is_the_score(outputs) -> None:
+    rows = as_rows(outputs())
+    rows["output0"][0, :, 4] *= 0.5
+    np.testing.assert_allclose(decode_rows(rows).instances.scores, [0.45, 0.3], rtol=1e-6)
+    assert decode_rows(rows, score_threshold=0.4).instances.class_ids.tolist() == [1]
+
+
+def test_rows_of_one_object_are_suppressed(outputs) -> None:
+    objects = [((40, 60, 32, 24), 0.9, 1), ((41, 60, 32, 24), 0.8, 1), ((41, 60, 32, 24), 0.7, 2)]
+    np.testing.assert_allclose(decode_rows(as_rows(outputs(objects=objects))).instances.scores, [0.9, 0.7], rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [(3, 0), (80, 4), (80, 6), (3, 9)], ids=["box", "objectness", "class", "coefficient"])
+def test_one_number_of_rows_that_is_not_finite_is_an_error(outputs, place: tuple[int, int], value: float) -> None:
+    broken = as_rows(outputs())
+    broken["output0"][0][place] = value
+    with pytest.raises(InferenceError, match="NaN or infinite"):
+        decode_rows(broken)
+
+
+def test_rows_before_the_sigmoid_or_of_another_width_are_an_error(outputs) -> None:
+    with pytest.raises(InferenceError, match=r"score 7\.25, above 1; export it with the sigmoid inside"):
+        decode_rows(as_rows(outputs(), objectness=7.25))
+    narrow = as_rows(outputs())
+    narrow["output0"] = narrow["output0"][..., :-1]
+    with pytest.raises(InferenceError, match=r"has 9 columns, its card says 5 \+ 3 classes \+ 2 coefficients"):
+        decode_rows(narrow)
+
+
+def test_noise_in_every_row_is_survived() -> None:
+    rows = np.random.default_rng(2).uniform(0.3, 0.95, (1, 25200, 10)).astype(np.float32)
+    rows[0, :, :4] *= 128
+    found = decode_rows({"output0": rows, "output1": np.ones((1, 2, 32, 32), np.float32)}, max_objects=254).instances
+    assert 0 < len(found) <= 254
