@@ -120,7 +120,8 @@ def _images(folder: Path) -> list[Path]:
 def _labels(folder: Path) -> list[Path]:
     if not (folder / "labels").is_dir():
         raise DataError(f"{folder}: no folder labels/ in it; a label is labels/NAME.png for images/NAME.jpg, 8-bit class ids")
-    labels = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and not path.name.startswith("."))
+    labels = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and path.name not in NAME_FILES)
+    labels = [path for path in labels if not path.name.startswith(".")]
     texts = sum(path.suffix.lower() == ".txt" for path in labels)
     if texts and texts == len(labels):
         raise DataError(

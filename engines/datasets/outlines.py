@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from engines.coco import COCO_CLASSES
@@ -21,8 +22,8 @@ _INLINE = re.compile(r"""\s*(?:\d+\s*:\s*)?(['"]?)(?P<name>[^,'"]+)\1\s*(?:,|$)"
 
 
 def is_outline_set(folder: Path) -> bool:
-    """The set's labels are text files."""
-    return (folder / "images").is_dir() and any((folder / "labels").rglob("*.txt"))
+    """The set's labels are text files, and none is a picture."""
+    return (folder / "images").is_dir() and any(_label_files(folder)) and not any((folder / "labels").rglob("*.png"))
 
 
 def image_files(folder: Path) -> dict[str, Path]:
@@ -73,15 +74,19 @@ def class_names(folder: Path) -> tuple[tuple[str, ...], str]:
             names = names_in_yaml((folder / name).read_text(encoding="utf-8"))
             if names:
                 return names, name
-    for name in NAME_FILES:
+    for name in (*NAME_FILES, *(f"labels/{name}" for name in NAME_FILES)):
         if (folder / name).is_file():
             return read_names(folder / name), name
-    ids = {
-        line.split()[0] for path in (folder / "labels").rglob("*.txt") for line in path.read_text().splitlines() if line.strip()
-    }
+    texts = [path.read_text(encoding="utf-8") for path in _label_files(folder)]
+    ids = {line.split()[0] for text in texts for line in text.splitlines() if line.strip()}
     if all(text.isdigit() and int(text) < len(COCO_CLASSES) for text in ids):
         return COCO_CLASSES, "COCO, since none are given"
     raise DataError(f"{folder}: nothing says what its classes are called; write them into {folder / NAME_FILES[0]}, one a line")
+
+
+def _label_files(folder: Path) -> Iterator[Path]:
+    """But for the file of names that labelling tools leave among them."""
+    return (path for path in sorted((folder / "labels").rglob("*.txt")) if path.name not in NAME_FILES)
 
 
 def names_in_yaml(text: str) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ SHOWN_FAULTS = 8
 
 SHOWN_SIZES = 3
 
+BACKGROUND = "#5c5c5c"
+"""Grey, so that the eye goes to the rest."""
+
 
 def check_sets(options: dict[str, Any]) -> int:
     """Check each set of the command line; 1 where one has a fault."""
@@ -157,7 +160,7 @@ def contact_sheet(report: SetReport) -> Image:
 def legend_of(names: tuple[str, ...]) -> Legend:
     """Colours for class names: where the default model has such a class its own, since a blue sky reads best."""
     card = next((card for card, _ in zoo.cards() if card.name == zoo.DEFAULT_MODEL), None)
-    return Legend(names, named_colours(names, card.palette if card else None))
+    return Legend(names, named_colours(names, {"background": BACKGROUND, **(card.palette if card else {})}))
 
 
 def _cases(base: Path, suffix: str) -> tuple[Path, Path]:

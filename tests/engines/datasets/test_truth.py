@@ -139,6 +139,14 @@ def test_names_in_simple_yaml(text: str, names: tuple[str, ...]) -> None:
     assert names_in_yaml(text) == names
 
 
+def test_a_file_of_names_among_the_labels_is_no_label(outlines: Path, clean_set: Path) -> None:
+    shutil.move(outlines / "labels.txt", outlines / "labels" / "classes.txt")
+    assert open_truth(outlines).settings.classes == ("cat", "dog")
+    (clean_set / "labels" / "classes.txt").write_text("left\nright\n")
+    (clean_set / "dataset.toml").write_text(TOML)
+    assert open_truth(clean_set).read("clipb_004").label is not None
+
+
 def test_a_toml_may_describe_outlines_elsewhere(outlines: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('folder = "yolo"\nclasses = ["x", "y"]\nhold_out = ["train/*"]\n')
     truths = open_truth(tmp_path / "mine.toml")
