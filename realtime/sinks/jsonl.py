@@ -6,7 +6,7 @@ and each other line is a frame:
     {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
 `id` is the track's, or null where an object has none. `rle` is the mask as uncompressed COCO run lengths, {"size": [h, w],
 "counts"}, on the map's own grid of `size`, which spans the whole frame: scale it up to lay it over the picture. A
-detector's masks are empty.
+detector's masks are empty; of a matte they are what is more than half opaque.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from realtime.backdrop import open_background
+from realtime.cli import build_parser
+from realtime.commands._running import settings_of
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
 from realtime.render import Blur, Picture, Plain
@@ -63,3 +65,23 @@ def test_with_a_background_nothing_else_is_drawn_to_begin_with() -> None:
         masks=False, boxes=False, labels=False, trails=False, background=True
     )
     assert not Settings().first_knobs().background
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ("none", True)),
+        (["--background", "blur", "--no-smooth"], ("blur", False)),
+        (["--background", "#00b140", "--smooth"], ("#00b140", True)),
+    ],
+)
+def test_the_command_line_sets_them(options: list[str], expected: tuple[str, bool]) -> None:
+    parsed = vars(build_parser().parse_args(["process", "clip.mp4", "--out", "o.mp4", *options]))
+    settings = settings_of(parsed, "clip.mp4")
+    assert (settings.background, settings.smooth) == expected
+
+
+def test_the_command_line_refuses_a_picture_that_is_not_there() -> None:
+    parsed = vars(build_parser().parse_args(["view", "clip.mp4", "--background", "no/such/beach.jpg"]))
+    with pytest.raises(SettingsError, match=r"no/such/beach\.jpg cannot be read"):
+        settings_of(parsed, "clip.mp4")

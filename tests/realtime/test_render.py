@@ -331,6 +331,22 @@ def street_classes() -> np.ndarray:
     return class_map[::2, ::2].copy()
 
 
+def street_surface() -> np.ndarray:
+    """One's own lane and its lines, at half the frame's resolution."""
+    surface = np.zeros((90, 160), np.uint8)
+    cv2.fillPoly(surface, [np.array(((32, 90), (74, 48), (84, 48), (118, 90)))], 1)
+    cv2.line(surface, (74, 48), (34, 88), 2, 2)
+    cv2.line(surface, (84, 48), (116, 88), 2, 2)
+    surface[cv2.resize(street_objects().label_map, (160, 90), interpolation=cv2.INTER_NEAREST) > 0] = 0
+    return surface
+
+
+def street_alpha() -> np.ndarray:
+    """The objects as a matte with soft edges, at a third of the frame's resolution."""
+    opaque = (street_objects().label_map > 0).astype(np.uint8) * 255
+    return cv2.GaussianBlur(cv2.resize(opaque, (107, 60), interpolation=cv2.INTER_AREA), (3, 3), 0)
+
+
 def street_tracks(class_ids: tuple[int, int]) -> tuple[Track, ...]:
     car, person = class_ids
     boxes = street_objects().boxes_px
@@ -346,6 +362,19 @@ GOLDEN = {
     "instances_tracked": (OBJECTS, Segmentation(street_objects()), street_tracks((2, 0)), Knobs()),
     "instances_alone": (OBJECTS, Segmentation(street_objects()), None, Knobs()),
     "semantic_tracked": (STREET, Segmentation(street_objects(), street_classes()), street_tracks((4, 5)), Knobs()),
+    "surface": (
+        STREET,
+        Segmentation(street_objects(), street_classes(), surface=street_surface()),
+        None,
+        Knobs(labels=False),
+    ),
+    "matte_tracked": (OBJECTS, Segmentation(street_objects(), alpha=street_alpha()), street_tracks((2, 0)), Knobs()),
+    "matte_background_blurred": (
+        OBJECTS,
+        Segmentation(street_objects(), alpha=street_alpha()),
+        None,
+        Knobs(masks=False, boxes=False, labels=False, background=True),
+    ),
     "semantic_no_sky": (
         STREET,
         Segmentation(street_objects(), street_classes()),
