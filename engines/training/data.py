@@ -63,6 +63,12 @@ class TrainingSets:
         """A (256,) bool look-up a set: is this id of its labels a countable class of the model?"""
         return tuple(self._ids_of(data_set, self.recipe.things) for data_set in self.sets)
 
+    def check(self) -> None:
+        """Raises TrainingError where the recipe wants to paste what the sets do not have."""
+        if self.recipe.composites is not None and not self.pasted_ids[self.donor].any():
+            name, cls = self.recipe.composites.source, self.recipe.composites.cls
+            raise TrainingError(f'set "{name}" has no class that means "{cls}" alone, so none can be cut out; correct composites')
+
     @cached_property
     def donor(self) -> int:
         """Index of the set that composites are cut from. Raises TrainingError when it is not among the sets."""

@@ -56,6 +56,7 @@ def train(
     the one that was interrupted, when a fresh run would overwrite an older one, or when the memory is too small.
     """
     run, data = RunFolder(folder), TrainingSets(recipe, tuple(sets))
+    data.check()
     state = _interrupted(run, recipe) if resume else _fresh(run, recipe, start_from)
     net = new_net(recipe).to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster than channels first, on CPUs too

@@ -1,0 +1,149 @@
+# ruff: noqa: E402
+"""Where training runs, how precisely, and whether it will fit: what can be told without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
+
+from engines.datasets.folder import open_set
+from engines.training import devices
+from engines.training.checkpoint import new_net
+from engines.training.devices import available_ram, check_memory, free_bytes, half_type, open_device, step_bytes
+from engines.training.errors import TrainingError
+from engines.training.recipe import Recipe, recipe_from_dict
+from engines.training.train import train
+
+Facts = Callable[..., dict[str, Any]]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def recipe(street_facts: Facts) -> Recipe:
+    return recipe_from_dict(street_facts(), "street")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
+def test_a_gpu_that_is_there_is_opened(two_gpus: None, name: str) -> None:
+    assert str(open_device(name)) == name
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:²", "mps", ""])
+def test_a_device_that_does_not_exist_gets_the_list(two_gpus: None, name: str) -> None:
+    with pytest.raises(TrainingError, match=f'no device "{name}"; there are: cpu, cuda'):
+        open_device(name)
+
+
+def test_a_gpu_beyond_the_last_is_refused(two_gpus: None) -> None:
+    with pytest.raises(TrainingError, match=r"device cuda:2: this machine has 2 GPU\(s\); the first is cuda:0"):
+        open_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("built_with", "cure"), [(None, r"install a CUDA build of PyTorch \(pytorch.org\)"), ("12.8", "check nvidia-smi")]
+)
+def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, built_with: str | None, cure: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_with)
+    with pytest.raises(TrainingError, match=f"device cuda: PyTorch .* finds no GPU here; {cure}, or leave out --device"):
+        open_device("cuda")
+    assert open_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(("natively", "wanted"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_s_half_precision_is_the_one_it_computes_natively(
+    monkeypatch: pytest.MonkeyPatch, natively: bool, wanted: Any
+) -> None:
+    """Before Ampere, PyTorch emulates bfloat16: it works, and is slower than float32."""
+
+    def is_bf16_supported(including_emulation: bool = True) -> bool:
+        return natively or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    assert half_type(CUDA) is wanted
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("fpu avx512_bf16 amx_tile", torch.bfloat16), ("amx_bf16", torch.bfloat16), ("fpu avx2", None)]
+)
+def test_a_processor_s_half_precision_is_read_from_its_flags(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, wanted: Any
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t: {flags}\n")
+    monkeypatch.setattr(devices, "CPUINFO", cpuinfo)
+    assert half_type(CPU) is wanted
+    cpuinfo.unlink()
+    assert half_type(CPU) is None, "another system than Linux"
+
+
+def test_memory_grows_with_the_batch_and_the_crop(recipe: Recipe) -> None:
+    def needed(**augmentation: Any) -> int:
+        crops = msgspec.structs.replace(recipe.augmentation, **augmentation)
+        return step_bytes(new_net(recipe), msgspec.structs.replace(recipe, augmentation=crops))
+
+    def in_batches_of(batch: int) -> int:
+        schedule = msgspec.structs.replace(recipe.schedule, batch=batch)
+        return step_bytes(new_net(recipe), msgspec.structs.replace(recipe, schedule=schedule))
+
+    assert in_batches_of(3) - in_batches_of(2) == in_batches_of(2) - in_batches_of(1)
+    small, large, larger = (needed(crop_px=(width, 64)) for width in (96, 192, 288))
+    # Each column costs the same, but for the mean over the image, and the states are the same for all.
+    assert larger - large == pytest.approx(large - small, rel=0.01)
+    assert large - small == pytest.approx(2 * (in_batches_of(2) - in_batches_of(1)), rel=0.02), "of two images"
+
+
+def test_weights_are_counted_once_however_large_the_batch(recipe: Recipe) -> None:
+    """A wide net on tiny crops is all weights: ten images of it are not ten nets."""
+    wide = msgspec.structs.replace(
+        recipe,
+        net=msgspec.structs.replace(recipe.net, width=3.0),
+        augmentation=msgspec.structs.replace(recipe.augmentation, crop_px=(32, 32)),
+        schedule=msgspec.structs.replace(recipe.schedule, batch=10),
+    )
+    net = new_net(wide)
+    weights = 4 * sum(parameter.numel() for parameter in net.parameters())
+    assert devices.STATES * weights < step_bytes(net, wide) < (devices.STATES + 2) * weights
+
+
+def test_looking_at_the_memory_leaves_the_net_as_it_was(recipe: Recipe) -> None:
+    net = new_net(recipe).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    step_bytes(net, recipe)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_too_little_memory_ends_it_before_the_first_step(
+    recipe: Recipe, toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda device: 1_000_000)
+    with pytest.raises(
+        TrainingError, match=r"batch 2 at 96x64 needs about .* GiB, .*lower schedule\.batch or augmentation\.crop_px"
+    ):
+        train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / "run")
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_memory_that_cannot_be_told_stops_nobody(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda device: None)
+    check_memory(new_net(recipe), recipe, CPU)
+
+
+def test_free_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (123, 456))
+    assert free_bytes(CUDA) == 123
+    assert available_ram(["MemTotal: 900 kB", "MemAvailable:    500 kB"], "posix") == 500 * 1024
+    assert available_ram([], "posix") is None
