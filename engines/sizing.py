@@ -32,6 +32,12 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     _check_asked(card, size, batch)
     if not _changes(model, card, size, batch):
         return model, card
+    if "peaks" in card.outputs and size != card.input.size and all(_rows_and_columns(model, card)):
+        # It would run, and find every centre elsewhere: the number of cells in a row is a constant among others.
+        raise ModelFileError(
+            f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
+            f"export its checkpoint again at {_asked(size)}, or with an open size"
+        )
     sized = resized(model, card, size, batch)
     trouble = _trouble(*sized, batch)
     if not trouble:
