@@ -17,9 +17,11 @@ from engines.exporting import export_model
 from engines.families import DecodeSettings
 from engines.fuse import fuse_outputs
 from engines.model import Model, load_model
-from engines.precision import rounded_for_cpu
+from engines.precision import cast_precision, rounded_for_cpu
 from engines.segmenter import Segmenter
 from engines.sizing import with_input_size
+from engines.trt.builder import BuildOptions, build_plan
+from engines.trt.runtime import open_tensorrt
 from engines.types import U8, Instances, Segmentation, Size
 
 from .conftest import ZERO_TO_ONE, Nets
@@ -186,3 +188,15 @@ def test_a_size_that_is_open_is_set(nets: Nets, tmp_path: Path, cpu_backend: str
     cars = ((8, 24, 56, 32), (120, 64, 184, 72))
     found = see(Model(card, path), cpu_backend, street(Size(192, 96), cars))
     assert sorted(found.instances.boxes_px.tolist()) == [list(map(float, car)) for car in cars]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_builds_it(nets: Nets, precision: str) -> None:
+    """TensorRT-RTX does so without a GPU: a top-k, whole-number division and bytes at the outputs."""
+    pytest.importorskip("tensorrt_rtx")
+    network = onnx.load(panoptic(nets).path)
+    if precision == "fp16":
+        network = cast_precision(network, "fp16", io_dtype="float16")
+    options = BuildOptions(workspace_bytes=2**30, targets=("86",))
+    assert len(build_plan(open_tensorrt("tensorrt-rtx"), network.SerializeToString(), options).plan) > 10_000
