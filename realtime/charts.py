@@ -32,6 +32,7 @@ def confusion_chart(counts: npt.NDArray[np.int64], names: Sequence[str], title: 
     counts: (classes, classes + 1) int64, row = truth, the last column "none". Returns (H, W, 3) uint8 BGR.
     """
     there = np.flatnonzero((counts.sum(axis=1) > 0) | (counts[:, : len(names)].sum(axis=0) > 0))
+    shown = [names[index] for index in there.tolist()]
     has_none = bool(counts[:, -1].any())
     columns = np.concatenate((there, [len(names)])) if has_none else there
     part = counts[np.ix_(there, columns)].astype(np.float64)
@@ -39,10 +40,8 @@ def confusion_chart(counts: npt.NDArray[np.int64], names: Sequence[str], title: 
     shares = 100 * np.divide(part, totals, out=np.zeros_like(part), where=totals > 0)
     figure, axes = _figure(max(5.0, 0.52 * len(columns) + 2.4), max(4.0, 0.42 * len(there) + 2.2))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(
-        range(len(columns)), [*(names[index] for index in there), *(["none of them"] * has_none)], rotation=45, ha="right"
-    )
-    axes.set_yticks(range(len(there)), [names[index] for index in there])
+    axes.set_xticks(range(len(columns)), [*shown, *(["none of them"] * has_none)], rotation=45, ha="right")
+    axes.set_yticks(range(len(there)), shown)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     axes.set_title(f"{title}\nper cent of each true class's pixels", fontsize=11)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from engines.datasets.duplicates import alike_across, same_bytes
 from engines.datasets.folder import IMAGE_SUFFIXES, hold_out_patterns, is_held_out
 from engines.datasets.inspecting import Counts, Fault, Layers, PairFacts, inspect_pair
 from engines.datasets.names import NAME_FILES, read_names
@@ -237,7 +238,10 @@ def _set_wide(facts: Sequence[PairFacts], classes: Sequence[str], held_out: froz
     missing = [name for class_id, name in enumerate(classes) if not pixels[class_id]]
     if missing:
         warnings.append(f"no pixel of {', '.join(missing)}: nothing can be learnt about it")
-    return warnings + _one_sided(facts, classes, held_out, missing) + _duplicates(facts, held_out)
+    digests = {pair.stem: pair.digest for pair in facts if pair.digest is not None}
+    looks = {pair.stem: pair.look for pair in facts if pair.look is not None}
+    twice = same_bytes(digests, held_out) + alike_across(looks, digests, held_out)
+    return warnings + _one_sided(facts, classes, held_out, missing) + twice
 
 
 def _one_sided(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], missing: Sequence[str]) -> list[str]:
@@ -254,21 +258,6 @@ def _one_sided(facts: Sequence[PairFacts], classes: Sequence[str], held_out: fro
         lacking = [name for index, name in enumerate(classes) if not there[side][index] and name not in missing]
         if lacking:
             warnings.append(f"{', '.join(lacking)}: {text}")
-    return warnings
-
-
-def _duplicates(facts: Sequence[PairFacts], held_out: frozenset[str]) -> list[str]:
-    """Images of the same bytes; across the split they leak what is judged into what is learnt."""
-    by_digest: dict[bytes, list[str]] = defaultdict(list)
-    for pair in facts:
-        if pair.digest is not None:
-            by_digest[pair.digest].append(pair.stem)
-    warnings = []
-    for stems in by_digest.values():
-        if len(stems) > 1:
-            sides = {stem in held_out for stem in stems}
-            leak = ", and some of them are held out: a leak" if len(sides) == 2 else ""
-            warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}; keep one")
     return warnings
 
 

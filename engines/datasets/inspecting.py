@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.datasets.duplicates import Look, look_of
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, decode
 from engines.errors import DataError
 from engines.types import U8, VOID_CLASS, Size
@@ -38,13 +39,14 @@ class Fault:
 class PairFacts:
     """What one image and its label hold. Parts that could not be read are None.
 
-    digest: of the image file's bytes. size: of the image. brightness: mean grey of it, 0..255. counts: (256,) int64 pixels
-    by class id in the label.
+    digest: of the image file's bytes. look: of the image, see `duplicates`. brightness: its mean grey, 0..255. counts: (256,)
+    int64 pixels by class id in the label.
     """
 
     stem: str
     faults: tuple[Fault, ...]
     digest: bytes | None = None
+    look: Look | None = None
     size: Size | None = None
     brightness: float | None = None
     counts: Counts | None = None
@@ -61,11 +63,12 @@ class Layers:
 def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, class_count: int | None) -> PairFacts:
     """Look at all of it. label_path: None where there is none, which is told elsewhere. class_count: None where unknown."""
     faults: list[Fault] = []
-    digest = size = brightness = counts = None
+    digest = look = size = brightness = counts = None
     try:
         digest = hashlib.sha256(image_path.read_bytes()).digest()
         image = np.asarray(decode(image_path, cv2.IMREAD_COLOR), np.uint8)
-        size, brightness = Size.of(image), float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
+        size, look = Size.of(image), look_of(image)
+        brightness = float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
     except (DataError, OSError):
         faults.append(Fault(image_path, "unreadable", "cannot be read as an image; replace or remove it"))
     if label_path is not None:
@@ -80,7 +83,7 @@ def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, clas
             faults += found
             if is_surface and layer is not None:
                 faults += _surface_bits(path, layer)
-    return PairFacts(image_path.stem, tuple(faults), digest, size, brightness, counts)
+    return PairFacts(image_path.stem, tuple(faults), digest, look, size, brightness, counts)
 
 
 def _index_map(path: Path, size: Size | None) -> tuple[U8 | None, list[Fault]]:

@@ -126,6 +126,25 @@ def test_the_same_bytes_on_both_sides_are_a_leak(clean_set: Path) -> None:
     assert double == "clipa_001, clipa_002 are the same image, byte for byte; keep one"
 
 
+def test_a_held_out_image_that_looks_like_a_training_one_is_told(tmp_path: Path, pair: Callable[..., None]) -> None:
+    """Saved anew as JPEG and a little smaller: other bytes, the same picture."""
+    rng = np.random.default_rng(3)
+    label = np.zeros((60, 80), np.uint8)
+    for number in range(8):
+        pair(tmp_path, f"clip{'ab'[number // 4]}_{number}", label)
+        coarse = rng.integers(0, 255, (8, 10, 3), np.uint8)
+        picture = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / "images" / f"clip{'ab'[number // 4]}_{number}.png"), picture)
+    settings = SetSettings("set", ("left",), hold_out=("clipb_*",))
+    assert not check_set(tmp_path, settings).warnings
+    picture = cv2.imread(str(tmp_path / "images" / "clipa_1.png"))
+    cv2.imwrite(str(tmp_path / "again.jpg"), cv2.resize(picture, (72, 54)))
+    again = cv2.resize(cv2.imread(str(tmp_path / "again.jpg")), (80, 60))
+    cv2.imwrite(str(tmp_path / "images" / "clipb_6.png"), again)
+    (warning,) = check_set(tmp_path, settings).warnings
+    assert warning == "1 held-out image looks nearly like one to train on (clipb_6 like clipa_1): figures on them will flatter"
+
+
 @pytest.mark.parametrize(("clip", "words"), [("a", "cannot be learnt"), ("b", "cannot be judged")])
 def test_a_class_on_one_side_of_the_split_is_told(clean_set: Path, clip: str, words: str) -> None:
     for path in (clean_set / "labels").glob(f"clip{clip}_*"):
