@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -46,12 +46,11 @@ def export_checkpoint(
     sets: Sequence[DataSet] = (),
     *,
     dynamic: bool = False,
-    card: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write model.onnx, card.toml and weights.pt (what --from begins with) into `folder`.
 
-    sets: their held-out images give the card's figures. dynamic: batch and size stay open. card: texts instead of the recipe's
-    own [card] table. Raises TrainingError when the two models disagree, and CardError when the card's texts have a fault.
+    sets: their held-out images give the card's figures. dynamic: batch and size stay open. Raises TrainingError when the two
+    models disagree, and CardError when the texts of the recipe's [card] table have a fault.
     """
     recipe = checkpoint.recipe
     net = rebalanced(checkpoint).net()
@@ -66,7 +65,7 @@ def export_checkpoint(
     scores = tuple(score_set(predict, data_set, recipe) for data_set in sets if data_set.held_out)
     save_weights(folder / "weights.pt", checkpoint)
     facts = card_facts(recipe, model, deployed.output_names, scores, parity)
-    write_card(folder / "card.toml", {**facts, **(card or {})})
+    write_card(folder / "card.toml", facts)
     return Exported(model, parity, scores)
 
 

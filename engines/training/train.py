@@ -10,12 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from engines.datasets.folder import DataSet
+from engines.training.cards import check_card
 from engines.training.checkpoint import Checkpoint, load_checkpoint, new_net, save_checkpoint
 from engines.training.data import Batch, TrainingSets, batches
 from engines.training.deployed import torch_predictor
@@ -26,7 +26,7 @@ from engines.training.held_out import held_out_loss
 from engines.training.losses import SetLoss, merged_loss, set_loss
 from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.training.rebalance import class_weights
-from engines.training.recipe import Recipe
+from engines.training.recipe import Recipe, for_export
 from engines.training.run_folder import RunFolder
 from engines.training.task_losses import instance_loss, surface_loss
 from engines.training.transfer import transferred
@@ -57,6 +57,7 @@ def train(
     """
     run, data = RunFolder(folder), TrainingSets(recipe, tuple(sets))
     data.check()
+    check_card(recipe)
     state = _interrupted(run, recipe) if resume else _fresh(run, recipe, start_from)
     net = new_net(recipe).to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster than channels first, on CPUs too
@@ -177,24 +178,22 @@ def _average(ema: dict[str, Tensor], net: nn.Module, step: int, decay: float) ->
 
 
 def _evaluate(state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], run: RunFolder, bar: tqdm[NoReturn]) -> None:
-    """Score the averaged net on what is held out, extend the curve, and keep the checkpoint if it is the best so far."""
+    """Score the averaged net on what is held out, extend the curve, and keep the checkpoint if it is the best so far.
+
+    Where nothing is held out there is no score, and so no best.
+    """
     net, recipe = state.net().to(next(iter(state.ema.values())).device), state.recipe
     predict = torch_predictor(net, recipe.output)
+    row = {"step": state.step, "loss": round(state.loss, 5), "learning_rate": learning_rate(state.step - 1, recipe)}
     scores = [score_set(predict, s, recipe) for s in data.sets if s.held_out]
-    miou = {f"miou_{score.name}": round(score.miou, 3) for score in scores}
-    mean = sum(score.miou for score in scores) / max(1, len(scores))
-    is_best = all(mean > row["miou"] for row in state.curve)
-    state.curve.append(
-        {
-            "step": state.step,
-            "loss": round(state.loss, 5),
-            "held_out_loss": round(held_out_loss(net, data, losses), 5),
-            "learning_rate": learning_rate(state.step - 1, recipe),
-            "miou": round(mean, 3),
-            **miou,
-        }
-    )
-    bar.write("  ".join(f"{name} {value:.6g}" for name, value in state.curve[-1].items()))
+    is_best = False
+    if scores:
+        mean = sum(score.miou for score in scores) / len(scores)
+        is_best = all(mean > earlier["miou"] for earlier in state.curve)
+        row |= {"held_out_loss": round(held_out_loss(net, data, losses), 5), "miou": round(mean, 3)}
+        row |= {f"miou_{score.name}": round(score.miou, 3) for score in scores}
+    state.curve.append(row)
+    bar.write("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
     if is_best:
         save_checkpoint(run.best, state)
     run.write_curve(state.curve)
@@ -214,8 +213,8 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
 
 def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
     state = load_checkpoint(run.last)
-    # What the card will say may change while a run is under way; what the net learns may not.
-    if msgspec.structs.replace(state.recipe, card={}) != msgspec.structs.replace(recipe, card={}):
+    # What only the export looks at may change while a run is under way; what the net learns may not.
+    if for_export(state.recipe, recipe) != recipe:
         raise TrainingError(f"{run.last}: was trained with another recipe; restore that one, or start afresh with another --out")
     return state
 

@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     checkpoint.add_argument(
         "--data", metavar="DIR", action="append", default=[], help="a set whose held-out images give the card's figures; repeat"
     )
-    checkpoint.add_argument("--recipe", metavar="NAME", help="take the card's texts from this recipe, not from the checkpoint")
+    checkpoint.add_argument("--recipe", metavar="NAME", help="take the card's texts and `rebalance` from this recipe instead")
 
 
 def run(options: dict[str, Any]) -> int:
@@ -64,23 +64,27 @@ def _export_checkpoint(options: dict[str, Any]) -> int:
     from engines.training.checkpoint import load_checkpoint
     from engines.training.export import export_checkpoint
     from engines.training.opening import open_run
-    from engines.training.recipe import read_recipe
+    from engines.training.recipe import check_recipe, for_export, read_recipe
 
     checkpoint, out = load_checkpoint(Path(options["model"])), Path(options["out"])
     recipe = checkpoint.recipe
     if options["size"]:
         recipe = msgspec.structs.replace(recipe, input_px=(options["size"][1], options["size"][0]))
+        check_recipe(recipe, "--size")
     sets = open_run(recipe, [Path(path) for path in options["data"]], all_of_them=False)[1] if options["data"] else []
+    if options["recipe"]:
+        recipe = for_export(recipe, read_recipe(options["recipe"]))
     checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-    texts = read_recipe(options["recipe"]).card if options["recipe"] else None
     is_dynamic = options["batch"] == "dynamic"
+    if not is_dynamic and options["batch"] != 1:
+        raise SettingsError(f"--batch {options['batch']}: fits no camera, which gives one frame a time; write 1 or dynamic")
     if out.suffix != ".onnx":
-        if options["fuse"] or options["precision"] != "fp32":
-            raise SettingsError("--fuse and --precision make one file of the model: name it with --out FILE.onnx")
-        print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic, card=texts))
+        if options["fuse"] or options["precision"] != "fp32" or options.get("frames"):
+            raise SettingsError("--fuse, --precision and --frames make one file of the model: name it with --out FILE.onnx")
+        print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic))
         return 0
     with TemporaryDirectory() as folder:
-        exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic, card=texts)
+        exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic)
         return _export_onnx({**options, "model": str(exported.model), "size": None})
 
 
