@@ -228,6 +228,11 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def for_export(trained: Recipe, newer: Recipe) -> Recipe:
+    """`trained` with what `newer` says of the only things that may change once the net has learned: the card and `rebalance`."""
+    return msgspec.structs.replace(trained, card=newer.card, rebalance=newer.rebalance)
+
+
 def check_recipe(recipe: Recipe, where: str) -> None:
     """Raises TrainingError or DataError for what does not fit together. Classes left open are checked once they are known."""
     if len(set(recipe.classes)) < len(recipe.classes):
