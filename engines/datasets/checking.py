@@ -16,7 +16,7 @@ from engines.datasets.folder import IMAGE_SUFFIXES, hold_out_patterns, is_held_o
 from engines.datasets.inspecting import Counts, Fault, Layers, PairFacts, inspect_pair
 from engines.datasets.names import NAME_FILES, read_names
 from engines.datasets.settings import SetSettings, check_settings
-from engines.datasets.splits import suggest_split
+from engines.datasets.splits import suggest_split, torn_sequences
 from engines.errors import DataError
 from engines.types import VOID_CLASS, Size
 
@@ -85,7 +85,7 @@ def check_set(
     held_out = frozenset(stem for stem in by_stem if is_held_out(stem, patterns))
     if settings.hold_out or settings.hold_out_list:
         what = "no image" if not held_out else "every image" if len(held_out) == len(by_stem) else ""
-        warnings += [f"hold_out matches {what}; correct the patterns"] if what else []
+        warnings += [f"hold_out matches {what}; correct the patterns"] if what else torn_sequences(held_out, list(by_stem))
     faults = [
         *_broken_pairs(folder, images, labels),
         *_strays(folder, layers, by_stem),

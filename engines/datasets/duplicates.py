@@ -15,7 +15,7 @@ LOOK_SIDE = 16
 """A look has so many bits squared."""
 
 ALIKE_BITS = 16
-"""Of 256. Measured: photos saved anew (JPEG of quality 40 to 95, at half to full size) differ from themselves in 3, and in 14 at the
+"""Of 256. Measured: photos saved anew (JPEG of quality 40 to 95, half to full size) differ from themselves in 3, and in 14 at the
 99th percentile; true doubles among a thousand street photos in 14 and 16, all other pairs of them in 34 or more."""
 
 Look: TypeAlias = U8

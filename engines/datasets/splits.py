@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,23 +95,22 @@ def _by_file(path: Path, stems: Sequence[str]) -> Split:
     warnings = [f"{path}: names {len(strange)} images that are not there, such as {strange[0]}"] if strange else []
     if not held:
         return Split((), f"none: {path.name} names no image that is there", tuple(warnings))
-    warnings += _torn(path, held, stems)
     if held == set(named):  # bare names: the file can be used as it stands
         return Split((), f"as {path.name} says", tuple(warnings), path.name)
     return Split(patterns_for(held, stems), f"as {path.name} says", tuple(warnings))
 
 
-def _torn(path: Path, held: set[str], stems: Sequence[str]) -> list[str]:
-    """A warning where the file parts the frames of one sequence."""
-    groups = {name: set(group) for name, group in sequences(stems).items() if name and len(group) > 2}
-    torn = {name: group for name, group in groups.items() if held & group and group - held}
-    if not torn:
+def torn_sequences(held: Set[str], stems: Sequence[str]) -> list[str]:
+    """A warning where a split parts the frames of one sequence, and need not: there are others."""
+    groups = {name: set(group) for name, group in sequences(stems).items()}
+    torn = {name: group for name, group in groups.items() if name and len(group) > 2 and held & group and group - held}
+    if not torn or len(groups) == 1:
         return []
     count = sum(len(held & group) for group in torn.values())
     better = _by_sequence(stems).hold_out
     instead = f"; whole sequences instead would be hold_out = {_as_toml(better)}" if better else ""
     return [
-        f"{path}: {count} of its {len(held)} images come from sequences that also train ({', '.join(list(torn)[:3])}): "
+        f"{count} of {len(held)} held-out images come from sequences that also train ({', '.join(list(torn)[:3])}): "
         f"figures on them will flatter{instead}"
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.datasets.splits import patterns_for, sequences, suggest_split
+from engines.datasets.splits import patterns_for, sequences, suggest_split, torn_sequences
 
 
 def matched(patterns: tuple[str, ...], stems: list[str]) -> set[str]:
@@ -74,9 +74,10 @@ def test_a_list_of_paths_becomes_patterns(tmp_path: Path) -> None:
     assert "1 images that are not there, such as images/nobody.jpg" in warning
 
 
-def test_a_list_that_parts_a_clip_is_told_with_what_would_not(tmp_path: Path) -> None:
+def test_a_split_that_parts_a_clip_is_told_with_what_would_not() -> None:
     stems = [f"{clip}_{frame:03}" for clip in ("day", "night") for frame in range(20)]
-    (tmp_path / "val.txt").write_text("\n".join(stems[10:20]))
-    (warning,) = suggest_split(tmp_path, stems).warnings
-    assert "come from sequences that also train (day)" in warning
+    (warning,) = torn_sequences(set(stems[10:20]), stems)
+    assert "10 of 10 held-out images come from sequences that also train (day)" in warning
     assert 'hold_out = ["day_*"]' in warning
+    assert not torn_sequences(set(stems[:20]), stems)
+    assert not torn_sequences(set(stems[15:20]), stems[:20]), "where there is but one, it has to be parted"
