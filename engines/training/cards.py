@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,38 @@ from engines.training.recipe import Recipe
 
 def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
     """Everything `engines.card` wants to know of the exported `model`: the recipe's [card] table, and the measured figures."""
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
     for score in scores:
+        if math.isnan(score.miou):  # nothing but void was held out
+            continue
         figures[f"{score.name} held out: mIoU"] = round(score.miou, 1)
         figures |= {f"{score.name} held out: {name}": round(iou, 1) for name, iou in score.iou.items()}
+    return {**_told(recipe, outputs), "file": model.name, "sha256": sha256, "figures": figures}
+
+
+def check_card(recipe: Recipe) -> None:
+    """Raises CardError when the recipe's [card] table has a fault: before a long run, not after it."""
+    card_from_dict(_told(recipe, ()), f'recipe "{recipe.name}", [card]')
+
+
+def _told(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
+    """What can be said before anything is measured."""
     return {
         "name": recipe.name,
         "family": family(recipe),
-        "file": model.name,
-        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "classes": list(shown_classes(recipe)),
         "things": list(recipe.things),
         **_of_the_data(recipe),
         **recipe.card,
         "input": msgspec.to_builtins(_input(recipe)),
         "outputs": {name: name for name in outputs},
-        "figures": figures,
     }
 
 
 def family(recipe: Recipe) -> str:
     """Which module of `engines.families` reads the exported model."""
-    if "instances" in recipe.heads or "surface" in recipe.heads:
+    if "instances" in recipe.heads:
         return "panoptic"
     return "matting" if recipe.output == "alpha" else "semantic"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -24,7 +25,7 @@ def held_out_loss(net: SegmentationNet, data: TrainingSets, losses: Sequence[Set
     device = next(net.parameters()).device
     fill = InputFiller(data.recipe.input)
     for index, data_set in enumerate(data.sets):
-        stride = max(1, len(data_set.held_out) // MOST_IMAGES)
+        stride = math.ceil(len(data_set.held_out) / MOST_IMAGES) or 1
         for sample in data_set.held_out[::stride]:
             tensor, geometry = fill(sample.image)
             label = in_net(sample.label, geometry, 2)

@@ -21,7 +21,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint that scored highest on the held-out images; its score is flattered by having been chosen for it."""
+        """What scored highest on the held-out images, if there are any; its score is flattered by having been chosen for it."""
         return self.path / "best.pt"
 
     @property

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +15,13 @@ from tqdm import tqdm
 from engines.backends import Engine
 from engines.backends.ort import open_engine
 from engines.card_toml import to_toml
-from engines.datasets.folder import decode, images_in, read_sample
+from engines.datasets.folder import decode, hold_out_patterns, images_in, read_sample
 from engines.datasets.label_sets import merge_matrix
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.model import load_model
 from engines.training.errors import TrainingError
 from engines.training.exposure import exposed_image
-from engines.training.recipe import Recipe, Teacher
+from engines.training.recipe import Recipe, Teacher, check_means
 from engines.types import F32, U8, VOID_CLASS
 
 SMALLEST_ALLOWED = 0.2
@@ -36,7 +37,6 @@ def teach(
     *,
     sure: float,
     every: int = 1,
-    licence: str = "",
 ) -> None:
     """Write the set `out` (images/, labels/, dataset.toml): images of `folder`, labelled in the recipe's classes by `teachers`.
 
@@ -47,6 +47,8 @@ def teach(
     if out.resolve() == folder.resolve() or (out / "labels").exists():
         raise TrainingError(f"{out}: holds labels already; name a new folder with --out")
     images = images_in(folder)[::every]
+    if known:
+        check_means(known, recipe.classes, f'{folder}: set "{known.name}"')
     allowed = merge_matrix(known, recipe.classes) > 0 if known else None
     with ExitStack() as stack:
         opinions = [stack.enter_context(_opened(path, recipe)) for path in teachers]
@@ -60,9 +62,12 @@ def teach(
                 probabilities = restricted(probabilities, label, allowed)
             shutil.copyfile(path, out / "images" / path.name)
             cv2.imwrite(str(out / "labels" / f"{path.stem}.png"), sure_labels(probabilities, sure))
-    facts = {"classes": list(recipe.classes), **({"licence": licence} if licence else {})}
-    if known and known.hold_out:
-        facts["hold_out"] = list(known.hold_out)
+    facts: dict[str, Any] = {"classes": list(recipe.classes)}
+    # What is held out of the one set must not be trained on in the other.
+    if known and (held_out := hold_out_patterns(folder, known)):
+        facts["hold_out"] = list(held_out)
+    if known and known.licence:
+        facts["licence"] = known.licence
     (out / FILE_NAME).write_text(to_toml(facts), encoding="utf-8")
 
 

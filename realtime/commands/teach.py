@@ -33,9 +33,10 @@ def run(options: dict[str, Any]) -> int:
     from engines.training.teach import teach
 
     recipe, folder, out = read_recipe(options["recipe"]), Path(options["data"]), Path(options["out"])
-    known = next((settings for settings in recipe.sets if settings.name == folder.resolve().name), None)
-    if known is None and (folder / "labels").is_dir():
-        known = open_settings(folder)[1]
+    known = None
+    if (folder / "labels").is_dir():
+        of_the_recipe = (settings for settings in recipe.sets if settings.name == folder.resolve().name)
+        known = next(of_the_recipe, None) or open_settings(folder)[1]
     teachers = [Path(path) for path in options["teachers"]]
     teach(teachers, recipe, folder, known, out, sure=options["sure"], every=options["every"])
     print(f"written  {out}: look at it with run.py data check {out}")

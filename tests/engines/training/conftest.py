@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ CAR_PX = (32, 20)
 
 
 def draw_street(folder: Path, name: str, seed: int, size_px: tuple[int, int] = (96, 64)) -> None:
-    """Write `name`.png into images/, labels/, lane/ and inst/: sky above a road with a lane line, two cars, a void strip below."""
+    """Write `name`.png into images/, labels/, lane/ and inst/: sky above a road with a lane line, two cars, void below."""
     rng = np.random.default_rng(seed)
     width, height = size_px
     label, surface, instances = (np.zeros((height, width), np.uint8) for _ in range(3))
@@ -37,6 +38,19 @@ def draw_street(folder: Path, name: str, seed: int, size_px: tuple[int, int] = (
     for part, pixels in (("images", noisy), ("labels", label), ("lane", surface), ("inst", instances)):
         (folder / part).mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(folder / part / f"{name}.png"), pixels)
+
+
+def toml_of(facts: Mapping[str, Any]) -> str:
+    """A recipe as a file: one key a line, tables in braces."""
+    return "".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in facts.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 @pytest.fixture(autouse=True)

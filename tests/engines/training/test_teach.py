@@ -1,54 +1,93 @@
-"""A teacher's labels: sure ones only, and none that contradicts what is known. Needs no torch."""
+"""Teachers' labels: sure ones only, none that contradicts what is known, and of several teachers the mean. Needs no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from engines.datasets.folder import open_set
+from engines.datasets.settings import SetSettings, open_settings
+from engines.errors import CardError, DataError
 from engines.training.errors import TrainingError
 from engines.training.recipe import Recipe, recipe_from_dict
-from engines.training.teach import contradicts, sure_labels, teach
+from engines.training.teach import mean_opinion, restricted, sure_labels, teach, teacher_table
+from realtime.cli import main
+
+from .conftest import toml_of
 
 WIDTH, HEIGHT = 32, 16
+GREYS = (0, 125, 250)
+"""Left, middle and right of the picture."""
 
 
-@pytest.fixture
-def teacher(tmp_path: Path) -> Path:
-    """Says "street" (the darker the surer), "roof" or "person" by brightness: logits are slopes of the grey value."""
-    slopes = helper.make_tensor("slopes", TensorProto.FLOAT, [3, 1, 1, 1], [-0.1, 0.1, 0.0])
-    offsets = helper.make_tensor("offsets", TensorProto.FLOAT, [3], [10.0, -15.0, -100.0])
+def write_teacher(path: Path, slopes: list[float], offsets: list[float], classes: list[str], form: str = "logits") -> Path:
+    """Logits that are slopes of the grey value; form "labels": their argmax; "alpha": the softmax's second, in bytes."""
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1),
         helper.make_node("Conv", ["grey", "slopes", "offsets"], ["logits"]),
     ]
+    weights = {
+        "slopes": np.array(slopes, np.float32).reshape(-1, 1, 1, 1),
+        "offsets": np.array(offsets, np.float32),
+        "second": np.array([1], np.int64),
+        "full": np.array(255, np.float32),
+    }
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(slopes), HEIGHT, WIDTH])
+    if form == "labels":
+        nodes += [helper.make_node("ArgMax", ["logits"], ["labels"], axis=1, keepdims=0)]
+        output = helper.make_tensor_value_info("labels", TensorProto.INT64, [1, HEIGHT, WIDTH])
+    elif form == "alpha":
+        nodes += [
+            helper.make_node("Softmax", ["logits"], ["shares"], axis=1),
+            helper.make_node("Gather", ["shares", "second"], ["share"], axis=1),
+            helper.make_node("Mul", ["share", "full"], ["scaled"]),
+            helper.make_node("Cast", ["scaled"], ["alpha"], to=TensorProto.UINT8),
+        ]
+        output = helper.make_tensor_value_info("alpha", TensorProto.UINT8, [1, 1, HEIGHT, WIDTH])
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])
-    graph = helper.make_graph(nodes, "teacher", [image], [logits], [slopes, offsets])
-    path = tmp_path / "teacher.onnx"
+    used = {name for node in nodes for name in node.input}
+    tensors = [numpy_helper.from_array(array, name) for name, array in weights.items() if name in used]
+    graph = helper.make_graph(nodes, "teacher", [image], [output], tensors)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    card = 'classes = ["street", "roof", "person"]\n[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n'
+    names = ", ".join(f'"{name}"' for name in classes)
+    family = "matting" if form == "alpha" else "semantic"
+    card = f'name = "{path.stem}"\nfamily = "{family}"\nclasses = [{names}]\noutputs = {{{form} = "{form}"}}\n'
+    card += "[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n"
     path.with_suffix(".toml").write_text(card, encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def recipe() -> Recipe:
+def teacher(tmp_path: Path) -> Path:
+    """Says "street" (the darker the surer) or "roof" by brightness, and never "person"."""
+    return write_teacher(tmp_path / "grey.onnx", [-0.1, 0.1, 0.0], [10.0, -15.0, -100.0], ["street", "roof", "person"])
+
+
+MEANS = {"street": ["road"], "roof": ["building"]}
+
+
+def facts(**teachers: Any) -> dict[str, Any]:
     known = {"name": "known", "classes": ["ground", "far"], "means": {"ground": ["road"], "far": ["building"]}}
-    means = {"street": ["road"], "roof": ["building"], "person": []}
-    taught = {"name": "taught", "classes": ["street", "roof", "person"], "means": means}
-    facts = {
+    return {
         "name": "r",
         "classes": ["road", "building"],
         "input_px": [64, 32],
         "schedule": {"steps": 1},
-        "sets": [known, taught],
+        "sets": [known],
+        "teachers": teachers or {"grey": {"means": MEANS}},
     }
-    return recipe_from_dict(facts, "test")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return recipe_from_dict(facts(), "test")
 
 
 @pytest.fixture
@@ -57,7 +96,7 @@ def known(tmp_path: Path) -> Path:
     for folder in ("images", "labels"):
         (tmp_path / "known" / folder).mkdir(parents=True)
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[:, 12:20], image[:, 20:] = 125, 250
+    image[:, 12:20], image[:, 20:] = GREYS[1], GREYS[2]
     label = np.zeros((HEIGHT, WIDTH), np.uint8)
     label[:, 16:] = 1
     label[:4], label[4:8, :12] = 255, 1
@@ -66,38 +105,209 @@ def known(tmp_path: Path) -> Path:
     return tmp_path / "known"
 
 
+def taught(folder: Path, stem: str = "a") -> np.ndarray:
+    label = cv2.imread(str(folder / "labels" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
+    assert label is not None
+    return label
+
+
+def parts(label: np.ndarray) -> tuple[int, int, int]:
+    """The label in the last row, left, in the middle and right."""
+    return int(label[-1, 4]), int(label[-1, 16]), int(label[-1, 28])
+
+
 def test_sure_and_uncontradicted_labels_are_written(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
-    teach(teacher, recipe, known, tmp_path / "taught", sure=0.6)
-    label = cv2.imread(str(tmp_path / "taught" / "labels" / "a.png"), cv2.IMREAD_UNCHANGED)
+    teach([teacher], recipe, known, recipe.sets[0], tmp_path / "taught", sure=0.6)
+    label = taught(tmp_path / "taught")
     assert (tmp_path / "taught" / "images" / "a.png").read_bytes() == (known / "images" / "a.png").read_bytes()
     assert (label[:4, :12] == 0).all(), "nothing is known there, so the teacher is believed"
+    assert (label[:4, 12:20] == 255).all(), "the teacher is not sure of medium grey"
     assert (label[:, 20:] == 1).all(), "the right is a roof, and known as far"
-    assert (label[:, 12:20] == 255).all(), "the teacher is not sure of medium grey"
     assert (label[4:8, :12] == 255).all(), "street contradicts far"
     assert (label[8:, :12] == 0).all()
+    assert (label[4:, 12:16] == 0).all(), "where it wavers, the known label decides what is possible"
 
 
-def test_sure_labels_are_the_softmax_above_the_bar() -> None:
+def test_images_alone_are_labelled_too(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
+    teach([teacher], recipe, known, None, tmp_path / "taught", sure=0.6)
+    label = taught(tmp_path / "taught")
+    assert (label[:, :12] == 0).all()
+    assert (label[:, 12:20] == 255).all()
+    assert (label[:, 20:] == 1).all()
+
+
+def test_several_teachers_are_averaged_by_their_weight(teacher: Path, known: Path, tmp_path: Path) -> None:
+    """The second says "building" everywhere: beside the first it is outvoted, or outvotes, where they differ."""
+    sure = write_teacher(tmp_path / "sure.onnx", [0.0, 0.0], [0.0, 20.0], ["a", "b"])
+    said = []
+    for weight in (0.1, 1.0, 4.0):
+        both = recipe_from_dict(
+            facts(grey={"means": MEANS}, sure={"means": {"a": ["road"], "b": ["building"]}, "weight": weight}), "test"
+        )
+        teach([teacher, sure], both, known, None, tmp_path / f"taught{weight}", sure=0.6)
+        said.append(parts(taught(tmp_path / f"taught{weight}")))
+    assert said == [(0, 255, 1), (255, 1, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("form", ["labels", "alpha"])
+def test_teachers_may_give_labels_or_a_matte(form: str, known: Path, tmp_path: Path) -> None:
+    path = write_teacher(tmp_path / "other.onnx", [-0.1, 0.1], [10.0, -15.0], ["street", "roof"], form)
+    recipe = recipe_from_dict(facts(other={"means": MEANS}), "test")
+    teach([path], recipe, known, None, tmp_path / "taught", sure=0.6)
+    left, _, right = parts(taught(tmp_path / "taught"))
+    assert (left, right) == (0, 1)
+
+
+def test_classes_that_mean_nothing_teach_nothing(known: Path, tmp_path: Path) -> None:
+    three = write_teacher(tmp_path / "grey.onnx", [-0.1, 0.1, 0.0], [10.0, -15.0, 50.0], ["street", "roof", "person"])
+    recipe = recipe_from_dict(facts(), "test")
+    teach([three], recipe, known, None, tmp_path / "taught", sure=0.6)
+    assert (taught(tmp_path / "taught") == 255).all(), "it sees persons everywhere, and of those nothing is wanted"
+
+
+def test_a_mirrored_teacher_is_asked_twice(known: Path, tmp_path: Path) -> None:
+    """It answers by place alone: left road, right building; with its mirror image, neither."""
+    path = tmp_path / "place.onnx"
+    ramp = np.zeros((1, 2, HEIGHT, WIDTH), np.float32)
+    ramp[:, 0, :, : WIDTH // 2] = ramp[:, 1, :, WIDTH // 2 :] = 9
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Mul", ["grey", "nought"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "ramp"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "place",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, HEIGHT, WIDTH])],
+        [numpy_helper.from_array(np.array(0, np.float32), "nought"), numpy_helper.from_array(ramp, "ramp")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    path.with_suffix(".toml").write_text('name = "place"\nclasses = ["a", "b"]\n[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n')
+    for mirror, wanted in ((False, {0, 1}), (True, {255})):
+        means = {"a": ["road"], "b": ["building"]}
+        recipe = recipe_from_dict(facts(place={"means": means, "mirror": mirror}), "test")
+        teach([path], recipe, known, None, tmp_path / f"taught{mirror}", sure=0.6)
+        assert set(np.unique(taught(tmp_path / f"taught{mirror}"))) == wanted
+
+
+def test_a_dark_frame_is_brightened_for_those_who_want_it(known: Path, tmp_path: Path) -> None:
+    dark = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    cv2.imwrite(str(known / "images" / "a.png"), dark)
+    said = []
+    for brighten in (False, True):
+        # Road below a grey of 75, building above.
+        path = write_teacher(tmp_path / "limit.onnx", [0.0, 1.0], [0.0, -75.0], ["street", "roof"])
+        recipe = recipe_from_dict(facts(limit={"means": MEANS, "brighten": brighten}), "test")
+        teach([path], recipe, known, None, tmp_path / f"taught{brighten}", sure=0.6)
+        said.append(parts(taught(tmp_path / f"taught{brighten}"))[0])
+    assert said == [0, 1]
+
+
+def test_the_set_that_is_written_can_be_trained_on(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
+    """And holds out what its source holds out: else a model would be judged on images that it was taught."""
+    for stem in ("b", "c", "d"):
+        (known / "images" / f"{stem}.png").write_bytes((known / "images" / "a.png").read_bytes())
+        (known / "labels" / f"{stem}.png").write_bytes((known / "labels" / "a.png").read_bytes())
+    (known / "val.txt").write_text("c\n")
+    settings = SetSettings(
+        "known", ("ground", "far"), hold_out=("b",), hold_out_list="val.txt", means=recipe.sets[0].means, licence="research only"
+    )
+    teach([teacher], recipe, known, settings, tmp_path / "taught", sure=0.6)
+    folder, made = open_settings(tmp_path / "taught")
+    assert (made.classes, made.licence) == (recipe.classes, "research only")
+    data_set = open_set(folder, made)
+    assert [sample.name for sample in data_set.held_out] == ["b", "c"]
+    assert [sample.name for sample in data_set.training] == ["a", "d"]
+
+
+def test_every_nth_image_is_enough(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
+    for stem in ("b", "c", "d"):
+        (known / "images" / f"{stem}.png").write_bytes((known / "images" / "a.png").read_bytes())
+    teach([teacher], recipe, known, None, tmp_path / "taught", sure=0.6, every=3)
+    assert sorted(path.stem for path in (tmp_path / "taught" / "labels").iterdir()) == ["a", "d"]
+
+
+def test_sure_labels_are_the_most_probable_above_the_bar() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5, 6, 7)).astype(np.float32) * 3
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=0)
+    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=0)).astype(np.float32)
     expected = np.where(probabilities.max(axis=0) >= 0.7, probabilities.argmax(axis=0), 255)
-    assert (sure_labels(logits, 0.7) == expected).all()
+    assert (sure_labels(probabilities, 0.7) == expected).all()
     assert 0 < (expected == 255).mean() < 1
 
 
-def test_void_contradicts_nothing() -> None:
-    label, known = np.array([[0, 255, 1]], np.uint8), np.array([[255, 0, 0]], np.uint8)
-    assert contradicts(label, known, np.array([[True, False]])).tolist() == [[False, False, True]]
+def test_void_excludes_nothing_and_a_known_label_what_it_does_not_cover() -> None:
+    probabilities = np.array([[[0.6, 0.6, 0.9]], [[0.4, 0.4, 0.1]]], np.float32)
+    known = np.array([[255, 1, 1]], np.uint8)
+    found = restricted(probabilities, known, np.array([[True, False], [False, True]]))
+    np.testing.assert_allclose(found[:, 0], [[0.6, 0, 0], [0.4, 1, 0]], atol=1e-6)  # the last: it has not understood the place
 
 
-def test_a_teacher_of_other_classes_is_refused(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
-    teacher.with_suffix(".toml").write_text(teacher.with_suffix(".toml").read_text().replace("roof", "sky"), encoding="utf-8")
-    with pytest.raises(TrainingError, match="classes are not those that recipe r gives to the set taught"):
-        teach(teacher, recipe, known, tmp_path / "taught", sure=0.6)
+def test_a_mean_is_weighted() -> None:
+    one, other = np.full((2, 1, 1), 0.2, np.float32), np.full((2, 1, 1), 0.8, np.float32)
+    np.testing.assert_allclose(mean_opinion([one, other], [3.0, 1.0]), 0.35)
 
 
-def test_a_folder_that_is_no_set_of_the_recipe_is_refused(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match='no set "other"; its sets are: known, taught'):
-        teach(teacher, recipe, known, tmp_path / "other", sure=0.6)
-    assert not (tmp_path / "other").exists()
+def test_of_several_meanings_the_first_is_taught() -> None:
+    table = teacher_table(("a", "b"), {"a": ("road", "building"), "b": ()}, ("building", "road"))
+    assert table.tolist() == [[False, True], [False, False]]
+
+
+FAULTS: list[tuple[Callable[[Path], dict[str, Any]], str]] = [
+    (lambda folder: facts(other={"means": MEANS}), r"recipe \"r\" has no table \[teachers\.grey\]; it knows: other"),
+    (lambda folder: facts(grey={"means": {"sky": ["road"]}}), 'no teacher class "sky"; its classes: street, roof, person'),
+]
+
+
+@pytest.mark.parametrize(("made", "words"), FAULTS, ids=["no table", "no class"])
+def test_a_teacher_that_the_recipe_does_not_fit_is_refused(
+    made: Callable[[Path], dict[str, Any]], words: str, teacher: Path, known: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=words):
+        teach([teacher], recipe_from_dict(made(tmp_path), "test"), known, None, tmp_path / "taught", sure=0.6)
+    assert not (tmp_path / "taught").exists()
+
+
+def test_a_set_that_means_nothing_to_the_recipe_is_refused(teacher: Path, recipe: Recipe, known: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r'known: set "known", .*unknown class "ground"; did you mean'):
+        teach([teacher], recipe, known, SetSettings("known", ("ground", "far")), tmp_path / "taught", sure=0.6)
+    assert not (tmp_path / "taught").exists()
+
+
+def test_a_folder_that_holds_labels_is_left_alone(teacher: Path, recipe: Recipe, known: Path) -> None:
+    before = (known / "labels" / "a.png").read_bytes()
+    for out in (known, known / ".." / "known"):
+        with pytest.raises(TrainingError, match="holds labels already; name a new folder with --out"):
+            teach([teacher], recipe, known, None, out, sure=0.6)
+    assert (known / "labels" / "a.png").read_bytes() == before
+
+
+def test_what_is_no_teacher_at_all_is_told(recipe: Recipe, known: Path, tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.raises(TrainingError, match=r"recipe \"r\" has no table \[teachers\.tiny\]"):
+        teach([tiny_model], recipe, known, None, tmp_path / "taught", sure=0.6)
+    path = write_teacher(tmp_path / "grey.onnx", [1.0, 0.0], [0.0, 0.0], ["a", "b"])
+    path.with_suffix(".toml").write_text("nonsense = 1\n" + path.with_suffix(".toml").read_text())
+    with pytest.raises(CardError, match="nonsense"):
+        teach([path], recipe, known, None, tmp_path / "taught", sure=0.6)
+    with pytest.raises(DataError, match="no folder images/"):
+        teach([path], recipe, tmp_path, None, tmp_path / "taught", sure=0.6)
+
+
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_the_command_respects_labels_where_there_are_some(
+    has_labels: bool, teacher: Path, known: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether or not the recipe knows a set of the folder's name."""
+    if not has_labels:
+        (known / "labels" / "a.png").unlink()
+        (known / "labels").rmdir()
+    made = facts()
+    (tmp_path / "r.toml").write_text(toml_of(made))
+    out = tmp_path / "taught"
+    command = ["teach", str(teacher), "--recipe", str(tmp_path / "r.toml"), "--data", str(known), "--out", str(out)]
+    assert main(command) == 0
+    assert f"run.py data check {out}" in capsys.readouterr().out
+    assert (taught(out)[4:8, :12] == (255 if has_labels else 0)).all()
+    assert main(command) == 2
+    assert "holds labels already" in capsys.readouterr().err

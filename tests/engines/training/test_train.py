@@ -1,70 +1,42 @@
-"""The loop on tiny nets: it learns, it can be interrupted anywhere, and what it leaves behind describes itself."""
+# ruff: noqa: E402
+"""The loop on tiny nets: what it leaves behind describes itself, and what cannot go on says so."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.training.cards import to_toml  # noqa: E402
-from engines.training.checkpoint import load_checkpoint  # noqa: E402
-from engines.training.cli import main  # noqa: E402
-from engines.training.data import open_set  # noqa: E402
-from engines.training.deployed import torch_predictor  # noqa: E402
-from engines.training.errors import TrainingError  # noqa: E402
-from engines.training.evaluate import score_set  # noqa: E402
-from engines.training.losses import set_loss  # noqa: E402
-from engines.training.model import RoadNet, normalised, parameter_count  # noqa: E402
-from engines.training.rebalance import rebalance  # noqa: E402
-from engines.training.recipe import NetSettings, Recipe, recipe_from_dict  # noqa: E402
-from engines.training.train import RunFolder, learning_rate, train  # noqa: E402
+from engines.datasets.folder import DataSet, open_set
+from engines.training.checkpoint import Checkpoint, load_checkpoint
+from engines.training.errors import TrainingError
+from engines.training.model import SegmentationNet
+from engines.training.recipe import Recipe, recipe_from_dict
+from engines.training.run_folder import RunFolder
+from engines.training.train import learning_rate, make_optimizer, train
 
 pytestmark = pytest.mark.slow
 
 Facts = Callable[..., dict[str, Any]]
-ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Sums in one order, so that two runs can be compared bit by bit."""
-    torch.set_num_threads(1)
-
-
-def run(recipe: Recipe, data: Path, folder: Path, resume: bool = False) -> RunFolder:
-    train(recipe, [open_set(data, recipe.sets[0])], folder, resume)
+def run(recipe: Recipe, data: Path, folder: Path, **options: Any) -> RunFolder:
+    train(recipe, [open_set(data, recipe.sets[0])], folder, **options)
     return RunFolder(folder)
 
 
-def test_net_of_the_default_settings_is_small_and_keeps_its_promise_of_size() -> None:
-    net = RoadNet(NetSettings(), 11).eval()
-    assert 0.8e6 < parameter_count(net) < 1.2e6
-    with torch.inference_mode():
-        assert net(normalised(torch.zeros(1, 96, 160, 3, dtype=torch.uint8))).shape == (1, 11, 24, 40)
-
-
-@pytest.mark.parametrize("activation", ["leaky_relu", "hardswish", "silu"])
-def test_activation_is_a_setting(activation: str) -> None:
-    net = RoadNet(NetSettings(width=0.25, activation=activation), 3).eval()
-    assert torch.isfinite(net(torch.zeros(1, 3, 64, 64))).all()
-
-
-def test_unknown_activation_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r'net.activation "rellu" is unknown; write one of relu'):
-        RoadNet(NetSettings(activation="rellu"), 3)
+def rows(folder: RunFolder) -> list[dict[str, str]]:
+    with folder.curve.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_learning_rate_climbs_then_falls_to_nothing(toy_facts: Facts) -> None:
@@ -76,75 +48,47 @@ def test_learning_rate_climbs_then_falls_to_nothing(toy_facts: Facts) -> None:
     assert rates[100] == 0
 
 
-def test_it_learns_three_coloured_classes(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    recipe = recipe_from_dict(toy_facts(steps=60, batch=4, evaluate_every=60, ema=0.9, learning_rate=5e-3), "toy")
-    mild = msgspec.structs.replace(
-        recipe.augmentation, brightness=0.05, contrast=0.1, gamma=(0.9, 1.1), hue_deg=0.0, saturation=0.1
-    )
-    recipe = msgspec.structs.replace(recipe, augmentation=mild)
-    checkpoint = load_checkpoint(run(recipe, toy_set, tmp_path / "run").last)
-    score = score_set(torch_predictor(checkpoint.net()), open_set(toy_set, recipe.sets[0]), recipe.classes, recipe.input_px)
-    assert score.miou > 85, score
-
-
-def test_killed_run_resumes_to_the_curve_and_weights_of_an_uninterrupted_one(
-    toy_set: Path, toy_facts: Facts, tmp_path: Path
-) -> None:
-    facts = toy_facts(steps=120, evaluate_every=10)
-    recipe = recipe_from_dict(facts, "toy")
-    broken = RunFolder(tmp_path / "broken")
-    with started(facts, toy_set, broken.path) as process:
-        wait_until(broken.last.exists)
-        process.kill()
-    assert 0 < load_checkpoint(broken.last).step < 120
-
-    resumed, whole = run(recipe, toy_set, broken.path, resume=True), run(recipe, toy_set, tmp_path / "whole")
-    assert resumed.curve.read_bytes() == whole.curve.read_bytes()
-    expected, actual = load_checkpoint(whole.last), load_checkpoint(resumed.last)
-    assert expected.step == actual.step == 120
-    for name, value in expected.ema.items():
-        assert torch.equal(value, actual.ema[name]), name
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    broken = RunFolder(tmp_path / "run")
-    with started(toy_facts(steps=100_000, evaluate_every=20), toy_set, broken.path) as process:
-        wait_until(broken.last.exists)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    step = load_checkpoint(broken.last).step
-    assert f"stopped after step {step}; go on with --resume" in output.decode()
-
-
-def started(facts: dict[str, Any], data: Path, out: Path) -> subprocess.Popen[bytes]:
-    """The train command in a process of its own."""
-    recipe = out.with_suffix(".toml")
-    recipe.write_text(toml_of(facts))
-    arguments = ["train", "--recipe", str(recipe), "--data", str(data), "--out", str(out), "--threads", "1"]
-    command = [sys.executable, "-m", "engines.training", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 50) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
-
-
-def toml_of(facts: dict[str, Any]) -> str:
-    tables = "".join(to_toml({"sets": entry}).replace("[sets]", "[[sets]]") for entry in facts["sets"])
-    return to_toml({key: value for key, value in facts.items() if key != "sets"}) + tables
+def test_norms_and_biases_are_not_decayed(toy_facts: Facts) -> None:
+    recipe = recipe_from_dict(toy_facts(weight_decay=0.3), "toy")
+    net = SegmentationNet(recipe.net, 3, ("surface", "instances"))
+    decayed, spared = make_optimizer(net, recipe).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0)
+    assert {p.ndim for p in decayed["params"]} == {4}
+    assert {p.ndim for p in spared["params"]} == {1}
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(net.parameters()))
 
 
 def test_curve_has_one_row_per_evaluation_and_best_is_no_worse_than_last(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     done = run(recipe_from_dict(toy_facts(), "toy"), toy_set, tmp_path / "run")
-    with done.curve.open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    found = rows(done)
+    assert [int(row["step"]) for row in found] == [2, 4, 6]
+    assert set(found[0]) == {"step", "loss", "held_out_loss", "learning_rate", "miou", "miou_toy"}
+    assert all(np.isfinite(float(value)) for row in found for value in row.values())
     best = load_checkpoint(done.best).curve[-1]["miou"]
-    assert best == max(float(row["miou_toy"]) for row in rows)
+    assert best == max(float(row["miou"]) for row in found)
+    picture = cv2.imread(str(done.picture))
+    assert picture is not None
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3, "lines of several colours"
+    assert sorted(path.name for path in done.path.iterdir()) == ["best.pt", "curve.csv", "curve.png", "last.pt"]
+
+
+def test_mean_of_several_sets_decides_which_is_best(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(toy_facts(steps=2), "toy")
+    data_set = open_set(toy_set, recipe.sets[0])
+    other = DataSet(msgspec.structs.replace(data_set.settings, name="other"), data_set.training, data_set.held_out[:1])
+    train(recipe, [data_set, other], tmp_path / "run")
+    (row,) = rows(RunFolder(tmp_path / "run"))
+    assert float(row["miou"]) == pytest.approx((float(row["miou_toy"]) + float(row["miou_other"])) / 2, abs=1e-3)
+
+
+def test_where_nothing_is_held_out_nothing_is_called_best(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    """A score of no images would be an invented one."""
+    recipe = recipe_from_dict(toy_facts() | {"sets": [{"name": "toy", "classes": ["sky", "road", "car"]}]}, "toy")
+    done = run(recipe, toy_set, tmp_path / "run")
+    assert not done.best.exists()
+    assert set(rows(done)[0]) == {"step", "loss", "learning_rate"}
+    assert done.picture.is_file()
+    assert load_checkpoint(done.last).step == 6
 
 
 def test_fresh_run_does_not_overwrite_another(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
@@ -154,11 +98,25 @@ def test_fresh_run_does_not_overwrite_another(toy_set: Path, toy_facts: Facts, t
         run(recipe, toy_set, tmp_path / "run")
 
 
+def test_a_folder_that_cannot_be_made_is_named(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"file/run: cannot be made .*; name another folder with --out"):
+        run(recipe_from_dict(toy_facts(), "toy"), toy_set, tmp_path / "file" / "run")
+
+
 def test_resuming_with_another_recipe_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     run(recipe_from_dict(toy_facts(steps=1), "toy"), toy_set, tmp_path / "run")
     with pytest.raises(TrainingError, match="trained with another recipe"):
         run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "run", resume=True)
-    run(recipe_from_dict(toy_facts(steps=1) | {"card": {"limits": "other words"}}, "toy"), toy_set, tmp_path / "run", resume=True)
+    with pytest.raises(TrainingError, match=r"nothing/last\.pt: no such checkpoint"):
+        run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "nothing", resume=True)
+
+
+def test_what_the_card_says_may_change_under_way(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    run(recipe_from_dict(toy_facts(steps=1), "toy"), toy_set, tmp_path / "run")
+    again = recipe_from_dict(toy_facts(steps=1) | {"card": {"limits": "other words"}}, "toy")
+    state = train(again, [open_set(toy_set, again.sets[0])], tmp_path / "run", resume=True)
+    assert state.step == 1
 
 
 def test_loss_that_is_no_number_ends_the_run_with_the_cure(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
@@ -167,65 +125,58 @@ def test_loss_that_is_no_number_ends_the_run_with_the_cure(toy_set: Path, toy_fa
         run(recipe, toy_set, tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no checkpoint at all"])
-def test_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "some.pt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"some\.pt: (no such|is no) checkpoint"):
-        load_checkpoint(path)
+def test_memory_that_runs_out_on_the_way_names_the_cure(
+    toy_set: Path, toy_facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("engines.training.train.merged_loss", full)
+    with pytest.raises(TrainingError, match=r"step 0: the GPU's memory is too small; lower schedule\.batch or crop_px"):
+        run(recipe_from_dict(toy_facts(), "toy"), toy_set, tmp_path / "run")
 
 
-def test_missing_and_unknown_sets_end_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--recipe", "road", "--data", str(tmp_path / "camvid"), "--out", str(tmp_path / "run")]) == 2
-    assert 'needs the set "idd-lite"; add --data' in capsys.readouterr().err
-    assert main(["train", "--recipe", "road", "--data", str(tmp_path / "kitti"), "--out", str(tmp_path / "run")]) == 2
-    assert 'has no set "kitti"; its sets are: camvid, idd-lite' in capsys.readouterr().err
+def test_l1_drives_weights_down(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    def convolutions(l1: float) -> float:
+        recipe = recipe_from_dict(toy_facts(steps=6, evaluate_every=6, l1=l1, weight_decay=0.0), "toy")
+        state = train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / f"run{l1}")
+        return sum(float(value.abs().sum()) for value in state.weights.values() if value.ndim > 1)
+
+    assert convolutions(0.01) < 0.99 * convolutions(0.0)
+
+
+def test_composites_without_their_set_are_refused_at_the_door(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(toy_facts() | {"composites": {"source": "people", "class": "car"}}, "toy")
+    with pytest.raises(TrainingError, match='pastes objects of the set "people"; add --data for it'):
+        run(recipe, toy_set, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_can_begin_with_the_weights_of_another(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    recipe = recipe_from_dict(toy_facts(), "test")
-    first = run(recipe, toy_set, tmp_path / "first")
-    sets = [open_set(toy_set, recipe.sets[0])]
-    stopped = msgspec.structs.replace(recipe, schedule=msgspec.structs.replace(recipe.schedule, learning_rate=0.0))
-    second = train(stopped, sets, tmp_path / "second", start_from=first.last)
-    expected = load_checkpoint(first.last).ema
-    # Nothing is learnt at rate 0, so the convolutions are those it began with (norm statistics go on counting).
-    convolutions = [name for name, value in expected.items() if value.ndim > 1]
-    assert convolutions
-    for name in convolutions:
-        assert torch.allclose(second.weights[name], expected[name])
+def test_half_precision_trains_too(toy_set: Path, street_facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor with bf16: the forward pass in bfloat16, the loss and the weights in float32."""
+    monkeypatch.setattr("engines.training.train.half_type", lambda device: torch.bfloat16)
+    recipe = recipe_from_dict(street_facts(steps=2, mixed_precision=True), "street")
+    half = train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / "half")
+    assert {value.dtype for value in half.weights.values() if value.is_floating_point()} == {torch.float32}
+    whole = recipe_from_dict(street_facts(steps=2, mixed_precision=False), "street")
+    full = train(whole, [open_set(toy_set, whole.sets[0])], tmp_path / "full")
+    assert half.loss != full.loss
+    assert half.loss == pytest.approx(full.loss, rel=0.05)
 
 
-def test_another_net_cannot_be_begun_with(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    first = run(recipe_from_dict(toy_facts(), "test"), toy_set, tmp_path / "first")
-    other = recipe_from_dict({**toy_facts(), "net": {"width": 0.5, "depths": [1, 1, 1]}}, "test")
-    with pytest.raises(TrainingError, match="another net"):
-        train(other, [open_set(toy_set, other.sets[0])], tmp_path / "second", start_from=first.last)
-    assert not (tmp_path / "second").exists()
-
-
-def test_rebalancing_moves_the_logits_by_the_weights_and_nothing_else(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    recipe = recipe_from_dict({**toy_facts(), "emphasis": {"car": 3.0}}, "test")
-    trained = run(recipe, toy_set, tmp_path / "run").last
-    data_set = open_set(toy_set, recipe.sets[0])
-    rebalance(trained, data_set, 0.5, tmp_path / "moved.pt")
-    before, after = load_checkpoint(trained), load_checkpoint(tmp_path / "moved.pt")
-    weights = set_loss(recipe.sets[0], data_set.pixel_shares(), recipe).weights
-    images = torch.rand(1, 3, 64, 96)
-    with torch.inference_mode():
-        moved = (after.net()(images) - before.net()(images)).mean(dim=(0, 2, 3))
-    assert weights[2] > weights[0]
-    assert torch.allclose(moved, -0.5 * weights.log(), atol=1e-4)
-    assert after.step == before.step
-
-
-def test_rebalancing_wants_a_set_of_the_same_classes(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    recipe = recipe_from_dict(toy_facts(), "test")
-    trained = run(recipe, toy_set, tmp_path / "run").last
-    data_set = open_set(toy_set, recipe.sets[0])
-    other = dataclasses.replace(data_set, settings=msgspec.structs.replace(data_set.settings, classes=("a", "b")))
-    with pytest.raises(TrainingError, match="has other classes than the model"):
-        rebalance(trained, other, 0.5, tmp_path / "moved.pt")
-    assert not (tmp_path / "moved.pt").exists()
+@pytest.mark.gpu
+def test_on_a_gpu_it_learns_the_same_shapes(toy_set: Path, street_facts: Facts, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch finds no GPU")
+    recipe = recipe_from_dict(street_facts(steps=3, evaluate_every=3, mixed_precision=True), "street")
+    states: list[Checkpoint] = []
+    for name in ("cpu", "cuda"):
+        train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / name, device=torch.device(name))
+        states.append(load_checkpoint(tmp_path / name / "last.pt"))
+    on_cpu, on_gpu = states
+    assert {name: value.shape for name, value in on_gpu.ema.items()} == {name: value.shape for name, value in on_cpu.ema.items()}
+    assert {value.device.type for value in on_gpu.ema.values()} == {"cpu"}, "a checkpoint can be read where there is no GPU"
+    assert on_gpu.step == 3
+    assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=0.1)
+    resumed = train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / "cuda", resume=True, device=torch.device("cuda"))
+    assert resumed.step == 3
