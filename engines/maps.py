@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from engines.errors import InferenceError
 from engines.fit import Fit
-from engines.types import U8, VOID_CLASS, Size
+from engines.types import U8, VOID_CLASS, Outputs, Size
+
+SURFACES, SURFACE_MEANING = 3, "0 nothing, 1 drivable, 2 lane line"
 
 
 def one_map(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
@@ -42,6 +44,19 @@ def fine_enough(found: npt.NDArray[np.generic], geometry: Fit) -> npt.NDArray[np
     """The (H, W) map, its pixels repeated where `geometry.cut` would else cut through some."""
     finer = geometry.cells_per_edge(Size.of(found))
     return found.repeat(finer, axis=0).repeat(finer, axis=1) if finer > 1 else found
+
+
+def surface_map(outputs: Outputs, name: str | None, geometry: Fit) -> U8 | None:
+    """The output `name`, (1, any, any) uint8, of a road ahead: 0 nothing, 1 drivable, 2 lane line; a new array.
+
+    None where there is no such output. Raises InferenceError for other numbers.
+    """
+    if name is None:
+        return None
+    whole = byte_map(outputs[name], name, SURFACE_MEANING)
+    if whole.max(initial=0) >= SURFACES:
+        raise InferenceError(f"output {name} holds {whole.max()}; it may hold {SURFACE_MEANING}")
+    return np.array(geometry.cut(fine_enough(whole, geometry)), np.uint8)
 
 
 def not_finite(output: str) -> InferenceError:

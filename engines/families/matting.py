@@ -4,8 +4,9 @@ Outputs by role, one of
     `alpha`         (1, 1, H, W), (1, H, W, 1), (1, H, W) or (H, W): floats 0..1, or uint8 0..255
     `alpha_softmax` (1, 2, H, W) or (1, H, W, 2): the shares of background and foreground, 0..1
     `alpha_logits`  before a sigmoid, shaped as `alpha`; or before a softmax, shaped as `alpha_softmax`
-Further outputs, such as the foreground's own colours, are left alone. The card's classes are the foreground's alone, or
-"background" and the foreground's in the order of the channels. Regions that are more than half opaque are objects.
+and optionally `surface` (1, any, any) uint8 of a road: 0 nothing, 1 drivable, 2 lane line. Further outputs, such as the
+foreground's own colours, are left alone. The card's classes are the foreground's alone, or "background" and the foreground's in
+the order of the channels. Regions that are more than half opaque are objects.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from engines.card import ModelCard
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
+from engines.maps import surface_map
 from engines.postprocess import as_instances, components
 from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
 
@@ -48,6 +50,7 @@ class Family:
         self._class_id = card.classes.index(seen[0])
         self._channel = self._class_id if len(card.classes) == 2 else 1
         self._output = card.outputs[roles[0]]
+        self._surface = card.outputs.get("surface")
         self._read = {"alpha": self._alpha, "alpha_softmax": self._softmax, "alpha_logits": self._logits}[roles[0]]
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
@@ -56,7 +59,8 @@ class Family:
         if finer > 1:
             alpha = cv2.resize(alpha, None, fx=finer, fy=finer, interpolation=cv2.INTER_LINEAR)
         alpha = np.array(geometry.cut(alpha), np.uint8)  # a copy: the network's own memory is another's with its next run
-        return Segmentation(self._objects(alpha, geometry, settings), alpha=alpha)
+        objects, surface = self._objects(alpha, geometry, settings), surface_map(outputs, self._surface, geometry)
+        return Segmentation(objects, alpha=alpha, surface=surface)
 
     def _objects(self, alpha: U8, geometry: Fit, settings: DecodeSettings) -> Instances:
         class_map = np.where(alpha > 127, np.uint8(self._class_id), np.uint8(255))

@@ -1,8 +1,8 @@
 """Semantic segmentation: a class for every pixel. Thing classes are cut into objects by connected components.
 
 Outputs by role: `logits` (1, C, H, W) float; or `labels` (1, H, W), (H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in
-the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, and `logit_mean`
-(1,) float, which is finite just when all the logits were.
+the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, `surface`
+(1, any, any) uint8, 0 nothing, 1 drivable, 2 lane line, and `logit_mean` (1,) float, finite just when all the logits were.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engines.card import ModelCard
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map
+from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
@@ -44,6 +44,7 @@ class Family:
         self._labels = card.outputs.get("labels", "")
         self._confidence = card.outputs.get("confidence")
         self._mean = card.outputs.get("logit_mean")
+        self._surface = card.outputs.get("surface")
         self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
         self._to_class = np.full(256, VOID_CLASS, np.uint8)
         for class_id, name in enumerate(card.classes):
@@ -64,7 +65,8 @@ class Family:
             else:
                 score = _no_score
         class_map = cv2.LUT(class_map, self._to_class)
-        return Segmentation(self._objects(class_map, geometry, settings, score), class_map)
+        surface = surface_map(outputs, self._surface, geometry)
+        return Segmentation(self._objects(class_map, geometry, settings, score), class_map, surface=surface)
 
     def _checked_logits(self, output: npt.NDArray[np.generic], geometry: Fit) -> F32:
         if output.ndim != 4 or output.shape[:2] != (1, self._class_count):
