@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.types import U8, Image, Size
 from realtime.render.blending import Bgr, blend_picture
+from realtime.render.scaling import shrunk
 
 if TYPE_CHECKING:
     from realtime.render.matte import Matte
@@ -38,9 +39,9 @@ class Blur:
     def behind(self, image: Image, foreground: U8) -> Image:
         height, width = image.shape[:2]
         size = Size(max(1, width // COARSE), max(1, height // COARSE))
-        small = _shrunk(image, size).astype(np.float32)
+        small = shrunk(image, size).astype(np.float32)
         # Grown by a cell, since its soft edge holds colours of the foreground still.
-        covered = cv2.dilate(_shrunk(foreground, size), np.ones((3, 3), np.uint8))
+        covered = cv2.dilate(shrunk(foreground, size), np.ones((3, 3), np.uint8))
         share = (255 - covered).astype(np.float32) / 255 + 1e-4  # somewhere in the middle of it there is nothing else
         side = 2 * round(BLUR_SHARE * height / COARSE) + 1
         blurred = np.dstack((small * share[..., None], share))
@@ -49,13 +50,6 @@ class Blur:
         room = (blurred[..., :3] / blurred[..., 3:]).astype(np.uint8)
         upsampled: Image = cv2.resize(room, (width, height), interpolation=cv2.INTER_LINEAR)
         return upsampled
-
-
-def _shrunk(image: U8, size: Size) -> U8:
-    """In two steps: the average of all pixels would take five times as long, and single ones would flicker."""
-    halfway = (2 * size.width, 2 * size.height)
-    shrunk: U8 = cv2.resize(cv2.resize(image, halfway), (size.width, size.height), interpolation=cv2.INTER_AREA)
-    return shrunk
 
 
 @dataclass(frozen=True)

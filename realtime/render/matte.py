@@ -12,11 +12,12 @@ from realtime.knobs import Knobs
 from realtime.render.blending import Bgr, blend_colour, blend_picture
 from realtime.render.look import Look
 from realtime.render.marks import Mark, colour_of
+from realtime.render.scaling import shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320
-"""About the longer side of the grid that edges are looked for on; they come out as sharp as the canvas is. Whole numbers of
-canvas pixels to a cell are averaged four times as fast as broken ones."""
+"""About the longer side of the grid that edges are looked for on; a cell is a whole number of canvas pixels wide. The edges come
+out as sharp as the canvas is."""
 
 RADIUS = 3
 """Of the windows on that grid: a matte's edge is put right by as much, 12 pixels of 720p."""
@@ -61,7 +62,7 @@ class Matte:
         x0, x1 = (round(edge * size.width / guide.width) for edge in (left, right))
         y0, y1 = (round(edge * size.height / guide.height) for edge in (top, bottom))
         grey = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY)
-        slope, offset = _linear(cv2.resize(grey, (right - left, bottom - top), interpolation=cv2.INTER_AREA), coarse[cells])
+        slope, offset = _linear(shrunk(grey, Size(right - left, bottom - top)), coarse[cells])
         to_canvas = (x1 - x0, y1 - y0)
         slope, offset = (cv2.resize(part, to_canvas, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
         refined = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset, dtype=cv2.CV_8U)  # rounds and saturates
@@ -139,7 +140,7 @@ def _guide_size(canvas: Size) -> Size:
 def _resized(alpha: U8, size: Size) -> U8:
     if Size.of(alpha) == size:
         return alpha
-    how = cv2.INTER_AREA if alpha.shape[1] > size.width else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if alpha.shape[1] >= 2 * size.width else cv2.INTER_LINEAR
     resized: U8 = cv2.resize(alpha, (size.width, size.height), interpolation=how)
     return resized
 
