@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -213,9 +214,15 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
 
 def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
     state = load_checkpoint(run.last)
-    # What only the export looks at may change while a run is under way; what the net learns may not.
-    if for_export(state.recipe, recipe) != recipe:
+    # What only the export looks at may change while a run is under way, and when it ends; what the net learns by may not.
+    schedule = msgspec.structs.replace(state.recipe.schedule, steps=recipe.schedule.steps)
+    if msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule) != recipe:
         raise TrainingError(f"{run.last}: was trained with another recipe; restore that one, or start afresh with another --out")
+    if recipe.schedule.steps < state.step:
+        raise TrainingError(
+            f"{run.last}: has done {state.step} steps, and schedule.steps is {recipe.schedule.steps}; ask for more"
+        )
+    state.recipe = recipe
     return state
 
 

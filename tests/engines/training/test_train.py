@@ -107,9 +107,18 @@ def test_a_folder_that_cannot_be_made_is_named(toy_set: Path, toy_facts: Facts, 
 def test_resuming_with_another_recipe_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     run(recipe_from_dict(toy_facts(steps=1), "toy"), toy_set, tmp_path / "run")
     with pytest.raises(TrainingError, match="trained with another recipe"):
-        run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "run", resume=True)
+        run(recipe_from_dict(toy_facts(steps=1, batch=3), "toy"), toy_set, tmp_path / "run", resume=True)
     with pytest.raises(TrainingError, match=r"nothing/last\.pt: no such checkpoint"):
         run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "nothing", resume=True)
+
+
+def test_a_run_may_be_made_longer_but_not_shorter_than_it_is(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "run")
+    longer = run(recipe_from_dict(toy_facts(steps=4), "toy"), toy_set, tmp_path / "run", resume=True)
+    after = load_checkpoint(longer.last)
+    assert (after.step, after.recipe.schedule.steps, [row["step"] for row in after.curve]) == (4, 4, [2, 4])
+    with pytest.raises(TrainingError, match=r"has done 4 steps, and schedule\.steps is 3; ask for more"):
+        run(recipe_from_dict(toy_facts(steps=3), "toy"), toy_set, tmp_path / "run", resume=True)
 
 
 def test_what_the_card_says_may_change_under_way(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
