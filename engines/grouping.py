@@ -1,22 +1,24 @@
 """Grouping: which object each cell of a coarse grid belongs to, by the centres found and by where each cell says its centre is.
 
 A cell votes for the point that its offset leads to; the nearest centre wins. Source: Panoptic-DeepLab (Cheng et al., 2020), 3.2.
+Grids have a border of noughts, one cell wide, and are flat where cells are picked: so each cell has eight neighbours, wherever it
+is at the same distances. A place is where a cell stands in such a grid.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.postprocess import components
+from engines.postprocess import Rectangle, components
 from engines.types import F32, I32, U8
 
 F64: TypeAlias = npt.NDArray[np.float64]
 I64: TypeAlias = npt.NDArray[np.int64]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 LEAST_PEAK_SCORE = 0.1
 """Lower peaks of the heat map are noise. Source: Panoptic-DeepLab's own post-processing."""
@@ -43,28 +45,34 @@ AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A grid of (h, w) cells over a map of classes, and over the network's input.
+    """A grid of (h, w) cells over a map of classes, and over the network's input; g = (h + 2) * (w + 2) with the border.
 
-    classes: (h, w) uint8, 0 = nothing countable, c + 1 = class c. offsets: (2, h, w) float32, x and y from each cell's middle to
-    its object's centre, in network px; votes: (2, h, w) float32, where that is. is_voter: (h, w) bool, the cells whose vote
-    counts. side_px: a cell's width and height, in network px.
+    classes: (h + 2, w + 2) uint8, 0 = nothing countable, c + 1 = class c. voters: (n,) the places of the cells whose vote counts.
+    offsets: (2, n) float32, x and y from each voter's middle to its object's centre, in network px. votes: (2, g) float32, where
+    that is, of every cell. side_px: a cell's width and height, in network px.
     """
 
     classes: U8
+    voters: I64
     offsets: F32
     votes: F32
-    is_voter: npt.NDArray[np.bool_]
     side_px: tuple[float, float]
+
+    @property
+    def steps(self) -> I64:
+        """(8,) from a place to those around it, the nearest first."""
+        return np.array([row * self.classes.shape[1] + column for row, column in AROUND])
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """N objects. cells: (h, w) int32, 0 = none, i + 1 = object i.
+    """N objects. cells: (h + 2, w + 2) int32, 0 = none, i + 1 = object i. owners: (n,) int32, the same of each voter.
 
     centres: (N, 2) float64 x, y in network px; NaN for objects without one. peak_scores: (N,), 1 for these.
     """
 
     cells: I32
+    owners: I32
     centres: F64
     peak_scores: F64
 
@@ -80,41 +88,31 @@ def make_cells(things: U8, offsets: F32, side_px: tuple[float, float]) -> Cells:
     """
     height, width = offsets.shape[1:]
     step_y, step_x = things.shape[0] // height, things.shape[1] // width
-    middle = np.ascontiguousarray(things[step_y // 2 :: step_y, step_x // 2 :: step_x])
+    middles = np.zeros((height + 2, width + 2), np.uint8)
+    middles[1:-1, 1:-1] = things[step_y // 2 :: step_y, step_x // 2 :: step_x]
+    classes = np.zeros_like(middles)
     rows = np.maximum.reduce(things.reshape(height, step_y, -1), axis=1)
-    classes = rows[:, ::step_x].copy()
-    for column in range(1, step_x):
-        np.maximum(classes, rows[:, column::step_x], out=classes)
-    is_voter = middle > 0
-    fringe = np.flatnonzero((classes > 0) & ~is_voter)
-    np.copyto(classes, middle, where=is_voter)
-    beside = bordered(middle)[in_border(fringe, width)[:, None] + steps_around(width)]
+    last = classes[1:-1, 1:-1]
+    for column in range(step_x):
+        np.maximum(last, rows[:, column::step_x], out=last)
+    is_voter = middles > 0
+    fringe = np.flatnonzero((classes > 0) > is_voter)
+    np.copyto(classes, middles, where=is_voter)
+    votes = np.zeros((2, height + 2, width + 2), np.float32)
+    np.add(offsets[0], _middles(width, side_px[0]), out=votes[0, 1:-1, 1:-1])
+    np.add(offsets[1], _middles(height, side_px[1])[:, None], out=votes[1, 1:-1, 1:-1])
+    cells = Cells(classes, fringe, offsets, votes.reshape(2, -1), side_px)
+    beside = middles.ravel()[fringe[:, None] + cells.steps]
     is_lonely = ~(beside == classes.ravel()[fringe][:, None]).any(axis=1)
     is_voter.ravel()[fringe[is_lonely]] = True
-    columns_px = (np.arange(width, dtype=np.float32) + np.float32(0.5)) * np.float32(side_px[0])
-    rows_px = (np.arange(height, dtype=np.float32) + np.float32(0.5)) * np.float32(side_px[1])
-    votes = np.empty_like(offsets)
-    np.add(offsets[0], columns_px, out=votes[0])
-    np.add(offsets[1], rows_px[:, None], out=votes[1])
-    return Cells(classes, offsets, votes, is_voter, side_px)
+    voters = np.flatnonzero(is_voter)
+    inner = voters - 2 * (voters // (width + 2)) - width - 1
+    return replace(cells, voters=voters, offsets=offsets.reshape(2, -1)[:, inner])
 
 
-def bordered(cells: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """(h, w) → flat (h + 2) * (w + 2), with a border of noughts: every cell has eight neighbours at fixed distances."""
-    height, width = cells.shape
-    padded = np.zeros((height + 2, width + 2), cells.dtype)
-    padded[1:-1, 1:-1] = cells
-    return padded.ravel()
-
-
-def steps_around(width: int) -> I64:
-    """(8,) from a cell of a bordered grid of `width` columns to each of its neighbours, the nearest first."""
-    return np.array([row * (width + 2) + column for row, column in AROUND])
-
-
-def in_border(places: I64, width: int) -> I64:
-    """Places in a flat grid → places in the same one bordered."""
-    return places + places // width * 2 + width + 3
+def _middles(count: int, side_px: float) -> F32:
+    """(count,) where cells have their middles, in network px."""
+    return (np.arange(count, dtype=np.float32) + np.float32(0.5)) * np.float32(side_px)
 
 
 def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
@@ -124,25 +122,29 @@ def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
     connected components of a class. Objects of fewer than `least_cells` votes are specks. What has no object then, specks and
     fringe, takes that of a neighbour of its class.
     """
-    height, width = cells.classes.shape
-    voters = np.flatnonzero(cells.is_voter)
-    objects = np.zeros(height * width, np.int32)
     peaks = peaks[peaks[:, 2] >= LEAST_PEAK_SCORE][:MAX_PEAKS]
-    left = voters
-    if len(peaks) and len(voters):
-        owners = _owners(cells, voters, peaks)
-        objects[voters] = owners + 1
-        left = voters[owners < 0]
+    if len(peaks) and len(cells.voters):
+        owners = _owners(cells, peaks)
+    else:
+        owners = np.zeros(len(cells.voters), np.int32)
     count = len(peaks)
+    left = np.flatnonzero(owners == 0)
     if len(left):
-        alone = np.full(height * width, 255, np.uint8)
-        alone[left] = cells.classes.ravel()[left] - 1
-        present = tuple(np.flatnonzero(np.bincount(alone[left])).tolist())
-        grid = objects.reshape(height, width)
-        for _, mask, (x, y, w, h) in components(alone.reshape(height, width), present, least_cells):
+        parts = np.zeros(cells.classes.shape, np.int32)
+        for mask, (x, y, w, h) in _parts(cells, cells.voters[left], least_cells):
             count += 1
-            np.copyto(grid[y : y + h, x : x + w], count, where=mask > 0)
-    return _settled(cells, objects, peaks, count, least_cells)
+            np.copyto(parts[y : y + h, x : x + w], count, where=mask > 0)
+        owners[left] = parts.ravel()[cells.voters[left]]
+    return _settled(cells, owners, peaks, count, least_cells)
+
+
+def _parts(cells: Cells, places: I64, least_cells: int) -> Iterator[tuple[U8, Rectangle]]:
+    """The connected components of each class among the cells at `places`: masks and their rectangles in the bordered grid."""
+    alone = np.full(cells.classes.size, 255, np.uint8)
+    alone[places] = cells.classes.ravel()[places] - 1
+    present = tuple(np.flatnonzero(np.bincount(alone[places])).tolist())
+    for _, mask, rectangle in components(alone.reshape(cells.classes.shape), present, least_cells):
+        yield mask, rectangle
 
 
 def nearest(votes: F32, centres: F64) -> I64:
@@ -161,20 +163,22 @@ def nearest(votes: F32, centres: F64) -> I64:
     return np.asarray(np.minimum.reduce(bits, axis=0) & (MAX_PEAKS - 1))
 
 
-def _owners(cells: Cells, voters: I64, peaks: F64) -> I64:
-    """For each voter the peak that it belongs to, after merging; -1 where it is near none."""
+def _owners(cells: Cells, peaks: F64) -> I32:
+    """For each voter 1 + the peak that it belongs to, after merging; 0 where it is near none."""
     count = len(peaks)
-    votes = np.stack([plane.ravel()[voters] for plane in cells.votes])
+    votes = cells.votes[:, cells.voters]
     chosen = nearest(votes, peaks[:, :2])
-    sums = np.zeros((3, count))
+    sums = np.empty((3, count))
     sums[0] = np.bincount(chosen, minlength=count)
     for axis in (0, 1):
-        sums[axis + 1] = np.bincount(chosen, np.abs(cells.offsets[axis].ravel()[voters]), count)
+        sums[axis + 1] = np.bincount(chosen, np.abs(cells.offsets[axis]), count)
     master = _merged(peaks, _sides(sums, cells.side_px), sums[0])
     joined = np.stack([np.bincount(master, numbers, count) for numbers in sums]).astype(np.float64)
     allowed = NEAR_SHARE * _sides(joined, cells.side_px)[:, master]
-    miss_x, miss_y = ((votes[axis] - peaks[chosen, axis]) / allowed[axis, chosen] for axis in (0, 1))
-    return np.where(miss_x * miss_x + miss_y * miss_y <= 1, master[chosen], -1)
+    # Of each peak at once, then of its voters: where it is and how far from it a vote may be.
+    table = np.concatenate((peaks[:, :2].T, 1 / allowed))[:, chosen]
+    miss_x, miss_y = (votes[0] - table[0]) * table[2], (votes[1] - table[1]) * table[3]
+    return np.where(miss_x * miss_x + miss_y * miss_y <= 1, master[chosen] + 1, 0).astype(np.int32)
 
 
 def _sides(sums: F64, side_px: tuple[float, float]) -> F64:
@@ -203,25 +207,25 @@ def _merged(peaks: F64, sides: F64, votes: F64) -> I64:
     return master
 
 
-def _settled(cells: Cells, objects: I32, peaks: F64, count: int, least_cells: int) -> Groups:
+def _settled(cells: Cells, owners: I32, peaks: F64, count: int, least_cells: int) -> Groups:
     """Specks removed, fringe adopted, objects numbered without gaps."""
-    height, width = cells.classes.shape
-    sizes = np.bincount(objects[cells.is_voter.ravel()], minlength=count + 1)
+    sizes = np.bincount(owners, minlength=count + 1)
     sizes[0] = 0
     kept = np.flatnonzero(sizes >= least_cells)
     numbers = np.zeros(count + 1, np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
-    found = numbers[objects]
-    classes = cells.classes.ravel()
-    orphans = np.flatnonzero((classes > 0) & (found == 0))
-    around = in_border(orphans, width)[:, None] + steps_around(width)
-    parents = bordered(found.reshape(height, width))[around]
-    fits = (bordered(cells.classes)[around] == classes[orphans][:, None]) & (parents > 0)
-    first = fits.argmax(axis=1)
-    place = np.arange(len(orphans))
-    found[orphans] = parents[place, first] * fits[place, first]
+    owners = numbers[owners]
+    found = np.zeros(cells.classes.shape, np.int32)
+    flat, classes = found.ravel(), cells.classes.ravel()
+    flat[cells.voters] = owners
+    orphans = np.flatnonzero((classes > 0) > (flat > 0))
+    around = orphans[:, None] + cells.steps
+    parents = flat[around]
+    fits = (classes[around] == classes[orphans][:, None]) & (parents > 0)
+    first = np.arange(len(orphans)), fits.argmax(axis=1)
+    flat[orphans] = parents[first] * fits[first]
     with_centre = kept[kept <= len(peaks)] - 1
     without = len(kept) - len(with_centre)
     centres = np.concatenate((peaks[with_centre, :2], np.full((without, 2), np.nan)))
     scores = np.concatenate((peaks[with_centre, 2], np.ones(without)))
-    return Groups(found.reshape(height, width), centres, scores)
+    return Groups(found, owners, centres, scores)

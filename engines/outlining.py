@@ -13,56 +13,55 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.grouping import AROUND, F64, I64, Cells, Groups, bordered, in_border, steps_around
+from engines.grouping import AROUND, F64, I64, Cells, Groups
 from engines.types import U8
 
 HIDDEN = 255
 """In a label map: an object that is not to be seen. No row has it, since a label map holds 254."""
 
 
-def outline(things: U8, cells: Cells, groups: Groups, labels: U8) -> U8:
+def outline(things: U8, cells: Cells, groups: Groups, labels: U8, rows: U8) -> U8:
     """(H, W) uint8 label map of `things`, which `cells` were made of; a new array.
 
     labels: (N + 1,) uint8, what each object of `groups` is called in the map, HIDDEN for one that leaves no pixel; first a 0.
+    rows: (h + 2, w + 2) uint8, the same of each cell.
     """
-    height = len(cells.classes)
-    step_y = things.shape[0] // height
-    is_alive = groups.cells > 0
-    bands = things.reshape(height, step_y, -1)
-    same = bands == _widened(cells.classes * is_alive, bands.shape[2])[:, None]
-    inside = same * _widened(labels[groups.cells], bands.shape[2])[:, None]
+    height = len(rows) - 2
+    bands = things.reshape(height, things.shape[0] // height, -1)
+    classes = cells.classes * (rows > 0)
+    same = bands == _widened(classes, bands.shape[2])[:, None]
+    inside = same * _widened(rows, bands.shape[2])[:, None]
     label_map: U8 = inside.reshape(things.shape)
     _smooth_borders(label_map, things, cells, groups, labels)
     _place_strays(label_map, things, same.reshape(things.shape), cells, groups, labels)
-    if (labels == HIDDEN).any():
+    if HIDDEN in labels:
         label_map *= label_map != HIDDEN
     return label_map
 
 
 def _widened(cells: U8, width: int) -> U8:
-    """(h, w) → (h, width), each column repeated."""
-    wide: U8 = cv2.resize(np.ascontiguousarray(cells), (width, cells.shape[0]), interpolation=cv2.INTER_NEAREST)
+    """(h + 2, w + 2) → (h, width): no border, each column repeated."""
+    inner = np.ascontiguousarray(cells[1:-1, 1:-1])
+    wide: U8 = cv2.resize(inner, (width, len(inner)), interpolation=cv2.INTER_NEAREST)
     return wide
 
 
 def _place_strays(label_map: U8, things: U8, same: npt.NDArray[np.bool_], cells: Cells, groups: Groups, labels: U8) -> None:
     """Write into `label_map` the pixels of things whose cell is of another class, or of no object."""
-    height, width = cells.classes.shape
-    step_y, step_x = things.shape[0] // height, things.shape[1] // width
-    places = np.flatnonzero(things.view(np.bool_) > same)
+    places = np.flatnonzero((things > 0) > same)
     if not len(places):
         return
-    classes, found = bordered(cells.classes), bordered(groups.cells)
+    step_y, step_x = _steps(things, cells)
     rows, columns = np.divmod(places, things.shape[1])
-    homes = in_border(rows // step_y * width + columns // step_x, width)
-    parts = (rows % step_y) * step_x + columns % step_x
-    beside = homes[:, None] + steps_around(width)[_nearest_first(step_y, step_x)][parts]
+    homes = (rows // step_y + 1) * cells.classes.shape[1] + columns // step_x + 1
+    parts = rows % step_y * step_x + columns % step_x
+    beside = homes[:, None] + cells.steps[_nearest_first(step_y, step_x)][parts]
+    found = groups.cells.ravel()
     parents = found[beside]
-    fits = (classes[beside] == things.ravel()[places][:, None]) & (parents > 0)
-    first = fits.argmax(axis=1)
-    place = np.arange(len(places))
+    fits = (cells.classes.ravel()[beside] == things.ravel()[places][:, None]) & (parents > 0)
+    first = np.arange(len(places)), fits.argmax(axis=1)
     # For want of a better one the cell's own, of whatever class.
-    chosen = np.where(fits[place, first], parents[place, first], found[homes])
+    chosen = np.where(fits[first], parents[first], found[homes])
     label_map.ravel()[places] = labels[chosen]
 
 
@@ -71,34 +70,41 @@ def _smooth_borders(label_map: U8, things: U8, cells: Cells, groups: Groups, lab
 
     How much nearer a vote is to the one centre than to the other, in squares, is linear in the vote: so that is interpolated.
     """
-    height, width = cells.classes.shape
-    step_y, step_x = things.shape[0] // height, things.shape[1] // width
+    step_y, step_x = _steps(things, cells)
     borders = _borders(groups)
     if not len(borders) or step_y == step_x == 1:
         return
-    around = in_border(borders, width)[:, None] + np.concatenate(([0], steps_around(width)))
-    has_centre = np.concatenate(([False], np.isfinite(groups.centres[:, 0])))
-    found, classes = bordered(groups.cells)[around], bordered(cells.classes)[around]
-    counts = bordered(cells.is_voter)[around] & has_centre[found] & (classes == classes[:, :1])
+    around = borders[:, None] + np.concatenate(([0], cells.steps))
+    found, classes = groups.cells.ravel()[around], cells.classes.ravel()[around]
+    has_vote = np.zeros(groups.cells.size, bool)
+    has_vote[cells.voters] = np.concatenate(([False], np.isfinite(groups.centres[:, 0])))[groups.owners]
+    counts = has_vote[around] & (classes == classes[:, :1])
     is_rival = counts & (found != found[:, :1])
     kept = np.flatnonzero(is_rival.any(axis=1))
     borders, around, found, counts, own_class = borders[kept], around[kept], found[kept], counts[kept], classes[kept, :1]
     own, rival = found[:, 0], found[np.arange(len(kept)), is_rival[kept].argmax(axis=1)]
     counts &= (found == own[:, None]) | (found == rival[:, None])
     there, here = groups.centres[rival - 1], groups.centres[own - 1]
-    votes_x, votes_y = (bordered(plane)[around] for plane in cells.votes)
-    middle_x, middle_y = ((there + here) / 2).T[:, :, None]
-    nearer_rival = (votes_x - middle_x) * (there - here)[:, :1] + (votes_y - middle_y) * (there - here)[:, 1:]
+    way, middle = there - here, (there + here) / 2
+    votes_x, votes_y = (plane[around] for plane in cells.votes)
+    nearer_rival = (votes_x - middle[:, :1]) * way[:, :1] + (votes_y - middle[:, 1:]) * way[:, 1:]
     is_rivals = (nearer_rival * counts) @ _bilinear(step_y, step_x) > 0
     chosen = np.where(is_rivals, labels[rival][:, None], labels[own][:, None]).reshape(-1, step_y, step_x)
-    rows, columns = np.divmod(borders, width)
-    tiles: npt.NDArray[Any] = label_map.reshape(height, step_y, width, step_x)
-    is_own = things.reshape(tiles.shape)[rows, :, columns] == own_class[:, :, None]
-    tiles[rows, :, columns] = np.where(is_own, chosen, tiles[rows, :, columns])
+    rows, columns = np.divmod(borders, cells.classes.shape[1])
+    tiles: npt.NDArray[Any] = label_map.reshape(len(cells.classes) - 2, step_y, -1, step_x)
+    at = rows - 1, slice(None), columns - 1
+    is_own = things.reshape(tiles.shape)[at] == own_class[:, :, None]
+    tiles[at] = np.where(is_own, chosen, tiles[at])
+
+
+def _steps(things: U8, cells: Cells) -> tuple[int, int]:
+    """Rows and columns of pixels to a cell."""
+    height, width = cells.classes.shape
+    return things.shape[0] // (height - 2), things.shape[1] // (width - 2)
 
 
 def _borders(groups: Groups) -> I64:
-    """Places in the grid of the cells of an object with a centre that have another object's beside them."""
+    """The places of the cells of an object with a centre that have another object's beside them."""
     number: npt.NDArray[Any] = groups.cells.astype(np.uint8 if len(groups) < 255 else np.float32)
     # Counted from the other end, the least that is not nought is the largest.
     reverse = (len(groups) + 1 - number) * (number > 0)

@@ -124,7 +124,7 @@ class Slow:
             return own
 
         def counts(place: Place) -> bool:
-            return place in self.voters and found.get(place) in self.centres and self.class_of[place] == class_id
+            return self.objects.get(place) in self.centres and self.class_of[place] == class_id
 
         rivals = [found[place] for place in self.beside(home) if counts(place) and found[place] != own]
         if not rivals:
@@ -155,7 +155,7 @@ def slow_label_map(
     found = slow.adopt()
     scores = {}
     for owner in set(slow.objects.values()):
-        own = [place for place, other in found.items() if other == owner and place in slow.voters]
+        own = [place for place, other in slow.objects.items() if other == owner]
         mean = sum(int(confidence[place]) for place in own) / 255 / len(own)
         score = math.sqrt(slow.peaks[owner][2] * mean) if owner in slow.centres else mean
         scores[owner] = (score, len(own))
