@@ -8,7 +8,8 @@ is at the same distances. A place is where a cell stands in such a grid.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -61,7 +62,7 @@ class Cells:
     @property
     def steps(self) -> I64:
         """(8,) from a place to those around it, the nearest first."""
-        return np.array([row * self.classes.shape[1] + column for row, column in AROUND])
+        return _steps_around(self.classes.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,19 @@ def make_cells(things: U8, offsets: F32, side_px: tuple[float, float]) -> Cells:
     votes = np.zeros((2, height + 2, width + 2), np.float32)
     np.add(offsets[0], _middles(width, side_px[0]), out=votes[0, 1:-1, 1:-1])
     np.add(offsets[1], _middles(height, side_px[1])[:, None], out=votes[1, 1:-1, 1:-1])
-    cells = Cells(classes, fringe, offsets, votes.reshape(2, -1), side_px)
-    beside = middles.ravel()[fringe[:, None] + cells.steps]
+    beside = middles.ravel()[fringe[:, None] + _steps_around(width + 2)]
     is_lonely = ~(beside == classes.ravel()[fringe][:, None]).any(axis=1)
     is_voter.ravel()[fringe[is_lonely]] = True
     voters = np.flatnonzero(is_voter)
     inner = voters - 2 * (voters // (width + 2)) - width - 1
-    return replace(cells, voters=voters, offsets=offsets.reshape(2, -1)[:, inner])
+    ways = np.stack((offsets[0].ravel()[inner], offsets[1].ravel()[inner]))
+    return Cells(classes, voters, ways, votes.reshape(2, -1), side_px)
+
+
+@lru_cache(maxsize=16)
+def _steps_around(width: int) -> I64:
+    """From a place in a grid of `width` columns, border included, to those AROUND it."""
+    return np.array([row * width + column for row, column in AROUND])
 
 
 def _middles(count: int, side_px: float) -> F32:
@@ -166,17 +173,19 @@ def nearest(votes: F32, centres: F64) -> I64:
 def _owners(cells: Cells, peaks: F64) -> I32:
     """For each voter 1 + the peak that it belongs to, after merging; 0 where it is near none."""
     count = len(peaks)
-    votes = cells.votes[:, cells.voters]
+    votes = np.stack((cells.votes[0][cells.voters], cells.votes[1][cells.voters]))
     chosen = nearest(votes, peaks[:, :2])
     sums = np.empty((3, count))
     sums[0] = np.bincount(chosen, minlength=count)
     for axis in (0, 1):
         sums[axis + 1] = np.bincount(chosen, np.abs(cells.offsets[axis]), count)
-    master = _merged(peaks, _sides(sums, cells.side_px), sums[0])
-    joined = np.stack([np.bincount(master, numbers, count) for numbers in sums]).astype(np.float64)
-    allowed = NEAR_SHARE * _sides(joined, cells.side_px)[:, master]
-    # Of each peak at once, then of its voters: where it is and how far from it a vote may be.
-    table = np.concatenate((peaks[:, :2].T, 1 / allowed))[:, chosen]
+    sides = _sides(sums, cells.side_px)
+    master = _merged(peaks, sides, sums[0])
+    if (master != np.arange(count)).any():
+        joined = np.stack([np.bincount(master, numbers, count) for numbers in sums]).astype(np.float64)
+        sides = _sides(joined, cells.side_px)[:, master]
+    # Of each peak, then of its voters: where it is, and how far from it a vote may be.
+    table = np.concatenate((peaks[:, :2].T, 1 / (NEAR_SHARE * sides)))[:, chosen]
     miss_x, miss_y = (votes[0] - table[0]) * table[2], (votes[1] - table[1]) * table[3]
     return np.where(miss_x * miss_x + miss_y * miss_y <= 1, master[chosen] + 1, 0).astype(np.int32)
 

@@ -30,7 +30,7 @@ def outline(things: U8, cells: Cells, groups: Groups, labels: U8, rows: U8) -> U
     bands = things.reshape(height, things.shape[0] // height, -1)
     classes = cells.classes * (rows > 0)
     same = bands == _widened(classes, bands.shape[2])[:, None]
-    inside = same * _widened(rows, bands.shape[2])[:, None]
+    inside = same.view(np.uint8) * _widened(rows, bands.shape[2])[:, None]
     label_map: U8 = inside.reshape(things.shape)
     _smooth_borders(label_map, things, cells, groups, labels)
     _place_strays(label_map, things, same.reshape(things.shape), cells, groups, labels)

@@ -91,7 +91,8 @@ class Family:
         """(H, W) uint8, 0 = nothing countable, c + 1 = class c; a new array."""
         first, count = self._thing_range
         if count:  # they follow one another, which two comparisons find in a third of a look-up's time
-            return np.asarray((labels + np.uint8(1)) * (labels - np.uint8(first) < count), np.uint8)
+            is_thing = labels - np.uint8(first) < count
+            return np.asarray((labels + np.uint8(1)) * is_thing.view(np.uint8), np.uint8)
         return np.asarray(cv2.LUT(labels, self._to_thing), np.uint8)
 
     def _peaks(self, outputs: Outputs) -> F64:
