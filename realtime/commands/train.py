@@ -93,7 +93,7 @@ def settings_from(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, separator, value = text.partition("=")
         if not (separator and key.strip()):
-            raise SettingsError(f'--set "{text}": write KEY=VALUE, such as net.width=0.5')
+            raise SettingsError(f'--set "{text}": write a key of the recipe and its value, such as net.width=0.5')
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -64,7 +64,7 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
     how: str, toy_set: Path, street_facts: Facts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Curve and weights of every head, bit by bit."""
-    facts = street_facts(steps=STEPS, evaluate_every=6)
+    facts = street_facts(steps=STEPS, evaluate_every=8)
     command, broken = arguments(facts, toy_set, tmp_path / "broken"), RunFolder(tmp_path / "broken")
     with started(command) as process:
         wait_until(broken.last.exists, process)
