@@ -1,6 +1,6 @@
 """Panoptic segmentation: a class, or an opacity, for every pixel, and the objects told apart by their centres.
 
-Outputs by role, H x W being the network's input or a map as fine as the networks gives, h x w a whole fraction of it:
+Outputs by role, H x W being the size of the network's input, h x w a whole fraction of it:
     `labels`      (1, H, W) integers, the argmax in the graph; or `alpha` (1, H, W) uint8, a foreground's opacity 0..255
     `peaks`       (1, K, 3) float: x, y in network px and score 0..1 of the centres found, a score of 0 for an empty slot
     `offsets`     (1, 2, h, w) float: x and y, in network px, from the middle of the cell to the centre of its object

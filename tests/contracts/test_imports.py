@@ -28,7 +28,8 @@ sys.meta_path.insert(0, Blocker())
 LIGHT = (
     "engines", "realtime",
     "engines.types", "engines.errors", "engines.card", "engines.fit", "engines.postprocess", "engines.backends",
-    "engines.families", "engines.families.semantic", "engines.families.yolo_seg", "engines.segmenter", "engines.model",
+    "engines.families", "engines.families.panoptic", "engines.families.rfdetr_seg", "engines.families.semantic",
+    "engines.families.yolo_seg", "engines.segmenter", "engines.model",
     "engines.zoo", "engines.collection.add", "engines.collection.download",
     "engines.datasets.checking", "engines.datasets.truth", "engines.datasets.writing", "engines.evaluation.scoring",
     "realtime.charts", "realtime.commands._checking", "realtime.sheets",
