@@ -23,6 +23,7 @@ class Checkpoint:
     step:      optimiser steps done.
     weights:   the net as it trains; `ema`: its running mean, which is what is evaluated and exported.
     optimizer: AdamW's state, empty in a checkpoint that only serves to export.
+    scaler:    of the gradients' scale, empty except in fp16.
     loss:      running mean of the training loss.
     curve:     one row per evaluation: column name -> number.
     class_weights: how much each class weighed in the loss; see `rebalance`.
@@ -33,6 +34,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
     loss: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     class_weights: list[float] = field(default_factory=list)

@@ -69,6 +69,8 @@ def train(
     state.class_weights = class_weights(data, stepper.losses)
     if state.optimizer:
         stepper.optimizer.load_state_dict(state.optimizer)
+    if state.scaler:
+        stepper.scaler.load_state_dict(state.scaler)
 
     bar: tqdm[NoReturn] = tqdm(total=recipe.schedule.steps, initial=state.step, unit="step", dynamic_ncols=True)
     with _stop_requests() as stop_requested, bar:
@@ -84,6 +86,7 @@ def train(
             evaluates = state.step % recipe.schedule.evaluate_every == 0 or state.step == recipe.schedule.steps
             if evaluates or stops:
                 state.weights, state.optimizer = net.state_dict(), stepper.optimizer.state_dict()
+                state.scaler = stepper.scaler.state_dict()
                 if evaluates:
                     _evaluate(state, data, stepper.losses, run, bar)
                 save_checkpoint(run.last, state)
@@ -102,7 +105,7 @@ class _Stepper:
         self.optimizer = make_optimizer(net, recipe)
         self._half = half_type(device) if recipe.schedule.mixed_precision else None
         # fp16 alone needs it: its smallest gradients are 0 otherwise.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._half is torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self._half is torch.float16)
 
     def __call__(self, batch: Batch, step: int) -> float:
         """Learn from one batch. Returns the loss before. Raises TrainingError when it is no number."""
@@ -128,11 +131,11 @@ class _Stepper:
         # In float32: bf16 has 8 bits of mantissa, too few for the logarithm of a small probability.
         loss = self._loss({name: value.float() for name, value in maps.items()}, batch, step)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(loss))
-        self._scaler.unscale_(self.optimizer)
+        torch.autograd.backward(self.scaler.scale(loss))
+        self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.schedule.gradient_clip)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return float(loss.detach())
 
     def _loss(self, maps: dict[str, Tensor], batch: Batch, step: int) -> Tensor:

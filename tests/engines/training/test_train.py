@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,28 @@ def test_half_precision_trains_too(toy_set: Path, street_facts: Facts, tmp_path:
     full = train(whole, [open_set(toy_set, whole.sets[0])], tmp_path / "full")
     assert half.loss != full.loss
     assert half.loss == pytest.approx(full.loss, rel=0.05)
+
+
+def test_the_scale_of_fp16_gradients_survives_an_interruption(
+    toy_set: Path, toy_facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changes by what it remembers of overflows: begun anew, it would go another way."""
+
+    @contextmanager
+    def stops_at_once() -> Iterator[Callable[[], bool]]:
+        yield lambda: True
+
+    monkeypatch.setattr("engines.training.train.half_type", lambda device: torch.float16)
+    recipe = recipe_from_dict(toy_facts(steps=4, evaluate_every=4, mixed_precision=True), "toy")
+    whole = run(recipe, toy_set, tmp_path / "whole")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("engines.training.train._stop_requests", stops_at_once)
+        broken = run(recipe, toy_set, tmp_path / "broken")
+    run(recipe, toy_set, broken.path, resume=True)
+    expected, actual = load_checkpoint(whole.last), load_checkpoint(broken.last)
+    assert actual.scaler == expected.scaler
+    assert expected.scaler["_growth_tracker"] == 4, "steps without an overflow, of which it is the number that decides"
+    assert all(torch.equal(value, actual.weights[name]) for name, value in expected.weights.items())
 
 
 @pytest.mark.gpu
