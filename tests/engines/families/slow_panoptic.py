@@ -154,9 +154,9 @@ def slow_label_map(
     slow.group(max(1, max(16, round(2e-4 * things.size)) // (slow.step_y * slow.step_x)))
     found = slow.adopt()
     scores = {}
-    for owner in set(slow.objects.values()):
-        own = [place for place, other in slow.objects.items() if other == owner]
-        mean = sum(int(confidence[place]) for place in own) / 255 / len(own)
+    for owner in sorted(set(slow.objects.values())):  # of equals the first stays first
+        own = sorted(place for place, other in slow.objects.items() if other == owner)
+        mean = sum(float(np.float32(confidence[place]) / np.float32(255)) for place in own) / len(own)
         score = math.sqrt(slow.peaks[owner][2] * mean) if owner in slow.centres else mean
         scores[owner] = (score, len(own))
     sure = [owner for owner in scores if scores[owner][0] >= threshold]
