@@ -32,7 +32,7 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     _check_asked(card, size, batch)
     if not _changes(model, card, size, batch):
         return model, card
-    if "peaks" in card.outputs and size != card.input.size and all(_rows_and_columns(model, card)):
+    if "peaks" in card.outputs and size != card.input.size and bakes_centres(model, card.outputs["peaks"]):
         # It would run, and find every centre elsewhere: the number of cells in a row is a constant among others.
         raise ModelFileError(
             f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
@@ -49,6 +49,23 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     if near:
         raise ModelFileError(f"{name}; it runs at {', '.join(map(_asked, near))}: ask for one of these")
     raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
+
+
+def bakes_centres(model: Any, peaks: str) -> bool:
+    """The graph divides the number of a cell by a constant, the cells in a row, on the way to the output `peaks`."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    seen, waiting = set(), [peaks]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.op_type in ("Mod", "Div") and _constant(model, node.input[1]) is not None:
+            return True
+        if node.op_type in ("TopK", "Shape"):
+            continue  # before them are values of cells, not their numbers
+        waiting += node.input
+    return False
 
 
 def _check_asked(card: ModelCard, size: Size, batch: int | str) -> None:

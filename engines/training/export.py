@@ -13,10 +13,11 @@ import onnx
 import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
-from engines.card import InputSpec
+from engines.card import InputSpec, ModelCard
 from engines.datasets.folder import DataSet
 from engines.fit import InputFiller
 from engines.runtimes import import_onnxruntime
+from engines.sizing import resized
 from engines.training.cards import card_facts, write_card
 from engines.training.checkpoint import Checkpoint, save_weights
 from engines.training.deployed import Deployed, torch_predictor
@@ -76,7 +77,8 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
     """
     part = path.with_name(path.name + ".part")
     names = list(deployed.output_names)
-    axes = {name: {0: "batch"} for name in names} | {spec.tensor: {0: "batch", 1: "height", 2: "width"}} if dynamic else None
+    # Always traced with an open size, so that none is baked in: `run.py export --size` can then make another of the file.
+    axes = {name: {0: "batch"} for name in names} | {spec.tensor: {0: "batch", 1: "height", 2: "width"}}
     with warnings.catch_warnings():
         # The tracing exporter is called legacy, but it needs no further package and folds every batch norm.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -85,6 +87,9 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
             deployed, (example(spec),), str(part), input_names=[spec.tensor], output_names=names, dynamic_axes=axes,
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
+    if not dynamic:
+        card = ModelCard("exported", "", spec, {name: name for name in names}, ("any",))
+        onnx.save(resized(onnx.load(part), card, spec.size, 1)[0], part)
     onnx.checker.check_model(str(part), full_check=True)
     images = list(images)
     parity = label_parity(torch_predictor(deployed.net, deployed.output), onnx_predictor(part, deployed.output), images)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,10 +14,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.card import InputSpec
+from engines.card import InputSpec, card_from_dict
+from engines.sizing import with_input_size
 from engines.training.deployed import PEAKS, Deployed, torch_predictor
 from engines.training.errors import TrainingError
 from engines.training.export import OPSET, export_onnx, label_parity, onnx_predictor, probe_images
+from engines.types import Size
 
 from .nets import INPUT_PX, random_net, ripples
 
@@ -124,6 +127,19 @@ def test_a_dynamic_file_takes_other_sizes_and_batches(tmp_path: Path, output: st
     assert opened == ["batch", "height", "width", ""]
     for size, batch in ((INPUT_PX, 1), ((160, 96), 1), ((64, 128), 3), ((32, 32), 2)):
         compare(model, path, np.stack([ripples(size, seed) for seed in range(batch)]))
+
+
+def test_a_file_of_one_size_can_be_made_another_s(tmp_path: Path) -> None:
+    """Centres are numbers of cells in a row: a row's length must not have been baked in."""
+    model, path = deployed(heads=ALL), tmp_path / "model.onnx"
+    export_onnx(model, SPEC, path, [])
+    facts = {"name": "n", "family": "panoptic", "classes": list("abcde"), "things": ["a"], "input": msgspec.to_builtins(SPEC)}
+    card = card_from_dict({**facts, "outputs": {name: name for name in model.output_names}}, "test")
+    network, resized = with_input_size(onnx.load(path), card, Size(128, 96), 1)
+    onnx.save(network, path)
+    assert resized.input.size == Size(128, 96)
+    found = compare(model, path, ripples((128, 96))[None])
+    assert found["peaks"][0, :, 0].max() > INPUT_PX[0], "a centre lies where the smaller input had no cell"
 
 
 def test_no_output_of_a_dynamic_file_claims_a_size(tmp_path: Path) -> None:
