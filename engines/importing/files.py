@@ -45,6 +45,8 @@ def read_config(path: Path) -> dict[str, Any]:
             text = _from_zip(path)
         elif signature == HDF5_SIGNATURE:
             text = _from_hdf5(path)
+        elif path.suffix == ".onnx":
+            raise KerasImportError(f"{path}: is an ONNX file already; use it as it is: --model {path}")
         else:
             raise KerasImportError(f"{path}: no Keras model (neither .keras nor .h5); {SAVE}")
         config = json.loads(text)

@@ -19,23 +19,22 @@ Head = Literal["softmax", "sigmoid", "none"]
 def split_head(network: Network) -> tuple[Network, Head]:
     """`network` without its last activation, and which that was. A last Reshape of a map to a list of its pixels goes too."""
     steps = list(network.steps)
-    result = network.result
+    result, readers = network.result, 0
+    head: Head = "none"
     for index in reversed(range(len(steps))):
         step = steps[index]
-        if step.output != result or any(
-            source == result for other in steps for source in other.inputs if isinstance(source, str)
-        ):
+        read = [source for other in steps for source in other.inputs if isinstance(source, str)]
+        if step.output != result or read.count(result) > readers:  # something else reads it too
             break
-        found = _activation_of(step)
+        found = _activation_of(step) if head == "none" else None
         if found:
-            steps[index] = _without(step)
-            return dataclasses.replace(network, steps=tuple(steps)), found
-        if step.kind == "Reshape" and len(step.config["target_shape"]) == 2:
+            steps[index], head = _without(step), found
+        elif step.kind == "Reshape" and len(step.config["target_shape"]) == 2:
             steps[index] = dataclasses.replace(step, kind="Identity", config={})
-        elif not _is_transparent(step):
+        if not _is_transparent(steps[index]):
             break
-        result = str(step.inputs[0])
-    return dataclasses.replace(network, steps=tuple(steps)), "none"
+        result, readers = str(step.inputs[0]), 1
+    return dataclasses.replace(network, steps=tuple(steps)), head
 
 
 def apply_head(head: Head, logits: F32) -> F32:

@@ -15,6 +15,7 @@ from engines.exporting import check_place, write_model
 from engines.families import DecodeSettings
 from engines.importing.cards import Meaning, Wishes, input_of, meaning_of, things_of
 from engines.importing.errors import KerasImportError
+from engines.importing.files import check_file
 from engines.importing.head import Head, split_head
 from engines.importing.loaded import KerasModel
 from engines.importing.network import Network
@@ -85,6 +86,7 @@ def import_keras(path: Path, out: Path, wishes: Wishes) -> Imported:
     Before the two take their places the network is compared with Keras on pictures, and the file is run by this program's own
     Segmenter. Raises KerasImportError, ModelFileError, CardError; nothing is written then.
     """
+    check_file(path)
     check_place(out, [path])
     keras = KerasModel(path)
     network, head = split_head(keras.network)
@@ -137,11 +139,12 @@ def _windows_draft(source: Source, wishes: Wishes) -> Draft:
             f"{source.path}: its input is open ({height}x{width}), so the size of its window is not known; "
             "build it with keras.Input((height, width, channels))"
         )
+    made_shape = source.network.result_shape
+    if len(made_shape) > 1 and made_shape[:-1] != (1, 1):
+        shape = "x".join(map(str, made_shape[:-1]))
+        raise KerasImportError(f"{source.path}: labels {shape} cells of its picture by itself; leave --sliding out")
     one = Size(width, height)
     small = translated(source.network, source.pixels, one, is_sliding=True)
-    if small.result.grid != (1, 1):
-        rows, columns = small.result.grid
-        raise KerasImportError(f"{source.path}: labels {rows}x{columns} cells of its picture by itself; leave --sliding out")
     source.demand(source.compared(small, one))
     grid = windows((height, width), small.result.stride, wishes.size, source.path)
     meaning = meaning_of(small.result.channels, source.head, wishes, source.path)

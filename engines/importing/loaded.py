@@ -83,7 +83,8 @@ class KerasModel:
         with quiet():
             types = {str(getattr(layer, "compute_dtype", "float32")) for layer in self._model.layers}
         is_low = not types <= {"float32", "float64"}
-        return Network(tuple(reader.steps), "image", shape, result, *((LOW_PRECISION_TOLERANCE,) if is_low else ()))
+        made = tuple(function.outputs[0].shape)[1:]
+        return Network(tuple(reader.steps), "image", shape, result, made, *((LOW_PRECISION_TOLERANCE,) if is_low else ()))
 
 
 def _function(model: Any) -> Any:

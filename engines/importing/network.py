@@ -39,11 +39,13 @@ class Network:
     """Steps in an order in which they can be run, models inside models taken apart.
 
     image: the name of the input's value. input_shape: height, width, channels; a height or width of None is open.
-    result: the name of the output's value. tolerance: how far its numbers may be off; low precision rounds more.
+    result: the name of the output's value. result_shape: as Keras tells it, without the batch; () where it does not.
+    tolerance: how far its numbers may be off; low precision rounds more.
     """
 
     steps: tuple[Step, ...]
     image: str
     input_shape: tuple[int | None, int | None, int]
     result: str
+    result_shape: tuple[int | None, ...] = ()
     tolerance: float = 1e-3

@@ -1,0 +1,104 @@
+"""What is said of files before anything of them is loaded. No Keras here: a file that may not be loaded must be told without."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.importing import files
+from engines.importing.errors import KerasImportError
+from engines.importing.files import check_file
+
+CONV = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "conv"}, "registered_name": None}
+
+
+def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
+    return {"module": "keras", "class_name": "Sequential", "config": {"name": "net", "layers": list(layers)}}
+
+
+def write(path: Path, config: Any) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
+    return path
+
+
+def test_a_model_of_keras_own_layers_passes(tmp_path: Path) -> None:
+    check_file(write(tmp_path / "good.keras", sequential(CONV, sequential(CONV))))
+
+
+LAMBDA = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "halve"}, "registered_name": None}
+OWN = {"module": "shop", "class_name": "Blur", "config": {"name": "soft"}, "registered_name": "shop>Blur"}
+FUNCTION = {"module": "builtins", "class_name": "function", "config": "bent", "registered_name": "function"}
+BENT = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "conv", "activation": FUNCTION}}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (sequential(CONV, LAMBDA), 'the layer "halve" is a Lambda: Python code inside the file, which is not run'),
+        (sequential(sequential(sequential(LAMBDA))), 'the layer "halve" is a Lambda'),
+        (sequential(OWN), 'needs code that is not in the file, the Blur of "soft"'),
+        (sequential(BENT), 'needs code that is not in the file, the function "bent"'),
+        ({"class_name": "MyNet", "module": "__main__", "config": {}}, "a model of its own class MyNet, whose code is not in"),
+        ([1, 2], "its description is no description of a model"),
+        ("{", "cannot be read as a Keras model"),
+        ("[" * 100_000, "cannot be read as a Keras model"),
+    ],
+    ids=["lambda", "nested lambda", "own layer", "own activation", "own model", "list", "broken", "deep"],
+)
+def test_what_may_not_or_cannot_be_loaded_is_told_by_name(tmp_path: Path, config: Any, said: str) -> None:
+    path = write(tmp_path / "model.keras", config)
+    with pytest.raises(KerasImportError) as caught:
+        check_file(path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lambda_of_an_old_file_is_found_too(tmp_path: Path) -> None:
+    """Keras 2 wrote no modules, and a Sequential's layers as a bare list."""
+    old = {"class_name": "Sequential", "config": [{"class_name": "Lambda", "config": {"name": "halve"}}]}
+    with pytest.raises(KerasImportError, match='"halve" is a Lambda'):
+        check_file(write(tmp_path / "old.keras", old))
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    (tmp_path / "text.keras").write_text("nothing")
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme", "hello")
+    for name, said in (
+        ("text.keras", "no Keras model"),
+        ("net.onnx", "is an ONNX file already; use it as it is: --model"),
+        ("other.zip", "it has no config.json"),
+        ("missing.keras", "no such file"),
+        ("", "is a folder"),
+    ):
+        with pytest.raises(KerasImportError, match=said):
+            check_file(tmp_path / name)
+
+
+def test_a_description_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "bomb.keras", sequential(*[CONV] * 100))
+    monkeypatch.setattr(files, "MAX_CONFIG_BYTES", 1000)
+    with pytest.raises(KerasImportError, match=r"config\.json is larger than"):
+        check_file(path)
+
+
+def test_hdf5_files(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="comes with Keras: pip install -e '.[keras]'")
+    with h5py.File(tmp_path / "good.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(sequential(CONV))
+    check_file(tmp_path / "good.h5")
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(sequential(LAMBDA)).encode()
+    with pytest.raises(KerasImportError, match='"halve" is a Lambda'):
+        check_file(tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "only.weights.h5", "w") as file:
+        file.create_dataset("kernel", data=[1.0])
+    with pytest.raises(KerasImportError, match=r"weights without a model; save the whole model with model\.save"):
+        check_file(tmp_path / "only.weights.h5")
