@@ -28,6 +28,10 @@ from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmenta
 MIN_OBJECT_SHARE = 2e-4
 """Smaller objects, as a share of the map, are specks: 49 pixels of 640x384, counted in whole cells."""
 
+PEAK_POWER = 0.25
+"""How much the height of its peak counts in an object's score, beside the confidence of its cells. Little: a peak is low where a
+centre is hard to tell, as of a lorry that the frame cuts off, and what the network is sure of must not vanish for that."""
+
 SURFACES = 3
 """Nothing, drivable, lane line."""
 
@@ -177,8 +181,8 @@ def _within(things: U8, geometry: Fit) -> U8:
 def _judged(cells: Cells, groups: Groups, confidence: F32 | None, class_count: int) -> tuple[F64, I32, npt.NDArray[np.intp]]:
     """Scores, class ids and numbers of voting cells of each object.
 
-    The score is the geometric mean of the peak's and of the mean confidence of its cells: it ranks as their product does, and
-    stays as high as they are. The class is that of most cells.
+    The score is a weighted geometric mean of the peak's and of the mean confidence of its cells: see PEAK_POWER. The class is
+    that of most cells.
     """
     has_owner = np.flatnonzero(groups.owners)
     voters, objects, count = cells.voters[has_owner], groups.owners[has_owner].astype(np.int64) - 1, len(groups)
@@ -188,7 +192,8 @@ def _judged(cells: Cells, groups: Groups, confidence: F32 | None, class_count: i
         bordered = np.zeros(cells.classes.shape, np.float32)
         bordered[1:-1, 1:-1] = confidence
         means = np.bincount(objects, bordered.ravel()[voters], count) / np.maximum(sizes, 1)
-        scores = np.where(np.isfinite(groups.centres[:, 0]), np.sqrt(scores * means), means)
+        scores = np.where(np.isfinite(groups.centres[:, 0]), scores**PEAK_POWER * means ** (1 - PEAK_POWER), means)
+        scores = scores.round(6)  # what differs by rounding alone is equal, and then the larger comes first
     votes = np.bincount(objects * class_count + cells.classes.ravel()[voters] - 1, minlength=count * class_count)
     return scores, votes.reshape(count, class_count).argmax(axis=1).astype(np.int32), sizes
 

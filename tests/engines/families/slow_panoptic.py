@@ -158,8 +158,8 @@ def slow_label_map(
     for owner in sorted(set(slow.objects.values())):  # of equals the first stays first
         own = sorted(place for place, other in slow.objects.items() if other == owner)
         mean = sum(float(np.float32(confidence[place]) / np.float32(255)) for place in own) / len(own)
-        score = math.sqrt(slow.peaks[owner][2] * mean) if owner in slow.centres else mean
-        scores[owner] = (score, len(own))
+        score = slow.peaks[owner][2] ** 0.25 * mean**0.75 if owner in slow.centres else mean
+        scores[owner] = (round(score, 6), len(own))
     sure = [owner for owner in scores if scores[owner][0] >= threshold]
     order = sorted(sure, key=lambda owner: tuple(-number for number in scores[owner]))
     labels = {owner: row + 1 for row, owner in enumerate(order[:100])}
