@@ -23,7 +23,7 @@ class Slow:
         self.height, self.width = offsets.shape[1:]
         self.step_y, self.step_x = things.shape[0] // self.height, things.shape[1] // self.width
         self.side = net.width / self.width, net.height / self.height
-        self.peaks = [tuple(map(float, peak)) for peak in peaks if peak[2] >= np.float32(0.1)]
+        self.peaks = [tuple(map(float, peak)) for peak in peaks if peak[2] >= np.float32(0.15)]
         self.places = [(i, j) for i in range(self.height) for j in range(self.width)]
         self.class_of, self.voters = {}, set()
         for i, j in self.places:
