@@ -110,9 +110,13 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
     return settings
 
 
+PORTRAIT = "sample://carphone"
+"""The clip of a person before a camera."""
+
+
 def _fitting_preset(source: str) -> str:
-    """Which preset a source wants when none is named."""
-    is_camera = source.isdigit() or source.startswith(("webcam:", "/dev/video"))
+    """Which preset, and so which model, a source wants when none is named."""
+    is_camera = source.isdigit() or source.startswith(("webcam:", "/dev/video", PORTRAIT))
     if source == AUTO:
         is_camera = any(Path("/dev").glob("video*"))
     return "webcam" if is_camera else "dashcam"
