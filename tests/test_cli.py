@@ -388,7 +388,8 @@ def test_models_lists_what_there_is(cli: Cli) -> None:
     head, *rows = done.stdout.splitlines()
     assert head.split() == ["NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS", "HERE"]
     road = next(row for row in rows if row.startswith("road"))
-    assert "semantic" in road
+    assert "panoptic" in road
+    assert any(row.startswith("people") for row in rows)
     assert "MB" in road
     assert "openvino" in road
     assert "ort" in road

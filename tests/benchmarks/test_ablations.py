@@ -24,7 +24,7 @@ def test_a_difference_counts_only_where_no_run_overlaps() -> None:
     told = ablations.summary({"base": runs(20, 22, 21), "above": runs(22.5, 23, 29), "touching": runs(22, 25, 25)})
     assert {name: row["beyond_the_spread"] for name, row in told.items()} == {"base": False, "above": True, "touching": False}
     assert told["above"]["held_out_miou"] == 23
-    assert "| above | 23 | 22.5 to 29 | 50.0 | 2 | differs |" in ablations.table(told)
+    assert "| above | 23.0 | 22.5 to 29.0 | 50.0 | **differs** |" in ablations.table(told)
 
 
 @pytest.mark.parametrize("changes", [*ablations.ROWS.values()], ids=list(ablations.ROWS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib.util
+import json
 import re
 import sys
 from itertools import pairwise
@@ -31,7 +32,7 @@ except ImportError:  # the tables can be read without it
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "how-it-works.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
-PICTURES = ("augmentation", "centres", "convolution", "sight")
+PICTURES = ("augmentation.jpg", "centres.jpg", "convolution.jpg", "curves.png", "sight.jpg")
 MOST_BYTES = 120_000
 
 
@@ -199,8 +200,8 @@ def test_the_recipe_binary_shows_each_of_forty_images_so_often() -> None:
 @needs_torch
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_what_the_code_makes_today(name: str) -> None:
-    path = ROOT / "docs" / "pictures" / f"{name}.jpg"
-    assert f"(pictures/{name}.jpg)" in TEXT
+    path = ROOT / "docs" / "pictures" / name
+    assert f"(pictures/{name})" in TEXT
     assert path.stat().st_size <= MOST_BYTES
     made = load(path.with_name("make.py")).PICTURES[name]()
     shown = cv2.imread(str(path))
@@ -211,6 +212,13 @@ def test_a_picture_is_what_the_code_makes_today(name: str) -> None:
     assert np.abs(blocks[0] - blocks[1]).mean() < 2, "run docs/pictures/make.py, and look at it"
 
 
-def test_no_picture_is_missing() -> None:
-    for shown in re.findall(r"\(pictures/(\w+)\.\w+\)", TEXT):
-        assert (ROOT / "docs" / "pictures" / f"{shown}.jpg").is_file()
+def test_the_document_shows_these_pictures_and_no_other() -> None:
+    assert set(re.findall(r"\(pictures/([^)]+)\)", TEXT)) == set(PICTURES)
+
+
+@needs_torch
+def test_figures_are_those_that_were_measured() -> None:
+    ablations = load(ROOT / "benchmarks" / "ablations.py")
+    told = json.loads((ROOT / "benchmarks" / "results" / "ablations.json").read_text(encoding="utf-8"))
+    assert told["summary"] == ablations.summary(told["runs"])
+    assert ablations.table(told["summary"]) in TEXT
