@@ -5,6 +5,8 @@ python docs/pictures/make.py [FOLDER]      all of them, into this folder or anot
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ from realtime.palette import bgr_table, named_colours
 from realtime.sources._street import Street  # without the time stamp of a source, so that pictures don't change
 from realtime.text import label
 
+MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "ablations.json"
 SIZE_PX = (640, 384)
 GAP_PX = 6
 PAPER_BGR = (255, 255, 255)
@@ -186,11 +189,37 @@ def centres() -> U8:
     return grid([titled(image, "the street"), titled(glowing, "a centre is here"), titled(way, "the way to mine")], 3)
 
 
+def curves() -> U8:
+    """Both losses on the way, with augmentation and without: the first runs of benchmarks/ablations.py."""
+    from matplotlib.figure import Figure
+
+    runs = json.loads(MEASURED.read_text(encoding="utf-8"))["runs"]
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for axes, (title, row) in zip(
+        figure.subplots(1, 2, sharey=True),
+        {"with augmentation": "base", "without": "no augmentation but the crop"}.items(),
+        strict=True,
+    ):
+        curve = runs[row][0]["curve"]
+        steps = [point["step"] for point in curve]
+        axes.plot(steps, [point["loss"] for point in curve], color="#2e7bff", label="loss while training")
+        axes.plot(steps, [point["held_out_loss"] for point in curve], color="#e5383b", label="loss on held-out images")
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("step")
+        axes.set_ylim(0, 3)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=9)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    return np.asarray(cv2.imdecode(np.frombuffer(drawn.getvalue(), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+
 PICTURES: Mapping[str, Callable[[], U8]] = {
-    "augmentation": augmentation,
-    "convolution": convolution,
-    "sight": sight,
-    "centres": centres,
+    "augmentation.jpg": augmentation,
+    "convolution.jpg": convolution,
+    "sight.jpg": sight,
+    "centres.jpg": centres,
+    "curves.png": curves,
 }
 
 
@@ -198,8 +227,8 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     torch.set_num_threads(1)
     for name, make in PICTURES.items():
-        path = folder / f"{name}.jpg"
-        if not cv2.imwrite(str(path), make(), [cv2.IMWRITE_JPEG_QUALITY, 74]):
+        path = folder / name
+        if not cv2.imwrite(str(path), make(), [cv2.IMWRITE_JPEG_QUALITY, 74] if path.suffix == ".jpg" else []):
             sys.exit(f"{path}: cannot be written; name another folder")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 

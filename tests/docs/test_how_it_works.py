@@ -222,3 +222,9 @@ def test_figures_are_those_that_were_measured() -> None:
     told = json.loads((ROOT / "benchmarks" / "results" / "ablations.json").read_text(encoding="utf-8"))
     assert told["summary"] == ablations.summary(told["runs"])
     assert ablations.table(told["summary"]) in TEXT
+    # What the text below the table says of it.
+    differing = {name: row for name, row in told["summary"].items() if row["beyond_the_spread"]}
+    base, colour = told["summary"]["base"], told["summary"]["no change of colour"]
+    assert list(differing) == ["no change of colour"]
+    assert colour["trained_on_miou"] > base["trained_on_miou"]
+    assert colour["held_out_miou"] < base["held_out_miou"] - 10
