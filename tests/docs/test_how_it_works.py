@@ -216,6 +216,12 @@ def test_the_document_shows_these_pictures_and_no_other() -> None:
     assert set(re.findall(r"\(pictures/([^)]+)\)", TEXT)) == set(PICTURES)
 
 
+def test_every_link_leads_to_a_file() -> None:
+    links = re.findall(r"\]\(([^)#]+)", TEXT)
+    assert len(links) > 8
+    assert not [link for link in links if not (DOCUMENT.parent / link).is_file()]
+
+
 @needs_torch
 def test_figures_are_those_that_were_measured() -> None:
     ablations = load(ROOT / "benchmarks" / "ablations.py")
