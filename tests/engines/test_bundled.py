@@ -17,13 +17,13 @@ from engines import zoo
 from engines.card import ModelCard, card_from_dict, read_toml
 from engines.families import DecodeSettings
 from engines.segmenter import Segmenter
-from engines.types import U8, VOID_CLASS, Segmentation
-from realtime.sources import open_source
+from engines.types import U8, VOID_CLASS, Segmentation, Size
+from realtime.sources._street import Street
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundled"
 SHARED = Path(__file__).parents[3] / "shared"
-STREET = "synthetic://street?width=320&height=192&objects=6&seed=7"
-"""A small drawn street: nothing that anybody owns, and the same on every machine."""
+STREET = Street(Size(320, 192), objects=6, seed=7)
+"""A small drawn street: nothing that anybody owns, and the same on every machine (a source would draw the time into it)."""
 
 LARGEST_BYTES = 10_000_000
 FLOORS = {"road": ("camvid", "0001TP_*", 3), "people": ("ccp-people", "", 6)}
@@ -41,9 +41,8 @@ def card_of(name: str) -> ModelCard:
 
 
 def seen(name: str) -> Segmentation:
-    image = next(iter(open_source(STREET))).image
     with Segmenter(zoo.find(name), "ort") as segmenter:
-        return segmenter(image, DecodeSettings(score_threshold=0.3))
+        return segmenter(STREET.draw(0), DecodeSettings(score_threshold=0.3))
 
 
 def first_map(found: Segmentation) -> U8:
