@@ -25,6 +25,10 @@ from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 ROLES = ("boxes", "class_logits", "mask_logits")
 
 
+FAR = np.float32(1e6)
+"""In sides of the frame."""
+
+
 class Family:
     def __init__(self, card: ModelCard) -> None:
         if any(role not in card.outputs for role in ROLES):
@@ -52,7 +56,9 @@ class Family:
         chosen = chosen[scores[chosen] >= settings.score_threshold][: settings.max_objects]
         check_finite(boxes[chosen])
         net = np.array((geometry.net.width, geometry.net.height) * 2, np.float32)
-        boxes_px = geometry.to_frame(centre_to_corners(boxes[chosen]) * net)
+        # Of a network gone wrong; what is so far off is cut at the frame's edge all the same, and no number overflows on the way.
+        corners = centre_to_corners(np.clip(boxes[chosen], -FAR, FAR))
+        boxes_px = geometry.to_frame(corners * net)
         seen = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
         boxes_px, chosen = boxes_px[seen], chosen[seen]
 

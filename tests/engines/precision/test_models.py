@@ -94,7 +94,8 @@ def test_a_bundled_model_in_half_precision_gives_the_same_labels(path: Path, tmp
     cast = cast_of(path, precision)
     check(cast)
     report = parity(load_model(path), cast, real_frames(None, 4), tmp_path)
-    assert report.label_agreement is not None
+    compared = report.alpha_difference if path.parent.name == "people" else report.label_agreement
+    assert compared is not None
     assert not shortfall(report, precision), report
 
 
