@@ -76,7 +76,8 @@ def test_what_is_written_is_told_as_the_options_take_it(tmp_path: Path, capsys) 
     assert main(["export", "road", "--size", "192x320", "--batch", "dynamic", "--fuse", "--out", str(path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     size = f"{path.stat().st_size / 1e6:.1f} MB"
-    assert first == f"written  {path} ({size}), fp32, input 192x320, outputs labels = labels, confidence = confidence"
+    roles = ", ".join(f"{role} = {role}" for role in ("labels", "confidence", "peaks", "offsets", "surface"))
+    assert first == f"written  {path} ({size}), fp32, input 192x320, outputs {roles}"
     assert second.strip() == str(path.with_suffix(".toml"))
     assert main(["export", "road", "--size", "100x330", "--out", str(path)]) == 2
     told = capsys.readouterr().err

@@ -49,7 +49,7 @@ def run(options: dict[str, Any]) -> int:
     """Write a model in another form, or a checkpoint's model, with its card."""
     if options["model"].endswith(".pt"):
         return _export_checkpoint(options)
-    if options["data"] or options["recipe"]:
+    if options.get("data") or options.get("recipe"):
         raise SettingsError(f"{options['model']}: --data and --recipe are for a checkpoint (.pt); leave them out")
     return _export_onnx(options)
 
