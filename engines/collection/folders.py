@@ -13,6 +13,7 @@ from pathlib import Path
 from engines import zoo
 from engines.collection.names import check_free, check_name, check_own
 from engines.errors import CollectionError, SegmentationError
+from engines.plans.files import sync_to_disk
 
 PART = ".part"
 """Ends the name of a folder that is being made or removed; it begins with a dot, so that nobody takes it for a model."""
@@ -65,7 +66,7 @@ def remove_model(name: str) -> Path:
 
 def _publish(folder: Path, target: Path) -> None:
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync_to_disk(path)
     folder.chmod(0o755 & ~_umask())  # mkdtemp's folder is private
     try:
         folder.rename(target)
@@ -73,17 +74,7 @@ def _publish(folder: Path, target: Path) -> None:
         if target.exists():
             raise CollectionError(f'another process has just made a model "{target.name}"; choose another name') from error
         raise
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    """Make it last through a power cut, where that can be asked for."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_to_disk(target.parent)
 
 
 def _umask() -> int:

@@ -21,7 +21,7 @@ from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
 from engines.grouping import F64, Cells, Groups, group, make_cells
-from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map
+from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.outlining import HIDDEN, outline
 from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
@@ -31,9 +31,6 @@ MIN_OBJECT_SHARE = 2e-4
 PEAK_POWER = 0.25
 """How much the height of its peak counts in an object's score, beside the confidence of its cells. Little: a peak is low where a
 centre is hard to tell, as of a lorry that the frame cuts off, and what the network is sure of must not vanish for that."""
-
-SURFACES = 3
-"""Nothing, drivable, lane line."""
 
 
 class Family:
@@ -64,7 +61,7 @@ class Family:
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         peaks, offsets = self._peaks(outputs), self._offsets(outputs)
-        class_map, alpha, surface = None, None, self._surface(outputs, geometry)
+        class_map, alpha, surface = None, None, surface_map(outputs, self._outputs.get("surface"), geometry)
         if "alpha" in self._outputs:
             name = self._outputs["alpha"]
             whole = fine_enough(byte_map(outputs[name], name, "255 x the opacity"), geometry)
@@ -119,15 +116,6 @@ class Family:
         if not np.isfinite(offsets).all():
             raise not_finite(name)
         return np.ascontiguousarray(offsets)
-
-    def _surface(self, outputs: Outputs, geometry: Fit) -> U8 | None:
-        name = self._outputs.get("surface")
-        if name is None:
-            return None
-        whole = byte_map(outputs[name], name, "0 nothing, 1 drivable, 2 lane line")
-        if whole.max(initial=0) >= SURFACES:
-            raise InferenceError(f"output {name} holds {whole.max()}; it may hold 0 nothing, 1 drivable, 2 lane line")
-        return np.array(geometry.cut(fine_enough(whole, geometry)), np.uint8)
 
     def _confidence(self, outputs: Outputs, whole: npt.NDArray[np.generic], cells: Size) -> F32 | None:
         """(h, w) 0..1, of each cell; None where the network tells none."""

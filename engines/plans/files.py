@@ -56,7 +56,7 @@ def publish(contents: Mapping[Path, bytes], part_prefix: str) -> None:
                 folder.rmdir()
         raise
     for folder in {path.parent for path in contents}:
-        _sync_folder(folder)
+        sync_to_disk(folder)
 
 
 def _write_part(folder: Path, data: bytes, prefix: str) -> Path:
@@ -73,10 +73,10 @@ def _write_part(folder: Path, data: bytes, prefix: str) -> Path:
     return part
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the moves last through a power cut, where folders can be synced."""
+def sync_to_disk(path: Path) -> None:
+    """Make a file, or the moves in a folder, last through a power cut, where that can be asked for."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
