@@ -118,8 +118,8 @@ class TopDown(nn.Module):
         return merged
 
 
-HEAD_BIAS = "heads.semantic.1.bias"
-"""The name, in a state dictionary, of what is added to the class logits at the very end."""
+SEMANTIC_HEAD = "heads.semantic.1."
+"""Begins the names, in a state dictionary, of the last layer's `weight` and `bias`: a row of each for each class."""
 
 SURFACE_CLASSES = 3
 """Nothing, drivable, lane line."""

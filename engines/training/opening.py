@@ -74,13 +74,13 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`recipe` with single keys replaced, such as {"net.width": 0.5}. Raises TrainingError that names the key."""
     facts = recipe_to_dict(recipe)
     for key, value in changes.items():
-        table, *parents = facts, *key.split(".")
-        for parent in parents[:-1]:
+        table, (*parents, last) = facts, key.split(".")
+        for parent in parents:
             below = table.get(parent)
             if not isinstance(below, dict):
                 raise TrainingError(
                     f'--set {key}: a recipe has no table "{parent}"; its keys stand in engines/training/recipe.py'
                 )
             table = below
-        table[parents[-1]] = value
+        table[last] = value
     return recipe_from_dict(facts, "--set" if changes else recipe.name)

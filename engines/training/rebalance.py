@@ -14,7 +14,7 @@ import torch
 from engines.training.checkpoint import Checkpoint
 from engines.training.data import TrainingSets
 from engines.training.losses import SetLoss
-from engines.training.model import HEAD_BIAS
+from engines.training.model import SEMANTIC_HEAD
 
 
 def class_weights(data: TrainingSets, losses: Sequence[SetLoss]) -> list[float]:
@@ -40,4 +40,5 @@ def rebalanced(checkpoint: Checkpoint) -> Checkpoint:
     if not share or not checkpoint.class_weights:
         return checkpoint
     bias = share * torch.tensor(checkpoint.class_weights).log()
-    return dataclasses.replace(checkpoint, ema={**checkpoint.ema, HEAD_BIAS: checkpoint.ema[HEAD_BIAS] - bias})
+    name = f"{SEMANTIC_HEAD}bias"
+    return dataclasses.replace(checkpoint, ema={**checkpoint.ema, name: checkpoint.ema[name] - bias})

@@ -207,10 +207,11 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
     torch.manual_seed(recipe.schedule.seed)
     weights = new_net(recipe).state_dict()
     if start_from is not None:
+        start = load_checkpoint(start_from)
         try:
-            weights = transferred(weights, load_checkpoint(start_from), recipe)
+            weights = transferred(weights, start, recipe)
         except TrainingError as error:
-            raise TrainingError(f"{error}" if str(start_from) in str(error) else f"{start_from}: {error}") from error
+            raise TrainingError(f"{start_from}: {error}") from error
     run.create()
     return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()})
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from engines.training.checkpoint import Checkpoint
 from engines.training.errors import TrainingError
+from engines.training.model import SEMANTIC_HEAD
 from engines.training.recipe import Recipe
-
-SEMANTIC_HEAD = "heads.semantic.1."
 
 
 def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 from engines.training.checkpoint import new_net
 from engines.training.errors import TrainingError
 from engines.training.exposure import DARK_GREY, LARGEST_GAIN, exposed_image
-from engines.training.model import HEAD_BIAS, SegmentationNet, exposed, normalised, parameter_count
+from engines.training.model import SEMANTIC_HEAD, SegmentationNet, exposed, normalised, parameter_count
 from engines.training.recipe import NetSettings, read_recipe
 
 SMALL = NetSettings(width=0.25, depths=(1, 1, 1))
@@ -32,7 +32,7 @@ def test_every_head_that_is_asked_for_answers_on_the_same_grid() -> None:
     shapes = {name: tuple(found.shape) for name, found in maps.items()}
     assert shapes == {"semantic": (2, 5, 16, 24), "surface": (2, 3, 16, 24), "instances": (2, 3, 16, 24)}
     assert torch.sigmoid(maps["instances"][:, 0]).mean() < 0.1, "centres are rare, and it begins by saying so"
-    assert HEAD_BIAS in net.state_dict()
+    assert f"{SEMANTIC_HEAD}bias" in net.state_dict()
 
 
 @pytest.mark.parametrize("name", ["road", "road-small", "people"])
