@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +38,8 @@ class Track:
     row:       its row in this frame's `Instances`, or None while coasting (not seen in this frame).
     trail_px:  (M, 2) float32 ground points (bottom centre of the box) in frame pixels, oldest first, at most 64.
     best_score: the highest score so far; what a threshold looks at, since the latest one flickers.
+    velocity_px_s: (4,) float32, how fast the box's centre x, centre y, width and height change, px/s, against the background: a
+        camera's own motion is not in it.
     """
 
     id: int
@@ -47,15 +49,24 @@ class Track:
     row: int | None
     trail_px: F32
     best_score: float = 1.0
+    velocity_px_s: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A frame with what was seen in it. tracks: None when nothing tracks."""
+    """A frame with what was seen in it.
+
+    tracks:    None when nothing tracks.
+    freshness: 1 where masks and tracks are the frame's own; lower, to 0, the older they are that were carried on to a later frame.
+        Drawing fades by it.
+    mask_age_s: by how much the frame that the masks were made of is older than `frame`.
+    """
 
     frame: Frame
     segmentation: Segmentation
     tracks: tuple[Track, ...] | None
+    freshness: float = 1.0
+    mask_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
