@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+MaskStyle = Literal["both", "contour", "fill"]
+"""Masks as areas with a contour, as contours alone, or as areas alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +17,9 @@ class Knobs:
     opacity:   of the masks, 0..1.
     background: put what was chosen (`Look.background`) behind the foreground of a model that gives a matte.
     hidden_classes: ids of classes that are neither painted nor boxed.
+    mask_style: how objects' masks are drawn; class maps are areas whatever it says.
+    selected_id: the track with a halo around it, if any.
+    live_overlay: show the newest frame with masks and boxes moved to its time, instead of the frame that the masks belong to.
     """
 
     threshold: float = 0.3
@@ -23,6 +30,9 @@ class Knobs:
     trails: bool = True
     background: bool = False
     hidden_classes: frozenset[int] = frozenset()
+    mask_style: MaskStyle = "both"
+    selected_id: int | None = None
+    live_overlay: bool = False
 
     def with_class(self, class_id: int, visible: bool) -> frozenset[int]:
         """The hidden classes after showing or hiding one."""

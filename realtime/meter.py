@@ -42,6 +42,8 @@ class Reading:
     stages: Mapping[str, Quantiles] = field(default_factory=dict)
     age: Quantiles | None = None
     """Capture to screen (or to file), per frame."""
+    mask_age: Quantiles | None = None
+    """By how much the frame that the masks were made of was older than the one they were drawn on; None where they never were."""
     captured: int = 0
     processed: int = 0
     dropped_before_model: int = 0
@@ -121,6 +123,7 @@ class Meter:
         self._lock = threading.Lock()
         self._stages: dict[str, Series] = {}
         self._age = Series()
+        self._mask_age = Series()
         self._processed = Rate()
         self._shown = Rate()
 
@@ -145,6 +148,11 @@ class Meter:
             self._shown.tick(now_ns / 1e9)
             self._age.add((now_ns - captured_ns) / 1e6)
 
+    def masks_shown(self, age_s: float) -> None:
+        """A picture was drawn whose masks are of a frame `age_s` seconds older (`Result.mask_age_s`)."""
+        with self._lock:
+            self._mask_age.add(age_s * 1e3)
+
     def reading(
         self, captured: int = 0, processed: int = 0, dropped_before_model: int = 0, dropped_before_screen: int = 0
     ) -> Reading:
@@ -158,6 +166,7 @@ class Meter:
                 mean_fps=self._processed.mean(),
                 stages=stages,
                 age=self._age.quantiles(),
+                mask_age=self._mask_age.quantiles(),
                 captured=captured,
                 processed=processed,
                 dropped_before_model=dropped_before_model,
