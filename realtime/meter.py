@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from realtime.types import Track
+
+F64 = npt.NDArray[np.float64]
 
 WINDOW = 4096
 """Stage times kept for percentiles: about two minutes at 30 frames per second, and 32 kB a stage whatever the run's length."""
@@ -95,6 +98,10 @@ class Series:
         self._ring_ms[self.count % WINDOW] = ms
         self.count += 1
 
+    def samples_ms(self) -> F64:
+        """(n,) float64 milliseconds, in no order; a copy."""
+        return self._ring_ms[: min(self.count, WINDOW)].copy()
+
     def quantiles(self) -> Quantiles | None:
         if not self.count:
             return None
@@ -121,11 +128,22 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stages: dict[str, Series] = {}
-        self._age = Series()
-        self._mask_age = Series()
-        self._processed = Rate()
-        self._shown = Rate()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: what came so far was warming up, and belongs in no figure."""
+        with self._lock:
+            self._stages: dict[str, Series] = {}
+            self._age = Series()
+            self._mask_age = Series()
+            self._processed = Rate()
+            self._shown = Rate()
+
+    def samples_ms(self) -> dict[str, F64]:
+        """Copies of the times themselves, the latest `WINDOW` of each stage by its name, and of "age" and "mask age"."""
+        with self._lock:
+            series = {**self._stages, "age": self._age, "mask age": self._mask_age}
+            return {name: one.samples_ms() for name, one in series.items() if one.count}
 
     def add(self, stage_ms: Mapping[str, float]) -> None:
         """Record how long stages took, by name, in milliseconds."""

@@ -117,3 +117,19 @@ def test_threads_do_not_lose_each_others_figures() -> None:
 def test_the_counts_given_are_passed_on() -> None:
     reading = Meter().reading(captured=10, processed=7, dropped_before_model=2, dropped_before_screen=3)
     assert (reading.captured, reading.processed, reading.dropped_before_model, reading.dropped_before_screen) == (10, 7, 2, 3)
+
+
+def test_what_is_forgotten_is_in_no_figure_and_samples_are_copies() -> None:
+    meter = Meter()
+    for ms in (100.0, 200.0):
+        meter.add({"inference": ms})
+    meter.delivered(time.monotonic_ns() - 5_000_000_000)
+    meter.processed()
+    meter.forget()
+    assert meter.samples_ms() == {}
+    assert meter.reading().age is None
+    meter.add({"inference": 7.0})
+    taken = meter.samples_ms()
+    assert {name: values.tolist() for name, values in taken.items()} == {"inference": [7.0]}
+    taken["inference"][:] = 0
+    assert meter.reading().stages["inference"].p50_ms == 7.0
