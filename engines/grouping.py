@@ -31,6 +31,13 @@ NEAR_SHARE = 0.5
 """A vote that misses its centre by more than this share of the object's sides is for an object whose centre was not found: the
 middle between an object's own centre and that of a neighbour of its size."""
 
+OWN_SHARE = 1 / 3
+"""What votes for no centre found, but for a point within this share of its own sides around its own middle, is an object whose
+centre was not found; what votes for a point beside itself is a piece of one that was: a shoulder that half leads elsewhere."""
+
+FAR_SHARE = 2 * NEAR_SHARE
+"""Such a piece belongs to the centre nearest to its votes, unless it misses that by more than this share of its sides."""
+
 LEAST_SIDE_CELLS = 4
 """No object counts as smaller than this: below it, being off by a cell or two says nothing."""
 
@@ -126,14 +133,15 @@ def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
     """Give each cell its object.
 
     peaks: (K, 3) x, y in network px and score, falling. Cells whose vote is near no centre make objects of their own, by
-    connected components of a class. Objects of fewer than `least_cells` votes are specks. What has no object then, specks and
-    fringe, takes that of a neighbour of its class.
+    connected components of a class, unless they lean on another: see OWN_SHARE. Objects of fewer than `least_cells` votes are
+    specks. What has no object then, specks and fringe, takes that of a neighbour of its class.
     """
     peaks = peaks[peaks[:, 2] >= LEAST_PEAK_SCORE][:MAX_PEAKS]
     if len(peaks) and len(cells.voters):
-        owners = _owners(cells, peaks)
+        nearest_peak, misses = _nearest_peak(cells, peaks)
     else:
-        owners = np.zeros(len(cells.voters), np.int32)
+        nearest_peak, misses = np.zeros(len(cells.voters), np.int64), np.full(len(cells.voters), np.inf)
+    owners = np.where(misses <= NEAR_SHARE, nearest_peak + 1, 0).astype(np.int32)
     count = len(peaks)
     left = np.flatnonzero(owners == 0)
     if len(left):
@@ -142,7 +150,28 @@ def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
             count += 1
             np.copyto(parts[y : y + h, x : x + w], count, where=mask > 0)
         owners[left] = parts.ravel()[cells.voters[left]]
+        leans = _leaning(cells, owners, len(peaks), count)[owners[left]]
+        adopted = left[leans & (misses[left] <= FAR_SHARE)]
+        owners[adopted] = nearest_peak[adopted] + 1
     return _settled(cells, owners, peaks, count, least_cells)
+
+
+def _leaning(cells: Cells, owners: I32, peak_count: int, count: int) -> npt.NDArray[np.bool_]:
+    """(count + 1,) bool: does this part, one of those after the peaks' objects, vote for a point beside its own middle?"""
+    mine = np.flatnonzero(owners > peak_count)
+    parts, (rows, columns) = owners[mine], np.divmod(cells.voters[mine], cells.classes.shape[1])
+    sizes = np.maximum(np.bincount(parts, minlength=count + 1), 1)
+    leans = np.zeros(count + 1, bool)
+    for axis, places in enumerate((columns, rows)):
+        first, last = np.full(count + 1, np.iinfo(np.int64).max), np.zeros(count + 1, np.int64)
+        np.minimum.at(first, parts, places)
+        np.maximum.at(last, parts, places)
+        middle = ((first + last) / 2 - 0.5) * cells.side_px[axis]  # less the border
+        side = np.maximum(last - first + 1, LEAST_SIDE_CELLS) * cells.side_px[axis]
+        mean_vote = np.bincount(parts, cells.votes[axis][cells.voters[mine]], count + 1) / sizes
+        leans |= np.abs(mean_vote - middle) > OWN_SHARE * side
+    leans[: peak_count + 1] = False
+    return leans
 
 
 def _parts(cells: Cells, places: I64, least_cells: int) -> Iterator[tuple[U8, Rectangle]]:
@@ -170,8 +199,8 @@ def nearest(votes: F32, centres: F64) -> I64:
     return np.asarray(np.minimum.reduce(bits, axis=0) & (MAX_PEAKS - 1))
 
 
-def _owners(cells: Cells, peaks: F64) -> I32:
-    """For each voter 1 + the peak that it belongs to, after merging; 0 where it is near none."""
+def _nearest_peak(cells: Cells, peaks: F64) -> tuple[I64, F64]:
+    """For each voter the peak that its vote is nearest to, after merging, and how far off, as a share of that object's sides."""
     count = len(peaks)
     votes = np.stack((cells.votes[0][cells.voters], cells.votes[1][cells.voters]))
     chosen = nearest(votes, peaks[:, :2])
@@ -184,10 +213,10 @@ def _owners(cells: Cells, peaks: F64) -> I32:
     if (master != np.arange(count)).any():
         joined = np.stack([np.bincount(master, numbers, count) for numbers in sums]).astype(np.float64)
         sides = _sides(joined, cells.side_px)[:, master]
-    # Of each peak, then of its voters: where it is, and how far from it a vote may be.
-    table = np.concatenate((peaks[:, :2].T, 1 / (NEAR_SHARE * sides)))[:, chosen]
+    # Of each peak, then of its voters: where it is, and the size of its object.
+    table = np.concatenate((peaks[:, :2].T, 1 / sides))[:, chosen]
     miss_x, miss_y = (votes[0] - table[0]) * table[2], (votes[1] - table[1]) * table[3]
-    return np.where(miss_x * miss_x + miss_y * miss_y <= 1, master[chosen] + 1, 0).astype(np.int32)
+    return master[chosen], np.asarray(np.sqrt(miss_x * miss_x + miss_y * miss_y))
 
 
 def _sides(sums: F64, side_px: tuple[float, float]) -> F64:

@@ -60,6 +60,16 @@ class Slow:
             found.append(max(4 * mean, 4 * self.side[axis]))
         return found[0], found[1]
 
+    def leans(self, part: list[Place]) -> bool:
+        """Is the mean vote of these cells off their own middle?"""
+        for axis in (0, 1):
+            ends = [place[1 - axis] for place in part]
+            middle = (min(ends) + max(ends) + 1) / 2 * self.side[axis]
+            side = max(max(ends) - min(ends) + 1, 4) * self.side[axis]
+            if abs(sum(self.vote(place)[axis] for place in part) / len(part) - middle) > side / 3:
+                return True
+        return False
+
     def group(self, least_cells: int) -> None:
         chosen = {}
         for place in self.voters if self.peaks else ():
@@ -77,12 +87,13 @@ class Slow:
                     master[k] = better
                     break
         joined = {k: [place for place, peak in chosen.items() if master[peak] == k] for k in members}
-        left = set(self.voters)
+        left, misses = set(self.voters), {}
         for place, peak in chosen.items():
             owner = master[peak]
             width, height = self.sides(joined[owner])
             x, y = self.vote(place)
-            if math.hypot((x - self.peaks[peak][0]) / width, (y - self.peaks[peak][1]) / height) <= 0.5:
+            misses[place] = math.hypot((x - self.peaks[peak][0]) / width, (y - self.peaks[peak][1]) / height)
+            if misses[place] <= 0.5:
                 self.objects[place] = owner
                 self.centres[owner] = self.peaks[owner][:2]
                 left.discard(place)
@@ -91,8 +102,13 @@ class Slow:
         for i, j in left:
             alone[i + 1, j + 1] = self.class_of[i, j]
         for number, (_, mask, (x, y, _, _)) in enumerate(components(alone, tuple(range(1, 255)), least_cells)):
-            for i, j in np.argwhere(mask).tolist():
-                self.objects[y + i - 1, x + j - 1] = 1000 + number
+            part = [(y + i - 1, x + j - 1) for i, j in np.argwhere(mask).tolist()]
+            for place in part:
+                if self.leans(part) and misses.get(place, math.inf) <= 1:
+                    owner = self.objects[place] = master[chosen[place]]
+                    self.centres[owner] = self.peaks[owner][:2]
+                else:
+                    self.objects[place] = 1000 + number
         for owner in set(self.objects.values()):
             own = [place for place, found in self.objects.items() if found == owner]
             if len(own) < least_cells:

@@ -16,7 +16,7 @@ from engines.card import InputSpec, ModelCard
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import fit
-from engines.grouping import LEAST_PEAK_SCORE, LEAST_SIDE_CELLS, MERGE_SHARE, NEAR_SHARE
+from engines.grouping import FAR_SHARE, LEAST_PEAK_SCORE, LEAST_SIDE_CELLS, MERGE_SHARE, NEAR_SHARE, OWN_SHARE
 from engines.postprocess import components
 from engines.types import VOID_CLASS, Segmentation, Size
 
@@ -397,3 +397,14 @@ def test_every_pixel_of_a_thing_has_one_row_and_boxes_enclose_them_exactly(scene
 
 def test_the_constants_are_those_of_the_description() -> None:
     assert (MERGE_SHARE, NEAR_SHARE, LEAST_SIDE_CELLS, LEAST_PEAK_SCORE) == (0.3, 0.5, 4, 0.15)
+    assert (OWN_SHARE, FAR_SHARE) == (1 / 3, 1)
+
+
+def test_a_shoulder_whose_votes_lead_astray_is_no_second_person() -> None:
+    """A big object of which a fifth votes for a point that is neither its centre nor the fifth's own middle."""
+    man, shoulder = (8, 8, 88, 56), (72, 24, 88, 56)
+    outputs = outputs_of([Thing(1, man)])
+    x0, y0, x1, y1 = (side // 4 for side in shoulder)
+    outputs["offsets"][0, 0, y0:y1, x0:x1] += 36  # to x = 84, beyond half of a width from the centre at 48
+    outputs["offsets"][0, 1, y0:y1, x0:x1] -= 24
+    assert boxes(decode(outputs)) == [list(man)]
