@@ -30,7 +30,6 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.machine import facts
 from engines.datasets.folder import decode, images_in
 from engines.training.deployed import torch_predictor
 from engines.training.evaluate import score_set
@@ -38,6 +37,7 @@ from engines.training.opening import changed, open_run
 from engines.training.recipe import read_recipe, recipe_to_dict
 from engines.training.train import train
 from engines.types import VOID_CLASS
+from realtime.bench.machine import facts
 
 CLASSES = ("sky", "building", "road", "tree", "car")
 CAMVID_IDS = (0, 1, 3, 5, 8)

@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.machine import facts
-from benchmarks.power import PowerMeter
 from engines import zoo
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
@@ -35,6 +33,8 @@ from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.types import Image, Size
+from realtime.bench.machine import facts
+from realtime.bench.power import PowerMeter
 
 WARM_UP, TURNS = 100, 10
 

@@ -27,8 +27,8 @@ from PyQt6.QtGui import QGuiApplication, QImage, QPainter
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 
-from benchmarks.machine import facts
 from engines.types import Image
+from realtime.bench.machine import facts
 from realtime.meter import Meter
 from realtime.types import Canvas, SourceStatus
 from realtime.viewer.hud import render_hud

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.machine import facts
 from engines.card import InputSpec, ModelCard
 from engines.coco import COCO_CLASSES
 from engines.families import DecodeSettings
@@ -25,6 +24,7 @@ from engines.families.yolo_seg import Family
 from engines.fit import InputFiller, fit
 from engines.postprocess import paint_masks
 from engines.types import F32, Size
+from realtime.bench.machine import facts
 from realtime.knobs import Knobs
 from realtime.process import prepare
 from realtime.render import Look, compose

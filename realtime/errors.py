@@ -8,7 +8,8 @@ SegmentationError             (engines.errors) everything this project raises on
     │   ├── SourceOpenError       it is there, but does not open: no video, in use, refused, no answer
     │   └── SourceLostError       it opened and then broke
     ├── SinkError             an output cannot be written
-    └── DisplayError          a window cannot be opened here
+    ├── DisplayError          a window cannot be opened here
+    └── BenchError            a card of figures cannot be read, or not be compared with another (also a ValueError)
 """
 
 from engines.errors import SegmentationError
@@ -44,3 +45,7 @@ class SinkError(RealtimeError):
 
 class DisplayError(RealtimeError):
     """A window cannot be opened on this machine."""
+
+
+class BenchError(RealtimeError, ValueError):
+    """A bench's card cannot be read, or two of them are of different things."""

@@ -96,6 +96,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """The type of an argument that is a number in [low, high]."""
+
+    def check(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a number from {low:g} to {high:g}')
+        return value
+
+    return check
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     try:

@@ -35,7 +35,7 @@ LIGHT = (
     "realtime.charts", "realtime.commands._checking", "realtime.sheets",
     "realtime.types", "realtime.errors", "realtime.links", "realtime.pipeline", "realtime.meter", "realtime.knobs",
     "realtime.settings", "realtime.palette", "realtime.text", "realtime.render", "realtime.recorder", "realtime.redact",
-    "realtime.backdrop", "realtime.smoothing",
+    "realtime.backdrop", "realtime.smoothing", "realtime.bench.benching", "realtime.bench.chart", "realtime.commands._benching",
     "realtime.app", "realtime.live", "realtime.headless", "realtime.cli",
     "realtime.commands", "realtime.commands._running", "realtime.commands._listing", "realtime.commands._demo",
     "realtime.commands._owning",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.power import PowerMeter, PowerReading, Sample, parse_nvidia_smi, parse_tegrastats, read_jtop
+from realtime.bench.power import PowerMeter, PowerReading
+from realtime.bench.samples import Sample, parse_nvidia_smi, parse_tegrastats, read_jtop
 
 ORIN_NANO_JETPACK_6 = (
     "11-03-2026 09:41:07 RAM 3127/7620MB (lfb 12x4MB) SWAP 64/3810MB (cached 0MB) CPU [21%@1510,18%@1510,9%@1510,off,off,off] "
@@ -128,7 +129,7 @@ def test_a_tool_that_tells_no_power_makes_way_for_the_next(tmp_path: Path) -> No
 def test_with_no_tool_there_is_no_reading_and_the_reason_is_told() -> None:
     meter = _measure()
     assert meter.reading() is None
-    assert "tegrastats: not installed; nvidia-smi: not installed" in meter.why_not
+    assert "tegrastats: not installed; sysfs: no such files; nvidia-smi: not installed" in meter.why_not
 
 
 def test_a_tool_that_fails_is_told_in_its_own_words_and_does_not_raise(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""A whole bench: parts alone, then both ways of feeding in turns, and the card of it all."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from engines.model import Model
+from engines.segmenter import Segmenter
+from engines.types import Image, Size
+from realtime.bench import machine
+from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts
+from realtime.bench.making import alone, mode_of, model_facts, notes_on, settings_facts
+from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
+from realtime.errors import SourceOpenError
+from realtime.live import sinks_for
+from realtime.recorder import Recording
+from realtime.settings import Settings
+from realtime.types import Source
+from realtime.version import version
+
+ALONE_FRAMES = 60
+ALONE_WARM_UP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to bench, and how long: seconds are measured ones, of each repeat of each mode, after warm_up_s that are not."""
+
+    settings: Settings
+    model: Model
+    open_source: Callable[[], Source]
+    rate_hz: float
+    seconds: float
+    warm_up_s: float
+    repeats: int
+    encodes: bool
+
+
+def bench(plan: Plan, say: Callable[[str], None]) -> Card:
+    """Do it. say: told one line of progress now and then. Raises what a run raises."""
+    began = datetime.now(timezone.utc)
+    image, source, is_live, source_alone = _source_alone(plan)
+    say(f"source   {source.name}, {source.size}")
+    facts, model_alone = _model_alone(plan, image)
+    say(f"model    {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms a frame alone")
+    fixed, maximum = _both_ways(plan, is_live, say)
+    how_fixed = (
+        "the source's own pace, as it is live" if is_live
+        else f"played at {plan.rate_hz:g} pictures a second like a camera that waits for nobody"
+    )  # fmt: skip
+    card = Card(
+        format=FORMAT,
+        date=began.isoformat(timespec="seconds"),
+        program={"version": version(), "commit": machine.commit()},
+        machine=machine.hardware(),
+        versions=machine.versions(),
+        model=facts,
+        source=source,
+        settings=settings_facts(plan.settings),
+        method={
+            "rate_hz": None if is_live else plan.rate_hz,
+            "seconds": plan.seconds,
+            "repeats": plan.repeats,
+            "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
+            "encoded": plan.encodes,
+            "order": "both modes in turns, each repeat with the model opened anew",
+        },
+        fixed=mode_of(fixed, how_fixed, is_live=True),
+        maximum=mode_of(maximum, "as fast as frames are taken; none is dropped", is_live=False) if maximum else None,
+        source_alone=source_alone,
+        model_alone=model_alone,
+        notes=(),
+    )
+    return msgspec.structs.replace(card, notes=notes_on(card))
+
+
+def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[list[Repeat], list[Repeat]]:
+    """Repeats at the fixed rate and at the maximum, in turns, so that a neighbour's load falls on both."""
+    fixed: list[Repeat] = []
+    maximum: list[Repeat] = []
+    for number in range(1, plan.repeats + 1):
+        for name, rate_hz, repeats in (("fixed", plan.rate_hz, fixed), ("maximum", None, maximum)):
+            if rate_hz is None and is_live:
+                continue  # nobody can ask a camera for more than it gives
+            with tempfile.TemporaryDirectory() as folder:
+                recording = _encoder(Path(folder) / "out.mp4") if plan.encodes else None
+                job = Job(plan.settings, plan.model, plan.open_source, rate_hz, plan.seconds, plan.warm_up_s, recording)
+                repeat = Bench(job).measure()
+            repeats.append(repeat)
+            say(f"{name:<8} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU a frame")
+    return fixed, maximum
+
+
+def _encoder(path: Path) -> Callable[[], Recording]:
+    return lambda: Recording(sinks_for({"video": path}))
+
+
+def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
+    """The source's first picture, what it is, whether it is live, and what reading it costs (of a live one that is not told)."""
+    source = plan.open_source()
+    try:
+        frames = iter(source)
+        first = next(frames, None)
+        if first is None:
+            raise SourceOpenError(f"{source.name}: gave no picture, so there is nothing to measure")
+        facts = SourceFacts(source.name, str(Size.of(first.image)), source.fps)
+        wall_ms: list[float] = []
+        cpu_s, asked_s = time.process_time(), time.perf_counter()
+        for _ in itertools.islice(frames, 0 if source.is_live else ALONE_FRAMES):
+            wall_ms.append((time.perf_counter() - asked_s) * 1e3)
+            asked_s = time.perf_counter()
+        cpu_ms = (time.process_time() - cpu_s) * 1e3 / max(1, len(wall_ms))
+        return first.image, facts, source.is_live, alone(wall_ms, cpu_ms) if wall_ms else None
+    finally:
+        source.close()
+
+
+def _model_alone(plan: Plan, image: Image) -> tuple[ModelFacts, Alone]:
+    """What the model is, and what fitting one picture to it and running it costs."""
+    with Segmenter(plan.model, plan.settings.backend, plan.settings.engine_options()) as segmenter:
+        engine = segmenter.choice.engine
+        for _ in range(ALONE_WARM_UP):
+            engine.infer(image)
+        wall_ms: list[float] = []
+        cpu_s, begin_s = time.process_time(), time.perf_counter()
+        while len(wall_ms) < ALONE_FRAMES and (not wall_ms or time.perf_counter() - begin_s < plan.seconds):
+            start_s = time.perf_counter()
+            engine.infer(image)
+            wall_ms.append((time.perf_counter() - start_s) * 1e3)
+        cpu_ms = (time.process_time() - cpu_s) * 1e3 / len(wall_ms)
+        return model_facts(plan.model, segmenter.choice.backend, engine.description), alone(wall_ms, cpu_ms)

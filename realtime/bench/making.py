@@ -1,0 +1,160 @@
+"""From repeats to a card: medians and ranges of figures, percentiles over all repeats' times, and words for what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engines.model import Model
+from realtime.bench.card import Alone, Card, Doors, Figure, Mode, ModelFacts, Percentiles, figure
+from realtime.bench.measuring import Repeat
+from realtime.settings import Settings
+
+PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
+NOT_LINUX = "only Linux tells it"
+
+Value = Callable[[Repeat], "float | None"]
+
+FIGURES: tuple[tuple[str, str, Value], ...] = (
+    ("fps", "frames/s", lambda repeat: repeat.fps),
+    ("shown_fps", "frames/s", lambda repeat: repeat.counts.shown / repeat.seconds),
+    ("age_p50", "ms", lambda repeat: _age(repeat, 50)),
+    ("age_p95", "ms", lambda repeat: _age(repeat, 95)),
+    ("dropped_share", "%", lambda repeat: _dropped_percent(repeat)),
+    ("cpu_per_frame", "ms", lambda repeat: repeat.cpu_ms_per_frame),
+    ("cpu_cores", "cores", lambda repeat: repeat.cpu_s / repeat.seconds),
+    ("others_cores", "cores", lambda repeat: repeat.others_cores),
+    ("memory_peak", "MB", lambda repeat: repeat.rss_peak_mb),
+    ("memory_slope", "MB/min", lambda repeat: repeat.rss_slope),
+    ("gpu_load", "%", lambda repeat: repeat.gpu.mean_percent if repeat.gpu else None),
+    ("gpu_memory", "MB", lambda repeat: repeat.gpu.memory_mb if repeat.gpu else None),
+    ("power", "W", lambda repeat: repeat.power.mean_w if repeat.power else None),
+    ("energy_per_frame", "J", lambda repeat: repeat.power.mean_w / repeat.fps if repeat.power and repeat.fps else None),
+    ("cpu_energy_per_frame", "J", lambda repeat: _cpu_joules_per_frame(repeat)),
+    ("tracks", "ids", lambda repeat: float(repeat.tracks)),
+)
+"""Name, unit, and how a repeat tells it. Percentages of drops are of what a camera gave or would have given."""
+
+ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "draw", "write")
+"""Of stages, as a frame meets them."""
+
+LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "dropped_share")
+"""Where a recording waits for its reader, its pictures have no age, and none is dropped."""
+
+
+def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
+    """One way of feeding, from at least one repeat of it."""
+    figures: dict[str, Figure] = {}
+    for name, unit, value in FIGURES:
+        values = [value(repeat) for repeat in repeats]
+        told = [one for one in values if one is not None]
+        if len(told) == len(values) and (is_live or name not in LIVE_ONLY):
+            figures[name] = figure(told, unit)
+    found = dict.fromkeys(name for repeat in repeats for name in repeat.samples_ms)
+    names = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    stages = {name: _percentiles([repeat.samples_ms.get(name, np.zeros(0)) for repeat in repeats]) for name in names}
+    age, mask_age = stages.pop("age", None), stages.pop("mask age", None)
+    return Mode(
+        how=how,
+        figures=figures,
+        stages=stages,
+        age=age if is_live else None,
+        mask_age=mask_age if is_live else None,
+        doors=_doors(repeats),
+        unreadable=_unreadable(repeats, figures),
+    )
+
+
+def alone(wall_ms: Sequence[float], cpu_ms: float) -> Alone:
+    return Alone(_percentiles([np.asarray(wall_ms)]), round(cpu_ms, 3))
+
+
+def model_facts(model: Model, backend: str, runs_on: str) -> ModelFacts:
+    """backend: its name; runs_on: what the opened engine says of itself."""
+    precision = PRECISION.findall(runs_on.lower())
+    return ModelFacts(
+        name=model.card.name,
+        sha256=hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        input=str(model.card.input.size),
+        licence=model.card.licence,
+        backend=backend,
+        runs_on=runs_on,
+        precision=precision[-1] if precision else "not told",
+    )
+
+
+def settings_facts(settings: Settings) -> dict[str, Any]:
+    """Everything a run depends on but the model, which has facts of its own, as plain values."""
+    facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))  # as they come back from a file
+    del facts["model"]
+    return facts
+
+
+def notes_on(card: Card) -> tuple[str, ...]:
+    """What a reader has to know before comparing figures with others."""
+    notes = []
+    for name, mode in (("fixed", card.fixed), ("maximum", card.maximum)):
+        others = mode.figures.get("others_cores") if mode else None
+        if others is not None and others.median > 0.2:
+            notes.append(
+                f"{name}: other programs used {others.median:.1f} of {card.machine.get('cores', '?')} cores meanwhile "
+                f"({others.low:.1f} to {others.high:.1f}): frames per second and ages would be better on a quiet machine."
+            )
+    missed = card.fixed.doors.missed_by_the_feed if card.fixed else 0
+    if missed:
+        notes.append(f"fixed: the feed itself came too late for {missed} pictures, which a camera would have given.")
+    if card.source_alone is not None:
+        own_ms = card.source_alone.cpu_ms
+        notes.append(f"The source's own work (decoding or drawing), {own_ms:.1f} ms of CPU a frame, is in the process's CPU.")
+    return tuple(notes)
+
+
+def _age(repeat: Repeat, percentile: float) -> float | None:
+    ages = repeat.samples_ms.get("age")
+    return None if ages is None or not len(ages) else float(np.percentile(ages, percentile))
+
+
+def _dropped_percent(repeat: Repeat) -> float | None:
+    given = repeat.counts.captured + repeat.counts.missed
+    return 100 * (repeat.counts.dropped_before_model + repeat.counts.missed) / given if given else None
+
+
+def _cpu_joules_per_frame(repeat: Repeat) -> float | None:
+    if repeat.cpu_joules is None:
+        return None
+    return repeat.cpu_joules / repeat.counts.processed
+
+
+def _percentiles(parts: Sequence[Any]) -> Percentiles:
+    """Over the times of all repeats: of each the latest `WINDOW` that the meter keeps, which no usual repeat fills."""
+    times_ms = np.concatenate(parts)
+    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times_ms, (50, 95, 99)))
+    return Percentiles(p50, p95, p99, len(times_ms))
+
+
+def _doors(repeats: Sequence[Repeat]) -> Doors:
+    total = dict.fromkeys((*(one.name for one in dataclasses.fields(repeats[0].counts)), "in_flight"), 0)
+    for repeat in repeats:
+        for field in total:
+            total[field] += getattr(repeat.counts, field)
+    return Doors(missed_by_the_feed=total.pop("missed"), **total)
+
+
+def _unreadable(repeats: Sequence[Repeat], figures: dict[str, Figure]) -> dict[str, str]:
+    """What is not among the figures because this machine does not tell it, and why."""
+    reasons = {
+        "others_cores": NOT_LINUX,
+        "memory_peak": NOT_LINUX,
+        "memory_slope": NOT_LINUX,
+        "gpu_load": "no GPU that tells it",
+        "gpu_memory": "no graphics card with memory of its own that tells it",
+        "power": repeats[-1].no_power,
+        "cpu_energy_per_frame": repeats[-1].no_cpu_joules,
+    }
+    return {name: reason for name, reason in reasons.items() if name not in figures}

@@ -1,0 +1,193 @@
+"""Power, temperature and GPU load while a benchmark runs: a Jetson through jtop, tegrastats or its own files, a desktop GPU
+through nvidia-smi.
+
+    with PowerMeter() as meter:
+        work()
+    print(meter.reading() or meter.why_not)
+
+What is measured is not the same everywhere, so the source stands in the reading: a Jetson's figure is the whole module's,
+nvidia-smi's is the graphics card alone. `python benchmarks/power.py [SECONDS]` shows what this machine can tell.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from realtime.bench.samples import Sample, parse_nvidia_smi, parse_tegrastats, read_jtop, read_sysfs
+
+INTERVAL_MS = 200
+_STOP_S = 2.0
+_JTOP_SILENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """What was drawn between enter and exit. samples: how many looks the figures rest on."""
+
+    mean_w: float
+    max_w: float
+    max_temperature_c: float | None
+    source: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """What the GPU did between enter and exit. memory_mb: the most of the whole card's that was in use, by whatever program;
+    None where it is the machine's own, or not told."""
+
+    mean_percent: float | None
+    memory_mb: float | None
+    source: str
+    samples: int
+
+
+class PowerMeter:
+    """Samples on a thread from enter to exit. It never raises into what is measured: `why_not` says what is missing."""
+
+    def __init__(self, interval_ms: int = INTERVAL_MS, sys: Path = Path("/sys")) -> None:
+        self.why_not = "the meter has not run"
+        self._interval_ms, self._sys = interval_ms, sys
+        self._samples: list[Sample] = []
+        self._gpu_samples: list[tuple[str, Sample]] = []
+        self._source = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)  # jtop cannot be woken
+
+    def __enter__(self) -> PowerMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stopping.set()
+        for stop in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            with self._lock:
+                if self._process is not None:
+                    stop(self._process)
+            self._thread.join(_STOP_S / 2)
+
+    def reading(self) -> PowerReading | None:
+        """The figures so far, or None when no power was told; `why_not` then says why."""
+        samples = list(self._samples)
+        powers_w = [sample.power_w for sample in samples if sample.power_w is not None]
+        if not powers_w:
+            return None
+        temperatures_c = [sample.temperature_c for sample in samples if sample.temperature_c is not None]
+        rails = next((sample.rails for sample in samples if sample.rails), "")
+        return PowerReading(
+            mean_w=statistics.fmean(powers_w),
+            max_w=max(powers_w),
+            max_temperature_c=max(temperatures_c, default=None),
+            source=f"{self._source} ({rails})" if rails else self._source,
+            samples=len(powers_w),
+        )
+
+    def gpu(self) -> GpuReading | None:
+        """What the GPU did so far, or None when nothing here tells."""
+        source = next((name for name, sample in self._gpu_samples if _tells_gpu(sample)), None)
+        samples = [sample for name, sample in self._gpu_samples if name == source and _tells_gpu(sample)]
+        if source is None or not samples:
+            return None
+        loads = [sample.gpu_percent for sample in samples if sample.gpu_percent is not None]
+        memories_mb = [sample.gpu_memory_mb for sample in samples if sample.gpu_memory_mb is not None]
+        mean_percent = statistics.fmean(loads) if loads else None
+        return GpuReading(mean_percent, max(memories_mb, default=None), source, len(samples))
+
+    def _run(self) -> None:
+        reasons = []
+        looks = {"jtop": self._jtop, "tegrastats": self._tegrastats, "sysfs": self._sysfs, "nvidia-smi": self._nvidia_smi}
+        for name, look in looks.items():
+            self._source = name
+            try:
+                for sample in look():
+                    self._samples.append(sample)
+                    self._gpu_samples.append((name, sample))
+                    if self._stopping.is_set():
+                        self.why_not = f"{name} tells no power"
+                        return
+                reasons.append(f"{name} told no power")
+            except Exception as error:  # whatever a monitor does, the benchmark goes on
+                reasons.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
+            if self._stopping.is_set() or any(sample.power_w is not None for sample in self._samples):
+                break
+            self._samples.clear()
+        self.why_not = "no power figure here (" + "; ".join(reasons) + ")"
+
+    def _jtop(self) -> Iterator[Sample]:
+        from jtop import jtop  # type: ignore[import-not-found, unused-ignore]
+
+        with jtop(interval=self._interval_ms / 1000) as board:
+            quiet_since_s = time.monotonic()
+            while time.monotonic() - quiet_since_s < _JTOP_SILENCE_S and board.ok():
+                sample = read_jtop(board.power, board.temperature, board.stats)
+                if sample.power_w is not None:
+                    quiet_since_s = time.monotonic()
+                yield sample
+
+    def _tegrastats(self) -> Iterator[Sample]:
+        for line in self._lines("tegrastats", "--interval", str(self._interval_ms)):
+            sample = parse_tegrastats(line)
+            if sample is not None:
+                yield sample
+
+    def _sysfs(self) -> Iterator[Sample]:
+        while (sample := read_sysfs(self._sys)) is not None:
+            yield sample
+            if self._stopping.wait(self._interval_ms / 1000):
+                return
+        raise FileNotFoundError("no such files")
+
+    def _nvidia_smi(self) -> Iterator[Sample]:
+        query = "--query-gpu=power.draw,temperature.gpu,utilization.gpu,memory.used"
+        for line in self._lines("nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0", f"--loop-ms={self._interval_ms}"):
+            sample = parse_nvidia_smi(line)
+            if sample is not None:
+                yield sample
+
+    def _lines(self, program: str, *arguments: str) -> Iterator[str]:
+        """What the program prints until the meter stops. Raises OSError when it is not there or prints nothing but an error."""
+        path = shutil.which(program)
+        if path is None:
+            raise FileNotFoundError("not installed")
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            self._process = subprocess.Popen(
+                [path, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        process, last = self._process, ""
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                last = line.strip() or last
+                yield line
+            if not self._stopping.is_set() and process.wait() != 0:
+                raise OSError(last or f"ended with {process.returncode}")
+        finally:
+            with self._lock:
+                self._process = None
+            process.terminate()
+            try:
+                process.wait(_STOP_S / 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+def _tells_gpu(sample: Sample) -> bool:
+    return sample.gpu_percent is not None or sample.gpu_memory_mb is not None

@@ -1,0 +1,109 @@
+"""The card as Markdown: what a person reads, or pastes into an issue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from realtime.bench.card import Card, Figure, Mode, Percentiles
+from realtime.bench.comparing import Change
+
+TITLES = {
+    "fps": "frames through the model",
+    "shown_fps": "pictures shown",
+    "age_p50": "age of a picture when shown, p50",
+    "age_p95": "age of a picture when shown, p95",
+    "dropped_share": "dropped before the model",
+    "cpu_per_frame": "CPU per frame, whole process",
+    "cpu_cores": "cores used",
+    "others_cores": "cores used by other programs",
+    "memory_peak": "memory, peak",
+    "memory_slope": "memory, slope",
+    "gpu_load": "GPU load",
+    "gpu_memory": "GPU memory in use, whole card",
+    "power": "power",
+    "energy_per_frame": "energy per frame",
+    "cpu_energy_per_frame": "energy of the CPU packages per frame",
+    "tracks": "tracks begun in a repeat",
+}
+
+
+def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = "") -> str:
+    """The whole card; with a comparison where there is one."""
+    facts = [
+        ("model", f"{card.model.name}, input {card.model.input}, {card.model.precision}"),
+        ("runs on", card.model.runs_on),
+        ("source", f"{card.source.name}, {card.source.size}"),
+        ("machine", ", ".join(f"{key} {value}" for key, value in card.machine.items())),
+        ("program", f"{card.program['version']}, commit {card.program['commit']}, {card.date}"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in card.versions.items())),
+        ("method", f"{card.method['repeats']} repeats of {card.method['seconds']:g} s in each mode; {card.method['warm_up']}"),
+        ("settings", ", ".join(f"{key} {_plain(value)}" for key, value in card.settings.items() if value not in ({}, [], None))),
+        ("model's SHA-256", card.model.sha256),
+    ]
+    lines = [f"# Bench: {card.model.name} on {card.source.name}", "", *_table(("", ""), facts), ""]
+    for name, mode in (("Fixed rate", card.fixed), ("Maximum", card.maximum)):
+        if mode is not None:
+            lines += _mode(name, mode)
+    lines += _alone(card)
+    if changes:
+        lines += [f"## Compared with {compared_with}", "", *_changes(changes), ""]
+    lines += [*(f"- {note}" for note in card.notes), ""] if card.notes else []
+    return "\n".join(lines)
+
+
+def _mode(name: str, mode: Mode) -> list[str]:
+    rows = [(TITLES.get(key, key), _value(one), f"{one.low:.4g} to {one.high:.4g}") for key, one in mode.figures.items()]
+    rows += [(TITLES.get(key, key), "not readable", reason) for key, reason in mode.unreadable.items()]
+    stages = {**mode.stages, **({"**age when shown**": mode.age} if mode.age else {})}
+    stages |= {"**age of its masks**": mode.mask_age} if mode.mask_age else {}
+    doors = mode.doors
+    return [
+        f"## {name}: {mode.how}",
+        "",
+        *_table(("figure", "median of the repeats", "range"), rows),
+        "",
+        *_table(("stage, wall time", "p50 ms", "p95 ms", "p99 ms", "count"), [_stage(key, one) for key, one in stages.items()]),
+        "",
+        f"Frames: {doors.captured} captured = {doors.processed} processed + {doors.dropped_before_model} dropped before the "
+        f"model + {doors.in_flight} more in flight at the end; {doors.shown} shown, {doors.dropped_before_screen} dropped before "
+        f"the screen; {doors.missed_by_the_feed} missed by the feed itself.",
+        "",
+    ]
+
+
+def _alone(card: Card) -> list[str]:
+    parts = {"model (fitting and inference)": card.model_alone, "source (decoding or drawing)": card.source_alone}
+    rows = [
+        (name, f"{one.wall_ms.p50_ms:.2f}", f"{one.wall_ms.p95_ms:.2f}", f"{one.cpu_ms:.2f}", str(one.wall_ms.count))
+        for name, one in parts.items()
+        if one is not None
+    ]
+    head = ("part", "wall p50 ms", "wall p95 ms", "CPU ms", "count")
+    return ["## Parts alone: in a loop, nothing beside them", "", *_table(head, rows), ""]
+
+
+def _changes(changes: Sequence[Change]) -> list[str]:
+    rows = [
+        (one.mode, TITLES.get(one.name, one.name), _value(one.before), _value(one.now), f"{one.percent:+.1f} %", one.verdict)
+        for one in changes
+    ]
+    return _table(("mode", "figure", "baseline", "now", "change", "verdict"), rows)
+
+
+def _stage(name: str, one: Percentiles) -> tuple[str, ...]:
+    return name, f"{one.p50_ms:.2f}", f"{one.p95_ms:.2f}", f"{one.p99_ms:.2f}", str(one.count)
+
+
+def _value(one: Figure) -> str:
+    return f"{one.median:.4g} {one.unit}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {one}" for key, one in value.items() if one not in (None, "")) + ")"
+    return str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" if len(head) > 2 else "---" for _ in head[1:])]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, rule, *rows)]

@@ -1,0 +1,103 @@
+"""What monitors print of power, temperature and GPU, read: tegrastats, jtop, nvidia-smi, and a Jetson's own files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Rails that carry everything the module takes, by board; where none is there, these parts of it are added up.
+_INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
+_PART_RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDD_GPU", "VDD_CPU_SOC_MSS")
+
+# "VDD_IN 4654mW/4601mW" since JetPack 5, "POM_5V_IN 2345/2310" before; now / mean since it started.
+_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)")
+_TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?\d+(?:\.\d+)?)C\b")
+_GPU_LOAD = re.compile(r"\bGR3D_FREQ (\d+)%")
+_NOT_SENSORS = frozenset({"PMIC"})  # Tegra's reports 50 or 100 C always
+_COLDEST_C = -40.0  # a part that is switched off reports -256
+
+_GPU_LOADS = ("devices/gpu.0/load", "devices/platform/gpu.0/load", "devices/platform/bus@0/17000000.gpu/load")
+"""Where a Jetson tells its GPU's load, in thousandths, below /sys; by JetPack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look: power in W, the hottest sensor in degrees Celsius, GPU load in percent, the graphics card's memory in use, all of
+    it, in MB. None where it is not told."""
+
+    power_w: float | None
+    temperature_c: float | None
+    gpu_percent: float | None = None
+    rails: str = ""
+    gpu_memory_mb: float | None = None
+
+
+def parse_tegrastats(line: str) -> Sample | None:
+    """One line of tegrastats, of any JetPack since 4; None when it tells neither power nor temperature."""
+    power_w, rails = _of_rails({name: float(now) for name, now, _ in _RAIL.findall(line)})
+    sensors = {name: float(value) for name, value in _TEMPERATURE.findall(line) if name not in _NOT_SENSORS}
+    temperature_c = max((value for value in sensors.values() if value > _COLDEST_C), default=None)
+    load = _GPU_LOAD.search(line)
+    if power_w is None and temperature_c is None:
+        return None
+    return Sample(power_w, temperature_c, float(load[1]) if load else None, rails)
+
+
+def parse_nvidia_smi(line: str) -> Sample | None:
+    """One CSV line of power.draw,temperature.gpu,utilization.gpu,memory.used without units; None when no figure is in it."""
+    cells = (*(_number(cell) for cell in line.split(",")), None, None, None, None)
+    power_w, temperature_c, load, memory_mib = cells[:4]
+    if power_w is None and temperature_c is None and load is None and memory_mib is None:
+        return None
+    return Sample(power_w, temperature_c, load, "GPU 0", None if memory_mib is None else memory_mib * 2**20 / 1e6)
+
+
+def read_jtop(power: Mapping[str, Any], temperature: Mapping[str, Any], stats: Mapping[str, Any]) -> Sample:
+    """One look at jtop's dictionaries: the board's total in mW, each sensor as {"temp": C, "online": bool}."""
+    milliwatts = _number(power.get("tot", {}).get("power"))
+    values = [_number(sensor.get("temp")) for sensor in temperature.values() if sensor.get("online", True)]
+    hottest_c = max((value for value in values if value is not None and value > _COLDEST_C), default=None)
+    return Sample(None if milliwatts is None else milliwatts / 1000, hottest_c, _number(stats.get("GPU")), "total")
+
+
+def read_sysfs(sys: Path) -> Sample | None:
+    """A Jetson's own files below `sys` ("/sys"): its INA3221 power monitor, and its GPU's load. None where there is no such."""
+    rails_mw: dict[str, float] = {}
+    for monitor in sorted((sys / "class/hwmon").glob("hwmon*")):
+        if _text(monitor / "name") != "ina3221":
+            continue
+        for label in sorted(monitor.glob("in*_label")):
+            channel = label.name.removeprefix("in").removesuffix("_label")
+            millivolts, milliamperes = (_number(_text(monitor / f"{kind}{channel}_input")) for kind in ("in", "curr"))
+            if millivolts is not None and milliamperes is not None:
+                rails_mw[_text(label)] = millivolts * milliamperes / 1000
+    power_w, rails = _of_rails(rails_mw)
+    loads = [_number(_text(sys / path)) for path in _GPU_LOADS]
+    load = next((value / 10 for value in loads if value is not None), None)
+    return None if power_w is None and load is None else Sample(power_w, None, load, rails)
+
+
+def _of_rails(rails_mw: Mapping[str, float]) -> tuple[float | None, str]:
+    """What the whole module takes, in W, and of which rails that is."""
+    names: tuple[str, ...] = next(((rail,) for rail in _INPUT_RAILS if rail in rails_mw), ())
+    names = names or tuple(rail for rail in _PART_RAILS if rail in rails_mw)
+    return (sum(rails_mw[name] for name in names) / 1000 if names else None), " + ".join(names)
+
+
+def _text(path: Path) -> str:
+    """What a file of the kernel's says; "" where it is not there or not for us."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:  # "[N/A]", "[Not Supported]"
+        return None
+    return value if value == value and abs(value) != float("inf") else None

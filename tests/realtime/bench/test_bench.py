@@ -1,0 +1,173 @@
+"""`run.py bench` as a user types it, over the real pipeline with a tiny network; and the measuring below it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from engines import zoo
+from realtime.bench.benching import Plan, bench
+from realtime.bench.card import read_card, to_json
+from realtime.bench.comparing import differences
+from realtime.bench.measuring import Bench, Job
+from realtime.cli import main
+from realtime.errors import SourceLostError
+from realtime.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+STREET = "synthetic://street?width=96&height=72&objects=3&seconds=0.5"
+
+
+def job(tiny_model: Path, source: Any, rate_hz: float | None, *, seconds: float = 0.4, backend: str = "ort") -> Job:
+    settings = Settings(model=str(tiny_model), backend=backend, width=160)
+    return Job(settings, zoo.find(settings.model), source, rate_hz, seconds, 0.05)
+
+
+def test_a_fixed_rate_is_kept_and_its_frames_are_all_accounted_for(tiny_model: Path, MemorySource) -> None:
+    repeat = Bench(job(tiny_model, lambda: MemorySource(20), 50.0, seconds=0.6)).measure()
+    counts = repeat.counts
+    assert repeat.fps <= 55
+    assert counts.captured + counts.missed == pytest.approx(repeat.seconds * 50, abs=10), "the clock gave so many"
+    assert abs(counts.in_flight) <= 3
+    assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
+    assert {"preprocess", "inference", "decode", "track", "draw", "age"} <= set(repeat.samples_ms)
+    assert len(repeat.samples_ms["age"]) == counts.shown
+    assert repeat.cpu_s > 0
+
+
+def test_the_maximum_drops_nothing_and_is_not_held_back_by_the_recording_s_own_rate(tiny_model: Path, MemorySource) -> None:
+    repeat = Bench(job(tiny_model, lambda: MemorySource(20, fps=1.0), None)).measure()
+    assert (repeat.counts.dropped_before_model, repeat.counts.dropped_before_screen, repeat.counts.missed) == (0, 0, 0)
+    assert repeat.fps > 2
+    assert "read" in repeat.samples_ms
+
+
+def test_a_slow_model_drops_frames_at_the_first_door_and_they_are_counted(tiny_model: Path, MemorySource, plug_in: Any) -> None:
+    import engines.backends
+
+    plug_in(
+        engines.backends,
+        "sleepy",
+        "import time\nfrom engines.backends.ort import OrtEngine\n"
+        "class Sleepy(OrtEngine):\n    def infer(self, image):\n        time.sleep(0.05)\n        return super().infer(image)\n"
+        "def open_engine(model):\n    return Sleepy(model)\n",
+    )
+    repeat = Bench(job(tiny_model, lambda: MemorySource(20), 100.0, backend="sleepy")).measure()
+    assert repeat.fps < 21
+    assert repeat.counts.dropped_before_model > 0
+    assert repeat.counts.dropped_before_model + repeat.counts.missed > repeat.counts.processed
+
+
+def test_a_source_that_ends_is_told_and_leaves_no_thread(tiny_model: Path, MemorySource) -> None:
+    with pytest.raises(SourceLostError, match="memory: ended while it was measured"):
+        Bench(job(tiny_model, lambda: MemorySource(8, is_live=True, fps=200.0), 30.0, seconds=5.0)).measure()
+
+
+def test_a_camera_has_no_maximum(tiny_model: Path, MemorySource) -> None:
+    settings = Settings(model=str(tiny_model), backend="ort", width=160)
+    said: list[str] = []
+    open_camera = lambda: MemorySource(None, is_live=True, fps=60.0)  # noqa: E731
+    plan = Plan(settings, zoo.find(settings.model), open_camera, 30.0, 0.3, 0.1, 1, encodes=False)
+    card = bench(plan, said.append)
+    assert card.maximum is None
+    assert card.source_alone is None
+    assert card.fixed is not None
+    assert card.method["rate_hz"] is None
+    assert any("fixed" in line for line in said)
+
+
+@pytest.fixture(autouse=True)
+def little_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.commands._benching.QUICK_WARM_UP_S", 0.02)
+
+
+def bench_street(tiny_model: Path, *arguments: object) -> int:
+    quick = ("--quick", "--seconds", "0.2", "--repeats", "2", "--backend", "ort", "--encode")
+    return main(["bench", STREET, "--model", str(tiny_model), *quick, *map(str, arguments)])
+
+
+def test_a_card_is_made_told_drawn_and_written(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench_street(tiny_model) == 0
+    folder = Path("out/bench")
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "card.md", "card.png"]
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["model"]["name"], card["model"]["precision"], card["source"]["size"]) == ("tiny", "fp32", "96x72")
+    assert card["fixed"]["stages"]["write"]["count"] > 0, "it was encoded"
+    assert len(card["maximum"]["figures"]["fps"]["repeats"]) == 2
+    assert differences(read_card(folder / "card.json"), read_card(folder / "card.json")) == []
+    assert cv2.imread(str(folder / "card.png")).shape[1] == 1280
+    told = capsys.readouterr()
+    assert "frames through the model" in told.out
+    assert "maximum  2/2" in told.err
+
+
+def test_a_regression_ends_with_one_and_force_compares_different_machines(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_card: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fast.json").write_bytes(to_json(make_card((1e6, 1e6, 1e6), fixed=None)))
+    assert bench_street(tiny_model, "--baseline", "fast.json", "--force") == 1
+    told = capsys.readouterr()
+    assert "worse    maximum, frames through the model: 1e+06 ->" in told.out
+    assert "figures are worse than in fast.json" in told.out
+    assert "warning: compared although different: machine processor" in told.err
+    assert "-100.0 %" in Path("out/bench/card.md").read_text()
+
+
+def test_a_card_of_another_machine_is_not_compared(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_card: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.json").write_bytes(to_json(make_card()))
+    assert bench_street(tiny_model, "--baseline", "other.json", "--out", "new") == 2
+    assert "other.json: not compared, as it is of something else: machine processor" in capsys.readouterr().err
+    assert Path("new/card.json").is_file(), "what was measured is not lost"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--baseline", "none.json"], "none.json: cannot be read"),
+        (["--baseline", "old/card.json", "--out", "old"], "the new card would overwrite it"),
+        (["--baseline", "old/card.json", "--repeats", "1"], "one repeat does not tell the noise"),
+        (["--model", "nosuch"], 'no model "nosuch"'),
+        (["nosuch.mp4"], "nosuch.mp4: no such file"),
+    ],
+    ids=["no-baseline", "overwritten", "one-repeat", "model", "source"],
+)
+def test_mistakes_are_one_line_before_anything_is_measured(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make_card: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old").mkdir()
+    Path("old/card.json").write_bytes(to_json(make_card()))
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_ctrl_c_leaves_nothing_behind(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Bench, "_measure", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert bench_street(tiny_model) == 130
+    assert "no card is written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == 1

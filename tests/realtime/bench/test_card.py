@@ -1,0 +1,175 @@
+"""Cards: figures from repeats, files that are read with a doubt, the comparison, the report and the chart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from realtime.bench.card import FORMAT, figure, read_card, to_json
+from realtime.bench.chart import chart
+from realtime.bench.comparing import compare, differences
+from realtime.bench.making import mode_of, notes_on
+from realtime.bench.power import GpuReading, PowerReading
+from realtime.bench.report import markdown
+from realtime.errors import BenchError
+
+
+def test_a_figure_is_the_median_and_its_range() -> None:
+    one = figure([3.0, 1.0, 2.0], "ms")
+    assert (one.median, one.low, one.high, one.repeats) == (2.0, 1.0, 3.0, (3.0, 1.0, 2.0))
+
+
+def test_a_mode_s_figures_are_of_what_was_counted(make_repeat) -> None:
+    mode = mode_of([make_repeat(), make_repeat(fps=27.0)], "somehow", is_live=True)
+    medians = {name: one.median for name, one in mode.figures.items()}
+    assert medians["fps"] == 26.0
+    assert medians["shown_fps"] == 23.5
+    assert medians["cpu_per_frame"] == 100.0
+    assert medians["cpu_cores"] == 2.5
+    assert medians["dropped_share"] == pytest.approx(100 * 11 / 62, abs=1e-3), "dropped at the door, and missed by the feed"
+    assert medians["age_p50"] == 64.0
+    doors = mode.doors
+    assert (doors.captured, doors.processed, doors.dropped_before_model, doors.in_flight) == (120, 100, 18, 2)
+    assert (doors.shown, doors.dropped_before_screen, doors.missed_by_the_feed) == (94, 6, 4)
+    assert list(mode.stages) == ["read", "inference"], "as a frame meets them"
+    assert (mode.stages["inference"].p50_ms, mode.stages["inference"].count) == (50.5, 200)
+    assert mode.unreadable["power"] == "no power figure here"
+
+
+def test_where_nothing_is_dropped_nothing_has_an_age(make_repeat) -> None:
+    mode = mode_of([make_repeat()], "somehow", is_live=False)
+    assert mode.age is None
+    assert not {"age_p50", "dropped_share", "shown_fps"} & set(mode.figures)
+
+
+def test_power_and_gpu_are_figures_where_they_are_told(make_repeat) -> None:
+    power = PowerReading(10.0, 12.0, None, "tegrastats (VDD_IN)", 9)
+    told = make_repeat(power=power, gpu=GpuReading(80.0, 512.0, "tegrastats", 9), cpu_joules=5.0)
+    mode = mode_of([told, told], "somehow", is_live=True)
+    assert mode.figures["energy_per_frame"].median == pytest.approx(0.4)
+    assert mode.figures["cpu_energy_per_frame"].median == pytest.approx(0.1)
+    assert (mode.figures["gpu_load"].median, mode.figures["gpu_memory"].median) == (80.0, 512.0)
+    assert not {"power", "gpu_load"} & set(mode.unreadable)
+    assert "power" not in mode_of([told, make_repeat()], "somehow", is_live=True).figures, "not from some of the repeats"
+
+
+def test_a_busy_machine_and_the_source_s_own_work_are_told(make_card) -> None:
+    notes = " ".join(notes_on(make_card()))
+    assert "other programs used 0.5 of 4 cores" in notes
+    assert "too late for 6 pictures" in notes
+    assert "2.5 ms of CPU a frame" in notes
+
+
+def test_a_card_survives_its_file(make_card, tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_bytes(to_json(make_card()))
+    assert read_card(path) == make_card()
+    assert json.loads(path.read_text())["maximum"]["figures"]["fps"]["median"] == 25.0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{", "no valid JSON"),
+        (b"\xff\xfe", "no valid JSON"),
+        (b"[" * 100_000, "no valid JSON"),
+        (b"[1, 2]", "no card of run.py bench"),
+        (b'{"format": 1}', "no card of run.py bench"),
+        (b'{"format": 99, "fixed": null, "maximum": null}', f"format 99, this version reads {FORMAT}; make the baseline again"),
+        (b'{"format": 1, "fixed": 3, "maximum": null}', "a damaged card"),
+    ],
+    ids=["cut", "bytes", "deep", "list", "other", "newer", "damaged"],
+)
+def test_other_files_are_told_in_one_line(content: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_bytes(content)
+    with pytest.raises(BenchError, match=told) as caught:
+        read_card(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_card_at_all_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"cannot be read .*name a card\.json"):
+        read_card(tmp_path / "none.json")
+
+
+def verdicts(changes) -> dict[str, str]:
+    return {f"{one.mode} {one.name}": one.verdict for one in changes if one.verdict != "same"}
+
+
+def test_slower_in_every_repeat_is_worse_and_faster_better(make_card) -> None:
+    before, slow, fast = make_card((24.0, 25.0, 26.0)), make_card((20.0, 21.0, 22.0)), make_card((30.0, 31.0, 32.0))
+    assert verdicts(compare(slow, before)) == {"maximum fps": "worse"}
+    assert verdicts(compare(fast, before)) == {"maximum fps": "better"}
+    assert verdicts(compare(before, before)) == {}
+
+
+def test_a_difference_within_the_repeats_spread_is_noise(make_card) -> None:
+    assert verdicts(compare(make_card((15.0, 20.0, 24.5)), make_card((24.0, 25.0, 26.0)))) == {}
+
+
+def test_a_small_difference_is_none_however_steady_it_is(make_card) -> None:
+    before, now = make_card((25.0, 25.0, 25.0)), make_card((24.0, 24.0, 24.0))
+    assert verdicts(compare(now, before)) == {}
+    assert verdicts(compare(now, before, tolerance_percent=3)) == {"maximum fps": "worse"}
+
+
+def test_older_pictures_and_more_cpu_are_worse(make_card, make_repeat) -> None:
+    older = make_repeat(samples_ms={"age": np.arange(141.0, 188.0)}, cpu_s=8.0)
+    now = make_card(fixed=mode_of([older] * 3, "somehow", is_live=True))
+    assert verdicts(compare(now, make_card())) == {
+        "fixed age_p50": "worse",
+        "fixed age_p95": "worse",
+        "fixed cpu_per_frame": "worse",
+    }
+    assert "fixed rss" not in verdicts(compare(make_card(fixed=None), make_card())), "what one card lacks is not judged"
+
+
+def test_cards_of_different_things_are_not_compared(make_card) -> None:
+    card = make_card()
+    assert differences(card, make_card(date="2020-01-01", versions={"python": "3.10"})) == []
+    other = msgspec.structs.replace(card.model, sha256="cd" * 32)
+    assert differences(card, make_card(model=other)) == [f"model road {'ab' * 6} (was road {'cd' * 6})"]
+    machine = {**card.machine, "processor": "Another CPU"}
+    assert differences(card, make_card(machine=machine)) == ["machine processor Some CPU (avx2) (was Another CPU)"]
+    assert differences(card, make_card(settings={"tracker": "none", "width": 1280})) == ["settings tracker bytetrack (was none)"]
+
+
+def test_the_report_holds_what_a_figure_needs_beside_it(make_card) -> None:
+    before, now = make_card(), make_card((20.0, 21.0, 22.0))
+    text = markdown(now, compare(now, before), "old/card.json")
+    for word in (
+        "Some CPU (avx2)",
+        "OpenVINO 2026.4, CPU, bf16",
+        "abc1234",
+        "not readable",
+        "inference",
+        "ab" * 32,
+        "3 repeats of",
+    ):
+        assert word in text
+    assert "| maximum | frames through the model | 25 frames/s | 21 frames/s | -16.0 % | worse |" in text
+    assert "180 captured = 150 processed + 27 dropped before the model + 3 more in flight" in text
+
+
+def test_the_chart_draws_every_part_and_grows_with_it(make_card) -> None:
+    card, slow = make_card(), make_card((20.0, 21.0, 22.0))
+    plain, compared = chart(card), chart(slow, compare(slow, card))
+    alone = chart(make_card(maximum=None))
+    for picture in (plain, compared, alone):
+        assert (picture.dtype, picture.shape[1:]) == (np.uint8, (1280, 3))
+    assert compared.shape[0] > plain.shape[0]
+    blue, orange = (np.all(plain == colour, axis=2) for colour in ((178, 114, 0), (0, 159, 230)))
+    assert blue[:, :640].any(), "bars to the median, of both modes"
+    assert blue[:, 640:].any()
+    assert orange.sum() > 500, "bars to the 95th percentile, and dropped frames"
+    assert not np.array_equal(chart(slow), plain), "the figures are in it"
+
+
+def test_a_chart_of_a_very_long_name_is_no_crash(make_card) -> None:
+    source = msgspec.structs.replace(make_card().source, name="rtsp://camera/" + "x" * 400)
+    assert chart(make_card(source=source)).shape[1] == 1280
