@@ -1,129 +1,101 @@
-"""How the camera moved between two pictures: corners of the background are followed, and a similarity is fitted to most of them."""
+"""Whether the camera moves, and how, from frame to frame: followed while it does, looked for now and then while not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from engines.types import U8, Image, Segmentation, Size
+from realtime.tracking.common.camera_view import (
+    LEAST_SHIFT,
+    CameraStep,
+    View,
+    camera_step,
+    changed_levels,
+    small_grey,
+    step_between,
+)
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
-from engines.types import F32, U8, Image, Segmentation, Size
-
-F64: TypeAlias = npt.NDArray[np.float64]
+__all__ = ["LEAST_SHIFT", "MODES", "CameraMotion", "CameraStep", "View", "camera_step"]
 
 MODES = ("auto", "on", "off")
 
-_SMALL_WIDTH_PX = 320
-_MAX_CORNERS = 120
-_LEAST_CORNERS = 12
-_LEAST_SHIFT = 1 / 640
-
-
-def _identity() -> F64:
-    return np.eye(2, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraStep:
-    """The background's motion from an earlier frame to a later one.
-
-    matrix:   (2, 3) float64 similarity, from the earlier frame's pixels to the later one's: `later = matrix @ (x, y, 1)`.
-    is_sure:  False: nobody knows how the camera moved, and the matrix is the identity.
-    shift:    how far the corner of the frame that moved farthest did, in widths of the frame.
-    """
-
-    matrix: F64 = field(default_factory=_identity)
-    is_sure: bool = False
-    shift: float = 0.0
-
-    @property
-    def is_moving(self) -> bool:
-        """Whether the background moved so far that one sees it: more than a 640th of the picture's width."""
-        return self.shift > _LEAST_SHIFT
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What is kept of a frame to be compared with a later one.
-
-    grey:       (h, w) uint8, the whole frame made small.
-    corners:    (K, 1, 2) float32, pixels of `grey`: points of the background that can be found again.
-    frame_size: the frame's own.
-    """
-
-    grey: U8
-    corners: F32
-    frame_size: Size
-
-    @classmethod
-    def of(cls, image: Image, segmentation: Segmentation | None) -> View:
-        """Look at a frame. What `segmentation` calls an object is left out, since it moves by itself."""
-        grey = _small_grey(image)
-        return cls(grey, _corners(grey, segmentation), Size.of(image))
-
-
-def camera_step(before: View, image: Image) -> CameraStep:
-    """How the camera moved from the frame of `before` to `image`, which may be up to about half a second later."""
-    if Size.of(image) != before.frame_size:
-        return CameraStep()
-    return _step(before, _small_grey(image))
+_LOOK_S = 0.25
+_STILL_S = 2.0
+_STILL_LEVELS = 4.0  # grey levels by which the background's corners may differ while nobody doubts that the camera stands
+_MOST_LEVELS = 12.0
 
 
 class CameraMotion:
-    """Follows the camera from frame to frame. One stream, one thread."""
+    """Follows the camera from frame to frame, and no farther than needed. One stream, one thread."""
 
     def __init__(self, mode: str = "auto") -> None:
-        """mode: "on" measures each frame, "off" none; "auto" does while the background moves, and looks now and then while not."""
+        """mode: "on" measures each frame, "off" none; "auto" measures until the background has stood still for two seconds, then
+        looks four times a second whether it moves again.
+        """
         if mode not in MODES:
             raise ValueError(f"camera motion {mode!r} must be one of {', '.join(MODES)}")
         self._mode = mode
-        self._before: View | None = None
+        self._before: View | None = None  # the frame of the call before, while following
+        self._watch = _Watch()
+
+    @property
+    def is_following(self) -> bool:
+        """Whether each frame is measured at present."""
+        return self._mode == "on" or (self._mode == "auto" and self._watch.still_s < _STILL_S)
 
     def update(self, image: Image, segmentation: Segmentation | None, dt_s: float) -> CameraStep:
-        """The step from the image of the call before to `image`, `dt_s` seconds later."""
-        if self._mode == "off":
-            return CameraStep()
-        step = CameraStep() if self._before is None else camera_step(self._before, image)
-        self._before = View.of(image, segmentation)
+        """The step from the image of the call before to `image`, `dt_s` seconds later.
+
+        Not sure, and the identity, where nobody knows: in the first call, in mode "off", when the frame's size changed, in the one
+        call in which a resting camera is found to move, and whenever `camera_step` is not sure.
+        """
+        is_look_due = self._mode == "auto" and self._watch.is_due(dt_s)
+        if not (self.is_following or is_look_due):
+            return CameraStep(is_sure=self._mode == "auto" and self._watch.is_sure)
+        grey, before, was_following = small_grey(image), self._before, self.is_following
+        step = CameraStep()
+        if before is not None and before.frame_size == Size.of(image):
+            step = step_between(before, grey)
+        if step.is_moving:
+            self._watch.still_s = 0.0
+        if is_look_due:
+            self._watch.look(grey, segmentation, Size.of(image))
+        if not (self.is_following or was_following):
+            return CameraStep(is_sure=self._watch.is_sure)
+        self._before = View.of_small(grey, segmentation, Size.of(image)) if self.is_following else None
         return step
 
 
-def _small_grey(image: Image) -> U8:
-    size = Size.of(image)
-    width = min(size.width, _SMALL_WIDTH_PX)
-    height = max(1, round(size.height * width / size.width))
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+class _Watch:
+    """Compares a frame now and then with an older one, to see whether the background moves."""
 
+    def __init__(self) -> None:
+        self.still_s = 0.0
+        """For how long it has not moved, or nobody could tell."""
+        self.is_sure = False
+        self._older: View | None = None
+        self._since_s = 0.0
+        self._still_levels = _STILL_LEVELS
 
-def _corners(grey: U8, segmentation: Segmentation | None) -> F32:
-    mask = None if segmentation is None else _background(segmentation, Size.of(grey))
-    found = cv2.goodFeaturesToTrack(grey, _MAX_CORNERS, 0.01, 8, mask=mask) if min(grey.shape) >= 16 else None
-    return np.zeros((0, 1, 2), np.float32) if found is None else np.asarray(found, np.float32)
+    def is_due(self, dt_s: float) -> bool:
+        """Let `dt_s` seconds pass; whether it is time for `look`."""
+        self._since_s += max(dt_s, 0.0)
+        return self._older is None or self._since_s >= _LOOK_S
 
-
-def _background(segmentation: Segmentation, size: Size) -> U8:
-    objects = cv2.resize(segmentation.instances.label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray((cv2.dilate(objects, np.ones((5, 5), np.uint8)) == 0) * np.uint8(255), np.uint8)
-
-
-def _step(before: View, grey: U8) -> CameraStep:
-    if len(before.corners) < _LEAST_CORNERS:
-        return CameraStep()
-    follow: Callable[..., tuple[F32, U8, F32]] = cv2.calcOpticalFlowPyrLK
-    found, status, _ = follow(before.grey, grey, before.corners, None, winSize=(15, 15), maxLevel=3)
-    is_found = status[:, 0] == 1
-    if np.count_nonzero(is_found) < _LEAST_CORNERS:
-        return CameraStep()
-    scale = np.array((before.frame_size.width / grey.shape[1], before.frame_size.height / grey.shape[0]), np.float32)
-    start, end = ((points[is_found, 0] + 0.5) * scale - 0.5 for points in (before.corners, found))
-    matrix, inliers = cv2.estimateAffinePartial2D(start, end, ransacReprojThreshold=float(scale[0]))
-    if matrix is None or np.count_nonzero(inliers) < max(_LEAST_CORNERS, 0.4 * len(start)):
-        return CameraStep()
-    width, height = before.frame_size.width, before.frame_size.height
-    rim = np.array(((0, 0, 1), (width, 0, 1), (0, height, 1), (width, height, 1)), np.float64)
-    shift = float(np.linalg.norm(rim @ matrix.T - rim[:, :2], axis=1).max()) / width
-    return CameraStep(np.asarray(matrix, np.float64), True, shift)
+    def look(self, grey: U8, segmentation: Segmentation | None, frame_size: Size) -> None:
+        """Compare a frame that was made small. First cheaply: a corner that moved by half a pixel changes its grey."""
+        older, passed_s, self._since_s = self._older, self._since_s, 0.0
+        self.still_s += passed_s
+        if older is None or older.frame_size != frame_size:
+            self.still_s, self.is_sure = 0.0, False
+            self._older = View.of_small(grey, segmentation, frame_size)
+            return
+        levels = changed_levels(older, grey)
+        if levels <= self._still_levels:
+            self.is_sure = True
+            return
+        step = step_between(older, grey)
+        self.is_sure = step.is_sure
+        self._older = View.of_small(grey, segmentation, frame_size)
+        if step.is_moving:
+            self.still_s = 0.0
+        elif step.is_sure:  # a camera's noise is no motion
+            self._still_levels = min(max(_STILL_LEVELS, 1.5 * levels), _MOST_LEVELS)
