@@ -52,7 +52,7 @@ def evaluate(options: dict[str, Any]) -> int:
             _draw(segmenter.card.name, truths, figures, options["sheets"])
         facts = report(model, segmenter, scored)
     if options["json"]:
-        _write_json(Path(options["json"]), facts)
+        write_json(Path(options["json"]), facts)
         print(f"json        {options['json']}")
     return 0
 
@@ -126,7 +126,7 @@ def _title(case: Case, names: tuple[str, ...]) -> str:
     return f"{case.image.name}: mIoU {100 * case.figure:.0f} ({', '.join(f'{name} {100 * value:.0f}' for value, name in worst)})"
 
 
-def _write_json(path: Path, facts: dict[str, Any]) -> None:
+def write_json(path: Path, facts: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -40,21 +40,21 @@ def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> li
         lines += ["", *_object_lines(figures.objects, truths.settings.classes)]
     if figures.surface is not None:
         surface = figures.surface
-        lines += ["", f"surface     drivable IoU {_show(surface.drivable_iou)}, lane lines IoU {_show(surface.lane_iou)}"]
+        lines += ["", f"surface     drivable IoU {show(surface.drivable_iou)}, lane lines IoU {show(surface.lane_iou)}"]
     return lines
 
 
 def _pixel_lines(figures: PixelFigures, names: Sequence[str]) -> list[str]:
     known, occurring = int((~np.isnan(figures.iou)).sum()), int((figures.counts.sum(axis=1) > 0).sum())
-    partly = f" over the {known} classes it knows ({_show(figures.miou_all)} over all {occurring})" if known < occurring else ""
+    partly = f" over the {known} classes it knows ({show(figures.miou_all)} over all {occurring})" if known < occurring else ""
     head = (
-        f"mIoU {_show(figures.miou)}{partly}   pixel accuracy {_show(figures.pixel_accuracy)}   "
-        f"class accuracy {_show(figures.class_accuracy)}   boundary F1 {_show(figures.boundary_f1)} "
+        f"mIoU {show(figures.miou)}{partly}   pixel accuracy {show(figures.pixel_accuracy)}   "
+        f"class accuracy {show(figures.class_accuracy)}   boundary F1 {show(figures.boundary_f1)} "
         f"(within {figures.tolerance_px:.1f} px)"
     )
     total = max(1, int(figures.counts.sum()))
     rows = [
-        (name, _show(iou), bar(float(iou)), _show(accuracy), _show(boundary), f"{100 * there / total:.1f} %")
+        (name, show(iou), bar(float(iou)), show(accuracy), show(boundary), f"{100 * there / total:.1f} %")
         for name, iou, accuracy, boundary, there in zip(
             names, figures.iou, figures.accuracy, figures.boundary, figures.counts.sum(axis=1), strict=True
         )
@@ -64,12 +64,12 @@ def _pixel_lines(figures: PixelFigures, names: Sequence[str]) -> list[str]:
 
 def _object_lines(figures: ObjectFigures, names: Sequence[str]) -> list[str]:
     lines = [
-        f"objects     {figures.by} AP {_show(figures.ap)}, AP50 {_show(figures.ap50)}, AP75 {_show(figures.ap75)} (COCO's)",
-        f"            at threshold {figures.threshold:g} and IoU 0.5: precision {_show(figures.precision)}, recall "
-        f"{_show(figures.recall)}, F1 {_show(figures.f1)} ({figures.hits} of {figures.found} found are right, "
+        f"objects     {figures.by} AP {show(figures.ap)}, AP50 {show(figures.ap50)}, AP75 {show(figures.ap75)} (COCO's)",
+        f"            at threshold {figures.threshold:g} and IoU 0.5: precision {show(figures.precision)}, recall "
+        f"{show(figures.recall)}, F1 {show(figures.f1)} ({figures.hits} of {figures.found} found are right, "
         f"{figures.truths} are there)",
     ]
-    of_class = [f"{name} {_show(ap)}" for name, ap in zip(names, figures.ap_of, strict=True) if not math.isnan(ap)]
+    of_class = [f"{name} {show(ap)}" for name, ap in zip(names, figures.ap_of, strict=True) if not math.isnan(ap)]
     lines += [
         f"{'            AP of ' if index == 0 else '                  '}{', '.join(part)}"
         for index, part in enumerate(_wrapped(of_class))
@@ -81,7 +81,8 @@ def _wrapped(words: Sequence[str], count: int = 7) -> list[Sequence[str]]:
     return [words[start : start + count] for start in range(0, len(words), count)]
 
 
-def _show(share: float) -> str:
+def show(share: float) -> str:
+    """A share in per cent, one digit after the point; "-" for NaN."""
     return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
@@ -102,8 +103,8 @@ def report(model: Model, segmenter: Segmenter, scored: Sequence[tuple[TruthSet, 
         "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **_versions()},
         "sets": [_set_facts(truths, figures) for truths, figures in scored],
     }
-    plain: dict[str, Any] = _plain(facts)
-    return plain
+    as_json: dict[str, Any] = plain(facts)
+    return as_json
 
 
 def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
@@ -150,12 +151,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NaN as null, which JSON has; floats to six digits."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 6)
     return value
