@@ -4,7 +4,8 @@
                                                                  └────Bounded(64)──▶ record
 
 A live source waits for nobody, so what the model cannot take is dropped before it (`Latest`); a recording waits, and nothing
-is dropped. Everything is opened on the thread that uses it. The model and the source open side by side.
+is dropped. With the overlay "live" the newest frame goes past the model to compose, which draws on it what is expected there.
+Everything is opened on the thread that uses it. The model and the source open side by side.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from engines.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
 from realtime.backdrop import open_background
+from realtime.composer import Composer
 from realtime.errors import SettingsError
 from realtime.links import Bounded, Closed, Latest, Link
 from realtime.meter import Meter, ObjectCounter, Reading
@@ -29,9 +31,7 @@ from realtime.pipeline import Gate, Pipeline
 from realtime.recorder import Finish, Recorder, Recording, Start, ToRecord
 from realtime.render import Look, compose
 from realtime.settings import Settings
-from realtime.smoothing import AlphaSmoother
-from realtime.tracking import open_tracker
-from realtime.types import Canvas, Frame, Result, Source, Tracker
+from realtime.types import Canvas, Frame, Result, Source
 from realtime.upgrade import EngineUpgrade
 
 TRACKER_LOW_SCORE = 0.1
@@ -85,7 +85,10 @@ class Run:
         self._background = open_background(settings.background)
         self.pipeline = Pipeline()
         self._frames: Link[Frame] | None = None
-        self._result: Result | None = None
+        self.shown: Result | None = None
+        """What the latest picture shows."""
+        self._newest: Frame | None = None
+        self._skips = False
         self._released_ns = 0
         self._opened: Link[Link[Frame]] = self.pipeline.link(Bounded(1))
         self._segmented: Link[tuple[Frame, Segmentation]] = self.pipeline.link(Bounded(1))
@@ -111,9 +114,9 @@ class Run:
         """Draw the present picture again with the knobs as they are now, and follow `recording`: for one that stands still."""
         if self.pipeline.running:
             self._segmented.nudge()
-        elif self._screen is not None and self._result is not None and self.model is not None:
+        elif self._screen is not None and self.shown is not None and self.model is not None:
             with suppress(Closed):  # the stream has ended, and its last picture is drawn here: no thread is left to do it
-                self._screen.put(compose(self._result, self.knobs, self.model.look))
+                self._screen.put(compose(self.shown, self.knobs, self.model.look))
 
     def reading(self) -> Reading:
         """All figures now."""
@@ -132,7 +135,8 @@ class Run:
         try:
             self.source = source
             self.pipeline.on_stop(source.close)
-            frames: Link[Frame] = self.pipeline.link(Latest() if source.is_live else Bounded(2))
+            self._skips = source.is_live or (self._screen is not None and self.settings.overlay == "live")
+            frames: Link[Frame] = self.pipeline.link(Latest() if self._skips else Bounded(2))
             self._frames = frames
             try:
                 self._opened.put(frames)
@@ -151,7 +155,12 @@ class Run:
                 continue  # the picture stands still, but the camera is drained all the same
             if not source.is_live and self._screen is None:  # on a screen it plays at its own speed: waiting is no work
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
+            if self._skips and not source.is_live:
+                frame = self._held_while_paused(frame)
+            self._newest = frame
             frames.put(frame)
+            if self._screen is not None and self.knobs.live_overlay:
+                self._segmented.nudge()
             asked = time.perf_counter()
 
     def _segment(self) -> None:
@@ -222,67 +231,49 @@ class Run:
         segmentation = segmenter.finish(self.settings.decode_settings(threshold))
         self.meter.add(segmentation.stage_ms)
         self.meter.processed()
-        self._segmented.put((self._held_while_paused(frame), segmentation))
+        self._segmented.put((frame if self._skips else self._held_while_paused(frame), segmentation))
 
     def _held_while_paused(self, frame: Frame) -> Frame:
-        """Hold a recording here while it is paused, one frame before the screen. Ages count from when the pause let go."""
-        if self.source is not None and self.source.is_live:
-            return frame
+        """Hold a recording here while it is paused: one frame before the screen or, where the screen runs ahead of the model,
+        before both. Ages count from when the pause let go."""
         if self.gate.wait():
             self._released_ns = time.monotonic_ns()
         return replace(frame, captured_ns=max(frame.captured_ns, self._released_ns))
 
     def _compose(self) -> None:
-        tracker = open_tracker(self.settings.tracker, **self.settings.tracking)
-        smoother = AlphaSmoother() if self.settings.smooth else None
+        composer = Composer(self.settings, self.meter, self.objects, self._time_s)
         recording: Recording | None = None
+        newest_drawn = -1
         while True:
             try:
                 item = self._segmented.get_or_nudge()
             except Closed:
                 return
-            if item is not None and smoother is not None:
-                item = self._smooth(smoother, *item)
-            start = time.perf_counter()
             if item is not None:
-                self._result = self._track(tracker, *item)
-            result = self._result
+                composer.take(*item)
+            is_live = self.knobs.live_overlay and self._screen is not None
+            result = composer.result_for(self._newest if is_live else None)
             if result is None or self.model is None:
                 continue  # a nudge before the first picture
-            tracked = time.perf_counter()
-            canvas = compose(result, self.knobs, self.model.look)
+            self.shown = result
+            canvas = composer.draw(result, self.knobs, self.model.look)
             if recording is not self.recording:
                 recording = self.recording
                 self._follow(recording)
-            if item is not None:
-                self.meter.add({"track": (tracked - start) * 1e3, "draw": (time.perf_counter() - tracked) * 1e3})
             if self._screen is not None:
+                self.meter.masks_shown(result.mask_age_s)
                 self._screen.put(canvas)  # before the recorder, which may make this thread wait
-            if item is not None and recording is not None:
+            is_new = canvas.index > newest_drawn  # and no redraw, nor an older frame after the overlay was live
+            newest_drawn = max(newest_drawn, canvas.index)
+            if recording is not None and is_new:
                 self._to_record.put((result, canvas))
             if self._screen is None:
                 self.meter.delivered(canvas.captured_ns)
-
-    def _smooth(self, smoother: AlphaSmoother, frame: Frame, segmentation: Segmentation) -> tuple[Frame, Segmentation]:
-        """The same with the matte averaged over time, if there is one."""
-        if segmentation.alpha is None:
-            return frame, segmentation
-        start = time.perf_counter()
-        alpha = smoother(segmentation.alpha, frame.image, self._time_s(frame))
-        self.meter.add({"smooth": (time.perf_counter() - start) * 1e3})
-        return frame, replace(segmentation, alpha=alpha)
 
     def _time_s(self, frame: Frame) -> float:
         """When it was, for what follows things over time: of a camera on this machine's clock, of a recording on its own."""
         assert self.source is not None, "the source is known before its first frame"
         return frame.captured_ns / 1e9 if self.source.is_live else frame.pts_s
-
-    def _track(self, tracker: Tracker, frame: Frame, segmentation: Segmentation) -> Result:
-        if self.settings.tracker == "none":
-            return Result(frame, segmentation, None)
-        tracks = tracker.update(segmentation, self._time_s(frame), frame.image)
-        self.objects.add(tracks)
-        return Result(frame, segmentation, tracks)
 
     def _follow(self, recording: Recording | None) -> None:
         """Pass the start or the end of a recording on, in its place between the pictures."""

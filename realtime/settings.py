@@ -31,6 +31,8 @@ WIDTHS_PX = (160, 7680)
 
 INFLIGHT = (1, 3)
 
+OVERLAYS = ("locked", "live")
+
 BACKGROUNDS = ("none", "blur")
 """Words for what may be behind a foreground, besides colours and paths of pictures."""
 
@@ -66,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes: bool = True
     labels: bool = True
     trails: bool = True
+    overlay: str = "locked"
+    """"locked": the picture is the frame that the masks were made of; "live": the newest one, masks and boxes moved on to it."""
     smooth: bool = True
     """Average a matte over time where the picture stands still."""
     background: str = "none"
@@ -81,9 +85,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def first_knobs(self) -> Knobs:
         """The knobs' first positions, before it is known which classes there are."""
         threshold = Knobs().threshold if self.threshold is None else self.threshold
+        live = self.overlay == "live"
         if self.background != "none":  # who replaces the background wants a picture for others, not for a look at the model
-            return Knobs(threshold, self.opacity, masks=False, boxes=False, labels=False, trails=False, background=True)
-        return Knobs(threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails)
+            return Knobs(
+                threshold, self.opacity, masks=False, boxes=False, labels=False, trails=False, background=True, live_overlay=live
+            )
+        return Knobs(threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails, live_overlay=live)
 
     def knobs(self, card: ModelCard, turned: Knobs) -> Knobs:
         """`turned` (perhaps moved while the model was opening) with what `card` adds: classes to hide, a threshold."""
@@ -179,6 +186,10 @@ def _check(settings: Settings, where: str) -> None:
     low, high = WIDTHS_PX
     if not low <= settings.width <= high:
         raise SettingsError(f"{where}: width is {settings.width}; the canvas can be {low} to {high} pixels wide")
+    if settings.overlay not in OVERLAYS:
+        known = ", ".join(OVERLAYS)
+        hint = did_you_mean(settings.overlay, OVERLAYS)
+        raise SettingsError(f'{where}: overlay is "{settings.overlay}"; it can be {known}{hint}')
     _check_engine(settings, where)
     _check_background(settings.background, where)
     if not 1 <= settings.max_objects <= 254:

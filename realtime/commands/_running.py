@@ -84,7 +84,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
     overrides: dict[str, Any] = {
         key: options[key]
-        for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background")
+        for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background", "overlay")
         if options.get(key) is not None
     }
     engine = {key: options[option] for option, key in ENGINE_OPTIONS.items() if options.get(option) is not None}

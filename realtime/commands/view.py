@@ -16,6 +16,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "source", nargs="?", default="auto", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ..."
     )
+    parser.add_argument(
+        "--overlay",
+        metavar="locked|live",
+        help="locked: show the frame that the masks belong to; live: the newest frame, masks moved to it (default: locked)",
+    )
     add_running(parser)
 
 

@@ -22,6 +22,7 @@ from realtime.links import Latest
 from realtime.meter import Reading
 from realtime.recorder import Recording
 from realtime.settings import Settings
+from realtime.sources import Paced
 from realtime.types import Canvas
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -448,3 +449,49 @@ def test_without_a_tracker_results_say_so(make_run: MakeRun, MemorySource: Any, 
     finish(run)
     assert [result.tracks for result in sink.results] == [None] * 5
     assert not run.objects.by_class
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["camera", "file"])
+def test_the_live_overlay_shows_each_frame_of_a_camera_however_slow_the_network(
+    make_run: MakeRun, MemorySource: Any, MemorySink: Any, plug_in: Callable[..., None], wait_until: WaitUntil, is_live: bool
+) -> None:
+    plug_in(engines.backends, "slow", SLOW_ENGINE)
+    sink = MemorySink()
+    source = MemorySource(None, is_live=is_live, fps=30)
+    run = make_run(source if is_live else Paced(source), sink, screen=Latest(), backend="slow", overlay="live")
+    run.start()
+    wait_until(lambda: len(sink.results) > 60, timeout_s=30)
+    run.pipeline.stop()
+    finish(run)
+    reading = run.reading()
+    assert reading.processed < 20, "200 ms a frame"
+    assert len(sink.indices) > 2.5 * reading.processed
+    assert sink.indices == sorted(set(sink.indices)), "never back in time"
+    ages_s = [result.mask_age_s for result in sink.results[5:-5]]
+    assert 0.15 < np.median(ages_s) < 0.6
+    assert reading.mask_age is not None
+    assert [canvas.index for canvas in sink.canvases] == [result.frame.index for result in sink.results]
+
+
+def test_the_locked_overlay_shows_the_frame_that_the_masks_belong_to(
+    make_run: MakeRun, MemorySource: Any, MemorySink: Any, plug_in: Callable[..., None]
+) -> None:
+    plug_in(engines.backends, "slow", SLOW_ENGINE)
+    sink = MemorySink()
+    run = make_run(MemorySource(40, is_live=True, fps=30), sink, screen=Latest(), backend="slow")
+    run.start()
+    finish(run)
+    assert len(sink.results) == run.reading().processed
+    assert {result.mask_age_s for result in sink.results} == {0.0}
+
+
+def test_without_a_screen_nothing_is_moved(
+    make_run: MakeRun, MemorySource: Any, MemorySink: Any, plug_in: Callable[..., None]
+) -> None:
+    """Files hold what the network saw, whatever the preset says about the window."""
+    sink = MemorySink()
+    run = make_run(MemorySource(20), sink, overlay="live")
+    run.start()
+    finish(run)
+    assert sink.indices == list(range(20))
+    assert {result.mask_age_s for result in sink.results} == {0.0}
