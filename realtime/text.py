@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 
 from engines.types import U8, Image
@@ -22,25 +23,51 @@ def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Imag
     """`text` on a filled background, black or white, whichever reads better. (h, w, 3) uint8 BGR; shared, do not write to it."""
     # Class names come from other people's files: a line break or half a surrogate pair must not end the run.
     coverage = _coverage(" ".join(text.splitlines()).encode("utf-8", "replace").decode(), size_px)
-    blue, green, red = background_bgr
-    # Black on a relative luminance above 0.179 has more contrast than white (WCAG 2.1, contrast ratio).
-    luminance = 0.2126 * (red / 255) ** 2.2 + 0.7152 * (green / 255) ** 2.2 + 0.0722 * (blue / 255) ** 2.2
-    ink = 0.0 if luminance > 0.179 else 255.0
-    background = np.array(background_bgr, np.float32)
-    alpha = coverage[..., None].astype(np.float32) / 255
-    patch = (background * (1 - alpha) + ink * alpha).astype(np.uint8)
+    patch: Image = cv2.applyColorMap(coverage, _inks(background_bgr))
     patch.setflags(write=False)
     return patch
 
 
-def _coverage(text: str, size_px: int) -> U8:
-    """(h, w) uint8 opacity of the letters, with a margin; its height depends on the size alone, so that labels line up."""
+def percent_label(percent: int, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
+    """A figure to stand beside a `label` of the same size and colour, as wide whatever its two digits are. A new array.
+
+    It changes with every frame: only its letters are kept, not the picture in each of many colours.
+    """
+    patch: Image = cv2.applyColorMap(_percent_coverage(percent, size_px), _inks(background_bgr))
+    return patch
+
+
+@lru_cache(maxsize=256)
+def _inks(background_bgr: tuple[int, int, int]) -> U8:
+    """(256, 1, 3) uint8: coverage by a letter → colour, from the background's to the ink's."""
+    blue, green, red = background_bgr
+    # Black on a relative luminance above 0.179 has more contrast than white (WCAG 2.1, contrast ratio).
+    luminance = 0.2126 * (red / 255) ** 2.2 + 0.7152 * (green / 255) ** 2.2 + 0.0722 * (blue / 255) ** 2.2
+    ink = 0.0 if luminance > 0.179 else 255.0
+    share = np.arange(256, dtype=np.float32)[:, None, None] / 255
+    return (np.array(background_bgr, np.float32) * (1 - share) + ink * share).astype(np.uint8)
+
+
+@lru_cache(maxsize=1024)
+def _percent_coverage(percent: int, size_px: int) -> U8:
+    coverage = _coverage(f"{percent}%", size_px, before_px=0)
+    widest = max(_coverage(f"{digit}{digit}%", size_px, before_px=0).shape[1] for digit in "0468")
+    lacks_px = max(0, widest - coverage.shape[1])
+    return np.ascontiguousarray(np.pad(coverage, ((0, 0), (lacks_px, 0))))
+
+
+def _coverage(text: str, size_px: int, before_px: int | None = None) -> U8:
+    """(h, w) uint8 opacity of the letters, with a margin; its height depends on the size alone, so that labels line up.
+
+    before_px: the margin before the first letter, if it is another one.
+    """
     from PIL import Image as PilImage
     from PIL import ImageDraw
 
     font = _font(size_px)
     ascent, descent = font.getmetrics()
     pad_x, pad_y = max(3, size_px // 3), max(1, size_px // 8)
-    picture = PilImage.new("L", (int(font.getlength(text)) + 2 * pad_x, ascent + descent + 2 * pad_y))
-    ImageDraw.Draw(picture).text((pad_x, pad_y), text, fill=255, font=font)
+    left = pad_x if before_px is None else before_px
+    picture = PilImage.new("L", (int(font.getlength(text)) + left + pad_x, ascent + descent + 2 * pad_y))
+    ImageDraw.Draw(picture).text((left, pad_y), text, fill=255, font=font)
     return np.asarray(picture)

@@ -1,61 +1,65 @@
-"""Lines and words over the picture: trails, boxes, labels."""
+"""Lines over the picture: trails and boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import cv2
+import numpy as np
 
-from engines.types import Image
-from realtime.render.marks import Box, Mark
-from realtime.text import label
+from engines.types import F32, I32, Image, Size
+from realtime.render.marks import Mark
+from realtime.render.scaling import stroke_px
 
+TRAIL_PIECES = 6
+"""A trail is drawn in so many straight pieces, each of one colour: no bend or step of them is seen, and all 64 points of all
+trails would cost as much as the masks."""
 
-def _stroke_px(image: Image) -> int:
-    return max(1, round(int(image.shape[0]) / 360))
-
-
-def draw_trails(image: Image, marks: Iterable[Mark]) -> None:
-    for mark in marks:
-        if mark.trail is not None:
-            cv2.polylines(image, [mark.trail.reshape(-1, 1, 2)], False, mark.colour, _stroke_px(image), cv2.LINE_AA)
+OLDEST = 0.1
+"""How opaque a trail is at its old end."""
 
 
-def draw_boxes(image: Image, marks: Iterable[Mark]) -> None:
-    stroke_px = _stroke_px(image)
+def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
+    """Lines that fade towards their old end, into what the picture has there, and become thinner."""
+    trails = [(_pieces(mark.trail), mark.colour) for mark in marks if mark.trail is not None]
+    if not trails:
+        return
+    width = stroke_px(Size.of(image))
+    thin = max(1, width // 2)  # thin ones, with soft edges, are drawn in a third of the time
+    points = np.stack([points for points, _ in trails])
+    opacity = np.linspace(OLDEST, 1, TRAIL_PIECES, dtype=np.float32)[:, None]
+    colours = np.array([colour for _, colour in trails], np.float32)[:, None]
+    shades = (_under(image, points) * (1 - opacity) + colours * opacity).tolist()
+    for corners, colour_of_piece in zip(points.tolist(), shades, strict=True):
+        start = corners[0]
+        for piece, (end, colour) in enumerate(zip(corners[1:], colour_of_piece, strict=True)):
+            if end != start:
+                thickness = width if piece >= TRAIL_PIECES - 2 else thin
+                cv2.line(image, start, end, colour, thickness, cv2.LINE_AA)
+            start = end
+
+
+def _pieces(trail: I32) -> I32:
+    """(TRAIL_PIECES + 1, 2) of the trail's points, evenly spread, its ends among them."""
+    picked: I32 = trail[np.linspace(0, len(trail) - 1, TRAIL_PIECES + 1).round().astype(np.intp)]
+    return picked
+
+
+def _under(image: Image, points: I32) -> F32:
+    """(N, pieces, 3) float32: the picture's colour in the middle of each piece, at the rim for what lies outside."""
+    middles = (points[:, :-1] + points[:, 1:]) // 2
+    rows = middles[..., 1].clip(0, image.shape[0] - 1)
+    columns = middles[..., 0].clip(0, image.shape[1] - 1)
+    under: F32 = image[rows, columns].astype(np.float32)
+    return under
+
+
+def draw_boxes(image: Image, marks: Sequence[Mark]) -> None:
+    width = stroke_px(Size.of(image))
     for mark in marks:
         x0, y0, x1, y1 = mark.box
         # One-pixel rectangles inside each other: a thick one is drawn as four thick lines, at three times the cost.
-        for inset in range(stroke_px if mark.row is not None else 1):
+        for inset in range(width if mark.row is not None else 1):
             if x1 - 1 - inset < x0 + inset or y1 - 1 - inset < y0 + inset:
                 break
             cv2.rectangle(image, (x0 + inset, y0 + inset), (x1 - 1 - inset, y1 - 1 - inset), mark.colour, 1)
-
-
-def draw_labels(image: Image, marks: Iterable[Mark]) -> None:
-    """Each label stands on its box or, where it would cover another, inside or below it; never over the picture's edge."""
-    height, width = image.shape[:2]
-    size_px = max(11, round(height / 45))
-    placed: list[Box] = []
-    for mark in marks:
-        if not mark.text:
-            continue
-        patch = label(mark.text, size_px, mark.colour)[:height, :width]
-        box = _label_box(mark.box, patch.shape[1], patch.shape[0], width, height, placed)
-        placed.append(box)
-        image[box[1] : box[3], box[0] : box[2]] = patch
-
-
-def _label_box(of: Box, label_width: int, label_height: int, width: int, height: int, placed: list[Box]) -> Box:
-    """Where a label goes: the first free one of three places, or the first of them when none is free."""
-    x0, y0, _, y1 = of
-    left = min(max(0, x0), width - label_width)
-    above = y0 - label_height if y0 >= label_height else y0
-    boxes = []
-    for top in (above, y0 + 1, y1):
-        top = min(max(0, top), height - label_height)
-        box = (left, top, left + label_width, top + label_height)
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in placed):
-            return box
-        boxes.append(box)
-    return boxes[0]

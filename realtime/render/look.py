@@ -11,6 +11,10 @@ from engines.card import ModelCard
 from engines.types import U8, VOID_CLASS
 from realtime.palette import bgr_table, class_colours, id_colours
 from realtime.render.backgrounds import Background, Blur
+from realtime.render.blending import Bgr
+
+UNSEEN_SHADE = 0.6
+"""Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,17 @@ class Look:
         return table
 
     @cached_property
-    def id_bgr(self) -> U8:
-        return id_colours()
+    def id_bgr(self) -> tuple[Bgr, ...]:
+        """Of tracks, by `id % ID_COLOURS`."""
+        return tuple((blue, green, red) for blue, green, red in id_colours().tolist())
+
+    @cached_property
+    def unseen_id_bgr(self) -> tuple[Bgr, ...]:
+        """The same of tracks that are not seen in the frame."""
+        return tuple(
+            (round(blue * UNSEEN_SHADE), round(green * UNSEEN_SHADE), round(red * UNSEEN_SHADE))
+            for blue, green, red in self.id_bgr
+        )
 
     @cached_property
     def matte_class(self) -> int:

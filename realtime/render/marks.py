@@ -10,29 +10,30 @@ import numpy as np
 from engines.types import F32, I32, U8, Size
 from realtime.knobs import Knobs
 from realtime.palette import ID_COLOURS
+from realtime.render.layout import Box
 from realtime.render.look import Look
 from realtime.types import Result, Track
-
-UNSEEN_SHADE = 0.6
-"""Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""
 
 FAR_PX = 16_000
 """Coordinates are cut off here: twice the widest canvas."""
 
-Box = tuple[int, int, int, int]
-"""x_min, y_min, x_max, y_max in canvas pixels."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One object to be drawn: a track, or a bare detection when nothing tracks."""
+    """One object to be drawn: a track, or a bare detection when nothing tracks.
+
+    name: of its label, empty for none; percent: its score there, None where there is none to tell. key: the track's id.
+    """
 
     row: int | None
     class_id: int
     box: Box
     colour: tuple[int, int, int]
-    text: str
+    name: str
+    percent: int | None = None
     trail: I32 | None = None
+    key: int | None = None
+    is_selected: bool = False
 
 
 def marks_of(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
@@ -40,18 +41,18 @@ def marks_of(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]
     scale = scale_to(result, size)
     if result.tracks is not None:
         visible = [t for t in result.tracks if t.best_score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
-        return _track_marks(visible, look, scale)
+        return _track_marks(visible, knobs.selected_id, look, scale)
     instances = result.segmentation.instances
     marks = []
     for row, box in enumerate(scaled_boxes(instances.boxes_px, scale)):
         score, class_id = float(instances.scores[row]), int(instances.class_ids[row])
         if score >= knobs.threshold and class_id not in knobs.hidden_classes:
-            text = look.card.class_name(class_id) + _percent(score)
-            marks.append(Mark(row, class_id, box, colour_of(look.class_bgr[class_id]), text))
+            colour = colour_of(look.class_bgr[class_id])
+            marks.append(Mark(row, class_id, box, colour, look.card.class_name(class_id), _percent(score)))
     return marks
 
 
-def _track_marks(tracks: Sequence[Track], look: Look, scale: F32) -> list[Mark]:
+def _track_marks(tracks: Sequence[Track], selected_id: int | None, look: Look, scale: F32) -> list[Mark]:
     """One mark a track. All coordinates are scaled in two calls, since twenty small ones would cost ten times as much."""
     if not tracks:
         return []
@@ -62,11 +63,21 @@ def _track_marks(tracks: Sequence[Track], look: Look, scale: F32) -> list[Mark]:
     )
     marks = []
     for track, box, trail in zip(tracks, boxes, trails, strict=True):
-        shade = 1.0 if track.row is not None else UNSEEN_SHADE
-        colour = colour_of(look.id_bgr[track.id % ID_COLOURS], shade)
-        # A coasting track keeps its thin box only: a label on nothing is clutter.
-        text = f"{look.card.class_name(track.class_id)} {track.id}{_percent(track.score)}" if track.row is not None else ""
-        marks.append(Mark(track.row, track.class_id, box, colour, text, trail if len(trail) > 1 else None))
+        is_seen, is_selected = track.row is not None, track.id == selected_id
+        # A coasting track keeps its thin box only, unless somebody asked for it: a label on nothing is clutter.
+        marks.append(
+            Mark(
+                track.row,
+                track.class_id,
+                box,
+                (look.id_bgr if is_seen else look.unseen_id_bgr)[track.id % ID_COLOURS],
+                f"{look.card.class_name(track.class_id)} {track.id}" if is_seen or is_selected else "",
+                _percent(track.score) if is_seen else None,
+                trail if len(trail) > 1 else None,
+                track.id,
+                is_selected,
+            )
+        )
     return marks
 
 
@@ -87,13 +98,13 @@ def scaled_boxes(boxes_px: F32, scale: F32) -> list[Box]:
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in corners]
 
 
-def _percent(score: float) -> str:
+def _percent(score: float) -> int | None:
     """The score, but not a score of exactly 1: the network gave none."""
-    return "" if score >= 1 else f"  {score:.0%}"
+    return None if score >= 1 else round(100 * score)
 
 
-def colour_of(bgr: U8, shade: float = 1.0) -> tuple[int, int, int]:
-    blue, green, red = (round(float(value) * shade) for value in bgr)
+def colour_of(bgr: U8) -> tuple[int, int, int]:
+    blue, green, red = bgr.tolist()
     return blue, green, red
 
 
