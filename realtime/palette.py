@@ -1,4 +1,4 @@
-"""Colours: of classes and of track ids. Distinguishable side by side, stable from run to run."""
+"""Colours of classes: distinguishable side by side, stable from run to run. Those of track ids are in `id_colours`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from engines.types import U8
 
 Rgb = tuple[int, int, int]
 
-ID_COLOURS = 55
-"""Track ids repeat their colour after so many: more than an eye can tell apart, and a Fibonacci number: after so many golden
-turns the hue circle closes, so that the last colours differ from the first as neighbours do."""
-
-# Neighbouring ids lie a golden angle apart on the hue circle, so that any few consecutive ones are spread over all of it.
+# Neighbouring classes lie a golden angle apart on the hue circle, so that any few consecutive ones are spread over all of it.
 _GOLDEN_TURN = 0.61803398875
 _FIRST_TURN = 0.40
 _SHADES = ((0.80, 0.17), (0.68, 0.20), (0.88, 0.13))
@@ -48,11 +44,6 @@ def _oklch_to_rgb(lightness: float, chroma: float, hue_turn: float) -> Rgb:
 
 def _gamma(linear: float) -> float:
     return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
-
-
-def id_colours() -> U8:
-    """(ID_COLOURS, 3) uint8 BGR; a track's colour is row `id % ID_COLOURS`."""
-    return bgr_table([_spread(index) for index in range(ID_COLOURS)])
 
 
 def class_colours(card: ModelCard) -> tuple[Rgb, ...]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from engines.card import ModelCard
 from engines.types import U8, VOID_CLASS
-from realtime.palette import bgr_table, class_colours, id_colours
+from realtime.id_colours import id_colours
+from realtime.palette import bgr_table, class_colours
 from realtime.render.backgrounds import Background, Blur
 from realtime.render.blending import Bgr
 

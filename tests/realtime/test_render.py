@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from engines.card import InputSpec, ModelCard
 from engines.types import VOID_CLASS, Instances, Segmentation, Size
+from realtime.id_colours import ID_COLOURS, id_colours
 from realtime.knobs import Knobs
-from realtime.palette import ID_COLOURS, id_colours
 from realtime.render import UNSEEN_SHADE, Look, compose
 from realtime.types import Frame, Result, Track, as_box
 

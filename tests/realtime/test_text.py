@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.palette import id_colours
+from realtime.id_colours import id_colours
 from realtime.render import UNSEEN_SHADE
 from realtime.text import label
 
