@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -16,9 +17,10 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.card import InputSpec, card_from_dict
 from engines.sizing import with_input_size
-from engines.training.deployed import PEAKS, Deployed, torch_predictor
+from engines.training.agreement import agreement
+from engines.training.deployed import PEAKS, Deployed
 from engines.training.errors import TrainingError
-from engines.training.export import OPSET, export_onnx, label_parity, onnx_predictor, probe_images
+from engines.training.export import OPSET, export_onnx, onnx_answerer, onnx_predictor, probe_images, torch_answerer
 from engines.types import Size
 
 from .nets import INPUT_PX, random_net, ripples
@@ -94,9 +96,9 @@ def test_channels_are_blue_green_red(tmp_path: Path) -> None:
     images = probe_images(INPUT_PX)
     export_onnx(model, SPEC, path, images)
     mirrored = [np.ascontiguousarray(image[..., ::-1]) for image in images]
-    straight = torch_predictor(model.net)
-    swapped = label_parity(lambda image: straight(np.ascontiguousarray(image[..., ::-1])), onnx_predictor(path), mirrored)
-    assert swapped < 0.99
+    straight = torch_answerer(model)
+    swapped = agreement(lambda image: straight(np.ascontiguousarray(image[..., ::-1])), onnx_answerer(path), mirrored)
+    assert swapped["labels"] < 0.99
 
 
 def test_file_that_disagrees_with_its_net_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +162,35 @@ def test_evaluating_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path) ->
 
 
 def test_without_images_there_is_nothing_to_disagree_on() -> None:
-    assert label_parity(lambda image: image, lambda image: image, []) == 1
+    assert agreement(lambda image: {}, lambda image: {}, []) == {}
+
+
+@pytest.mark.parametrize("output", ["labels", "confidence", "peaks", "offsets", "surface"])
+def test_no_output_may_differ_from_the_net_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    model, path = deployed(heads=ALL), tmp_path / "model.onnx"
+    honest = torch_answerer(model)
+
+    def otherwise(image: npt.NDArray[np.uint8]) -> Any:
+        answer = dict(honest(image))
+        wrong = answer[output].copy()
+        wrong[..., :2] += wrong.dtype.type(4)  # of peaks the places, of maps a strip on the left
+        return answer | {output: wrong}
+
+    monkeypatch.setattr("engines.training.export.torch_answerer", lambda deployed: otherwise)
+    with pytest.raises(TrainingError, match=f"of the exported model's {output} are the checkpoint's; not written"):
+        export_onnx(model, SPEC, path, probe_images(INPUT_PX))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rounding_apart_is_the_same() -> None:
+    peaks = np.array([[[10, 6, 0.8], [30, 6, 0.3], [50, 6, 0.01]]], np.float32)
+    one = {"alpha": np.array([[[0, 127, 255]]], np.uint8), "offsets": np.zeros((1, 2, 1, 1), np.float32), "peaks": peaks}
+    other = {"alpha": np.array([[[1, 126, 255]]], np.uint8), "offsets": one["offsets"] + 0.4, "peaks": peaks[:, [1, 0, 2]]}
+    other["peaks"][0, 2] = 90, 90, 0.02
+    image = np.zeros((1, 1, 3), np.uint8)
+    assert agreement(lambda _: one, lambda _: other, [image]) == {"alpha": 1, "offsets": 1, "peaks": 1}
+    other["peaks"] = peaks + np.float32((4, 0, 0))
+    assert agreement(lambda _: one, lambda _: other, [image])["peaks"] == 0
 
 
 @pytest.mark.slow
