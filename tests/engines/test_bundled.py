@@ -26,7 +26,7 @@ STREET = Street(Size(320, 192), objects=6, seed=7)
 """A small drawn street: nothing that anybody owns, and the same on every machine (a source would draw the time into it)."""
 
 LARGEST_BYTES = 10_000_000
-FLOORS = {"road": ("camvid", "0001TP_*", 3), "people": ("ccp-people", "", 6)}
+FLOORS = {"road": ("camvid", "0001TP_*", 3), "road-small": ("camvid", "0001TP_*", 3), "people": ("ccp-people", "", 6)}
 """Model → a set in ../shared, the pattern of its images that were held out ("": its val.txt), and every how many is looked at."""
 
 
