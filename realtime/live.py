@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from engines.card import ModelCard
 from engines.errors import SegmentationError
 from engines.model import Model
+from engines.types import Size
 from realtime.app import Run
 from realtime.errors import SinkError
 from realtime.knobs import Knobs
 from realtime.links import Latest
 from realtime.meter import Reading
 from realtime.palette import class_colours
+from realtime.picking import Ages, Selected, facts_of, find, track_at
 from realtime.recorder import Recording
 from realtime.redact import redact
 from realtime.settings import Settings
@@ -46,6 +49,7 @@ class LiveSession:
         self._recording_path: Path | None = None
         self._recorded: set[Path] = set()
         self._settings = settings
+        self._ages = Ages()
         self._run = Run(settings, open_source, find_model, screen=self.canvas, builds_engines=True)
         self._run.start()
 
@@ -80,7 +84,23 @@ class LiveSession:
             gives_matte=card.gives_matte if card else False,
             paused=run.gate.paused,
             recording=self._recording_path if phase == "running" else None,
+            selected=self._selected(card),
         )
+
+    def _selected(self, card: ModelCard | None) -> Selected | None:
+        selected_id, result = self._run.knobs.selected_id, self._run.shown
+        if selected_id is None or card is None:
+            return None
+        track = find(result, selected_id)
+        return facts_of(result, selected_id, self._ages, card.class_name(track.class_id) if track else "")
+
+    def select_at(self, x: float, y: float) -> None:
+        result, model = self._run.shown, self._run.model
+        if result is None or model is None:
+            return
+        canvas = Size.of(result.frame.image).fitted_to_width(model.look.width_px)
+        track = track_at(result, x / canvas.width, y / canvas.height, self._run.knobs)
+        self.knobs = replace(self._run.knobs, selected_id=track.id if track else None)
 
     def _phase(self) -> tuple[str, str]:
         run = self._run
@@ -100,6 +120,8 @@ class LiveSession:
         return self._run.reading()
 
     def shown(self, canvas: Canvas) -> None:
+        if self._run.shown is not None:
+            self._ages.see(self._run.shown)
         self._run.meter.delivered(canvas.captured_ns)
 
     def set_paused(self, paused: bool) -> None:

@@ -13,12 +13,19 @@ from realtime.viewer.icons import icon
 
 BUTTON_PX = 30
 ICON_PX = 20
-ONE_ROW_PX = 860
+ONE_ROW_PX = 930
 """Narrower than this, the sliders go under the buttons."""
+
+NARROW_PX = 570
+"""Narrower than this, the buttons that are missed least are left out; their keys go on working."""
+
+LEFT_OUT = ("mask_style", "background", "step", "help")
+
+LEAST_PX = 440
 
 GROUPS = (
     ("pause", "step"),
-    ("masks", "boxes", "labels", "trails", "background"),
+    ("masks", "mask_style", "boxes", "labels", "trails", "background", "live_overlay"),
     ("screenshot", "record"),
     ("hud", "classes", "full_screen", "help"),
 )
@@ -31,6 +38,7 @@ class ControlBar(QWidget):
         super().__init__(parent)
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._left_out: list[QToolButton] = []
         self.opacity = PercentSlider("Opacity", self)
         self.threshold = PercentSlider("Threshold", self)
         self._rows = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
@@ -49,9 +57,15 @@ class ControlBar(QWidget):
         self.opacity.show_fraction(knobs.opacity)
         self.threshold.show_fraction(knobs.threshold)
 
+    def minimumSizeHint(self) -> QSize:
+        """Narrower than the layout asks for, since buttons are left out then."""
+        return QSize(LEAST_PX, super().minimumSizeHint().height())
+
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         one_row = self.width() >= ONE_ROW_PX
         self._rows.setDirection(QBoxLayout.Direction.LeftToRight if one_row else QBoxLayout.Direction.TopToBottom)
+        for button in self._left_out:
+            button.setVisible(self.width() >= NARROW_PX)
         super().resizeEvent(event)
 
     def _make_buttons(self, actions: Mapping[str, QAction]) -> QHBoxLayout:
@@ -63,6 +77,8 @@ class ControlBar(QWidget):
             for name in group:
                 button = _button(self)
                 button.setDefaultAction(actions[name])
+                if name in LEFT_OUT:
+                    self._left_out.append(button)
                 row.addWidget(button)
         row.addStretch()
         return row

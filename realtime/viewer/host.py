@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from PyQt6.QtCore import QObject, Qt, pyqtSignal, pyqtSlot
 
@@ -50,7 +51,7 @@ class SessionHost(QObject):
         self.source, self._refusal = source, ""
         session, self.session = self.session, None
         if session is not None:
-            self._knobs = session.knobs
+            self._knobs = replace(session.knobs, selected_id=None)  # ids begin anew
             self._closing = True
             # One source at a time: a camera must be let go before it can be opened again.
             self._closer.submit(session.close).add_done_callback(lambda _: self._closed.emit())

@@ -8,6 +8,7 @@ from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 
 from realtime.meter import Reading
+from realtime.picking import Selected
 from realtime.viewer.session import SessionState
 from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, digit_font, text_font
 
@@ -23,11 +24,14 @@ PANEL = QColor(10, 12, 16, 205)
 """Dark enough that MUTED on it over a white picture still has a contrast of 4.5 : 1."""
 LINE = QColor(255, 255, 255, 38)
 
+Fact = tuple[str, str, str | None]
+"""A name, a text, and the colour of a dot before it, if any."""
+
 
 def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_px: int) -> QPixmap:
     """Draw the panel. The stage table is left out where it would not fit into a height of `room_px`."""
     stages = list(reading.stages.items())
-    facts = _facts(state, reading)
+    facts = _fitting(_facts(state, reading), room_px - 2 * PAD_PX - FIGURES_PX - GAP_PX)
     height_px = 2 * PAD_PX + FIGURES_PX + GAP_PX + ROW_PX * len(facts)
     table_px = ROW_PX * (1 + len(stages)) + GAP_PX
     with_table = bool(stages) and height_px + table_px <= room_px
@@ -63,15 +67,40 @@ def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _facts(state: SessionState, reading: Reading) -> list[tuple[str, str, str | None]]:
-    status = state.source_status
-    return [
+def _facts(state: SessionState, reading: Reading) -> list[Fact]:
+    status, mask_age = state.source_status, reading.mask_age
+    facts: list[Fact] = [
         ("dropped", f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen", None),
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
         ("state", " · ".join(filter(None, (status.state, status.detail))), STATUS_COLOURS.get(status.state, MUTED)),
     ]
+    if mask_age is not None and mask_age.p95_ms >= 1:
+        facts.append(("masks", f"{mask_age.p50_ms:.0f} ms old, p95 {mask_age.p95_ms:.0f}", None))
+    if state.selected is not None:
+        facts += _selected(state.selected)
+    return facts
+
+
+def _selected(selected: Selected) -> list[Fact]:
+    if not selected.in_sight:
+        return [("selected", f"{selected.id} · out of sight", None)]
+    score = "" if selected.score >= 1 else f" · {selected.score:.0%}"
+    return [
+        ("selected", f"{selected.class_name} {selected.id}{score}", None),
+        ("", f"for {selected.age_s:.1f} s · {selected.speed_px_s:.0f} px/s", None),
+    ]
+
+
+def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:
+    """As many of them as there is room for, without those that are missed least."""
+    kept = list(facts)
+    for name in ("backend", "source", "model", "dropped", "state"):
+        if ROW_PX * len(kept) <= room_px:
+            break
+        kept = [fact for fact in kept if fact[0] != name]
+    return kept
 
 
 class Sheet:

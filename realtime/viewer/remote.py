@@ -8,9 +8,13 @@ from functools import partial
 from typing import Any
 
 from engines.errors import SegmentationError
+from realtime.knobs import MaskStyle
 from realtime.viewer.host import SessionHost
 
 KNOB_STEP = 0.05
+
+NEXT_STYLE: dict[MaskStyle, MaskStyle] = {"both": "contour", "contour": "fill", "fill": "both"}
+STYLE_WORDS = {"both": "areas with contours", "contour": "contours", "fill": "areas"}
 
 
 class Remote:
@@ -29,6 +33,8 @@ class Remote:
             "pause": self.pause,
             "step": self.step,
             "masks": partial(self.turn, "masks"),
+            "mask_style": self.turn_style,
+            "live_overlay": self.turn_overlay,
             "boxes": partial(self.turn, "boxes"),
             "labels": partial(self.turn, "labels"),
             "trails": partial(self.turn, "trails"),
@@ -54,6 +60,26 @@ class Remote:
     def turn(self, name: str) -> None:
         """Masks, boxes, labels, trails or the background: on if off, off if on."""
         self._change(name, not getattr(self._host.knobs, name))
+
+    def turn_style(self) -> None:
+        """Masks as areas with contours, as contours, as areas: one after the other."""
+        style = NEXT_STYLE[self._host.knobs.mask_style]
+        self._change("mask_style", style)
+        self._say(f"Masks: {STYLE_WORDS[style]}")
+
+    def turn_overlay(self) -> None:
+        """Locked if live, live if locked."""
+        self.turn("live_overlay")
+        live = self._host.knobs.live_overlay
+        self._say("Overlay: live, masks are moved to the newest picture" if live else "Overlay: locked, masks fit their picture")
+
+    def select(self, x: float, y: float) -> None:
+        """The object at this pixel of the canvas, or none."""
+        if self._host.session is not None:
+            self._host.session.select_at(x, y)
+
+    def deselect(self) -> None:
+        self._change("selected_id", None)
 
     def set(self, name: str, value: float) -> None:
         """Opacity or threshold; kept within 0..1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import QSize, Qt, pyqtSignal
+from PyQt6.QtCore import QPointF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QMouseEvent, QResizeEvent
 from PyQt6.QtWidgets import QLabel, QWidget
 
@@ -13,11 +13,16 @@ from realtime.viewer.view import VideoView
 
 TROUBLE = {"stalled": "No frames are coming", "retrying": "Connecting again"}
 
+CLICK_PX = 5
+"""A mouse that moves farther while its button is down does not click."""
+
 
 class Screen(VideoView):
     """Says over the picture what a person has to know: opening, failed, ended, stalled."""
 
     double_clicked = pyqtSignal()
+    clicked = pyqtSignal(float, float)
+    """A person clicked this pixel of the canvas; one below 0 is beside the picture."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -30,6 +35,7 @@ class Screen(VideoView):
         self.recording.setObjectName("recording")
         self.recording.hide()
         self._said: tuple[object, ...] = ()
+        self._pressed: QPointF | None = None
 
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
         """Show what this state asks for. elapsed_s: since the session was opened; told in whole seconds while it starts."""
@@ -41,6 +47,19 @@ class Screen(VideoView):
         self.recording.setVisible(state.recording is not None)
         self._place_recording()
         self.set_smooth(state.paused or state.phase == "ended")
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        # Not through what lies over the picture: the help, a message.
+        if event is not None and event.button() == Qt.MouseButton.LeftButton and self.childAt(event.position().toPoint()) is None:
+            self._pressed = event.position()
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
+        pressed, self._pressed = self._pressed, None
+        if event is not None and pressed is not None and (event.position() - pressed).manhattanLength() <= CLICK_PX:
+            at = self.canvas_point(pressed)
+            self.clicked.emit(at.x(), at.y())
+        super().mouseReleaseEvent(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         self.double_clicked.emit()

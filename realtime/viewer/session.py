@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from realtime.knobs import Knobs
 from realtime.links import Latest
 from realtime.meter import Reading
+from realtime.picking import Selected
 from realtime.types import Canvas, SourceStatus
 
 Phase = Literal["starting", "running", "ended", "failed"]
@@ -41,6 +42,8 @@ class SessionState:
     paused: bool = False
     recording: Path | None = None
     """The file being recorded to, or None."""
+    selected: Selected | None = None
+    """What is known of the object that is selected, or None when none is."""
 
 
 class Session(Protocol):
@@ -64,6 +67,10 @@ class Session(Protocol):
 
     def step(self) -> None:
         """Let one frame through while paused (files only; ignored for live sources)."""
+        ...
+
+    def select_at(self, x: float, y: float) -> None:
+        """Select the object at this pixel of the newest canvas (`knobs.selected_id`), or none where there is none."""
         ...
 
     def start_recording(self) -> Path:

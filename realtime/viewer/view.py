@@ -6,7 +6,7 @@ from typing import cast
 
 import cv2
 import numpy as np
-from PyQt6.QtCore import QRectF, Qt, pyqtSignal
+from PyQt6.QtCore import QPointF, QRectF, Qt, pyqtSignal
 from PyQt6.QtGui import QColor, QImage, QPainter, QPaintEvent, QPixmap, QRegion
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
@@ -71,6 +71,14 @@ class VideoView(QWidget):
         scale = min(room_w / width_px, room_h / height_px)
         w, h = round(width_px * scale), round(height_px * scale)
         return QRectF((room_w - w) // 2 / ratio, (room_h - h) // 2 / ratio, w / ratio, h / ratio)
+
+    def canvas_point(self, at: QPointF) -> QPointF:
+        """The pixel of the canvas under a point of the widget; (-1, -1) beside the picture."""
+        picture = self.picture_rect()
+        if self.canvas is None or not picture.contains(at):
+            return QPointF(-1, -1)
+        height_px, width_px = self.canvas.image.shape[:2]
+        return QPointF((at.x() - picture.x()) / picture.width() * width_px, (at.y() - picture.y()) / picture.height() * height_px)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)

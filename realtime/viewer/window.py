@@ -29,6 +29,9 @@ MESSAGE_MS = 6000
 VIEW_PX = QSize(1280, 720)
 """Room for the picture before the first canvas tells its own size."""
 
+KNOB_MARKS = ("masks", "boxes", "labels", "trails", "background", "live_overlay")
+"""Commands that are checked while the knob of their name is on."""
+
 LEGEND_FROM_PX = 900
 """Narrower windows open without the legend."""
 
@@ -99,13 +102,20 @@ class MainWindow(QMainWindow):
         self._place_legend()
 
     def back(self) -> None:
-        """Out of the help, or else out of the search field, or else out of full screen."""
+        """Out of the help, or else out of the search field; or else deselect; or else out of full screen."""
         if self.view.help.isVisibleTo(self.view):
             self.view.turn_help()
         elif self.legend.search.hasFocus():
             self.legend.search.clearFocus()
+        elif self.host.knobs.selected_id is not None:
+            self.remote.deselect()
         elif self.isFullScreen():
             self.turn_full_screen()
+
+    def select(self, x: float, y: float) -> None:
+        """The object at this pixel of the canvas, or none."""
+        self.remote.select(x, y)
+        self.refresh()
 
     def say(self, text: str) -> None:
         """One line in the status bar, for a while."""
@@ -178,6 +188,7 @@ class MainWindow(QMainWindow):
         self.host.arrived.connect(self._show_canvas)
         self.host.opened.connect(self._begin)
         self.view.painted.connect(self.host.shown)
+        self.view.clicked.connect(self.select)
         self.view.double_clicked.connect(self.commands["full_screen"].trigger)
         self.view.card.retry.clicked.connect(lambda: self.open_source(self.host.source))
         self.view.card.other.clicked.connect(self.open_file)
@@ -234,7 +245,7 @@ class MainWindow(QMainWindow):
             "classes": self.legend.isVisibleTo(self),
             "full_screen": self.isFullScreen(),
             "help": self.view.help.isVisibleTo(self.view),
-        } | {name: bool(getattr(knobs, name)) for name in ("masks", "boxes", "labels", "trails", "background")}
+        } | {name: bool(getattr(knobs, name)) for name in KNOB_MARKS}
         for name, mark in marks.items():
             self.commands[name].setChecked(mark)
         self.commands["pause"].setEnabled(running)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from realtime.errors import SinkError
 from realtime.knobs import Knobs
 from realtime.links import Closed, Latest
 from realtime.meter import Meter, Reading
+from realtime.picking import Selected
 from realtime.types import Canvas, SourceStatus
 from realtime.viewer.session import SessionState
 from realtime.viewer.style import STYLE_SHEET
@@ -94,6 +95,7 @@ class MemorySession:
             gives_matte=script.gives_matte,
             paused=self._paused,
             recording=self._recording,
+            selected=Selected(7, "person", 0.83, 12.4, 85.0) if self.knobs.selected_id == 7 else None,
         )
 
     def reading(self) -> Reading:
@@ -113,6 +115,11 @@ class MemorySession:
         with self._changed:
             self._steps += 1
             self._changed.notify_all()
+
+    def select_at(self, x: float, y: float) -> None:
+        """The left half of the picture is object 7; beside it there is none."""
+        selected_id = 7 if 0 <= x < self._script.size_px[0] / 2 and 0 <= y < self._script.size_px[1] else None
+        self.knobs = replace(self.knobs, selected_id=selected_id)
 
     def start_recording(self) -> Path:
         if "unwritable" in self._source:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PyQt6.QtCore import QPointF, Qt
 from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtWidgets import QApplication, QToolButton
 
 from realtime.knobs import Knobs
 from realtime.viewer.commands import COMMANDS, make_actions
@@ -211,3 +211,63 @@ def test_every_command_has_a_key_of_its_own(app: QApplication, open_window: Open
     assert all(window.commands[command.name].shortcuts() for command in COMMANDS)
     with pytest.raises(KeyError):
         make_actions(window, {})
+
+
+def test_a_key_turns_masks_into_contours_areas_and_both(open_window: OpenWindow, studio) -> None:
+    window = open_window()
+    for expected in ("contour", "fill", "both"):
+        QTest.keyClick(window, Qt.Key.Key_O)
+        assert studio.session.knobs.mask_style == expected
+        assert window.status.currentMessage().startswith("Masks: ")
+
+
+def test_the_overlay_is_locked_or_live_and_its_tooltip_says_what_that_means(open_window: OpenWindow, studio) -> None:
+    window = open_window()
+    for expected in (True, False):
+        QTest.keyClick(window, Qt.Key.Key_V)
+        assert studio.session.knobs.live_overlay is expected
+        assert window.commands["live_overlay"].isChecked() is expected
+    tip = window.commands["live_overlay"].toolTip()
+    assert tip.startswith("Overlay: locked / live")
+    assert "waits for its own masks" in tip
+    assert "moved to where things are now" in tip
+
+
+def test_a_click_on_an_object_selects_it_and_one_beside_or_escape_lets_go(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window()
+    wait(lambda: studio.session.shown_indices)
+    picture = window.view.picture_rect()
+
+    def click(x_share: float) -> None:
+        at = QPointF(picture.x() + picture.width() * x_share, picture.y() + picture.height() * 0.9).toPoint()
+        QTest.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=at)
+
+    click(0.25)
+    assert studio.session.knobs.selected_id == 7
+    click(0.75)
+    assert studio.session.knobs.selected_id is None
+    click(0.25)
+    QTest.keyClick(window, Qt.Key.Key_Escape)
+    assert studio.session.knobs.selected_id is None
+    QTest.keyClick(window, Qt.Key.Key_F1)
+    middle = window.view.help.geometry().center()
+    QTest.mouseClick(window.view.help, Qt.MouseButton.LeftButton, pos=window.view.help.mapFromParent(middle))
+    assert studio.session.knobs.selected_id is None, "no click through the help"
+
+
+def test_a_selection_does_not_outlive_its_session(open_window: OpenWindow, studio, wait: Wait) -> None:
+    window = open_window()
+    studio.session.select_at(1, 1)
+    window.open_source("pattern")
+    wait(lambda: len(studio.sessions) == 2)
+    assert studio.session.knobs.selected_id is None, "its ids are others"
+
+
+@pytest.mark.parametrize("width_px", [480, 640, 1280])
+def test_every_button_in_sight_is_whole(open_window: OpenWindow, width_px: int) -> None:
+    window = open_window(width_px=width_px, height_px=400)
+    assert window.width() == width_px
+    buttons = [button for button in window.bar.findChildren(QToolButton) if button.isVisible()]
+    assert len(buttons) >= 12
+    for button in buttons:
+        assert window.bar.rect().contains(button.geometry()), button.toolTip()

@@ -1,0 +1,85 @@
+"""Picking: which tracked object lies under a point of the picture, and what is known of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from realtime.knobs import Knobs
+from realtime.types import Result, Track
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What is known of the object that is selected; of one that is out of sight, its id alone.
+
+    age_s: since when it has been seen, in seconds of the stream. speed_px_s: of its centre, against the background.
+    """
+
+    id: int
+    class_name: str = ""
+    score: float = 0.0
+    age_s: float = 0.0
+    speed_px_s: float = 0.0
+
+    @property
+    def in_sight(self) -> bool:
+        return bool(self.class_name)
+
+
+class Ages:
+    """Since when each track of a stream has been seen. Knows the present tracks only: nothing grows."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[int, float] = {}
+        self._now_s = 0.0
+
+    def see(self, result: Result) -> None:
+        """Take note of a result's tracks. The same one may come again."""
+        self._now_s = result.frame.pts_s
+        self._since_s = {track.id: self._since_s.get(track.id, self._now_s) for track in result.tracks or ()}
+
+    def age_s(self, track_id: int) -> float:
+        """0 of one that is not there."""
+        return self._now_s - self._since_s.get(track_id, self._now_s)
+
+
+def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Track | None:
+    """The visible track whose mask covers the point, or else that with the smallest box around it.
+
+    x_share, y_share: of the picture's width and height, 0 to 1. None where there is no track.
+    """
+    if not (0 <= x_share < 1 and 0 <= y_share < 1):
+        return None
+    visible = [t for t in result.tracks or () if t.best_score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
+    label_map = result.segmentation.instances.label_map
+    if label_map.size:
+        row = int(label_map[int(y_share * label_map.shape[0]), int(x_share * label_map.shape[1])]) - 1
+        for track in visible:
+            if row >= 0 and track.row == row:
+                return track
+    height, width = result.frame.image.shape[:2]
+    x, y = x_share * width, y_share * height
+    around = [t for t in visible if t.box_px[0] <= x < t.box_px[2] and t.box_px[1] <= y < t.box_px[3]]
+    return min(around, key=_area, default=None)
+
+
+def facts_of(result: Result | None, track_id: int, ages: Ages, class_name: str) -> Selected:
+    """What is known now of the track with that id. class_name: of its class, from the model's card."""
+    track = find(result, track_id)
+    if track is None:
+        return Selected(track_id)
+    speed = math.hypot(float(track.velocity_px_s[0]), float(track.velocity_px_s[1]))
+    return Selected(track_id, class_name, track.score, ages.age_s(track_id), speed)
+
+
+def find(result: Result | None, track_id: int) -> Track | None:
+    """The track with that id, if the result has it."""
+    tracks = result.tracks if result is not None else None
+    return next((track for track in tracks or () if track.id == track_id), None)
+
+
+def _area(track: Track) -> float:
+    return float(np.prod(track.box_px[2:] - track.box_px[:2]))
