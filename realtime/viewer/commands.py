@@ -50,7 +50,7 @@ COMMANDS = (
     Command("hud", "Figures", ("H",), checkable=True),
     Command("classes", "Classes", ("C",), checkable=True),
     Command("full_screen", "Full screen", ("F", "F11"), checkable=True),
-    Command("back", "Deselect; leave help or full screen", ("Esc",)),
+    Command("back", "Deselect, or go back", ("Esc",)),
     Command("open_file", "Open file…", ("Ctrl+O",)),
     Command("open_url", "Open URL…", ("Ctrl+U",)),
     Command("help", "Keys", ("F1", "?"), checkable=True),

@@ -71,7 +71,7 @@ class Remote:
         """Locked if live, live if locked."""
         self.turn("live_overlay")
         live = self._host.knobs.live_overlay
-        self._say("Overlay: live, masks are moved to the newest picture" if live else "Overlay: locked, masks fit their picture")
+        self._say("Overlay: live" if live else "Overlay: locked")
 
     def select(self, x: float, y: float) -> None:
         """The object at this pixel of the canvas, or none."""
