@@ -12,6 +12,7 @@ from engines.types import F32
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 Boxes: TypeAlias = npt.NDArray[np.floating]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 _TINY = np.float32(1e-12)
 """Boxes without area share nothing of nothing: 0 / _TINY is 0."""
@@ -38,17 +39,29 @@ def iou_matrix(boxes_a: Boxes, boxes_b: Boxes, pad: F32 | None = None) -> F32:
     return np.minimum(shared, 1, out=shared)
 
 
-def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32, padding: F32) -> F32:
+def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32, padding: F32 | np.float32) -> F32:
     length: F32 = np.minimum(high_a, high_b)
     length -= np.maximum(low_a, low_b)
     length += padding
     return np.maximum(length, 0, out=length)
 
 
-def assign(similarity: F32, gate: float) -> tuple[Rows, Rows]:
-    """The one-to-one pairs with the greatest sum of similarity, none below `gate` (> 0).
+def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
+    """The share of each box of a that lies in each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
+    x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
+    x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
+    none = np.float32(0)
+    shared: F32 = _shared_length(x_a, x_max_a, x_b, x_max_b, none)
+    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b, none)
+    shared /= np.maximum((x_max_a - x_a) * (y_max_a - y_a), _TINY)
+    return np.minimum(shared, 1, out=shared)
 
-    similarity: (N, M), higher is more alike. Returns (K,) row and (K,) column indices.
+
+def assign(similarity: F32, gate: float, bonus: F32 | None = None) -> tuple[Rows, Rows]:
+    """The one-to-one pairs with the greatest sum of similarity and bonus, none with a similarity below `gate` (> 0).
+
+    similarity: (N, M), higher is more alike. bonus: (N, M), 0 or more: what else speaks for a pair that is allowed.
+    Returns (K,) row and (K,) column indices.
     A pair that excludes no other is taken at once; only crowds, where rows compete for columns, cost an assignment problem.
     """
     allowed = similarity >= gate
@@ -62,10 +75,34 @@ def assign(similarity: F32, gate: float) -> tuple[Rows, Rows]:
     per_row[rows[alone]] = per_column[columns[alone]] = 0
     crowd_rows, crowd_columns = np.flatnonzero(per_row), np.flatnonzero(per_column)
     crowd = np.ix_(crowd_rows, crowd_columns)
-    gain = np.where(allowed[crowd], similarity[crowd], 0)
+    worth = similarity[crowd] if bonus is None else similarity[crowd] + bonus[crowd]
+    gain = np.where(allowed[crowd], worth, 0)
     i, j = linear_sum_assignment(gain, maximize=True)
     real = gain[i, j] > 0
     return (
         np.concatenate((rows[alone], crowd_rows[i[real]])),
         np.concatenate((columns[alone], crowd_columns[j[real]])),
     )
+
+
+class Pairing:
+    """Tracks and detections that find each other in rounds; each at most once."""
+
+    def __init__(self, tracks: int, detections: int) -> None:
+        self.free_tracks = np.ones(tracks, bool)
+        self.free_seen = np.ones(detections, bool)
+        self._pairs: list[tuple[Rows, Rows]] = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
+
+    def match(self, tracks: Mask, detections: Mask, overlap: F32, gate: float, bonus: F32 | None = None) -> None:
+        """One round among those that are still free. tracks: (N,), detections: (M,) bool; overlap, bonus: (N, M)."""
+        i, j = np.flatnonzero(self.free_tracks & tracks), np.flatnonzero(self.free_seen & detections)
+        if not len(i) or not len(j):
+            return
+        chosen = np.ix_(i, j)
+        a, b = assign(overlap[chosen], gate, None if bonus is None else bonus[chosen])
+        self.free_tracks[i[a]] = self.free_seen[j[b]] = False
+        self._pairs.append((i[a], j[b]))
+
+    def pairs(self) -> tuple[Rows, Rows]:
+        """(K,) indices of tracks and of their detections."""
+        return np.concatenate([a for a, _ in self._pairs]), np.concatenate([b for _, b in self._pairs])

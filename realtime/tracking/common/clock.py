@@ -32,7 +32,8 @@ class StreamClock:
         self.now_s = 0.0
         """Seconds since the first frame, made of steps; rises with every frame."""
         self._last_t_s = math.nan
-        self._usual_dt_s = _FIRST_DT_S
+        self.usual_dt_s = _FIRST_DT_S
+        """The last believable step."""
 
     def tick(self, t_s: float) -> Tick:
         """Take the next frame's timestamp in seconds."""
@@ -41,9 +42,9 @@ class StreamClock:
             self._last_t_s = t_s
         is_gap = MAX_DT_S < step_s < math.inf
         if not math.isfinite(step_s) or step_s < 0:
-            dt_s = self._usual_dt_s
+            dt_s = self.usual_dt_s
         else:
             dt_s = min(max(step_s, MIN_DT_S), MAX_DT_S)
-            self._usual_dt_s = dt_s if not is_gap else self._usual_dt_s
+            self.usual_dt_s = dt_s if not is_gap else self.usual_dt_s
         self.now_s += dt_s
         return Tick(dt_s, is_gap)

@@ -91,6 +91,17 @@ class Motion:
         stopped.velocity[:] = 0
         return stopped
 
+    def warped(self, matrix: F64) -> Motion:
+        """The same objects in a picture whose pixels moved by `matrix`, (2, 3); new arrays. Sizes follow its mean scale."""
+        scale = max(abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])), 1e-6) ** 0.5
+        moved = Motion(self.numbers.copy())
+        moved.position[:, :2] = self.position[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        moved.velocity[:, :2] = self.velocity[:, :2] @ matrix[:, :2].T
+        moved.position[:, 2:] *= scale
+        moved.velocity[:, 2:] *= scale
+        moved.numbers[:, 8:] *= scale**2
+        return moved
+
     def boxes_px(self) -> F64:
         """(N, 4) float64 x_min, y_min, x_max, y_max in px; a new array."""
         centre, half = self.position[:, :2], self.position[:, 2:] / 2
@@ -113,8 +124,8 @@ def measurement(boxes_px: npt.NDArray[np.floating]) -> F64:
     return np.concatenate(((low + high) / 2, high - low), axis=1)
 
 
-def predict(motion: Motion, dt_s: float, noise: Noise) -> Motion:
-    """The same objects `dt_s` seconds later, unseen.
+def predict(motion: Motion, dt_s: float | F64, noise: Noise) -> Motion:
+    """The same objects `dt_s` seconds later, unseen. dt_s: one for all, or (N, 1).
 
     Source: white-noise acceleration (Bar-Shalom, Li and Kirubarajan, 2001, section 6.2.2).
     """

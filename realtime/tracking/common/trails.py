@@ -36,6 +36,10 @@ class Trails:
         self._points[rows, self._ends[rows]] = points_px
         self._ends[rows] += 1
 
+    def warp(self, matrix: npt.NDArray[np.float64]) -> None:
+        """Move all points by `matrix`, (2, 3): from the last frame's pixels to this one's."""
+        self._points = (self._points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         """Forget the rows where `mask` is False."""
         self._points, self._ends = self._points[mask], self._ends[mask]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from realtime.errors import SettingsError
@@ -16,7 +17,7 @@ every_tracker = pytest.mark.parametrize("name", names())
 
 
 def test_the_folder_is_the_registry():
-    assert names() == ("bytetrack", "none")
+    assert names() == ("auto", "bytetrack", "none", "ocsort")
 
 
 def test_naming_the_trackers_imports_no_solver():
@@ -25,9 +26,9 @@ def test_naming_the_trackers_imports_no_solver():
 
 
 def test_a_wrong_name_gets_the_list_and_the_nearest():
-    with pytest.raises(SettingsError, match=r'"bytetrak"; there are: bytetrack, none; did you mean "bytetrack"\?'):
+    with pytest.raises(SettingsError, match=r'"bytetrak"; there are: auto, bytetrack, none, ocsort; did you mean "bytetrack"\?'):
         open_tracker("bytetrak")
-    with pytest.raises(SettingsError, match="there are: bytetrack, none"):
+    with pytest.raises(SettingsError, match="there are: auto, bytetrack, none, ocsort"):
         open_tracker("common")
 
 
@@ -53,6 +54,8 @@ def test_tracks_are_sound(name, dropped):
             assert 1 <= len(track.trail_px) <= 64
             assert track.trail_px.shape[1] == 2
             assert 0 <= track.score <= 1
+            assert track.velocity_px_s.shape == (4,)
+            assert track.velocity_px_s.dtype == np.float32
 
 
 @every_tracker

@@ -1,0 +1,163 @@
+"""The tracker for whatever is there: OC-SORT with masks, and with objects that melt into each other or are cut in pieces.
+
+Masks are compared where boxes are not enough (`common.silhouettes`); what a segmentation does to objects that touch or are hidden
+in part is undone (`common.blobs`). Without masks, and with objects that stay whole, it is OC-SORT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.types import F32, Image, Segmentation, Size
+from realtime.tracking import ocsort
+from realtime.tracking.common.association import Mask, Rows, containment, iou_matrix
+from realtime.tracking.common.blobs import hosts_of, is_merged, kept_within, pieces_of
+from realtime.tracking.common.book import CONFIRMED, TENTATIVE, Detections
+from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
+
+_HOST_BONUS = 0.3
+_SAME_BLOB = 0.6
+"""Least IoU with its last detection for a host to count as going on, which earns it the bonus over its guests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(ocsort.Settings):
+    """See `ocsort.Settings`, and:"""
+
+    mask_weight: float = 0.5
+    """What masks that agree are worth beside boxes that do."""
+    blob_inside: float = 0.7
+    """Least share of a vanished track within another one's detection for the two to have melted."""
+    blob_s: float = 8.0
+    """A track that melted into another one is kept for at most this long."""
+    piece_inside: float = 0.8
+    """Least share of a new detection within a seen track of its class for it to look like a piece of that."""
+    piece_s: float = 0.6
+    """What looks like a piece all the time is an object of its own after this long."""
+
+
+class AutoTracker(ocsort.OcSort):
+    """OC-SORT, masks, blobs and pieces."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._auto = settings
+        self._masks = np.zeros((0, 0, 0), bool)
+        self._predicted = np.zeros((0, 4), np.float32)
+
+    def _look(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
+        self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, Size.of(image))
+        self._predicted = self._motion.boxes_px().astype(np.float32)
+
+    def _overlap(self, seen: Detections) -> F32:
+        """As usual; a host may also be found where it was last seen with its guests."""
+        overlap = super()._overlap(seen)
+        hosts = self._hosts()
+        if len(hosts):
+            overlap[hosts] = np.maximum(overlap[hosts], iou_matrix(self._book["box_px"][hosts], seen.boxes_px))
+        return overlap
+
+    def _bonus(self, seen: Detections, overlap: F32) -> F32:
+        bonus = super()._bonus(seen, overlap)
+        masks = mask_overlap(self._book["silhouette"], self._predicted, self._masks, seen.boxes_px, overlap >= 0.1)
+        bonus += self._auto.mask_weight * np.where(np.isnan(masks), overlap, masks)
+        hosts = self._hosts()
+        if len(hosts):
+            bonus[hosts] += _HOST_BONUS * (iou_matrix(self._book["box_px"][hosts], seen.boxes_px) >= _SAME_BLOB)
+        return bonus
+
+    def _hosts(self) -> Rows:
+        guests = self._book["blob_id"]
+        return np.flatnonzero(np.isin(self._book["id"], guests[guests > 0])) if guests.any() else np.zeros(0, np.intp)
+
+    def _measured(self, tracks: Rows, seen: Detections, detections: Rows) -> tuple[F32, Mask]:
+        boxes = self._whole(tracks, seen, detections)
+        crowded = self._find_guests(tracks, boxes)
+        if crowded.any():
+            ids, guests = self._book["id"][tracks[crowded]], self._book["blob_id"]
+            hosts = tracks[crowded]
+            inside = np.flatnonzero(np.isin(guests, ids[ids > 0]))
+            order = np.argsort(ids)
+            their_host = order[np.searchsorted(ids[order], guests[inside])]
+            rows, around = np.concatenate((hosts, inside)), boxes[crowded][np.concatenate((np.arange(len(hosts)), their_host))]
+            self._motion = kept_within(self._motion, rows, around)
+        return boxes, ~crowded
+
+    def _whole(self, tracks: Rows, seen: Detections, detections: Rows) -> F32:
+        """What `tracks` were given, with the pieces that lie loose beside it."""
+        is_sure = self._book["state"][tracks] == CONFIRMED
+        loose = np.ones(len(seen.rows), bool)
+        loose[detections[self._book["state"][tracks] != TENTATIVE]] = False
+        boxes = seen.boxes_px[detections]
+        if not loose.any() or not is_sure.any():
+            return boxes
+        pieces = np.flatnonzero(loose)
+        allowed = (seen.class_ids[detections][:, None] == seen.class_ids[pieces]) & is_sure[:, None]
+        return pieces_of(self._predicted[tracks], boxes, seen.boxes_px[pieces], allowed, self._auto.piece_inside)
+
+    def _find_guests(self, tracks: Rows, boxes: F32) -> Mask:
+        """Note who melted into whom; returns (K,) whether each of the seen `tracks` has a guest in what it was given, `boxes`."""
+        book, now_s = self._book, self._clock.now_s
+        crowded = np.zeros(len(tracks), bool)
+        is_unseen = book["state"] != TENTATIVE
+        is_unseen[tracks] = False
+        guests = book["blob_id"]
+        if not is_unseen.any() or not len(tracks):
+            return crowded
+        recent_s = max(self._set.coast_s, 2 * self._clock.usual_dt_s)
+        fresh = np.flatnonzero(is_unseen & (guests == 0) & (now_s - book["last_seen_s"] <= recent_s))
+        seen_ids = book["id"][tracks]
+        if len(fresh):
+            allowed = (book["class_id"][fresh][:, None] == book["class_id"][tracks]) & (seen_ids > 0)
+            predicted = self._predicted
+            host = hosts_of(predicted[fresh], predicted[tracks], boxes, allowed, self._auto.blob_inside)
+            found = host >= 0
+            guests[fresh[found]] = seen_ids[host[found]]
+            book["blob_since_s"][fresh[found]] = now_s
+        for guest in np.flatnonzero(is_unseen & (guests > 0)):
+            host = np.flatnonzero(seen_ids == guests[guest])
+            if len(host):
+                around, own = boxes[host], self._predicted[tracks[host]]
+                merged = bool(is_merged(own, around)[0])
+                crowded[host] |= merged
+                if not merged and containment(self._predicted[[guest]], around)[0, 0] < _SAME_BLOB:
+                    guests[guest] = 0
+        return crowded
+
+    def _is_excused(self, tracks: Mask) -> Mask:
+        is_guest = tracks & (self._book["blob_id"] > 0)
+        return is_guest & (self._clock.now_s - self._book["blob_since_s"] <= self._auto.blob_s)
+
+    def _is_suspect(self, tracks: Rows) -> Mask:
+        book, now_s = self._book, self._clock.now_s
+        hosts = np.flatnonzero((book["state"] == CONFIRMED) & (book["row"] >= 0))
+        if not len(hosts):
+            return np.zeros(len(tracks), bool)
+        inside = containment(book["box_px"][tracks], self._predicted[hosts]) >= self._auto.piece_inside
+        inside &= book["class_id"][tracks][:, None] == book["class_id"][hosts]
+        looks = inside.any(axis=1)
+        waited_s = book["suspect_s"][tracks] + np.where(looks, self._clock.usual_dt_s, 0)
+        book["suspect_s"][tracks] = waited_s
+        suspect: Mask = looks & (waited_s < self._auto.piece_s)
+        book["hits"][tracks[suspect]] = 1  # its probation starts once it looks like an object
+        book["first_seen_s"][tracks[suspect]] = now_s
+        return suspect
+
+    def _learn(self, tracks: Rows, seen: Detections, detections: Rows) -> None:
+        super()._learn(tracks, seen, detections)
+        masks = self._masks[detections]
+        known = masks.any(axis=(1, 2))
+        self._book["silhouette"][tracks[known]] = masks[known]
+
+    def _start(self, seen: Detections, matched: Rows) -> None:
+        before = len(self._book)
+        super()._start(seen, matched)
+        new = self._book["row"][before:]
+        self._book["silhouette"][before:] = self._masks[np.searchsorted(seen.rows, new)]
+
+
+def create(settings: Settings) -> AutoTracker:
+    """An auto tracker without tracks."""
+    return AutoTracker(settings)

@@ -1,0 +1,95 @@
+"""Objects that melt into one detection, and objects cut into pieces: what connected components of a class map do all the time.
+
+Merged: a detection fits a track and one that vanished better together than it fits the track alone. The one it was given to, the
+host, keeps it; the other one is its guest: it goes on within the detection, unseen, and is found again when they part.
+Pieces: detections beside a track's own one, within the place where the whole of it should be.
+All boxes are x_min, y_min, x_max, y_max in px.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.types import F32
+from realtime.tracking.common.association import Mask, Rows, containment
+from realtime.tracking.common.kalman import MIN_SIDE_PX, Motion
+
+_BETTER = 0.1
+"""By so much must the IoU rise for two boxes to count as a better explanation than one."""
+
+_APART = 0.5
+"""A vanished track is more than this much of itself outside of the host when they melt; else it is hidden, not merged."""
+
+_MERGED_AREA = 1.25
+"""A detection this many times as large as its track is not the track alone."""
+
+_CUT_AREA = 0.85
+"""A detection less than this part of its track may be a piece of it."""
+
+
+def areas(boxes: F32) -> F32:
+    """(..., 4) -> (...) px2."""
+    area: F32 = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return area
+
+
+def hull(a: F32, b: F32) -> F32:
+    """The smallest boxes around both, broadcast against each other."""
+    return np.concatenate((np.minimum(a[..., :2], b[..., :2]), np.maximum(a[..., 2:], b[..., 2:])), axis=-1)
+
+
+def pair_iou(a: F32, b: F32) -> F32:
+    """IoU of each box with its counterpart, broadcast against each other."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    shared: F32 = np.maximum(high - low, 0).prod(axis=-1)
+    return np.asarray(shared / np.maximum(areas(a) + areas(b) - shared, 1e-9), np.float32)
+
+
+def hosts_of(vanished: F32, predicted: F32, detected: F32, allowed: Mask, least_inside: float) -> Rows:
+    """Which of K seen tracks melted with each of C vanished ones, -1: none.
+
+    vanished: (C, 4) where those should be. predicted, detected: (K, 4) where the seen ones should be, and what they were given.
+    allowed: (C, K) which may melt at all.
+    """
+    together = pair_iou(hull(vanished[:, None], predicted[None]), detected[None])
+    gain = together - pair_iou(predicted, detected)
+    melts = allowed & (gain >= _BETTER) & (containment(vanished, detected) >= least_inside)
+    melts &= containment(vanished, predicted) <= _APART
+    gain = np.where(melts, gain, -1)
+    best = gain.argmax(axis=1)
+    return np.where(melts[np.arange(len(vanished)), best], best, -1)
+
+
+def is_merged(predicted: F32, detected: F32) -> Mask:
+    """(K,) whether what each host was given is clearly larger than itself."""
+    larger: Mask = areas(detected) >= _MERGED_AREA * areas(predicted)
+    return larger
+
+
+def pieces_of(predicted: F32, detected: F32, loose: F32, allowed: Mask, least_inside: float) -> F32:
+    """(K, 4) what K tracks were given, grown over the pieces beside it where they are cut.
+
+    predicted, detected: (K, 4). loose: (P, 4) detections that belong to nobody so far. allowed: (K, P).
+    """
+    whole = detected.copy()
+    is_piece = allowed & (containment(loose, predicted) >= least_inside).T & (containment(loose, detected) < _APART).T
+    is_piece &= (areas(detected) <= _CUT_AREA * areas(predicted))[:, None]
+    for track in np.flatnonzero(is_piece.any(axis=1)):
+        pieces = loose[is_piece[track]]
+        around = np.concatenate((pieces[:, :2].min(axis=0), pieces[:, 2:].max(axis=0)))
+        grown = hull(detected[track], around)
+        if pair_iou(grown, predicted[track]) >= pair_iou(detected[track], predicted[track]) + _BETTER:
+            whole[track] = grown
+    return whole
+
+
+def kept_within(motion: Motion, rows: Rows, around: F32) -> Motion:
+    """The same with the objects at `rows` moved into the boxes `around`, (K, 4), as little as needed, their sizes kept."""
+    numbers = motion.numbers.copy()
+    size = numbers[rows, 2:4]
+    room = np.maximum((around[:, 2:] - around[:, :2]) - size, 0) / 2
+    middle = (around[:, :2] + around[:, 2:]) / 2
+    numbers[rows, 0:2] = np.clip(numbers[rows, 0:2], middle - room, middle + room)
+    numbers[rows, 2:4] = np.maximum(size, MIN_SIDE_PX)
+    numbers[rows, 6:8] = 0  # how sizes change cannot be seen within a blob
+    return Motion(numbers)

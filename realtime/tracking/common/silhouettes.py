@@ -1,0 +1,72 @@
+"""How alike masks are, at low resolution: each is a grid of points in its own box, so it moves and grows with its track.
+
+Boxes of people who pass each other overlap, their masks do not. No mask of the frame's size is made: of N objects N x GRID x GRID
+points of the label map are looked up, and only pairs whose boxes overlap are compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import F32, U8, Size
+from realtime.tracking.common.association import Rows
+from realtime.tracking.common.book import GRID
+from realtime.tracking.common.kalman import F64
+
+Silhouettes = npt.NDArray[np.bool_]
+
+_CENTRES = ((np.arange(GRID) + 0.5) / GRID).astype(np.float32)
+_CHUNK = 2048
+
+
+def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhouettes:
+    """The masks of the objects at `rows` in their boxes. boxes_px: (M, 4). Returns (M, GRID, GRID) bool, from the top down.
+
+    All False where the label map shows nothing of an object: its mask is not known.
+    """
+    if label_map.size <= 1 or not len(rows):
+        return np.zeros((len(rows), GRID, GRID), bool)
+    height, width = label_map.shape
+    scale = np.array((width / frame.width, height / frame.height), np.float32)
+    low, side = boxes_px[:, :2] * scale, (boxes_px[:, 2:] - boxes_px[:, :2]) * scale
+    points = low[:, :, None] + side[:, :, None] * _CENTRES
+    x = np.clip(points[:, 0], 0, width - 1).astype(np.intp)
+    y = np.clip(points[:, 1], 0, height - 1).astype(np.intp)
+    seen: Silhouettes = label_map[y[:, :, None], x[:, None, :]] == (rows + 1)[:, None, None]
+    return seen
+
+
+def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32, where: npt.NDArray[np.bool_]) -> F32:
+    """IoU of masks of tracks and of detections, for the pairs `where`; NaN for the others, and where a mask is not known.
+
+    known: (N, GRID, GRID) masks of tracks, in their boxes_a (N, 4), where they should be now. seen: (M, GRID, GRID) in boxes_b
+    (M, 4). where: (N, M). Returns (N, M) float32 in [0, 1].
+    """
+    overlap = np.full(where.shape, np.nan, np.float32)
+    a_full, b_full = known.mean(axis=(1, 2)), seen.mean(axis=(1, 2))
+    i, j = np.nonzero(where & (a_full > 0)[:, None] & (b_full > 0))
+    for start in range(0, len(i), _CHUNK):
+        a, b = i[start : start + _CHUNK], j[start : start + _CHUNK]
+        overlap[a, b] = _pairs_overlap(known, boxes_a, seen, boxes_b, a, b, a_full, b_full)
+    return overlap
+
+
+def _pairs_overlap(
+    known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32, a: Rows, b: Rows, a_full: F64, b_full: F64
+) -> F32:
+    """(K,) float32: the IoU of the masks a[k] and b[k], counted at the points of b's grid."""
+    side_a, side_b = boxes_a[:, 2:] - boxes_a[:, :2], boxes_b[:, 2:] - boxes_b[:, :2]
+    # b's points in a's grid: a point beyond its borders lies outside of a's mask
+    scale = (side_b[b] / side_a[a]) * GRID
+    low = (boxes_b[b, :2] - boxes_a[a, :2]) / side_a[a] * GRID
+    cell = np.floor(low[:, :, None] + scale[:, :, None] * _CENTRES).astype(np.intp)
+    inside = (cell >= 0) & (cell < GRID)
+    cell = np.clip(cell, 0, GRID - 1)
+    hit = known[a[:, None, None], cell[:, 1][:, :, None], cell[:, 0][:, None, :]]
+    hit &= inside[:, 1][:, :, None] & inside[:, 0][:, None, :]
+    hit &= seen[b]
+    area_a, area_b = a_full[a] * side_a[a].prod(axis=1), b_full[b] * side_b[b].prod(axis=1)
+    shared = hit.mean(axis=(1, 2)) * side_b[b].prod(axis=1)
+    overlap: F32 = np.minimum(shared / np.maximum(area_a + area_b - shared, 1e-9), 1).astype(np.float32)
+    return overlap

@@ -1,0 +1,70 @@
+"""OC-SORT in seconds: what was observed is trusted more than what was predicted while nothing was seen.
+
+A track that turns up again is filtered as if it had gone straight from where it was last seen to where it is now; directions
+between observations speak for a pair; and at the end, what is left over may be found where it was last seen.
+Source: Observation-Centric SORT (Cao et al., 2023), sections 4.1 to 4.3; faint detections as in ByteTrack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.types import F32
+from realtime.tracking.common import kalman
+from realtime.tracking.common.association import Pairing, Rows, iou_matrix
+from realtime.tracking.common.book import TENTATIVE, Detections
+from realtime.tracking.common.observations import direction_agreement, refiltered
+from realtime.tracking.common.settings import TrackerSettings
+from realtime.tracking.common.tracker import BoxTracker
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(TrackerSettings):
+    """See `TrackerSettings`, and:"""
+
+    direction_weight: float = 0.2
+    """What it is worth when a detection lies in the direction in which its track was going; overlaps are worth up to 1."""
+    direction_s: float = 0.15
+    """The direction is that between the last sighting and one about this much older."""
+    recover_overlap: float = 0.3
+    """Least overlap with a track's last box, for detections that no prediction fits."""
+    refilter_s: float = 0.12
+    """A track that was unseen for longer is filtered again, along the straight line to where it turned up."""
+
+
+class OcSort(BoxTracker):
+    """The shared machine with its three observation-centred parts."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._oc = settings
+
+    def _bonus(self, seen: Detections, overlap: F32) -> F32:
+        agreement = direction_agreement(self._book["past"], seen.boxes_px, self._motion.position[:, 3], self._oc.direction_s)
+        return self._oc.direction_weight * agreement
+
+    def _recover(self, seen: Detections, pairing: Pairing) -> None:
+        tracks = pairing.free_tracks & (self._book["state"] != TENTATIVE)
+        detections = pairing.free_seen & (seen.scores >= self._set.high_score)
+        if tracks.any() and detections.any():
+            overlap = iou_matrix(self._book["box_px"], seen.boxes_px)
+            overlap *= self._same_class(seen)
+            pairing.match(tracks, detections, overlap, self._oc.recover_overlap)
+
+    def _learn_motion(self, tracks: Rows, boxes_px: F32) -> None:
+        gone_s = self._clock.now_s - self._book["last_seen_s"][tracks]
+        again = (gone_s > max(self._oc.refilter_s, 1.5 * self._clock.usual_dt_s)) & (gone_s <= self._set.lost_s)
+        if again.any():
+            rows = tracks[again]
+            numbers = self._motion.numbers.copy()
+            anchors = kalman.Motion(self._book["anchor"][rows])
+            numbers[rows] = refiltered(
+                anchors, self._book["box_px"][rows], boxes_px[again], gone_s[again], self._set.noise
+            ).numbers
+            self._motion = kalman.Motion(numbers)
+        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise)
+
+
+def create(settings: Settings) -> OcSort:
+    """An OC-SORT without tracks."""
+    return OcSort(settings)
