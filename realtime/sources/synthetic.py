@@ -10,16 +10,26 @@ from realtime.errors import SourceNotFoundError
 from realtime.sources._base import FrameSource, Picture, now_ns
 from realtime.sources._stamp import read_stamp, write_stamp
 from realtime.sources._street import CLASSES, Street, SyntheticTruth
+from realtime.sources._street_camera import F64
+from realtime.sources._street_meetings import MAX_CROSSINGS
+from realtime.sources._street_occluders import MAX_OCCLUDERS
 from realtime.sources._uri import Options, SourceUri
 
 __all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
 
 _SCENES = ("street",)
 _MAX_OBJECTS = 200
+_MAX_PAN_PX_S = 4000
+_MAX_SHAKE_PX = 100
 
 
 def open_uri(uri: SourceUri) -> SyntheticSource:
-    """synthetic://street. Options: width=1280, height=720, fps=30, seconds=10 (0: endless), objects=8, seed=0, live=0."""
+    """synthetic://street. Options: width=1280, height=720, fps=30, seconds=10 (0: endless), objects=8, seed=0, live=0.
+
+    What makes tracking hard, all 0 unless given: pan= the greatest speed in px/s at which the camera pans to and fro; shake= by
+    how many px it shakes; occluders= how many columns and pillars (at most 4) stand in the way; crossings= how many pairs of people
+    (at most 20), besides the objects, cross each other's way.
+    """
     scene = uri.target.strip("/") or _SCENES[0]
     if scene not in _SCENES:
         raise SourceNotFoundError(f"{uri.name}: no such scene; there is synthetic://street{did_you_mean(scene, _SCENES)}")
@@ -30,8 +40,17 @@ def open_uri(uri: SourceUri) -> SyntheticSource:
     seed = options.integer("seed", 0, 0, 2**31 - 1)
     is_live = options.flag("live")
     seconds = options.number("seconds", 0.0 if is_live else 10.0, 0, 1e6)
+    street = Street(
+        size,
+        objects,
+        seed,
+        pan_px_s=options.number("pan", 0.0, 0, _MAX_PAN_PX_S),
+        shake_px=options.number("shake", 0.0, 0, _MAX_SHAKE_PX),
+        occluders=options.integer("occluders", 0, 0, MAX_OCCLUDERS),
+        crossings=options.integer("crossings", 0, 0, MAX_CROSSINGS),
+    )
     options.finish()
-    return SyntheticSource(uri.name, Street(size, objects, seed), fps=fps, seconds=seconds, is_live=is_live)
+    return SyntheticSource(uri.name, street, fps=fps, seconds=seconds, is_live=is_live)
 
 
 class SyntheticSource(FrameSource):
@@ -53,6 +72,10 @@ class SyntheticSource(FrameSource):
     def truth(self, index: int) -> SyntheticTruth:
         """What is in the frame of that index. Any time, any thread, any order."""
         return self._street.truth(index / self._rate_fps)
+
+    def camera_between(self, from_index: int, to_index: int) -> F64:
+        """(2, 3) float64: where the background's pixels of one frame are in another one, forward or back."""
+        return self._street.camera_between(from_index / self._rate_fps, to_index / self._rate_fps)
 
     def _pictures(self) -> Iterator[Picture]:
         start_ns = now_ns()
