@@ -111,7 +111,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def decode_settings(self, score_threshold: float) -> DecodeSettings:
-        return DecodeSettings(score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width)
+        return DecodeSettings(
+            score_threshold=score_threshold, max_objects=self.max_objects, map_width_px=self.width, fine_class_maps=True
+        )
 
 
 def preset_names(folder: Path) -> tuple[str, ...]:

@@ -21,13 +21,15 @@ class DecodeSettings:
 
     score_threshold: objects below it are dropped, 0..1. iou_threshold: boxes of one class that overlap more are one object.
     max_objects: at most this many, best first, up to 254. map_width_px: how wide a picture the masks will be seen on; instance
-    masks are made at least that fine (or as fine as the frame, if it is smaller).
+    masks are made at least that fine (or as fine as the frame, if it is smaller). fine_class_maps: so are class maps where the
+    network gives logits, with edges as smooth as if these had been interpolated; else they have the network's resolution.
     """
 
     score_threshold: float = 0.25
     iou_threshold: float = 0.6
     max_objects: int = 100
     map_width_px: int = 1280
+    fine_class_maps: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.max_objects <= MAX_OBJECTS:

@@ -21,6 +21,7 @@ from engines.fit import Fit
 from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
+from engines.upsampling import upsampled_labels
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller components, as a share of the map, are specks: 49 pixels of 640x384."""
@@ -55,18 +56,26 @@ class Family:
         if self._logits:
             logits = self._checked_logits(outputs[self._logits], geometry)
             class_map: U8 = argmax_channels(logits)
+            picture = geometry.frame.fitted_to_width(settings.map_width_px)
+            shown_map = self._smooth(class_map, logits, picture) if settings.fine_class_maps else class_map
             score: Score = _LogitScore(logits)
         else:
             if self._mean and not np.isfinite(np.asarray(outputs[self._mean], np.float32)).all():
                 raise not_finite(self._mean)
-            class_map = self._checked_labels(outputs[self._labels], geometry)
+            class_map = shown_map = self._checked_labels(outputs[self._labels], geometry)
             if self._confidence:
                 score = _MapScore(self._checked_confidence(outputs[self._confidence], geometry), class_map.shape)
             else:
                 score = _no_score
-        class_map = cv2.LUT(class_map, self._to_class)
+        objects = self._objects(cv2.LUT(class_map, self._to_class), geometry, settings, score)
         surface = surface_map(outputs, self._surface, geometry)
-        return Segmentation(self._objects(class_map, geometry, settings, score), class_map, surface=surface)
+        return Segmentation(objects, cv2.LUT(shown_map, self._to_class), surface=surface)
+
+    def _smooth(self, class_map: U8, logits: F32, picture: Size) -> U8:
+        """The class map at the picture's resolution where the network's is coarser: objects are found on the latter still."""
+        here = Size.of(class_map)
+        is_coarser = picture.width >= here.width and picture.height >= here.height and picture != here
+        return upsampled_labels(class_map, logits, picture) if is_coarser else class_map
 
     def _checked_logits(self, output: npt.NDArray[np.generic], geometry: Fit) -> F32:
         if output.ndim != 4 or output.shape[:2] != (1, self._class_count):

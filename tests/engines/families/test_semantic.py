@@ -249,3 +249,21 @@ def test_a_card_needs_logits_or_labels(roles: dict[str, str]) -> None:
 def test_more_classes_than_a_byte_holds_are_refused() -> None:
     with pytest.raises(CardError, match="street: 256 classes do not fit a class map; at most 255 do"):
         open_family(card(classes=tuple(f"c{i}" for i in range(256)), things=(), void=()))
+
+
+def test_class_maps_are_as_fine_as_the_picture_where_that_is_wanted_and_objects_stay_as_they_were() -> None:
+    outputs = {"out": logits_of(scene())}
+    plain, fine = decode(outputs), decode(outputs, settings=DecodeSettings(map_width_px=320, fine_class_maps=True))
+    assert fine.class_map is not None
+    assert plain.class_map is not None
+    assert fine.class_map.shape == (160, 320)
+    np.testing.assert_array_equal(fine.class_map[2::5, 2::5], plain.class_map)  # the middles of the network's pixels
+    assert set(np.unique(fine.class_map)) == {0, 1, 2, VOID_CLASS}
+    np.testing.assert_array_equal(fine.instances.label_map, plain.instances.label_map)
+    np.testing.assert_array_equal(fine.instances.boxes_px, plain.instances.boxes_px)
+
+
+def test_a_picture_smaller_than_the_map_changes_nothing() -> None:
+    outputs = {"out": logits_of(scene())}
+    fine = decode(outputs, settings=DecodeSettings(map_width_px=32, fine_class_maps=True))
+    np.testing.assert_array_equal(fine.class_map, decode(outputs).class_map)  # type: ignore[arg-type]
