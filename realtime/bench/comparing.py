@@ -17,6 +17,8 @@ JUDGED: tuple[tuple[str, int, float], ...] = (
     ("shown_fps", HIGHER, 0.0),
     ("age_p50", LOWER, 1.0),
     ("age_p95", LOWER, 2.0),
+    ("mask_age_p50", LOWER, 1.0),
+    ("mask_age_p95", LOWER, 2.0),
     ("dropped_share", LOWER, 2.0),
     ("cpu_per_frame", LOWER, 0.2),
     ("memory_peak", LOWER, 20.0),
@@ -30,8 +32,9 @@ RULE = """\
 A figure is worse than the baseline's when all of this holds: every repeat now is worse than every repeat then (the
 difference is beyond the noise that both runs measured in themselves), the medians are more than {tolerance:g} % apart,
 and by more than a smallest amount that matters (1 ms of age, 0.2 ms of CPU, 2 points of drops, 20 MB). Judged are, in both
-modes: frames per second through the model and onto the screen, age p50 and p95, share of drops, CPU per frame, peak memory,
-GPU memory, energy per frame. Stage times are told, not judged: they shift when threads wait for each other."""
+modes: frames per second through the model and onto the screen, age p50 and p95 (of masks too), share of drops, CPU per
+frame, peak memory, GPU memory, energy per frame. Stage times are told, not judged: they shift when threads wait for each
+other."""
 
 
 @dataclass(frozen=True, slots=True)

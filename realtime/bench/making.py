@@ -17,6 +17,9 @@ from realtime.bench.measuring import Repeat
 from realtime.settings import Settings
 
 PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
+BUSY_CORES = 0.2
+"""Of other programs: more than a desktop needs when nobody touches it."""
+
 NOT_LINUX = "only Linux tells it"
 
 Value = Callable[[Repeat], "float | None"]
@@ -26,6 +29,8 @@ FIGURES: tuple[tuple[str, str, Value], ...] = (
     ("shown_fps", "frames/s", lambda repeat: repeat.counts.shown / repeat.seconds),
     ("age_p50", "ms", lambda repeat: _age(repeat, 50)),
     ("age_p95", "ms", lambda repeat: _age(repeat, 95)),
+    ("mask_age_p50", "ms", lambda repeat: _mask_age(repeat, 50)),
+    ("mask_age_p95", "ms", lambda repeat: _mask_age(repeat, 95)),
     ("dropped_share", "%", lambda repeat: _dropped_percent(repeat)),
     ("cpu_per_frame", "ms", lambda repeat: repeat.cpu_ms_per_frame),
     ("cpu_cores", "cores", lambda repeat: repeat.cpu_s / repeat.seconds),
@@ -41,10 +46,10 @@ FIGURES: tuple[tuple[str, str, Value], ...] = (
 )
 """Name, unit, and how a repeat tells it. Percentages of drops are of what a camera gave or would have given."""
 
-ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "draw", "write")
+ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "carry", "draw", "write")
 """Of stages, as a frame meets them."""
 
-LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "dropped_share")
+LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "mask_age_p50", "mask_age_p95", "dropped_share")
 """Where a recording waits for its reader, its pictures have no age, and none is dropped."""
 
 
@@ -60,12 +65,14 @@ def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
     names = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     stages = {name: _percentiles([repeat.samples_ms.get(name, np.zeros(0)) for repeat in repeats]) for name in names}
     age, mask_age = stages.pop("age", None), stages.pop("mask age", None)
+    if "mask_age_p50" not in figures:
+        mask_age = None
     return Mode(
         how=how,
         figures=figures,
         stages=stages,
         age=age if is_live else None,
-        mask_age=mask_age if is_live else None,
+        mask_age=mask_age,
         doors=_doors(repeats),
         unreadable=_unreadable(repeats, figures),
     )
@@ -99,13 +106,13 @@ def settings_facts(settings: Settings) -> dict[str, Any]:
 def notes_on(card: Card) -> tuple[str, ...]:
     """What a reader has to know before comparing figures with others."""
     notes = []
-    for name, mode in (("fixed", card.fixed), ("maximum", card.maximum)):
-        others = mode.figures.get("others_cores") if mode else None
-        if others is not None and others.median > 0.2:
-            notes.append(
-                f"{name}: other programs used {others.median:.1f} of {card.machine.get('cores', '?')} cores meanwhile "
-                f"({others.low:.1f} to {others.high:.1f}): frames per second and ages would be better on a quiet machine."
-            )
+    told = [mode.figures["others_cores"] for mode in (card.fixed, card.maximum) if mode and "others_cores" in mode.figures]
+    most = max((one.median for one in told), default=0.0)
+    if most > BUSY_CORES:
+        notes.append(
+            f"Other programs used {most:.1f} of {card.machine.get('cores', '?')} cores meanwhile: frames per second and ages "
+            "would be better, and CPU per frame a little less, on a quiet machine."
+        )
     missed = card.fixed.doors.missed_by_the_feed if card.fixed else 0
     if missed:
         notes.append(f"fixed: the feed itself came too late for {missed} pictures, which a camera would have given.")
@@ -118,6 +125,12 @@ def notes_on(card: Card) -> tuple[str, ...]:
 def _age(repeat: Repeat, percentile: float) -> float | None:
     ages = repeat.samples_ms.get("age")
     return None if ages is None or not len(ages) else float(np.percentile(ages, percentile))
+
+
+def _mask_age(repeat: Repeat, percentile: float) -> float | None:
+    """None where each picture's masks are its own (the overlay "locked")."""
+    ages = repeat.samples_ms.get("mask age")
+    return None if ages is None or not ages.any() else float(np.percentile(ages, percentile))
 
 
 def _dropped_percent(repeat: Repeat) -> float | None:

@@ -12,6 +12,8 @@ TITLES = {
     "shown_fps": "pictures shown",
     "age_p50": "age of a picture when shown, p50",
     "age_p95": "age of a picture when shown, p95",
+    "mask_age_p50": "age of its masks, p50",
+    "mask_age_p95": "age of its masks, p95",
     "dropped_share": "dropped before the model",
     "cpu_per_frame": "CPU per frame, whole process",
     "cpu_cores": "cores used",

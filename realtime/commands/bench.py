@@ -44,6 +44,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a look that takes seconds, for smoke tests; noisy")
     parser.add_argument("--encode", action="store_true", help="encode a video meanwhile, as process does; it is thrown away")
+    parser.add_argument(
+        "--overlay", metavar="locked|live", help="at the fixed rate, as view does: live shows the newest frame (default: locked)"
+    )
     parser.add_argument("--out", metavar="DIR", default="out/bench", help="where the card goes (default: out/bench)")
     parser.add_argument("--baseline", metavar="CARD.json", help="a card from before to compare with")
     parser.add_argument(

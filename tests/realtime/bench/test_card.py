@@ -46,6 +46,17 @@ def test_where_nothing_is_dropped_nothing_has_an_age(make_repeat) -> None:
     assert not {"age_p50", "dropped_share", "shown_fps"} & set(mode.figures)
 
 
+def test_masks_have_an_age_where_they_are_carried_on_to_newer_frames(make_repeat) -> None:
+    times = make_repeat().samples_ms
+    own = make_repeat(samples_ms={**times, "mask age": np.zeros(47)})
+    carried = make_repeat(samples_ms={**times, "mask age": np.arange(100.0, 147.0)})
+    assert mode_of([own], "somehow", is_live=True).mask_age is None
+    mode = mode_of([carried], "somehow", is_live=True)
+    assert mode.figures["mask_age_p50"].median == 123.0
+    assert mode.mask_age is not None
+    assert (mode.mask_age.p50_ms, "mask age" in mode.stages) == (123.0, False)
+
+
 def test_power_and_gpu_are_figures_where_they_are_told(make_repeat) -> None:
     power = PowerReading(10.0, 12.0, None, "tegrastats (VDD_IN)", 9)
     told = make_repeat(power=power, gpu=GpuReading(80.0, 512.0, "tegrastats", 9), cpu_joules=5.0)
@@ -59,7 +70,7 @@ def test_power_and_gpu_are_figures_where_they_are_told(make_repeat) -> None:
 
 def test_a_busy_machine_and_the_source_s_own_work_are_told(make_card) -> None:
     notes = " ".join(notes_on(make_card()))
-    assert "other programs used 0.5 of 4 cores" in notes
+    assert "Other programs used 0.5 of 4 cores" in notes
     assert "too late for 6 pictures" in notes
     assert "2.5 ms of CPU a frame" in notes
 
