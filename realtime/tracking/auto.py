@@ -12,10 +12,17 @@ import numpy as np
 
 from engines.types import F32, Image, Segmentation, Size
 from realtime.tracking import ocsort
-from realtime.tracking.common.association import Mask, Rows, containment, iou_matrix
-from realtime.tracking.common.blobs import hosts_of, is_merged, kept_within, pieces_of
-from realtime.tracking.common.book import CONFIRMED, TENTATIVE, Detections
+from realtime.tracking.common.association import Mask, Pairing, Rows, containment, iou_matrix
+from realtime.tracking.common.blobs import hosts_of, is_merged, pieces_of, settled
+from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, LOST, TENTATIVE, Detections
+from realtime.tracking.common.looks import likeness, looks
 from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
+
+_KEPT_LOOK = 0.8
+"""How much of a look stays at each sighting."""
+
+_SAME_SIZE = 1.5
+"""An object that turns up again is at most this many times as high as it was."""
 
 _HOST_BONUS = 0.3
 _SAME_BLOB = 0.6
@@ -26,8 +33,15 @@ _SAME_BLOB = 0.6
 class Settings(ocsort.Settings):
     """See `ocsort.Settings`, and:"""
 
-    mask_weight: float = 0.5
+    mask_weight: float = 1.0
     """What masks that agree are worth beside boxes that do."""
+    look_weight: float = 0.3
+    """What the same colours are worth beside boxes that agree."""
+    revive_likeness: float = 0.5
+    """Least likeness, 1 being the same colours, of a lost track with an object that turns up near where it should be; above 1:
+    none is found again that way."""
+    revive_reach: float = 1.0
+    """How far off that may be: so many heights, and as many again for each second that it was gone."""
     blob_inside: float = 0.7
     """Least share of a vanished track within another one's detection for the two to have melted."""
     blob_s: float = 8.0
@@ -44,11 +58,13 @@ class AutoTracker(ocsort.OcSort):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._auto = settings
-        self._masks = np.zeros((0, 0, 0), bool)
+        self._masks = np.zeros((0, GRID, GRID), bool)
+        self._looks = np.zeros((0, LOOK), np.float32)
         self._predicted = np.zeros((0, 4), np.float32)
 
     def _look(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
         self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, Size.of(image))
+        self._looks = looks(image, seen.boxes_px, self._masks)
         self._predicted = self._motion.boxes_px().astype(np.float32)
 
     def _overlap(self, seen: Detections) -> F32:
@@ -63,10 +79,29 @@ class AutoTracker(ocsort.OcSort):
         bonus = super()._bonus(seen, overlap)
         masks = mask_overlap(self._book["silhouette"], self._predicted, self._masks, seen.boxes_px, overlap >= 0.1)
         bonus += self._auto.mask_weight * np.where(np.isnan(masks), overlap, masks)
+        bonus += self._auto.look_weight * likeness(self._book["look"], self._looks)
         hosts = self._hosts()
         if len(hosts):
             bonus[hosts] += _HOST_BONUS * (iou_matrix(self._book["box_px"][hosts], seen.boxes_px) >= _SAME_BLOB)
         return bonus
+
+    def _recover(self, seen: Detections, pairing: Pairing) -> None:
+        """Where it was seen last; then by its looks, the nearer to where it should be the better."""
+        super()._recover(seen, pairing)
+        lost = pairing.free_tracks & (self._book["state"] == LOST)
+        loose = pairing.free_seen & (seen.scores >= self._set.high_score)
+        if not lost.any() or not loose.any():
+            return
+        where, boxes = self._predicted, seen.boxes_px
+        height = where[:, 3] - where[:, 1]
+        gone_s = self._clock.now_s - self._book["last_seen_s"]
+        reach_px = (self._auto.revive_reach * (1 + gone_s) * height).astype(np.float32)[:, None]
+        apart = (where[:, None, :2] + where[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
+        nearness = 1 - np.hypot(apart[:, :, 0], apart[:, :, 1]) / reach_px
+        ratio = height[:, None] / (boxes[:, 3] - boxes[:, 1])
+        alike = likeness(self._book["look"], self._looks)
+        allowed = self._same_class(seen) & (nearness > 0) & (ratio > 1 / _SAME_SIZE) & (ratio < _SAME_SIZE)
+        pairing.match(lost, loose, alike * allowed, self._auto.revive_likeness, np.maximum(nearness, 0))
 
     def _hosts(self) -> Rows:
         guests = self._book["blob_id"]
@@ -76,13 +111,11 @@ class AutoTracker(ocsort.OcSort):
         boxes = self._whole(tracks, seen, detections)
         crowded = self._find_guests(tracks, boxes)
         if crowded.any():
-            ids, guests = self._book["id"][tracks[crowded]], self._book["blob_id"]
-            hosts = tracks[crowded]
-            inside = np.flatnonzero(np.isin(guests, ids[ids > 0]))
-            order = np.argsort(ids)
-            their_host = order[np.searchsorted(ids[order], guests[inside])]
-            rows, around = np.concatenate((hosts, inside)), boxes[crowded][np.concatenate((np.arange(len(hosts)), their_host))]
-            self._motion = kept_within(self._motion, rows, around)
+            book = self._book
+            hosts = np.flatnonzero(crowded)
+            guests = [np.flatnonzero(book["blob_id"] == book["id"][tracks[host]]) for host in hosts]
+            blobs = [(np.append(rows, tracks[host]), boxes[host]) for rows, host in zip(guests, hosts, strict=True)]
+            self._motion = settled(self._motion, blobs)
         return boxes, ~crowded
 
     def _whole(self, tracks: Rows, seen: Detections, detections: Rows) -> F32:
@@ -150,12 +183,16 @@ class AutoTracker(ocsort.OcSort):
         masks = self._masks[detections]
         known = masks.any(axis=(1, 2))
         self._book["silhouette"][tracks[known]] = masks[known]
+        kept = np.where(seen.scores[detections] >= self._set.high_score, _KEPT_LOOK, 1)[:, None].astype(np.float32)
+        self._book["look"][tracks] = kept * self._book["look"][tracks] + (1 - kept) * self._looks[detections]
 
     def _start(self, seen: Detections, matched: Rows) -> None:
         before = len(self._book)
         super()._start(seen, matched)
         new = self._book["row"][before:]
-        self._book["silhouette"][before:] = self._masks[np.searchsorted(seen.rows, new)]
+        detections = np.searchsorted(seen.rows, new)
+        self._book["silhouette"][before:] = self._masks[detections]
+        self._book["look"][before:] = self._looks[detections]
 
 
 def create(settings: Settings) -> AutoTracker:

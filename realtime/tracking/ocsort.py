@@ -51,7 +51,7 @@ class OcSort(BoxTracker):
             overlap *= self._same_class(seen)
             pairing.match(tracks, detections, overlap, self._oc.recover_overlap)
 
-    def _learn_motion(self, tracks: Rows, boxes_px: F32) -> None:
+    def _learn_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
         gone_s = self._clock.now_s - self._book["last_seen_s"][tracks]
         again = (gone_s > max(self._oc.refilter_s, 1.5 * self._clock.usual_dt_s)) & (gone_s <= self._set.lost_s)
         if again.any():
@@ -62,7 +62,7 @@ class OcSort(BoxTracker):
                 anchors, self._book["box_px"][rows], boxes_px[again], gone_s[again], self._set.noise
             ).numbers
             self._motion = kalman.Motion(numbers)
-        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise)
+        super()._learn_motion(tracks, boxes_px, scores)
 
 
 def create(settings: Settings) -> OcSort:

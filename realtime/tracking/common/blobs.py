@@ -8,11 +8,13 @@ All boxes are x_min, y_min, x_max, y_max in px.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from engines.types import F32
 from realtime.tracking.common.association import Mask, Rows, containment
-from realtime.tracking.common.kalman import MIN_SIDE_PX, Motion
+from realtime.tracking.common.kalman import Motion
 
 _BETTER = 0.1
 """By so much must the IoU rise for two boxes to count as a better explanation than one."""
@@ -83,13 +85,22 @@ def pieces_of(predicted: F32, detected: F32, loose: F32, allowed: Mask, least_in
     return whole
 
 
-def kept_within(motion: Motion, rows: Rows, around: F32) -> Motion:
-    """The same with the objects at `rows` moved into the boxes `around`, (K, 4), as little as needed, their sizes kept."""
+def settled(motion: Motion, blobs: Iterable[tuple[Rows, F32]]) -> Motion:
+    """The same with the objects of each blob, (rows, box), moved into its box as little as needed.
+
+    Along the blob's longer side, in lengths of what it holds, the outermost objects reach its ends: those who stand side by side
+    do not pass each other as long as it is that long, whatever their speed was.
+    """
     numbers = motion.numbers.copy()
-    size = numbers[rows, 2:4]
-    room = np.maximum((around[:, 2:] - around[:, :2]) - size, 0) / 2
-    middle = (around[:, :2] + around[:, 2:]) / 2
-    numbers[rows, 0:2] = np.clip(numbers[rows, 0:2], middle - room, middle + room)
-    numbers[rows, 2:4] = np.maximum(size, MIN_SIDE_PX)
-    numbers[rows, 6:8] = 0  # how sizes change cannot be seen within a blob
+    for rows, box in blobs:
+        size, centre = numbers[rows, 2:4], numbers[rows, 0:2]
+        middle = (box[:2] + box[2:]) / 2
+        room = np.maximum(box[2:] - box[:2] - size, 0) / 2
+        inside = np.clip(centre, middle - room, middle + room)
+        axis = int(np.argmax((box[2:] - box[:2]) / size.max(axis=0)))
+        order = np.argsort(centre[:, axis], kind="stable")
+        inside[order[0], axis] = middle[axis] - room[order[0], axis]
+        inside[order[-1], axis] = middle[axis] + room[order[-1], axis]
+        numbers[rows, 0:2] = inside
+        numbers[rows, 6:8] = 0  # how sizes change cannot be seen within a blob
     return Motion(numbers)

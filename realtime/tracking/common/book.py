@@ -15,6 +15,9 @@ from realtime.tracking.common.association import Rows
 GRID = 10
 """A silhouette is this many points wide and high."""
 
+LOOK = 6
+"""Numbers that say what an object looks like."""
+
 PAST = 6
 """So many sightings of each track are remembered with their times."""
 
@@ -45,6 +48,7 @@ BOOK = np.dtype(
         ("past", np.float64, (PAST, 3)),  # the last sightings: s, centre x, centre y in px; newest first
         ("anchor", np.float64, 11),  # its row of `kalman.Motion` when last seen
         ("silhouette", np.bool_, (GRID, GRID)),  # its mask within its box when last seen; all False: not known
+        ("look", np.float32, LOOK),  # how it looks; see `looks`
         ("blob_id", np.int64),  # the track whose detection covers this one as well; 0: none
         ("blob_since_s", np.float64),  # since when
         ("excused_s", np.float64),  # until when its absence was explained by that

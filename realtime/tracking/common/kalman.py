@@ -102,6 +102,12 @@ class Motion:
         moved.numbers[:, 8:] *= scale**2
         return moved
 
+    def with_steady_sizes(self, rows: Rows | npt.NDArray[np.bool_]) -> Motion:
+        """The same with the sizes of the objects at `rows` no longer changing; new arrays."""
+        steady = Motion(self.numbers.copy())
+        steady.numbers[rows, 6:8] = 0
+        return steady
+
     def boxes_px(self) -> F64:
         """(N, 4) float64 x_min, y_min, x_max, y_max in px; a new array."""
         centre, half = self.position[:, :2], self.position[:, 2:] / 2
@@ -141,10 +147,16 @@ def predict(motion: Motion, dt_s: float | F64, noise: Noise) -> Motion:
     return later
 
 
-def update(motion: Motion, rows: Rows, boxes_px: npt.NDArray[np.floating], noise: Noise) -> Motion:
-    """The same objects after those at `rows` were seen at `boxes_px` (one box per row); the others stay as they are."""
+def update(
+    motion: Motion, rows: Rows, boxes_px: npt.NDArray[np.floating], noise: Noise, doubt: npt.NDArray[np.floating] | float = 1.0
+) -> Motion:
+    """The same objects after those at `rows` were seen at `boxes_px` (one box per row); the others stay as they are.
+
+    doubt: so many times the usual noise lies on these boxes; one for all, or (K,).
+    """
     seen = motion.take(rows)
-    variance = seen.position_variance + noise.measured**2 * seen.position[:, 3:] ** 2
+    deviation = noise.measured * np.reshape(doubt, (-1, 1))
+    variance = seen.position_variance + deviation**2 * seen.position[:, 3:] ** 2
     position_gain, velocity_gain = seen.position_variance / variance, seen.covariance / variance
     surprise = measurement(boxes_px) - seen.position
     seen.position[:] += position_gain * surprise

@@ -16,7 +16,9 @@ class TrackerSettings:
     """How a tracker decides. Scores and overlaps lie in [0, 1]; overlaps are IoUs of boxes grown by `margin` and `doubt`."""
 
     high_score: float = 0.4
-    """From here on a detection is confident: it may revive a lost track and start a new one."""
+    """From here on a detection is confident: it may revive a lost track."""
+    start_score: float = 0.4
+    """From here on a detection that no track claims starts a new one."""
     low_score: float = 0.1
     """Below this a detection is noise."""
     margin: float = 0.1
@@ -44,6 +46,8 @@ class TrackerSettings:
     """A confirmed track is given up when unseen for longer."""
     coast_s: float = 0.25
     """A confirmed track unseen for at most this long is still returned, at its predicted box and with row None."""
+    faint_noise: float = 2.0
+    """How much noisier a box is whose score is 0 than one that is sure: so many times more."""
     camera_motion: str = "auto"
     """Whether a camera that moves is told from objects that do: auto (while the background moves), on, off."""
     noise: kalman.Noise = field(default_factory=kalman.Noise)

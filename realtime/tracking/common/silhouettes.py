@@ -27,14 +27,19 @@ def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhou
     """
     if label_map.size <= 1 or not len(rows):
         return np.zeros((len(rows), GRID, GRID), bool)
-    height, width = label_map.shape
-    scale = np.array((width / frame.width, height / frame.height), np.float32)
-    low, side = boxes_px[:, :2] * scale, (boxes_px[:, 2:] - boxes_px[:, :2]) * scale
-    points = low[:, :, None] + side[:, :, None] * _CENTRES
-    x = np.clip(points[:, 0], 0, width - 1).astype(np.intp)
-    y = np.clip(points[:, 1], 0, height - 1).astype(np.intp)
+    x, y = grid_points(boxes_px, Size.of(label_map), frame)
     seen: Silhouettes = label_map[y[:, :, None], x[:, None, :]] == (rows + 1)[:, None, None]
     return seen
+
+
+def grid_points(boxes_px: F32, map_size: Size, frame: Size) -> tuple[Rows, Rows]:
+    """The columns x and the rows y, (M, GRID) each, of the boxes' points in a map of `map_size` that spans the frame."""
+    scale = np.array((map_size.width / frame.width, map_size.height / frame.height), np.float32)
+    low, side = boxes_px[:, :2] * scale, (boxes_px[:, 2:] - boxes_px[:, :2]) * scale
+    points = low[:, :, None] + side[:, :, None] * _CENTRES
+    x = np.clip(points[:, 0], 0, map_size.width - 1).astype(np.intp)
+    y = np.clip(points[:, 1], 0, map_size.height - 1).astype(np.intp)
+    return x, y
 
 
 def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32, where: npt.NDArray[np.bool_]) -> F32:

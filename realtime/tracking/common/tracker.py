@@ -22,6 +22,9 @@ from realtime.tracking.common.settings import TrackerSettings
 from realtime.tracking.common.trails import Trails
 from realtime.types import Track
 
+_SURE_SCORE = 0.6
+"""Detections from here on have boxes as good as they get."""
+
 
 class BoxTracker:
     """Tracks boxes by their overlap with where they should be. One thread, one stream.
@@ -77,9 +80,15 @@ class BoxTracker:
         """(K, 4) where the `tracks` were seen, and (K,) whether that says how they move."""
         return seen.boxes_px[detections], np.ones(len(tracks), bool)
 
-    def _learn_motion(self, tracks: Rows, boxes_px: F32) -> None:
+    def _learn_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
         """Correct the motion of `tracks`, seen at `boxes_px`, (K, 4); the book still holds what was known before."""
-        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise)
+        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise, self._doubt(scores))
+
+    def _doubt(self, scores: F32) -> F32:
+        """How much noisier the boxes of faint detections are. Source of the idea: NSA Kalman (Du et al., 2021)."""
+        lack = np.maximum(_SURE_SCORE - scores, 0) / np.float32(_SURE_SCORE)
+        doubt: F32 = 1 + self._set.faint_noise * lack
+        return doubt
 
     def _is_excused(self, tracks: Mask) -> Mask:
         """(N,) which of the unseen `tracks` are unseen for a known reason, so that no time runs against them."""
@@ -129,7 +138,7 @@ class BoxTracker:
     def _learn(self, tracks: Rows, seen: Detections, detections: Rows) -> None:
         """Write the matched detections into their tracks."""
         boxes, is_clear = self._measured(tracks, seen, detections)
-        self._learn_motion(tracks[is_clear], boxes[is_clear])
+        self._learn_motion(tracks[is_clear], boxes[is_clear], seen.scores[detections[is_clear]])
         lines = books.next_lines(self._book[tracks], seen, detections, self._clock.now_s)
         lines["anchor"] = self._motion.numbers[tracks]
         self._book[tracks] = lines
@@ -146,6 +155,8 @@ class BoxTracker:
             hits, age_s = book["hits"][candidates], now_s - book["first_seen_s"][candidates]
             self._confirm(candidates[(hits >= s.confirm_hits) | ((hits >= 2) & (age_s >= s.confirm_s))])
         if not is_seen.all():
+            self._motion = self._motion.with_steady_sizes(~is_seen)  # what vanishes shrinks before it does, and is not smaller
+            book["suspect_s"][~is_seen] = 0  # a piece that is one with the rest now and then is never an object
             excused = self._is_excused(~is_seen)
             book["excused_s"][excused] = now_s
             budget_s = np.where(is_tentative, s.tentative_s, s.lost_s)
@@ -158,7 +169,7 @@ class BoxTracker:
 
     def _start(self, seen: Detections, matched: Rows) -> None:
         """New tracks for confident detections that no track claimed, unless they lie on one that was claimed or is surer."""
-        is_new = seen.scores >= self._set.high_score
+        is_new = seen.scores >= self._set.start_score
         is_new[matched] = False
         if not is_new.any():
             return
