@@ -152,7 +152,8 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
             colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), _SQUARE))
         colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
         if not is_everywhere:
-            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+            soft = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+            mask = np.greater(soft, 127).view(np.uint8)  # its edge cuts corners, where the nearest pixel's has stairs
     if is_everywhere:
         cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from realtime.smoothing import LONGEST_GAP_S, TIME_CONSTANT_S, AlphaSmoother
+from realtime.smoothing import HOLD_S, LONGEST_GAP_S, TIME_CONSTANT_S, AlphaSmoother, ClassSmoother
 
 SIZE = (48, 64)
 FPS = 30
@@ -120,3 +121,68 @@ def test_nothing_that_is_given_is_written_to() -> None:
     kept = first.copy()
     smoother(matte(250), image, 0.1)
     assert np.array_equal(first, kept), "nor what was given out before"
+
+
+# Class maps
+
+
+def classes(value: int) -> np.ndarray:
+    return np.full(SIZE, value, np.uint8)
+
+
+def test_a_class_that_flickers_over_a_still_picture_stays_what_it_mostly_is() -> None:
+    smoother, noise = ClassSmoother(), np.random.default_rng(5)
+    smoother(classes(1), room(), 0.0)
+    seen = []
+    for index in range(1, 90):
+        flickering = np.where(noise.random(SIZE) < 0.3, 2, 1).astype(np.uint8)
+        camera = np.clip(room() + noise.normal(0, 4, (*room().shape[:2], 3)), 0, 255).astype(np.uint8)
+        seen.append(smoother(flickering, camera, index / FPS))
+    changed = np.mean([np.mean(a != b) for a, b in itertools.pairwise(seen)])
+    assert changed < 0.01 * 2 * 0.3 * 0.7, "a hundredth of what flickered"
+    assert (np.array(seen) == 1).mean() > 0.99
+
+
+@pytest.mark.parametrize("fps", [8, 30, 60])
+def test_a_new_class_is_shown_once_it_has_held_however_often_it_is_seen(fps: int) -> None:
+    smoother = ClassSmoother()
+    smoother(classes(3), room(), 0.0)
+    late_s = next(index / fps for index in range(1, 100) if (smoother(classes(4), room(), index / fps) == 4).all())
+    assert HOLD_S - 1 / fps <= late_s <= HOLD_S + 1.5 / fps
+
+
+def test_where_the_picture_moves_the_new_class_counts_at_once() -> None:
+    smoother, before, after = ClassSmoother(), room(), room()
+    after[40:70, 30:60] = (220, 30, 30)
+    smoother(classes(0), before, 0.0)
+    seen = smoother(classes(7), after, 1 / FPS)
+    assert (seen[21:34, 16:29] == 7).all(), "where something came"
+    assert (seen[:15] == 0).all(), "where nothing did"
+
+
+@pytest.mark.parametrize("t_s", [-1.0, 0.0, LONGEST_GAP_S + 0.1], ids=["back", "no time", "long after"])
+def test_class_maps_begin_anew_when_time_falls_back_or_stood_still(t_s: float) -> None:
+    smoother = ClassSmoother()
+    smoother(classes(0), room(), 0.0)
+    assert (smoother(classes(5), room(), t_s) == 5).all()
+
+
+def test_class_maps_begin_anew_at_a_cut_and_with_another_size() -> None:
+    smoother, other = ClassSmoother(), room(180)
+    smoother(classes(0), room(), 0.0)
+    assert (smoother(classes(5), other, 1 / FPS) == 5).all()
+    assert smoother(np.full((30, 40), 2, np.uint8), other, 2 / FPS).shape == (30, 40)
+    for index in range(3):
+        assert smoother(np.full((1, 1), 9, np.uint8), np.zeros((1, 1, 3), np.uint8), 0.2 + index).tolist() == [[9]]
+
+
+def test_class_maps_that_are_given_or_given_out_are_never_written_to() -> None:
+    smoother, given, image = ClassSmoother(), classes(1), room()
+    given.flags.writeable = image.flags.writeable = False
+    first = smoother(given, image, 0.0)
+    for index in range(1, 30):
+        second = smoother(classes(2), image, index / FPS)
+    assert (first == 1).all()
+    assert (second == 2).all()
+    second[:] = 9
+    assert (smoother(classes(2), image, 1.0) == 2).all()
