@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from engines.card import InputSpec, ModelCard
 from engines.types import VOID_CLASS, Instances, Segmentation, Size
 from realtime.id_colours import ID_COLOURS, id_colours
-from realtime.knobs import Knobs
-from realtime.render import UNSEEN_SHADE, Look, compose
+from realtime.knobs import Knobs, MaskStyle
+from realtime.render import UNSEEN_SHADE, Look, Painter, compose
+from realtime.text import label, percent_label
 from realtime.types import Frame, Result, Track, as_box
 
 INPUT = InputSpec("image", (64, 48), "nhwc", "uint8", "rgb", "stretch")
@@ -259,21 +260,116 @@ def test_boxes_anywhere_can_be_drawn_on_any_frame(
     assert (image == 100).all()
 
 
-@given(st.lists(st.tuples(st.integers(-400, 400), st.integers(-300, 300)), min_size=1, max_size=12))
-@hypothesis_settings(max_examples=60, deadline=None)
-def test_a_label_is_whole_whenever_its_box_can_be_seen(corners: list[tuple[int, int]]) -> None:
-    """Labels never leave the picture: all letters of the last one drawn are there."""
-    (x, y), rest = corners[-1], corners[:-1]
-    boxes = [as_box(left, top, left + 60, top + 40) for left, top in (*rest, (x, y))]
-    tracks = tuple(track(number, box, track_id=number + 1) for number, box in enumerate(boxes))
+def test_a_label_is_drawn_whole_where_the_layout_puts_it() -> None:
+    seen = objects((40, 60, 160, 160))
+    tracks = (track(0, seen.boxes_px[0], track_id=7),)
     knobs = Knobs(masks=False, boxes=False, trails=False)
-    image = compose(Result(frame_of(grey()), Segmentation(objects()), tracks), knobs, Look(OBJECTS)).image
-    if x < 320 and x + 60 > 0 and y < 180 and y + 40 > 0:
-        shade = colour_of(len(boxes))
-        drawn = np.argwhere((np.abs(image.astype(float) - shade) <= 1).all(axis=2))
-        alone = compose(Result(frame_of(grey()), Segmentation(objects()), tracks[-1:]), knobs, Look(OBJECTS)).image
-        expected = np.argwhere((np.abs(alone.astype(float) - shade) <= 1).all(axis=2))
-        assert np.array_equal(np.ptp(drawn, axis=0), np.ptp(expected, axis=0)), "as large as when it is alone"
+    image = compose(Result(frame_of(grey()), Segmentation(seen), tracks), knobs, Look(OBJECTS)).image
+    drawn = np.argwhere((image != 100).any(axis=2))
+    name, percent = label("person 7", 11, tuple(colour_of(7).astype(int).tolist())), percent_label(90, 11, (0, 0, 0))
+    assert drawn.min(axis=0).tolist() == [60 - name.shape[0], 40], "on its box"
+    assert (np.ptp(drawn, axis=0) + 1).tolist() == [name.shape[0], name.shape[1] + percent.shape[1]]
+    assert np.array_equal(image[60 - name.shape[0] : 60, 40 : 40 + name.shape[1]], name)
+
+
+def test_a_painter_keeps_labels_where_they_were_and_draws_the_rest_as_compose_does() -> None:
+    look, painter = Look(OBJECTS), Painter()
+    knobs = Knobs(trails=False)
+    for step in range(6):
+        tracks = (
+            track(None, as_box(40, 100, 80, 170), track_id=1),
+            track(0, as_box(20, 60, 60, 90), track_id=2),
+            track(1, as_box(95 + 6 * (step % 2), 60, 135, 90), track_id=3),
+        )
+        result = Result(frame_of(grey()), Segmentation(objects((20, 60, 60, 90), (95, 60, 135, 90))), tracks)
+        painted, composed = painter(result, knobs, look).image, compose(result, knobs, look).image
+        if step == 0:
+            assert np.array_equal(painted, composed)
+        without = replace(knobs, labels=False)
+        assert np.array_equal(painter(result, without, look).image, compose(result, without, look).image)
+
+
+@pytest.mark.parametrize("style", ["both", "contour", "fill"])
+def test_masks_are_areas_or_contours_or_both(style: MaskStyle) -> None:
+    seen = objects((20, 20, 120, 120), (180, 40, 300, 160))
+    look = Look(OBJECTS)
+    image = compose(Result(frame_of(grey()), Segmentation(seen), None), replace(ONLY_MASKS, mask_style=style), look).image
+    mask = (seen.label_map == 1).astype(np.uint8)
+    inner = cv2.erode(mask, CROSS) > 0
+    rim = (mask > 0) & ~inner
+    blended, full = 50 + 0.5 * look.class_bgr[0].astype(float), look.class_bgr[0].astype(float)
+    assert np.abs(image[inner] - (100 if style == "contour" else blended)).max() <= 1
+    assert np.abs(image[rim] - (blended if style == "fill" else full)).max() <= 1
+
+
+def test_many_objects_are_painted_as_few_are() -> None:
+    """Two ways to fill, by which is less work: they must not be told apart."""
+    boxes = [(4 + 24 * column, 4 + 22 * row, 24 + 24 * column, 24 + 22 * row) for row in range(8) for column in range(13)]
+    seen = objects(*boxes)
+    seen = replace(seen, scores=np.linspace(0.9, 0.5, len(boxes)).astype(np.float32))
+    look = Look(OBJECTS)
+    together = compose(Result(frame_of(grey()), Segmentation(seen), None), ONLY_MASKS, look).image
+    for row in (0, 50, 103):
+        alone = replace(seen, label_map=np.where(seen.label_map == row + 1, seen.label_map, 0).astype(np.uint8))
+        only = replace(ONLY_MASKS, threshold=0.0)
+        tracks = (track(row, seen.boxes_px[row], track_id=1),)
+        single = compose(Result(frame_of(grey()), Segmentation(alone), tracks), only, replace_id_colour(look, row)).image
+        where = seen.label_map == row + 1
+        assert np.abs(together[where].astype(int) - single[where].astype(int)).max() <= 1
+
+
+def replace_id_colour(look: Look, row: int) -> Look:
+    """The same look with the first track in the colour of the row's class."""
+    changed = Look(look.card)
+    blue, green, red = look.class_bgr[row % 3].tolist()
+    changed.__dict__["id_bgr"] = ((blue, green, red),) * ID_COLOURS
+    return changed
+
+
+@pytest.mark.parametrize("freshness", [1.0, 0.6, 0.2, 0.0])
+def test_all_that_is_drawn_fades_with_its_freshness(freshness: float) -> None:
+    seen = objects((40, 60, 160, 160))
+    result = Result(frame_of(grey()), Segmentation(seen), (track(0, seen.boxes_px[0], trail=20),))
+    fresh = compose(result, Knobs(), Look(OBJECTS)).image.astype(float)
+    faded = compose(replace(result, freshness=freshness), Knobs(), Look(OBJECTS)).image
+    assert np.abs(faded - (freshness * fresh + (1 - freshness) * 100)).max() <= 1
+
+
+def test_a_trail_fades_towards_its_old_end() -> None:
+    box = as_box(200, 40, 260, 120)
+    knobs = Knobs(masks=False, boxes=False, labels=False)
+    image = compose(Result(frame_of(grey()), Segmentation(objects()), (track(None, box, trail=40),)), knobs, Look(OBJECTS)).image
+    along = np.abs(image[116:125].astype(int) - 100).max(axis=(0, 2))
+    steps = [int(along[x : x + 20].max()) for x in range(75, 225, 30)]
+    assert steps == sorted(steps)
+    assert steps[0] < 0.4 * steps[-1]
+
+
+@pytest.mark.parametrize("row", [0, None])
+def test_the_selected_object_has_a_halo_around_it(row: int | None) -> None:
+    seen = objects((100, 40, 160, 140))
+    result = Result(frame_of(grey()), Segmentation(seen), (track(row, seen.boxes_px[0]),))
+    plain, chosen = (compose(result, Knobs(labels=False, selected_id=i), Look(OBJECTS)).image for i in (None, 5))
+    changed = (plain != chosen).any(axis=2)
+    white = (chosen == 255).all(axis=2)
+    assert white.sum() > 150
+    assert changed[white].all()
+    if row is not None:
+        assert not white[seen.label_map > 0].any(), "around it, not over it"
+    assert np.array_equal(plain, compose(result, Knobs(labels=False, selected_id=6), Look(OBJECTS)).image)
+
+
+def test_lines_and_letters_grow_with_the_canvas() -> None:
+    heights, strokes = [], []
+    for width in (640, 1280, 1920):
+        seen = objects((width // 4, width // 4, width // 2, width // 2), width=width, height=width * 9 // 16)
+        result = Result(frame_of(grey(width, width * 9 // 16)), Segmentation(seen), None)
+        labels = compose(result, Knobs(masks=False, boxes=False), Look(OBJECTS, 1920)).image
+        heights.append(int(np.ptp(np.argwhere((labels != 100).any(axis=2))[:, 0])) + 1)
+        boxes = compose(result, Knobs(masks=False, labels=False), Look(OBJECTS, 1920)).image
+        strokes.append(int((boxes[width // 3] != 100).any(axis=1).sum()) // 2)
+    assert heights == sorted(set(heights))
+    assert strokes == [1, 2, 3]
 
 
 # Golden images: drawn scenes, so that no picture of anybody is needed.
