@@ -1,9 +1,12 @@
-"""CPU time of one tracker update with 20, 50, 200 and 500 moving objects: prints one JSON object, milliseconds.
+"""How well objects keep their ids, and what that costs: this project's trackers beside other people's, on the same detections.
 
-    python benchmarks/tracking.py [--tracker bytetrack] [--frames 200]
+    python benchmarks/tracking.py [--clips FOLDER] [--model FILE.onnx] [--seeds 5] [--only WORD] [--json OUT.json]
 
-Objects move at constant velocities over a 1920x1080 picture with noisy boxes, one detection in twenty missing, one in ten
-faint, so that all stages of the association have work.
+Three parts. Real clips with true tracks: all frames, every second one, and five random halves; HOTA, IDF1, MOTA and id switches
+by TrackEval on the frames that were kept, and the CPU time of an update. Drawn streets (many objects; people who cross and pass
+behind columns; a camera that pans and shakes) with 0, 10, 30 and 60 % of the frames lost. And the time of an update with 20 to
+500 objects. Where time is measured the trackers take turns, so that noise hits all alike. Other people's are measured where
+they are installed: pip install trackers ultralytics.
 """
 
 from __future__ import annotations
@@ -11,57 +14,187 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import facts
-from engines.types import Instances, Segmentation
-from realtime.tracking import names, open_tracker
+from benchmarks.tracking_contenders import TOLD_TIME, Contender, Seen, contenders
+from benchmarks.tracking_scenes import Clip, DrawnStreet, Scene
+from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
+from realtime.bench.machine import facts
+from realtime.commands._judging_files import TrackLines
+from realtime.commands._judging_scores import ClassPair, Counts, Figures, combined, count, figures
 
-FPS = 30
+ALL, SECOND = "all frames", "every second"
+HALF, HALF_SEEDS = "random half", 5
+DROPS = (0.1, 0.3, 0.6)
+STREETS = {
+    "street": "",
+    "crossings": "&crossings=6&occluders=3",
+    "moving camera": "&crossings=2&pan=160&shake=3",
+}
+STREET = "width=640&height=360&objects=12&seconds=10"
+SHOWN = ("hota", "idf1", "mota", "switches")
 
-
-def frames(objects: int, count: int, seed: int = 0) -> list[Segmentation]:
-    """`count` frames of the same objects, bouncing off the picture's borders."""
-    rng = np.random.default_rng(seed)
-    centre, velocity = rng.uniform(0, (1920, 1080), (objects, 2)), rng.uniform(-150, 150, (objects, 2))
-    size = rng.uniform((20, 30), (60, 90), (objects, 2))
-    label_map = np.zeros((1, 1), np.uint8)
-    made = []
-    for _ in range(count):
-        centre += velocity / FPS
-        velocity = np.where((centre < 0) | (centre > (1920, 1080)), -velocity, velocity)
-        found = rng.random(objects) >= 0.05
-        corners = np.concatenate((centre - size / 2, centre + size / 2), axis=1)[found]
-        noisy = corners + rng.normal(0, 0.02, corners.shape) * np.tile(size[found], 2)
-        scores = np.where(rng.random(len(noisy)) < 0.1, 0.25, 0.9).astype(np.float32)
-        made.append(Segmentation(Instances(noisy.astype(np.float32), scores, np.zeros(len(noisy), np.int32), label_map)))
-    return made
+Kept = dict[str, npt.NDArray[np.bool_]]
+"""Which frames of a scene are kept, by the name of the thinning."""
 
 
-def cpu_ms(tracker_name: str, objects: int, count: int) -> dict[str, float]:
-    """Median and 95th percentile of an update's CPU time; the first second is not counted."""
-    tracker, image = open_tracker(tracker_name), np.zeros((1, 1, 3), np.uint8)
-    spent_ms = []
-    for index, seen in enumerate(frames(objects, count + FPS)):
-        began_ns = time.process_time_ns()
-        tracker.update(seen, index / FPS, image)
-        spent_ms.append((time.process_time_ns() - began_ns) / 1e6)
-    median, p95 = np.percentile(spent_ms[FPS:], (50, 95))
-    return {"median_ms": round(float(median), 3), "p95_ms": round(float(p95), 3)}
+@dataclass
+class Run:
+    """What one tracker made of one thinning of one scene."""
+
+    frames: list[int] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+    def lines(self) -> TrackLines:
+        """As `--mot` would write it."""
+        frames = np.repeat(np.array(self.frames, np.int64), [len(ids) for ids, _ in self.seen])
+        ids = np.concatenate([ids for ids, _ in self.seen])
+        corners = np.concatenate([boxes for _, boxes in self.seen])
+        boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
+        real = (boxes[:, 2:] > 0).all(axis=1)  # a filter may shrink a box to nothing
+        return TrackLines(Path("run"), frames[real], ids[real], boxes[real], np.ones(int(real.sum())), None)
+
+
+def thinnings(frame_count: int) -> Kept:
+    """The real clips' own."""
+    kept = {ALL: np.ones(frame_count, bool), SECOND: np.arange(frame_count) % 2 == 0}
+    return kept | {f"{HALF} {seed}": _drawn(frame_count, 0.5, seed) for seed in range(HALF_SEEDS)}
+
+
+def losses(frame_count: int, seed: int) -> Kept:
+    """The street's."""
+    return {ALL: np.ones(frame_count, bool)} | {f"{drop:.0%} lost": _drawn(frame_count, drop, seed) for drop in DROPS}
+
+
+def _drawn(frame_count: int, dropped: float, seed: int) -> npt.NDArray[np.bool_]:
+    """The first frame and a random part of the others."""
+    kept = np.random.default_rng(1000 + seed).random(frame_count) >= dropped
+    kept[0] = True
+    return kept
+
+
+def play(scene: Scene, entered: Sequence[Contender], kept: Kept) -> dict[tuple[str, str], Counts]:
+    """Every tracker on every thinning: counts, by tracker and thinning."""
+    followers = {(one.name, thinning): one.open(scene.fps) for one in entered for thinning in kept}
+    runs = {key: Run() for key in followers}
+    for view in scene.frames():
+        for (name, thinning), follower in followers.items():
+            if kept[thinning][view.index]:
+                output = follower.step(follower.prepare(view.segmentation), view.t_s, view.image)
+                runs[name, thinning].frames.append(view.index + 1)
+                runs[name, thinning].seen.append(follower.read(output))
+    truth = scene.truth()
+    return {key: count(truth, run.lines(), np.array(run.frames), (ClassPair(1, 1),)) for key, run in runs.items()}
+
+
+def compare(scenes: Sequence[tuple[Scene, Kept]], entered: Sequence[Contender]) -> dict[str, Any]:
+    """All scenes: figures of each thinning over all scenes together, and of each scene, by tracker."""
+    played = {scene.name: play(scene, entered, kept) for scene, kept in scenes}
+    names = list(scenes[0][1])
+    result: dict[str, Any] = {}
+    for one in entered:
+        counts = {name: [played[scene][one.name, name] for scene in played] for name in names}
+        result[one.name] = {
+            **({"version": one.version} if one.version else {}),
+            "together": _spread({name: figures(combined(clips)) for name, clips in counts.items()}),
+            "scenes": {scene: _spread({name: figures(of[one.name, name]) for name in names}) for scene, of in played.items()},
+        }
+    return result
+
+
+def _spread(of: Mapping[str, Figures]) -> dict[str, dict[str, float]]:
+    """Plain figures; the random halves as their mean, with the standard deviation beside the ones that are shown."""
+    plain = {name: _plain(one) for name, one in of.items() if not name.startswith(HALF)}
+    halves = [_plain(one) for name, one in of.items() if name.startswith(HALF)]
+    if halves:
+        mean = {key: round(float(np.mean([one[key] for one in halves])), 4) for key in halves[0]}
+        spread = {f"{key}_sd": round(float(np.std([one[key] for one in halves], ddof=1)), 4) for key in SHOWN}
+        plain[HALF] = mean | spread
+    return plain
+
+
+def _plain(one: Figures) -> dict[str, float]:
+    return {key: round(float(value), 4) for key, value in asdict(one).items()}
+
+
+def markdown(title: str, of: Mapping[str, Any]) -> str:
+    """A table: a row for each tracker; HOTA / IDF1 / MOTA in per cent and switches for each thinning."""
+    columns = list(next(iter(of.values()))["together"])
+    lines = [
+        f"### {title}: HOTA / IDF1 / MOTA, id switches",
+        "",
+        f"| tracker | {' | '.join(columns)} | CPU ms |",
+        f"|---|{'---|' * (len(columns) + 1)}",
+    ]
+    for name, result in of.items():
+        cells = []
+        for column in columns:
+            one = result["together"][column]
+            shares = " / ".join(f"{100 * one[key]:.1f}" for key in ("hota", "idf1", "mota"))
+            spread = f" ± {100 * one['hota_sd']:.1f}" if "hota_sd" in one else ""
+            cells.append(f"{shares}{spread}, {one['switches']:g}")
+        times = f"{result['cpu_ms']['median_ms']:.2f}" if "cpu_ms" in result else "-"
+        lines.append(f"| {name} | {' | '.join(cells)} | {times} |")
+    return "\n".join(lines) + "\n"
+
+
+def speed_markdown(of: Mapping[str, Any]) -> str:
+    head = " | ".join(f"{objects} objects" for objects in OBJECTS)
+    cells = {name: " | ".join(f"{one[str(objects)]['median_ms']:.2f}" for objects in OBJECTS) for name, one in of.items()}
+    rows = [f"| {name} | {row} |" for name, row in cells.items()]
+    return (
+        "\n".join(["### CPU ms of an update (median)", "", f"| tracker | {head} |", f"|---|{'---|' * len(OBJECTS)}", *rows])
+        + "\n"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time of one tracker update")
-    parser.add_argument("--tracker", default="bytetrack", choices=names())
-    parser.add_argument("--frames", type=int, default=200)
+    parser = argparse.ArgumentParser(description="Trackers compared: how well ids last, and the CPU time of an update")
+    parser.add_argument("--clips", type=Path, default=Path("../shared/tracks"), help="folders with NAME.mp4 and gt.txt")
+    parser.add_argument("--model", type=Path, default=Path("../shared/models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"))
+    parser.add_argument("--seeds", type=int, default=5, help="how many drawn streets of a kind")
+    parser.add_argument("--frames", type=int, default=100, help="of the part that measures time alone")
+    parser.add_argument("--only", default="", help="trackers whose name holds this word")
+    parser.add_argument("--parts", default="clips,street,speed", help="which of them, parted by commas")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    figures = {str(objects): cpu_ms(options.tracker, objects, options.frames) for objects in (20, 50, 200, 500)}
-    print(json.dumps({"machine": facts(), "tracker": options.tracker, "objects": figures}, indent=2))
+    parts = options.parts.split(",")
+    entered = [one for one in contenders() if options.only in one.name]
+    report: dict[str, Any] = {"machine": facts(), "peers": {one.name: one.version for one in entered if one.version}}
+    clips = sorted(path.parent for path in options.clips.glob("*/gt.txt")) if "clips" in parts else []
+    if clips:
+        scenes = [(scene, thinnings(scene.frame_count)) for scene in (Clip(folder, options.model) for folder in clips)]
+        report["clips"] = compare(scenes, entered)
+        for name, times in cpu_ms_of_clips([scene for scene, _ in scenes], entered).items():
+            report["clips"][name]["cpu_ms"] = times
+        print(markdown("real clips", report["clips"]))
+    if "street" in parts:
+        told = [one for one in entered if f"{one.name}{TOLD_TIME}" not in {other.name for other in entered}]  # the fairer of two
+        report["streets"] = {}
+        for name, more in STREETS.items():
+            streets = [DrawnStreet(STREET + more, seed, name) for seed in range(options.seeds)]
+            of = compare([(scene, losses(scene.frame_count, seed)) for seed, scene in enumerate(streets)], told)
+            report["streets"][name] = {"source": f"synthetic://street?{STREET}{more}", "seeds": options.seeds, "trackers": of}
+            print(markdown(f"synthetic://street?{STREET}{more}", of), flush=True)
+    if "speed" in parts:
+        quick = [
+            one for one in entered if not one.name.endswith(TOLD_TIME) and "bot" not in one.name.lower()
+        ]  # BoT needs a picture
+        report["speed"] = {one.name: {} for one in quick}
+        for objects in OBJECTS:
+            for name, times in cpu_ms(quick, objects, options.frames).items():
+                report["speed"][name][str(objects)] = times
+        print(speed_markdown(report["speed"]))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

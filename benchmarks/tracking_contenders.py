@@ -1,0 +1,143 @@
+"""Trackers that are compared: this project's, and other people's where they are installed (`trackers`, `ultralytics`).
+
+Each takes the same detections. What a peer wants them to be wrapped in is made beforehand, so its clock runs in its own code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import Image, Segmentation
+from realtime.tracking import names, open_tracker
+from realtime.types import Track
+
+Seen = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""(K,) ids and (K, 4) x_min, y_min, x_max, y_max in px."""
+
+ROBOFLOW = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "CBIoUTracker", "BoTSORTTracker")
+TOLD_TIME = " (told time)"
+COMPENSATED = ("BoTSORTTracker",)
+"""These look at the picture, for the camera's own motion."""
+
+
+class Follower(Protocol):
+    """One tracker on one stream."""
+
+    def prepare(self, segmentation: Segmentation) -> Any: ...
+
+    def step(self, detections: Any, t_s: float, image: Image) -> Any:
+        """The tracker's own work, which is measured."""
+        ...
+
+    def read(self, output: Any) -> Seen: ...
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A tracker by name. open: from a clip's frames per second."""
+
+    name: str
+    version: str
+    open: Callable[[float], Follower]
+
+
+class _Ours:
+    def __init__(self, name: str) -> None:
+        self._tracker = open_tracker(name)
+
+    def prepare(self, segmentation: Segmentation) -> Segmentation:
+        return segmentation
+
+    def step(self, detections: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
+        return self._tracker.update(detections, t_s, image)
+
+    def read(self, output: tuple[Track, ...]) -> Seen:
+        """What `--mot` would write: those seen in the frame."""
+        seen = [track for track in output if track.row is not None]
+        return np.array([track.id for track in seen], np.int64), _boxes([track.box_px for track in seen])
+
+
+class _Roboflow:
+    def __init__(self, name: str, fps: float, *, tells_time: bool) -> None:
+        import supervision
+        import trackers
+
+        self._wrap = supervision.Detections
+        self._tracker = getattr(trackers, name)(frame_rate=fps)
+        self._tells_time, self._sees = tells_time, name in COMPENSATED
+
+    def prepare(self, segmentation: Segmentation) -> Any:
+        seen = segmentation.instances
+        return self._wrap(xyxy=seen.boxes_px.copy(), confidence=seen.scores.copy(), class_id=seen.class_ids.astype(int))
+
+    def step(self, detections: Any, t_s: float, image: Image) -> Any:
+        return self._tracker.update(detections, frame=image if self._sees else None, timestamp=t_s if self._tells_time else None)
+
+    def read(self, output: Any) -> Seen:
+        if output.tracker_id is None or not len(output):
+            return np.zeros(0, np.int64), _boxes([])
+        confirmed = output.tracker_id >= 0
+        return output.tracker_id[confirmed].astype(np.int64) + 1, output.xyxy[confirmed].astype(np.float64)
+
+
+class _Ultralytics:
+    def __init__(self, kind: str) -> None:
+        from ultralytics.engine.results import Boxes
+        from ultralytics.trackers import BOTSORT, BYTETracker
+        from ultralytics.utils import ROOT, YAML
+
+        self._wrap = Boxes
+        settings = SimpleNamespace(**YAML.load(ROOT / "cfg" / "trackers" / f"{kind}.yaml"))
+        self._tracker = {"bytetrack": BYTETracker, "botsort": BOTSORT}[kind](settings)
+
+    def prepare(self, segmentation: Segmentation) -> Any:
+        seen = segmentation.instances
+        rows = np.concatenate((seen.boxes_px, seen.scores[:, None], seen.class_ids[:, None]), axis=1, dtype=np.float32)
+        return self._wrap(rows, segmentation.instances.label_map.shape)
+
+    def step(self, detections: Any, t_s: float, image: Image) -> Any:
+        return self._tracker.update(detections, image)
+
+    def read(self, output: Any) -> Seen:
+        if not len(output):
+            return np.zeros(0, np.int64), _boxes([])
+        return output[:, 4].astype(np.int64), output[:, :4].astype(np.float64)
+
+
+def contenders(*, with_peers: bool = True) -> list[Contender]:
+    """Ours, and those peers that can be imported."""
+    found = [_ours(name) for name in names() if name != "none"]
+    if not with_peers:
+        return found
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version("trackers")
+        found += [_roboflow(name, version, tells_time) for name in ROBOFLOW for tells_time in (False, True)]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version("ultralytics")
+        found += [_ultralytics(kind, version) for kind in ("bytetrack", "botsort")]
+    return found
+
+
+def _ours(name: str) -> Contender:
+    return Contender(f"ours {name}", "", lambda fps: _Ours(name))
+
+
+def _roboflow(name: str, version: str, tells_time: bool) -> Contender:
+    label = f"trackers {name.removesuffix('Tracker')}{TOLD_TIME if tells_time else ''}"
+    return Contender(label, version, lambda fps: _Roboflow(name, fps, tells_time=tells_time))
+
+
+def _ultralytics(kind: str, version: str) -> Contender:
+    return Contender(f"ultralytics {kind}", version, lambda fps: _Ultralytics(kind))
+
+
+def _boxes(boxes: list[Any]) -> npt.NDArray[np.float64]:
+    return np.array(boxes, np.float64).reshape(-1, 4)
