@@ -77,31 +77,35 @@ class AutoTracker(ocsort.OcSort):
 
     def _bonus(self, seen: Detections, overlap: F32) -> F32:
         bonus = super()._bonus(seen, overlap)
-        masks = mask_overlap(self._book["silhouette"], self._predicted, self._masks, seen.boxes_px, overlap >= 0.1)
-        bonus += self._auto.mask_weight * np.where(np.isnan(masks), overlap, masks)
-        bonus += self._auto.look_weight * likeness(self._book["look"], self._looks)
         hosts = self._hosts()
         if len(hosts):
             bonus[hosts] += _HOST_BONUS * (iou_matrix(self._book["box_px"][hosts], seen.boxes_px) >= _SAME_BLOB)
         return bonus
 
+    def _pair_bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
+        bonus = super()._pair_bonus(seen, i, j, overlap)
+        masks = mask_overlap(self._book["silhouette"][i], self._predicted[i], self._masks[j], seen.boxes_px[j])
+        bonus += np.float32(self._auto.mask_weight) * np.where(np.isnan(masks), overlap, masks)
+        bonus += np.float32(self._auto.look_weight) * likeness(self._book["look"][i], self._looks[j])
+        return bonus
+
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
         """Where it was seen last; then by its looks, the nearer to where it should be the better."""
         super()._recover(seen, pairing)
-        lost = pairing.free_tracks & (self._book["state"] == LOST)
-        loose = pairing.free_seen & (seen.scores >= self._set.high_score)
-        if not lost.any() or not loose.any():
+        i, j = pairing.free(self._book["state"] == LOST, seen.scores >= self._set.high_score)
+        if not len(i) or not len(j):
             return
-        where, boxes = self._predicted, seen.boxes_px
+        where, boxes = self._predicted[i], seen.boxes_px[j]
         height = where[:, 3] - where[:, 1]
-        gone_s = self._clock.now_s - self._book["last_seen_s"]
-        reach_px = (self._auto.revive_reach * (1 + gone_s) * height).astype(np.float32)[:, None]
+        gone_s = self._clock.now_s - self._book["last_seen_s"][i]
+        reach_px = (self._auto.revive_reach * (1 + gone_s) * height).astype(np.float32)
         apart = (where[:, None, :2] + where[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
-        nearness = 1 - np.hypot(apart[:, :, 0], apart[:, :, 1]) / reach_px
+        nearness = 1 - np.hypot(apart[:, :, 0], apart[:, :, 1]) / reach_px[:, None]
         ratio = height[:, None] / (boxes[:, 3] - boxes[:, 1])
-        alike = likeness(self._book["look"], self._looks)
-        allowed = self._same_class(seen) & (nearness > 0) & (ratio > 1 / _SAME_SIZE) & (ratio < _SAME_SIZE)
-        pairing.match(lost, loose, alike * allowed, self._auto.revive_likeness, np.maximum(nearness, 0))
+        allowed = (nearness > 0) & (ratio > 1 / _SAME_SIZE) & (ratio < _SAME_SIZE)
+        allowed &= self._book["class_id"][i][:, None] == seen.class_ids[j]
+        alike = likeness(self._book["look"][i][:, None], self._looks[j]) * allowed
+        pairing.take(i, j, alike, self._auto.revive_likeness, np.maximum(nearness, 0))
 
     def _hosts(self) -> Rows:
         guests = self._book["blob_id"]

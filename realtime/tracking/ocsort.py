@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from engines.types import F32
 from realtime.tracking.common import kalman
-from realtime.tracking.common.association import Pairing, Rows, iou_matrix
+from realtime.tracking.common.association import Pairing, Rows, contested, iou_matrix
 from realtime.tracking.common.book import TENTATIVE, Detections
 from realtime.tracking.common.observations import direction_agreement, refiltered
 from realtime.tracking.common.settings import TrackerSettings
@@ -40,16 +42,24 @@ class OcSort(BoxTracker):
         self._oc = settings
 
     def _bonus(self, seen: Detections, overlap: F32) -> F32:
-        agreement = direction_agreement(self._book["past"], seen.boxes_px, self._motion.position[:, 3], self._oc.direction_s)
-        return self._oc.direction_weight * agreement
+        bonus = np.zeros_like(overlap)
+        i, j = contested(overlap, min(self._set.match_overlap, self._set.faint_overlap))
+        if len(i):
+            bonus[i, j] = self._pair_bonus(seen, i, j, overlap[i, j])
+        return bonus
+
+    def _pair_bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
+        """(K,) what else speaks for each pair of a track i and a detection j, 0 or more. overlap: (K,)."""
+        height = self._motion.position[i, 3]
+        agreement = direction_agreement(self._book["past"][i], seen.centres_px(j), height, self._oc.direction_s)
+        return np.float32(self._oc.direction_weight) * agreement
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
-        tracks = pairing.free_tracks & (self._book["state"] != TENTATIVE)
-        detections = pairing.free_seen & (seen.scores >= self._set.high_score)
-        if tracks.any() and detections.any():
-            overlap = iou_matrix(self._book["box_px"], seen.boxes_px)
-            overlap *= self._same_class(seen)
-            pairing.match(tracks, detections, overlap, self._oc.recover_overlap)
+        i, j = pairing.free(self._book["state"] != TENTATIVE, seen.scores >= self._set.high_score)
+        if len(i) and len(j):
+            overlap = iou_matrix(self._book["box_px"][i], seen.boxes_px[j])
+            overlap *= self._book["class_id"][i][:, None] == seen.class_ids[j]
+            pairing.take(i, j, overlap, self._oc.recover_overlap)
 
     def _learn_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
         gone_s = self._clock.now_s - self._book["last_seen_s"][tracks]

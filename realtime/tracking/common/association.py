@@ -85,6 +85,14 @@ def assign(similarity: F32, gate: float, bonus: F32 | None = None) -> tuple[Rows
     )
 
 
+def contested(similarity: F32, gate: float) -> tuple[Rows, Rows]:
+    """(K,) rows and (K,) columns of the pairs from `gate` on that exclude another such pair: only these need a second look."""
+    allowed = similarity >= gate
+    crowded = (allowed.sum(axis=1) > 1)[:, None] | (allowed.sum(axis=0) > 1)
+    rows, columns = np.nonzero(allowed & crowded)
+    return rows, columns
+
+
 class Pairing:
     """Tracks and detections that find each other in rounds; each at most once."""
 
@@ -95,11 +103,18 @@ class Pairing:
 
     def match(self, tracks: Mask, detections: Mask, overlap: F32, gate: float, bonus: F32 | None = None) -> None:
         """One round among those that are still free. tracks: (N,), detections: (M,) bool; overlap, bonus: (N, M)."""
-        i, j = np.flatnonzero(self.free_tracks & tracks), np.flatnonzero(self.free_seen & detections)
-        if not len(i) or not len(j):
-            return
-        chosen = np.ix_(i, j)
-        a, b = assign(overlap[chosen], gate, None if bonus is None else bonus[chosen])
+        i, j = self.free(tracks, detections)
+        if len(i) and len(j):
+            chosen = np.ix_(i, j)
+            self.take(i, j, overlap[chosen], gate, None if bonus is None else bonus[chosen])
+
+    def free(self, tracks: Mask, detections: Mask) -> tuple[Rows, Rows]:
+        """The indices of those of `tracks` (N,) and `detections` (M,) that are still free."""
+        return np.flatnonzero(self.free_tracks & tracks), np.flatnonzero(self.free_seen & detections)
+
+    def take(self, i: Rows, j: Rows, overlap: F32, gate: float, bonus: F32 | None = None) -> None:
+        """One round among the tracks `i` and the detections `j`, all free. overlap, bonus: (len(i), len(j))."""
+        a, b = assign(overlap, gate, bonus)
         self.free_tracks[i[a]] = self.free_seen[j[b]] = False
         self._pairs.append((i[a], j[b]))
 

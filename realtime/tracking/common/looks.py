@@ -37,11 +37,8 @@ def looks(image: Image, boxes_px: F32, masks: Silhouettes) -> F32:
 
 
 def likeness(known: F32, seen: F32) -> F32:
-    """(N, LOOK) and (M, LOOK) -> (N, M) float32 in (0, 1], 1 where two look the same."""
-    distance = np.zeros((len(known), len(seen)), np.float32)
-    for channel in range(known.shape[1]):  # six small matrices, not one large block
-        distance += np.abs(known[:, channel, None] - seen[:, channel])
-    alike: F32 = np.exp(distance * np.float32(-1 / (_SCALE * known.shape[1])))
+    """(..., LOOK) and (..., LOOK), broadcast against each other -> (...) float32 in (0, 1], 1 where two look the same."""
+    alike: F32 = np.exp(np.abs(known - seen).mean(axis=-1) * np.float32(-1 / _SCALE))
     return alike
 
 

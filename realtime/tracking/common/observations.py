@@ -18,20 +18,19 @@ _SURE_HEIGHTS = 0.15
 """A move by this much of an object's height has a direction; one by less has it the less, as boxes flicker."""
 
 
-def direction_agreement(past: F64, boxes_px: F32, heights_px: F64, lag_s: float) -> F32:
-    """How well each detection lies in the direction in which each track was going.
+def direction_agreement(past: F64, centres_px: F32, heights_px: F64, lag_s: float) -> F32:
+    """How well each of K detections lies in the direction in which its track was going.
 
-    past: (N, PAST, 3) s, x, y, newest first. boxes_px: (M, 4). heights_px: (N,). Returns (N, M) float32 in [0, 1]; 0.5 where
-    a direction is not known, as for objects that stand still.
+    past: (K, PAST, 3) s, x, y of the track, newest first. centres_px: (K, 2) of the detection. heights_px: (K,) of the track.
+    Returns (K,) float32 in [0, 1]; 0.5 where a direction is not known, as for objects that stand still.
     """
     age_s = past[:, :1, 0] - past[:, :, 0]
     older = np.minimum((age_s < lag_s).sum(axis=1), past.shape[1] - 1)
     went = past[:, 0, 1:] - past[np.arange(len(past)), older, 1:]
-    centres = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2
-    goes = centres[None] - past[:, None, 0, 1:]
-    went_px, goes_px = np.hypot(went[:, 0], went[:, 1])[:, None], np.hypot(goes[:, :, 0], goes[:, :, 1])
-    cosine = np.einsum("nc,nmc->nm", went, goes) / np.maximum(went_px * goes_px, 1e-9)
-    least_px = _SURE_HEIGHTS * heights_px[:, None]
+    goes = centres_px - past[:, 0, 1:]
+    went_px, goes_px = np.hypot(went[:, 0], went[:, 1]), np.hypot(goes[:, 0], goes[:, 1])
+    cosine = (went * goes).sum(axis=1) / np.maximum(went_px * goes_px, 1e-9)
+    least_px = _SURE_HEIGHTS * heights_px
     sureness = np.minimum(went_px / least_px, 1) * np.minimum(goes_px / least_px, 1)
     agreement: F32 = (0.5 + 0.5 * cosine * sureness).astype(np.float32)
     return agreement

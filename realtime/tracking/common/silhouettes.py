@@ -12,12 +12,10 @@ import numpy.typing as npt
 from engines.types import F32, U8, Size
 from realtime.tracking.common.association import Rows
 from realtime.tracking.common.book import GRID
-from realtime.tracking.common.kalman import F64
 
 Silhouettes = npt.NDArray[np.bool_]
 
 _CENTRES = ((np.arange(GRID) + 0.5) / GRID).astype(np.float32)
-_CHUNK = 2048
 
 
 def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhouettes:
@@ -42,36 +40,25 @@ def grid_points(boxes_px: F32, map_size: Size, frame: Size) -> tuple[Rows, Rows]
     return x, y
 
 
-def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32, where: npt.NDArray[np.bool_]) -> F32:
-    """IoU of masks of tracks and of detections, for the pairs `where`; NaN for the others, and where a mask is not known.
+def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32) -> F32:
+    """IoU of the masks of K tracks and of their K detections; NaN where one is not known.
 
-    known: (N, GRID, GRID) masks of tracks, in their boxes_a (N, 4), where they should be now. seen: (M, GRID, GRID) in boxes_b
-    (M, 4). where: (N, M). Returns (N, M) float32 in [0, 1].
+    known: (K, GRID, GRID) masks of tracks, in their boxes_a (K, 4), where they should be now. seen: the same of detections, in
+    boxes_b. Counted at the points of the detections' grids. Returns (K,) float32 in [0, 1].
     """
-    overlap = np.full(where.shape, np.nan, np.float32)
-    a_full, b_full = known.mean(axis=(1, 2)), seen.mean(axis=(1, 2))
-    i, j = np.nonzero(where & (a_full > 0)[:, None] & (b_full > 0))
-    for start in range(0, len(i), _CHUNK):
-        a, b = i[start : start + _CHUNK], j[start : start + _CHUNK]
-        overlap[a, b] = _pairs_overlap(known, boxes_a, seen, boxes_b, a, b, a_full, b_full)
-    return overlap
-
-
-def _pairs_overlap(
-    known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32, a: Rows, b: Rows, a_full: F64, b_full: F64
-) -> F32:
-    """(K,) float32: the IoU of the masks a[k] and b[k], counted at the points of b's grid."""
     side_a, side_b = boxes_a[:, 2:] - boxes_a[:, :2], boxes_b[:, 2:] - boxes_b[:, :2]
-    # b's points in a's grid: a point beyond its borders lies outside of a's mask
-    scale = (side_b[b] / side_a[a]) * GRID
-    low = (boxes_b[b, :2] - boxes_a[a, :2]) / side_a[a] * GRID
+    # the detections' points in the tracks' grids: one beyond the borders lies outside of the track's mask
+    scale = side_b / side_a * GRID
+    low = (boxes_b[:, :2] - boxes_a[:, :2]) / side_a * GRID
     cell = np.floor(low[:, :, None] + scale[:, :, None] * _CENTRES).astype(np.intp)
     inside = (cell >= 0) & (cell < GRID)
     cell = np.clip(cell, 0, GRID - 1)
-    hit = known[a[:, None, None], cell[:, 1][:, :, None], cell[:, 0][:, None, :]]
+    hit = known[np.arange(len(known))[:, None, None], cell[:, 1][:, :, None], cell[:, 0][:, None, :]]
     hit &= inside[:, 1][:, :, None] & inside[:, 0][:, None, :]
-    hit &= seen[b]
-    area_a, area_b = a_full[a] * side_a[a].prod(axis=1), b_full[b] * side_b[b].prod(axis=1)
-    shared = hit.mean(axis=(1, 2)) * side_b[b].prod(axis=1)
+    hit &= seen
+    filled_a, filled_b = known.mean(axis=(1, 2)), seen.mean(axis=(1, 2))
+    area_a, area_b = filled_a * side_a.prod(axis=1), filled_b * side_b.prod(axis=1)
+    shared = hit.mean(axis=(1, 2)) * side_b.prod(axis=1)
     overlap: F32 = np.minimum(shared / np.maximum(area_a + area_b - shared, 1e-9), 1).astype(np.float32)
+    overlap[(filled_a == 0) | (filled_b == 0)] = np.nan
     return overlap
