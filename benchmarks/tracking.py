@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,6 @@ def compare(scenes: Sequence[tuple[Scene, Kept]], entered: Sequence[Contender]) 
     for one in entered:
         counts = {name: [played[scene][one.name, name] for scene in played] for name in names}
         result[one.name] = {
-            **({"version": one.version} if one.version else {}),
             "together": _spread({name: figures(combined(clips)) for name, clips in counts.items()}),
             "scenes": {scene: _spread({name: figures(of[one.name, name]) for name in names}) for scene, of in played.items()},
         }
@@ -168,7 +168,8 @@ def main() -> None:
     options = parser.parse_args()
     parts = options.parts.split(",")
     entered = [one for one in contenders() if options.only in one.name]
-    report: dict[str, Any] = {"machine": facts(), "peers": {one.name: one.version for one in entered if one.version}}
+    versions = {package: version(package) for package in ("trackeval", *{one.package for one in entered if one.package})}
+    report: dict[str, Any] = {"machine": {**facts(), **versions}}
     clips = sorted(path.parent for path in options.clips.glob("*/gt.txt")) if "clips" in parts else []
     if clips:
         scenes = [(scene, thinnings(scene.frame_count)) for scene in (Clip(folder, options.model) for folder in clips)]

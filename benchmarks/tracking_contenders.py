@@ -5,8 +5,7 @@ Each takes the same detections. What a peer wants them to be wrapped in is made 
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -42,10 +41,10 @@ class Follower(Protocol):
 
 @dataclass(frozen=True)
 class Contender:
-    """A tracker by name. open: from a clip's frames per second."""
+    """A tracker by name. package: whose it is, "" for ours. open: from a clip's frames per second."""
 
     name: str
-    version: str
+    package: str
     open: Callable[[float], Follower]
 
 
@@ -112,17 +111,13 @@ class _Ultralytics:
         return output[:, 4].astype(np.int64), output[:, :4].astype(np.float64)
 
 
-def contenders(*, with_peers: bool = True) -> list[Contender]:
-    """Ours, and those peers that can be imported."""
+def contenders() -> list[Contender]:
+    """Ours, and those peers that are installed."""
     found = [_ours(name) for name in names() if name != "none"]
-    if not with_peers:
-        return found
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        version = importlib.metadata.version("trackers")
-        found += [_roboflow(name, version, tells_time) for name in ROBOFLOW for tells_time in (False, True)]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        version = importlib.metadata.version("ultralytics")
-        found += [_ultralytics(kind, version) for kind in ("bytetrack", "botsort")]
+    if importlib.util.find_spec("trackers"):
+        found += [_roboflow(name, tells_time) for name in ROBOFLOW for tells_time in (False, True)]
+    if importlib.util.find_spec("ultralytics"):
+        found += [_ultralytics(kind) for kind in ("bytetrack", "botsort")]
     return found
 
 
@@ -130,13 +125,13 @@ def _ours(name: str) -> Contender:
     return Contender(f"ours {name}", "", lambda fps: _Ours(name))
 
 
-def _roboflow(name: str, version: str, tells_time: bool) -> Contender:
+def _roboflow(name: str, tells_time: bool) -> Contender:
     label = f"trackers {name.removesuffix('Tracker')}{TOLD_TIME if tells_time else ''}"
-    return Contender(label, version, lambda fps: _Roboflow(name, fps, tells_time=tells_time))
+    return Contender(label, "trackers", lambda fps: _Roboflow(name, fps, tells_time=tells_time))
 
 
-def _ultralytics(kind: str, version: str) -> Contender:
-    return Contender(f"ultralytics {kind}", version, lambda fps: _Ultralytics(kind))
+def _ultralytics(kind: str) -> Contender:
+    return Contender(f"ultralytics {kind}", "ultralytics", lambda fps: _Ultralytics(kind))
 
 
 def _boxes(boxes: list[Any]) -> npt.NDArray[np.float64]:
