@@ -27,6 +27,7 @@ from engines.segmenter import Segmenter
 from engines.types import U8, Instances, Segmentation
 from realtime.bench.machine import facts
 from realtime.overlay import Anchor, carried
+from realtime.process import prepare
 from realtime.settings import Settings
 from realtime.sources import open_source
 from realtime.sources.synthetic import SyntheticSource, SyntheticTruth
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--model-fps", type=float, default=8.0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    prepare()
     figures: dict[str, dict[str, float]] = {}
     for name, uri in STREETS.items():
         for seed in SEEDS:

@@ -62,17 +62,24 @@ def carried(anchor: Anchor, frame: Frame, t_s: float) -> Result:
         nothing = Segmentation(Instances.none(Size.of(before.segmentation.instances.label_map)))
         return Result(frame, nothing, None if before.tracks is None else (), 0.0, age_s)
     step = CameraStep() if anchor.view is None else camera_step(anchor.view, frame.image)
-    tracks = None if before.tracks is None else tuple(_moved_track(track, age_s, step.matrix) for track in before.tracks)
+    tracks = None if before.tracks is None else _moved_tracks(before.tracks, age_s, step)
     segmentation = _moved_segmentation(before, tracks or (), step, Size.of(frame.image))
     return Result(frame, segmentation, tracks, freshness, age_s)
 
 
-def _moved_track(track: Track, age_s: float, camera: F64) -> Track:
-    """The track where it is expected `age_s` later. Its trail moves with the ground that it was walked on."""
-    box = _moved_boxes(track.box_px[None], track.velocity_px_s[None] * np.float32(age_s), camera)[0]
-    if np.array_equal(camera, np.eye(2, 3)):
-        return replace(track, box_px=box)
-    return replace(track, box_px=box, trail_px=_through(track.trail_px, camera))
+def _moved_tracks(tracks: tuple[Track, ...], age_s: float, step: CameraStep) -> tuple[Track, ...]:
+    """The tracks where they are expected `age_s` later. Trails move with the ground that they were walked on."""
+    if not tracks:
+        return ()
+    boxes, velocities = np.stack([track.box_px for track in tracks]), np.stack([track.velocity_px_s for track in tracks])
+    moved = _moved_boxes(boxes, velocities * np.float32(age_s), step.matrix)
+    if not step.is_moving:
+        return tuple(replace(track, box_px=box) for track, box in zip(tracks, moved, strict=True))
+    trails = np.split(
+        _through(np.concatenate([track.trail_px for track in tracks]), step.matrix),
+        np.cumsum([len(track.trail_px) for track in tracks])[:-1],
+    )
+    return tuple(replace(track, box_px=box, trail_px=trail) for track, box, trail in zip(tracks, moved, trails, strict=True))
 
 
 def _moved_boxes(boxes_px: F32, change_px: F32, camera: F64) -> F32:
