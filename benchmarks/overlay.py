@@ -2,7 +2,7 @@
 
     python benchmarks/overlay.py [CLIP.mp4 ...] [--model FILE.onnx] [--tracker NAME] [--json OUT.json]
 
-A model of `--model-fps` (default 8) is played: its answer to a frame is there one period later, and then it takes the newest frame.
+A model of `--model-fps` (8) is played: its answer to a frame is there one period later, and then it takes the newest frame.
 Each camera frame is drawn with the answer at hand, as it is ("old masks") and moved on to that frame ("carried"). Compared with
 the truth of that frame: of synthetic streets it is known to the pixel; of clips the model's own answer to that very frame
 stands for it. Told is the mean over objects of the intersection over union of masks, and CPU ms a frame for moving them on.
