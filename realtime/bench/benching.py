@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,18 +45,17 @@ class Plan:
     encodes: bool
 
 
-def bench(plan: Plan, say: Callable[[str], None]) -> Card:
-    """Do it. say: told one line of progress now and then. Raises what a run raises."""
+def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] = lambda card: None) -> Card:
+    """Do it. Raises what a run raises.
+
+    say:   told one line of progress now and then.
+    check: given the card before anything but its parts alone is measured, to refuse it by raising.
+    """
     began = datetime.now(timezone.utc)
     image, source, is_live, source_alone = _source_alone(plan)
     say(f"source   {source.name}, {source.size}")
     facts, model_alone = _model_alone(plan, image)
     say(f"model    {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms a frame alone")
-    fixed, maximum = _both_ways(plan, is_live, say)
-    how_fixed = (
-        "the source's own pace, as it is live" if is_live
-        else f"played at {plan.rate_hz:g} pictures a second like a camera that waits for nobody"
-    )  # fmt: skip
     card = Card(
         format=FORMAT,
         date=began.isoformat(timespec="seconds"),
@@ -65,21 +65,33 @@ def bench(plan: Plan, say: Callable[[str], None]) -> Card:
         model=facts,
         source=source,
         settings=settings_facts(plan.settings),
-        method={
-            "rate_hz": None if is_live else plan.rate_hz,
-            "seconds": plan.seconds,
-            "repeats": plan.repeats,
-            "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
-            "encoded": plan.encodes,
-            "order": "both modes in turns, each repeat with the model opened anew",
-        },
-        fixed=mode_of(fixed, how_fixed, is_live=True),
-        maximum=mode_of(maximum, "as fast as frames are taken; none is dropped", is_live=False) if maximum else None,
+        method=_method(plan, is_live),
+        fixed=None,
+        maximum=None,
         source_alone=source_alone,
         model_alone=model_alone,
         notes=(),
     )
+    check(card)
+    fixed, maximum = _both_ways(plan, is_live, say)
+    played = f"played at {plan.rate_hz:g} pictures a second like a camera that waits for nobody"
+    card = msgspec.structs.replace(
+        card,
+        fixed=mode_of(fixed, "the source's own pace, as it is live" if is_live else played, is_live=True),
+        maximum=mode_of(maximum, "as fast as frames are taken; none is dropped", is_live=False) if maximum else None,
+    )
     return msgspec.structs.replace(card, notes=notes_on(card))
+
+
+def _method(plan: Plan, is_live: bool) -> dict[str, Any]:
+    return {
+        "rate_hz": None if is_live else plan.rate_hz,
+        "seconds": plan.seconds,
+        "repeats": plan.repeats,
+        "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
+        "encoded": plan.encodes,
+        "order": "both modes in turns, each repeat with the model opened anew",
+    }
 
 
 def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[list[Repeat], list[Repeat]]:

@@ -37,22 +37,17 @@ def run_bench(options: dict[str, Any]) -> int:
     plan = _plan(options)
     prepare()
     try:
-        card = bench(plan, _say)
+        card = bench(plan, _say, lambda card: _refuse(card, baseline, options) if baseline is not None else None)
     except KeyboardInterrupt:
         print("interrupted: no card is written", file=sys.stderr)
         leave_hanging_threads(128 + signal.SIGINT)
         raise
-    changes: list[Change] = []
-    differing = differences(card, baseline) if baseline is not None else []
-    if baseline is not None and (not differing or options["force"]):
-        changes = compare(card, baseline, options["tolerance"])
+    changes = compare(card, baseline, options["tolerance"]) if baseline is not None else []
     _write(folder, card, changes, options["baseline"])
     _tell(card, folder)
-    if differing and not options["force"]:
-        what = f"of something else: {'; '.join(differing)}"
-        raise BenchError(f"{options['baseline']}: not compared, as it is {what} (--force compares all the same)")
-    leave_hanging_threads(0)
-    return _verdict(changes, options["baseline"], differing) if baseline is not None else 0
+    code = _verdict(changes, options["baseline"]) if baseline is not None else 0
+    leave_hanging_threads(code)
+    return code
 
 
 def _plan(options: dict[str, Any]) -> Plan:
@@ -114,10 +109,19 @@ def _tell(card: Card, folder: Path) -> None:
         print(f"written  {folder / name}")
 
 
-def _verdict(changes: Sequence[Change], baseline: str, differing: Sequence[str]) -> int:
-    """Tell what differs beyond the noise; 1 where something got worse."""
+def _refuse(card: Card, baseline: Card, options: dict[str, Any]) -> None:
+    """Raises BenchError when the two are of different things, unless they are to be compared all the same."""
+    differing = "; ".join(differences(card, baseline))
+    if differing and not options["force"]:
+        raise BenchError(
+            f"{options['baseline']}: a card of something else, so not compared: {differing} (--force compares all the same)"
+        )
     if differing:
-        print(f"warning: compared although different: {'; '.join(differing)}", file=sys.stderr)
+        print(f"warning: compared although different: {differing}", file=sys.stderr)
+
+
+def _verdict(changes: Sequence[Change], baseline: str) -> int:
+    """Tell what differs beyond the noise; 1 where something got worse."""
     for one in changes:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"

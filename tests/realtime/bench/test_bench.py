@@ -129,8 +129,10 @@ def test_a_card_of_another_machine_is_not_compared(
     monkeypatch.chdir(tmp_path)
     Path("other.json").write_bytes(to_json(make_card()))
     assert bench_street(tiny_model, "--baseline", "other.json", "--out", "new") == 2
-    assert "other.json: not compared, as it is of something else: machine processor" in capsys.readouterr().err
-    assert Path("new/card.json").is_file(), "what was measured is not lost"
+    told = capsys.readouterr().err
+    assert "error: other.json: a card of something else, so not compared: machine processor" in told
+    assert "fixed" not in told, "it is refused before minutes are spent on it"
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(
