@@ -12,17 +12,14 @@ import numpy as np
 
 from engines.types import F32, Image, Segmentation, Size
 from realtime.tracking import ocsort
-from realtime.tracking.common.association import Mask, Pairing, Rows, containment, iou_matrix
+from realtime.tracking.common.association import Mask, Rows, containment, iou_matrix
 from realtime.tracking.common.blobs import hosts_of, is_merged, pieces_of, settled
-from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, LOST, TENTATIVE, Detections
+from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, TENTATIVE, Detections
 from realtime.tracking.common.looks import likeness, looks
 from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
 
 _KEPT_LOOK = 0.8
 """How much of a look stays at each sighting."""
-
-_SAME_SIZE = 1.5
-"""An object that turns up again is at most this many times as high as it was."""
 
 _HOST_BONUS = 0.3
 _SAME_BLOB = 0.6
@@ -35,13 +32,8 @@ class Settings(ocsort.Settings):
 
     mask_weight: float = 1.0
     """What masks that agree are worth beside boxes that do."""
-    look_weight: float = 0.3
+    look_weight: float = 0.8
     """What the same colours are worth beside boxes that agree."""
-    revive_likeness: float = 0.5
-    """Least likeness, 1 being the same colours, of a lost track with an object that turns up near where it should be; above 1:
-    none is found again that way."""
-    revive_reach: float = 1.0
-    """How far off that may be: so many heights, and as many again for each second that it was gone."""
     blob_inside: float = 0.7
     """Least share of a vanished track within another one's detection for the two to have melted."""
     blob_s: float = 8.0
@@ -88,24 +80,6 @@ class AutoTracker(ocsort.OcSort):
         bonus += np.float32(self._auto.mask_weight) * np.where(np.isnan(masks), overlap, masks)
         bonus += np.float32(self._auto.look_weight) * likeness(self._book["look"][i], self._looks[j])
         return bonus
-
-    def _recover(self, seen: Detections, pairing: Pairing) -> None:
-        """Where it was seen last; then by its looks, the nearer to where it should be the better."""
-        super()._recover(seen, pairing)
-        i, j = pairing.free(self._book["state"] == LOST, seen.scores >= self._set.high_score)
-        if not len(i) or not len(j):
-            return
-        where, boxes = self._predicted[i], seen.boxes_px[j]
-        height = where[:, 3] - where[:, 1]
-        gone_s = self._clock.now_s - self._book["last_seen_s"][i]
-        reach_px = (self._auto.revive_reach * (1 + gone_s) * height).astype(np.float32)
-        apart = (where[:, None, :2] + where[:, None, 2:] - boxes[None, :, :2] - boxes[None, :, 2:]) / 2
-        nearness = 1 - np.hypot(apart[:, :, 0], apart[:, :, 1]) / reach_px[:, None]
-        ratio = height[:, None] / (boxes[:, 3] - boxes[:, 1])
-        allowed = (nearness > 0) & (ratio > 1 / _SAME_SIZE) & (ratio < _SAME_SIZE)
-        allowed &= self._book["class_id"][i][:, None] == seen.class_ids[j]
-        alike = likeness(self._book["look"][i][:, None], self._looks[j]) * allowed
-        pairing.take(i, j, alike, self._auto.revive_likeness, np.maximum(nearness, 0))
 
     def _hosts(self) -> Rows:
         guests = self._book["blob_id"]

@@ -45,7 +45,7 @@ class View:
 
 @dataclass(frozen=True)
 class Street:
-    """Objects that cross a picture at constant velocities of 60 to 400 px/s; every pass is a new identity.
+    """Objects that cross a picture at constant velocities (px/s: `speeds_px_s`); every pass is a new identity.
 
     Detections are off by 2 % of the size, 3 % are missing, and one in ten is faint.
     """
@@ -56,12 +56,15 @@ class Street:
     fps: float = 30.0
     certain: bool = False
     """All scores are 1, as with objects cut out of a semantic map."""
+    speeds_px_s: tuple[float, float] = (60, 400)
+    pillars: int = 0
+    """So many upright pillars, 80 px wide and evenly spaced, hide whoever is behind one."""
 
     def frames(self, dropped: float = 0.0) -> Iterator[View]:
         """All frames except a random part of them; the same ones for the same seed."""
         rng = np.random.default_rng(self.seed)
         size = rng.uniform((30, 40), (90, 130), (self.objects, 2))
-        speed = rng.uniform(60, 400, self.objects) * rng.choice((-1, 1), self.objects)
+        speed = rng.uniform(*self.speeds_px_s, self.objects) * rng.choice((-1, 1), self.objects)
         slope = rng.uniform(-0.1, 0.1, self.objects)
         start = rng.uniform((0, 100), (WIDTH_PX, HEIGHT_PX - 100), (self.objects, 2))
         lap_px = WIDTH_PX + 2 * size[:, 0].max()  # invisible for a while before it comes back as another object
@@ -74,6 +77,8 @@ class Street:
             boxes = np.concatenate((middle - size / 2, middle + size / 2), axis=1).astype(np.float32)
             ids = (np.arange(self.objects) + 1000 * (lap + 50)).astype(np.int64)
             inside = (middle[:, 0] > 0) & (middle[:, 0] < WIDTH_PX)
+            for pillar_px in (np.arange(self.pillars) + 0.5) * WIDTH_PX / max(self.pillars, 1):
+                inside &= np.abs(middle[:, 0] - pillar_px) > 40
             is_kept = rng.random() >= dropped
             seen = self._detected(rng, boxes[inside], size[inside])
             if is_kept:

@@ -91,6 +91,21 @@ def test_an_object_gone_for_longer_is_another_one():
     assert [track.id for track in tracks[-1]] == [2]
 
 
+def test_a_table_of_noise_is_taken_as_a_preset_has_it():
+    calm, restless = (open_tracker("bytetrack", noise={"measured": noise}) for noise in (0.01, 2.0))
+    for tracker in (calm, restless):
+        feed(tracker, lambda t: segmentation([moving(t)]), at_fps(30, 0.5))
+    speeds = [float(feed(t, lambda t: segmentation([]), [0.5])[0][0].velocity_px_s[0]) for t in (calm, restless)]
+    assert speeds[0] == pytest.approx(120, abs=5)
+    assert speeds[1] < 60
+
+
+def test_velocities_are_per_second_whatever_the_rate():
+    for fps in (8, 30):
+        (track,) = feed(open_tracker("bytetrack"), lambda t: segmentation([moving(t)]), at_fps(fps, 2))[-1]
+        assert track.velocity_px_s.tolist() == pytest.approx([120, 0, 0, 0], abs=3)
+
+
 def test_rows_are_those_of_the_frame():
     rng = np.random.default_rng(0)
     boxes = np.array([(200 * i, 50, 200 * i + 60, 150) for i in range(6)], np.float32)
@@ -208,7 +223,11 @@ def test_five_hundred_objects_are_quick():
         ({"lost_s": math.nan}, "lost_s = nan"),
         ({"match_overlap": 1.5}, "match_overlap = 1.5"),
         ({"high_score": "0.4"}, "high_score = '0.4'"),
-        ({"low_score": 0.6}, "low_score = 0.6 must not exceed high_score"),
+        ({"low_score": 0.7}, "low_score = 0.7 must not exceed high_score"),
+        ({"camera_motion": "onn"}, 'camera_motion is "onn"; it can be auto, on, off'),
+        ({"noise": 3}, "noise = 3 must be a table: measured, jitter"),
+        ({"noise": {"measurd": 1}}, 'called "measurd"; .*did you mean "measured"'),
+        ({"noise": {"jitter": -1}}, "noise.jitter = -1"),
     ],
 )
 def test_wrong_settings_are_named(settings, problem):
