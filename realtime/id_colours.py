@@ -20,13 +20,16 @@ F64: TypeAlias = npt.NDArray[np.float64]
 ID_COLOURS = 40
 """Track ids repeat their colour after so many: more than an eye can tell apart."""
 
-NEAR_IDS = 7
-"""So many ids before and after one must differ from it; what is farther off counts less and less: it is seldom seen with it."""
+NEAR_IDS = 5
+"""So many ids before and after one count in full; what is farther off counts less and less: it is seldom seen with it."""
+
+FORGETTING = 0.7
+"""How fast it counts less: of a few powers tried, this leaves the least alike neighbours, and no two ids of all alike."""
 
 LIGHTNESS, CHROMA, HUES = (0.50, 0.60, 0.70, 0.80, 0.90), (0.10, 0.14, 0.18, 0.22), 48
 """Of the candidates, in Oklch: none is lost on dark video, or taken for grey or for the selected object's white."""
 
-FIRST_HUE = 12
+FIRST_HUE = 0
 """The candidate that begins; the row after it depends on it."""
 
 DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
@@ -53,7 +56,7 @@ def id_colours() -> U8:
         differs = np.min([np.linalg.norm(lab - lab[newest], axis=1) for lab in seen], axis=0)
         apart = np.abs(np.arange(ID_COLOURS) - place)
         apart = np.minimum(apart, ID_COLOURS - apart)  # after the last comes the first again
-        counts_less = np.maximum(1.0, apart / NEAR_IDS) ** 3
+        counts_less = np.maximum(1.0, apart / NEAR_IDS) ** FORGETTING
         worth = np.minimum(worth, differs[None] * counts_less[:, None])
     rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)[chosen]
     colours = np.ascontiguousarray(np.rint(255 * rgb)[:, ::-1], np.uint8)
