@@ -15,7 +15,8 @@ DESCRIPTION = """\
 Measure the real pipeline, without a window: source, model, tracks, drawing. Twice, in turns: with a feed of fixed rate, like a
 camera's that waits for nobody (drops are counted, and how old pictures are when shown), and at the maximum, every frame of a
 recording. Writes a card: card.json, card.md and card.png. Each repeat's first frames are warming up and in no figure; a figure is
-the median of the repeats, percentiles are of all repeats' frames. What this machine does not tell is said to be not readable."""
+the median of the repeats, percentiles are of all repeats' frames. What this machine does not tell is said to be not readable.
+Takes about two minutes, --quick about fifteen seconds."""
 
 BASELINE = """\
 with --baseline, exit code 1 tells of a regression, 2 that the cards are of different machines, models, sources or settings.
