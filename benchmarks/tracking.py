@@ -26,7 +26,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tracking_contenders import TOLD_TIME, Contender, Seen, contenders
-from benchmarks.tracking_scenes import Clip, DrawnStreet, Scene
+from benchmarks.tracking_scenes import LEAST_SCORE, Clip, DrawnStreet, Scene
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
 from realtime.bench.machine import facts
 from realtime.commands._judging_files import TrackLines
@@ -156,46 +156,67 @@ def speed_markdown(of: Mapping[str, Any]) -> str:
     )
 
 
+def on_clips(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
+    """Every folder of --clips. Raises SystemExit where there is none."""
+    folders = sorted(path.parent for path in options.clips.glob("*/gt.txt"))
+    if not folders:
+        raise SystemExit(
+            f"error: {options.clips}: holds no NAME/gt.txt; name a folder of clips with --clips, or leave that part out"
+        )
+    scenes = [Clip(folder, options.model) for folder in folders]
+    of = compare([(scene, thinnings(scene.frame_count)) for scene in scenes], entered)
+    for name, times in cpu_ms_of_clips(scenes, entered).items():
+        of[name]["cpu_ms"] = times
+    print(markdown("real clips", of), flush=True)
+    return {"detections": options.model.stem, "least_score": LEAST_SCORE, "trackers": of}
+
+
+def on_streets(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
+    """Drawn streets of each kind; of a peer that can be told the time, only the one that is: the fairer of the two."""
+    known = {one.name for one in entered}
+    told = [one for one in entered if f"{one.name}{TOLD_TIME}" not in known]
+    kinds: dict[str, Any] = {}
+    for name, more in STREETS.items():
+        streets = [DrawnStreet(STREET + more, seed, name) for seed in range(options.seeds)]
+        of = compare([(street, losses(street.frame_count, seed)) for seed, street in enumerate(streets)], told)
+        kinds[name] = {"source": f"synthetic://street?{STREET}{more}", "seeds": options.seeds, "trackers": of}
+        print(markdown(kinds[name]["source"], of), flush=True)
+    return {"kinds": kinds}
+
+
+def on_speed(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
+    """Many objects; not those that need a picture, nor any tracker twice."""
+    quick = [one for one in entered if not one.name.endswith(TOLD_TIME) and "bot" not in one.name.lower()]
+    of: dict[str, Any] = {one.name: {} for one in quick}
+    for objects in OBJECTS:
+        for name, times in cpu_ms(quick, objects, options.frames).items():
+            of[name][str(objects)] = times
+    print(speed_markdown(of), flush=True)
+    return {"trackers": of}
+
+
+PARTS = {"clips": on_clips, "streets": on_streets, "speed": on_speed}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Trackers compared: how well ids last, and the CPU time of an update")
     parser.add_argument("--clips", type=Path, default=Path("../shared/tracks"), help="folders with NAME.mp4 and gt.txt")
     parser.add_argument("--model", type=Path, default=Path("../shared/models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"))
     parser.add_argument("--seeds", type=int, default=5, help="how many drawn streets of a kind")
     parser.add_argument("--frames", type=int, default=100, help="of the part that measures time alone")
-    parser.add_argument("--only", default="", help="trackers whose name holds this word")
-    parser.add_argument("--parts", default="clips,street,speed", help="which of them, parted by commas")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="", help="trackers whose name holds one of these words, parted by commas")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, parted by commas")
+    parser.add_argument("--json", type=Path, help="where figures go; parts that stand there and are not run stay")
     options = parser.parse_args()
-    parts = options.parts.split(",")
-    entered = [one for one in contenders() if options.only in one.name]
+    entered = [one for one in contenders() if any(word in one.name for word in options.only.split(","))]
     versions = {package: version(package) for package in ("trackeval", *{one.package for one in entered if one.package})}
-    report: dict[str, Any] = {"machine": {**facts(), **versions}}
-    clips = sorted(path.parent for path in options.clips.glob("*/gt.txt")) if "clips" in parts else []
-    if clips:
-        scenes = [(scene, thinnings(scene.frame_count)) for scene in (Clip(folder, options.model) for folder in clips)]
-        report["clips"] = compare(scenes, entered)
-        for name, times in cpu_ms_of_clips([scene for scene, _ in scenes], entered).items():
-            report["clips"][name]["cpu_ms"] = times
-        print(markdown("real clips", report["clips"]))
-    if "street" in parts:
-        told = [one for one in entered if f"{one.name}{TOLD_TIME}" not in {other.name for other in entered}]  # the fairer of two
-        report["streets"] = {}
-        for name, more in STREETS.items():
-            streets = [DrawnStreet(STREET + more, seed, name) for seed in range(options.seeds)]
-            of = compare([(scene, losses(scene.frame_count, seed)) for seed, scene in enumerate(streets)], told)
-            report["streets"][name] = {"source": f"synthetic://street?{STREET}{more}", "seeds": options.seeds, "trackers": of}
-            print(markdown(f"synthetic://street?{STREET}{more}", of), flush=True)
-    if "speed" in parts:
-        quick = [
-            one for one in entered if not one.name.endswith(TOLD_TIME) and "bot" not in one.name.lower()
-        ]  # BoT needs a picture
-        report["speed"] = {one.name: {} for one in quick}
-        for objects in OBJECTS:
-            for name, times in cpu_ms(quick, objects, options.frames).items():
-                report["speed"][name][str(objects)] = times
-        print(speed_markdown(report["speed"]))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for part in options.parts.split(","):
+        machine = {**facts(), **versions}
+        figures_of_part = PARTS[part](entered, options)
+        if options.json:
+            known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.is_file() else {}
+            known[part] = {"machine": machine, **figures_of_part}
+            options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
