@@ -27,7 +27,7 @@ class CameraPath:
     """
 
     def __init__(self, size: Size, pan_px_s: float, shake_px: float, seed: int) -> None:
-        """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: by how much the picture's middle shakes at most."""
+        """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: by how much the picture's middle shakes."""
         self._size = size
         self._pan_px_s = pan_px_s
         self._shake_px = shake_px

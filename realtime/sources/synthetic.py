@@ -27,8 +27,8 @@ def open_uri(uri: SourceUri) -> SyntheticSource:
     """synthetic://street. Options: width=1280, height=720, fps=30, seconds=10 (0: endless), objects=8, seed=0, live=0.
 
     What makes tracking hard, all 0 unless given: pan= the greatest speed in px/s at which the camera pans to and fro; shake= by
-    how many px it shakes; occluders= how many columns and pillars (at most 4) stand in the way; crossings= how many pairs of people
-    (at most 20), besides the objects, cross each other's way.
+    how many px it shakes; occluders= how many columns and pillars (up to 4) stand in the way; crossings= how many pairs of people
+    (up to 20), besides the objects, cross each other's way.
     """
     scene = uri.target.strip("/") or _SCENES[0]
     if scene not in _SCENES:

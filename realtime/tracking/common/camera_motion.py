@@ -44,8 +44,8 @@ class CameraMotion:
     def update(self, image: Image, segmentation: Segmentation | None, dt_s: float) -> CameraStep:
         """The step from the image of the call before to `image`, `dt_s` seconds later.
 
-        Not sure, and the identity, where nobody knows: in the first call, in mode "off", when the frame's size changed, in the one
-        call in which a resting camera is found to move, and whenever `camera_step` is not sure.
+        Not sure, and the identity, where nobody knows: in the first call, in mode "off", when the frame's size changed, in the
+        one call in which a resting camera is found to move, and whenever `camera_step` is not sure.
         """
         is_look_due = self._mode == "auto" and self._watch.is_due(dt_s)
         if not (self.is_following or is_look_due):

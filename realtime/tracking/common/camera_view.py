@@ -28,10 +28,11 @@ _MAX_CORNERS = 64  # more cost time, and the measured error no longer fell
 _LEAST_CORNERS = 12
 _LEAST_STRENGTH = 2e-5  # cv2.cornerMinEigenVal of a grey area with noise of one level; a real corner has a hundred times more
 _WINDOW_PX = 15
+_AROUND_OBJECTS_PX = 11  # across: most of a window at the edge of an object sees the object
 _LEVELS = 3  # halvings of the small picture: the window then catches motions of 50 px, a sixth of its width
 _AGREE_PX = 1.5  # how far a followed corner may be from the common motion, pixels of the small picture
 _AGREE_SHARE = 0.1  # and in shares of the usual motion: perspective makes motions unequal
-_LEAST_SHARE = 0.4  # of the corners followed must agree
+_LEAST_SHARE = 0.6  # of the corners followed must agree; with half, one in ten steps of 0.2 s of a real drive was wrong
 _PARTS, _LEAST_PARTS = 4, 4  # and they must lie in at least so many of 4 x 4 parts of the picture
 _AROUND_PX = np.array(((0, 0, 2, 0, -2), (0, 2, 0, -2, 0)))
 _LARGEST_SHIFT, _LARGEST_ZOOM = 0.4, 1.3  # more than that in half a second is no camera but a mistake
@@ -131,15 +132,16 @@ def _background(segmentation: Segmentation, size: Size, frame_size: Size) -> U8:
     """(h, w) uint8: 0 on objects and a little around them (their edges move with them), else 1."""
     instances = segmentation.instances
     small = cv2.resize(instances.label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
-    objects = np.asarray(cv2.dilate(small, np.ones((7, 7), np.uint8)), np.uint8)
+    objects = small
     if segmentation.alpha is not None:
         alpha = cv2.resize(segmentation.alpha, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
-        objects |= alpha >> 7
+        objects = small | (alpha >> 7)
+    objects = np.asarray(cv2.dilate(objects, np.ones((_AROUND_OBJECTS_PX, _AROUND_OBJECTS_PX), np.uint8)), np.uint8)
     # A box is looser than a mask, so it only stands in for one: models without masks, and objects too small for the map.
     without_mask = np.bincount(small.reshape(-1), minlength=len(instances) + 1)[1 : len(instances) + 1] == 0
     scale = np.array((size.width / frame_size.width, size.height / frame_size.height) * 2)
     limits = np.array((size.width, size.height) * 2)
-    boxes = np.nan_to_num(instances.boxes_px[without_mask] * scale + (-2, -2, 3, 3)).clip(0, limits).astype(int)
+    boxes = np.nan_to_num(instances.boxes_px[without_mask] * scale + (-5, -5, 6, 6)).clip(0, limits).astype(int)
     for x0, y0, x1, y1 in boxes.tolist():
         objects[y0:y1, x0:x1] = 1
     background: U8 = (objects == 0).view(np.uint8)
@@ -147,24 +149,46 @@ def _background(segmentation: Segmentation, size: Size, frame_size: Size) -> U8:
 
 
 def step_between(before: View, grey: U8) -> CameraStep:
-    """Source: pyramidal Lucas-Kanade (Bouguet, 2000)."""
+    """The step from `before` to a frame of the same size that was made small. Pure."""
     if len(before.corners) < _LEAST_CORNERS:
         return CameraStep()
+    step, guess = _fit(before, *_follow(before, grey, before.corners, _LEVELS))
+    if step.is_sure or guess is None:
+        return step
+    # In a coarse picture large objects drag the corners beside them along: once more, in the fine one, from where they should be.
+    scale = _frame_px_per_small_px(before)
+    expected = (before.corners + 0.5) * scale - 0.5
+    expected = (cv2.transform(expected, guess).astype(np.float32) + 0.5) / scale - 0.5
+    return _fit(before, *_follow(before, grey, expected, 0))[0]
+
+
+def _follow(before: View, grey: U8, start: F32, levels: int) -> tuple[F32, U8]:
+    """(K, 1, 2) where the corners are in `grey`, and (K, 1) which were found. Source: Lucas-Kanade, pyramidal (Bouguet, 2000)."""
     follow: Callable[..., tuple[F32, U8, F32]] = cv2.calcOpticalFlowPyrLK
     enough = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
-    found, status, _ = follow(
-        before.grey, grey, before.corners, None, winSize=(_WINDOW_PX, _WINDOW_PX), maxLevel=_LEVELS, criteria=enough
-    )
+    how = {"winSize": (_WINDOW_PX, _WINDOW_PX), "maxLevel": levels, "criteria": enough, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
+    found, status, _ = follow(before.grey, grey, before.corners, start.copy(), **how)
+    return found, status
+
+
+def _fit(before: View, found: F32, status: U8) -> tuple[CameraStep, F64 | None]:
+    """The step that corners found at `found` agree on, and where it is not sure, the best guess, if there is any."""
     is_found = status[:, 0] == 1
     if np.count_nonzero(is_found) < _LEAST_CORNERS:
-        return CameraStep()
-    size = before.frame_size
-    scale = np.array((size.width / grey.shape[1], size.height / grey.shape[0]), np.float32)
+        return CameraStep(), None
+    scale, size = _frame_px_per_small_px(before), before.frame_size
     start, end = ((points[is_found, 0] + 0.5) * scale - 0.5 for points in (before.corners, found))
     agree_px = _AGREE_PX * float(scale.max()) + _AGREE_SHARE * float(np.median(np.linalg.norm(end - start, axis=1)))
     matrix, agree = fit_similarity(start, end, agree_px)
     shift = largest_shift(matrix, size)
-    return CameraStep(matrix, True, shift) if _is_plausible(matrix, shift, start[agree], len(start), size) else CameraStep()
+    if _is_plausible(matrix, shift, start[agree], len(start), size):
+        return CameraStep(matrix, True, shift), None
+    return CameraStep(), matrix if shift < _LARGEST_SHIFT else None
+
+
+def _frame_px_per_small_px(view: View) -> F32:
+    height, width = view.grey.shape
+    return np.array((view.frame_size.width / width, view.frame_size.height / height), np.float32)
 
 
 def _is_plausible(matrix: F64, shift: float, agreeing: F32, count: int, size: Size) -> bool:
