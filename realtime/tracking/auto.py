@@ -30,6 +30,8 @@ _SAME_BLOB = 0.6
 class Settings(ocsort.Settings):
     """See `ocsort.Settings`, and:"""
 
+    recover_overlap: float = 1.0
+    """As in `ocsort.Settings`. Off: on real pedestrians it won nothing over grown boxes."""
     mask_weight: float = 1.0
     """What masks that agree are worth beside boxes that do."""
     look_weight: float = 0.8

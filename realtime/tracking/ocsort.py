@@ -28,8 +28,9 @@ class Settings(TrackerSettings):
     """What it is worth when a detection lies in the direction in which its track was going; overlaps are worth up to 1."""
     direction_s: float = 0.15
     """The direction is that between the last sighting and one about this much older."""
-    recover_overlap: float = 0.3
-    """Least overlap with a track's last box, for detections that no prediction fits."""
+    recover_overlap: float = 0.6
+    """Least overlap with a track's last box, for detections that no prediction fits; 1: none is recovered that way. The paper's
+    0.3 lets those who come into the picture take the ids of those who left it at the same place."""
     refilter_s: float = 0.12
     """A track that was unseen for longer is filtered again, along the straight line to where it turned up."""
 
@@ -55,6 +56,8 @@ class OcSort(BoxTracker):
         return np.float32(self._oc.direction_weight) * agreement
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
+        if self._oc.recover_overlap >= 1:
+            return
         i, j = pairing.free(self._book["state"] != TENTATIVE, seen.scores >= self._set.high_score)
         if len(i) and len(j):
             overlap = iou_matrix(self._book["box_px"][i], seen.boxes_px[j])

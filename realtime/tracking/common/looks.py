@@ -24,11 +24,13 @@ def looks(image: Image, boxes_px: F32, masks: Silhouettes) -> F32:
 
     Returns (M, LOOK) float32 in 0..255: blue, green, red of the upper half, then of the lower one.
     """
+    look = np.zeros((len(boxes_px), LOOK), np.float32)
+    if not len(boxes_px):
+        return look
     x, y = grid_points(boxes_px, Size.of(image), Size.of(image))
     colours = image[y[:, :, None], x[:, None, :]]
     counted = masks.copy()
     counted[~masks.any(axis=(1, 2))] = _middle()
-    look = np.empty((len(boxes_px), LOOK), np.float32)
     for half, rows in enumerate(_HALVES):
         weight = counted[:, rows].reshape(len(counted), 1, -1).astype(np.float32)
         total = np.matmul(weight, colours[:, rows].reshape(len(counted), weight.shape[2], 3).astype(np.float32))[:, 0]

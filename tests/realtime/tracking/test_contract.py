@@ -11,7 +11,7 @@ import pytest
 from realtime.errors import SettingsError
 from realtime.tracking import names, open_tracker
 
-from .scenes import NO_IMAGE, Street
+from .scenes import NO_IMAGE, Street, segmentation
 
 every_tracker = pytest.mark.parametrize("name", names())
 
@@ -56,6 +56,15 @@ def test_tracks_are_sound(name, dropped):
             assert 0 <= track.score <= 1
             assert track.velocity_px_s.shape == (4,)
             assert track.velocity_px_s.dtype == np.float32
+
+
+@every_tracker
+def test_pictures_with_nothing_in_them_are_fine(name):
+    tracker, image = open_tracker(name), np.zeros((90, 160, 3), np.uint8)
+    boxes = [[], [], [(10, 10, 40, 60)], [], [(12, 10, 42, 60), (90, 20, 120, 70)], [], []]
+    for index, seen in enumerate(boxes):
+        tracks = tracker.update(segmentation(seen), index / 30, image)
+        assert all(track.row is None or track.row < len(seen) for track in tracks)
 
 
 @every_tracker

@@ -11,7 +11,7 @@ from realtime.tracking import open_tracker
 
 from .scenes import NO_IMAGE, Street, follow, idf1
 
-SEEDS = range(3)
+SEEDS = range(2)
 
 every_follower = pytest.mark.parametrize("tracker", ["auto", "bytetrack", "ocsort"])
 
