@@ -191,3 +191,24 @@ def test_a_pause_of_a_recording_holds_it_within_two_pictures(
     shown = session._run._segmented.taken
     time.sleep(0.3)
     assert session._run._segmented.taken <= shown + 2
+
+
+def test_an_object_is_selected_by_a_pixel_of_the_canvas_and_told_of(
+    open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(None, is_live=True, fps=50))
+    wait_until(lambda: session._run.shown is not None and session._run.shown.tracks)
+    result = session._run.shown
+    assert result is not None
+    track = result.tracks[0]
+    x, y = (track.box_px[:2] + track.box_px[2:]) / 2
+    session.select_at(float(x), float(y))
+    assert session.knobs.selected_id == track.id
+    wait_until(lambda: session.state().selected is not None)
+    session.shown(session.canvas.poll())
+    selected = session.state().selected
+    assert selected is not None
+    assert selected.id == track.id
+    session.select_at(-1, -1)
+    assert session.knobs.selected_id is None
+    assert session.state().selected is None
