@@ -24,7 +24,7 @@ LEAST_SHIFT = 1 / 640
 
 _SMALL_PX = 320  # the longer side
 _CELL_PX = 20  # one corner at most from each square of this size, so that they spread
-_MAX_CORNERS = 64  # more cost time, and the measured error no longer fell
+_MAX_CORNERS = 64  # more cost time, and the measured error no longer fell; fewer are lost too often behind objects
 _LEAST_CORNERS = 12
 _LEAST_STRENGTH = 2e-5  # cv2.cornerMinEigenVal of a grey area with noise of one level; a real corner has a hundred times more
 _WINDOW_PX = 15
@@ -116,7 +116,7 @@ def _corners(grey: U8, segmentation: Segmentation | None, frame_size: Size) -> F
         return np.zeros((0, 1, 2), np.float32)
     strength = cv2.cornerMinEigenVal(grey, 3)
     if segmentation is not None:
-        strength *= _background(segmentation, Size.of(grey), frame_size)
+        strength = cv2.copyTo(strength, _background(segmentation, Size.of(grey), frame_size))
     cells = strength[: rows * _CELL_PX, : columns * _CELL_PX].reshape(rows, _CELL_PX, columns, _CELL_PX)
     cells = cells.transpose(0, 2, 1, 3).reshape(rows * columns, _CELL_PX**2)
     inside = cells.argmax(axis=1)
@@ -138,7 +138,7 @@ def _background(segmentation: Segmentation, size: Size, frame_size: Size) -> U8:
         objects = small | (alpha >> 7)
     objects = np.asarray(cv2.dilate(objects, np.ones((_AROUND_OBJECTS_PX, _AROUND_OBJECTS_PX), np.uint8)), np.uint8)
     # A box is looser than a mask, so it only stands in for one: models without masks, and objects too small for the map.
-    without_mask = np.bincount(small.reshape(-1), minlength=len(instances) + 1)[1 : len(instances) + 1] == 0
+    without_mask = np.bincount(small[::2, ::2].reshape(-1), minlength=len(instances) + 1)[1 : len(instances) + 1] == 0
     scale = np.array((size.width / frame_size.width, size.height / frame_size.height) * 2)
     limits = np.array((size.width, size.height) * 2)
     boxes = np.nan_to_num(instances.boxes_px[without_mask] * scale + (-5, -5, 6, 6)).clip(0, limits).astype(int)
@@ -178,7 +178,8 @@ def _fit(before: View, found: F32, status: U8) -> tuple[CameraStep, F64 | None]:
         return CameraStep(), None
     scale, size = _frame_px_per_small_px(before), before.frame_size
     start, end = ((points[is_found, 0] + 0.5) * scale - 0.5 for points in (before.corners, found))
-    agree_px = _AGREE_PX * float(scale.max()) + _AGREE_SHARE * float(np.median(np.linalg.norm(end - start, axis=1)))
+    motions_px = np.sort(np.hypot(*(end - start).T))
+    agree_px = _AGREE_PX * float(scale.max()) + _AGREE_SHARE * float(motions_px[len(motions_px) // 2])
     matrix, agree = fit_similarity(start, end, agree_px)
     shift = largest_shift(matrix, size)
     if _is_plausible(matrix, shift, start[agree], len(start), size):
@@ -198,7 +199,7 @@ def _is_plausible(matrix: F64, shift: float, agreeing: F32, count: int, size: Si
     if len(agreeing) < max(_LEAST_CORNERS, _LEAST_SHARE * count):
         return False
     column, row = (agreeing * _PARTS / (size.width, size.height)).astype(int).clip(0, _PARTS - 1).T
-    return len(np.unique(row * _PARTS + column)) >= _LEAST_PARTS
+    return len(set((row * _PARTS + column).tolist())) >= _LEAST_PARTS
 
 
 def largest_shift(matrix: F64, size: Size) -> float:
