@@ -53,13 +53,12 @@ def hosts_of(vanished: F32, predicted: F32, detected: F32, allowed: Mask, least_
     vanished: (C, 4) where those should be. predicted, detected: (K, 4) where the seen ones should be, and what they were given.
     allowed: (C, K) which may melt at all.
     """
-    together = pair_iou(hull(vanished[:, None], predicted[None]), detected[None])
-    gain = together - pair_iou(predicted, detected)
-    melts = allowed & (gain >= _BETTER) & (containment(vanished, detected) >= least_inside)
-    melts &= containment(vanished, predicted) <= _APART
-    gain = np.where(melts, gain, -1)
+    may_melt = allowed & (containment(vanished, detected) >= least_inside) & (containment(vanished, predicted) <= _APART)
+    i, j = np.nonzero(may_melt)
+    gain = np.zeros(may_melt.shape, np.float32)
+    gain[i, j] = pair_iou(hull(vanished[i], predicted[j]), detected[j]) - pair_iou(predicted[j], detected[j])
     best = gain.argmax(axis=1)
-    return np.where(melts[np.arange(len(vanished)), best], best, -1)
+    return np.where(gain[np.arange(len(vanished)), best] >= _BETTER, best, -1)
 
 
 def is_merged(predicted: F32, detected: F32) -> Mask:

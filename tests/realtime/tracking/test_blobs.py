@@ -33,7 +33,7 @@ def person(x, width=40, top=100):
 def meeting(t, stay_s):
     """Two come from both sides until they touch, stand side by side for a while, and go back: x of the left and the right one."""
     way = 60 * min(t, 1.5, max(0.0, 3.0 + stay_s - t))
-    return 120 + way, 330 - way * 1.4
+    return 120 + way, 380 - way * 1.4
 
 
 @pytest.mark.parametrize("stay_s", [0.5, 1.0, 3.0, 6.0])
