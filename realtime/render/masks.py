@@ -145,7 +145,7 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
             surface = cv2.resize(surface, class_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
         carpet = np.greater(surface, 0).view(np.uint8)
         cv2.copyTo(np.full(colours.shape, CARPET_BGR, np.uint8), carpet, colours)
-        mask = cv2.bitwise_or(mask, carpet)
+        mask = cv2.bitwise_or(mask, carpet * np.uint8(255))
     is_everywhere = cv2.countNonZero(mask) == mask.size
     if class_map.shape != (height, width):
         if not is_everywhere:  # let painted colours run one pixel over the rest, or its black would darken their edges
