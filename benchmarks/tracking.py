@@ -3,10 +3,10 @@
     python benchmarks/tracking.py [--clips FOLDER] [--model FILE.onnx] [--seeds 5] [--only WORD] [--json OUT.json]
 
 Three parts. Real clips with true tracks: all frames, every second one, and five random halves; HOTA, IDF1, MOTA and id switches
-by TrackEval on the frames that were kept, and the CPU time of an update. Drawn streets (many objects; people who cross and pass
-behind columns; a camera that pans and shakes) with 0, 10, 30 and 60 % of the frames lost. And the time of an update with 20 to
-500 objects. Where time is measured the trackers take turns, so that noise hits all alike. Other people's are measured where
-they are installed: pip install trackers ultralytics.
+by TrackEval on the frames that were kept. Drawn streets (many objects; people who cross and pass behind columns; a camera that
+pans and shakes) with 0, 10, 30 and 60 % of the frames lost. And the CPU time of an update, on the clips and with 20 to 500
+objects, where the trackers take turns, so that noise hits all alike. Other people's are measured where they are installed:
+pip install trackers ultralytics.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def markdown(title: str, of: Mapping[str, Any]) -> str:
     lines = [
         f"### {title}: HOTA / IDF1 / MOTA, id switches",
         "",
-        f"| tracker | {' | '.join(columns)} | CPU ms |",
-        f"|---|{'---|' * (len(columns) + 1)}",
+        f"| tracker | {' | '.join(columns)} |",
+        f"|---|{'---|' * len(columns)}",
     ]
     for name, result in of.items():
         cells = []
@@ -141,19 +141,17 @@ def markdown(title: str, of: Mapping[str, Any]) -> str:
             shares = " / ".join(f"{100 * one[key]:.1f}" for key in ("hota", "idf1", "mota"))
             spread = f" ± {100 * one['hota_sd']:.1f}" if "hota_sd" in one else ""
             cells.append(f"{shares}{spread}, {one['switches']:g}")
-        times = f"{result['cpu_ms']['median_ms']:.2f}" if "cpu_ms" in result else "-"
-        lines.append(f"| {name} | {' | '.join(cells)} | {times} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def speed_markdown(of: Mapping[str, Any]) -> str:
-    head = " | ".join(f"{objects} objects" for objects in OBJECTS)
-    cells = {name: " | ".join(f"{one[str(objects)]['median_ms']:.2f}" for objects in OBJECTS) for name, one in of.items()}
-    rows = [f"| {name} | {row} |" for name, row in cells.items()]
-    return (
-        "\n".join(["### CPU ms of an update (median)", "", f"| tracker | {head} |", f"|---|{'---|' * len(OBJECTS)}", *rows])
-        + "\n"
-    )
+def cpu_markdown(of: Mapping[str, Any]) -> str:
+    columns = ["clips", *(f"{objects} objects" for objects in OBJECTS)]
+    lines = ["### CPU ms of an update (median)", "", f"| tracker | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for name, one in of.items():
+        cells = [f"{one[column]['median_ms']:.2f}" if column in one else "-" for column in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def on_clips(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
@@ -165,8 +163,6 @@ def on_clips(entered: Sequence[Contender], options: argparse.Namespace) -> dict[
         )
     scenes = [Clip(folder, options.model) for folder in folders]
     of = compare([(scene, thinnings(scene.frame_count)) for scene in scenes], entered)
-    for name, times in cpu_ms_of_clips(scenes, entered).items():
-        of[name]["cpu_ms"] = times
     print(markdown("real clips", of), flush=True)
     return {"detections": options.model.stem, "least_score": LEAST_SCORE, "trackers": of}
 
@@ -184,18 +180,39 @@ def on_streets(entered: Sequence[Contender], options: argparse.Namespace) -> dic
     return {"kinds": kinds}
 
 
-def on_speed(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
-    """Many objects; not those that need a picture, nor any tracker twice."""
-    quick = [one for one in entered if not one.name.endswith(TOLD_TIME) and "bot" not in one.name.lower()]
-    of: dict[str, Any] = {one.name: {} for one in quick}
-    for objects in OBJECTS:
+def on_cpu(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of an update, on the clips and with many objects; no tracker twice."""
+    known = [one for one in entered if not one.name.endswith(TOLD_TIME)]
+    of: dict[str, Any] = {name: {"clips": times} for name, times in cpu_ms_of_clips(_clips(options), known).items()}
+    for objects in OBJECTS:  # whoever looks at the picture cannot do so here
+        quick = [one for one in known if "bot" not in one.name.lower()]
         for name, times in cpu_ms(quick, objects, options.frames).items():
-            of[name][str(objects)] = times
-    print(speed_markdown(of), flush=True)
+            of[name][f"{objects} objects"] = times
+    print(cpu_markdown(of), flush=True)
     return {"trackers": of}
 
 
-PARTS = {"clips": on_clips, "streets": on_streets, "speed": on_speed}
+def _clips(options: argparse.Namespace) -> list[Clip]:
+    folders = sorted(path.parent for path in options.clips.glob("*/gt.txt"))
+    if not folders:
+        raise SystemExit(
+            f"error: {options.clips}: holds no NAME/gt.txt; name a folder of clips with --clips, or leave that part out"
+        )
+    return [Clip(folder, options.model) for folder in folders]
+
+
+def _merged(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new figures of a part, and the known ones of trackers that were not entered again."""
+    if "kinds" in new:
+        before = known.get("kinds", {})
+        return {**new, "kinds": {kind: _merged(before.get(kind, {}), of) for kind, of in new["kinds"].items()}}
+    return {
+        **new,
+        "trackers": {**new["trackers"], **{n: of for n, of in known.get("trackers", {}).items() if n not in new["trackers"]}},
+    }
+
+
+PARTS = {"clips": on_clips, "streets": on_streets, "cpu": on_cpu}
 
 
 def main() -> None:
@@ -203,10 +220,10 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=Path("../shared/tracks"), help="folders with NAME.mp4 and gt.txt")
     parser.add_argument("--model", type=Path, default=Path("../shared/models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"))
     parser.add_argument("--seeds", type=int, default=5, help="how many drawn streets of a kind")
-    parser.add_argument("--frames", type=int, default=100, help="of the part that measures time alone")
+    parser.add_argument("--frames", type=int, default=40, help="of the part that measures time, with many objects")
     parser.add_argument("--only", default="", help="trackers whose name holds one of these words, parted by commas")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, parted by commas")
-    parser.add_argument("--json", type=Path, help="where figures go; parts that stand there and are not run stay")
+    parser.add_argument("--json", type=Path, help="where figures go; those that stand there and are not measured anew stay")
     options = parser.parse_args()
     entered = [one for one in contenders() if any(word in one.name for word in options.only.split(","))]
     versions = {package: version(package) for package in ("trackeval", *{one.package for one in entered if one.package})}
@@ -215,6 +232,8 @@ def main() -> None:
         figures_of_part = PARTS[part](entered, options)
         if options.json:
             known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.is_file() else {}
+            if part != "cpu":  # ids are the same on every machine and at any load; times are only worth something side by side
+                figures_of_part = _merged(known.get(part, {}), figures_of_part)
             known[part] = {"machine": machine, **figures_of_part}
             options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 

@@ -17,7 +17,7 @@ from engines.types import Image, Instances, Segmentation
 
 FPS = 30
 OBJECTS = (20, 50, 200, 500)
-ROUNDS = 3
+ROUNDS, UNCOUNTED = 2, 10
 
 
 def frames(objects: int, count: int, seed: int = 0) -> list[Segmentation]:
@@ -39,10 +39,10 @@ def frames(objects: int, count: int, seed: int = 0) -> list[Segmentation]:
 
 
 def cpu_ms(contenders: Sequence[Contender], objects: int, count: int) -> dict[str, dict[str, float]]:
-    """Of each one's update with so many objects; the first second is not counted."""
+    """Of each one's update with so many objects; until all tracks are confirmed, nothing is counted."""
     image = np.zeros((1, 1, 3), np.uint8)
-    made = [(seen, index / FPS, image) for index, seen in enumerate(frames(objects, count + FPS))]
-    return _in_turn(contenders, FPS, [made], uncounted=FPS)
+    made = [(seen, index / FPS, image) for index, seen in enumerate(frames(objects, count + UNCOUNTED))]
+    return _in_turn(contenders, FPS, [made], uncounted=UNCOUNTED)
 
 
 def cpu_ms_of_clips(scenes: Sequence[Scene], contenders: Sequence[Contender]) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.tracking import ALL, HALF, HALF_SEEDS, SECOND, compare, losses, markdown, thinnings
+from benchmarks.tracking import ALL, HALF, HALF_SEEDS, SECOND, _merged, compare, losses, markdown, thinnings
 from benchmarks.tracking_contenders import Contender, contenders
 from benchmarks.tracking_scenes import DrawnStreet, View, renumbered
 from benchmarks.tracking_speed import cpu_ms
@@ -97,6 +97,13 @@ def test_ours_follow_a_drawn_street(name: str) -> None:
     assert figures[ALL]["frames"] == 30
     assert figures[ALL]["idf1"] > 0.8
     assert 0 < cpu_ms([ours], 5, 3)[name]["median_ms"] < 1000
+
+
+def test_what_is_not_measured_anew_stays() -> None:
+    known = {"trackers": {"a": 1, "b": 1}}
+    assert _merged(known, {"trackers": {"b": 2, "c": 2}})["trackers"] == {"a": 1, "b": 2, "c": 2}
+    kinds = _merged({"kinds": {"street": known}}, {"kinds": {"street": {"trackers": {"b": 2}}}})
+    assert kinds["kinds"]["street"]["trackers"] == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("package", ["trackers", "ultralytics"])
