@@ -13,7 +13,7 @@ import numpy as np
 from engines.types import F32, Image, Segmentation, Size
 from realtime.tracking import ocsort
 from realtime.tracking.common.association import Mask, Rows, containment, iou_matrix
-from realtime.tracking.common.blobs import hosts_of, is_merged, pieces_of, settled
+from realtime.tracking.common.blobs import hosts_of, is_merged, pair_iou, pieces_of, settled
 from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, TENTATIVE, Detections
 from realtime.tracking.common.looks import likeness, looks
 from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
@@ -69,18 +69,13 @@ class AutoTracker(ocsort.OcSort):
             overlap[hosts] = np.maximum(overlap[hosts], iou_matrix(self._book["box_px"][hosts], seen.boxes_px))
         return overlap
 
-    def _bonus(self, seen: Detections, overlap: F32) -> F32:
-        bonus = super()._bonus(seen, overlap)
-        hosts = self._hosts()
-        if len(hosts):
-            bonus[hosts] += _HOST_BONUS * (iou_matrix(self._book["box_px"][hosts], seen.boxes_px) >= _SAME_BLOB)
-        return bonus
-
-    def _pair_bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
-        bonus = super()._pair_bonus(seen, i, j, overlap)
+    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
+        bonus = super()._bonus(seen, i, j, overlap)
         masks = mask_overlap(self._book["silhouette"][i], self._predicted[i], self._masks[j], seen.boxes_px[j])
         bonus += np.float32(self._auto.mask_weight) * np.where(np.isnan(masks), overlap, masks)
         bonus += np.float32(self._auto.look_weight) * likeness(self._book["look"][i], self._looks[j])
+        goes_on = np.isin(i, self._hosts()) & (pair_iou(self._book["box_px"][i], seen.boxes_px[j]) >= _SAME_BLOB)
+        bonus += np.float32(_HOST_BONUS) * goes_on
         return bonus
 
     def _hosts(self) -> Rows:

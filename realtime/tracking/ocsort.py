@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.types import F32
 from realtime.tracking.common import kalman
-from realtime.tracking.common.association import Pairing, Rows, contested, iou_matrix
+from realtime.tracking.common.association import Pairing, Rows, iou_matrix
 from realtime.tracking.common.book import TENTATIVE, Detections
 from realtime.tracking.common.observations import direction_agreement, refiltered
 from realtime.tracking.common.settings import TrackerSettings
@@ -42,15 +42,7 @@ class OcSort(BoxTracker):
         super().__init__(settings)
         self._oc = settings
 
-    def _bonus(self, seen: Detections, overlap: F32) -> F32:
-        bonus = np.zeros_like(overlap)
-        i, j = contested(overlap, min(self._set.match_overlap, self._set.faint_overlap))
-        if len(i):
-            bonus[i, j] = self._pair_bonus(seen, i, j, overlap[i, j])
-        return bonus
-
-    def _pair_bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
-        """(K,) what else speaks for each pair of a track i and a detection j, 0 or more. overlap: (K,)."""
+    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
         height = self._motion.position[i, 3]
         agreement = direction_agreement(self._book["past"][i], seen.centres_px(j), height, self._oc.direction_s)
         return np.float32(self._oc.direction_weight) * agreement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +13,9 @@ from engines.types import F32
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 Boxes: TypeAlias = npt.NDArray[np.floating]
+Bonus: TypeAlias = Callable[[Rows, Rows], F32]
+"""(K,) rows and (K,) columns -> (K,) float32, 0 or more."""
+
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 _TINY = np.float32(1e-12)
@@ -57,10 +61,10 @@ def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
     return np.minimum(shared, 1, out=shared)
 
 
-def assign(similarity: F32, gate: float, bonus: F32 | None = None) -> tuple[Rows, Rows]:
+def assign(similarity: F32, gate: float, bonus: Bonus | None = None) -> tuple[Rows, Rows]:
     """The one-to-one pairs with the greatest sum of similarity and bonus, none with a similarity below `gate` (> 0).
 
-    similarity: (N, M), higher is more alike. bonus: (N, M), 0 or more: what else speaks for a pair that is allowed.
+    similarity: (N, M), higher is more alike. bonus: what else speaks for pairs that compete; not asked about others.
     Returns (K,) row and (K,) column indices.
     A pair that excludes no other is taken at once; only crowds, where rows compete for columns, cost an assignment problem.
     """
@@ -75,22 +79,16 @@ def assign(similarity: F32, gate: float, bonus: F32 | None = None) -> tuple[Rows
     per_row[rows[alone]] = per_column[columns[alone]] = 0
     crowd_rows, crowd_columns = np.flatnonzero(per_row), np.flatnonzero(per_column)
     crowd = np.ix_(crowd_rows, crowd_columns)
-    worth = similarity[crowd] if bonus is None else similarity[crowd] + bonus[crowd]
-    gain = np.where(allowed[crowd], worth, 0)
+    gain = np.where(allowed[crowd], similarity[crowd], 0)
+    if bonus is not None:
+        i, j = np.nonzero(gain)
+        gain[i, j] += bonus(crowd_rows[i], crowd_columns[j])
     i, j = linear_sum_assignment(gain, maximize=True)
     real = gain[i, j] > 0
     return (
         np.concatenate((rows[alone], crowd_rows[i[real]])),
         np.concatenate((columns[alone], crowd_columns[j[real]])),
     )
-
-
-def contested(similarity: F32, gate: float) -> tuple[Rows, Rows]:
-    """(K,) rows and (K,) columns of the pairs from `gate` on that exclude another such pair: only these need a second look."""
-    allowed = similarity >= gate
-    crowded = (allowed.sum(axis=1) > 1)[:, None] | (allowed.sum(axis=0) > 1)
-    rows, columns = np.nonzero(allowed & crowded)
-    return rows, columns
 
 
 class Pairing:
@@ -101,19 +99,18 @@ class Pairing:
         self.free_seen = np.ones(detections, bool)
         self._pairs: list[tuple[Rows, Rows]] = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
 
-    def match(self, tracks: Mask, detections: Mask, overlap: F32, gate: float, bonus: F32 | None = None) -> None:
-        """One round among those that are still free. tracks: (N,), detections: (M,) bool; overlap, bonus: (N, M)."""
+    def match(self, tracks: Mask, detections: Mask, overlap: F32, gate: float, bonus: Bonus) -> None:
+        """One round among those that are still free. tracks: (N,), detections: (M,) bool; overlap: (N, M)."""
         i, j = self.free(tracks, detections)
         if len(i) and len(j):
-            chosen = np.ix_(i, j)
-            self.take(i, j, overlap[chosen], gate, None if bonus is None else bonus[chosen])
+            self.take(i, j, overlap[np.ix_(i, j)], gate, lambda rows, columns: bonus(i[rows], j[columns]))
 
     def free(self, tracks: Mask, detections: Mask) -> tuple[Rows, Rows]:
         """The indices of those of `tracks` (N,) and `detections` (M,) that are still free."""
         return np.flatnonzero(self.free_tracks & tracks), np.flatnonzero(self.free_seen & detections)
 
-    def take(self, i: Rows, j: Rows, overlap: F32, gate: float, bonus: F32 | None = None) -> None:
-        """One round among the tracks `i` and the detections `j`, all free. overlap, bonus: (len(i), len(j))."""
+    def take(self, i: Rows, j: Rows, overlap: F32, gate: float, bonus: Bonus | None = None) -> None:
+        """One round among the tracks `i` and the detections `j`, all free. overlap: (len(i), len(j))."""
         a, b = assign(overlap, gate, bonus)
         self.free_tracks[i[a]] = self.free_seen[j[b]] = False
         self._pairs.append((i[a], j[b]))

@@ -69,9 +69,9 @@ class BoxTracker:
         """(N, M) how well each detection lies where each track should be, in [0, 1], before classes are looked at."""
         return iou_matrix(self._motion.boxes_px(), seen.boxes_px, self._padding_px())
 
-    def _bonus(self, seen: Detections, overlap: F32) -> F32 | None:
-        """(N, M), 0 or more: what else speaks for a pair that lies well enough."""
-        return None
+    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
+        """(K,) 0 or more: what else speaks for each pair of a track i and a detection j that compete. overlap: (K,)."""
+        return np.zeros(len(i), np.float32)
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
         """One more try, with what no track has claimed."""
@@ -117,7 +117,10 @@ class BoxTracker:
             s, state = self._set, self._book["state"]
             overlap = self._overlap(seen)
             overlap *= self._same_class(seen) | (overlap >= s.other_class_overlap)
-            bonus = self._bonus(seen, overlap)
+
+            def bonus(i: Rows, j: Rows) -> F32:
+                return self._bonus(seen, i, j, overlap[i, j])
+
             confident = seen.scores >= s.high_score
             pairing.match(state != TENTATIVE, confident, overlap, s.match_overlap, bonus)
             pairing.match(state == CONFIRMED, ~confident, overlap, s.faint_overlap, bonus)

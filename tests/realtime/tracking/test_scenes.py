@@ -65,6 +65,7 @@ def test_a_tracker_that_ignores_time_fails(tracker, dropped, bar):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_twenty_thousand_frames_keep_ids_unique_and_memory_bounded():
     tracker, last_seen, highest, sizes = open_tracker("bytetrack"), {}, 0, []
     for index, view in enumerate(Street(7, objects=4, seconds=2000, fps=10).frames(0.1)):
