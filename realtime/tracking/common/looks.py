@@ -1,7 +1,7 @@
 """How alike objects look: the mean colours of their upper and of their lower halves. Six numbers, cheap enough for every frame.
 
-On pedestrians seen again after a second, the right one of all people in the picture is the nearest in these colours 84 times in a
-hundred; histograms of the same points were not better overall and cost ten times as much.
+On two clips of pedestrians seen again after a second, the right one of all people in the picture was the nearest in these colours
+84 and 85 times in a hundred; histograms of the same points reached 88 and 60.
 """
 
 from __future__ import annotations

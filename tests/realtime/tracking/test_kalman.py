@@ -94,3 +94,16 @@ def test_a_box_that_shrinks_unseen_stays_a_box():
         motion = kalman.update(kalman.predict(motion, 0.033, NOISE), np.array([0]), seen, NOISE)
     boxes = kalman.predict(motion, 2.0, NOISE).boxes_px()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_a_turning_zooming_camera_takes_motions_along():
+    motion = kalman.begin(np.array([[10, 20, 50, 100.0]]), NOISE)
+    motion.velocity[:] = (30, 0, 2, 4)
+    matrix = 2 * np.array([[0.0, -1, 0], [1, 0, 0]]) + np.array(
+        [[0, 0, 500], [0, 0, 7]]
+    )  # a quarter turn, twice as large, a shift
+    moved = motion.warped(matrix)
+    assert moved.position[0].tolist() == pytest.approx([500 - 2 * 60, 7 + 2 * 30, 80, 160])
+    assert moved.velocity[0].tolist() == pytest.approx([0, 60, 4, 8])
+    assert moved.position_variance[0, 0] == pytest.approx(4 * motion.position_variance[0, 0])
+    assert np.allclose(motion.warped(np.eye(3)[:2]).numbers, motion.numbers)
