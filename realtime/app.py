@@ -241,7 +241,7 @@ class Run:
         return replace(frame, captured_ns=max(frame.captured_ns, self._released_ns))
 
     def _compose(self) -> None:
-        composer = Composer(self.settings, self.meter, self.objects, self._time_s)
+        composer = Composer(self.settings, self.meter, self.objects, self._time_s, on_screen=self._screen is not None)
         recording: Recording | None = None
         newest_drawn = -1
         while True:

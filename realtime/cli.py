@@ -21,6 +21,7 @@ Real-time video segmentation: masks and object tracks over a camera or a video.
   run.py models                     what there is to run; models add FILE.onnx gives a network of your own a name
   run.py train --data DIR           a model of your own from labelled images; before it: run.py data check DIR
   run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs
+  run.py bench                      one card of this machine's speed, age of frames, drops, memory, energy
   run.py build road                 a TensorRT engine of a model for this machine's NVIDIA GPU"""
 
 

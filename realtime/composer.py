@@ -10,9 +10,9 @@ from engines.types import Segmentation
 from realtime.knobs import Knobs
 from realtime.meter import Meter, ObjectCounter
 from realtime.overlay import Anchor, carried
-from realtime.render import Look, compose
+from realtime.render import Look, Painter
 from realtime.settings import Settings
-from realtime.smoothing import AlphaSmoother
+from realtime.smoothing import AlphaSmoother, ClassSmoother
 from realtime.tracking import open_tracker
 from realtime.types import Canvas, Frame, Result
 
@@ -20,11 +20,16 @@ from realtime.types import Canvas, Frame, Result
 class Composer:
     """One stream's objects over time, and its pictures."""
 
-    def __init__(self, settings: Settings, meter: Meter, objects: ObjectCounter, time_s: Callable[[Frame], float]) -> None:
-        """time_s: when a frame was, for what follows things over time."""
+    def __init__(
+        self, settings: Settings, meter: Meter, objects: ObjectCounter, time_s: Callable[[Frame], float], on_screen: bool
+    ) -> None:
+        """time_s: when a frame was, for what follows things over time. on_screen: for eyes, not for files alone."""
         self._tracker = None if settings.tracker == "none" else open_tracker(settings.tracker, **settings.tracking)
         self._follows_camera = settings.tracking.get("camera_motion") != "off"
-        self._smoother = AlphaSmoother() if settings.smooth else None
+        self._alpha_smoother = None if settings.smooth is False else AlphaSmoother()
+        smooths_classes = on_screen if settings.smooth is None else settings.smooth  # files hold what the network saw
+        self._class_smoother = ClassSmoother() if smooths_classes else None
+        self._paint = Painter()
         self._meter, self._objects, self._time_s = meter, objects, time_s
         self._result: Result | None = None
         self._anchor: Anchor | None = None
@@ -57,15 +62,18 @@ class Composer:
     def draw(self, result: Result, knobs: Knobs, look: Look) -> Canvas:
         """Its picture."""
         start = time.perf_counter()
-        canvas = compose(result, knobs, look)
+        canvas = self._paint(result, knobs, look)
         self._meter.add({"draw": (time.perf_counter() - start) * 1e3})
         return canvas
 
     def _smoothed(self, frame: Frame, segmentation: Segmentation) -> Segmentation:
-        """The same with the matte averaged over time, if there is one."""
-        if segmentation.alpha is None or self._smoother is None:
-            return segmentation
+        """The same with its matte averaged over time, and its class map held still, as far as it has them."""
+        alpha, class_map = segmentation.alpha, segmentation.class_map
         start = time.perf_counter()
-        alpha = self._smoother(segmentation.alpha, frame.image, self._time_s(frame))
-        self._meter.add({"smooth": (time.perf_counter() - start) * 1e3})
-        return replace(segmentation, alpha=alpha)
+        if alpha is not None and self._alpha_smoother is not None:
+            segmentation = replace(segmentation, alpha=self._alpha_smoother(alpha, frame.image, self._time_s(frame)))
+        if class_map is not None and self._class_smoother is not None:
+            segmentation = replace(segmentation, class_map=self._class_smoother(class_map, frame.image, self._time_s(frame)))
+        if segmentation.alpha is not alpha or segmentation.class_map is not class_map:
+            self._meter.add({"smooth": (time.perf_counter() - start) * 1e3})
+        return segmentation

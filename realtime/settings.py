@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = "road"
     """A bundled model's name, or the path of an ONNX file."""
     backend: str = "auto"
-    tracker: str = "bytetrack"
+    tracker: str = "auto"
     width: int = 1280
     """The canvas is at most this many pixels wide."""
     threshold: float | None = None
@@ -70,8 +70,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trails: bool = True
     overlay: str = "locked"
     """"locked": the picture is the frame that the masks were made of; "live": the newest one, masks and boxes moved on to it."""
-    smooth: bool = True
-    """Average a matte over time where the picture stands still."""
+    smooth: bool | None = None
+    """No flicker where the picture stands still: of mattes and class maps. None: of mattes always, of class maps on a screen."""
     background: str = "none"
     """Of a model that gives a matte: "none", "blur", a colour as "#rrggbb", or the path of a picture. With one, nothing else is
     drawn to begin with."""

@@ -57,7 +57,7 @@ class Result:
     """A frame with what was seen in it.
 
     tracks:    None when nothing tracks.
-    freshness: 1 where masks and tracks are the frame's own; lower, to 0, the older they are that were carried on to a later frame.
+    freshness: 1 where masks and tracks are the frame's own; lower, to 0, the older they are that were carried on to a later one.
         Drawing fades by it.
     mask_age_s: by how much the frame that the masks were made of is older than `frame`.
     """

@@ -160,7 +160,7 @@ MISTAKES = [
     (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "known: auto, trt, ort-cuda, openvino, ort"),
     (["process", "CLIP", "--out", "o.mp4", "--tracker", "bytetrak"], 'did you mean "bytetrack"?'),
     (["process", "CLIP", "--out", "o.mp4", "--preset", "dashcm"], 'did you mean "dashcam"?'),
-    (["process", "CLIP", "--mot", "o.txt", "--tracker", "none"], "--tracker bytetrack"),
+    (["process", "CLIP", "--mot", "o.txt", "--tracker", "none"], "--tracker auto"),
     (["process", "CLIP", "--out", "o.avi"], ".mp4"),
     (["process", "CLIP", "--out", "CLIP"], "car.mp4"),
     (["process", "nothing.mp4", "--out", "o.mp4"], "nothing.mp4: no such file"),

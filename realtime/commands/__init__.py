@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from typing import Any, Protocol, cast
 
-ORDER = ("view", "process", "models", "data", "train", "teach", "evaluate", "export", "import", "build")
+ORDER = ("view", "process", "models", "data", "train", "teach", "evaluate", "bench", "export", "import", "build")
 """As a newcomer meets them; `--help` lists any others after these."""
 
 

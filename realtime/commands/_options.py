@@ -20,7 +20,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", metavar="NAME", help="auto, trt, ort-cuda, openvino or ort (default: auto, the fastest that works)"
     )
-    parser.add_argument("--tracker", metavar="NAME", help="bytetrack or none (default: bytetrack)")
+    parser.add_argument("--tracker", metavar="NAME", help="auto, bytetrack, ocsort or none (default: auto)")
     parser.add_argument("--preset", metavar="NAME", help="webcam, dashcam, or a .toml file of settings")
     parser.add_argument("--width", metavar="PX", type=positive, help="the picture is at most this wide (default: 1280)")
     parser.add_argument(
@@ -33,11 +33,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         metavar="none|blur|#RRGGBB|FILE",
         help="put a blur, a colour or a picture behind the foreground (default: none)",
     )
-    matte.add_argument(
+    parser.add_argument(
         "--smooth",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="average soft edges over time where the picture stands still (default: yes)",
+        help="no flicker where the picture stands still (default: soft edges always, classes in a window only)",
     )
 
     engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")

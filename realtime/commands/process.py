@@ -39,7 +39,7 @@ def run(options: dict[str, Any]) -> int:
         raise SettingsError("process writes files: name at least one of --out FILE.mp4, --mot FILE.txt, --jsonl FILE.jsonl")
     settings = settings_of(options, options["source"])
     if "mot" in paths and settings.tracker == "none":
-        raise SettingsError("--mot writes tracks: use it with --tracker bytetrack")
+        raise SettingsError("--mot writes tracks: use it with --tracker auto")
     source_path = Path(options["source"])
     check_outputs(paths, source_path if source_path.is_file() else None)
     return run_to_files(settings, lambda: open_source(options["source"]), paths, options["frames"])

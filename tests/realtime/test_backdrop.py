@@ -70,12 +70,12 @@ def test_with_a_background_nothing_else_is_drawn_to_begin_with() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], ("none", True)),
+        ([], ("none", None)),
         (["--background", "blur", "--no-smooth"], ("blur", False)),
         (["--background", "#00b140", "--smooth"], ("#00b140", True)),
     ],
 )
-def test_the_command_line_sets_them(options: list[str], expected: tuple[str, bool]) -> None:
+def test_the_command_line_sets_them(options: list[str], expected: tuple[str, bool | None]) -> None:
     parsed = vars(build_parser().parse_args(["process", "clip.mp4", "--out", "o.mp4", *options]))
     settings = settings_of(parsed, "clip.mp4")
     assert (settings.background, settings.smooth) == expected
