@@ -67,7 +67,7 @@ def test_a_session_tells_what_it_is_doing(open_session: Open, MemorySource: Any,
     assert state.shown_classes == (0, 1, 2)
     assert "ONNX Runtime" in state.backend
     wait_until(lambda: session.canvas.waiting)
-    session.shown(session.canvas.poll())
+    session.shown(session.canvas.get())
     assert session.reading().age.count == 1
     session.close()
     assert session.state().phase == "ended"
@@ -205,7 +205,7 @@ def test_an_object_is_selected_by_a_pixel_of_the_canvas_and_told_of(
     session.select_at(float(x), float(y))
     assert session.knobs.selected_id == track.id
     wait_until(lambda: session.state().selected is not None)
-    session.shown(session.canvas.poll())
+    session.shown(session.canvas.get())
     selected = session.state().selected
     assert selected is not None
     assert selected.id == track.id
