@@ -84,7 +84,7 @@ def code_of(command: list[str]) -> int:
 
 
 MISTAKES = [
-    (["build", "rod"], 'no model "rod"; bundled: people, road; did you mean "road"?'),
+    (["build", "rod"], 'no model "rod"; bundled: people, road, road-small; did you mean "road"?'),
     (["build", "road", "--precision", "fp17"], 'did you mean "fp16"?'),
     (["build", "road", "--runtime", "tensorrtrtx"], 'did you mean "tensorrt-rtx"?'),
     (["build", "road", "--target", "87"], "does not build for compute capability 87; it knows 75, 80, 86, 89, 120, 121"),
