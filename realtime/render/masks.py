@@ -164,7 +164,7 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
 
 @lru_cache(maxsize=4)
 def _carpet(height: int, width: int) -> Image:
-    """(height, width, 3) of the drivable surface's colour. Kept, since filling it takes twice as long as all that is done with it."""
+    """(height, width, 3) of the drivable surface's colour. Kept: filling it takes longer than all that is done with it."""
     colour: Image = np.empty((height, width, 3), np.uint8)
     colour[:] = CARPET_BGR
     colour.setflags(write=False)
