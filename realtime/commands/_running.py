@@ -34,7 +34,7 @@ from realtime.types import Frame, Source, SourceStatus
 AUTO = "auto"
 """The source that the demo shows: the first webcam, or else a real clip."""
 
-DEMO_CLIP = "sample://bikes"
+DEMO_CLIP = "sample://carphone"
 """The real clip, where no camera answers."""
 
 ENGINE_OPTIONS = {
@@ -110,16 +110,10 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
     return settings
 
 
-PORTRAIT = "sample://carphone"
-"""The clip of a person before a camera."""
-
-
 def _fitting_preset(source: str) -> str:
     """Which preset, and so which model, a source wants when none is named."""
-    is_camera = source.isdigit() or source.startswith(("webcam:", "/dev/video", PORTRAIT))
-    if source == AUTO:
-        is_camera = any(Path("/dev").glob("video*"))
-    return "webcam" if is_camera else "dashcam"
+    shows_people = source == AUTO or source.isdigit() or source.startswith(("webcam:", "/dev/video", "sample:"))
+    return "webcam" if shows_people else "dashcam"
 
 
 def auto_source() -> Source:
