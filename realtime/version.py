@@ -1,8 +1,9 @@
-"""The program's version, from the installed package."""
+"""Versions: the program's own, and those of packages it stands on."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 
 
 def version() -> str:
@@ -11,3 +12,14 @@ def version() -> str:
         return importlib.metadata.version("realtime-segmentation")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those that are installed, by name."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 from datetime import date
 from pathlib import Path
+
+from realtime.version import installed
 
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
 
@@ -41,13 +42,8 @@ def hardware() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Python, the system, and those of `PACKAGES` that are installed."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    system = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    return {**system, **installed(PACKAGES)}
 
 
 def commit() -> str:

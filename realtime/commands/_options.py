@@ -111,12 +111,5 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return check
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number from 0 to 1')
-    return value
+share = number(0, 1)
+"""The type of an argument that is a number from 0 to 1."""

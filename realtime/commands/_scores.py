@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import platform
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from engines.evaluation.objects import ObjectFigures
 from engines.model import Model
 from engines.segmenter import Segmenter
 from realtime.commands._tables import bar, table
-from realtime.version import version
+from realtime.version import installed, version
 
 PACKAGES = ("numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "pycuda", "pycocotools")
 
@@ -100,7 +99,7 @@ def report(model: Model, segmenter: Segmenter, scored: Sequence[tuple[TruthSet, 
             "licence": card.licence,
         },
         "backend": {"name": segmenter.choice.backend, "description": segmenter.choice.engine.description},
-        "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **_versions()},
+        "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **installed(PACKAGES)},
         "sets": [_set_facts(truths, figures) for truths, figures in scored],
     }
     as_json: dict[str, Any] = plain(facts)
@@ -139,16 +138,6 @@ def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
     if figures.surface is not None:
         facts["surface"] = asdict(figures.surface)
     return facts
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def plain(value: Any) -> Any:
