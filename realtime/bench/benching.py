@@ -23,6 +23,7 @@ from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.live import sinks_for
 from realtime.recorder import Recording
+from realtime.redact import redact
 from realtime.settings import Settings
 from realtime.types import Source
 from realtime.version import version
@@ -123,7 +124,7 @@ def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
         first = next(frames, None)
         if first is None:
             raise SourceOpenError(f"{source.name}: gave no picture, so there is nothing to measure")
-        facts = SourceFacts(source.name, str(Size.of(first.image)), source.fps)
+        facts = SourceFacts(redact(source.name), str(Size.of(first.image)), source.fps)
         wall_ms: list[float] = []
         cpu_s, asked_s = time.process_time(), time.perf_counter()
         for _ in itertools.islice(frames, 0 if source.is_live else ALONE_FRAMES):
@@ -148,4 +149,4 @@ def _model_alone(plan: Plan, image: Image) -> tuple[ModelFacts, Alone]:
             engine.infer(image)
             wall_ms.append((time.perf_counter() - start_s) * 1e3)
         cpu_ms = (time.process_time() - cpu_s) * 1e3 / len(wall_ms)
-        return model_facts(plan.model, segmenter.choice.backend, engine.description), alone(wall_ms, cpu_ms)
+        return model_facts(plan.model, segmenter.card, segmenter.choice.backend, engine.description), alone(wall_ms, cpu_ms)

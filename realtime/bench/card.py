@@ -35,7 +35,11 @@ class Percentiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Doors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Frames of all repeats: captured = processed + dropped_before_model + in_flight."""
+    """Frames of all repeats: captured = processed + dropped_before_model + in_flight.
+
+    shown: at the maximum, where there is no screen, the pictures that were drawn. missed_by_the_feed: what a camera would have
+    given besides; they are not among the captured.
+    """
 
     captured: int
     processed: int

@@ -10,6 +10,7 @@ import numpy as np
 from engines.types import Image
 from realtime.bench.card import Card, Doors, Figure, Mode, Percentiles
 from realtime.bench.comparing import Change
+from realtime.bench.report import TITLES
 from realtime.text import label
 
 Bgr = tuple[int, int, int]
@@ -22,7 +23,7 @@ ROW_PX, BAR_PX, NAME_PX, TIMES_PX = 26, 14, 112, 148
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart: blue, orange, vermilion, green.
 BLUE, ORANGE, VERMILION, GREEN = (178, 114, 0), (0, 159, 230), (0, 94, 213), (115, 158, 0)
-SHOWN_CHANGES = 8
+VERDICTS = {"worse": VERMILION, "unsure": ORANGE, "better": GREEN}
 
 
 def chart(card: Card, changes: Sequence[Change] = ()) -> Image:
@@ -32,7 +33,7 @@ def chart(card: Card, changes: Sequence[Change] = ()) -> Image:
         parts.append(_frames(card.fixed.doors))
     worth = [change for change in changes if change.verdict != "same"]
     if changes:
-        parts.append(_verdicts(worth[:SHOWN_CHANGES], len(changes)))
+        parts.append(_verdicts(worth, len(changes)))
     paper = np.full((sum(part.shape[0] for part in parts) + 2 * MARGIN_PX, WIDTH_PX, 3), PAPER, np.uint8)
     y = MARGIN_PX
     for part in parts:
@@ -68,10 +69,12 @@ def _tiles(card: Card) -> Image:
     for index, (mode, name, caption) in enumerate(wanted):
         x = MARGIN_PX + index * (width + GAP_PX)
         cv2.rectangle(strip, (x, 0), (x + width - 1, 95), TILE, cv2.FILLED)
-        one = modes[mode].figures.get(name) if modes[mode] else None  # type: ignore[union-attr]
+        measured = modes[mode]
+        one = measured.figures.get(name) if measured else None
+        below = _range(one) if one else "not readable here" if measured else "a camera sets its own pace"
         _write(strip, x + 4, 2, _short(one.median) if one else "-", BIG_PX, background=TILE)
         _write(strip, x + 6, 44, caption, SMALL_PX, background=TILE)
-        _write(strip, x + 6, 66, _range(one) if one else "not readable here", SMALL_PX, background=TILE, is_faint=True)
+        _write(strip, x + 6, 66, below, SMALL_PX, background=TILE, is_faint=True)
     return strip
 
 
@@ -147,11 +150,10 @@ def _verdicts(changes: Sequence[Change], judged: int) -> Image:
         _write(strip, MARGIN_PX - 4, 34, f"none of {judged} figures differs beyond the noise", SMALL_PX)
     for row, one in enumerate(changes):
         y = 34 + row * ROW_PX
-        cv2.rectangle(
-            strip, (MARGIN_PX, y + 5), (MARGIN_PX + 11, y + 16), VERMILION if one.verdict == "worse" else GREEN, cv2.FILLED
-        )
-        text = f"{one.verdict}: {one.name}, {one.mode}: {_short(one.before.median)} to {_short(one.now.median)} {one.now.unit}"
-        _write(strip, MARGIN_PX + 16, y, f"{text} ({one.percent:+.1f} %)", SMALL_PX)
+        cv2.rectangle(strip, (MARGIN_PX, y + 5), (MARGIN_PX + 11, y + 16), VERDICTS[one.verdict], cv2.FILLED)
+        name = TITLES.get(one.name, one.name)
+        text = f"{one.verdict}: {one.mode}, {name}: {_short(one.before.median)} to {_short(one.now.median)} {one.now.unit}"
+        _write(strip, MARGIN_PX + 16, y, f"{text} ({one.text})", SMALL_PX)
     return strip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # `run.py --help` prints the rule below, and loads nothing for it
     from realtime.bench.card import Card, Figure, Mode
@@ -12,41 +12,63 @@ HIGHER, LOWER = 1, -1
 
 TOLERANCE_PERCENT = 5.0
 
-JUDGED: tuple[tuple[str, int, float], ...] = (
-    ("fps", HIGHER, 0.0),
-    ("shown_fps", HIGHER, 0.0),
-    ("age_p50", LOWER, 1.0),
-    ("age_p95", LOWER, 2.0),
-    ("mask_age_p50", LOWER, 1.0),
-    ("mask_age_p95", LOWER, 2.0),
-    ("dropped_share", LOWER, 2.0),
-    ("cpu_per_frame", LOWER, 0.2),
-    ("memory_peak", LOWER, 20.0),
-    ("gpu_memory", LOWER, 20.0),
-    ("energy_per_frame", LOWER, 0.0),
-    ("cpu_energy_per_frame", LOWER, 0.0),
+
+class Judged(NamedTuple):
+    """A figure that is judged. better: HIGHER or LOWER. least: the smallest difference, in its own unit, that anybody would care
+    about. by_clock: other programs on the same cores make it worse."""
+
+    name: str
+    better: int
+    least: float
+    by_clock: bool = False
+
+
+JUDGED = (
+    Judged("fps", HIGHER, 0.0, by_clock=True),
+    Judged("shown_fps", HIGHER, 0.0, by_clock=True),
+    Judged("age_p50", LOWER, 1.0, by_clock=True),
+    Judged("age_p95", LOWER, 2.0, by_clock=True),
+    Judged("mask_age_p50", LOWER, 1.0, by_clock=True),
+    Judged("mask_age_p95", LOWER, 2.0, by_clock=True),
+    Judged("dropped_share", LOWER, 2.0, by_clock=True),
+    Judged("cpu_per_frame", LOWER, 0.2),
+    Judged("memory_peak", LOWER, 20.0),
+    Judged("memory_slope", LOWER, 20.0),
+    Judged("gpu_memory", LOWER, 20.0),
+    Judged("energy_per_frame", LOWER, 0.0, by_clock=True),
+    Judged("cpu_energy_per_frame", LOWER, 0.0, by_clock=True),
 )
-"""Figure, which way is better, and the smallest difference, in its own unit, that anybody would care about."""
+
+LOAD_CORES, LOAD_SHARE = 0.2, 0.05
+"""Other programs' load is another one when it differs by more than so many cores, and by more than so much of all there are."""
 
 RULE = """\
 A figure is worse than the baseline's when all of this holds: every repeat now is worse than every repeat then (the
 difference is beyond the noise that both runs measured in themselves), the medians are more than {tolerance:g} % apart,
 and by more than a smallest amount that matters (1 ms of age, 0.2 ms of CPU, 2 points of drops, 20 MB). Judged are, in both
 modes: frames per second through the model and onto the screen, age p50 and p95 (of masks too), share of drops, CPU per
-frame, peak memory, GPU memory, energy per frame. Stage times are told, not judged: they shift when threads wait for each
-other."""
+frame, peak memory (of as many repeats) and its slope, GPU memory, energy per frame. Stage times are told, not judged: they
+shift when threads wait for each other. Where other programs were busier than then, what looks worse by the clock is called
+unsure, and the exit code is 3 unless something is surely worse: run it again when the machine is quiet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure that both cards have. percent: of the medians, + is more. verdict: "worse", "better" or "same"."""
+    """A figure that both cards have. verdict: "worse", "better", "same", or "unsure": other programs' load may be why."""
 
     mode: str
     name: str
     before: Figure
     now: Figure
-    percent: float
     verdict: str
+
+    @property
+    def text(self) -> str:
+        """The difference of the medians: in per cent of what it was, or in points of what is in per cent itself."""
+        difference = self.now.median - self.before.median
+        if self.now.unit == "%":
+            return f"{difference:+.1f} points"
+        return f"{100 * difference / abs(self.before.median):+.1f} %" if self.before.median else f"{difference:+.4g}"
 
 
 def differences(card: Card, baseline: Card) -> list[str]:
@@ -82,22 +104,41 @@ def compare(card: Card, baseline: Card, tolerance_percent: float = TOLERANCE_PER
     """Every judged figure that both cards have, in the order of `JUDGED`, mode by mode."""
     changes = []
     for mode in ("fixed", "maximum"):
-        now, then = _mode(card, mode), _mode(baseline, mode)
-        for name, better, least in JUDGED:
-            if name in now and name in then:
-                changes.append(_change(mode, name, then[name], now[name], better, least, tolerance_percent))
+        now, then = _figures(card, mode), _figures(baseline, mode)
+        busier = _busier(card, now, then)
+        for judged in JUDGED:
+            if judged.name in now and judged.name in then and _is_alike(judged.name, now, then):
+                verdict = _verdict(judged, then[judged.name], now[judged.name], tolerance_percent, busier)
+                changes.append(Change(mode, judged.name, then[judged.name], now[judged.name], verdict))
     return changes
 
 
-def _mode(card: Card, name: str) -> dict[str, Figure]:
+def _figures(card: Card, name: str) -> dict[str, Figure]:
     mode: Mode | None = getattr(card, name)
     return mode.figures if mode is not None else {}
 
 
-def _change(mode: str, name: str, then: Figure, now: Figure, better: int, least: float, tolerance_percent: float) -> Change:
+def _is_alike(name: str, now: dict[str, Figure], then: dict[str, Figure]) -> bool:
+    """Memory is the one figure that repeats change: the process keeps some of what earlier ones have freed."""
+    return name != "memory_peak" or len(now[name].repeats) == len(then[name].repeats)
+
+
+def _busier(card: Card, now: dict[str, Figure], then: dict[str, Figure]) -> int:
+    """1 where other programs used clearly more of the machine than then, -1 where less, 0 where as much, or nobody knows."""
+    if "others_cores" not in now or "others_cores" not in then:
+        return 0
+    cores = card.machine.get("cores", "")
+    margin = max(LOAD_CORES, LOAD_SHARE * int(cores) if cores.isdigit() else 0)
+    difference = now["others_cores"].median - then["others_cores"].median
+    return 0 if abs(difference) <= margin else 1 if difference > 0 else -1
+
+
+def _verdict(judged: Judged, then: Figure, now: Figure, tolerance_percent: float, busier: int) -> str:
     difference = now.median - then.median
-    percent = 100 * difference / abs(then.median) if then.median else 0.0 if not difference else 100.0
-    is_large = abs(difference) > max(least, tolerance_percent / 100 * abs(then.median))
+    is_large = abs(difference) > max(judged.least, tolerance_percent / 100 * abs(then.median))
     is_apart = now.low > then.high or now.high < then.low
-    verdict = "same" if not (is_large and is_apart) else "better" if difference * better > 0 else "worse"
-    return Change(mode, name, then, now, percent, verdict)
+    if not (is_large and is_apart):
+        return "same"
+    is_better = difference * judged.better > 0
+    # More load makes worse, less makes better: only what goes the other way is the program's own for sure.
+    return "unsure" if judged.by_clock and busier == (-1 if is_better else 1) else "better" if is_better else "worse"

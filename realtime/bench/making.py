@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from engines.card import ModelCard
 from engines.model import Model
 from realtime.bench.card import Alone, Card, Doors, Figure, Mode, ModelFacts, Percentiles, figure
 from realtime.bench.measuring import Repeat
@@ -19,6 +20,15 @@ from realtime.settings import Settings
 PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
 BUSY_CORES = 0.2
 """Of other programs: more than a desktop needs when nobody touches it."""
+
+STEADY_MB_PER_MINUTE = 5.0
+"""Caches still take so much in the first seconds of a run that leaks nothing (measured: up to 3)."""
+
+LEAST_REPEATS = 3
+"""With fewer, chance alone may hide a growth."""
+
+LEFT_OVER = 1.05
+"""A rise of the peak from repeat to repeat that is worth a word."""
 
 NOT_LINUX = "only Linux tells it"
 
@@ -82,14 +92,15 @@ def alone(wall_ms: Sequence[float], cpu_ms: float) -> Alone:
     return Alone(_percentiles([np.asarray(wall_ms)]), round(cpu_ms, 3))
 
 
-def model_facts(model: Model, backend: str, runs_on: str) -> ModelFacts:
-    """backend: its name; runs_on: what the opened engine says of itself."""
+def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> ModelFacts:
+    """card, runs_on: the opened engine's own, and what it says of itself (an engine may take another size than the file).
+    backend: its name."""
     precision = PRECISION.findall(runs_on.lower())
     return ModelFacts(
-        name=model.card.name,
+        name=card.name,
         sha256=hashlib.sha256(model.path.read_bytes()).hexdigest(),
-        input=str(model.card.input.size),
-        licence=model.card.licence,
+        input=str(card.input.size),
+        licence=card.licence,
         backend=backend,
         runs_on=runs_on,
         precision=precision[-1] if precision else "not told",
@@ -119,7 +130,23 @@ def notes_on(card: Card) -> tuple[str, ...]:
     if card.source_alone is not None:
         own_ms = card.source_alone.cpu_ms
         notes.append(f"The source's own work (decoding or drawing), {own_ms:.1f} ms of CPU a frame, is in the process's CPU.")
-    return tuple(notes)
+    return (*notes, *_notes_on_memory([mode.figures for mode in (card.fixed, card.maximum) if mode is not None]))
+
+
+def _notes_on_memory(modes: Sequence[dict[str, Figure]]) -> Iterator[str]:
+    """Of repeats whose true median rises by more than the steepest of n, all n would have to lie below it: 3 % for five."""
+    slopes = [figures["memory_slope"] for figures in modes if "memory_slope" in figures]
+    steepest = max((one.high for one in slopes), default=0.0)
+    if any(one.low > STEADY_MB_PER_MINUTE for one in slopes):
+        yield f"Memory grew in every repeat, by up to {steepest:.0f} MB a minute: a leak, or caches that fill; try --seconds 60."
+    elif slopes and min(len(one.repeats) for one in slopes) >= LEAST_REPEATS:
+        yield f"Memory: no steady growth was seen; one beyond {max(0.1, steepest):.1f} MB a minute would have been."
+    peaks = [figures["memory_peak"] for figures in modes if "memory_peak" in figures]
+    if peaks and peaks[0].high > LEFT_OVER * peaks[0].repeats[0]:
+        yield (
+            f"A run of its own takes {peaks[0].repeats[0]:.0f} MB at its peak, as the first repeat did: later ones also hold "
+            "what the process keeps of earlier ones."
+        )
 
 
 def _age(repeat: Repeat, percentile: float) -> float | None:
@@ -164,7 +191,7 @@ def _unreadable(repeats: Sequence[Repeat], figures: dict[str, Figure]) -> dict[s
     reasons = {
         "others_cores": NOT_LINUX,
         "memory_peak": NOT_LINUX,
-        "memory_slope": NOT_LINUX,
+        "memory_slope": "too short a time to tell" if "memory_peak" in figures else NOT_LINUX,
         "gpu_load": "no GPU that tells it",
         "gpu_memory": "no graphics card with memory of its own that tells it",
         "power": repeats[-1].no_power,

@@ -166,7 +166,7 @@ class Bench:
         if after.processed - before.processed < 2:
             raise BenchError(f"{self._job.model.card.name}: fewer than 2 frames came out of it in {seconds:.0f} s")
         others_s = None if machine_s is None or machine_end_s is None else max(0.0, machine_end_s - machine_s - cpu_s)
-        shown = len(samples_ms.get("age", ()))
+        shown = after.age.count if after.age else 0
         return Repeat(
             seconds=seconds,
             fps=after.mean_fps,

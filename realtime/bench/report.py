@@ -14,7 +14,7 @@ TITLES = {
     "age_p95": "age of a picture when shown, p95",
     "mask_age_p50": "age of its masks, p50",
     "mask_age_p95": "age of its masks, p95",
-    "dropped_share": "dropped before the model",
+    "dropped_share": "dropped before the model, or missed",
     "cpu_per_frame": "CPU per frame, whole process",
     "cpu_cores": "cores used",
     "others_cores": "cores used by other programs",
@@ -67,10 +67,20 @@ def _mode(name: str, mode: Mode) -> list[str]:
         *_table(("stage, wall time", "p50 ms", "p95 ms", "p99 ms", "count"), [_stage(key, one) for key, one in stages.items()]),
         "",
         f"Frames: {doors.captured} captured = {doors.processed} processed + {doors.dropped_before_model} dropped before the "
-        f"model + {doors.in_flight} more in flight at the end; {doors.shown} shown, {doors.dropped_before_screen} dropped before "
-        f"the screen; {doors.missed_by_the_feed} missed by the feed itself.",
+        f"model + {doors.in_flight} more in flight at the end; {_onwards(mode)}.",
         "",
     ]
+
+
+def _onwards(mode: Mode) -> str:
+    """What became of pictures behind the model; without a screen they are drawn, and shown to nobody."""
+    doors = mode.doors
+    if mode.age is None:
+        return f"{doors.shown} drawn"
+    return (
+        f"{doors.shown} shown, {doors.dropped_before_screen} dropped before the screen; "
+        f"{doors.missed_by_the_feed} missed by the feed itself"
+    )
 
 
 def _alone(card: Card) -> list[str]:
@@ -86,8 +96,7 @@ def _alone(card: Card) -> list[str]:
 
 def _changes(changes: Sequence[Change]) -> list[str]:
     rows = [
-        (one.mode, TITLES.get(one.name, one.name), _value(one.before), _value(one.now), f"{one.percent:+.1f} %", one.verdict)
-        for one in changes
+        (one.mode, TITLES.get(one.name, one.name), _value(one.before), _value(one.now), one.text, one.verdict) for one in changes
     ]
     return _table(("mode", "figure", "baseline", "now", "change", "verdict"), rows)
 

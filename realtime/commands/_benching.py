@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ FILES = ("card.json", "card.md", "card.png")
 
 
 def run_bench(options: dict[str, Any]) -> int:
-    """The process's exit code: 1 for a regression."""
+    """The process's exit code: 1 for a regression, 3 for what may be one."""
     folder = Path(options["out"]).expanduser()
     baseline = _baseline(options["baseline"], folder)
     plan = _plan(options)
+    _check_folder(folder)
     prepare()
     try:
         card = bench(plan, _say, lambda card: _refuse(card, baseline, options) if baseline is not None else None)
@@ -43,8 +45,8 @@ def run_bench(options: dict[str, Any]) -> int:
         leave_hanging_threads(128 + signal.SIGINT)
         raise
     changes = compare(card, baseline, options["tolerance"]) if baseline is not None else []
+    _tell(card)  # before anything is written: a full disk shall not cost the figures
     _write(folder, card, changes, options["baseline"])
-    _tell(card, folder)
     code = _verdict(changes, options["baseline"]) if baseline is not None else 0
     leave_hanging_threads(code)
     return code
@@ -76,7 +78,22 @@ def _baseline(path: str | None, folder: Path) -> Card | None:
     card = read_card(given)
     if given.resolve() == (folder / FILES[0]).resolve():
         raise SettingsError(f"--baseline {path}: the new card would overwrite it; give another folder with --out")
+    if any(len(one.repeats) < 2 for mode in (card.fixed, card.maximum) if mode for one in mode.figures.values()):
+        raise BenchError(f"{path}: made with one repeat, which does not tell the noise; make it again with --repeats 2 or more")
     return card
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises SinkError where the card could not be written, before minutes are spent on it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        tempfile.TemporaryDirectory(prefix=".card-", dir=there).cleanup()
+    except OSError as error:
+        raise SinkError(_unwritable(folder, error)) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"{folder}: the card cannot be written ({error.strerror or error}); name another folder with --out"
 
 
 def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | None) -> None:
@@ -89,12 +106,12 @@ def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | 
         for name in FILES:
             (folder / name).chmod(0o644)
     except OSError as error:
-        raise SinkError(
-            f"{folder}: the card cannot be written ({error.strerror or error}); name another folder with --out"
-        ) from error
+        raise SinkError(_unwritable(folder, error)) from error
+    for name in FILES:
+        print(f"written  {folder / name}")
 
 
-def _tell(card: Card, folder: Path) -> None:
+def _tell(card: Card) -> None:
     for name, mode in (("fixed", card.fixed), ("maximum", card.maximum)):
         if mode is None:
             continue
@@ -105,8 +122,6 @@ def _tell(card: Card, folder: Path) -> None:
             print(f"  {TITLES.get(key, key):<36} not readable: {reason}")
     for note in card.notes:
         print(f"note     {note}")
-    for name in FILES:
-        print(f"written  {folder / name}")
 
 
 def _refuse(card: Card, baseline: Card, options: dict[str, Any]) -> None:
@@ -121,15 +136,21 @@ def _refuse(card: Card, baseline: Card, options: dict[str, Any]) -> None:
 
 
 def _verdict(changes: Sequence[Change], baseline: str) -> int:
-    """Tell what differs beyond the noise; 1 where something got worse."""
+    """Tell what differs beyond the noise; 1 where something got worse, 3 where something may have."""
     for one in changes:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"
-            print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.percent:+.1f} %)")
-    worse = sum(one.verdict == "worse" for one in changes)
+            print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.text})")
+    worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "unsure"))
+    if unsure:
+        print(
+            f"{unsure} of {len(changes)} figures differ, but so does what other programs took: run it again when they are quiet"
+        )
     if worse:
         print(f"{worse} of {len(changes)} figures are worse than in {baseline}, beyond the noise")
         return 1
+    if unsure:
+        return 3
     print(f"no regression: none of {len(changes)} figures is worse than in {baseline} beyond the noise")
     return 0
 

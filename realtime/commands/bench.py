@@ -19,7 +19,8 @@ the median of the repeats, percentiles are of all repeats' frames. What this mac
 Takes about two minutes, --quick about fifteen seconds."""
 
 BASELINE = """\
-with --baseline, exit code 1 tells of a regression, 2 that the cards are of different machines, models, sources or settings.
+with --baseline, exit code 1 tells of a regression, 2 that the cards are of different machines, models, sources or settings,
+3 that figures differ, but may do so because of other programs.
 """
 
 

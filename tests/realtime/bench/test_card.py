@@ -13,6 +13,7 @@ from realtime.bench.card import FORMAT, figure, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import compare, differences
 from realtime.bench.making import mode_of, notes_on
+from realtime.bench.measuring import Counts
 from realtime.bench.power import GpuReading, PowerReading
 from realtime.bench.report import markdown
 from realtime.errors import BenchError
@@ -73,6 +74,17 @@ def test_a_busy_machine_and_the_source_s_own_work_are_told(make_card) -> None:
     assert "Other programs used 0.5 of 4 cores" in notes
     assert "too late for 6 pictures" in notes
     assert "2.5 ms of CPU a frame" in notes
+
+
+def test_what_the_memory_s_slope_can_tell_is_told(make_card, make_repeat) -> None:
+    def notes(*slopes: float) -> str:
+        repeats = [make_repeat(rss_slope=slope, rss_peak_mb=300 + 50 * index) for index, slope in enumerate(slopes)]
+        return " ".join(notes_on(make_card(fixed=mode_of(repeats, "somehow", is_live=True), maximum=None)))
+
+    assert "no steady growth was seen; one beyond 30.0 MB a minute would have been" in notes(0.0, 30.0, 1.0)
+    assert "Memory grew in every repeat, by up to 90 MB a minute" in notes(60.0, 90.0, 70.0)
+    assert "growth" not in notes(0.0, 1.0), "two repeats do not tell"
+    assert "A run of its own takes 300 MB at its peak" in notes(0.0, 0.0, 0.0)
 
 
 def test_a_card_survives_its_file(make_card, tmp_path: Path) -> None:
@@ -140,6 +152,46 @@ def test_older_pictures_and_more_cpu_are_worse(make_card, make_repeat) -> None:
     assert "fixed rss" not in verdicts(compare(make_card(fixed=None), make_card())), "what one card lacks is not judged"
 
 
+def loaded(make_card, make_repeat, others_cores: float, **changed):
+    repeats = [make_repeat(others_cores=others_cores, **changed)] * 3
+    return make_card(fixed=mode_of(repeats, "somehow", is_live=True), maximum=None)
+
+
+def test_what_other_programs_may_have_done_is_unsure_and_what_they_cannot_have_done_is_not(make_card, make_repeat) -> None:
+    quiet, slow = loaded(make_card, make_repeat, 0.1), {"fps": 15.0, "cpu_s": 8.0}
+    assert verdicts(compare(loaded(make_card, make_repeat, 0.15, **slow), quiet)) == {
+        "fixed fps": "worse",
+        "fixed cpu_per_frame": "worse",
+    }
+    busy = loaded(make_card, make_repeat, 1.5, **slow)
+    assert verdicts(compare(busy, quiet)) == {"fixed fps": "unsure", "fixed cpu_per_frame": "worse"}
+    assert verdicts(compare(quiet, busy)) == {"fixed fps": "unsure", "fixed cpu_per_frame": "better"}
+    slower_though_quiet = loaded(make_card, make_repeat, 0.1, fps=10.0)
+    assert verdicts(compare(slower_though_quiet, busy))["fixed fps"] == "worse"
+
+
+def test_a_little_more_load_on_many_cores_is_none(make_card, make_repeat) -> None:
+    before, now = loaded(make_card, make_repeat, 0.1), loaded(make_card, make_repeat, 0.9, fps=15.0)
+    assert verdicts(compare(now, before)) == {"fixed fps": "unsure"}
+    many = msgspec.structs.replace(now, machine={**now.machine, "cores": "32"})
+    assert verdicts(compare(many, before)) == {"fixed fps": "worse"}
+
+
+def test_memory_is_judged_by_its_slope_and_by_the_peak_of_as_many_repeats(make_card, make_repeat) -> None:
+    def card(count: int, **changed):
+        return make_card(fixed=mode_of([make_repeat(**changed)] * count, "somehow", is_live=True), maximum=None)
+
+    before, grown = card(3), {"rss_peak_mb": 400.0, "rss_slope": 60.0}
+    assert verdicts(compare(card(3, **grown), before)) == {"fixed memory_peak": "worse", "fixed memory_slope": "worse"}
+    assert verdicts(compare(card(5, **grown), before)) == {"fixed memory_slope": "worse"}
+
+
+def test_a_difference_is_told_in_per_cent_or_points_and_never_of_nothing(make_card, make_repeat) -> None:
+    calm = mode_of([make_repeat(counts=Counts(50, 50, 0, 0, shown=50, missed=0), rss_slope=0.0)] * 3, "somehow", is_live=True)
+    changes = {one.name: one.text for one in compare(make_card(), make_card(fixed=calm)) if one.mode == "fixed"}
+    assert (changes["dropped_share"], changes["memory_slope"], changes["fps"]) == ("+17.7 points", "+1.5", "+0.0 %")
+
+
 def test_cards_of_different_things_are_not_compared(make_card) -> None:
     card = make_card()
     assert differences(card, make_card(date="2020-01-01", versions={"python": "3.10"})) == []
@@ -164,7 +216,10 @@ def test_the_report_holds_what_a_figure_needs_beside_it(make_card) -> None:
     ):
         assert word in text
     assert "| maximum | frames through the model | 25 frames/s | 21 frames/s | -16.0 % | worse |" in text
-    assert "180 captured = 150 processed + 27 dropped before the model + 3 more in flight" in text
+    assert (
+        "180 captured = 150 processed + 27 dropped before the model + 3 more in flight at the end; 141 shown, 9 dropped" in text
+    )
+    assert "3 more in flight at the end; 141 drawn." in text, "at the maximum nobody looks"
 
 
 def test_the_chart_draws_every_part_and_grows_with_it(make_card) -> None:

@@ -95,6 +95,14 @@ def test_gauges_tell_this_process_and_this_machine() -> None:
     ballast.close()
 
 
+def test_one_step_is_no_slope_and_a_steady_rise_with_steps_is() -> None:
+    times_s = [0.1 * look for look in range(600)]
+    step = [300.0 if time_s < 4 else 330.0 for time_s in times_s]
+    assert slope_per_minute(times_s[:60], step[:60]) == pytest.approx(0, abs=0.1)
+    leak = [300.0 + 4 * int(time_s) for time_s in times_s]
+    assert slope_per_minute(times_s, leak) == pytest.approx(240, rel=0.05)
+
+
 def test_a_slope_is_a_line_through_all_looks() -> None:
     assert slope_per_minute([10.0, 11.0, 12.0, 13.0], [100.0, 102.0, 104.0, 106.0]) == pytest.approx(120)
     assert slope_per_minute([0.0, 1.0], [1.0, 2.0]) is None
