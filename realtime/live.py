@@ -59,7 +59,10 @@ class LiveSession:
 
     @knobs.setter
     def knobs(self, knobs: Knobs) -> None:
+        turns_overlay = knobs.live_overlay != self._run.knobs.live_overlay
         self._run.knobs = knobs
+        if turns_overlay:
+            self._run.meter.forget_ages()
         if self._run.gate.paused or not self._run.pipeline.running:
             self._run.redraw()
 

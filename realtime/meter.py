@@ -134,10 +134,18 @@ class Meter:
         """Begin anew: what came so far was warming up, and belongs in no figure."""
         with self._lock:
             self._stages: dict[str, Series] = {}
-            self._age = Series()
-            self._mask_age = Series()
             self._processed = Rate()
             self._shown = Rate()
+            self._forget_ages()
+
+    def forget_ages(self) -> None:
+        """Begin anew with the ages of pictures and masks alone: they are shown in another way from now on."""
+        with self._lock:
+            self._forget_ages()
+
+    def _forget_ages(self) -> None:
+        self._age = Series()
+        self._mask_age = Series()
 
     def samples_ms(self) -> dict[str, F64]:
         """Copies of the times themselves, the latest `WINDOW` of each stage by its name, and of "age" and "mask age"."""

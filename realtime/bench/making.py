@@ -21,8 +21,8 @@ PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
 BUSY_CORES = 0.2
 """Of other programs: more than a desktop needs when nobody touches it."""
 
-STEADY_MB_PER_MINUTE = 5.0
-"""Caches still take so much in the first seconds of a run that leaks nothing (measured: up to 3)."""
+STEADY_MB_PER_MINUTE = 10.0
+"""Caches still take some of it in the first seconds of a run that leaks nothing (measured: up to 3; 6 on a very busy machine)."""
 
 LEAST_REPEATS = 3
 """With fewer, chance alone may hide a growth."""

@@ -174,6 +174,22 @@ def test_knobs_reach_the_last_picture_of_a_clip_that_has_ended(
     assert (bare.image != last.image).any()
 
 
+def test_ages_begin_anew_when_pictures_are_shown_in_another_way(
+    open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(5))
+    wait_until(lambda: session.state().phase == "ended" and session.canvas.waiting)
+    last = session.canvas.get()
+    session.shown(last)
+    session.knobs = replace(session.knobs, opacity=0.9)
+    assert session.reading().age is not None
+    assert session.reading().mask_age is not None
+    session.knobs = replace(session.knobs, live_overlay=True)
+    assert session.reading().age is None, "that of locked pictures is not that of live ones"
+    assert session.reading().mask_age is None
+    assert session.reading().stages, "the rest goes on"
+
+
 def test_knobs_turned_while_the_model_opens_stay_turned(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
     session = open_session(MemorySource(None), hide=("car",))
     session.knobs = replace(session.knobs, opacity=0.9)
