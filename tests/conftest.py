@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+
+from .fakes import host_kernels
 
 REPO_ROOT = Path(__file__).parent.parent
 
@@ -28,6 +30,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder.name} beside the checkout: its clips and models are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_kernels_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For this process and its children; whoever needs no kernel compiles none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(host_kernels.SHARED_FOLDER, str(tmp_path_factory.mktemp("kernels")))
+        yield
 
 
 def write_brightness_model(folder: Path, width: int = 64, height: int = 48) -> Path:

@@ -6,6 +6,7 @@ It has the arithmetic and the memory accesses of the GPU, and nothing of its ord
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ SHIM = Path(__file__).with_name("host_kernels.cpp")
 KERNELS = Path(__file__).parents[2] / "engines" / "gpu"
 COMPILER = "g++"
 OPTIONS = ("-O2", "-ffp-contract=off", "-std=c++14", "-w", "-shared", "-fPIC")
+
+SHARED_FOLDER = "HOST_KERNELS_FOLDER"
+"""Environment variable: where the processes of one test run, builds' children among them, share what is compiled."""
 
 
 def is_available() -> bool:
@@ -52,19 +56,28 @@ def halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    """Compiled once a process. Raises FileNotFoundError without a compiler, RuntimeError with its log when it fails."""
-    compiler = shutil.which(COMPILER)
-    if compiler is None:
-        raise FileNotFoundError(f"the CUDA kernels run on a CPU only where {COMPILER} is on PATH: install it, or skip this")
-    with tempfile.TemporaryDirectory(prefix="host_kernels_") as folder:
-        library_path = Path(folder) / "host_kernels.so"
-        command = [compiler, *OPTIONS, f"-I{KERNELS}", str(SHIM), "-o", str(library_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{COMPILER} cannot compile {SHIM.name}:\n{done.stderr}")
+    """Compiled once a process, or once for all that share a folder. Raises FileNotFoundError without a compiler."""
+    shared = os.environ.get(SHARED_FOLDER)
+    with tempfile.TemporaryDirectory(prefix="host_kernels_", dir=shared) as folder:
+        library_path = Path(shared or folder) / "host_kernels.so"
+        if not library_path.exists():
+            compiled = _compile(Path(folder) / "compiled.so")
+            compiled.replace(library_path)  # whole or not at all: others may be looking for it
         library = ctypes.CDLL(str(library_path))  # loaded, it needs its file no more
     library.launch.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_uint] * 4]
     library.launch.restype = ctypes.c_int
     library.halves.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong]
     library.halves.restype = None
     return library
+
+
+def _compile(library_path: Path) -> Path:
+    """Raises FileNotFoundError without a compiler, RuntimeError with its log when it fails."""
+    compiler = shutil.which(COMPILER)
+    if compiler is None:
+        raise FileNotFoundError(f"the CUDA kernels run on a CPU only where {COMPILER} is on PATH: install it, or skip this")
+    command = [compiler, *OPTIONS, f"-I{KERNELS}", str(SHIM), "-o", str(library_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{COMPILER} cannot compile {SHIM.name}:\n{done.stderr}")
+    return library_path

@@ -199,19 +199,25 @@ def test_a_run_without_a_window_wants_its_engine_built_first(
         run.pipeline.wait(20)
 
 
-@pytest.mark.parametrize("inflight", [1, 2])
 def test_every_frame_arrives_in_order_with_frames_in_flight(
-    world: World, colours: Path, MemorySource: Any, MemorySink: Any, inflight: int, open_session: Any, wait_until: WaitUntil
+    world: World,
+    colours: Path,
+    MemorySource: Any,
+    MemorySink: Any,
+    open_session: Callable[..., LiveSession],
+    wait_until: WaitUntil,
 ) -> None:
-    settings = Settings(model=str(colours), backend="trt", width=160, engine=EngineSettings(inflight=inflight))
-    warm = LiveSession(
-        Settings(model=str(colours), width=160), "memory", lambda: MemorySource(None), lambda: zoo.find(settings.model),
-        threading.Event().set, Path("out"),
-    )  # fmt: skip
-    wait_until(lambda: is_on_gpu(warm), 30)
-    warm.close()
-    sink = MemorySink()
-    run = Run(settings, lambda: MemorySource(40), lambda: zoo.find(settings.model), recording=Recording(lambda *_: (sink,)))
+    """One frame or two of them: with the same engine, which is built once."""
+    session = open_session(MemorySource(None, is_live=True))
+    wait_until(lambda: is_on_gpu(session), 30)
+    session.close()
+    for inflight in (1, 2):
+        settings = Settings(model=str(colours), backend="trt", width=160, engine=EngineSettings(inflight=inflight))
+        plays_every_frame(settings, MemorySource(40), MemorySink())
+
+
+def plays_every_frame(settings: Settings, source: Any, sink: Any) -> None:
+    run = Run(settings, lambda: source, lambda: zoo.find(settings.model), recording=Recording(lambda *_: (sink,)))
     run.start()
     assert run.pipeline.wait(20)
     assert sink.indices == list(range(40))
