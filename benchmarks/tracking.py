@@ -155,14 +155,8 @@ def cpu_markdown(of: Mapping[str, Any]) -> str:
 
 
 def on_clips(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
-    """Every folder of --clips. Raises SystemExit where there is none."""
-    folders = sorted(path.parent for path in options.clips.glob("*/gt.txt"))
-    if not folders:
-        raise SystemExit(
-            f"error: {options.clips}: holds no NAME/gt.txt; name a folder of clips with --clips, or leave that part out"
-        )
-    scenes = [Clip(folder, options.model) for folder in folders]
-    of = compare([(scene, thinnings(scene.frame_count)) for scene in scenes], entered)
+    """All frames of every clip, every second one, random halves."""
+    of = compare([(scene, thinnings(scene.frame_count)) for scene in _clips(options)], entered)
     print(markdown("real clips", of), flush=True)
     return {"detections": options.model.stem, "least_score": LEAST_SCORE, "trackers": of}
 
@@ -193,6 +187,7 @@ def on_cpu(entered: Sequence[Contender], options: argparse.Namespace) -> dict[st
 
 
 def _clips(options: argparse.Namespace) -> list[Clip]:
+    """Every folder of --clips. Raises SystemExit where there is none."""
     folders = sorted(path.parent for path in options.clips.glob("*/gt.txt"))
     if not folders:
         raise SystemExit(

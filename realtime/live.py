@@ -86,6 +86,7 @@ class LiveSession:
             shown_classes=_shown_classes(card) if card else (),
             gives_matte=card.gives_matte if card else False,
             paused=run.gate.paused,
+            waits_for_model=source is not None and not source.is_live and self._settings.overlay != "live",
             recording=self._recording_path if phase == "running" else None,
             selected=self._selected(card),
         )

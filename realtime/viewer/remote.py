@@ -70,8 +70,12 @@ class Remote:
     def turn_overlay(self) -> None:
         """Locked if live, live if locked."""
         self.turn("live_overlay")
-        live = self._host.knobs.live_overlay
-        self._say("Overlay: live" if live else "Overlay: locked")
+        if not self._host.knobs.live_overlay:
+            self._say("Overlay: locked")
+        elif self._host.state().waits_for_model:
+            self._say("Overlay: live; this recording waits for the model: open it with --overlay live to see it at its own speed")
+        else:
+            self._say("Overlay: live")
 
     def select(self, x: float, y: float) -> None:
         """The object at this pixel of the canvas, or none."""

@@ -42,6 +42,8 @@ class SessionState:
     paused: bool = False
     recording: Path | None = None
     """The file being recorded to, or None."""
+    waits_for_model: bool = False
+    """A recording that was opened to be shown picture by picture: turned live, it has hardly a newer picture to show."""
     selected: Selected | None = None
     """What is known of the object that is selected, or None when none is."""
 

@@ -65,6 +65,7 @@ def test_a_session_tells_what_it_is_doing(open_session: Open, MemorySource: Any,
     state = session.state()
     assert (state.model, state.classes, state.source, state.message) == ("tiny", ("ground", "car", "person"), "memory", "")
     assert state.shown_classes == (0, 1, 2)
+    assert not state.waits_for_model
     assert "ONNX Runtime" in state.backend
     wait_until(lambda: session.canvas.waiting)
     session.shown(session.canvas.get())
@@ -172,6 +173,15 @@ def test_knobs_reach_the_last_picture_of_a_clip_that_has_ended(
     assert bare is not None
     assert bare.index == last.index
     assert (bare.image != last.image).any()
+
+
+@pytest.mark.parametrize(("overlay", "waits"), [("locked", True), ("live", False)])
+def test_a_recording_waits_for_the_model_unless_it_was_opened_live(
+    overlay: str, waits: bool, open_session: Open, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    session = open_session(MemorySource(5), overlay=overlay)
+    wait_until(lambda: session.state().phase == "ended")
+    assert session.state().waits_for_model is waits
 
 
 def test_ages_begin_anew_when_pictures_are_shown_in_another_way(

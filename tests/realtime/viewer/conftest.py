@@ -87,6 +87,7 @@ class MemorySession:
             source=self._source,
             source_status=SourceStatus("ended") if self._phase in ("ended", "failed") else script.status,
             is_live=script.is_live,
+            waits_for_model=not script.is_live,
             model="road",
             backend="openvino",
             classes=CLASSES,

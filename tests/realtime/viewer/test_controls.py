@@ -233,6 +233,16 @@ def test_the_overlay_is_locked_or_live_and_its_tooltip_says_what_that_means(open
     assert "moved to where things are now" in tip
 
 
+def test_a_recording_that_waits_for_the_model_says_so_when_turned_live(open_window: OpenWindow, studio, script) -> None:
+    window = open_window()
+    QTest.keyClick(window, Qt.Key.Key_V)
+    assert window.status.currentMessage() == "Overlay: live"
+    script.is_live = False
+    for expected in ("Overlay: locked", "Overlay: live; this recording waits for the model: open it with --overlay live"):
+        QTest.keyClick(window, Qt.Key.Key_V)
+        assert window.status.currentMessage().startswith(expected)
+
+
 def test_a_click_on_an_object_selects_it_and_one_beside_or_escape_lets_go(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     wait(lambda: studio.session.shown_indices)
