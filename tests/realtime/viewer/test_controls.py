@@ -234,13 +234,14 @@ def test_the_overlay_is_locked_or_live_and_its_tooltip_says_what_that_means(open
 
 
 def test_a_recording_that_waits_for_the_model_says_so_when_turned_live(open_window: OpenWindow, studio, script) -> None:
-    window = open_window()
-    QTest.keyClick(window, Qt.Key.Key_V)
-    assert window.status.currentMessage() == "Overlay: live"
-    script.is_live = False
-    for expected in ("Overlay: locked", "Overlay: live; this recording waits for the model: open it with --overlay live"):
-        QTest.keyClick(window, Qt.Key.Key_V)
-        assert window.status.currentMessage().startswith(expected)
+    studio.scripts["film.mp4"] = script(is_live=False)
+    camera = open_window("camera")
+    QTest.keyClick(camera, Qt.Key.Key_V)
+    assert camera.status.currentMessage() == "Overlay: live"
+    film = open_window("film.mp4")
+    for told in ("Overlay: live; this recording waits for the model: open it with --overlay live", "Overlay: locked"):
+        QTest.keyClick(film, Qt.Key.Key_V)
+        assert film.status.currentMessage().startswith(told)
 
 
 def test_a_click_on_an_object_selects_it_and_one_beside_or_escape_lets_go(open_window: OpenWindow, studio, wait: Wait) -> None:
