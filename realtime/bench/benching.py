@@ -90,6 +90,7 @@ def _method(plan: Plan, is_live: bool) -> dict[str, Any]:
         "seconds": plan.seconds,
         "repeats": plan.repeats,
         "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
+        "shown": "a picture counts as shown when it is handed to the screen; painting it is not part of its age",
         "encoded": plan.encodes,
         "order": "both modes in turns, each repeat with the model opened anew",
     }

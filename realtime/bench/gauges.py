@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)
-"""Of /proc/stat's first line: user, nice, system, irq, softirq, steal. Source: proc_stat(5)."""
+"""Of a line of /proc/stat: user, nice, system, irq, softirq, steal. Source: proc_stat(5)."""
 
 SLOPE_LOOKS = 200
 
@@ -23,11 +23,18 @@ def rss_mb() -> float | None:
         return None
 
 
-def machine_cpu_s() -> float | None:
-    """CPU seconds of all programs since the machine started, in steps of a hundredth."""
+def usable_cores() -> frozenset[int]:
+    """The numbers of those that this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def machine_cpu_s(stat: Path = Path("/proc/stat")) -> float | None:
+    """CPU seconds of all programs on the `usable_cores` since the machine started, in steps of a hundredth."""
+    names = {f"cpu{number}" for number in usable_cores()}
     try:
-        ticks = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-        return sum(int(ticks[column]) for column in BUSY_COLUMNS) / os.sysconf("SC_CLK_TCK")
+        lines = [line.split() for line in stat.read_text(encoding="ascii").splitlines() if line.startswith("cpu")]
+        ticks = [[int(words[column + 1]) for column in BUSY_COLUMNS] for words in lines if words[0] in names]
+        return sum(map(sum, ticks)) / os.sysconf("SC_CLK_TCK") if ticks else None
     except (OSError, ValueError, IndexError):
         return None
 

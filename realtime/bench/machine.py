@@ -9,6 +9,7 @@ import subprocess
 from datetime import date
 from pathlib import Path
 
+from realtime.bench.gauges import usable_cores
 from realtime.version import installed
 
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
@@ -32,7 +33,7 @@ def facts() -> dict[str, str]:
 
 def hardware() -> dict[str, str]:
     """What stays the same as long as it is the same machine: processor, cores, memory, board and GPU where there are any."""
-    found = {"processor": _processor(), "cores": str(_cores()), "memory": _memory()}
+    found = {"processor": _processor(), "cores": str(len(usable_cores())), "memory": _memory()}
     board = Path("/proc/device-tree/model")
     if board.is_file():
         found["board"] = board.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
@@ -67,11 +68,6 @@ def _told(program: str, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cores() -> int:
-    """Those that this process may use: a container or `taskset` may leave it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> str:

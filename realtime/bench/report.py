@@ -38,7 +38,7 @@ def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = ""
         ("machine", ", ".join(f"{key} {value}" for key, value in card.machine.items())),
         ("program", f"{card.program['version']}, commit {card.program['commit']}, {card.date}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in card.versions.items())),
-        ("method", f"{card.method['repeats']} repeats of {card.method['seconds']:g} s in each mode; {card.method['warm_up']}"),
+        ("method", _method(card)),
         ("settings", ", ".join(f"{key} {_plain(value)}" for key, value in card.settings.items() if value not in ({}, [], None))),
         ("model's SHA-256", card.model.sha256),
     ]
@@ -51,6 +51,12 @@ def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = ""
         lines += [f"## Compared with {compared_with}", "", *_changes(changes), ""]
     lines += [*(f"- {note}" for note in card.notes), ""] if card.notes else []
     return "\n".join(lines)
+
+
+def _method(card: Card) -> str:
+    facts = card.method
+    words = [f"{facts['repeats']} repeats of {facts['seconds']:g} s in each mode", facts["warm_up"], facts.get("shown", "")]
+    return "; ".join(filter(None, words))
 
 
 def _mode(name: str, mode: Mode) -> list[str]:

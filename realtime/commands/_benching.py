@@ -78,6 +78,8 @@ def _baseline(path: str | None, folder: Path) -> Card | None:
     card = read_card(given)
     if given.resolve() == (folder / FILES[0]).resolve():
         raise SettingsError(f"--baseline {path}: the new card would overwrite it; give another folder with --out")
+    if card.fixed is None and card.maximum is None:
+        raise BenchError(f"{path}: holds no figures; make the baseline again")
     if any(len(one.repeats) < 2 for mode in (card.fixed, card.maximum) if mode for one in mode.figures.values()):
         raise BenchError(f"{path}: made with one repeat, which does not tell the noise; make it again with --repeats 2 or more")
     return card

@@ -174,11 +174,12 @@ def test_a_card_of_another_machine_is_not_compared(
         (["--baseline", "old/card.json", "--out", "old"], "the new card would overwrite it"),
         (["--baseline", "old/card.json", "--repeats", "1"], "one repeat does not tell the noise"),
         (["--baseline", "single.json"], "single.json: made with one repeat"),
+        (["--baseline", "bare.json"], "bare.json: holds no figures"),
         (["--out", "single.json/new"], "single.json/new: the card cannot be written (Not a directory); name another folder"),
         (["--model", "nosuch"], 'no model "nosuch"'),
         (["nosuch.mp4"], "nosuch.mp4: no such file"),
     ],
-    ids=["no-baseline", "overwritten", "one-repeat", "of-one-repeat", "no-folder", "model", "source"],
+    ids=["no-baseline", "overwritten", "one-repeat", "of-one-repeat", "no-figures", "no-folder", "model", "source"],
 )
 def test_mistakes_are_one_line_before_anything_is_measured(
     arguments: list[str],
@@ -192,6 +193,7 @@ def test_mistakes_are_one_line_before_anything_is_measured(
     Path("old").mkdir()
     Path("old/card.json").write_bytes(to_json(make_card()))
     Path("single.json").write_bytes(to_json(make_card((25.0,))))
+    Path("bare.json").write_bytes(to_json(make_card(fixed=None, maximum=None)))
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert told in error

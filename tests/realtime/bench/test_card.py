@@ -213,6 +213,7 @@ def test_the_report_holds_what_a_figure_needs_beside_it(make_card) -> None:
         "inference",
         "ab" * 32,
         "3 repeats of",
+        "handed to the screen",
     ):
         assert word in text
     assert "| maximum | frames through the model | 25 frames/s | 21 frames/s | -16.0 % | worse |" in text

@@ -10,6 +10,7 @@ import pytest
 
 from realtime.bench.energy import Rapl
 from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
+from realtime.bench.machine import hardware
 from realtime.bench.samples import Sample, read_sysfs
 
 
@@ -93,6 +94,16 @@ def test_gauges_tell_this_process_and_this_machine() -> None:
     assert 40 < after_mb - before_mb < 120
     assert after_s >= before_s
     ballast.close()
+
+
+def test_other_people_s_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    busy = {"cpu": 900, "cpu0": 100, "cpu1": 200, "cpu10": 600}
+    stat.write_text("".join(f"{name} {ticks} 0 0 5 5 0 0 0 0 0\n" for name, ticks in busy.items()) + "intr 3\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    assert machine_cpu_s(stat) == pytest.approx(300 / os.sysconf("SC_CLK_TCK"))
+    assert hardware()["cores"] == "2"
+    assert machine_cpu_s(tmp_path / "none") is None
 
 
 def test_one_step_is_no_slope_and_a_steady_rise_with_steps_is() -> None:
