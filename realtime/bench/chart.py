@@ -23,7 +23,7 @@ ROW_PX, BAR_PX, NAME_PX, TIMES_PX = 26, 14, 112, 148
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart: blue, orange, vermilion, green.
 BLUE, ORANGE, VERMILION, GREEN = (178, 114, 0), (0, 159, 230), (0, 94, 213), (115, 158, 0)
-VERDICTS = {"worse": VERMILION, "unsure": ORANGE, "better": GREEN}
+VERDICTS = {"worse": VERMILION, "worse?": ORANGE, "better?": ORANGE, "better": GREEN}
 
 
 def chart(card: Card, changes: Sequence[Change] = ()) -> Image:

@@ -49,12 +49,14 @@ and by more than a smallest amount that matters (1 ms of age, 0.2 ms of CPU, 2 p
 modes: frames per second through the model and onto the screen, age p50 and p95 (of masks too), share of drops, CPU per
 frame, peak memory (of as many repeats) and its slope, GPU memory, energy per frame. Stage times are told, not judged: they
 shift when threads wait for each other. Where other programs were busier than then, what looks worse by the clock is called
-unsure, and the exit code is 3 unless something is surely worse: run it again when the machine is quiet."""
+"worse?", and the exit code is 3 unless something is surely worse: run it again when the machine is quiet. Where they were
+quieter, what looks better is called "better?"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure that both cards have. verdict: "worse", "better", "same", or "unsure": other programs' load may be why."""
+    """A figure that both cards have. verdict: "worse", "better", "same"; or "worse?", "better?": other programs' load
+    may be why."""
 
     mode: str
     name: str
@@ -141,4 +143,5 @@ def _verdict(judged: Judged, then: Figure, now: Figure, tolerance_percent: float
         return "same"
     is_better = difference * judged.better > 0
     # More load makes worse, less makes better: only what goes the other way is the program's own for sure.
-    return "unsure" if judged.by_clock and busier == (-1 if is_better else 1) else "better" if is_better else "worse"
+    doubt = "?" if judged.by_clock and busier == (-1 if is_better else 1) else ""
+    return f"{'better' if is_better else 'worse'}{doubt}"

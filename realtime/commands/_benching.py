@@ -24,9 +24,9 @@ from realtime.process import prepare
 from realtime.redact import redact
 from realtime.sources import open_source
 
-SECONDS, QUICK_SECONDS = 6.0, 1.5
+SECONDS, QUICK_SECONDS = 6.0, 1.0
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
-REPEATS, QUICK_REPEATS = 5, 2
+REPEATS, QUICK_REPEATS = 5, 3
 
 FILES = ("card.json", "card.md", "card.png")
 
@@ -143,10 +143,10 @@ def _verdict(changes: Sequence[Change], baseline: str) -> int:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"
             print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.text})")
-    worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "unsure"))
+    worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "worse?"))
     if unsure:
         print(
-            f"{unsure} of {len(changes)} figures differ, but so does what other programs took: run it again when they are quiet"
+            f"{unsure} of {len(changes)} figures look worse, but other programs were busier than then: run it again without them"
         )
     if worse:
         print(f"{worse} of {len(changes)} figures are worse than in {baseline}, beyond the noise")

@@ -20,7 +20,7 @@ Takes about two minutes, --quick about fifteen seconds."""
 
 BASELINE = """\
 with --baseline, exit code 1 tells of a regression, 2 that the cards are of different machines, models, sources or settings,
-3 that figures differ, but may do so because of other programs.
+3 that figures look worse, but maybe because other programs were busier.
 """
 
 
@@ -39,10 +39,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--rate", metavar="HZ", type=number(1, 1000), default=30.0, help="of the fixed feed (default: 30)")
     parser.add_argument(
-        "--seconds", metavar="N", type=number(0.2, 3600), help="measured in each repeat of each mode (default: 6; quick: 1.5)"
+        "--seconds", metavar="N", type=number(0.2, 3600), help="measured in each repeat of each mode (default: 6; quick: 1)"
     )
     parser.add_argument(
-        "--repeats", metavar="N", type=positive, help="of each mode; their spread is the noise (default: 5; quick: 2)"
+        "--repeats", metavar="N", type=positive, help="of each mode; their spread is the noise (default: 5; quick: 3)"
     )
     parser.add_argument("--quick", action="store_true", help="a look that takes seconds, for smoke tests; noisy")
     parser.add_argument("--encode", action="store_true", help="encode a video meanwhile, as process does; it is thrown away")

@@ -152,7 +152,7 @@ def test_what_other_programs_may_have_slowed_ends_with_three(
     fast = mode_of([idle] * 3, "as fast as can be", is_live=False)
     Path("fast.json").write_bytes(to_json(make_card(fixed=None, maximum=fast)))
     assert bench_street(tiny_model, "--baseline", "fast.json", "--force") == 3
-    assert "figures differ, but so does what other programs took" in capsys.readouterr().out
+    assert "figures look worse, but other programs were busier than then" in capsys.readouterr().out
 
 
 def test_a_card_of_another_machine_is_not_compared(

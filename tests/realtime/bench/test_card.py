@@ -157,22 +157,22 @@ def loaded(make_card, make_repeat, others_cores: float, **changed):
     return make_card(fixed=mode_of(repeats, "somehow", is_live=True), maximum=None)
 
 
-def test_what_other_programs_may_have_done_is_unsure_and_what_they_cannot_have_done_is_not(make_card, make_repeat) -> None:
+def test_what_other_programs_may_have_done_is_in_doubt_and_what_they_cannot_have_done_is_not(make_card, make_repeat) -> None:
     quiet, slow = loaded(make_card, make_repeat, 0.1), {"fps": 15.0, "cpu_s": 8.0}
     assert verdicts(compare(loaded(make_card, make_repeat, 0.15, **slow), quiet)) == {
         "fixed fps": "worse",
         "fixed cpu_per_frame": "worse",
     }
     busy = loaded(make_card, make_repeat, 1.5, **slow)
-    assert verdicts(compare(busy, quiet)) == {"fixed fps": "unsure", "fixed cpu_per_frame": "worse"}
-    assert verdicts(compare(quiet, busy)) == {"fixed fps": "unsure", "fixed cpu_per_frame": "better"}
+    assert verdicts(compare(busy, quiet)) == {"fixed fps": "worse?", "fixed cpu_per_frame": "worse"}
+    assert verdicts(compare(quiet, busy)) == {"fixed fps": "better?", "fixed cpu_per_frame": "better"}
     slower_though_quiet = loaded(make_card, make_repeat, 0.1, fps=10.0)
     assert verdicts(compare(slower_though_quiet, busy))["fixed fps"] == "worse"
 
 
 def test_a_little_more_load_on_many_cores_is_none(make_card, make_repeat) -> None:
     before, now = loaded(make_card, make_repeat, 0.1), loaded(make_card, make_repeat, 0.9, fps=15.0)
-    assert verdicts(compare(now, before)) == {"fixed fps": "unsure"}
+    assert verdicts(compare(now, before)) == {"fixed fps": "worse?"}
     many = msgspec.structs.replace(now, machine={**now.machine, "cores": "32"})
     assert verdicts(compare(many, before)) == {"fixed fps": "worse"}
 
