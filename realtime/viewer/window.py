@@ -225,9 +225,8 @@ class MainWindow(QMainWindow):
         height_px, width_px = canvas.image.shape[:2]
         times = max(1, min(VIEW_PX.width() // width_px, VIEW_PX.height() // height_px))
         picture = QSize(width_px, height_px) * times / self.devicePixelRatioF()
-        for _ in range(
-            2
-        ):  # a new width may hide the legend or break the bar into two rows, which leaves another size to the view
+        # Twice: a new width may hide the legend or break the bar into two rows, which leaves another size to the view.
+        for _ in range(2):
             frame = self.size() - self.view.size()
             room = screen.availableSize() * 0.95 - frame
             fits = picture.width() <= room.width() and picture.height() <= room.height()
