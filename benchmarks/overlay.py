@@ -100,6 +100,8 @@ def measure(frames: Iterator[Seen], tracker_name: str, model_fps: float) -> dict
         spent_ms.append((time.process_time_ns() - began_ns) / 1e6)
         old += overlaps(before.instances.label_map, ids, seen)
         moved += overlaps(result.segmentation.instances.label_map, ids, seen)
+    if not old:
+        raise SystemExit("error: no object in any frame that was shown: take a longer clip, or a model that knows what is in it")
     return {
         "old_masks_iou": round(float(np.mean(old)), 4),
         "carried_iou": round(float(np.mean(moved)), 4),

@@ -10,6 +10,7 @@ process of its own and then waits for its turn, so that a neighbour's load falls
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -67,8 +68,9 @@ class Contender:
     def _ask(self, line: str) -> Round:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and below that is told
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
         for answer in self._process.stdout:
             if answer.startswith("ROUND "):  # libraries print as well
                 found: Round = json.loads(answer.removeprefix("ROUND "))

@@ -114,7 +114,7 @@ class PowerMeter:
                     if self._stopping.is_set():
                         self.why_not = f"{name} tells no power"
                         return
-                reasons.append(f"{name} told no power")
+                reasons.append(f"{name} told no power{' in so short a time' if self._stopping.is_set() else ''}")
             except Exception as error:  # whatever a monitor does, the benchmark goes on
                 reasons.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
             if self._stopping.is_set() or any(sample.power_w is not None for sample in self._samples):

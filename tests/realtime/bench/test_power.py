@@ -126,6 +126,16 @@ def test_a_tool_that_tells_no_power_makes_way_for_the_next(tmp_path: Path) -> No
     assert _measure().reading() == PowerReading(9.5, 9.5, 41.0, "nvidia-smi (GPU 0)", 3)
 
 
+def test_a_tool_that_had_no_time_to_tell_is_not_called_silent(tmp_path: Path) -> None:
+    _install(tmp_path, "nvidia-smi", "time.sleep(30)")
+    with PowerMeter() as meter:
+        deadline_s = time.monotonic() + 5
+        while meter._process is None and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+    assert meter.reading() is None
+    assert "nvidia-smi told no power in so short a time" in meter.why_not
+
+
 def test_with_no_tool_there_is_no_reading_and_the_reason_is_told() -> None:
     meter = _measure()
     assert meter.reading() is None
