@@ -40,7 +40,10 @@ JUDGED = (
 )
 
 LOAD_CORES, LOAD_SHARE = 0.2, 0.05
-"""Other programs' load is another one when it differs by more than so many cores, and by more than so much of all there are."""
+"""Other programs' load is another one when it differs by more than so many cores, and by more than so much of all there are..."""
+
+FULL_SHARE = 0.9
+"""... or, where all together use more than this of the cores, by `LOAD_SHARE` of what is left to us: we get what others leave."""
 
 RULE = """\
 A figure is worse than the baseline's when all of this holds: every repeat now is worse than every repeat then (the
@@ -129,8 +132,13 @@ def _busier(card: Card, now: dict[str, Figure], then: dict[str, Figure]) -> int:
     """1 where other programs used clearly more of the machine than then, -1 where less, 0 where as much, or nobody knows."""
     if "others_cores" not in now or "others_cores" not in then:
         return 0
-    cores = card.machine.get("cores", "")
-    margin = max(LOAD_CORES, LOAD_SHARE * int(cores) if cores.isdigit() else 0)
+    told = card.machine.get("cores", "")
+    cores = int(told) if told.isdigit() else 1
+    ours = [figures["cpu_cores"].median for figures in (now, then)]
+    is_full = (
+        max(own + figures["others_cores"].median for own, figures in zip(ours, (now, then), strict=True)) > FULL_SHARE * cores
+    )
+    margin = LOAD_SHARE * min(ours) if is_full else max(LOAD_CORES, LOAD_SHARE * cores)
     difference = now["others_cores"].median - then["others_cores"].median
     return 0 if abs(difference) <= margin else 1 if difference > 0 else -1
 

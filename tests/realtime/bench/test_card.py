@@ -170,6 +170,12 @@ def test_what_other_programs_may_have_done_is_in_doubt_and_what_they_cannot_have
     assert verdicts(compare(slower_though_quiet, busy))["fixed fps"] == "worse"
 
 
+@pytest.mark.parametrize(("before", "now", "verdict"), [(0.1, 0.25, "worse"), (1.4, 1.55, "worse?")], ids=["room", "full"])
+def test_on_cores_that_are_full_a_little_more_load_is_much(make_card, make_repeat, before, now, verdict) -> None:
+    slower = loaded(make_card, make_repeat, now, fps=22.0)
+    assert verdicts(compare(slower, loaded(make_card, make_repeat, before))) == {"fixed fps": verdict}
+
+
 def test_a_little_more_load_on_many_cores_is_none(make_card, make_repeat) -> None:
     before, now = loaded(make_card, make_repeat, 0.1), loaded(make_card, make_repeat, 0.9, fps=15.0)
     assert verdicts(compare(now, before)) == {"fixed fps": "worse?"}
