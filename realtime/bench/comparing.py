@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # `run.py --help` prints the rule below, and loads nothing for it
     from realtime.bench.card import Card, Figure, Mode
@@ -86,11 +86,23 @@ def differences(card: Card, baseline: Card) -> list[str]:
         "precision": (card.model.precision, baseline.model.precision),
         "source": (card.source.name, baseline.source.name),
         "picture": (card.source.size, baseline.source.size),
-        "settings": (card.settings, baseline.settings),
+        "settings": (_settled(card.settings), _settled(baseline.settings)),
         "rate": (card.method.get("rate_hz"), baseline.method.get("rate_hz")),
         "encoding": (card.method.get("encoded"), baseline.method.get("encoded")),
     }
     return [f"{name} {_differing(now, then)}" for name, (now, then) in pairs.items() if now != then]
+
+
+def _settled(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the usual value of whatever a card from before that setting does not name: else no new version could be compared."""
+    from realtime.bench.making import settings_facts
+    from realtime.settings import Settings
+
+    usual = settings_facts(Settings())
+    tables = {
+        key: {**usual[key], **one} for key, one in settings.items() if isinstance(one, dict) and isinstance(usual.get(key), dict)
+    }
+    return {**usual, **settings, **tables}
 
 
 def _differing(now: object, then: object) -> str:

@@ -12,11 +12,12 @@ import pytest
 from realtime.bench.card import FORMAT, figure, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import compare, differences
-from realtime.bench.making import mode_of, notes_on
+from realtime.bench.making import mode_of, notes_on, settings_facts
 from realtime.bench.measuring import Counts
 from realtime.bench.power import GpuReading, PowerReading
 from realtime.bench.report import markdown
 from realtime.errors import BenchError
+from realtime.settings import Settings
 
 
 def test_a_figure_is_the_median_and_its_range() -> None:
@@ -206,6 +207,17 @@ def test_cards_of_different_things_are_not_compared(make_card) -> None:
     machine = {**card.machine, "processor": "Another CPU"}
     assert differences(card, make_card(machine=machine)) == ["machine processor Some CPU (avx2) (was Another CPU)"]
     assert differences(card, make_card(settings={"tracker": "none", "width": 1280})) == ["settings tracker bytetrack (was none)"]
+
+
+def test_a_card_from_before_a_setting_is_compared_as_what_that_usually_is(make_card) -> None:
+    now = settings_facts(Settings())
+    before = {key: value for key, value in now.items() if key != "overlay"}
+    before["engine"] = {key: value for key, value in now["engine"].items() if key != "inflight"}
+    assert differences(make_card(settings=now), make_card(settings=before)) == []
+    live = make_card(settings={**now, "overlay": "live"})
+    assert differences(live, make_card(settings=before)) == ["settings overlay live (was locked)"]
+    two = make_card(settings={**now, "engine": {**now["engine"], "inflight": 2}})
+    assert len(differences(two, make_card(settings=before))) == 1
 
 
 def test_the_report_holds_what_a_figure_needs_beside_it(make_card) -> None:
