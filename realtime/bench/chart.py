@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from engines.types import Image
-from realtime.bench.card import Card, Doors, Figure, Mode, Percentiles
+from realtime.bench.card import Card, Figure, Mode, Percentiles
 from realtime.bench.comparing import Change
 from realtime.bench.report import TITLES
 from realtime.text import label
@@ -23,6 +23,7 @@ ROW_PX, BAR_PX, NAME_PX, TIMES_PX = 26, 14, 112, 148
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart: blue, orange, vermilion, green.
 BLUE, ORANGE, VERMILION, GREEN = (178, 114, 0), (0, 159, 230), (0, 94, 213), (115, 158, 0)
+TITLE_LETTERS = 80
 VERDICTS = {"worse": VERMILION, "worse?": ORANGE, "better?": ORANGE, "better": GREEN}
 
 
@@ -30,7 +31,7 @@ def chart(card: Card, changes: Sequence[Change] = ()) -> Image:
     """(H, 1280, 3) uint8 BGR; as high as it has to be."""
     parts = [_head(card), _tiles(card), _stages(card)]
     if card.fixed is not None:
-        parts.append(_frames(card.fixed.doors))
+        parts.append(_frames(card))
     worth = [change for change in changes if change.verdict != "same"]
     if changes:
         parts.append(_verdicts(worth, len(changes)))
@@ -44,7 +45,7 @@ def chart(card: Card, changes: Sequence[Change] = ()) -> Image:
 
 def _head(card: Card) -> Image:
     strip = _strip(96)
-    _write(strip, MARGIN_PX, 0, f"{card.model.name} on {card.source.name}", TITLE_PX)
+    _write(strip, MARGIN_PX, 0, _shortened(f"{card.model.name} on {card.source.name}"), TITLE_PX)
     machine = ", ".join(value for key, value in card.machine.items() if key != "cores")
     _write(strip, MARGIN_PX, 38, f"{card.model.runs_on}; input {card.model.input}, picture {card.source.size}", TEXT_PX)
     facts = f"{machine}, {card.machine.get('cores', '?')} cores; {card.date[:10]}, commit {card.program['commit']}"
@@ -80,7 +81,7 @@ def _tiles(card: Card) -> Image:
 
 def _stages(card: Card) -> Image:
     """Stage times, both modes beside each other on one scale."""
-    modes = [(name, mode) for name, mode in (("fixed rate", card.fixed), ("maximum", card.maximum)) if mode is not None]
+    modes = [(name, mode) for name, mode in ((_pace(card), card.fixed), ("maximum", card.maximum)) if mode is not None]
     rows = [_rows(mode) for _, mode in modes]
     longest_ms = max((one.p95_ms for times in rows for _, one in times), default=1.0) or 1.0
     width = (WIDTH_PX - 2 * MARGIN_PX - GAP_PX * (len(modes) - 1)) // len(modes)
@@ -118,9 +119,14 @@ def _bar(strip: Image, x: int, y: int, width: int, name: str, one: Percentiles, 
     _write(strip, x + width - TIMES_PX, y, times, SMALL_PX)
 
 
-def _frames(doors: Doors) -> Image:
-    """Where the frames of the fixed rate went, as shares of one bar; and the pictures, of another."""
-    strip = _strip(118)
+def _pace(card: Card) -> str:
+    return "fixed rate" if card.method.get("rate_hz") else "live"
+
+
+def _frames(card: Card) -> Image:
+    """Where the frames of the fixed rate, or of a camera, went, as shares of one bar; and the pictures, of another."""
+    assert card.fixed is not None, "asked for where it is there"
+    strip, doors = _strip(118), card.fixed.doors
     given = [
         (doors.processed, "through the model", GREEN),
         (doors.dropped_before_model, "dropped before the model", ORANGE),
@@ -128,7 +134,7 @@ def _frames(doors: Doors) -> Image:
         (doors.missed_by_the_feed, "missed by the feed itself", VERMILION),
     ]
     drawn = [(doors.shown, "shown", GREEN), (doors.dropped_before_screen, "dropped before the screen", ORANGE)]
-    _write(strip, MARGIN_PX - 4, 0, "Frames at the fixed rate", TEXT_PX)
+    _write(strip, MARGIN_PX - 4, 0, f"Frames, {_pace(card)}", TEXT_PX)
     for y, shares in ((30, given), (74, drawn)):
         total, left = max(1, sum(count for count, _, _ in shares)), float(MARGIN_PX)
         text_x = MARGIN_PX - 4
@@ -170,6 +176,11 @@ def _write(paper: Image, x: int, y: int, text: str, size_px: int, *, background:
     width: int = max(0, min(patch.shape[1], paper.shape[1] - x))
     paper[y : y + height, x : x + width] = patch[:height, :width]
     return x + width
+
+
+def _shortened(text: str) -> str:
+    """Without its middle where it is too long for the head: an address tells most at its ends."""
+    return text if len(text) <= TITLE_LETTERS else f"{text[: TITLE_LETTERS // 2]} ... {text[-TITLE_LETTERS // 3 :]}"
 
 
 def _short(value: float) -> str:

@@ -43,7 +43,7 @@ def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = ""
         ("model's SHA-256", card.model.sha256),
     ]
     lines = [f"# Bench: {card.model.name} on {card.source.name}", "", *_table(("", ""), facts), ""]
-    for name, mode in (("Fixed rate", card.fixed), ("Maximum", card.maximum)):
+    for name, mode in (("Fixed rate" if card.method.get("rate_hz") else "Live", card.fixed), ("Maximum", card.maximum)):
         if mode is not None:
             lines += _mode(name, mode)
     lines += _alone(card)

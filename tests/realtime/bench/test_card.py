@@ -241,6 +241,14 @@ def test_the_report_holds_what_a_figure_needs_beside_it(make_card) -> None:
     assert "3 more in flight at the end; 141 drawn." in text, "at the maximum nobody looks"
 
 
+def test_a_camera_s_pace_is_called_live(make_card) -> None:
+    card = make_card(maximum=None)
+    live = make_card(maximum=None, method={**card.method, "rate_hz": None})
+    assert "## Fixed rate: " in markdown(card)
+    assert "## Live: " in markdown(live)
+    assert not np.array_equal(chart(card), chart(live))
+
+
 def test_the_chart_draws_every_part_and_grows_with_it(make_card) -> None:
     card, slow = make_card(), make_card((20.0, 21.0, 22.0))
     plain, compared = chart(card), chart(slow, compare(slow, card))
