@@ -148,7 +148,7 @@ def test_a_killed_writer_leaves_a_playable_part(suffix, tmp_path):
         assert child.stdout is not None
         with child, child.stdout as progress:
             written = 0
-            last = generator.randint(100, 900)
+            last = generator.randint(60, 400)
             while written < last:
                 written = int(progress.readline())
             time.sleep(generator.uniform(0, 0.02))
