@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
+from engines.datasets.image_files import label_fault, read_image, read_label
 from engines.datasets.settings import SetSettings
 from engines.errors import DataError
 from engines.types import F32, U8, VOID_CLASS
@@ -125,7 +124,7 @@ def read_sample(image_path: Path, label_path: Path, settings: SetSettings, folde
 
     folder: the set's; where it is given, labels of other tasks are read as well.
     """
-    image = np.asarray(decode(image_path, cv2.IMREAD_COLOR), np.uint8)
+    image = read_image(image_path)
     label = read_index_map(label_path, image)
     highest, class_count = int(label[label != VOID_CLASS].max(initial=0)), len(settings.classes)
     if highest >= class_count:
@@ -141,17 +140,9 @@ def read_sample(image_path: Path, label_path: Path, settings: SetSettings, folde
 
 def read_index_map(path: Path, image: U8) -> U8:
     """(H, W) uint8 from an 8-bit one-channel file of the image's size. Raises DataError that names the file."""
-    pixels = decode(path, cv2.IMREAD_UNCHANGED)
-    if pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise DataError(f"{path}: is {pixels.dtype} with shape {pixels.shape}; a label is one channel of 8-bit class ids")
+    pixels = read_label(path)
+    if fault := label_fault(pixels):
+        raise DataError(f"{path}: {fault}")
     if image.shape[:2] != pixels.shape:
         raise DataError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, but its image is {image.shape[1]}x{image.shape[0]}")
     return np.asarray(pixels, np.uint8)
-
-
-def decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
-    """An image file's pixels. Raises DataError when it is none."""
-    decoded = cv2.imread(str(path), flags)
-    if decoded is None:
-        raise DataError(f"{path}: cannot be read as an image; replace or remove it")
-    return np.asarray(decoded)

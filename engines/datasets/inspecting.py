@@ -12,15 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.datasets.duplicates import Look, look_of
-from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, decode
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT
+from engines.datasets.image_files import label_fault, read_image, read_label
 from engines.errors import DataError
 from engines.types import U8, VOID_CLASS, Size
 
 Counts = npt.NDArray[np.int64]
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_COLOUR_TYPE_AT, PNG_PALETTE = 25, 3
-"""Byte of the header, and its value for colours by number. Source: PNG specification, 11.2.1 IHDR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +63,11 @@ def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, clas
     digest = look = size = brightness = counts = None
     try:
         digest = hashlib.sha256(image_path.read_bytes()).digest()
-        image = np.asarray(decode(image_path, cv2.IMREAD_COLOR), np.uint8)
+        image = read_image(image_path)
         size, look = Size.of(image), look_of(image)
         brightness = float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
-    except (DataError, OSError):
-        faults.append(Fault(image_path, "unreadable", "cannot be read as an image; replace or remove it"))
+    except (DataError, OSError) as error:
+        faults.append(_unreadable(image_path, error))
     if label_path is not None:
         label, found = _index_map(label_path, size)
         faults += found
@@ -89,34 +86,19 @@ def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, clas
 def _index_map(path: Path, size: Size | None) -> tuple[U8 | None, list[Fault]]:
     """The (H, W) uint8 map in a file, or None; and what is wrong with it. size: what it should have, where that is known."""
     try:
-        pixels = decode(path, cv2.IMREAD_UNCHANGED)
-    except DataError:
-        return None, [Fault(path, "unreadable", "cannot be read as an image; replace or remove it")]
+        pixels = read_label(path)
+    except DataError as error:
+        return None, [_unreadable(path, error)]
     faults = []
     if size is not None and Size.of(pixels) != size:
         faults.append(Fault(path, "size", f"is {Size.of(pixels)}, but its image is {size}; make them one size"))
-    if pixels.dtype != np.uint8 or pixels.ndim != 2:
-        faults.append(Fault(path, "format", _format_text(path, pixels)))
-        return None, faults
+    if text := label_fault(pixels):
+        return None, [*faults, Fault(path, "format", text)]
     return np.asarray(pixels, np.uint8), faults
 
 
-def _format_text(path: Path, pixels: npt.NDArray[np.generic]) -> str:
-    """What an index map's file is instead of one."""
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    bits = 8 * pixels.dtype.itemsize
-    wanted = "a label is one channel of 8-bit class ids"
-    if _is_palette_png(path):
-        return f"is a PNG with a palette; {wanted}: save its index as grey (in Pillow: Image.fromarray(np.array(image)))"
-    if channels == 1:
-        return f"has {bits} bits a pixel; {wanted}"
-    return f"has {channels} channels of {bits} bits; {wanted}: turn its colours into ids"
-
-
-def _is_palette_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(PNG_COLOUR_TYPE_AT + 1)
-    return header.startswith(PNG_START) and header[-1] == PNG_PALETTE
+def _unreadable(path: Path, error: Exception) -> Fault:
+    return Fault(path, "unreadable", str(error).removeprefix(f"{path}: "))
 
 
 def _ids(path: Path, counts: Counts, class_count: int | None) -> Iterator[Fault]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from engines.datasets.coco_json import find_coco_file, read_coco_file
-from engines.datasets.folder import decode, hold_out_patterns, is_held_out, labelled_pairs, read_sample
+from engines.datasets.folder import hold_out_patterns, is_held_out, labelled_pairs, read_sample
+from engines.datasets.image_files import read_image, read_label
 from engines.datasets.objects import TrueObject, objects_of
 from engines.datasets.outlines import SPLIT_FOLDERS, class_names, image_files, is_outline_set, read_outlines
 from engines.datasets.settings import FILE_NAME, SetSettings, open_settings
@@ -93,7 +93,7 @@ def _thing_ids(folder: Path, settings: SetSettings, labels: Sequence[Path]) -> t
     for label_path in labels:
         path = folder / settings.instances / label_path.name
         if path.is_file():
-            label, instances = (np.asarray(decode(file, cv2.IMREAD_UNCHANGED), np.uint8) for file in (label_path, path))
+            label, instances = (np.asarray(read_label(file), np.uint8) for file in (label_path, path))
             if label.shape == instances.shape:  # else told when the pair is read
                 found |= {item.class_id for item in objects_of(instances, label, ())}
     return tuple(sorted(found))
@@ -107,7 +107,7 @@ def _of_outlines(folder: Path, settings: SetSettings, split: SplitName | None, n
     names, described = _chosen(folder, list(files), patterns, split)
 
     def read(name: str) -> Truth:
-        image = np.asarray(decode(files[name], cv2.IMREAD_COLOR), np.uint8)
+        image = read_image(files[name])
         label_path = folder / "labels" / f"{name}.txt"
         return Truth(name, image, objects=read_outlines(label_path, Size.of(image), len(settings.classes)))
 
@@ -118,7 +118,7 @@ def _of_coco(path: Path) -> TruthSet:
     file = read_coco_file(path)
 
     def read(name: str) -> Truth:
-        return Truth(name, np.asarray(decode(file.images[name], cv2.IMREAD_COLOR), np.uint8), objects=file.objects[name])
+        return Truth(name, read_image(file.images[name]), objects=file.objects[name])
 
     settings = SetSettings(path.stem.removeprefix("instances_"), file.classes)
     return TruthSet(settings, tuple(file.images), f"all {len(file.images)} images of {path.name}", read)

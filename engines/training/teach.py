@@ -15,7 +15,8 @@ from tqdm import tqdm
 from engines.backends import Engine
 from engines.backends.ort import open_engine
 from engines.card_toml import to_toml
-from engines.datasets.folder import decode, hold_out_patterns, images_in, read_sample
+from engines.datasets.folder import hold_out_patterns, images_in, read_sample
+from engines.datasets.image_files import read_image
 from engines.datasets.label_sets import merge_matrix
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.model import load_model
@@ -55,7 +56,7 @@ def teach(
         for part in ("images", "labels"):
             (out / part).mkdir(parents=True, exist_ok=True)
         for path in tqdm(images, unit=" images", desc=out.name):
-            image = np.asarray(decode(path, cv2.IMREAD_COLOR), np.uint8)
+            image = read_image(path)
             probabilities = mean_opinion([opinion(image) for opinion in opinions], [opinion.weight for opinion in opinions])
             if known and allowed is not None:
                 label = read_sample(path, folder / "labels" / f"{path.stem}.png", known).label

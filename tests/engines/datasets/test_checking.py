@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PilImage
 
 from engines.datasets.checking import check_set
 from engines.datasets.folder import open_set
@@ -95,15 +94,6 @@ def test_one_pair_may_have_several_faults(clean_set: Path) -> None:
     texts = {fault.kind: str(fault) for fault in report.faults}
     assert "class ids 9 in 0.2% of its pixels, but the set has 2 classes (0..1, 255 void)" in texts["id"]
     assert "is 32x20, but its image is 32x24" in texts["size"]
-
-
-def test_a_palette_png_is_told_as_what_it_is(clean_set: Path) -> None:
-    path = clean_set / "labels" / "clipa_000.png"
-    picture = PilImage.fromarray(np.zeros((24, 32), np.uint8)).convert("P")
-    picture.save(path)
-    (fault,) = check_set(clean_set, SETTINGS).faults
-    assert "PNG with a palette" in fault.text
-    assert "save its index as grey" in fault.text
 
 
 def test_foreground_written_as_void_is_told(tmp_path: Path, pair: Callable[..., None]) -> None:

@@ -68,8 +68,11 @@ def test_further_labels_are_read_where_there_are_some(clean_set: Path) -> None:
 WRONG_LABELS = {
     "id": (np.full((24, 32), 9, np.uint8), r"class id 9, but the set has 2 classes \(0\.\.1, 255 void\)"),
     "size": (np.zeros((24, 30), np.uint8), "30x24, but its image is 32x24"),
-    "colours": (np.zeros((24, 32, 3), np.uint8), "is uint8 with shape .*one channel of 8-bit class ids"),
-    "16 bits": (np.zeros((24, 32), np.uint16), "is uint16"),
+    "colours": (
+        np.zeros((24, 32, 3), np.uint8),
+        "has 3 channels of 8 bits; a label is one channel of 8-bit class ids: turn its colours into ids",
+    ),
+    "16 bits": (np.zeros((24, 32), np.uint16), "has 16 bits a pixel; a label is one channel of 8-bit class ids: save it with 8"),
 }
 
 
