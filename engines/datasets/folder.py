@@ -128,14 +128,18 @@ def read_sample(image_path: Path, label_path: Path, settings: SetSettings, folde
     label = read_index_map(label_path, image)
     highest, class_count = int(label[label != VOID_CLASS].max(initial=0)), len(settings.classes)
     if highest >= class_count:
-        raise DataError(
-            f"{label_path}: class id {highest}, but the set has {class_count} classes (0..{class_count - 1}, 255 void)"
-        )
+        raise DataError(f"{label_path}: class id {highest}, but the set has {ids_in_words(class_count)}")
     others = []
     for other in (settings.surface, settings.instances):
         path = folder / other / f"{label_path.stem}.png" if folder and other else None
         others.append(read_index_map(path, image) if path and path.is_file() else None)
     return Sample(image_path.stem, image, label, *others)
+
+
+def ids_in_words(class_count: int) -> str:
+    """What a label may hold."""
+    known = "1 class (0" if class_count == 1 else f"{class_count} classes (0..{class_count - 1}"
+    return f"{known}, {VOID_CLASS} void)"
 
 
 def read_index_map(path: Path, image: U8) -> U8:

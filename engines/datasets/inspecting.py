@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.datasets.duplicates import Look, look_of
-from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, ids_in_words
 from engines.datasets.image_files import label_fault, read_image, read_label
 from engines.errors import DataError
 from engines.types import U8, VOID_CLASS, Size
@@ -113,8 +113,7 @@ def _ids(path: Path, counts: Counts, class_count: int | None) -> Iterator[Fault]
             yield Fault(
                 path,
                 "id",
-                f"class ids {ids} in {share:.1%} of its pixels, but the set has {class_count} classes "
-                f"(0..{class_count - 1}, {VOID_CLASS} void)",
+                f"class ids {ids} in {share:.1%} of its pixels, but the set has {ids_in_words(class_count)}",
             )
 
 

@@ -117,7 +117,7 @@ def torn_sequences(held: Set[str], stems: Sequence[str]) -> list[str]:
 
 def _by_sequence(stems: Sequence[str]) -> Split:
     if len(stems) < FEWEST:
-        return Split((), f"none: {len(stems)} images are too few to part")
+        return Split((), f"none: too few images to part ({len(stems)}; from {FEWEST} on)")
     groups = sequences(stems)
     if len(groups) >= MANY_SEQUENCES:
         chosen = list(groups)[5::10]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from engines.datasets.settings import FILE_NAME, open_settings
 from engines.datasets.writing import write_settings
 from engines.errors import DataError
 from engines.types import VOID_CLASS, Image
-from realtime.commands._tables import bar, percent, table
+from realtime.commands._tables import bar, counted, percent, table
 from realtime.errors import SettingsError, SinkError
 from realtime.palette import named_colours
 from realtime.sheets import Legend, Row, blend, sheet
@@ -65,8 +66,14 @@ def _check(path: Path, names: list[str], options: dict[str, Any]) -> bool:
         is_new = write_settings(report.settings, target, folder, overwrite=options["force"])
         print(f"{'written' if is_new else 'unchanged':<11} {target}")
     elif not is_described:
-        print(f"to train    run.py data check {path} --write   writes {FILE_NAME} with these classes and this split")
+        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(names), "--write"])
+        before = "mend that; then " if report.faults else ""
+        print(f"to train    {before}{command}   writes {FILE_NAME} with these classes and this split")
     return not report.faults
+
+
+def _as_option(names: list[str]) -> list[str]:
+    return ["--classes", shlex.quote(",".join(names))] if names else []
 
 
 def describe(report: SetReport, *, show_all: bool = False) -> str:
@@ -74,7 +81,8 @@ def describe(report: SetReport, *, show_all: bool = False) -> str:
     settings, images = report.settings, len(report.stems)
     held = len(report.held_out)
     lines = [
-        f"{settings.name}: {images} images, {report.label_count} labels, {len(settings.classes)} classes, {_sizes(report)}",
+        f"{settings.name}: {counted(images, 'image')}, {counted(report.label_count, 'label')}, "
+        f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report)}",
         f"split       {images - held} to train on, {held} held out ({_split(report)})",
         *(f"note        {note}" for note in report.notes),
         *(f"also        {name}/ holds {key} labels" for key, name in _layers(report)),
@@ -136,7 +144,7 @@ def _faults(report: SetReport, show_all: bool) -> list[str]:
             lines.append(f"fault       {fault}")
         elif told[fault.kind] == SHOWN_FAULTS + 1:
             lines.append(f"            ... and {counts[fault.kind] - SHOWN_FAULTS} more of this kind (--all shows them)")
-    return [*lines, f"{len(report.faults)} fault{'s' * (len(report.faults) > 1)}"]
+    return [*lines, counted(len(report.faults), "fault")]
 
 
 def contact_sheet(report: SetReport) -> Image:

@@ -30,6 +30,11 @@ def bar(share: float, length: int = BAR_LENGTH) -> str:
     return "█" * whole + (EIGHTHS[rest] if rest else "")
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """ "1 image", "2 images"; `more` where it is not `one` with an s."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def percent(share: float) -> str:
     """A share (0..1) in per cent, to a digit that says something."""
     if math.isnan(share):

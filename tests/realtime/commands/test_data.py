@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -58,8 +59,32 @@ def test_a_set_that_is_not_described_is_told_how(data: Path, capsys: pytest.Capt
     assert check(data) == 0
     told = capsys.readouterr().out
     assert "classes named after their ids up to the highest, 1; name them with --classes a,b,c" in told
-    assert f"to train    run.py data check {data} --write" in told
+    assert f"to train    run.py data check {data} --write " in told
     assert not (data / "dataset.toml").exists()
+
+
+def test_the_line_that_is_proposed_writes_what_was_shown(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It once left --classes out, and whoever typed it got class0 and class1."""
+    assert check(data, "--classes", "bare ground,car") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("to train"))
+    command = line.removeprefix("to train    run.py ").partition("   ")[0]
+    assert main(shlex.split(command)) == 0
+    assert open_settings(data)[1].classes == ("bare ground", "car")
+
+
+def test_a_set_with_faults_is_not_called_ready_to_train(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "labels" / "b_007.png").unlink()
+    assert check(data, "--classes", "ground,car") == 1
+    told = capsys.readouterr().out
+    assert "to train    mend that; then run.py data check" in told
+
+
+def test_one_image_is_told_in_the_singular(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check(write_set(tmp_path / "cars", 1), "--classes", "ground")
+    assert capsys.readouterr().out.startswith("cars: 1 image, 1 label, 1 class, all 64x48\n")
 
 
 def test_faults_end_with_1_and_are_told_each(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
