@@ -16,7 +16,7 @@ from engines.errors import CardError, ModelFileError
 from engines.families import DecodeSettings
 from engines.model import load_model
 from engines.segmenter import Segmenter
-from engines.types import VOID_CLASS, Segmentation
+from engines.types import VOID_CLASS, Instances, Segmentation
 
 pytestmark = pytest.mark.slow
 
@@ -185,6 +185,12 @@ def yolo(cpu_backend: str, shared: Path) -> Iterator[Segmenter]:
         yield segmenter
 
 
+@pytest.fixture(scope="module")
+def found_pedestrians(yolo: Segmenter, pedestrians: dict[int, npt.NDArray[np.uint8]]) -> dict[int, Instances]:
+    """What it sees in each of those frames."""
+    return {number: yolo(frame).instances for number, frame in pedestrians.items()}
+
+
 def ious(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
@@ -193,12 +199,11 @@ def ious(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> n
     return overlap / (areas[:, None] + other_areas[None] - overlap)
 
 
-def test_known_persons_are_found(shared: Path, pedestrians, yolo: Segmenter) -> None:
+def test_known_persons_are_found(shared: Path, found_pedestrians: dict[int, Instances], yolo: Segmenter) -> None:
     """Measured: 24 of 26 at IoU 0.5; the other two are mostly hidden behind somebody."""
     truth = np.loadtxt(shared / "tracks" / "TUD-Stadtmitte" / "gt.txt", delimiter=",")
     hits = count = found = 0
-    for number, frame in pedestrians.items():
-        instances = yolo(frame).instances
+    for number, instances in found_pedestrians.items():
         persons = instances.boxes_px[instances.class_ids == yolo.card.classes.index("person")]
         boxes = truth[truth[:, 0] == number][:, 2:6]
         boxes = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
@@ -209,9 +214,9 @@ def test_known_persons_are_found(shared: Path, pedestrians, yolo: Segmenter) -> 
     assert found <= count + 3
 
 
-def test_masks_lie_in_their_boxes_and_fill_them_like_people(pedestrians, yolo: Segmenter) -> None:
-    for frame in pedestrians.values():
-        instances = yolo(frame).instances
+def test_masks_lie_in_their_boxes_and_fill_them_like_people(pedestrians, found_pedestrians: dict[int, Instances]) -> None:
+    for number, instances in found_pedestrians.items():
+        frame = pedestrians[number]
         height, width = instances.label_map.shape
         scale = np.array((width / frame.shape[1], height / frame.shape[0]) * 2)
         for row, box in enumerate(instances.boxes_px * scale):
