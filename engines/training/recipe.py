@@ -16,6 +16,7 @@ from engines.card import InputSpec
 from engines.datasets.settings import SetSettings, check_settings
 from engines.nearest import did_you_mean
 from engines.training.errors import TrainingError
+from engines.training.wording import explained
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -217,7 +218,7 @@ def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
     try:
         recipe = msgspec.convert(facts, Recipe)
     except msgspec.ValidationError as error:
-        raise TrainingError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
+        raise TrainingError(f"{where}: {explained(error, Recipe)}") from error
     check_recipe(recipe, where)
     return recipe
 
