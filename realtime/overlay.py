@@ -74,12 +74,12 @@ def _moved_tracks(tracks: tuple[Track, ...], age_s: float, step: CameraStep) -> 
     boxes, velocities = np.stack([track.box_px for track in tracks]), np.stack([track.velocity_px_s for track in tracks])
     moved = _moved_boxes(boxes, velocities * np.float32(age_s), step.matrix)
     if not step.is_moving:
-        return tuple(replace(track, box_px=box) for track, box in zip(tracks, moved, strict=True))
+        return tuple(track._replace(box_px=box) for track, box in zip(tracks, moved, strict=True))
     trails = np.split(
         _through(np.concatenate([track.trail_px for track in tracks]), step.matrix),
         np.cumsum([len(track.trail_px) for track in tracks])[:-1],
     )
-    return tuple(replace(track, box_px=box, trail_px=trail) for track, box, trail in zip(tracks, moved, trails, strict=True))
+    return tuple(track._replace(box_px=box, trail_px=trail) for track, box, trail in zip(tracks, moved, trails, strict=True))
 
 
 def _moved_boxes(boxes_px: F32, change_px: F32, camera: F64) -> F32:

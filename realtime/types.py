@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,9 +27,12 @@ class Frame:
     captured_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
-    """One object followed over time.
+_AT_REST: F32 = np.zeros(4, np.float32)
+_AT_REST.flags.writeable = False
+
+
+class Track(NamedTuple):
+    """One object followed over time. A named tuple, as hundreds are made for each frame.
 
     id:        > 0, never used again in a run.
     class_id:  index into the model's classes.
@@ -49,7 +52,7 @@ class Track:
     row: int | None
     trail_px: F32
     best_score: float = 1.0
-    velocity_px_s: F32 = field(default_factory=lambda: np.zeros(4, np.float32))
+    velocity_px_s: F32 = _AT_REST
 
 
 @dataclass(frozen=True, slots=True)

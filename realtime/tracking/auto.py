@@ -12,14 +12,21 @@ import numpy as np
 
 from engines.types import F32, Image, Segmentation, Size
 from realtime.tracking import ocsort
-from realtime.tracking.common.association import Mask, Rows, containment, iou_matrix
-from realtime.tracking.common.blobs import hosts_of, is_merged, pair_iou, pieces_of, settled
-from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, TENTATIVE, Detections
+from realtime.tracking.common.association import Mask, Pairs, Rows, containment, iou_matrix, pair_iou
+from realtime.tracking.common.blobs import hosts_of, is_merged, pieces_of, settled
+from realtime.tracking.common.book import CONFIRMED, GRID, LOOK, LOST, TENTATIVE, Detections
 from realtime.tracking.common.looks import likeness, looks
-from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
+from realtime.tracking.common.silhouettes import are_known, mask_overlap, silhouettes
 
-_KEPT_LOOK = 0.8
-"""How much of a look stays at each sighting."""
+_LOOK_S = 0.1
+"""Looks change slowly: each track's is learned anew after so long."""
+
+_KEPT_LOOK = 0.6
+"""How much of a look stays when it is learned anew."""
+
+_UNLIKE = 0.1
+_SURE_OVERLAP = 0.7
+"""A lost track whose box overlaps with a detection by less than this, without margin, and looks that unlike it, is another one."""
 
 _HOST_BONUS = 0.3
 _SAME_BLOB = 0.6
@@ -52,30 +59,61 @@ class AutoTracker(ocsort.OcSort):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._auto = settings
+        self._image = np.zeros((1, 1, 3), np.uint8)
         self._masks = np.zeros((0, GRID, GRID), bool)
         self._looks = np.zeros((0, LOOK), np.float32)
-        self._predicted = np.zeros((0, 4), np.float32)
+        self._is_looked_at = np.zeros(0, bool)
 
     def _look(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
+        self._image = image
         self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, Size.of(image))
-        self._looks = looks(image, seen.boxes_px, self._masks)
-        self._predicted = self._motion.boxes_px().astype(np.float32)
+        self._looks = np.zeros((len(seen.rows), LOOK), np.float32)
+        self._is_looked_at = np.zeros(len(seen.rows), bool)
 
-    def _overlap(self, seen: Detections) -> F32:
-        """As usual; a host may also be found where it was last seen with its guests."""
-        overlap = super()._overlap(seen)
-        hosts = self._hosts()
+    def _looks_of(self, seen: Detections, detections: Rows) -> F32:
+        """(K, LOOK) how `detections` look; each is looked at once, and only when somebody asks."""
+        is_wanted = np.zeros(len(seen.rows), bool)
+        is_wanted[detections] = True
+        new = np.flatnonzero(is_wanted & ~self._is_looked_at)
+        if len(new):
+            self._looks[new] = looks(self._image, seen.boxes_px[new], self._masks[new])
+            self._is_looked_at[new] = True
+        asked: F32 = self._looks[detections]
+        return asked
+
+    def _candidates(self, seen: Detections) -> Pairs:
+        """As usual; a host may also be found where it was last seen with its guests, a lost track not in somebody unlike it."""
+        pairs, hosts = super()._candidates(seen), self._hosts()
         if len(hosts):
-            overlap[hosts] = np.maximum(overlap[hosts], iou_matrix(self._book["box_px"][hosts], seen.boxes_px))
-        return overlap
+            is_host = np.isin(pairs.tracks, hosts)
+            known, others = pairs.where(is_host), pairs.where(~is_host)
+            overlap = iou_matrix(self._book["box_px"][hosts], seen.boxes_px)
+            rows = np.searchsorted(hosts, known.tracks)
+            overlap[rows, known.seen] = np.maximum(overlap[rows, known.seen], known.overlap)
+            i, j = np.nonzero(overlap)
+            pairs = others.joined(Pairs(hosts[i], j, overlap[i, j]))
+        return self._without_unlike(seen, pairs)
 
-    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
-        bonus = super()._bonus(seen, i, j, overlap)
+    def _without_unlike(self, seen: Detections, pairs: Pairs) -> Pairs:
+        kept = self._book["state"][pairs.tracks] != LOST
+        lost = np.flatnonzero(~kept & (pairs.overlap >= self._set.match_overlap))  # with less a pair is not taken anyway
+        if not len(lost):
+            return pairs
+        tracks, detections = pairs.tracks[lost], pairs.seen[lost]
+        is_sure = pair_iou(self._predicted[tracks], seen.boxes_px[detections]) >= _SURE_OVERLAP
+        kept[lost] = is_sure | (likeness(self._book["look"][tracks], self._looks_of(seen, detections)) >= _UNLIKE)
+        return pairs.where(kept)
+
+    def _bonus(self, seen: Detections, pairs: Pairs) -> F32:
+        bonus = super()._bonus(seen, pairs)
+        i, j, overlap = pairs
         masks = mask_overlap(self._book["silhouette"][i], self._predicted[i], self._masks[j], seen.boxes_px[j])
         bonus += np.float32(self._auto.mask_weight) * np.where(np.isnan(masks), overlap, masks)
-        bonus += np.float32(self._auto.look_weight) * likeness(self._book["look"][i], self._looks[j])
-        goes_on = np.isin(i, self._hosts()) & (pair_iou(self._book["box_px"][i], seen.boxes_px[j]) >= _SAME_BLOB)
-        bonus += np.float32(_HOST_BONUS) * goes_on
+        bonus += np.float32(self._auto.look_weight) * likeness(self._book["look"][i], self._looks_of(seen, j))
+        hosts = self._hosts()
+        if len(hosts):
+            goes_on = np.isin(i, hosts) & (pair_iou(self._book["box_px"][i], seen.boxes_px[j]) >= _SAME_BLOB)
+            bonus += np.float32(_HOST_BONUS) * goes_on
         return bonus
 
     def _hosts(self) -> Rows:
@@ -156,18 +194,25 @@ class AutoTracker(ocsort.OcSort):
     def _learn(self, tracks: Rows, seen: Detections, detections: Rows) -> None:
         super()._learn(tracks, seen, detections)
         masks = self._masks[detections]
-        known = masks.any(axis=(1, 2))
+        known = are_known(masks)
         self._book["silhouette"][tracks[known]] = masks[known]
-        kept = np.where(seen.scores[detections] >= self._set.high_score, _KEPT_LOOK, 1)[:, None].astype(np.float32)
-        self._book["look"][tracks] = kept * self._book["look"][tracks] + (1 - kept) * self._looks[detections]
+        now_s = self._clock.now_s
+        due = (now_s - self._book["looked_s"][tracks] >= _LOOK_S) & (seen.scores[detections] >= self._set.high_score)
+        if due.any():
+            rows, kept = tracks[due], np.float32(_KEPT_LOOK)
+            new = self._looks_of(seen, detections[due])
+            self._book["look"][rows] = kept * self._book["look"][rows] + (1 - kept) * new
+            self._book["looked_s"][rows] = now_s
 
     def _start(self, seen: Detections, matched: Rows) -> None:
         before = len(self._book)
         super()._start(seen, matched)
-        new = self._book["row"][before:]
-        detections = np.searchsorted(seen.rows, new)
+        if len(self._book) == before:
+            return
+        detections = np.searchsorted(seen.rows, self._book["row"][before:])
         self._book["silhouette"][before:] = self._masks[detections]
-        self._book["look"][before:] = self._looks[detections]
+        self._book["look"][before:] = self._looks_of(seen, detections)
+        self._book["looked_s"][before:] = self._clock.now_s
 
 
 def create(settings: Settings) -> AutoTracker:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.types import F32
 from realtime.tracking.common import kalman
-from realtime.tracking.common.association import Pairing, Rows, iou_matrix
+from realtime.tracking.common.association import Pairing, Pairs, Rows, overlapping
 from realtime.tracking.common.book import TENTATIVE, Detections
 from realtime.tracking.common.observations import direction_agreement, refiltered
 from realtime.tracking.common.settings import TrackerSettings
@@ -42,19 +42,22 @@ class OcSort(BoxTracker):
         super().__init__(settings)
         self._oc = settings
 
-    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
-        height = self._motion.position[i, 3]
-        agreement = direction_agreement(self._book["past"][i], seen.centres_px(j), height, self._oc.direction_s)
+    def _bonus(self, seen: Detections, pairs: Pairs) -> F32:
+        tracks, detections, _ = pairs
+        height = self._motion.position[tracks, 3]
+        agreement = direction_agreement(self._book["past"][tracks], seen.centres_px(detections), height, self._oc.direction_s)
         return np.float32(self._oc.direction_weight) * agreement
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
         if self._oc.recover_overlap >= 1:
             return
-        i, j = pairing.free(self._book["state"] != TENTATIVE, seen.scores >= self._set.high_score)
+        i = np.flatnonzero(pairing.free_tracks & (self._book["state"] != TENTATIVE))
+        j = np.flatnonzero(pairing.free_seen & (seen.scores >= self._set.high_score))
         if len(i) and len(j):
-            overlap = iou_matrix(self._book["box_px"][i], seen.boxes_px[j])
-            overlap *= self._book["class_id"][i][:, None] == seen.class_ids[j]
-            pairing.take(i, j, overlap, self._oc.recover_overlap)
+            a, b, overlap = overlapping(self._book["box_px"][i], seen.boxes_px[j])
+            left = Pairs(i[a], j[b], overlap)
+            is_there = self._book["class_id"][left.tracks] == seen.class_ids[left.seen]
+            pairing.match(left.where(is_there & (overlap >= self._oc.recover_overlap)))
 
     def _learn_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
         gone_s = self._clock.now_s - self._book["last_seen_s"][tracks]

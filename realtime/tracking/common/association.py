@@ -1,9 +1,12 @@
-"""Which detection belongs to which object: overlaps, and the best one-to-one assignment above a gate."""
+"""Which detection belongs to which object: overlaps, and the best one-to-one assignment.
+
+Of N x M pairs only the few count whose boxes meet; they are kept as lists, and no step but the first costs N x M.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +16,31 @@ from engines.types import F32
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 Boxes: TypeAlias = npt.NDArray[np.floating]
-Bonus: TypeAlias = Callable[[Rows, Rows], F32]
-"""(K,) rows and (K,) columns -> (K,) float32, 0 or more."""
-
 Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+class Pairs(NamedTuple):
+    """K pairs of a row of one list and a row of another.
+
+    tracks, seen: (K,) rows. overlap: (K,) float32 in (0, 1].
+    """
+
+    tracks: Rows
+    seen: Rows
+    overlap: F32
+
+    def where(self, chosen: Mask) -> Pairs:
+        """The pairs at which `chosen`, (K,), is True."""
+        return Pairs(self.tracks[chosen], self.seen[chosen], self.overlap[chosen])
+
+    def joined(self, other: Pairs) -> Pairs:
+        """These pairs, then the other ones."""
+        tracks, seen = np.concatenate((self.tracks, other.tracks)), np.concatenate((self.seen, other.seen))
+        return Pairs(tracks, seen, np.concatenate((self.overlap, other.overlap)))
+
+
+Bonus: TypeAlias = Callable[[Pairs], F32]
+"""(K,) float32, 0 or more: what else speaks for each pair."""
 
 _TINY = np.float32(1e-12)
 """Boxes without area share nothing of nothing: 0 / _TINY is 0."""
@@ -50,6 +74,35 @@ def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32, padding: F3
     return np.maximum(length, 0, out=length)
 
 
+def overlapping(boxes_a: Boxes, boxes_b: Boxes, pad: F32 | None = None) -> Pairs:
+    """The pairs that overlap at all, by row of a, with their IoU. Boxes and pad as in `iou_matrix`."""
+    a, b = boxes_a.astype(np.float32), boxes_b.astype(np.float32)
+    grown = np.zeros((len(a), 2), np.float32) if pad is None else 2 * pad  # on both boxes of a pair: twice as much on one
+    low, high = a[:, :2] - grown, a[:, 2:] + grown
+    meet = low[:, :1] < b[:, 2]
+    meet &= high[:, :1] > b[:, 0]
+    i, j = np.divmod(np.flatnonzero(meet), np.intp(max(len(b), 1)))
+    first, second, more = a[i], b[j], grown[i]
+    shared = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2]) + more
+    sides = (first[:, 2:] - first[:, :2] + more), (second[:, 2:] - second[:, :2] + more)
+    area = np.maximum(shared, 0).prod(axis=1)
+    overlap: F32 = area / np.maximum(sides[0].prod(axis=1) + sides[1].prod(axis=1) - area, _TINY)
+    return Pairs(i, j, np.minimum(overlap, 1)).where(overlap > 0)
+
+
+def pair_iou(a: F32, b: F32) -> F32:
+    """IoU of each box with its counterpart; (..., 4) corners, broadcast against each other -> (...) float32."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    shared: F32 = np.maximum(high - low, 0).prod(axis=-1)
+    return np.asarray(shared / np.maximum(areas(a) + areas(b) - shared, _TINY), np.float32)
+
+
+def areas(boxes: F32) -> F32:
+    """(..., 4) corners in px -> (...) px2."""
+    area: F32 = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return area
+
+
 def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
     """The share of each box of a that lies in each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
@@ -61,59 +114,52 @@ def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
     return np.minimum(shared, 1, out=shared)
 
 
-def assign(similarity: F32, gate: float, bonus: Bonus | None = None) -> tuple[Rows, Rows]:
-    """The one-to-one pairs with the greatest sum of similarity and bonus, none with a similarity below `gate` (> 0).
+def assign(pairs: Pairs, tracks: int, seen: int, bonus: Bonus | None = None) -> tuple[Rows, Rows]:
+    """The one-to-one pairs among `pairs` with the greatest sum of overlap and bonus.
 
-    similarity: (N, M), higher is more alike. bonus: what else speaks for pairs that compete; not asked about others.
-    Returns (K,) row and (K,) column indices.
-    A pair that excludes no other is taken at once; only crowds, where rows compete for columns, cost an assignment problem.
+    tracks, seen: how many rows there are on either side. bonus: not asked about pairs that exclude no other.
+    Returns (K,) rows of tracks and of what was seen.
+    A pair that excludes no other is taken at once; only crowds, where rows compete, cost an assignment problem.
     """
-    allowed = similarity >= gate
-    if not allowed.any():
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    per_row, per_column = allowed.sum(axis=1), allowed.sum(axis=0)
-    rows, columns = np.nonzero(allowed)
-    alone = (per_row[rows] == 1) & (per_column[columns] == 1)
+    i, j = pairs.tracks, pairs.seen
+    alone = (np.bincount(i, minlength=tracks)[i] == 1) & (np.bincount(j, minlength=seen)[j] == 1)
     if alone.all():
-        return rows, columns
-    per_row[rows[alone]] = per_column[columns[alone]] = 0
-    crowd_rows, crowd_columns = np.flatnonzero(per_row), np.flatnonzero(per_column)
-    crowd = np.ix_(crowd_rows, crowd_columns)
-    gain = np.where(allowed[crowd], similarity[crowd], 0)
-    if bonus is not None:
-        i, j = np.nonzero(gain)
-        gain[i, j] += bonus(crowd_rows[i], crowd_columns[j])
-    i, j = linear_sum_assignment(gain, maximize=True)
-    real = gain[i, j] > 0
-    return (
-        np.concatenate((rows[alone], crowd_rows[i[real]])),
-        np.concatenate((columns[alone], crowd_columns[j[real]])),
-    )
+        return i, j
+    crowd = pairs.where(~alone)
+    rows, row = _numbered(crowd.tracks, tracks)
+    columns, column = _numbered(crowd.seen, seen)
+    gain = np.zeros((len(rows), len(columns)), np.float32)
+    gain[row, column] = crowd.overlap if bonus is None else crowd.overlap + bonus(crowd)
+    row, column = linear_sum_assignment(gain, maximize=True)
+    real = gain[row, column] > 0
+    row, column = row[real], column[real]
+    return np.concatenate((i[alone], rows[row])), np.concatenate((j[alone], columns[column]))
+
+
+def _numbered(values: Rows, count: int) -> tuple[Rows, Rows]:
+    """The different ones of `values`, all below `count`, and where in those each of the values stands."""
+    different = np.flatnonzero(np.bincount(values, minlength=count))
+    places = np.zeros(count, np.intp)
+    places[different] = np.arange(len(different))
+    return different, places[values]
 
 
 class Pairing:
     """Tracks and detections that find each other in rounds; each at most once."""
 
-    def __init__(self, tracks: int, detections: int) -> None:
+    def __init__(self, tracks: int, seen: int) -> None:
         self.free_tracks = np.ones(tracks, bool)
-        self.free_seen = np.ones(detections, bool)
+        self.free_seen = np.ones(seen, bool)
         self._pairs: list[tuple[Rows, Rows]] = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
 
-    def match(self, tracks: Mask, detections: Mask, overlap: F32, gate: float, bonus: Bonus) -> None:
-        """One round among those that are still free. tracks: (N,), detections: (M,) bool; overlap: (N, M)."""
-        i, j = self.free(tracks, detections)
-        if len(i) and len(j):
-            self.take(i, j, overlap[np.ix_(i, j)], gate, lambda rows, columns: bonus(i[rows], j[columns]))
-
-    def free(self, tracks: Mask, detections: Mask) -> tuple[Rows, Rows]:
-        """The indices of those of `tracks` (N,) and `detections` (M,) that are still free."""
-        return np.flatnonzero(self.free_tracks & tracks), np.flatnonzero(self.free_seen & detections)
-
-    def take(self, i: Rows, j: Rows, overlap: F32, gate: float, bonus: Bonus | None = None) -> None:
-        """One round among the tracks `i` and the detections `j`, all free. overlap: (len(i), len(j))."""
-        a, b = assign(overlap, gate, bonus)
-        self.free_tracks[i[a]] = self.free_seen[j[b]] = False
-        self._pairs.append((i[a], j[b]))
+    def match(self, pairs: Pairs, bonus: Bonus | None = None) -> None:
+        """One round among `pairs`, those of them that are still free."""
+        if not len(pairs.tracks):
+            return
+        free = self.free_tracks[pairs.tracks] & self.free_seen[pairs.seen]
+        a, b = assign(pairs.where(free), len(self.free_tracks), len(self.free_seen), bonus)
+        self.free_tracks[a] = self.free_seen[b] = False
+        self._pairs.append((a, b))
 
     def pairs(self) -> tuple[Rows, Rows]:
         """(K,) indices of tracks and of their detections."""

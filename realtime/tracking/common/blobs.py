@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from engines.types import F32
-from realtime.tracking.common.association import Mask, Rows, containment
+from realtime.tracking.common.association import Mask, Rows, areas, containment, pair_iou
 from realtime.tracking.common.kalman import Motion
 
 _BETTER = 0.1
@@ -29,22 +29,9 @@ _CUT_AREA = 0.85
 """A detection less than this part of its track may be a piece of it."""
 
 
-def areas(boxes: F32) -> F32:
-    """(..., 4) -> (...) px2."""
-    area: F32 = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    return area
-
-
 def hull(a: F32, b: F32) -> F32:
     """The smallest boxes around both, broadcast against each other."""
     return np.concatenate((np.minimum(a[..., :2], b[..., :2]), np.maximum(a[..., 2:], b[..., 2:])), axis=-1)
-
-
-def pair_iou(a: F32, b: F32) -> F32:
-    """IoU of each box with its counterpart, broadcast against each other."""
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    shared: F32 = np.maximum(high - low, 0).prod(axis=-1)
-    return np.asarray(shared / np.maximum(areas(a) + areas(b) - shared, 1e-9), np.float32)
 
 
 def hosts_of(vanished: F32, predicted: F32, detected: F32, allowed: Mask, least_inside: float) -> Rows:
@@ -53,12 +40,18 @@ def hosts_of(vanished: F32, predicted: F32, detected: F32, allowed: Mask, least_
     vanished: (C, 4) where those should be. predicted, detected: (K, 4) where the seen ones should be, and what they were given.
     allowed: (C, K) which may melt at all.
     """
-    may_melt = allowed & (containment(vanished, detected) >= least_inside) & (containment(vanished, predicted) <= _APART)
+    hosts = np.full(len(vanished), -1, np.intp)
+    may_melt = allowed & (containment(vanished, detected) >= least_inside)
+    if not may_melt.any():
+        return hosts
+    may_melt &= containment(vanished, predicted) <= _APART
     i, j = np.nonzero(may_melt)
     gain = np.zeros(may_melt.shape, np.float32)
     gain[i, j] = pair_iou(hull(vanished[i], predicted[j]), detected[j]) - pair_iou(predicted[j], detected[j])
     best = gain.argmax(axis=1)
-    return np.where(gain[np.arange(len(vanished)), best] >= _BETTER, best, -1)
+    better = gain[np.arange(len(vanished)), best] >= _BETTER
+    hosts[better] = best[better]
+    return hosts
 
 
 def is_merged(predicted: F32, detected: F32) -> Mask:
@@ -73,8 +66,10 @@ def pieces_of(predicted: F32, detected: F32, loose: F32, allowed: Mask, least_in
     predicted, detected: (K, 4). loose: (P, 4) detections that belong to nobody so far. allowed: (K, P).
     """
     whole = detected.copy()
-    is_piece = allowed & (containment(loose, predicted) >= least_inside).T & (containment(loose, detected) < _APART).T
-    is_piece &= (areas(detected) <= _CUT_AREA * areas(predicted))[:, None]
+    is_piece = allowed & (areas(detected) <= _CUT_AREA * areas(predicted))[:, None]
+    if not is_piece.any():
+        return whole
+    is_piece &= (containment(loose, predicted) >= least_inside).T & (containment(loose, detected) < _APART).T
     for track in np.flatnonzero(is_piece.any(axis=1)):
         pieces = loose[is_piece[track]]
         around = np.concatenate((pieces[:, :2].min(axis=0), pieces[:, 2:].max(axis=0)))

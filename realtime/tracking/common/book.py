@@ -49,6 +49,7 @@ BOOK = np.dtype(
         ("anchor", np.float64, 11),  # its row of `kalman.Motion` when last seen
         ("silhouette", np.bool_, (GRID, GRID)),  # its mask within its box when last seen; all False: not known
         ("look", np.float32, LOOK),  # how it looks; see `looks`
+        ("looked_s", np.float64),  # when that was learned
         ("blob_id", np.int64),  # the track whose detection covers this one as well; 0: none
         ("blob_since_s", np.float64),  # since when
         ("excused_s", np.float64),  # until when its absence was explained by that
@@ -100,9 +101,9 @@ def first_lines(seen: Detections, chosen: Rows, anchors: npt.NDArray[np.float64]
     return book
 
 
-def next_lines(book: Book, seen: Detections, chosen: Rows, now_s: float) -> Book:
-    """The lines `book` after each of their tracks was seen as the detection `chosen`; a new array. `anchor` is the caller's."""
-    book = book.copy()
+def next_lines(book: Book, tracks: Rows, seen: Detections, chosen: Rows, now_s: float) -> Book:
+    """The lines of `tracks` after each was seen as the detection `chosen`; a new array. `anchor` is the caller's."""
+    book = book[tracks]
     book["class_id"], book["class_votes"] = _vote(book, seen.class_ids[chosen], seen.scores[chosen])
     book["score"] = seen.scores[chosen]
     book["best_score"] = np.maximum(book["best_score"], book["score"])

@@ -126,8 +126,12 @@ def begin(boxes_px: npt.NDArray[np.floating], noise: Noise) -> Motion:
 
 def measurement(boxes_px: npt.NDArray[np.floating]) -> F64:
     """(N, 4) corners in px -> (N, 4) float64 cx, cy, w, h in px; a new array."""
-    low, high = boxes_px[:, :2].astype(np.float64), boxes_px[:, 2:].astype(np.float64)
-    return np.concatenate(((low + high) / 2, high - low), axis=1)
+    centres_and_sizes = np.empty((len(boxes_px), 4))
+    low, high = boxes_px[:, :2].astype(np.float64), boxes_px[:, 2:]
+    np.add(low, high, out=centres_and_sizes[:, :2])
+    centres_and_sizes[:, :2] /= 2
+    np.subtract(high, low, out=centres_and_sizes[:, 2:])
+    return centres_and_sizes
 
 
 def predict(motion: Motion, dt_s: float | F64, noise: Noise) -> Motion:
@@ -154,16 +158,13 @@ def update(
 
     doubt: so many times the usual noise lies on these boxes; one for all, or (K,).
     """
-    seen = motion.take(rows)
-    deviation = noise.measured * np.reshape(doubt, (-1, 1))
-    variance = seen.position_variance + deviation**2 * seen.position[:, 3:] ** 2
-    position_gain, velocity_gain = seen.position_variance / variance, seen.covariance / variance
+    numbers, seen = motion.numbers.copy(), motion.take(rows)
+    deviation = noise.measured * np.reshape(doubt, (-1, 1)) * seen.position[:, 3:]
+    gains = seen.numbers[:, 8:10] / (seen.position_variance + deviation**2)  # of positions and of velocities
     surprise = measurement(boxes_px) - seen.position
-    seen.position[:] += position_gain * surprise
-    seen.velocity[:] += velocity_gain * surprise
-    seen.velocity_variance[:] -= velocity_gain * seen.covariance
-    seen.covariance[:] *= 1 - position_gain
-    seen.position_variance[:] *= 1 - position_gain
-    numbers = motion.numbers.copy()
+    seen.position[:] += gains[:, :1] * surprise
+    seen.velocity[:] += gains[:, 1:] * surprise
+    seen.velocity_variance[:] -= gains[:, 1:] * seen.covariance
+    seen.numbers[:, 8:10] *= 1 - gains[:, :1]
     numbers[rows] = seen.numbers
     return Motion(numbers)

@@ -10,10 +10,10 @@ import numpy as np
 
 from engines.types import F32, Image, Size
 from realtime.tracking.common.book import GRID, LOOK
-from realtime.tracking.common.silhouettes import Silhouettes, grid_points
+from realtime.tracking.common.silhouettes import Silhouettes, are_known, grid_points
 
-_HALVES = (slice(GRID // 10, GRID // 2), slice(GRID // 2, GRID - GRID // 10))
-"""Rows of a silhouette: its first and last ones are mostly background."""
+_INNER = slice(GRID // 10, GRID - GRID // 10)
+"""Rows of a silhouette that count: its first and last ones are mostly background."""
 
 _SCALE = 10.0
 """Grey levels by which two looks differ to be alike by 1 / e."""
@@ -24,18 +24,17 @@ def looks(image: Image, boxes_px: F32, masks: Silhouettes) -> F32:
 
     Returns (M, LOOK) float32 in 0..255: blue, green, red of the upper half, then of the lower one.
     """
-    look = np.zeros((len(boxes_px), LOOK), np.float32)
-    if not len(boxes_px):
-        return look
-    x, y = grid_points(boxes_px, Size.of(image), Size.of(image))
-    colours = image[y[:, :, None], x[:, None, :]]
+    count = len(boxes_px)
+    if not count:
+        return np.zeros((0, LOOK), np.float32)
+    points = grid_points(boxes_px, Size.of(image), Size.of(image))[:, _INNER]
+    colours = image.reshape(-1, 3).take(points.reshape(2 * count, -1), axis=0)  # a row of points for each half
     counted = masks.copy()
-    counted[~masks.any(axis=(1, 2))] = _middle()
-    for half, rows in enumerate(_HALVES):
-        weight = counted[:, rows].reshape(len(counted), 1, -1).astype(np.float32)
-        total = np.matmul(weight, colours[:, rows].reshape(len(counted), weight.shape[2], 3).astype(np.float32))[:, 0]
-        look[:, 3 * half : 3 * half + 3] = total / np.maximum(weight.sum(axis=2), 1)
-    return look
+    counted[~are_known(masks)] = _middle()
+    weight = counted[:, _INNER].reshape(2 * count, 1, -1).astype(np.float32)
+    total = np.matmul(weight, colours.astype(np.float32))
+    look: F32 = total / np.maximum(weight.sum(axis=2, keepdims=True), 1)
+    return look.reshape(count, LOOK)
 
 
 def likeness(known: F32, seen: F32) -> F32:

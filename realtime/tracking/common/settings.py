@@ -32,6 +32,9 @@ class TrackerSettings:
     """Least overlap of a confident detection with its track."""
     faint_overlap: float = 0.55
     """Least overlap of a faint detection with its track: what is unsure of itself must lie where it is expected."""
+    again_overlap: float = 0.7
+    """Least overlap of a faint detection with a lost track, boxes as they are, without margin: who is half hidden is faint,
+    shortly before being lost and shortly after, but is where expected."""
     other_class_overlap: float = 0.75
     """Least overlap with a track of another class: only a box in nearly the same place is the same car, now called truck."""
     duplicate_overlap: float = 0.9
@@ -42,7 +45,7 @@ class TrackerSettings:
     """A track seen twice is confirmed when its first sighting is this old, so that slow models need not wait for three frames."""
     tentative_s: float = 0.1
     """A track that is not confirmed is given up when unseen for longer."""
-    lost_s: float = 2.0
+    lost_s: float = 3.0
     """A confirmed track is given up when unseen for longer."""
     coast_s: float = 0.25
     """A confirmed track unseen for at most this long is still returned, at its predicted box and with row None."""

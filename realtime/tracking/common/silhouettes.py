@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.types import F32, U8, Size
-from realtime.tracking.common.association import Rows
+from realtime.tracking.common.association import Mask, Rows
 from realtime.tracking.common.book import GRID
 
 Silhouettes = npt.NDArray[np.bool_]
@@ -25,19 +25,27 @@ def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhou
     """
     if label_map.size <= 1 or not len(rows):
         return np.zeros((len(rows), GRID, GRID), bool)
-    x, y = grid_points(boxes_px, Size.of(label_map), frame)
-    seen: Silhouettes = label_map[y[:, :, None], x[:, None, :]] == (rows + 1)[:, None, None]
+    points = grid_points(boxes_px, Size.of(label_map), frame)
+    seen: Silhouettes = label_map.reshape(-1).take(points) == (rows + 1)[:, None, None]
     return seen
 
 
-def grid_points(boxes_px: F32, map_size: Size, frame: Size) -> tuple[Rows, Rows]:
-    """The columns x and the rows y, (M, GRID) each, of the boxes' points in a map of `map_size` that spans the frame."""
+def grid_points(boxes_px: F32, map_size: Size, frame: Size) -> Rows:
+    """Where the boxes' points lie in a flattened map of `map_size` that spans the frame: (M, GRID, GRID), from the top down.
+
+    For `take`, which is several times as fast as looking points up by row and column.
+    """
     scale = np.array((map_size.width / frame.width, map_size.height / frame.height), np.float32)
     low, side = boxes_px[:, :2] * scale, (boxes_px[:, 2:] - boxes_px[:, :2]) * scale
     points = low[:, :, None] + side[:, :, None] * _CENTRES
-    x = np.clip(points[:, 0], 0, map_size.width - 1).astype(np.intp)
-    y = np.clip(points[:, 1], 0, map_size.height - 1).astype(np.intp)
-    return x, y
+    last = np.array(((map_size.width - 1,), (map_size.height - 1,)), np.float32)
+    cells = np.minimum(np.maximum(points, 0), last).astype(np.intp)
+    return (cells[:, 1] * map_size.width)[:, :, None] + cells[:, 0, None, :]
+
+
+def are_known(masks: Silhouettes) -> Mask:
+    """(M,) which of (M, GRID, GRID) show anything."""
+    return np.asarray(masks.reshape(len(masks), GRID * GRID).any(axis=1), bool)
 
 
 def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32) -> F32:
@@ -47,18 +55,23 @@ def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F
     boxes_b. Counted at the points of the detections' grids. Returns (K,) float32 in [0, 1].
     """
     side_a, side_b = boxes_a[:, 2:] - boxes_a[:, :2], boxes_b[:, 2:] - boxes_b[:, :2]
-    # the detections' points in the tracks' grids: one beyond the borders lies outside of the track's mask
-    scale = side_b / side_a * GRID
-    low = (boxes_b[:, :2] - boxes_a[:, :2]) / side_a * GRID
-    cell = np.floor(low[:, :, None] + scale[:, :, None] * _CENTRES).astype(np.intp)
-    inside = (cell >= 0) & (cell < GRID)
-    cell = np.clip(cell, 0, GRID - 1)
-    hit = known[np.arange(len(known))[:, None, None], cell[:, 1][:, :, None], cell[:, 0][:, None, :]]
-    hit &= inside[:, 1][:, :, None] & inside[:, 0][:, None, :]
+    # the detections' points in the tracks' grids, within a rim of one cell: what lies beyond the borders is outside of the mask
+    low, step = (boxes_b[:, :2] - boxes_a[:, :2]) / side_a, side_b / side_a
+    points = (low[:, :, None] + step[:, :, None] * _CENTRES) * GRID + 1
+    cells = np.minimum(np.maximum(points, 0), GRID + 1).astype(np.intp)
+    rimmed = np.zeros((len(known), GRID + 2, GRID + 2), bool)
+    rimmed[:, 1:-1, 1:-1] = known
+    row_starts = cells[:, 1] * (GRID + 2) + np.arange(0, rimmed.size, (GRID + 2) ** 2)[:, None]
+    hit = rimmed.reshape(-1).take(row_starts[:, :, None] + cells[:, 0, None, :])
     hit &= seen
-    filled_a, filled_b = known.mean(axis=(1, 2)), seen.mean(axis=(1, 2))
-    area_a, area_b = filled_a * side_a.prod(axis=1), filled_b * side_b.prod(axis=1)
-    shared = hit.mean(axis=(1, 2)) * side_b.prod(axis=1)
-    overlap: F32 = np.minimum(shared / np.maximum(area_a + area_b - shared, 1e-9), 1).astype(np.float32)
-    overlap[(filled_a == 0) | (filled_b == 0)] = np.nan
+    area_a, area_b = _filled(known) * side_a.prod(axis=1), _filled(seen) * side_b.prod(axis=1)
+    shared = _filled(hit) * side_b.prod(axis=1)
+    overlap: F32 = np.minimum(shared / np.maximum(area_a + area_b - shared, np.float32(1e-9)), 1)
+    overlap[(area_a == 0) | (area_b == 0)] = np.nan
     return overlap
+
+
+def _filled(masks: Silhouettes) -> F32:
+    """(K,) float32, the share of each mask that is set."""
+    share: F32 = masks.reshape(len(masks), GRID * GRID).sum(axis=1, dtype=np.float32) / np.float32(GRID * GRID)
+    return share

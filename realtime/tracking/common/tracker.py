@@ -9,12 +9,14 @@ An id is given on the way into CONFIRMED, once, and never again. The objects of 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from engines.types import F32, Image, Segmentation
 from realtime.tracking.common import book as books
 from realtime.tracking.common import kalman
-from realtime.tracking.common.association import Mask, Pairing, Rows, iou_matrix
+from realtime.tracking.common.association import Mask, Pairing, Pairs, Rows, iou_matrix, overlapping, pair_iou
 from realtime.tracking.common.book import BOOK, CONFIRMED, LOST, TENTATIVE, Detections
 from realtime.tracking.common.camera_motion import CameraMotion
 from realtime.tracking.common.clock import StreamClock
@@ -24,6 +26,10 @@ from realtime.types import Track
 
 _SURE_SCORE = 0.6
 """Detections from here on have boxes as good as they get."""
+
+_SURE, _FAINT, _AGAIN, _NEW, _NEVER = range(5)
+_ROUND = np.array(((_NEVER, _NEW), (_FAINT, _SURE), (_AGAIN, _SURE)))
+"""In which round of the association a pair may be taken, by the track's state and whether the detection is confident."""
 
 
 class BoxTracker:
@@ -37,6 +43,7 @@ class BoxTracker:
         self._clock = StreamClock()
         self._camera = CameraMotion(settings.camera_motion)
         self._motion = kalman.begin(np.zeros((0, 4)), settings.noise)
+        self._predicted = np.zeros((0, 4), np.float32)
         self._book = np.zeros(0, BOOK)
         self._trails = Trails()
         self._last_id = 0
@@ -50,6 +57,7 @@ class BoxTracker:
         tick = self._clock.tick(t_s)
         self._motion = kalman.predict(self._motion.halted() if tick.is_gap else self._motion, tick.dt_s, self._set.noise)
         self._follow_camera(segmentation, image, tick.dt_s)
+        self._predicted = self._motion.boxes_px().astype(np.float32)
         self._book["row"] = -1
         seen = Detections.of(segmentation.instances, self._set.low_score)
         self._look(seen, segmentation, image)
@@ -65,13 +73,13 @@ class BoxTracker:
     def _look(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
         """Take from a new frame what the methods below need, once the tracks are where they should be in it."""
 
-    def _overlap(self, seen: Detections) -> F32:
-        """(N, M) how well each detection lies where each track should be, in [0, 1], before classes are looked at."""
-        return iou_matrix(self._motion.boxes_px(), seen.boxes_px, self._padding_px())
+    def _candidates(self, seen: Detections) -> Pairs:
+        """How well detections lie where tracks should be, before classes are looked at."""
+        return overlapping(self._predicted, seen.boxes_px, self._padding_px())
 
-    def _bonus(self, seen: Detections, i: Rows, j: Rows, overlap: F32) -> F32:
-        """(K,) 0 or more: what else speaks for each pair of a track i and a detection j that compete. overlap: (K,)."""
-        return np.zeros(len(i), np.float32)
+    def _bonus(self, seen: Detections, pairs: Pairs) -> F32:
+        """(K,) 0 or more: what else speaks for each of the pairs, which compete."""
+        return np.zeros(len(pairs.tracks), np.float32)
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
         """One more try, with what no track has claimed."""
@@ -114,23 +122,29 @@ class BoxTracker:
         """Which track is which detection: (K,) indices of tracks and of detections, each at most once."""
         pairing = Pairing(len(self._book), len(seen.rows))
         if len(self._book) and len(seen.rows):
-            s, state = self._set, self._book["state"]
-            overlap = self._overlap(seen)
-            overlap *= self._same_class(seen) | (overlap >= s.other_class_overlap)
-
-            def bonus(i: Rows, j: Rows) -> F32:
-                return self._bonus(seen, i, j, overlap[i, j])
-
-            confident = seen.scores >= s.high_score
-            pairing.match(state != TENTATIVE, confident, overlap, s.match_overlap, bonus)
-            pairing.match(state == CONFIRMED, ~confident, overlap, s.faint_overlap, bonus)
+            pairs = self._candidates(seen)
+            turn = self._rounds(seen, pairs)
+            bonus = partial(self._bonus, seen)
+            for number in (_SURE, _FAINT, _AGAIN):
+                pairing.match(pairs.where(turn == number), bonus)
             self._recover(seen, pairing)
-            pairing.match(state == TENTATIVE, confident, overlap, s.match_overlap, bonus)
+            pairing.match(pairs.where(turn == _NEW), bonus)
         return pairing.pairs()
 
-    def _same_class(self, seen: Detections) -> Mask:
-        same: Mask = self._book["class_id"][:, None] == seen.class_ids
-        return same
+    def _rounds(self, seen: Detections, pairs: Pairs) -> Rows:
+        """(K,) in which round each pair may be taken; `_NEVER` for those that overlap too little."""
+        s, (tracks, detections, overlap) = self._set, pairs
+        is_confident = (seen.scores >= s.high_score)[detections].astype(np.intp)
+        turn: Rows = _ROUND[self._book["state"][tracks], is_confident]
+        least = np.array((s.match_overlap, s.faint_overlap, s.faint_overlap, s.match_overlap, np.inf), np.float32)[turn]
+        is_other = self._book["class_id"][tracks] != seen.class_ids[detections]
+        least[is_other] = np.maximum(least[is_other], s.other_class_overlap)
+        turn[overlap < least] = _NEVER
+        again = np.flatnonzero(turn == _AGAIN)
+        if len(again):
+            plain = pair_iou(self._predicted[tracks[again]], seen.boxes_px[detections[again]])
+            turn[again[plain < s.again_overlap]] = _NEVER
+        return turn
 
     def _padding_px(self) -> F32:
         """(N, 2) float32: how far off each track may be, in x and y; see the setting `margin`."""
@@ -142,7 +156,7 @@ class BoxTracker:
         """Write the matched detections into their tracks."""
         boxes, is_clear = self._measured(tracks, seen, detections)
         self._learn_motion(tracks[is_clear], boxes[is_clear], seen.scores[detections[is_clear]])
-        lines = books.next_lines(self._book[tracks], seen, detections, self._clock.now_s)
+        lines = books.next_lines(self._book, tracks, seen, detections, self._clock.now_s)
         lines["anchor"] = self._motion.numbers[tracks]
         self._book[tracks] = lines
         self._trails.add(tracks, _ground_points(self._motion.position[tracks]))
@@ -197,16 +211,17 @@ class BoxTracker:
         shown = (book["state"] != TENTATIVE) & (self._clock.now_s - book["last_seen_s"] <= self._set.coast_s)
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(book["id"][rows])]
-        chosen, predicted = book[rows], self._motion.take(rows)
-        boxes = np.where(chosen["row"][:, None] >= 0, chosen["box_px"], predicted.boxes_px().astype(np.float32))
-        trails, velocities = self._trails.of(rows), predicted.velocity.astype(np.float32)
-        facts = zip(*(chosen[name].tolist() for name in ("id", "class_id", "score", "row", "best_score")), strict=True)
-        return tuple(
-            Track(track_id, class_id, score, box, row if row >= 0 else None, trail, best_score, velocity)
-            for (track_id, class_id, score, row, best_score), box, trail, velocity in zip(
-                facts, boxes, trails, velocities, strict=True
-            )
+        found, motion = book["row"][rows], self._motion.take(rows)
+        boxes = np.where(found[:, None] >= 0, book["box_px"][rows], motion.boxes_px().astype(np.float32))
+        columns = (
+            *(book[name][rows].tolist() for name in ("id", "class_id", "score")),
+            boxes,
+            [row if row >= 0 else None for row in found.tolist()],
+            self._trails.of(rows),
+            book["best_score"][rows].tolist(),
+            motion.velocity.astype(np.float32),
         )
+        return tuple(map(Track._make, zip(*columns, strict=True)))
 
 
 def _ground_points(position: kalman.F64) -> F32:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from realtime.tracking.common.association import assign, iou_matrix
+from realtime.tracking.common.association import Pairs, assign, iou_matrix, overlapping
 
 corners = st.tuples(*[st.integers(0, 60)] * 4).map(lambda c: (min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])))
 box_lists = st.lists(corners, max_size=5).map(lambda boxes: np.array(boxes, np.float32).reshape(-1, 4))
@@ -34,6 +34,16 @@ def test_iou_is_that_of_counted_pixels(boxes_a, boxes_b, pad):
         union = np.count_nonzero(grown_a | grown_b)
         expected = np.count_nonzero(grown_a & grown_b) / union if union else 0.0
         assert overlap[i, j] == pytest.approx(expected, abs=1e-6)
+
+
+@given(box_lists, box_lists, st.tuples(st.integers(0, 20), st.integers(0, 20)))
+@settings(max_examples=100, deadline=None)
+def test_the_pairs_that_overlap_are_those_of_the_whole_matrix(boxes_a, boxes_b, pad):
+    margin = np.full((len(boxes_a), 2), pad, np.float32)
+    whole = iou_matrix(boxes_a, boxes_b, margin)
+    tracks, seen, overlap = overlapping(boxes_a, boxes_b, margin)
+    assert np.array_equal(np.transpose((tracks, seen)), np.argwhere(whole > 0))
+    assert overlap == pytest.approx(whole[tracks, seen], abs=1e-6)
 
 
 @given(box_lists, box_lists)
@@ -60,7 +70,8 @@ def best_sum(similarity, gate):
 )
 @settings(max_examples=200, deadline=None)
 def test_the_assignment_is_the_best_one_above_the_gate(similarity, gate):
-    rows, columns = assign(similarity, gate)
+    tracks, seen = np.nonzero(similarity >= np.float32(gate))
+    rows, columns = assign(Pairs(tracks, seen, similarity[tracks, seen]), *similarity.shape)
     assert len(set(rows.tolist())) == len(rows) == len(set(columns.tolist())) == len(columns)
     assert (similarity[rows, columns] >= np.float32(gate)).all()
     assert similarity[rows, columns].astype(float).sum() == pytest.approx(best_sum(similarity, np.float32(gate)), abs=1e-6)

@@ -85,6 +85,28 @@ def test_an_object_keeps_its_id_behind_something(fps, hidden_s):
             assert frame == ()
 
 
+@pytest.mark.parametrize("name", ["auto", "ocsort", "bytetrack"])
+def test_a_lost_object_that_is_half_hidden_is_seen_again_where_it_should_be(name):
+    """Behind something from 1.0 to 1.5 s, half hidden and so faint until 2.5 s: seen from 1.5 s on."""
+    tracker = open_tracker(name)
+
+    def seen(t):
+        return segmentation([] if 1 <= t < 1.5 else [moving(t)], 0.9 if t < 1 else 0.2)
+
+    tracks = feed(tracker, seen, at_fps(30, 2.5))
+    assert [[track.id for track in frame if track.row is not None] for frame in tracks[45:]] == [[1]] * 30
+
+
+@pytest.mark.parametrize("name", ["auto", "ocsort", "bytetrack"])
+def test_a_faint_detection_away_from_where_a_lost_object_should_be_is_not_it(name):
+    tracker = open_tracker(name)
+    tracks = feed(tracker, lambda t: segmentation([moving(t)]), at_fps(30, 1))
+    x, y, x_max, y_max = moving(1.5)
+    beside = (x + 16, y, x_max + 16, y_max)  # an IoU of 0.43, 0.6 and more once both are grown by the doubt
+    tracks = feed(tracker, lambda t: segmentation([] if t < 1.5 else [beside], 0.2), at_fps(30, 0.6, start_s=1))
+    assert not any(track.row is not None for frame in tracks for track in frame)
+
+
 def test_an_object_gone_for_longer_is_another_one():
     tracker = open_tracker("bytetrack", lost_s=1.0)
     tracks = feed(tracker, lambda t: segmentation([] if 1 <= t < 2.5 else [STILL]), at_fps(30, 4))

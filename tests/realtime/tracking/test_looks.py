@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from realtime.tracking import open_tracker
 from realtime.tracking.common.looks import likeness, looks
+
+from .scenes import segmentation
 
 RED, BLUE, GREY = (20, 30, 200), (210, 40, 30), (120, 120, 120)
 
@@ -34,3 +37,20 @@ def test_only_what_the_mask_covers_counts():
     right = np.zeros((1, 10, 10), bool)
     right[:, :, 5:] = True
     assert looks(image, boxes, right)[0].tolist() == pytest.approx([*RED, *RED])
+
+
+@pytest.mark.parametrize(("shirt", "expected"), [(RED, 1), (BLUE, 2)])
+def test_a_lost_track_is_not_found_in_somebody_unlike_it(shirt, expected):
+    """Lost for half a second; then somebody stands beside where it should be."""
+    tracker = open_tracker("auto", camera_motion="off")
+
+    def picture(colour):
+        return np.full((300, 400, 3), colour, np.uint8)
+
+    for frame in range(30):
+        tracker.update(segmentation([(100, 50, 140, 150)]), frame / 30, picture(RED))
+    for frame in range(30, 45):
+        tracker.update(segmentation([]), frame / 30, picture(RED))
+    for frame in range(45, 55):
+        (track,) = tracker.update(segmentation([(130, 50, 170, 150)]), frame / 30, picture(shirt)) or (None,)
+    assert track.id == expected
