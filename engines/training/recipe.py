@@ -234,6 +234,15 @@ def for_export(trained: Recipe, newer: Recipe) -> Recipe:
     return msgspec.structs.replace(trained, card=newer.card, rebalance=newer.rebalance)
 
 
+def difference(then: Recipe, now: Recipe) -> str:
+    """The first key in which two recipes differ, with both values."""
+    path, before, after = "", msgspec.to_builtins(then), msgspec.to_builtins(now)
+    while isinstance(before, dict) and isinstance(after, dict):
+        key = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+        path, before, after = f"{path}.{key}" if path else key, before.get(key), after.get(key)
+    return f"{path} = {before}, and now it is {after}"
+
+
 def check_recipe(recipe: Recipe, where: str) -> None:
     """Raises TrainingError or DataError for what does not fit together. Classes left open are checked once they are known."""
     if len(set(recipe.classes)) < len(recipe.classes):

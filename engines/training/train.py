@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +28,15 @@ from engines.training.held_out import held_out_loss
 from engines.training.losses import SetLoss, merged_loss, set_loss
 from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.training.rebalance import class_weights
-from engines.training.recipe import Recipe, for_export
+from engines.training.recipe import Recipe, difference, for_export
 from engines.training.run_folder import RunFolder
 from engines.training.task_losses import instance_loss, surface_loss
 from engines.training.transfer import transferred
 
 LOSS_STRIDE = 2
 """The loss looks at every second pixel of every second row, the phase changing with the step: as good, and a third faster."""
+SAVE_EVERY_S = 120.0
+"""Between two evaluations the run is saved so often: what a power cut takes at the most."""
 LOSS_MEMORY = 0.98
 """Decay of the running mean of the loss: it looks back about fifty steps."""
 
@@ -73,6 +76,7 @@ def train(
         stepper.scaler.load_state_dict(state.scaler)
 
     bar: tqdm[NoReturn] = tqdm(total=recipe.schedule.steps, initial=state.step, unit="step", dynamic_ncols=True)
+    saved_s = time.monotonic()
     with _stop_requests() as stop_requested, bar:
         for batch in batches(state.step, data):
             loss = stepper(batch, state.step)
@@ -84,12 +88,13 @@ def train(
 
             stops = stop_requested()
             evaluates = state.step % recipe.schedule.evaluate_every == 0 or state.step == recipe.schedule.steps
-            if evaluates or stops:
+            if evaluates or stops or time.monotonic() - saved_s > SAVE_EVERY_S:
                 state.weights, state.optimizer = net.state_dict(), stepper.optimizer.state_dict()
                 state.scaler = stepper.scaler.state_dict()
                 if evaluates:
                     _evaluate(state, data, stepper.losses, run, bar)
                 save_checkpoint(run.last, state)
+                saved_s = time.monotonic()
             if stops:
                 bar.write(f"stopped after step {state.step}; go on with --resume")
                 break
@@ -217,11 +222,18 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
 
 
 def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
+    if not run.last.is_file():
+        raise TrainingError(
+            f"{run.last}: no such checkpoint, so there is no run to go on with; leave out --resume, or name its --out"
+        )
     state = load_checkpoint(run.last)
     # What only the export looks at may change while a run is under way, and when it ends; what the net learns by may not.
     schedule = msgspec.structs.replace(state.recipe.schedule, steps=recipe.schedule.steps)
-    if msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule) != recipe:
-        raise TrainingError(f"{run.last}: was trained with another recipe; restore that one, or start afresh with another --out")
+    then = msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule)
+    if then != recipe:
+        raise TrainingError(
+            f"{run.last}: was trained with {difference(then, recipe)}; restore that, or start afresh with another --out"
+        )
     if recipe.schedule.steps < state.step:
         raise TrainingError(
             f"{run.last}: has done {state.step} steps, and schedule.steps is {recipe.schedule.steps}; ask for more"

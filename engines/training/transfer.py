@@ -12,6 +12,9 @@ from engines.training.errors import TrainingError
 from engines.training.model import SEMANTIC_HEAD
 from engines.training.recipe import Recipe
 
+SHAPES = ("width", "channels", "depths", "top_down")
+"""The settings of a net that decide which weights it has."""
+
 
 def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> dict[str, Tensor]:
     """`fresh` weights of `recipe`'s net with those of `start` laid over them, where name and shape are the same.
@@ -23,10 +26,7 @@ def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> 
     backbone = [name for name in fresh if not name.startswith("heads.")]
     different = [name for name in backbone if name not in old or old[name].shape != fresh[name].shape]
     if different:
-        raise TrainingError(
-            f"its net is another one than recipe {recipe.name} describes ({len(different)} of {len(backbone)} tensors differ, "
-            f"the first is {different[0]}); use the same [net] table, or start without it"
-        )
+        raise TrainingError(f"its net is another one than recipe {recipe.name} describes; {_same_net(start.recipe, recipe)}")
     for name, value in old.items():
         if name in fresh and value.shape == fresh[name].shape and not name.startswith(SEMANTIC_HEAD):
             new[name] = value.clone()
@@ -34,6 +34,14 @@ def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> 
         name = SEMANTIC_HEAD + part
         new[name] = matched_rows(fresh[name], recipe.classes, old[name], start.recipe.classes)
     return new
+
+
+def _same_net(old: Recipe, new: Recipe) -> str:
+    """What to ask for so that the nets are one."""
+    shapes = {key: getattr(old.net, key) for key in SHAPES if getattr(old.net, key) != getattr(new.net, key)}
+    texts = {key: f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value) for key, value in shapes.items()}
+    same = " ".join(f"--set net.{key}={text}" for key, text in texts.items())
+    return f"add {same}, or begin without it" if same else "begin without it"
 
 
 def matched_rows(fresh: Tensor, names: Sequence[str], old: Tensor, old_names: Sequence[str]) -> Tensor:

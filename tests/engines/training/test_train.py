@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import DataSet, open_set
 from engines.training.checkpoint import Checkpoint, load_checkpoint
+from engines.training.data import Batch, TrainingSets, batches
 from engines.training.errors import TrainingError
 from engines.training.model import SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict
@@ -107,10 +108,32 @@ def test_a_folder_that_cannot_be_made_is_named(toy_set: Path, toy_facts: Facts, 
 
 def test_resuming_with_another_recipe_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     run(recipe_from_dict(toy_facts(steps=1), "toy"), toy_set, tmp_path / "run")
-    with pytest.raises(TrainingError, match="trained with another recipe"):
+    with pytest.raises(TrainingError, match=r"trained with schedule\.batch = 2, and now it is 3; restore that, or"):
         run(recipe_from_dict(toy_facts(steps=1, batch=3), "toy"), toy_set, tmp_path / "run", resume=True)
-    with pytest.raises(TrainingError, match=r"nothing/last\.pt: no such checkpoint"):
+    with pytest.raises(TrainingError, match=r"nothing/last\.pt: no such checkpoint, so .* leave out --resume"):
         run(recipe_from_dict(toy_facts(steps=2), "toy"), toy_set, tmp_path / "nothing", resume=True)
+
+
+def test_a_power_cut_between_two_evaluations_takes_minutes_not_hours(
+    toy_set: Path, toy_facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step that lies longer than SAVE_EVERY_S after the last save is saved, and the curve stays the same."""
+    recipe = recipe_from_dict(toy_facts(steps=6, evaluate_every=100), "toy")
+    whole = run(recipe, toy_set, tmp_path / "whole")
+    feed = batches
+
+    def feed_until_the_power_is_cut(step: int, data: TrainingSets) -> Iterator[Batch]:
+        yield from islice(feed(step, data), 4)
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("engines.training.train.SAVE_EVERY_S", 0.0)
+        patched.setattr("engines.training.train.batches", feed_until_the_power_is_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(recipe, toy_set, tmp_path / "cut")
+    assert load_checkpoint(tmp_path / "cut" / "last.pt").step == 4
+    cut = run(recipe, toy_set, tmp_path / "cut", resume=True)
+    assert cut.curve.read_bytes() == whole.curve.read_bytes()
 
 
 def test_a_run_may_be_made_longer_but_not_shorter_than_it_is(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:

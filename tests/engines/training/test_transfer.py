@@ -16,9 +16,11 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 from engines.datasets.folder import open_set
 from engines.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, new_net, save_checkpoint, save_weights
 from engines.training.errors import TrainingError
+from engines.training.opening import changed
 from engines.training.recipe import Recipe, recipe_from_dict
 from engines.training.train import train
 from engines.training.transfer import transferred
+from realtime.commands.train import settings_from
 
 Facts = Callable[..., dict[str, Any]]
 WEIGHT, BIAS = "heads.semantic.1.weight", "heads.semantic.1.bias"
@@ -65,10 +67,13 @@ def test_heads_that_only_the_old_net_had_are_left_behind(street_facts: Facts, to
 
 def test_another_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "old.pt", checkpoint(recipe_from_dict(toy_facts(), "old")))
-    other = recipe_from_dict({**toy_facts(), "net": {"width": 0.5, "depths": [1, 1, 1]}}, "new")
-    with pytest.raises(TrainingError, match=r"old\.pt: its net is another one than recipe toy describes .*same \[net\] table"):
+    other = recipe_from_dict({**toy_facts(steps=1), "net": {"width": 0.5, "depths": [1, 2, 1]}}, "new")
+    with pytest.raises(TrainingError, match=r"old\.pt: its net is another one than recipe toy describes; add (.*), or") as told:
         train(other, [open_set(toy_set, other.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
     assert not (tmp_path / "run").exists()
+    settings = str(told.value).partition("add ")[2].partition(", or")[0].split(" ")[1::2]
+    same = changed(other, settings_from(settings))
+    train(same, [open_set(toy_set, same.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
 
 
 @pytest.mark.slow
