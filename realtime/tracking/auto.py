@@ -26,7 +26,7 @@ _KEPT_LOOK = 0.6
 
 _UNLIKE = 0.1
 _SURE_OVERLAP = 0.7
-"""A lost track whose box, without margin, overlaps with a detection by less than this, and that looks so unlike it, is another."""
+"""A lost track whose box, without margin, overlaps a detection by less than this, and that looks so unlike it, is another one."""
 
 _HOST_BONUS = 0.3
 _SAME_BLOB = 0.6
