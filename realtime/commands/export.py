@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.commands._options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
-from realtime.commands.train import print_export
+from realtime.commands.train import print_agreement, print_export
 from realtime.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,14 +27,24 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", metavar=f"{MODEL}|CHECKPOINT.pt", help=f"{MODEL_HELP}, or what run.py train left")
     parser.add_argument(
-        "--out", metavar="FILE.onnx|DIR", required=True, help="file to write, its card beside it; of a checkpoint, or a folder"
+        "--out",
+        metavar="FILE.onnx|DIR",
+        help="file to write, its card beside it; of a checkpoint, or a folder (default then: one beside it, of its name)",
     )
     parser.add_argument(
         "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
     )
     parser.add_argument("--precision", metavar="NAME", type=one_of(PRECISIONS), default="fp32", help="default: fp32, as it is")
-    parser.add_argument("--size", metavar="HxW", type=size, help="another input size, such as 384x640")
-    parser.add_argument("--batch", metavar="1|dynamic", type=batch, default=1, help="default: 1")
+    parser.add_argument(
+        "--size", metavar="HxW", type=_size, help="another input size, such as 384x640; of a checkpoint, or dynamic: open"
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="1|dynamic",
+        type=batch,
+        default=1,
+        help="default: 1; in a checkpoint's folder, dynamic opens the size too",
+    )
     parser.add_argument(
         "--frames", metavar="FILE|DIR", help="what int8-qdq measures its ranges on (default: the clips that come along)"
     )
@@ -45,12 +55,23 @@ def add_parser(commands: Any) -> None:
     checkpoint.add_argument("--recipe", metavar="NAME", help="take the card's texts and `rebalance` from this recipe instead")
 
 
+def _size(text: str) -> tuple[int, int] | Literal["dynamic"]:
+    return "dynamic" if text == "dynamic" else size(text)
+
+
 def run(options: dict[str, Any]) -> int:
     """Write a model in another form, or a checkpoint's model, with its card."""
     if options["model"].endswith(".pt"):
         return _export_checkpoint(options)
     if options.get("data") or options.get("recipe"):
         raise SettingsError(f"{options['model']}: --data and --recipe are for a checkpoint (.pt); leave them out")
+    if not options["out"]:
+        raise SettingsError(f"{options['model']}: name the file to write: --out FILE.onnx")
+    if options["size"] == "dynamic":
+        raise SettingsError(
+            f"--size dynamic: {options['model']} is finished: its size can be changed, not opened; "
+            "export its checkpoint, or name a size"
+        )
     return _export_onnx(options)
 
 
@@ -66,17 +87,20 @@ def _export_checkpoint(options: dict[str, Any]) -> int:
     from engines.training.opening import open_run
     from engines.training.recipe import check_recipe, for_export, read_recipe
 
-    checkpoint, out = load_checkpoint(Path(options["model"])), Path(options["out"])
+    path = Path(options["model"])
+    checkpoint, out = load_checkpoint(path), Path(options["out"] or path.with_suffix(""))
     recipe = checkpoint.recipe
-    if options["size"]:
+    if options["size"] == "dynamic" and out.suffix == ".onnx":
+        raise SettingsError("--size dynamic: a model of open size goes into a folder; name it with --out DIR")
+    if options["size"] and options["size"] != "dynamic":
         recipe = msgspec.structs.replace(recipe, input_px=(options["size"][1], options["size"][0]))
         check_recipe(recipe, "--size")
     sets = open_run(recipe, [Path(path) for path in options["data"]], all_of_them=False)[1] if options["data"] else []
     if options["recipe"]:
         recipe = for_export(recipe, read_recipe(options["recipe"]))
     checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-    is_dynamic = options["batch"] == "dynamic"
-    if not is_dynamic and options["batch"] != 1:
+    is_dynamic = "dynamic" in (options["batch"], options["size"])
+    if options["batch"] not in (1, "dynamic"):
         raise SettingsError(f"--batch {options['batch']}: fits no camera, which gives one frame a time; write 1 or dynamic")
     if out.suffix != ".onnx":
         if options["fuse"] or options["precision"] != "fp32" or options.get("frames"):
@@ -85,6 +109,7 @@ def _export_checkpoint(options: dict[str, Any]) -> int:
         return 0
     with TemporaryDirectory() as folder:
         exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic)
+        print_agreement(exported)
         return _export_onnx({**options, "model": str(exported.model), "size": None})
 
 

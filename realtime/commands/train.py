@@ -103,10 +103,16 @@ def settings_from(texts: Sequence[str]) -> dict[str, Any]:
 
 def print_export(exported: Any) -> None:
     """What came out, and how good it is."""
+    print_agreement(exported)
+    size_mb = exported.model.stat().st_size / 1e6
+    print(f"written  {exported.model} ({size_mb:.1f} MB)")
+    print(f"         {exported.model.parent / 'card.toml'}")
+    print(f"try it   run.py view SOURCE --model {exported.model}")
+
+
+def print_agreement(exported: Any) -> None:
+    """How good it is, and how much the same as the checkpoint."""
     for score in exported.scores:
         print(f"score    {score.name}: mIoU {score.miou:.1f} on {score.images} held-out images")
         print("         " + "  ".join(f"{name} {iou:.1f}" for name, iou in score.iou.items()))
-    size_mb = exported.model.stat().st_size / 1e6
-    print(f"written  {exported.model} ({size_mb:.1f} MB), {exported.parity:.4%} of its labels are the checkpoint's")
-    print(f"         {exported.model.parent / 'card.toml'}")
-    print(f"try it   run.py view SOURCE --model {exported.model}")
+    print(f"parity   {exported.parity:.4%} of its labels are the checkpoint's")

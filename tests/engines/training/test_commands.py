@@ -196,6 +196,25 @@ def test_export_with_an_open_batch(checkpoint: Path, tmp_path: Path) -> None:
         assert segmenter(ripples()).surface is not None
 
 
+def test_export_with_an_open_size(checkpoint: Path, tmp_path: Path, fails: Callable[[list[str]], str]) -> None:
+    assert main(["export", str(checkpoint), "--out", str(tmp_path / "model"), "--size", "dynamic"]) == 0
+    assert sizes(tmp_path / "model" / "model.onnx") == ["batch", "height", "width", 3]
+    told = fails(["export", str(checkpoint), "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
+    assert "--size dynamic: a model of open size goes into a folder; name it with --out DIR" in told
+    told = fails(["export", "road", "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
+    assert "--size dynamic: road is finished: its size can be changed, not opened; export its checkpoint, or name a size" in told
+
+
+def test_a_checkpoint_goes_into_a_folder_beside_it_by_default(
+    checkpoint: Path, fails: Callable[[list[str]], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(checkpoint)]) == 0
+    model = checkpoint.parent / "last" / "model.onnx"
+    assert f"written  {model}" in capfd.readouterr().out
+    assert sizes(model) == [1, 64, 96, 3]
+    assert "road: name the file to write: --out FILE.onnx" in fails(["export", "road", "--fuse"])
+
+
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
@@ -207,10 +226,11 @@ def test_export_with_an_open_batch(checkpoint: Path, tmp_path: Path) -> None:
     ids=lambda value: " ".join(map(str, value)),
 )
 def test_export_to_one_file_goes_on_from_there(
-    checkpoint: Path, tmp_path: Path, options: list[str], shape: list[int | str]
+    checkpoint: Path, tmp_path: Path, options: list[str], shape: list[int | str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mine.onnx"
     assert main(["export", str(checkpoint), "--out", str(out), *options]) == 0
+    assert "100.0000% of its labels are the checkpoint's" in capsys.readouterr().out
     assert sizes(out) == shape
     with Segmenter(load_model(out), "ort") as segmenter:
         assert segmenter(ripples()).class_map is not None
