@@ -16,6 +16,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT, PNG_COLOUR_AT, PNG_HEADER_END = 24, 25, 33
 """Bytes of the file: bits of a number, the colour type, the end of the header chunk. Source: PNG specification, 11.2.1 IHDR."""
 PNG_GREY, PNG_PALETTE = 0, 3
+PNG_END = b"IEND"
 
 JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 """Markers. Source: ITU-T T.81, table B.1."""
@@ -57,7 +58,11 @@ def _bytes(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes, flags: int) -> npt.NDArray[np.generic]:
-    if data.startswith(JPEG_START) and not _is_whole_jpeg(data):
+    if data.startswith(PNG_START):
+        is_whole = PNG_END in data
+    else:
+        is_whole = not data.startswith(JPEG_START) or _is_whole_jpeg(data)
+    if not is_whole:
         raise DataError(f"{path}: is cut short: its end is missing; replace or remove it")
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if decoded is None:
@@ -72,7 +77,7 @@ def _as_grey(png: bytes) -> bytes:
     at = PNG_HEADER_END
     while at < len(png):
         after = at + 12 + int.from_bytes(png[at : at + 4], "big")  # length, type, data, check sum
-        if png[at + 4 : at + 8] in (b"IDAT", b"IEND"):
+        if png[at + 4 : at + 8] in (b"IDAT", PNG_END):
             parts.append(png[at:after])
         at = after
     return b"".join(parts)

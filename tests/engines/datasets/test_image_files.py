@@ -47,11 +47,12 @@ def test_a_set_with_palette_labels_is_one_like_any_other(clean_set: Path) -> Non
     np.testing.assert_array_equal([sample.label for sample in open_set(clean_set, SETTINGS).training], before)
 
 
-def test_a_palette_png_cut_short_is_told(tmp_path: Path) -> None:
+def test_a_palette_png_cut_short_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_palette(tmp_path / "a.png", np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8), 8)
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
-    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"a\.png: is cut short: its end is missing"):
         read_label(tmp_path / "a.png")
+    assert capfd.readouterr().err == ""
 
 
 def jpeg(progressive: bool = False, thumbnail: bool = False) -> bytes:
