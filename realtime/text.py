@@ -10,6 +10,9 @@ import numpy as np
 
 from engines.types import U8, Image
 
+KEPT = 1024
+"""Labels, and as many figures, that are kept as pictures: more than a crowd has at once. 6 and 3 MB at 720p."""
+
 
 @lru_cache(maxsize=8)
 def _font(size_px: int) -> Any:
@@ -18,22 +21,26 @@ def _font(size_px: int) -> Any:
     return ImageFont.load_default(size_px)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=KEPT)
 def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
     """`text` on a filled background, black or white, whichever reads better. (h, w, 3) uint8 BGR; shared, do not write to it."""
     # Class names come from other people's files: a line break or half a surrogate pair must not end the run.
     coverage = _coverage(" ".join(text.splitlines()).encode("utf-8", "replace").decode(), size_px)
+    return _inked(coverage, background_bgr)
+
+
+@lru_cache(maxsize=KEPT)
+def percent_label(percent: int, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
+    """A figure to stand beside a `label` of the same size and colour, as wide whatever its two digits are. Shared as that is.
+
+    A picture of its own, since it changes with every frame, and the name beside it does not.
+    """
+    return _inked(_percent_coverage(percent, size_px), background_bgr)
+
+
+def _inked(coverage: U8, background_bgr: tuple[int, int, int]) -> Image:
     patch: Image = cv2.applyColorMap(coverage, _inks(background_bgr))
     patch.setflags(write=False)
-    return patch
-
-
-def percent_label(percent: int, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
-    """A figure to stand beside a `label` of the same size and colour, as wide whatever its two digits are. A new array.
-
-    It changes with every frame: only its letters are kept, not the picture in each of many colours.
-    """
-    patch: Image = cv2.applyColorMap(_percent_coverage(percent, size_px), _inks(background_bgr))
     return patch
 
 

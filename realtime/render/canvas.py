@@ -11,7 +11,7 @@ from realtime.render.labels import NOWHERE, draw_labels
 from realtime.render.layout import Places
 from realtime.render.lines import draw_boxes, draw_trails
 from realtime.render.look import Look
-from realtime.render.marks import Mark, is_inside, marks_of
+from realtime.render.marks import Mark, marks_of
 from realtime.render.masks import draw_halo, paint_classes, paint_objects
 from realtime.render.matte import Matte, paint_matte
 from realtime.render.surface import paint_carpet, paint_lane_lines
@@ -48,7 +48,7 @@ def draw(result: Result, knobs: Knobs, look: Look, before: Places) -> tuple[Canv
         replace_background(image, matte, look.background)
     if result.freshness > 0:
         bare = image.copy() if result.freshness < 1 else None
-        marks = [mark for mark in marks_of(result, knobs, look, size) if is_inside(mark.box, size)]
+        marks = marks_of(result, knobs, look, size)
         _paint(image, result, matte, marks, knobs, look)
         places = _draw_marks(image, result, marks, knobs, before)
         if bare is not None:

@@ -25,29 +25,32 @@ def draw_labels(image: Image, marks: Sequence[Mark], before: Places) -> Places:
     size = Size.of(image)
     letters_px = text_px(size)
     named = sorted((mark for mark in marks if mark.name), key=_urgency)
-    patches = [_patches(mark, letters_px) for mark in named]
+    chips = [_chips(mark, letters_px) for mark in named]
     wishes = [
-        Wish(mark.key, mark.box, sum(patch.shape[1] for patch in parts), parts[0].shape[0])
-        for mark, parts in zip(named, patches, strict=True)
+        Wish(mark.key, mark.box, sum(chip.shape[1] for chip in parts), parts[0].shape[0])
+        for mark, parts in zip(named, chips, strict=True)
     ]
-    spots = lay_out(wishes, size, before)
-    for mark, spot in zip(named, spots, strict=True):
-        if spot is not None and spot.leader is not None:
+    placed = [
+        (mark, parts, spot)
+        for mark, parts, spot in zip(named, chips, lay_out(wishes, size, before), strict=True)
+        if spot is not None
+    ]
+    for mark, _, spot in placed:  # all of them before the first label, so that none crosses one out
+        if spot.leader is not None:
             cv2.line(image, *spot.leader, mark.colour, 1, cv2.LINE_AA)
-    for parts, spot in zip(patches, spots, strict=True):
-        if spot is not None:
-            x = spot.x
-            for patch in parts:
-                height, width = patch.shape[:2]
-                image[spot.y : spot.y + height, x : x + width] = patch
-                x += width
-    return {mark.key: spot.place for mark, spot in zip(named, spots, strict=True) if spot is not None and mark.key is not None}
+    for _, parts, spot in placed:
+        x = spot.x
+        for chip in parts:
+            height, width = chip.shape[:2]
+            image[spot.y : spot.y + height, x : x + width] = chip
+            x += width
+    return {mark.key: spot.place for mark, _, spot in placed if mark.key is not None}
 
 
 def _urgency(mark: Mark) -> tuple[bool, int, int]:
     return not mark.is_selected, -mark.box[3], mark.key or 0
 
 
-def _patches(mark: Mark, letters_px: int) -> tuple[Image, ...]:
+def _chips(mark: Mark, letters_px: int) -> tuple[Image, ...]:
     name = label(mark.name, letters_px, mark.colour)
     return (name,) if mark.percent is None else (name, percent_label(mark.percent, letters_px, mark.colour))

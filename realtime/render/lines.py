@@ -3,66 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from engines.types import F32, I32, Image, Size
 from realtime.render.marks import Mark
 from realtime.render.scaling import stroke_px
 
 TRAIL_PIECES = 6
-"""A trail is drawn in so many straight pieces, each of one colour: no bend or step of them is seen, and all 64 points of all
-trails would cost as much as the masks."""
+"""A trail is drawn in so many straight pieces at most, each of one colour: no bend or step of them is seen, and all 64 points of
+all trails would cost as much as the masks."""
+
+PIECE_STROKES = 4
+"""A piece is no shorter than so many times the stroke; or two or three, or all, become one: nobody tells them apart."""
 
 OLDEST = 0.1
 """How opaque a trail is at its old end."""
 
+_STOPS = 2 * TRAIL_PIECES + 1
+"""Points of a trail that are looked at: the ends of the shortest pieces, and their middles."""
+
+_ALONG = np.linspace(0, 1, _STOPS)
+_OPACITY = np.linspace(OLDEST, 1, _STOPS - 2, dtype=np.float32)[:, None]
+"""Of a piece, by its middle: any stop but the first and the last."""
+
 
 def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
     """Lines that fade towards their old end, into what the picture has there, and become thinner."""
-    trails = [(_pieces(mark.trail), mark.colour) for mark in marks if mark.trail is not None]
+    trails = [(mark.trail, mark.colour) for mark in marks if mark.trail is not None]
     if not trails:
         return
     width = stroke_px(Size.of(image))
-    points = np.stack([points for points, _ in trails])
-    opacity = np.linspace(OLDEST, 1, TRAIL_PIECES, dtype=np.float32)[:, None]
+    stops = _stops([trail for trail, _ in trails])
     colours = np.array([colour for _, colour in trails], np.float32)[:, None]
-    shades = (_under(image, points) * (1 - opacity) + colours * opacity).tolist()
-    for corners, colour_of_piece in zip(points.tolist(), shades, strict=True):
-        start = corners[0]
-        for piece, (end, colour) in enumerate(zip(corners[1:], colour_of_piece, strict=True)):
-            if end != start:
-                _line(image, start, end, colour, width if piece >= TRAIL_PIECES - 2 else 1)
-            start = end
+    under = _under(image, stops[:, 1:-1])
+    shades = (under + (colours - under) * _OPACITY).astype(np.uint8)
+    lengths = np.abs(stops[:, 1:] - stops[:, :-1]).max(axis=2).sum(axis=1)
+    # Flat lists: a thousand small ones a picture would keep Python's garbage collector busy.
+    flat, flat_shades = stops.ravel().tolist(), shades.ravel().tolist()
+    for trail, length in enumerate(lengths.tolist()):
+        if length <= width:
+            continue  # hidden by the box
+        half = _half_piece(length, PIECE_STROKES * width)
+        for middle in range(half, _STOPS, 2 * half):
+            at, shade = 2 * (trail * _STOPS + middle), 3 * (trail * (_STOPS - 2) + middle - 1)
+            start, end = flat[at - 2 * half : at - 2 * half + 2], flat[at + 2 * half : at + 2 * half + 2]
+            if start != end:
+                is_recent = middle > _STOPS * 2 // 3
+                _line(image, start, end, flat_shades[shade : shade + 3], width if is_recent else 1)
 
 
-def _line(image: Image, start: list[int], end: list[int], colour: list[float], width: int) -> None:
+def _half_piece(length_px: int, least_px: int) -> int:
+    """How many stops lie between a piece's end and its middle: as few as leave pieces of `least_px`, or one whole piece."""
+    for half in (1, 2, 3):
+        if length_px * half >= least_px * TRAIL_PIECES:
+            return half
+    return TRAIL_PIECES
+
+
+def _line(image: Image, start: list[int], end: list[int], colour: list[int], width: int) -> None:
     """As thin ones side by side: a thick one with soft edges takes more than three times as long as a thin one."""
+    if width == 1:
+        cv2.line(image, start, end, colour, 1, cv2.LINE_AA)
+        return
     lies = abs(end[0] - start[0]) > abs(end[1] - start[1])
     for aside in range(-(width // 2), (width + 1) // 2):
         across, down = (0, aside) if lies else (aside, 0)
         cv2.line(image, (start[0] + across, start[1] + down), (end[0] + across, end[1] + down), colour, 1, cv2.LINE_AA)
 
 
-def _pieces(trail: I32) -> I32:
-    """(TRAIL_PIECES + 1, 2) of the trail's points, evenly spread, its ends among them."""
-    picked: I32 = trail[_picks(len(trail))]
-    return picked
-
-
-@lru_cache(maxsize=128)
-def _picks(count: int) -> npt.NDArray[np.intp]:
-    return np.linspace(0, count - 1, TRAIL_PIECES + 1).round().astype(np.intp)
+def _stops(trails: list[I32]) -> I32:
+    """(N, _STOPS, 2) of each trail's points, evenly spread, its ends among them."""
+    counts = np.array([len(trail) for trail in trails])[:, None]
+    picks = ((counts - 1) * _ALONG + 0.5).astype(np.intp) + (np.cumsum(counts, axis=0) - counts)
+    stops: I32 = np.concatenate(trails).take(picks, axis=0)
+    return stops
 
 
 def _under(image: Image, points: I32) -> F32:
-    """(N, pieces, 3) float32: the picture's colour in the middle of each piece, at the rim for what lies outside."""
-    middles = (points[:, :-1] + points[:, 1:]) // 2
-    rows = middles[..., 1].clip(0, image.shape[0] - 1)
-    columns = middles[..., 0].clip(0, image.shape[1] - 1)
+    """(N, points, 3) float32: the picture's colour at each point, at the rim for what lies outside."""
+    columns, rows = (np.minimum(np.maximum(points, 0), (image.shape[1] - 1, image.shape[0] - 1))).transpose(2, 0, 1)
     under: F32 = image[rows, columns].astype(np.float32)
     return under
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,14 +11,13 @@ from realtime.id_colours import ID_COLOURS
 from realtime.knobs import Knobs
 from realtime.render.layout import Box
 from realtime.render.look import Look
-from realtime.types import Result, Track
+from realtime.types import Result
 
 FAR_PX = 16_000
 """Coordinates are cut off here: twice the widest canvas."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One object to be drawn: a track, or a bare detection when nothing tracks.
 
     name: of its label, empty for none; percent: its score there, None where there is none to tell. key: the track's id.
@@ -37,14 +35,15 @@ class Mark:
 
 
 def marks_of(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
-    """What to draw, in canvas pixels: tracks, or every detection when nothing tracks."""
-    scale = scale_to(result, size)
-    if result.tracks is not None:
-        visible = [t for t in result.tracks if t.best_score >= knobs.threshold and t.class_id not in knobs.hidden_classes]
-        return _track_marks(visible, knobs.selected_id, look, scale)
+    """What to draw, in canvas pixels: tracks, or every detection when nothing tracks; what can be seen of them, even a part."""
+    marks = _detection_marks(result, knobs, look, size) if result.tracks is None else _track_marks(result, knobs, look, size)
+    return [mark for mark in marks if _is_inside(mark.box, size)]
+
+
+def _detection_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
     instances = result.segmentation.instances
     marks = []
-    for row, box in enumerate(scaled_boxes(instances.boxes_px, scale)):
+    for row, box in enumerate(scaled_boxes(instances.boxes_px, scale_to(result, size))):
         score, class_id = float(instances.scores[row]), int(instances.class_ids[row])
         if score >= knobs.threshold and class_id not in knobs.hidden_classes:
             colour = colour_of(look.class_bgr[class_id])
@@ -52,18 +51,22 @@ def marks_of(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]
     return marks
 
 
-def _track_marks(tracks: Sequence[Track], selected_id: int | None, look: Look, scale: F32) -> list[Mark]:
+def _track_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
     """One mark a track. All coordinates are scaled in two calls, since twenty small ones would cost ten times as much."""
+    tracks = [
+        track
+        for track in result.tracks or ()
+        if track.best_score >= knobs.threshold and track.class_id not in knobs.hidden_classes
+    ]
     if not tracks:
         return []
-    boxes = scaled_boxes(np.stack([track.box_px for track in tracks]), scale)
-    trails = np.split(
-        to_canvas(np.concatenate([track.trail_px for track in tracks]), scale),
-        np.cumsum([len(track.trail_px) for track in tracks])[:-1],
-    )
-    marks = []
-    for track, box, trail in zip(tracks, boxes, trails, strict=True):
-        is_seen, is_selected = track.row is not None, track.id == selected_id
+    scale = scale_to(result, size)
+    boxes = scaled_boxes(np.concatenate([track.box_px for track in tracks]).reshape(-1, 4), scale)
+    points = to_canvas(np.concatenate([track.trail_px for track in tracks]), scale) if knobs.trails else None
+    marks, first = [], 0
+    for track, box in zip(tracks, boxes, strict=True):
+        is_seen, is_selected = track.row is not None, track.id == knobs.selected_id
+        after = first + len(track.trail_px)
         # A coasting track keeps its thin box only, unless somebody asked for it: a label on nothing is clutter.
         marks.append(
             Mark(
@@ -73,11 +76,12 @@ def _track_marks(tracks: Sequence[Track], selected_id: int | None, look: Look, s
                 (look.id_bgr if is_seen else look.unseen_id_bgr)[track.id % ID_COLOURS],
                 f"{look.card.class_name(track.class_id)} {track.id}" if is_seen or is_selected else "",
                 _percent(track.score) if is_seen else None,
-                trail if len(trail) > 1 else None,
+                points[first:after] if points is not None and after > first + 1 else None,
                 track.id,
                 is_selected,
             )
         )
+        first = after
     return marks
 
 
@@ -108,7 +112,7 @@ def colour_of(bgr: U8) -> tuple[int, int, int]:
     return blue, green, red
 
 
-def is_inside(box: Box, size: Size) -> bool:
+def _is_inside(box: Box, size: Size) -> bool:
     """Any of the box can be seen."""
     x0, y0, x1, y1 = box
     return x0 < size.width and y0 < size.height and x1 > 0 and y1 > 0

@@ -14,108 +14,75 @@ from realtime.render.look import Look
 from realtime.render.marks import Mark, scale_to, scaled_boxes
 from realtime.render.scaling import rim_px, unit
 from realtime.render.surface import CARPET_BGR
+from realtime.render.tiles import tiles
 from realtime.types import Result
 
 HALO_BGR, HALO_RIM_BGR = (255, 255, 255), (20, 20, 20)
 """Around the selected object: light for dark pictures, dark for light ones; no object's colour is either."""
-
-CALLS_PX = 4000
-"""To blend one more object costs as much as so many pixels, before the first pixel."""
 
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 
 
 def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs) -> None:
     """Blend each seen object's mask in its own colour, and draw its contour in the full one, crisp; as `mask_style` says."""
-    height, width = image.shape[:2]
-    seen = {mark.row: mark for mark in marks if mark.row is not None}
-    if not seen:
+    instances, size = result.segmentation.instances, Size.of(image)
+    rows = [mark.row for mark in marks if mark.row is not None]
+    if not rows:
         return
-    label_map = result.segmentation.instances.label_map
-    if label_map.shape != (height, width):
-        label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST)
-    colours, is_shown = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
-    for row, mark in seen.items():
-        colours[row + 1], is_shown[row + 1] = mark.colour, 1
-    # Not the marks' own boxes: a track's may be another one than its mask's. A pixel around: box and map are rounded apart.
-    all_boxes = scaled_boxes(result.segmentation.instances.boxes_px, scale_to(result, Size.of(image)))
-    boxes = [
-        (max(0, x0 - 1), max(0, y0 - 1), min(width, x1 + 1), min(height, y1 + 1))
-        for x0, y0, x1, y1 in (all_boxes[row] for row in seen)
-    ]
-    if knobs.mask_style != "contour":
-        x0, y0, x1, y1 = _around(boxes)
-        areas_px = sum(max(0, box[2] - box[0]) * max(0, box[3] - box[1]) + CALLS_PX for box in boxes)
-        if areas_px > (x1 - x0) * (y1 - y0):
-            _fill_at_once(image[y0:y1, x0:x1], label_map[y0:y1, x0:x1], colours, is_shown, knobs.opacity)
+    label_map = instances.label_map
+    if Size.of(label_map) != size:
+        label_map = cv2.resize(label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
+    labels = np.array(rows) + 1
+    colours, kept = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.uint8)
+    colours[labels, 0] = [mark.colour for mark in marks if mark.row is not None]
+    kept[labels] = labels
+    rim = rim_px(size)
+    # Not the marks' own boxes: a track's may be another one than its mask's. Box and map are rounded apart, by a pixel.
+    boxes = scaled_boxes(instances.boxes_px[rows], scale_to(result, size))
+    for (x0, y0, x1, y1), owner in tiles([_grown(box, rim + 1, size) for box in boxes]):
+        top = max(0, y0 - rim)  # what a pixel's neighbours are decides whether it is rim, be they in another tile
+        seen, inside = label_map[top : y1 + rim, x0:x1], slice(y0 - top, y1 - top)
+        if owner is not None:
+            seen = np.equal(seen, labels[owner]).view(np.uint8)
+            tint = cv2.repeat(colours[labels[owner]][None], y1 - y0, x1 - x0)
         else:
-            _fill_each(image, label_map, list(zip(seen.values(), boxes, strict=True)), knobs.opacity)
+            seen = seen if len(rows) == len(instances) else cv2.LUT(seen, kept)
+            tint = cv2.applyColorMap(seen[inside], colours)
+        _paint_tile(image[y0:y1, x0:x1], tint, seen, inside, rim, knobs)
+
+
+def _paint_tile(region: Image, tint: Image, seen: U8, inside: slice, rim: int, knobs: Knobs) -> None:
+    """Paint `region` in place. seen: whose each pixel is, 0 = nobody's, of more rows than the region's, which are `inside`."""
+    if knobs.mask_style != "contour":
+        cv2.copyTo(cv2.addWeighted(region, 1 - knobs.opacity, tint, knobs.opacity, 0), seen[inside], region)
     if knobs.mask_style != "fill":
-        _contours(image, label_map, boxes, colours, is_shown)
+        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (2 * rim + 1, 2 * rim + 1))
+        is_rim = np.greater(seen, cv2.erode(seen, cross))[inside]
+        cv2.copyTo(tint, is_rim.view(np.uint8), region)
 
 
-def _fill_at_once(region: Image, labels: U8, colours: U8, is_shown: U8, opacity: float) -> None:
-    """All objects through one table and one blend: less work than box by box where they are many, or large."""
-    tint = cv2.applyColorMap(labels, colours.reshape(256, 1, 3))
-    cv2.copyTo(cv2.addWeighted(region, 1 - opacity, tint, opacity, 0), cv2.LUT(labels, is_shown), region)
-
-
-def _fill_each(image: Image, label_map: U8, marks: list[tuple[Mark, Box]], opacity: float) -> None:
-    for mark, (left, top, right, bottom) in marks:
-        if right <= left or bottom <= top or mark.row is None:
-            continue
-        region = image[top:bottom, left:right]
-        mask = np.equal(label_map[top:bottom, left:right], mark.row + 1).view(np.uint8)
-        blended = cv2.convertScaleAbs(region, alpha=1 - opacity)
-        blue, green, red = mark.colour
-        cv2.add(blended, (opacity * blue, opacity * green, opacity * red, 0), dst=blended)
-        cv2.copyTo(blended, mask, region)
-
-
-def _contours(image: Image, label_map: U8, boxes: list[Box], colours: U8, is_shown: U8) -> None:
-    """Draw the rim of each mask, just inside. Few pixels are on one: singly they are quicker than another pass over all."""
-    _, top, _, bottom = _around(boxes)
-    if bottom <= top:
-        return
-    labels = label_map[top:bottom]
-    reach = 2 * rim_px(Size.of(image)) + 1
-    inner = cv2.erode(labels, cv2.getStructuringElement(cv2.MORPH_CROSS, (reach, reach)))
-    rim = np.flatnonzero(np.greater(labels, inner))
-    # Whole pixels of three bytes, which NumPy moves three times as fast as three numbers.
-    pixels = image[top:bottom].reshape(-1).view("V3")
-    labels_there = labels.reshape(-1).take(rim)
-    if not is_shown.take(labels_there).all():
-        rim = rim[is_shown.take(labels_there) > 0]
-        labels_there = labels.reshape(-1).take(rim)
-    pixels.put(rim, colours.view("V3")[:, 0].take(labels_there))
-
-
-def _around(boxes: list[Box]) -> Box:
-    """The smallest rectangle around all of them; empty ones count as they stand."""
-    return (
-        min(box[0] for box in boxes),
-        min(box[1] for box in boxes),
-        max(box[2] for box in boxes),
-        max(box[3] for box in boxes),
-    )
+def _grown(box: Box, by_px: int, size: Size) -> Box:
+    """The box with so much around it, as far as that lies in the picture."""
+    x0, y0, x1, y1 = box
+    return max(0, x0 - by_px), max(0, y0 - by_px), min(size.width, x1 + by_px), min(size.height, y1 + by_px)
 
 
 def draw_halo(image: Image, result: Result, mark: Mark) -> None:
     """A light line with a dark one around it, along the outside of the object's mask; along its box if it has none."""
     size = Size.of(image)
     width = max(2, round(3 * unit(size)))
-    boxes = scaled_boxes(result.segmentation.instances.boxes_px, scale_to(result, size))
-    x0, y0, x1, y1 = mark.box if mark.row is None else boxes[mark.row]
-    around = 2 * width + 1
-    x0, y0, x1, y1 = max(0, x0 - around), max(0, y0 - around), min(size.width, x1 + around), min(size.height, y1 + around)
+    box = mark.box
+    if mark.row is not None:
+        (box,) = scaled_boxes(result.segmentation.instances.boxes_px[mark.row : mark.row + 1], scale_to(result, size))
+    x0, y0, x1, y1 = _grown(box, 2 * width + 1, size)
     if x1 <= x0 or y1 <= y0:
         return
-    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    if mark.row is not None:
-        mask = _whole_mask(result.segmentation.instances.label_map, mark.row + 1, size)[y0:y1, x0:x1]
+    if mark.row is None:
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    else:
+        mask = _mask_in((x0, y0, x1, y1), result.segmentation.instances.label_map, mark.row + 1, size)
     if not cv2.countNonZero(mask):
-        box = mark.box
-        cv2.rectangle(mask, (box[0] - x0, box[1] - y0), (box[2] - 1 - x0, box[3] - 1 - y0), 1, cv2.FILLED)
+        cv2.rectangle(mask, (mark.box[0] - x0, mark.box[1] - y0), (mark.box[2] - 1 - x0, mark.box[3] - 1 - y0), 1, cv2.FILLED)
     light = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1)))
     dark = cv2.dilate(light, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (width // 2) + 1, 2 * (width // 2) + 1)))
     region = image[y0:y1, x0:x1]
@@ -123,12 +90,14 @@ def draw_halo(image: Image, result: Result, mark: Mark) -> None:
     region[np.greater(light, mask)] = HALO_BGR
 
 
-def _whole_mask(label_map: U8, label: int, size: Size) -> U8:
-    """(H, W) uint8, 0 and 1, of one object at the canvas's resolution, without stairs where the map is coarser."""
-    mask = np.equal(label_map, label).view(np.uint8)
-    if Size.of(mask) == size:
-        return mask
-    soft = cv2.resize(mask * np.uint8(255), (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+def _mask_in(box: Box, label_map: U8, label: int, size: Size) -> U8:
+    """(h, w) uint8, 0 and 1, of one object within a box of the canvas, without stairs where the map is coarser."""
+    x0, y0, x1, y1 = box
+    if Size.of(label_map) == size:
+        own: U8 = np.equal(label_map[y0:y1, x0:x1], label).view(np.uint8)
+        return own
+    opaque = np.equal(label_map, label).view(np.uint8) * np.uint8(255)
+    soft = cv2.resize(opaque, (size.width, size.height), interpolation=cv2.INTER_LINEAR)[y0:y1, x0:x1]
     smooth: U8 = np.greater(soft, 127).view(np.uint8)
     return smooth
 
