@@ -99,9 +99,12 @@ class AutoTracker(ocsort.OcSort):
         lost = np.flatnonzero(~kept & (pairs.overlap >= self._set.match_overlap))  # with less a pair is not taken anyway
         if not len(lost):
             return pairs
-        tracks, detections = pairs.tracks[lost], pairs.seen[lost]
-        is_sure = pair_iou(self._predicted[tracks], seen.boxes_px[detections]) >= _SURE_OVERLAP
-        kept[lost] = is_sure | (likeness(self._book["look"][tracks], self._looks_of(seen, detections)) >= _UNLIKE)
+        is_sure = pair_iou(self._predicted[pairs.tracks[lost]], seen.boxes_px[pairs.seen[lost]]) >= _SURE_OVERLAP
+        kept[lost[is_sure]] = True
+        unsure = lost[~is_sure]
+        if len(unsure):
+            looks_now = self._looks_of(seen, pairs.seen[unsure])
+            kept[unsure] = likeness(self._book["look"][pairs.tracks[unsure]], looks_now) >= _UNLIKE
         return pairs.where(kept)
 
     def _bonus(self, seen: Detections, pairs: Pairs) -> F32:

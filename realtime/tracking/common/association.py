@@ -157,7 +157,8 @@ class Pairing:
         if not len(pairs.tracks):
             return
         free = self.free_tracks[pairs.tracks] & self.free_seen[pairs.seen]
-        a, b = assign(pairs.where(free), len(self.free_tracks), len(self.free_seen), bonus)
+        left = pairs if free.all() else pairs.where(free)
+        a, b = assign(left, len(self.free_tracks), len(self.free_seen), bonus)
         self.free_tracks[a] = self.free_seen[b] = False
         self._pairs.append((a, b))
 

@@ -125,10 +125,13 @@ class BoxTracker:
             pairs = self._candidates(seen)
             turn = self._rounds(seen, pairs)
             bonus = partial(self._bonus, seen)
+            waiting = np.bincount(turn, minlength=_NEVER)
             for number in (_SURE, _FAINT, _AGAIN):
-                pairing.match(pairs.where(turn == number), bonus)
+                if waiting[number]:
+                    pairing.match(pairs.where(turn == number), bonus)
             self._recover(seen, pairing)
-            pairing.match(pairs.where(turn == _NEW), bonus)
+            if waiting[_NEW]:
+                pairing.match(pairs.where(turn == _NEW), bonus)
         return pairing.pairs()
 
     def _rounds(self, seen: Detections, pairs: Pairs) -> Rows:
