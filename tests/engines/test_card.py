@@ -155,7 +155,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.dictionaries(keys, values, max_size=4), st.dictionaries(keys, values, max_size=3))
 @example({"figures": {"a": math.nan}}, {"pad": 10**40})
 @example({"classes": ["\ud800"]}, {})
@@ -172,7 +172,7 @@ numbers = st.sampled_from(["nan", "inf", "1e999", "2026-13-45", "[" * 3000, "9" 
 edit = st.tuples(st.integers(0, len(GOOD_TOML)), marks | numbers | st.text(max_size=3), st.integers(0, 30))
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=125)
 @given(st.lists(edit, min_size=1, max_size=4))
 @example([(0, "deep = " + "[" * 20_000, 0)])
 @example([(0, "long = " + "9" * 5000 + "\n", 0)])

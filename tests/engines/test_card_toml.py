@@ -22,7 +22,7 @@ values = scalars | st.lists(scalars, max_size=4)
 facts = st.dictionaries(texts, values | st.dictionaries(texts, values, max_size=4), max_size=6)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(facts)
 @example({"a": "\n"})
 @example({"a": "\nfirst\n\nlast\n"})

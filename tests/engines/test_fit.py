@@ -24,7 +24,7 @@ ODD_SIZES = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(sizes, nets, st.sampled_from(HOW), st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5))
 def test_to_net_and_back_is_the_identity_inside_the_frame(
     frame: Size, net: Size, how: str, shares: list[tuple[float, float, float, float]]
@@ -41,7 +41,7 @@ def test_to_net_and_back_is_the_identity_inside_the_frame(
     assert np.abs(back - boxes).max(initial=0) <= slack
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(sizes, nets, st.sampled_from(HOW))
 def test_content_lies_in_the_net_and_keeps_the_aspect(frame: Size, net: Size, how: str) -> None:
     geometry = fit(frame, net, how)

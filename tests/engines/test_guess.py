@@ -93,7 +93,7 @@ metadata = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(tensors | st.just([IMAGE]), tensors, metadata)
 @example([IMAGE], [TensorFacts("candidates", "float32", (1, 5))], {})
 @example([IMAGE], [TensorFacts("labels", "uint8", (64, 64))], {"imgsz": "[0]", "names": "{0: 'a'}"})

@@ -38,7 +38,7 @@ box = st.tuples(corner, corner, st.integers(0, 12), st.integers(0, 12)).map(lamb
 candidate = st.tuples(box, st.integers(1, 20), st.integers(0, 2))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(candidate, max_size=25), st.sampled_from([0.0, 0.25, 0.5, 0.7, 1.0]), st.integers(1, 30))
 def test_nms_agrees_with_the_naive_one(
     candidates: list[tuple[tuple[int, int, int, int], int, int]], threshold: float, max_count: int

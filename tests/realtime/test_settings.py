@@ -113,7 +113,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(Settings.__struct_fields__) | TEXTS, VALUES, max_size=4))
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=150)
 @example({"threshold": 10**400})
 def test_any_overrides_give_settings_or_a_settings_error(overrides: dict[str, Any]) -> None:
     try:
@@ -125,7 +125,7 @@ def test_any_overrides_give_settings_or_a_settings_error(overrides: dict[str, An
 
 
 @given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 5))
-@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_to_a_preset_gives_settings_or_a_settings_error(tmp_path: Path, damage: bytes, at: int, cut: int) -> None:
     """F30."""
     good = b'model = "road"\nwidth = 1280\nthreshold = 0.3\nhide = ["sky"]\nmasks = true\n[tracking]\nlost_s = 1.0\n'

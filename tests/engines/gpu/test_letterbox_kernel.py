@@ -112,7 +112,7 @@ def test_large_inputs_too_up_and_down(net: tuple[int, int], size: tuple[int, int
     assert share_a_level_off(spec, noise(*size)) <= SHARE_A_LEVEL_OFF
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(st.tuples(*[st.integers(1, 400)] * 2), st.tuples(*[st.integers(1, 200)] * 2), st.sampled_from(FITS))
 def test_any_frame_in_any_input_is_at_most_a_level_off(size: tuple[int, int], net: tuple[int, int], how: str) -> None:
     share_a_level_off(spec_of(how, "nchw", "uint8", "rgb", AS_THEY_ARE, net), noise(*size))

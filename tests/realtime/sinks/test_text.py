@@ -23,7 +23,7 @@ def mask_of(counts, height, width):
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4)), st.integers(0, 6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_run_lengths_are_the_masks(label_map, count):
     runs = run_lengths(label_map, count)
     assert len(runs) == count

@@ -64,7 +64,7 @@ def test_the_mask_covers_just_the_pixels_that_the_objects_change() -> None:
 
 
 def test_ids_persist_and_are_never_used_again() -> None:
-    street = Street(Size(320, 180), 6, 0)
+    street = Street(Size(160, 90), 6, 0)
     seen: dict[int, list[float]] = {}
     for tick in range(400):
         for number in street.truth(tick / 4).ids.tolist():
