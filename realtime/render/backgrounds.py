@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from engines.types import U8, Image, Size
-from realtime.render.blending import Bgr, blend_picture
+from realtime.render.blending import Bgr, blend_picture, plain
 from realtime.render.scaling import shrunk
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Plain:
     colour: Bgr
 
     def behind(self, image: Image, foreground: U8) -> Image:
-        return _plain(self.colour, Size.of(image))
+        return plain(self.colour, Size.of(image))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +78,6 @@ def replace_background(image: Image, matte: Matte, background: Background) -> No
     height, width = matte.alpha.shape
     foreground[matte.y : matte.y + height, matte.x : matte.x + width] = matte.alpha
     blend_picture(image, background.behind(image, foreground), cv2.bitwise_not(foreground))
-
-
-@lru_cache(maxsize=2)
-def _plain(colour: Bgr, size: Size) -> Image:
-    return np.full((size.height, size.width, 3), colour, np.uint8)
 
 
 @lru_cache(maxsize=2)

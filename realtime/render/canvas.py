@@ -14,6 +14,7 @@ from realtime.render.look import Look
 from realtime.render.marks import Mark, marks_of
 from realtime.render.masks import draw_halo, paint_classes, paint_objects
 from realtime.render.matte import Matte, paint_matte
+from realtime.render.scaling import shrunk
 from realtime.render.surface import paint_carpet, paint_lane_lines
 from realtime.types import Canvas, Result
 
@@ -39,10 +40,7 @@ def draw(result: Result, knobs: Knobs, look: Look, before: Places) -> tuple[Canv
     """`compose`, with labels where they stood `before`; and where they stand now."""
     frame, places = result.frame, before
     size = Size.of(frame.image).fitted_to_width(look.width_px)
-    if size == Size.of(frame.image):
-        image = frame.image.copy()
-    else:
-        image = cv2.resize(frame.image, (size.width, size.height), interpolation=cv2.INTER_AREA)
+    image = frame.image.copy() if size == Size.of(frame.image) else shrunk(frame.image, size)
     matte = _matte(image, result, knobs)
     if matte is not None and knobs.background:
         replace_background(image, matte, look.background)

@@ -49,8 +49,8 @@ def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
         for middle in range(half, _STOPS, 2 * half):
             at, shade = 2 * (trail * _STOPS + middle), 3 * (trail * (_STOPS - 2) + middle - 1)
             start, end = flat[at - 2 * half : at - 2 * half + 2], flat[at + 2 * half : at + 2 * half + 2]
+            is_recent = middle > _STOPS * 2 // 3
             if start != end:
-                is_recent = middle > _STOPS * 2 // 3
                 _line(image, start, end, flat_shades[shade : shade + 3], width if is_recent else 1)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
 from engines.types import U8, Image, Size
 from realtime.knobs import Knobs
+from realtime.render.blending import plain
 from realtime.render.layout import Box
 from realtime.render.look import Look
 from realtime.render.marks import Mark, scale_to, scaled_boxes
@@ -26,15 +25,16 @@ _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs) -> None:
     """Blend each seen object's mask in its own colour, and draw its contour in the full one, crisp; as `mask_style` says."""
     instances, size = result.segmentation.instances, Size.of(image)
-    rows = [mark.row for mark in marks if mark.row is not None]
-    if not rows:
+    seen_marks = [mark for mark in marks if mark.row is not None]
+    if not seen_marks:
         return
+    rows = np.array([mark.row for mark in seen_marks])
     label_map = instances.label_map
     if Size.of(label_map) != size:
         label_map = cv2.resize(label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
-    labels = np.array(rows) + 1
+    labels = rows + 1
     colours, kept = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.uint8)
-    colours[labels, 0] = [mark.colour for mark in marks if mark.row is not None]
+    colours[labels, 0] = [mark.colour for mark in seen_marks]
     kept[labels] = labels
     rim = rim_px(size)
     # Not the marks' own boxes: a track's may be another one than its mask's. Box and map are rounded apart, by a pixel.
@@ -44,7 +44,7 @@ def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs)
         seen, inside = label_map[top : y1 + rim, x0:x1], slice(y0 - top, y1 - top)
         if owner is not None:
             seen = np.equal(seen, labels[owner]).view(np.uint8)
-            tint = cv2.repeat(colours[labels[owner]][None], y1 - y0, x1 - x0)
+            tint = plain(seen_marks[owner].colour, Size(x1 - x0, y1 - y0))
         else:
             seen = seen if len(rows) == len(instances) else cv2.LUT(seen, kept)
             tint = cv2.applyColorMap(seen[inside], colours)
@@ -86,8 +86,8 @@ def draw_halo(image: Image, result: Result, mark: Mark) -> None:
     light = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1)))
     dark = cv2.dilate(light, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (width // 2) + 1, 2 * (width // 2) + 1)))
     region = image[y0:y1, x0:x1]
-    region[np.greater(dark, light)] = HALO_RIM_BGR
-    region[np.greater(light, mask)] = HALO_BGR
+    cv2.copyTo(plain(HALO_RIM_BGR, Size.of(mask)), np.greater(dark, light).view(np.uint8), region)
+    cv2.copyTo(plain(HALO_BGR, Size.of(mask)), np.greater(light, mask).view(np.uint8), region)
 
 
 def _mask_in(box: Box, label_map: U8, label: int, size: Size) -> U8:
@@ -115,7 +115,7 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
         if surface.shape != class_map.shape:
             surface = cv2.resize(surface, class_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
         carpet = np.greater(surface, 0).view(np.uint8)
-        cv2.copyTo(_carpet(*class_map.shape), carpet, colours)
+        cv2.copyTo(plain(CARPET_BGR, Size.of(class_map)), carpet, colours)
         mask = cv2.bitwise_or(mask, carpet * np.uint8(255))
     is_everywhere = cv2.countNonZero(mask) == mask.size
     if class_map.shape != (height, width):
@@ -129,12 +129,3 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
         cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:
         cv2.copyTo(cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0), mask, image)
-
-
-@lru_cache(maxsize=4)
-def _carpet(height: int, width: int) -> Image:
-    """(height, width, 3) of the drivable surface's colour. Kept: filling it takes longer than all that is done with it."""
-    colour: Image = np.empty((height, width, 3), np.uint8)
-    colour[:] = CARPET_BGR
-    colour.setflags(write=False)
-    return colour
