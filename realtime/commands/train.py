@@ -53,11 +53,15 @@ def run(options: dict[str, Any]) -> int:
     changes = settings_from(options["set"])
     if options["steps"]:
         changes["schedule.steps"] = options["steps"]
-    recipe, sets = open_run(changed(read_recipe(options["recipe"]), changes), [Path(path) for path in options["data"]])
+    recipe = read_recipe(options["recipe"])
+    if options["out"] and not recipe.classes:  # anybody's recipe, so what it makes is called as the folder it goes to
+        changes.setdefault("name", Path(options["out"]).resolve().name)
+    recipe, sets = open_run(changed(recipe, changes), [Path(path) for path in options["data"]])
     folder = Path(options["out"] or f"out/{recipe.name}")
     for data_set in sets:
         print(f"data     {data_set.settings.name}: {len(data_set.training)} to train on, {len(data_set.held_out)} held out")
     start_from = weights_of(options["start_from"]) if options["start_from"] else None
+    print(f"run      {folder}: curve.png and curve.csv grow there while it runs", flush=True)
     state = train(recipe, sets, folder, options["resume"], start_from, device)
     if state.step < recipe.schedule.steps:
         print(f"saved    {folder / 'last.pt'} after step {state.step} of {recipe.schedule.steps}; --resume goes on")

@@ -135,6 +135,7 @@ def test_training_ends_with_a_model_that_can_be_run(
     assert main([*train_command, "--steps", "3", "--set", "schedule.evaluate_every=3", "--set", "name=mine"]) == 0
     told = capsys.readouterr().out
     assert "data     toy: 6 to train on, 2 held out" in told
+    assert f"run      {tmp_path / 'run'}: curve.png and curve.csv grow there while it runs" in told
     card = card_from_dict(read_toml(tmp_path / "run" / "card.toml"), "card.toml")
     assert card.name == "mine"
     assert f"score    toy: mIoU {card.figures['toy held out: mIoU']} on 2 held-out images" in told
@@ -144,6 +145,19 @@ def test_training_ends_with_a_model_that_can_be_run(
     again = [word if word != str(tmp_path / "run") else str(tmp_path / "again") for word in train_command]
     assert main([*again, "--steps", "1", "--from", str(tmp_path / "run" / "model.onnx")]) == 0
     assert weights_of(str(tmp_path / "run" / "model.onnx")) == tmp_path / "run" / "weights.pt"
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_classes_is_called_as_its_folder(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    """With `binary` all were called binary: in the window, in tables, in file names."""
+    facts = toy_facts(steps=1) | {"name": "anybody's", "classes": [], "things": [], "sets": []}
+    (tmp_path / "recipe.toml").write_text(toml_of(facts))
+    (toy_set / "dataset.toml").write_text('classes = ["sky", "road", "car"]\n')
+    out = tmp_path / "my field"
+    command = ["train", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(toy_set), "--out", str(out), "--threads", "1"]
+    assert main(command) == 0
+    assert read_toml(out / "card.toml")["name"] == "my field"
+    assert main([*command, "--resume", "--steps", "2"]) == 0
 
 
 def test_a_model_that_was_not_trained_here_has_no_weights_to_begin_with(tiny_model: Path) -> None:
