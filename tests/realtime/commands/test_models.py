@@ -330,3 +330,19 @@ def test_what_can_be_downloaded_is_listed(manifest: Path, capsys: pytest.Capture
     assert capsys.readouterr().out
     assert 'did you mean "colours"' in error_of(capsys, ["models", "get", "colour", "--manifest", str(manifest)])
     assert '"no-such-model" ' in error_of(capsys, ["models", "get", "no-such-model"])
+
+
+def test_a_card_can_be_read_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its long texts were once one line each, with the commands to copy in their midst."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["models", "info", "road"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    prose = [line for line in lines if "run.py" not in line]
+    assert max(map(len, prose)) <= 100
+    command = "run.py teach espnetv2.onnx coral-city.onnx --recipe road --data SETS/idd-lite --out SETS/idd-taught --every 2"
+    assert " " * 9 + command in lines
+    (of_set,) = (line for line in lines if line.strip().startswith("camvid held out: mIoU"))
+    assert "sky" in of_set
+    card, path = zoo.card_of("road")
+    assert any(f"size_bytes {path.stat().st_size}" in line for line in lines)
+    assert " ".join(" ".join(lines).split()).count(" ".join(card.limits.split())) == 1, "nothing is lost"
