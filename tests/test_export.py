@@ -27,11 +27,6 @@ def answers(path: Path, backend: str, settings: object) -> list:
         return [segmenter(frame, settings) for frame in real_frames(None, 2)]
 
 
-@pytest.fixture
-def third_party(shared: Path) -> Path:
-    return shared / "models/yolo11n-seg-coco"
-
-
 def test_the_bundled_model_in_half_precision_sees_the_same(repo_root: Path, tmp_path: Path, capsys) -> None:
     assert main(["export", "road", "--precision", "fp16", "--out", str(tmp_path / "half.onnx")]) == 0
     assert "fp16" in capsys.readouterr().out
@@ -43,12 +38,19 @@ def test_the_bundled_model_in_half_precision_sees_the_same(repo_root: Path, tmp_
     assert not shortfall(report, "fp16"), report
 
 
+@pytest.fixture(scope="module")
+def fused_yolo(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Somebody else's network, and what the command makes of it."""
+    source = next((shared / "models/yolo11n-seg-coco").glob("*320*.onnx"))
+    out = tmp_path_factory.mktemp("yolo") / "fused.onnx"
+    assert main(["export", str(source), "--fuse", "--out", str(out)]) == 0
+    return source, out
+
+
 @pytest.mark.parametrize("backend", ["ort", "openvino"])
-def test_a_fused_yolo_sees_the_same_on_every_backend(third_party: Path, tmp_path: Path, backend: str) -> None:
+def test_a_fused_yolo_sees_the_same_on_every_backend(fused_yolo: tuple[Path, Path], backend: str) -> None:
     pytest.importorskip("openvino" if backend == "openvino" else "onnxruntime")
-    source = next(third_party.glob("*320*.onnx"))
-    assert main(["export", str(source), "--fuse", "--out", str(tmp_path / "fused.onnx")]) == 0
-    fused = load_model(tmp_path / "fused.onnx")
+    source, fused = fused_yolo[0], load_model(fused_yolo[1])
     assert set(fused.card.outputs) == {"candidates", "prototypes"}
     wanted = answers(source, backend, REFERENCE_SETTINGS)
     if backend == "openvino":  # bfloat16, which rounds the same numbers at other places once the graph differs

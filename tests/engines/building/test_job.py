@@ -351,12 +351,12 @@ def children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
-def test_fifty_jobs_leave_no_process_thread_or_open_file(start: Start) -> None:
+def test_twenty_jobs_leave_no_process_thread_or_open_file(start: Start) -> None:
     start("echo").wait()
     gc.collect()
     before = open_files(), threading.active_count(), children()
     ends = ("echo", "vanish", "refuse", "kill_itself", "obey", "be_deaf", "echo", "crash", "print_everywhere", "stumble")
-    for _ in range(5):
+    for _ in range(2):
         jobs = [start(name, {"code": 1}) for name in ends]
         for job, name in zip(jobs, ends, strict=True):
             if name not in ("obey", "be_deaf"):

@@ -40,6 +40,9 @@ WITHOUT_FAMILY = (
     "twinlitenet-bdd100k/twinlitenet_640x360",
     "yolox-nano-coco/yolox_nano",
 )
+LARGER = ("espnetv2-cityscapes/espnetv2_s2.0_city_1024x512", "yolo11n-seg-coco/yolo11n-seg_coco_640")
+"""The network of another file at a larger size, and of the same kinds of nodes: it is cast, but neither built nor run."""
+
 SHARED = (*(case.file for case in WITH_CARD.values()), *YOLO, *WITHOUT_FAMILY)
 
 
