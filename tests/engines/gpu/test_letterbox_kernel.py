@@ -89,22 +89,25 @@ def share_a_level_off(spec: InputSpec, image: Image) -> float:
     return float(is_off.mean())
 
 
-@pytest.mark.parametrize("channels", ["rgb", "bgr"])
-@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize(
+    ("layout", "channels", "frames"),
+    [("nchw", "rgb", FRAMES), ("nhwc", "bgr", FRAMES), ("nchw", "bgr", FRAMES[:1]), ("nhwc", "rgb", FRAMES[:1])],
+    ids=["nchw-rgb", "nhwc-bgr", "nchw-bgr", "nhwc-rgb"],
+)
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize(("dtype", "numbers"), NORMALISATIONS)
 def test_it_fills_the_input_as_the_cpu_does(
-    dtype: str, numbers: dict[str, tuple[float, ...]], how: str, layout: str, channels: str
+    dtype: str, numbers: dict[str, tuple[float, ...]], how: str, layout: str, channels: str, frames: list[tuple[int, int]]
 ) -> None:
     spec = spec_of(how, layout, dtype, channels, numbers)
 
-    shares = [share_a_level_off(spec, noise(*size)) for size in FRAMES + SMALL_FRAMES + THIN_FRAMES]
+    shares = [share_a_level_off(spec, noise(*size)) for size in frames + SMALL_FRAMES + THIN_FRAMES]
 
     assert max(shares) <= SHARE_A_LEVEL_OFF
 
 
 @pytest.mark.parametrize("how", FITS)
-@pytest.mark.parametrize("size", [(1920, 1080), (1280, 720), *FRAMES[:4], (150, 301)])
+@pytest.mark.parametrize("size", [(1920, 1080), *FRAMES[:4], (150, 301)])
 @pytest.mark.parametrize("net", [(640, 640), (1030, 770)])
 def test_large_inputs_too_up_and_down(net: tuple[int, int], size: tuple[int, int], how: str) -> None:
     spec = spec_of(how, "nhwc", "uint8", "rgb", AS_THEY_ARE, net)

@@ -35,7 +35,7 @@ def _settled_threads(expected: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["file", "loop", "paced", "images", "sample", "synthetic", "http"])
-def test_twenty_openings_leave_nothing(kind: str, clip: Path, tmp_path: Path, http_server, small_street: Street) -> None:
+def test_eight_openings_leave_nothing(kind: str, clip: Path, tmp_path: Path, http_server, small_street: Street) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 30, 3), np.uint8))
     http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, frames=20)
     uri = {
@@ -57,7 +57,7 @@ def test_twenty_openings_leave_nothing(kind: str, clip: Path, tmp_path: Path, ht
     once()
     time.sleep(0.1)
     handles, threads = _handles(), threading.active_count()
-    for _ in range(20):
+    for _ in range(8):
         once()
     assert _settled_threads(threads) <= threads
     time.sleep(0.1 if kind == "http" else 0)  # the server's side of the last connections
