@@ -73,9 +73,9 @@ def run_kernel(spec: InputSpec, image: Image, around: int = 0xA5) -> Array:
 
 
 def levels(tensor: Array, spec: InputSpec) -> npt.NDArray[np.float64]:
-    """The pixel values, 0..255 but for rounding, that a (1, ...) input holds; (height, width, 3) in its channel order."""
-    values = tensor[0].astype(np.float64)
-    return (values.transpose(1, 2, 0) if spec.layout == "nchw" else values) * spec.std + spec.mean
+    """The pixel values, 0..255 but for rounding, that a (1, ...) input holds; (3, height, width) in its channel order."""
+    planes = tensor[0] if spec.layout == "nchw" else tensor[0].transpose(2, 0, 1)
+    return np.stack([plane.astype(np.float64) * std + mean for plane, std, mean in zip(planes, spec.std, spec.mean, strict=True)])
 
 
 def share_a_level_off(spec: InputSpec, image: Image) -> float:
