@@ -24,7 +24,7 @@ ROOMY = 5
 """A label stands inside its box only if that is so many times as high as the label: or it would hide the object."""
 
 GAP = 12
-"""Between labels there is so much less room than they are high: 2 pixels at 720p."""
+"""Labels side by side are apart by the GAP-th part of their height: 2 pixels at 720p."""
 
 FIRST_LED = 7
 """The places from this number on are apart from the box, and need a leader line."""
@@ -129,7 +129,7 @@ def _spot(wish: Wish, place: int, x: int, y: int) -> Spot:
 
 
 class _Room:
-    """Which parts of the picture are taken: a whole number for each row of pixels, a bit for each column.
+    """Which parts of the picture are taken: a whole number for every few rows of pixels, a bit for each column.
 
     A look at a label's place costs less than a microsecond, however many labels there are.
     """
@@ -137,22 +137,23 @@ class _Room:
     def __init__(self, canvas: Size, lowest_px: int, highest_px: int) -> None:
         """lowest_px, highest_px: of the labels. No look reaches farther out of the picture than the highest is high."""
         self._outside = highest_px
-        self._rows = [0] * (canvas.height + 2 * highest_px)
-        self._step = lowest_px  # a look at every so many rows finds all that is taken
+        self._rows_px = max(1, lowest_px // 6)
+        self._rows = [0] * ((canvas.height + 2 * highest_px) // self._rows_px + 1)
+        self._step = lowest_px // self._rows_px  # a look at every so many finds all that is taken
 
     def is_free(self, x: int, y: int, width: int, height: int) -> bool:
-        top, bits = y + self._outside, ((1 << width) - 1) << (x + self._outside)
-        if self._rows[top + height - 1] & bits:
+        top = y + self._outside
+        last, bits = (top + height - 1) // self._rows_px, ((1 << width) - 1) << (x + self._outside)
+        if self._rows[last] & bits:
             return False
-        for taken in self._rows[top : top + height - 1 : self._step]:  # noqa: SIM110 - a generator takes half as long again
+        for taken in self._rows[top // self._rows_px : last : self._step]:  # noqa: SIM110 - a generator takes half as long again
             if taken & bits:
                 return False
         return True
 
     def take(self, x: int, y: int, width: int, height: int) -> None:
-        """A label's place, and a thin gap around it."""
-        gap = height // GAP
+        """A label's place, and a thin gap beside it."""
+        top, gap = y + self._outside, height // GAP
         bits = ((1 << (width + 2 * gap)) - 1) << (x - gap + self._outside)
-        top = y - gap + self._outside
-        for row in range(top, top + height + 2 * gap):
+        for row in range(top // self._rows_px, (top + height - 1) // self._rows_px + 1):
             self._rows[row] |= bits

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from realtime.render.layout import Box
 
-ROWS_PX = 144
+ROWS_PX = 240
 """Height of a tile: lower ones follow the objects' shapes more closely, but each costs a few calls."""
 
-GAP_PX = 16
+GAP_PX = 32
 """Tiles side by side that are closer become one: painting so much of nothing costs less than those calls."""
 
 

@@ -16,7 +16,11 @@ from realtime.render.layout import FIRST_LED, LARGEST_SHARE, Spot, Wish, lay_out
 
 HD = Size(1280, 720)
 ORIGIN = st.integers(-300, 1400)
-WISHES = st.lists(st.tuples(ORIGIN, ORIGIN, st.integers(1, 600), st.integers(1, 500), st.integers(20, 160)), max_size=40)
+SIDE, LABEL = (
+    st.tuples(st.integers(1, 600), st.integers(1, 500)),
+    st.tuples(st.integers(20, 160), st.sampled_from([20, 20, 20, 7, 33])),
+)
+WISHES = st.lists(st.tuples(ORIGIN, ORIGIN, SIDE, LABEL), max_size=40)
 
 
 def wish(x: int, y: int, width: int = 60, height: int = 120, label: tuple[int, int] = (90, 20), key: int | None = None) -> Wish:
@@ -34,9 +38,9 @@ def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 @given(WISHES, st.sampled_from([(1280, 720), (320, 180), (100, 40), (17, 240)]), st.booleans())
 @hypothesis_settings(max_examples=150, deadline=None)
 def test_labels_lie_in_the_picture_and_apart_wherever_their_boxes_are(
-    boxes: list[tuple[int, int, int, int, int]], size: tuple[int, int], again: bool
+    boxes: list[tuple[int, int, tuple[int, int], tuple[int, int]]], size: tuple[int, int], again: bool
 ) -> None:
-    wishes = [wish(x, y, w, h, (wide, 20), key) for key, (x, y, w, h, wide) in enumerate(boxes)]
+    wishes = [wish(x, y, *side, label, key) for key, (x, y, side, label) in enumerate(boxes)]
     before = {}
     spots = lay_out(wishes, Size(*size), before)
     if again:

@@ -21,7 +21,7 @@ from realtime.types import Frame, Result
 INPUT = InputSpec("image", (64, 48), "nchw", "float32", "rgb", "stretch")
 CARD = ModelCard("objects", "yolo_seg", INPUT, {"predictions": "p", "prototypes": "q"}, ("person", "bicycle", "car", "dog"))
 ONLY_MASKS = Knobs(opacity=0.4, boxes=False, labels=False, trails=False, threshold=0.25)
-WIDTH, HEIGHT = 400, 2 * ROWS_PX + 30
+WIDTH, HEIGHT = 300, ROWS_PX + 60
 OBJECT = st.tuples(st.integers(-20, WIDTH), st.integers(-20, HEIGHT), st.integers(1, 200), st.integers(1, 250))
 
 
@@ -31,9 +31,9 @@ def scene(*ellipses: tuple[int, int, int, int]) -> Instances:
     for row, (x, y, width, height) in reversed(list(enumerate(ellipses))):
         cv2.ellipse(label_map, ((x + width / 2, y + height / 2), (width, height), 0), row + 1, cv2.FILLED)
     boxes = [cv2.boundingRect((label_map == row + 1).astype(np.uint8)) for row in range(len(ellipses))]
-    corners = np.array([(x + 0.4, y + 0.4, x + w - 0.6, y + h - 0.6) for x, y, w, h in boxes], np.float32).reshape(-1, 4)
+    corners = np.array([(x + 0.4, y + 0.4, x + max(1, w - 0.6), y + max(1, h - 0.6)) for x, y, w, h in boxes], np.float32)
     scores = np.linspace(0.9, 0.1, len(ellipses)).astype(np.float32)
-    return Instances(corners, scores, np.arange(len(ellipses), dtype=np.int32) % 4, label_map)
+    return Instances(corners.reshape(-1, 4), scores, np.arange(len(ellipses), dtype=np.int32) % 4, label_map)
 
 
 def frame() -> np.ndarray:
@@ -63,7 +63,7 @@ def expected(seen: Instances, style: MaskStyle) -> np.ndarray:
 
 @pytest.mark.parametrize("style", ["both", "contour", "fill"])
 @given(st.lists(OBJECT, min_size=1, max_size=12))
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 def test_any_objects_are_painted_to_the_pixel(style: MaskStyle, ellipses: list[tuple[int, int, int, int]]) -> None:
     seen = scene(*ellipses)
     image = drawn(seen, replace(ONLY_MASKS, mask_style=style))

@@ -23,7 +23,7 @@ def painted(boxes: list[Box]) -> np.ndarray:
 
 
 @given(BOXES)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_tiles_cover_every_box_and_no_pixel_twice(boxes: list[Box]) -> None:
     found = list(tiles(boxes))
     covered = painted([tile.box for tile in found])
@@ -35,7 +35,7 @@ def test_tiles_cover_every_box_and_no_pixel_twice(boxes: list[Box]) -> None:
 
 
 @given(BOXES)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_a_tile_with_an_owner_has_nothing_of_any_other_box(boxes: list[Box]) -> None:
     for (x0, y0, x1, y1), owner in tiles(boxes):
         for number, box in enumerate(boxes):
