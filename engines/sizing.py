@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +15,8 @@ import numpy as np
 from engines.card import ModelCard
 from engines.editing import CONSTANTS_ALONE_IR, check, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.errors import CardError, ModelFileError
+from engines.grids import can_be_cut, cut
+from engines.model import Model
 from engines.types import Size
 
 STRIDE = 32
@@ -38,17 +42,39 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
             f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
             f"export its checkpoint again at {_asked(size)}, or with an open size"
         )
-    sized = resized(model, card, size, batch)
-    trouble = _trouble(*sized, batch)
+    *sized, trouble = _attempt(model, card, size, batch)
     if not trouble:
-        return sized
+        return sized[0], sized[1]
     name = f"{card.name}: its network cannot run at {_asked(size)} (height x width), batch {batch}"
     if _rows_and_columns(model, card) == [size.height, size.width]:
         raise ModelFileError(f"{name}: its own batch is baked into its graph; export it again with an open one ({trouble})")
-    near = [found for found in _nearby(size) if not _trouble(*resized(model, card, found, batch), batch)]
+    near = [found for found in _nearby(size) if not _attempt(model, card, found, batch)[2]]
     if near:
         raise ModelFileError(f"{name}; it runs at {', '.join(map(_asked, near))}: ask for one of these")
     raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
+
+
+def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard, str]:
+    """The network and its card for `size`, and why that does not run; empty when it does."""
+    sized, resized_card = resized(model, card, size, batch)
+    trouble = _trouble(sized, resized_card, batch)
+    if trouble and can_be_cut(card.input.size, size):
+        sized, resized_card = resized(cut(model, card.input.size, size), card, size, batch)
+        trouble = trouble if _trouble(sized, resized_card, batch) else ""
+    return sized, resized_card, trouble
+
+
+def sized_copy(model: Model, size: Size, folder: Path) -> Model:
+    """The model for an input of `size`, written into `folder`. Raises what `with_input_size` raises."""
+    import onnx
+
+    if model.card.side_inputs:
+        fed = ", ".join(model.card.side_inputs)
+        raise ModelFileError(f"{model.card.name}: is fed {fed} beside the image, and keeps the size it has; leave out --size")
+    network, card = with_input_size(onnx.load(model.path), model.card, size, 1)
+    path = folder / model.path.name
+    onnx.save(network, str(path))
+    return dataclasses.replace(model, card=card, path=path)
 
 
 def bakes_centres(model: Any, peaks: str) -> bool:

@@ -38,7 +38,7 @@ BACKGROUNDS = ("none", "blur")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which of a model's TensorRT engines to run, and how; a preset's table [engine]."""
+    """The network's size, and which of a model's TensorRT engines to run, and how; a preset's table [engine]."""
 
     precision: str = "fp16"
     input_px: tuple[int, int] | None = None
@@ -136,15 +136,23 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
     if overrides.get("backend", "trt") != "trt" and "engine" not in overrides:
-        written.pop("engine", None)  # a preset's engine is for its own backend
+        _drop_engine(written)  # a preset's engine is for its own backend; an input's size for all
     both = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
     merged = {"engine": {**both[0], **both[1]}} if len(both) == 2 else {}  # a table: option by option, as the others
     settings = _convert({**written, **overrides, **merged}, "settings")
-    if settings.engine != EngineSettings() and settings.backend != "trt":
+    if msgspec.structs.replace(settings.engine, input_px=None) != EngineSettings() and settings.backend != "trt":
         raise SettingsError(
-            f'{where}: its table [engine] chooses among TensorRT engines: write backend = "trt" above it, or add --backend trt'
+            f"{where}: its table [engine] chooses among TensorRT engines, except for input_px: "
+            'write backend = "trt" above it, or add --backend trt'
         )
     return settings
+
+
+def _drop_engine(written: dict[str, Any]) -> None:
+    """Take the table [engine] from what a preset says, except for the input's size. In place."""
+    table = written.pop("engine", None)
+    if isinstance(table, dict) and "input_px" in table:
+        written["engine"] = {"input_px": table["input_px"]}
 
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:

@@ -108,7 +108,7 @@ def test_a_mistake_gets_one_line_with_the_cure(
     assert Store().engines() == []
 
 
-@pytest.mark.parametrize("option", [["--precision", "fp16"], ["--size", "256x512"], ["--inflight", "1"], ["--dla", "0"]])
+@pytest.mark.parametrize("option", [["--precision", "fp16"], ["--inflight", "1"], ["--dla", "0"]])
 def test_an_option_of_gpu_engines_is_not_ignored_on_the_cpu(option: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["process", "sample://bikes", "--out", "o.mp4", *option]) == 2
     assert f"{option[0]}: for TensorRT engines only: add --backend trt" in capfd.readouterr().err

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -13,6 +16,7 @@ from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuEr
 from engines.fit import Fit
 from engines.model import Model
 from engines.nearest import did_you_mean
+from engines.sizing import sized_copy
 from engines.types import Image, Outputs, Size
 
 PREFERENCE = ("trt", "ort-cuda", "openvino", "ort")
@@ -23,11 +27,11 @@ GPU_BACKENDS = ("trt", "ort-cuda")
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What may be asked of GPU engines beyond the model. precision, size, runtime and dla_core choose among built engines."""
+    """What may be asked beyond the model; all but `size` of GPU engines, of which these options choose one."""
 
     precision: str = "fp16"
     size: Size | None = None
-    """Of the network's input; None: the model's own."""
+    """Of the network's input; None: the model's own. Backends that build nothing change the network when they load it."""
     runtime: str | None = None
     """"tensorrt" or "tensorrt-rtx"; None: the first that is installed."""
     dla_core: int | None = None
@@ -154,4 +158,17 @@ def _open(model: Model, backend: str, options: EngineOptions) -> Engine:
             f"{model.card.name} is fed {fed} beside the image, which {backend} cannot do; the CPU's backends can: --backend auto"
         )
     module = importlib.import_module(f"{__name__}.{backend.replace('-', '_')}")
-    return cast(Engine, module.open_engine(model, options) if backend in GPU_BACKENDS else module.open_engine(model))
+    if backend == "trt":  # its engines were built for their sizes
+        return cast(Engine, module.open_engine(model, options))
+    with _at_size(model, options.size) as sized:
+        return cast(Engine, module.open_engine(sized, options) if backend in GPU_BACKENDS else module.open_engine(sized))
+
+
+@contextmanager
+def _at_size(model: Model, size: Size | None) -> Iterator[Model]:
+    """The model with an input of `size`, for as long as it takes to load it. Raises ModelFileError, CardError."""
+    if size is None or size == model.card.input.size:
+        yield model
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a runtime may hold on to the file
+        yield sized_copy(model, size, Path(folder))

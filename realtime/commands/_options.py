@@ -40,7 +40,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         help="no flicker where the picture stands still (default: soft edges always, classes in a window only)",
     )
 
-    engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")
+    engine = parser.add_argument_group("the network's size, and with --backend trt which of its engines (see run.py build)")
     add_engine_choice(engine)
     engine.add_argument(
         "--inflight", metavar="N", type=positive, help="2: upload the next frame meanwhile: more frames, each a little later"
@@ -51,7 +51,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 def add_engine_choice(group: Any) -> None:
     """Options that choose one of a model's TensorRT engines; `group` is a parser or a group of one."""
     precisions, runtimes = ", ".join(PRECISIONS), " or ".join(RUNTIMES)
-    size_help = "height x width of the network's input, such as 384x640 (default: the model's own)"
+    size_help = "height x width of the network's input, such as 384x640 (default: the model's own); less is faster"
     group.add_argument("--precision", metavar="NAME", type=one_of(PRECISIONS), help=f"{precisions} (default: fp16)")
     group.add_argument("--size", metavar="HxW", type=size, help=size_help)
     group.add_argument("--runtime", metavar="NAME", type=one_of(RUNTIMES), help=f"{runtimes} (default: what is installed)")

@@ -92,11 +92,13 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
         height, width = engine["input_px"]
         engine["input_px"] = (width, height)
     if engine:
-        given = ", ".join(f"--{option.replace('_', '-')}" for option in ENGINE_OPTIONS if options.get(option) is not None)
-        if (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
+        of_trt = ", ".join(
+            f"--{name.replace('_', '-')}" for name, key in ENGINE_OPTIONS.items() if key in engine.keys() - {"input_px"}
+        )
+        if of_trt and (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
             raise SettingsError(
-                f"{given}: for TensorRT engines only: add --backend trt "
-                "(for the CPU, another precision or size is another file: run.py export MODEL --out FILE.onnx)"
+                f"{of_trt}: for TensorRT engines only: add --backend trt "
+                "(for the CPU, another precision is another file: run.py export MODEL --out FILE.onnx)"
             )
         overrides["engine"] = engine
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)

@@ -91,6 +91,19 @@ def test_what_is_wrong_in_a_preset_is_told_with_its_file(tmp_path: Path, text: s
     assert "\n" not in str(caught.value).strip()
 
 
+def test_a_preset_s_input_size_is_for_every_backend_and_the_rest_of_its_engine_for_tensorrt(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('backend = "trt"\n[engine]\ninput_px = [512, 256]\ninflight = 2\n')
+    assert load_settings(PRESETS, str(path), {}).engine.inflight == 2
+    on_cpu = load_settings(PRESETS, str(path), {"backend": "ort"})
+    assert (on_cpu.engine.input_px, on_cpu.engine.inflight) == ((512, 256), 1)
+    path.write_text("[engine]\ninput_px = [512, 256]\n")
+    assert load_settings(PRESETS, str(path), {}).backend == "auto"
+    path.write_text("[engine]\ninput_px = [512, 256]\ninflight = 2\n")
+    with pytest.raises(SettingsError, match="chooses among TensorRT engines, except for input_px"):
+        load_settings(PRESETS, str(path), {})
+
+
 def test_a_preset_that_is_not_text_is_told(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 from engines import backends
-from engines.backends import Choice, Engine, Inference, open_engine
+from engines.backends import Choice, Engine, EngineOptions, Inference, open_engine
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.model import Model, load_model
@@ -311,3 +311,20 @@ def test_names_go_by_preference_and_each_opens_engines(cpu_backends: tuple[str, 
         assert callable(importlib.import_module(f"engines.backends.{name.replace('-', '_')}").open_engine)
         backends.check_backend(name)
     backends.check_backend("auto")
+
+
+def test_another_size_of_the_input_is_made_when_the_model_is_loaded(
+    colours: Model, painted: Callable[..., Any], cpu_backends: tuple[str, ...], backend: str
+) -> None:
+    if backend not in cpu_backends:
+        pytest.skip("an engine of a GPU is built for its size")
+    own = colours.card.input.size
+    asked = Size(2 * own.width, 2 * own.height)
+    engine = open_engine(colours, backend, EngineOptions(size=asked)).engine
+    try:
+        rows, columns = seen(engine, engine.infer(painted(class_map_of(asked)))).shape
+    finally:
+        engine.close()
+    assert engine.card.input.size == asked
+    assert (rows, columns) == (asked.height, asked.width)
+    assert colours.card.input.size == own
