@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from engines.card import InputSpec
-from engines.datasets.settings import SetSettings, check_settings
-from engines.nearest import did_you_mean
+from engines.datasets.settings import FILE_NAME, SetSettings, check_settings
+from engines.nearest import did_you_mean, nearest
 from engines.training.errors import TrainingError
 from engines.training.wording import explained
 
@@ -234,15 +234,6 @@ def for_export(trained: Recipe, newer: Recipe) -> Recipe:
     return msgspec.structs.replace(trained, card=newer.card, rebalance=newer.rebalance)
 
 
-def difference(then: Recipe, now: Recipe) -> str:
-    """The first key in which two recipes differ, with both values."""
-    path, before, after = "", msgspec.to_builtins(then), msgspec.to_builtins(now)
-    while isinstance(before, dict) and isinstance(after, dict):
-        key = next(key for key in {**before, **after} if before.get(key) != after.get(key))
-        path, before, after = f"{path}.{key}" if path else key, before.get(key), after.get(key)
-    return f"{path} = {before}, and now it is {after}"
-
-
 def check_recipe(recipe: Recipe, where: str) -> None:
     """Raises TrainingError or DataError for what does not fit together. Classes left open are checked once they are known."""
     if len(set(recipe.classes)) < len(recipe.classes):
@@ -286,8 +277,13 @@ def check_means(settings: SetSettings, model_classes: tuple[str, ...], where: st
         for target in targets:
             _known(target, model_classes, f"{where}, means.{name}")
     for name in settings.classes:
-        if name not in settings.means:
-            _known(name, model_classes, f"{where}, class without an entry in means")
+        if name not in settings.means and name not in model_classes:
+            near = nearest(name, model_classes)
+            hint = f'did you mean "{near}"?' if near else f"it has {', '.join(model_classes)}"
+            raise TrainingError(
+                f'{where}: the model has no class "{name}" ({hint}); say under [means] in its {FILE_NAME} what it covers, '
+                f'as in "{name}" = ["{near or model_classes[0]}"], or [] for none of them'
+            )
 
 
 def _known(name: str, names: tuple[str, ...], where: str) -> None:

@@ -28,10 +28,11 @@ from engines.training.held_out import held_out_loss
 from engines.training.losses import SetLoss, merged_loss, set_loss
 from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.training.rebalance import class_weights
-from engines.training.recipe import Recipe, difference, for_export
+from engines.training.recipe import Recipe, for_export
 from engines.training.run_folder import RunFolder
 from engines.training.task_losses import instance_loss, surface_loss
 from engines.training.transfer import transferred
+from engines.training.wording import difference
 
 LOSS_STRIDE = 2
 """The loss looks at every second pixel of every second row, the phase changing with the step: as good, and a third faster."""

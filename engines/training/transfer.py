@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +41,7 @@ def _same_net(old: Recipe, new: Recipe) -> str:
     """What to ask for so that the nets are one."""
     shapes = {key: getattr(old.net, key) for key in SHAPES if getattr(old.net, key) != getattr(new.net, key)}
     texts = {key: f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value) for key, value in shapes.items()}
-    same = " ".join(f"--set net.{key}={text}" for key, text in texts.items())
+    same = " ".join(f"--set {shlex.quote(f'net.{key}={text}')}" for key, text in texts.items())  # zsh takes brackets for patterns
     return f"add {same}, or begin without it" if same else "begin without it"
 
 

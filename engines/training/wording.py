@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -39,6 +40,19 @@ def unknown_table(name: str, kind: type[msgspec.Struct]) -> str:
     """The cure for a table that a `kind` has not."""
     tables = [key for key, found in _keys(_type_at(kind, "")).items() if _keys(found)]
     return did_you_mean(name, tables) or f"; tables: {', '.join(tables)}"
+
+
+def difference(then: msgspec.Struct, now: msgspec.Struct) -> str:
+    """The first key in which two settings of one kind differ, with both values."""
+    path, before, after = "", msgspec.to_builtins(then), msgspec.to_builtins(now)
+    while isinstance(before, dict) and isinstance(after, dict):
+        key = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+        path, before, after = f"{path}.{key}" if path else key, before.get(key), after.get(key)
+    return f"{path} = {_plain(before)}, and now it is {_plain(after)}"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _keys(found: inspect.Type | None) -> dict[str, inspect.Type]:

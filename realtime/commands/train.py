@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime.commands._options import positive
+from realtime.commands._tables import counted
 
 NAME = "train"
 
@@ -117,6 +118,6 @@ def print_export(exported: Any) -> None:
 def print_agreement(exported: Any) -> None:
     """How good it is, and how much the same as the checkpoint."""
     for score in exported.scores:
-        print(f"score    {score.name}: mIoU {score.miou:.1f} on {score.images} held-out images")
+        print(f"score    {score.name}: mIoU {score.miou:.1f} on {counted(score.images, 'held-out image')}")
         print("         " + "  ".join(f"{name} {iou:.1f}" for name, iou in score.iou.items()))
     print(f"parity   {exported.parity:.4%} of its labels are the checkpoint's")

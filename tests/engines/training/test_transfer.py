@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_another_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path)
     with pytest.raises(TrainingError, match=r"old\.pt: its net is another one than recipe toy describes; add (.*), or") as told:
         train(other, [open_set(toy_set, other.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
     assert not (tmp_path / "run").exists()
-    settings = str(told.value).partition("add ")[2].partition(", or")[0].split(" ")[1::2]
+    settings = shlex.split(str(told.value).partition("add ")[2].partition(", or")[0])[1::2]
     same = changed(other, settings_from(settings))
     train(same, [open_set(toy_set, same.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
 
