@@ -12,9 +12,10 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from engines.card import ModelCard
+from engines.card import InputSpec, ModelCard
 from engines.editing import CONSTANTS_ALONE_IR, check, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.errors import CardError, ModelFileError
+from engines.fit import fit
 from engines.grids import can_be_cut, cut
 from engines.model import Model
 from engines.types import Size
@@ -62,6 +63,15 @@ def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dyna
         sized, resized_card = resized(cut(model, card.input.size, size), card, size, batch)
         trouble = trouble if _trouble(sized, resized_card, batch) else ""
     return sized, resized_card, trouble
+
+
+def tight_size(spec: InputSpec, frame: Size) -> Size:
+    """The input without the padding around a frame of that size, in steps of STRIDE; as it is where that wins a fifth or less."""
+    content = fit(frame, spec.size, spec.fit).content
+    width, height = (-(-length // STRIDE) * STRIDE for length in (content.width, content.height))
+    tight = Size(min(width, spec.size.width), min(height, spec.size.height))
+    worth_it = tight.width * tight.height <= 0.8 * spec.size.width * spec.size.height
+    return tight if worth_it else spec.size
 
 
 def sized_copy(model: Model, size: Size, folder: Path) -> Model:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from engines.card import ModelCard
+from engines.sizing import tight_size
+from engines.types import Size
 from realtime.app import Run
+from realtime.types import Result
 
 TICK_S = 0.2
 STOP_TIMEOUT_S = 1.8
@@ -79,6 +83,7 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
         for reason in reasons:  # two GPU backends lack the same GPU
             names = ", ".join(name for name, given in run.model.refusals.items() if given == reason)
             lines.append(f"         not {names}: {reason}")
+        lines += _size_hint(run.model.card, run.shown)
     if run.source is not None:
         status = run.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"
@@ -97,3 +102,14 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
         lines.append(f"tracks   {', '.join(counts) or 'none'}")
     lines += [f"written  {path}" for path in outputs.values() if path.exists()]
     return "\n".join(lines)
+
+
+def _size_hint(card: ModelCard, shown: Result | None) -> list[str]:
+    """How to leave out what the network computes beside the picture, if that is much."""
+    if shown is None:
+        return []
+    own, tight = card.input.size, tight_size(card.input, Size.of(shown.frame.image))
+    if tight == own:
+        return []
+    padding = 1 - tight.width * tight.height / (own.width * own.height)
+    return [f"         {padding:.0%} of its input is padding here; without it: --size {tight.height}x{tight.width}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -336,6 +337,17 @@ def test_the_same_output_twice_is_replaced_by_the_new_one(here: Cli, clip: Path,
         assert done.returncode == 0, done.stderr
         assert frames_in(tmp_path / "o.mp4") == count
         assert files_in(tmp_path) == ["o.mp4"]
+
+
+def test_padding_is_told_of_and_can_be_left_out(here: Cli, tmp_path: Path) -> None:
+    wide = write_clip(tmp_path / "wide.mp4", count=3, size=(192, 72))
+    done = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort")
+    told = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
+    assert told, done.stdout
+    assert told.groups() == ("44", "--size", "160x384")
+    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", told[2], told[3])
+    assert again.returncode == 0
+    assert "is padding here" not in again.stdout
 
 
 def test_a_truncated_video_is_processed_as_far_as_it_goes(here: Cli, tmp_path: Path, tiny_model: Path) -> None:

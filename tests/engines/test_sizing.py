@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +16,7 @@ from engines.editing import run_on_zeros
 from engines.errors import CardError, ModelFileError
 from engines.model import Model, load_model
 from engines.segmenter import Segmenter
-from engines.sizing import with_input_size
+from engines.sizing import tight_size, with_input_size
 from engines.types import Size
 from realtime.sources import open_source
 
@@ -186,3 +187,18 @@ def test_a_yolo_is_sized_or_says_why_not(shared: Path, size: str) -> None:
     network, _ = sized(model, Size(320, 192), "dynamic")
     assert dims(network)["images"] == ["batch", 3, 192, 320]
     assert dims(network)["output0"] == ["batch", 116, 1260]
+
+
+@pytest.mark.parametrize(
+    ("how", "frame", "tight"),
+    [
+        ("letterbox", Size(1280, 720), Size(640, 384)),
+        ("letterbox", Size(720, 1280), Size(384, 640)),
+        ("letterbox_top_left", Size(640, 270), Size(640, 288)),
+        ("letterbox", Size(640, 560), Size(640, 640)),  # 576 rows would win a tenth
+        ("stretch", Size(1280, 720), Size(640, 640)),
+    ],
+)
+def test_the_tight_size_leaves_padding_out(how: str, frame: Size, tight: Size) -> None:
+    spec = msgspec.structs.replace(zoo.find("people").card.input, size_px=(640, 640), fit=how)
+    assert tight_size(spec, frame) == tight
