@@ -30,7 +30,7 @@ from realtime.bench.machine import facts
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NEEDS = {"ours": (), "ultralytics": ("ultralytics",), "supervision": ("supervision", "trackers")}
+NEEDS = {"ours": (), "ours tight": (), "ultralytics": ("ultralytics",), "supervision": ("supervision", "trackers")}
 TARGETS = {"ultralytics": 6.0, "supervision": 2.5}
 MODEL = "models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"
 
@@ -106,12 +106,12 @@ def report(contenders: list[Contender]) -> dict[str, Any]:
     for runtime in dict.fromkeys(contender.runtime for contender in contenders):
         here = {contender.name: contender for contender in contenders if contender.runtime == runtime}
         table: dict[str, Any] = {name: _summary(contender.rounds) for name, contender in here.items()}
-        for name in (name for name in here if name != "ours"):
-            pairs = list(zip(here["ours"].rounds, here[name].rounds, strict=True))
-            fps = statistics.median(mine["fps"] / theirs["fps"] for mine, theirs in pairs)
-            cpu = statistics.median(theirs["cpu_ms"] / mine["cpu_ms"] for mine, theirs in pairs)
+        for mine, name in ((mine, name) for mine in here if not NEEDS[mine] for name in here if NEEDS[name]):
+            pairs = list(zip(here[mine].rounds, here[name].rounds, strict=True))
+            fps = statistics.median(us["fps"] / them["fps"] for us, them in pairs)
+            cpu = statistics.median(them["cpu_ms"] / us["cpu_ms"] for us, them in pairs)
             target = TARGETS[name]
-            table[f"ours against {name}"] = {
+            table[f"{mine} against {name}"] = {
                 "fps_ratio": round(fps, 2),
                 "cpu_ratio": round(cpu, 2),
                 "target_fps_ratio": target,

@@ -1,6 +1,7 @@
 """Ours and the peers over a clip: capture, model, tracks, drawing. Each is run in a process of its own by `peers.py`.
 
 ours          this project's pipeline, as `run.py process` runs it, without an encoder
+ours tight    the same with --size 384x640: the same network without the padding that a 16:9 picture needs in 640x640
 ultralytics   cv2.VideoCapture, YOLO(model).track(frame, persist=True), plot(): its documentation's loop over a video
 supervision   get_video_frames_generator, the runtime, Detections, ByteTrackTracker of `trackers`, and the mask, box, label
               and trace annotators of their documentation. Neither decodes a YOLO network's outputs, so that part is what
@@ -13,6 +14,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,19 @@ LEAST_FRAMES = 10
 Round = dict[str, float]
 
 
-def ours(model_path: str, clip: str, runtime: str) -> Callable[[float], Round]:
+TIGHT_PX = (640, 384)
+
+
+def ours(model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | None = None) -> Callable[[float], Round]:
     from engines import zoo
     from realtime.bench.measuring import Bench, Job
     from realtime.process import prepare
     from realtime.recorder import Recording
-    from realtime.settings import Settings
+    from realtime.settings import EngineSettings, Settings
     from realtime.sources import open_source
 
     prepare()
-    settings = Settings(model=model_path, backend=runtime, threshold=SCORE)
+    settings = Settings(model=model_path, backend=runtime, threshold=SCORE, engine=EngineSettings(input_px=input_px))
     model = zoo.find(model_path)
 
     def go(seconds: float) -> Round:
@@ -113,7 +118,12 @@ def supervision(model_path: str, clip: str, runtime: str) -> Callable[[float], R
     return _timed(frames())
 
 
-CONTENDERS = {"ours": ours, "ultralytics": ultralytics, "supervision": supervision}
+CONTENDERS = {
+    "ours": ours,
+    "ours tight": partial(ours, input_px=TIGHT_PX),
+    "ultralytics": ultralytics,
+    "supervision": supervision,
+}
 
 
 def _timed(frames: Iterator[int]) -> Callable[[float], Round]:
