@@ -30,7 +30,8 @@ import cv2
 import numpy as np
 import torch
 
-from engines.datasets.folder import decode, images_in
+from engines.datasets.folder import images_in
+from engines.datasets.image_files import read_label
 from engines.training.deployed import torch_predictor
 from engines.training.evaluate import score_set
 from engines.training.opening import changed, open_run
@@ -117,7 +118,7 @@ def make_set(folder: Path, images: Sequence[Path], facts: str, ids: Sequence[int
         (folder / part).mkdir(parents=True)
     for image in images:
         shutil.copy(image, folder / "images" / image.name)
-        label = decode(image.parents[1] / "labels" / f"{image.stem}.png", cv2.IMREAD_UNCHANGED)
+        label = read_label(image.parents[1] / "labels" / f"{image.stem}.png")
         cv2.imwrite(str(folder / "labels" / f"{image.stem}.png"), table[label] if ids else label)
     (folder / "dataset.toml").write_text(facts, encoding="utf-8")
     return folder
