@@ -202,7 +202,9 @@ def _broken_pairs(folder: Path, images: Sequence[Path], labels: Sequence[Path]) 
     ]
     image_stems = {path.stem for path in images}
     for path in labels:
-        if path.suffix != ".png":
+        if path.suffix != ".png" and path.suffix.lower() == ".png":
+            faults.append(Fault(path, "not png", f"is not found under this name; call it {path.stem}.png"))
+        elif path.suffix != ".png":
             faults.append(Fault(path, "not png", "is no .png file; a label is one, since JPEG and its like change the ids"))
         elif path.stem not in image_stems:
             faults.append(Fault(path, "no image", f"has no image {folder / 'images' / path.stem}.*; add it, or remove the label"))

@@ -230,7 +230,7 @@ def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
     state = load_checkpoint(run.last)
     # What only the export looks at may change while a run is under way, and when it ends; what the net learns by may not.
     schedule = msgspec.structs.replace(state.recipe.schedule, steps=recipe.schedule.steps)
-    then = msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule)
+    then = msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule, name=recipe.name)
     if then != recipe:
         raise TrainingError(
             f"{run.last}: was trained with {difference(then, recipe)}; restore that, or start afresh with another --out"

@@ -85,6 +85,12 @@ def test_every_fault_is_found_and_not_only_the_first(clean_set: Path) -> None:
     assert sorted(found) == sorted([*expected.values(), ("format", "clipb_004.png")])
 
 
+def test_a_label_in_capitals_is_told_its_name(clean_set: Path) -> None:
+    (clean_set / "labels" / "clipa_000.png").rename(clean_set / "labels" / "clipa_000.PNG")
+    texts = [fault.text for fault in check_set(clean_set, SETTINGS).faults]
+    assert "is not found under this name; call it clipa_000.png" in texts
+
+
 def test_one_pair_may_have_several_faults(clean_set: Path) -> None:
     label = np.zeros((20, 32), np.uint8)
     label[0, 0] = 9

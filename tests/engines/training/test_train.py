@@ -147,7 +147,7 @@ def test_a_run_may_be_made_longer_but_not_shorter_than_it_is(toy_set: Path, toy_
 
 def test_what_the_card_says_may_change_under_way(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     run(recipe_from_dict(toy_facts(steps=1), "toy"), toy_set, tmp_path / "run")
-    again = recipe_from_dict(toy_facts(steps=1) | {"card": {"limits": "other words"}}, "toy")
+    again = recipe_from_dict(toy_facts(steps=1) | {"card": {"limits": "other words"}, "name": "renamed"}, "toy")
     state = train(again, [open_set(toy_set, again.sets[0])], tmp_path / "run", resume=True)
     assert state.step == 1
 
