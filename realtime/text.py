@@ -58,9 +58,14 @@ def _inks(background_bgr: tuple[int, int, int]) -> U8:
 @lru_cache(maxsize=1024)
 def _percent_coverage(percent: int, size_px: int) -> U8:
     coverage = _coverage(f"{percent}%", size_px, before_px=0)
-    widest = max(_coverage(f"{digit}{digit}%", size_px, before_px=0).shape[1] for digit in "0468")
-    lacks_px = max(0, widest - coverage.shape[1])
+    lacks_px = max(0, _figure_px(size_px) - coverage.shape[1])
     return np.ascontiguousarray(np.pad(coverage, ((0, 0), (lacks_px, 0))))
+
+
+@lru_cache(maxsize=8)
+def _figure_px(size_px: int) -> int:
+    """Width of the widest figure of two digits."""
+    return max(int(_coverage(f"{digit}{digit}%", size_px, before_px=0).shape[1]) for digit in "0468")
 
 
 def _coverage(text: str, size_px: int, before_px: int | None = None) -> U8:

@@ -60,6 +60,6 @@ class Look:
         """(256,) uint8: 255 for class ids to paint, 0 for void and hidden ones."""
         table = np.zeros(256, np.uint8)
         table[: len(self.card.classes)] = 255
-        table[list(hidden)] = 0
+        table[[class_id for class_id in hidden if class_id < len(table)]] = 0
         table[VOID_CLASS] = 0
         return table

@@ -9,6 +9,7 @@ import numpy as np
 from engines.types import F32, I32, U8, Size
 from realtime.id_colours import ID_COLOURS
 from realtime.knobs import Knobs
+from realtime.render.blending import Bgr
 from realtime.render.layout import Box
 from realtime.render.look import Look
 from realtime.types import Result
@@ -24,9 +25,8 @@ class Mark(NamedTuple):
     """
 
     row: int | None
-    class_id: int
     box: Box
-    colour: tuple[int, int, int]
+    colour: Bgr
     name: str
     percent: int | None = None
     trail: I32 | None = None
@@ -47,7 +47,7 @@ def _detection_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> li
         score, class_id = float(instances.scores[row]), int(instances.class_ids[row])
         if score >= knobs.threshold and class_id not in knobs.hidden_classes:
             colour = colour_of(look.class_bgr[class_id])
-            marks.append(Mark(row, class_id, box, colour, look.card.class_name(class_id), _percent(score)))
+            marks.append(Mark(row, box, colour, look.card.class_name(class_id), _percent(score)))
     return marks
 
 
@@ -71,7 +71,6 @@ def _track_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[M
         marks.append(
             Mark(
                 track.row,
-                track.class_id,
                 box,
                 (look.id_bgr if is_seen else look.unseen_id_bgr)[track.id % ID_COLOURS],
                 f"{look.card.class_name(track.class_id)} {track.id}" if is_seen or is_selected else "",
@@ -107,7 +106,7 @@ def _percent(score: float) -> int | None:
     return None if score >= 1 else round(100 * score)
 
 
-def colour_of(bgr: U8) -> tuple[int, int, int]:
+def colour_of(bgr: U8) -> Bgr:
     blue, green, red = bgr.tolist()
     return blue, green, red
 

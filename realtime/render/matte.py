@@ -39,11 +39,15 @@ _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """A canvas's foreground: x, y and `alpha` (h, w) uint8 of the rectangle outside of which there is none."""
+    """A canvas's foreground: x, y and `alpha` (h, w) uint8 of the rectangle outside of which there is none.
+
+    cells: the same rectangle on the grid that it was refined on, as rows and columns.
+    """
 
     x: int
     y: int
     alpha: U8
+    cells: tuple[slice, slice]
 
     @classmethod
     def over(cls, image: Image, alpha: U8) -> Matte:
@@ -56,9 +60,9 @@ class Matte:
         guide = _guide_size(size)
         coarse = _resized(alpha, guide)
         left, top, right, bottom = _bounds(coarse)
-        if right <= left or bottom <= top:
-            return cls(0, 0, np.zeros((0, 0), np.uint8))
         cells = slice(top, bottom), slice(left, right)
+        if right <= left or bottom <= top:
+            return cls(0, 0, np.zeros((0, 0), np.uint8), cells)
         x0, x1 = (round(edge * size.width / guide.width) for edge in (left, right))
         y0, y1 = (round(edge * size.height / guide.height) for edge in (top, bottom))
         grey = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY)
@@ -66,7 +70,7 @@ class Matte:
         to_canvas = (x1 - x0, y1 - y0)
         slope, offset = (cv2.resize(part, to_canvas, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
         refined = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset, dtype=cv2.CV_8U)  # rounds and saturates
-        return cls(x0, y0, refined)
+        return cls(x0, y0, refined, cells)
 
     def of(self, image: Image) -> Image:
         """The rectangle of `image`; a view."""
@@ -88,17 +92,17 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
         if colours[0] is not None:
             blend_colour(matte.of(image), colours[0], weight)
         return
-    owners = _owners(result.segmentation.instances.label_map, _guide_size(Size.of(image)))
+    owners = _owners(result.segmentation.instances.label_map, _guide_size(Size.of(image)))[matte.cells]
     table = np.zeros((256, 1, 3), np.uint8)
     shown = np.zeros(256, np.uint8)
     for row, colour in enumerate(colours):
         if colour is not None:
             table[row + 1], shown[row + 1] = colour, 255
-    size = (image.shape[1], image.shape[0])
+    size = (matte.alpha.shape[1], matte.alpha.shape[0])
     if None in colours:
-        weight = cv2.min(weight, matte.of(cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR)))
+        weight = cv2.min(weight, cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR))
     # Hidden objects lend their neighbours' edges no black: they have weight 0 where their colour would begin.
-    blend_picture(matte.of(image), matte.of(cv2.resize(cv2.applyColorMap(owners, table), size)), weight)
+    blend_picture(matte.of(image), cv2.resize(cv2.applyColorMap(owners, table), size), weight)
 
 
 def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> list[Bgr | None]:

@@ -13,7 +13,7 @@ COLOUR = (30, 220, 90)
 
 def drawn(*points: tuple[int, int], width: int = 1280, height: int = 720) -> np.ndarray:
     image = np.full((height, width, 3), 100, np.uint8)
-    draw_trails(image, [Mark(0, 0, (0, 0, 1, 1), COLOUR, "", trail=np.array(points, np.int32))])
+    draw_trails(image, [Mark(0, (0, 0, 1, 1), COLOUR, "", trail=np.array(points, np.int32))])
     return image
 
 
@@ -63,7 +63,7 @@ def test_trails_of_all_lengths_are_drawn_in_one_picture_as_each_alone() -> None:
         for row, (step, count) in enumerate(((1, 2), (1, 64), (3, 9), (12, 40)))
     ]
     together = np.full((720, 1280, 3), 100, np.uint8)
-    draw_trails(together, [Mark(0, 0, (0, 0, 1, 1), COLOUR, "", trail=np.array(points, np.int32)) for points in trails])
+    draw_trails(together, [Mark(0, (0, 0, 1, 1), COLOUR, "", trail=np.array(points, np.int32)) for points in trails])
     alone = [drawn(*points) for points in trails]
     for row, image in enumerate(alone):
         band = slice(60 + 80 * row, 140 + 80 * row)

@@ -100,3 +100,10 @@ def test_a_mask_beyond_its_box_keeps_its_colour_to_itself() -> None:
     tinted = 0.6 * untouched[arm] + 0.4 * look.class_bgr[0].astype(float)
     assert is_arm.any()
     assert (np.abs(image[arm].astype(float) - tinted)[is_arm].max(axis=1) > 1).any(), "not in the first's colour"
+
+
+def test_a_hidden_class_may_have_any_number() -> None:
+    """A class map holds 255 classes, a model of objects may have a thousand."""
+    many = replace(CARD, classes=tuple(f"thing {number}" for number in range(300)))
+    shown = Look(many).shown(frozenset({3, 299}))
+    assert (shown[3], shown[4]) == (0, 255)
