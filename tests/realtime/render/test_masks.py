@@ -104,6 +104,7 @@ def test_a_mask_beyond_its_box_keeps_its_colour_to_itself() -> None:
 
 def test_a_hidden_class_may_have_any_number() -> None:
     """A class map holds 255 classes, a model of objects may have a thousand."""
-    many = replace(CARD, classes=tuple(f"thing {number}" for number in range(300)))
+    names = tuple(f"thing {number}" for number in range(300))
+    many = ModelCard("many", "yolo_seg", INPUT, {"predictions": "p", "prototypes": "q"}, names)
     shown = Look(many).shown(frozenset({3, 299}))
     assert (shown[3], shown[4]) == (0, 255)
