@@ -65,17 +65,13 @@ def test_no_file_knows_the_machine_it_was_written_on(pattern: re.Pattern[str]) -
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(REPO_ROOT)))
 def test_the_oldest_python_can_read_it(path: Path) -> None:
     """3.10 is JetPack 6's. What is new since may be imported only behind a check of `sys.version_info`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
-    guarded = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "version_info" in ast.unparse(node.test)
-        for branch in (node.body, node.orelse)
-        for statement in branch
-        for inner in ast.walk(statement)
-    }
+    text = path.read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(text, str(path), feature_version=(3, 10))))
+    may_check = "version_info" in text
+    checks = [node for node in nodes if may_check and isinstance(node, ast.If) and "version_info" in ast.unparse(node.test)]
+    guarded = {id(inner) for node in checks for statement in (*node.body, *node.orelse) for inner in ast.walk(statement)}
     new = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in guarded:
             continue
         if isinstance(node, ast.Import):
