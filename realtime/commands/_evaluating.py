@@ -26,7 +26,7 @@ from realtime.sheets import Row, blend, sheet
 
 PICTURES = "out"
 
-GPU_OPTIONS = ("precision", "size", "runtime", "dla", "trust_engine")
+TRT_OPTIONS = ("precision", "runtime", "dla", "trust_engine")
 
 
 def evaluate(options: dict[str, Any]) -> int:
@@ -60,7 +60,7 @@ def evaluate(options: dict[str, Any]) -> int:
 def _engine_options(options: dict[str, Any]) -> EngineOptions:
     backend = options["backend"] or "auto"
     check_backend(backend)
-    asked = [f"--{name.replace('_', '-')}" for name in GPU_OPTIONS if options[name] is not None]
+    asked = [f"--{name.replace('_', '-')}" for name in TRT_OPTIONS if options[name] is not None]
     if asked and backend != "trt":
         raise SettingsError(f"{', '.join(asked)}: for TensorRT engines only: add --backend trt")
     if options["threshold"] is not None and not 0 <= options["threshold"] <= 1:

@@ -27,7 +27,7 @@ def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> li
     total_ms = times.preprocess_ms + times.inference_ms + times.decode_ms
     lines = [
         f"{segmenter.card.name} on {truths.settings.name}: {truths.described}",
-        f"backend     {segmenter.choice.engine.description}",
+        f"backend     {segmenter.choice.engine.description}, input {segmenter.card.input.size}",
         f"latency     {total_ms:.1f} ms an image: preprocess {times.preprocess_ms:.1f}, inference {times.inference_ms:.1f}, "
         f"decode {times.decode_ms:.1f} (medians)",
     ]
@@ -92,7 +92,7 @@ def report(model: Model, segmenter: Segmenter, scored: Sequence[tuple[TruthSet, 
         "model": {
             "name": card.name,
             "file": model.path.name,
-            "sha256": card.sha256,
+            "sha256": model.card.sha256,
             "family": card.family,
             "weights": model.precision,
             "input_px": list(card.input.size_px),

@@ -40,6 +40,12 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate", *map(str, arguments), "--backend", "ort"])
 
 
+def test_another_size_of_the_input_is_scored_and_told(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tiny_model, "--data", data, "--means", "road=ground", "--size", "48x64", "--json", "figures.json") == 0
+    assert "CPU, fp32, input 64x48\n" in capsys.readouterr().out
+    assert json.loads(Path("figures.json").read_text())["model"]["input_px"] == [64, 48]
+
+
 def test_a_model_is_scored_told_drawn_and_written(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tiny_model, "--data", data, "--json", "f/figures.json", "--means", "road=ground") == 0
     told = capsys.readouterr().out
