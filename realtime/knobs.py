@@ -17,7 +17,7 @@ class Knobs:
     opacity:   of the masks, 0..1.
     background: put what was chosen (`Look.background`) behind the foreground of a model that gives a matte.
     hidden_classes: ids of classes that are neither painted nor boxed.
-    mask_style: how objects' masks are drawn; class maps are areas whatever it says.
+    mask_style: how objects' masks and mattes are drawn; class maps are areas whatever it says.
     selected_id: the track with a halo around it, if any.
     live_overlay: show the newest frame with masks and boxes moved to its time, instead of the frame that the masks belong to.
     """

@@ -12,7 +12,7 @@ from realtime.knobs import Knobs
 from realtime.render.blending import Bgr, blend_colour, blend_picture
 from realtime.render.look import Look
 from realtime.render.marks import Mark, colour_of
-from realtime.render.scaling import shrunk
+from realtime.render.scaling import rim_px, shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320
@@ -32,9 +32,7 @@ FAINT = 5
 """Opacities up to here are nothing: networks are never quite sure."""
 
 RIM_OPACITY = 0.85
-"""Of the contour, one pixel wide where the matte becomes more than half opaque."""
-
-_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+"""Of the contour, where the matte becomes more than half opaque: one pixel wide, or twice as wide as a mask's where it stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,7 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
     """Blend the foreground's colour over it, a crisp and thin contour included; with several objects, each one's own."""
     if not matte.alpha.size:
         return
-    # NumPy compares, not OpenCV: to that a 1x1 array is a scalar.
-    solid = np.greater(matte.alpha, 127).view(np.uint8)
-    rim = cv2.subtract(solid, cv2.erode(solid, _CROSS))
-    rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # at low opacities it goes as well
-    weight = cv2.max(cv2.convertScaleAbs(matte.alpha, alpha=knobs.opacity), cv2.convertScaleAbs(rim, alpha=255 * rim_opacity))
+    weight = _weight(matte.alpha, knobs, 2 * rim_px(Size.of(image)))
     colours = _row_colours(result, marks, knobs, look)
     if len(set(colours)) <= 1:
         if colours[0] is not None:
@@ -103,6 +97,21 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
         weight = cv2.min(weight, cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR))
     # Hidden objects lend their neighbours' edges no black: they have weight 0 where their colour would begin.
     blend_picture(matte.of(image), cv2.resize(cv2.applyColorMap(owners, table), size), weight)
+
+
+def _weight(alpha: U8, knobs: Knobs, contour_px: int) -> U8:
+    """How much of the foreground's colour each pixel gets: over the area, along its contour, or both, as `mask_style` says."""
+    area: U8 = cv2.convertScaleAbs(alpha, alpha=knobs.opacity)
+    if knobs.mask_style == "fill":
+        return area
+    is_alone = knobs.mask_style == "contour"
+    side = 2 * (contour_px if is_alone else 1) + 1
+    # NumPy compares, not OpenCV: to that a 1x1 array is a scalar.
+    solid = np.greater(alpha, 127).view(np.uint8)
+    rim = cv2.subtract(solid, cv2.erode(solid, cv2.getStructuringElement(cv2.MORPH_CROSS, (side, side))))
+    rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # at low opacities it goes as well
+    contour: U8 = cv2.convertScaleAbs(rim, alpha=255 * rim_opacity)
+    return contour if is_alone else cv2.max(area, contour)
 
 
 def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> list[Bgr | None]:

@@ -178,6 +178,17 @@ def test_the_contour_is_one_crisp_line() -> None:
     assert (np.abs(faint.astype(float) - 100) <= 0.2 * np.abs(colour - 100) + 2).all(), "fades with the rest"
 
 
+@pytest.mark.parametrize(("style", "within", "lines_px"), [("both", 0.3, (1, 1)), ("fill", 0.3, ()), ("contour", 0.0, (2, 2))])
+def test_a_matte_is_an_area_a_contour_or_both(style: str, within: float, lines_px: tuple[int, ...]) -> None:
+    alpha, seen = two_people()
+    image = drawn(alpha, seen, replace(ONLY_MASKS, opacity=0.3, mask_style=style))
+    colour = Look(PEOPLE).class_bgr[0].astype(float)
+    share = ((image[180, :320].astype(float) - 100) / (colour - 100)).mean(axis=1)
+    assert share[166] == pytest.approx(within, abs=0.02)
+    strong = np.flatnonzero(share > 0.6)
+    assert tuple(map(len, np.split(strong, np.flatnonzero(np.diff(strong) > 1) + 1)) if len(strong) else ()) == lines_px
+
+
 @given(
     st.integers(1, 90),
     st.integers(1, 90),
