@@ -32,7 +32,7 @@ FAINT = 5
 """Opacities up to here are nothing: networks are never quite sure."""
 
 RIM_OPACITY = 0.85
-"""Of the contour, where the matte becomes more than half opaque: one pixel wide, or twice as wide as a mask's where it stands alone."""
+"""Of the contour, where the matte becomes more than half opaque: one pixel wide, wider where it stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
