@@ -389,10 +389,12 @@ def test_every_pixel_of_a_thing_has_one_row_and_boxes_enclose_them_exactly(scene
     check_sound(segmentation)
     label_map, labels = segmentation.instances.label_map, outputs["labels"][0]
     assert not label_map[labels == 0].any()
-    for class_id, mask, (x, y, w, h) in components(labels, (1, 2, 3), 16 * step[0] * step[1]):
+    least = 16 * step[0] * step[1]
+    for class_id, mask, (x, y, w, h) in components(labels, (1, 2, 3), least):
         left_out = (label_map[y : y + h, x : x + w] == 0) & (mask > 0)
-        # What has no object in a big region are specks beside no object of their class: less than the least of one.
-        assert left_out.sum() <= 0.1 * (mask > 0).sum(), class_id
+        # What has no object are specks beside no object of their class. A region that is hardly an object may be nothing but two
+        # of them, where its cells do not agree; of a big one they are little.
+        assert left_out.sum() <= max(0.1 * (mask > 0).sum(), 2 * least), class_id
 
 
 def test_the_constants_are_those_of_the_description() -> None:
