@@ -39,6 +39,9 @@ TRACKER_LOW_SCORE = 0.1
 
 WARM_UP_SIZE = Size(1280, 720)
 
+LEAST_SCREEN_PX = 640
+"""On a screen, small pictures are drawn at least this wide: their labels would else be blown up with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
@@ -221,7 +224,7 @@ class Run:
             raise SettingsError(
                 f"background: {card.name} does not tell foreground from background; choose a model that gives a matte"
             )
-        look = Look(card, self.settings.width, self._background)
+        look = Look(card, self.settings.width, self._background, LEAST_SCREEN_PX if self._screen is not None else 0)
         self.model = OpenedModel(card, look, choice.engine.description, choice.refusals)
 
     def _finish(self, segmenter: Segmenter, frame: Frame) -> None:

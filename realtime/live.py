@@ -102,7 +102,7 @@ class LiveSession:
         result, model = self._run.shown, self._run.model
         if result is None or model is None:
             return
-        canvas = Size.of(result.frame.image).fitted_to_width(model.look.width_px)
+        canvas = model.look.canvas_size(Size.of(result.frame.image))
         track = track_at(result, x / canvas.width, y / canvas.height, self._run.knobs)
         self.knobs = replace(self._run.knobs, selected_id=track.id if track else None)
 

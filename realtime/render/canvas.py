@@ -14,7 +14,7 @@ from realtime.render.look import Look
 from realtime.render.marks import Mark, marks_of
 from realtime.render.masks import draw_halo, paint_classes, paint_objects
 from realtime.render.matte import Matte, paint_matte
-from realtime.render.scaling import shrunk
+from realtime.render.scaling import resized
 from realtime.render.surface import paint_carpet, paint_lane_lines
 from realtime.types import Canvas, Result
 
@@ -39,8 +39,8 @@ class Painter:
 def draw(result: Result, knobs: Knobs, look: Look, before: Places) -> tuple[Canvas, Places]:
     """`compose`, with labels where they stood `before`; and where they stand now."""
     frame, places = result.frame, before
-    size = Size.of(frame.image).fitted_to_width(look.width_px)
-    image = frame.image.copy() if size == Size.of(frame.image) else shrunk(frame.image, size)
+    size = look.canvas_size(Size.of(frame.image))
+    image = resized(frame.image, size)
     matte = _matte(image, result, knobs)
     if matte is not None and knobs.background:
         replace_background(image, matte, look.background)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from engines.card import ModelCard
-from engines.types import U8, VOID_CLASS
+from engines.types import U8, VOID_CLASS, Size
 from realtime.id_colours import id_colours
 from realtime.palette import bgr_table, class_colours
 from realtime.render.backgrounds import Background, Blur
@@ -22,13 +22,23 @@ UNSEEN_SHADE = 0.6
 class Look:
     """What drawing must know of a model and of the canvas.
 
-    width_px: the canvas is no wider than this; smaller frames keep their size.
+    width_px: the canvas is no wider than this.
     background: what a matte's foreground stands before while the knob of that name is on.
+    least_width_px: smaller frames are drawn on a whole number of times their size, so that the canvas is at least this wide, and
+        letters and lines are as fine as a screen has them. 0: they keep their size, as files do.
     """
 
     card: ModelCard
     width_px: int = 1280
     background: Background = field(default_factory=Blur)
+    least_width_px: int = 0
+
+    def canvas_size(self, frame: Size) -> Size:
+        """Of the picture that a frame is drawn on."""
+        if frame.width >= self.width_px:
+            return frame.fitted_to_width(self.width_px)
+        times = max(1, min(-(-self.least_width_px // frame.width), self.width_px // max(frame.width, frame.height)))
+        return Size(times * frame.width, times * frame.height)
 
     @cached_property
     def class_bgr(self) -> U8:

@@ -12,6 +12,13 @@ LITTLE = 1.6
 """So many times smaller is a little: of no pixel less than 2 - LITTLE is seen. At 2, every other line could be lost."""
 
 
+def resized(image: U8, size: Size) -> U8:
+    """`image` (H, W, 3) at `size`, in a new array."""
+    if Size.of(image) == size:
+        return image.copy()
+    return _resized(image, size, cv2.INTER_LINEAR) if size.width > image.shape[1] else shrunk(image, size)
+
+
 def shrunk(image: U8, size: Size) -> U8:
     """`image` (H, W) or (H, W, 3) at `size`, which is no larger; `image` itself if it has that size.
 

@@ -215,6 +215,28 @@ def test_the_canvas_is_at_most_so_wide(frame: tuple[int, int], width_px: int, ex
     assert Size.of(compose(result, Knobs(), Look(OBJECTS, width_px)).image) == Size(*expected)
 
 
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        ((176, 144), (704, 576)),
+        ((640, 360), (640, 360)),
+        ((32, 100), (384, 1200)),
+        ((600, 338), (1200, 676)),
+        ((16, 16), (640, 640)),
+    ],
+)
+def test_on_a_screen_small_pictures_are_drawn_larger(frame: tuple[int, int], expected: tuple[int, int]) -> None:
+    """And masks where the picture has its objects."""
+    width, height = frame
+    box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
+    result = Result(frame_of(grey(*frame)), Segmentation(objects(box, width=width, height=height)), None)
+    canvas = compose(result, ONLY_MASKS, Look(OBJECTS, 1280, least_width_px=640))
+    assert Size.of(canvas.image) == Size(*expected)
+    x, y, w, h = cv2.boundingRect((canvas.image != 100).any(axis=2).astype(np.uint8))
+    times = expected[0] / width
+    assert np.abs(np.array((x, y, x + w, y + h)) - np.array(box) * times).max() <= times + 1
+
+
 def test_on_a_smaller_canvas_everything_moves_along() -> None:
     seen = objects((80, 80, 320, 320), width=640, height=360)
     result = Result(frame_of(grey(640, 360)), Segmentation(seen), None)
