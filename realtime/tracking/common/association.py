@@ -46,48 +46,44 @@ _TINY = np.float32(1e-12)
 """Boxes without area share nothing of nothing: 0 / _TINY is 0."""
 
 
-def iou_matrix(boxes_a: Boxes, boxes_b: Boxes, pad: F32 | None = None) -> F32:
+def iou_matrix(boxes_a: Boxes, boxes_b: Boxes) -> F32:
     """Intersection over union of each pair. (N, 4) and (M, 4) corners in the same unit -> (N, M) float32 in [0, 1]; a new array.
 
-    pad: (N, 2) float32, the width and height added on each side of box i of a, and of each box of b when compared with it. Two
-    boxes that moved apart by less than their padding still overlap, the less the farther their centres lie from each other,
-    where plain boxes would not overlap at all. Boxes without area overlap nothing.
-    Source: C-BIoU (Yang et al., 2023), section 3.1.
+    Boxes without area overlap nothing.
     """
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
     x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
-    wider, higher = np.zeros((2, len(boxes_a), 1), np.float32) if pad is None else 2 * pad.T[:, :, None]
-    # both boxes of a pair are padded alike, so the padding moves out of minimum and maximum
-    shared = _shared_length(x_a, x_max_a, x_b, x_max_b, wider)
-    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b, higher)
-    union: F32 = (x_max_b - x_b + wider) * (y_max_b - y_b + higher)
-    union += (x_max_a - x_a + wider) * (y_max_a - y_a + higher)
+    shared = _shared_length(x_a, x_max_a, x_b, x_max_b)
+    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b)
+    union: F32 = (x_max_b - x_b) * (y_max_b - y_b) + (x_max_a - x_a) * (y_max_a - y_a)
     union -= shared
     shared /= np.maximum(union, _TINY, out=union)
     return np.minimum(shared, 1, out=shared)
 
 
-def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32, padding: F32 | np.float32) -> F32:
+def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32) -> F32:
     length: F32 = np.minimum(high_a, high_b)
     length -= np.maximum(low_a, low_b)
-    length += padding
     return np.maximum(length, 0, out=length)
 
 
 def overlapping(boxes_a: Boxes, boxes_b: Boxes, pad: F32 | None = None) -> Pairs:
-    """The pairs that overlap at all, by row of a, with their IoU. Boxes and pad as in `iou_matrix`."""
+    """The pairs that overlap at all, by row of a, with their IoU. (N, 4) and (M, 4) corners in the same unit.
+
+    pad: (N, 2) float32, the width and height added on each side of box i of a, and of each box of b when compared with it. Two
+    boxes that moved apart by less than their padding still overlap, the less the farther their centres lie from each other,
+    where plain boxes would not overlap at all. Source: C-BIoU (Yang et al., 2023), section 3.1.
+    """
     a, b = boxes_a.astype(np.float32), boxes_b.astype(np.float32)
-    grown = np.zeros((len(a), 2), np.float32) if pad is None else 2 * pad  # on both boxes of a pair: twice as much on one
-    low, high = a[:, :2] - grown, a[:, 2:] + grown
-    meet = low[:, :1] < b[:, 2]
-    meet &= high[:, :1] > b[:, 0]
+    side = np.zeros((len(a), 4), np.float32)
+    if pad is not None:
+        side[:, :2], side[:, 2:] = -pad, pad
+    a += side
+    meet = (a + side)[:, :1] < b[:, 2]  # padding the other one as well is padding this one twice
+    meet &= (a + side)[:, 2:3] > b[:, 0]
     i, j = np.divmod(np.flatnonzero(meet), np.intp(max(len(b), 1)))
-    first, second, more = a[i], b[j], grown[i]
-    shared = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2]) + more
-    sides = (first[:, 2:] - first[:, :2] + more), (second[:, 2:] - second[:, :2] + more)
-    area = np.maximum(shared, 0).prod(axis=1)
-    overlap: F32 = area / np.maximum(sides[0].prod(axis=1) + sides[1].prod(axis=1) - area, _TINY)
-    return Pairs(i, j, np.minimum(overlap, 1)).where(overlap > 0)
+    overlap = np.minimum(pair_iou(a[i], b[j] + side[i]), 1)
+    return Pairs(i, j, overlap).where(overlap > 0)
 
 
 def pair_iou(a: F32, b: F32) -> F32:
@@ -107,9 +103,8 @@ def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
     """The share of each box of a that lies in each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
     x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
-    none = np.float32(0)
-    shared: F32 = _shared_length(x_a, x_max_a, x_b, x_max_b, none)
-    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b, none)
+    shared: F32 = _shared_length(x_a, x_max_a, x_b, x_max_b)
+    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b)
     shared /= np.maximum((x_max_a - x_a) * (y_max_a - y_a), _TINY)
     return np.minimum(shared, 1, out=shared)
 
