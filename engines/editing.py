@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,15 @@ Shape = tuple[int | None, ...]
 
 CONSTANTS_ALONE_IR = 4
 """The first IR version in which an initializer need not be listed among the graph's inputs too."""
+
+
+def constants(model: Any) -> Iterator[tuple[str, Any]]:
+    """The names and onnx.TensorProto of a graph's constants: its initializers, and what its Constant nodes hold."""
+    for tensor in model.graph.initializer:
+        yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            yield node.output[0], node.attribute[0].t
 
 
 class GraphEditor:

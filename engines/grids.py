@@ -7,11 +7,12 @@ the ones that remain. So a network for 640x640 also runs at 384x640, which is al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from engines.editing import constants
 from engines.types import Size
 
 STRIDES = (8, 16, 32)
@@ -37,7 +38,7 @@ def cut(model: Any, before: Size, after: Size) -> Any:
     kept = kept_cells(before, after)
     count = sum(_cells(before, stride) for stride in STRIDES)
     shapes = {node.input[1] for node in new.graph.node if node.op_type == "Reshape"}
-    for name, tensor in _constants(new):
+    for name, tensor in constants(new):
         array = numpy_helper.to_array(tensor)
         if array.dtype.kind == "f" and array.shape.count(count) == 1:
             changed = np.take(array, kept, axis=array.shape.index(count))
@@ -49,7 +50,7 @@ def cut(model: Any, before: Size, after: Size) -> Any:
     return new
 
 
-def kept_cells(before: Size, after: Size) -> np.typing.NDArray[np.intp]:
+def kept_cells(before: Size, after: Size) -> npt.NDArray[np.intp]:
     """The places of the cells of `after` among those of `before`, all grids one behind the other."""
     parts, first = [], 0
     for stride in STRIDES:
@@ -71,12 +72,3 @@ def _cut_shape(shape: list[int], before: Size, after: Size) -> list[int]:
 
 def _cells(size: Size, stride: int) -> int:
     return (size.width // stride) * (size.height // stride)
-
-
-def _constants(model: Any) -> Iterator[tuple[str, Any]]:
-    """The names and onnx.TensorProto of a graph's constants."""
-    for tensor in model.graph.initializer:
-        yield tensor.name, tensor
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            yield node.output[0], node.attribute[0].t

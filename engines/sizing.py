@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from engines.card import InputSpec, ModelCard
-from engines.editing import CONSTANTS_ALONE_IR, check, input_of, input_shape, run_on_zeros, tensor_facts
+from engines.editing import CONSTANTS_ALONE_IR, check, constants, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.errors import CardError, ModelFileError
 from engines.fit import fit
 from engines.grids import can_be_cut, cut
@@ -43,9 +43,9 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
             f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
             f"export its checkpoint again at {_asked(size)}, or with an open size"
         )
-    *sized, trouble = _attempt(model, card, size, batch)
+    sized, sized_card, trouble = _attempt(model, card, size, batch)
     if not trouble:
-        return sized[0], sized[1]
+        return sized, sized_card
     name = f"{card.name}: its network cannot run at {_asked(size)} (height x width), batch {batch}"
     if _rows_and_columns(model, card) == [size.height, size.width]:
         raise ModelFileError(f"{name}: its own batch is baked into its graph; export it again with an open one ({trouble})")
@@ -57,12 +57,13 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
 
 def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard, str]:
     """The network and its card for `size`, and why that does not run; empty when it does."""
-    sized, resized_card = resized(model, card, size, batch)
-    trouble = _trouble(sized, resized_card, batch)
+    whole = resized(model, card, size, batch)
+    trouble = _trouble(*whole, batch)
     if trouble and can_be_cut(card.input.size, size):
-        sized, resized_card = resized(cut(model, card.input.size, size), card, size, batch)
-        trouble = trouble if _trouble(sized, resized_card, batch) else ""
-    return sized, resized_card, trouble
+        part = resized(cut(model, card.input.size, size), card, size, batch)
+        if not _trouble(*part, batch):
+            return *part, ""
+    return *whole, trouble
 
 
 def tight_size(spec: InputSpec, frame: Size) -> Size:
@@ -177,13 +178,8 @@ def _constant(model: Any, tensor: str) -> list[int] | None:
     """The numbers of an integer constant, or None for what is none."""
     import onnx
 
-    for initializer in model.graph.initializer:
-        if initializer.name == tensor:
-            return [int(number) for number in onnx.numpy_helper.to_array(initializer).ravel()]
-    for node in model.graph.node:
-        if node.op_type == "Constant" and tensor in node.output and node.attribute[0].name == "value":
-            return [int(number) for number in onnx.numpy_helper.to_array(node.attribute[0].t).ravel()]
-    return None
+    found = next((value for name, value in constants(model) if name == tensor), None)
+    return None if found is None else [int(number) for number in onnx.numpy_helper.to_array(found).ravel()]
 
 
 def _new_constant(model: Any, name: str, numbers: list[int]) -> str:

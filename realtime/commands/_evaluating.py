@@ -19,14 +19,13 @@ from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS, Size
 from realtime.charts import check_charts, confusion_chart
 from realtime.commands._checking import Progress, legend_of, write_png
+from realtime.commands._options import given_for_trt
 from realtime.commands._scores import described, report
 from realtime.errors import SettingsError, SinkError
 from realtime.process import prepare
 from realtime.sheets import Row, blend, sheet
 
 PICTURES = "out"
-
-TRT_OPTIONS = ("precision", "runtime", "dla", "trust_engine")
 
 
 def evaluate(options: dict[str, Any]) -> int:
@@ -60,9 +59,9 @@ def evaluate(options: dict[str, Any]) -> int:
 def _engine_options(options: dict[str, Any]) -> EngineOptions:
     backend = options["backend"] or "auto"
     check_backend(backend)
-    asked = [f"--{name.replace('_', '-')}" for name in TRT_OPTIONS if options[name] is not None]
-    if asked and backend != "trt":
-        raise SettingsError(f"{', '.join(asked)}: for TensorRT engines only: add --backend trt")
+    of_trt = given_for_trt(options)
+    if of_trt and backend != "trt":
+        raise SettingsError(f"{of_trt}: for TensorRT engines only: add --backend trt")
     if options["threshold"] is not None and not 0 <= options["threshold"] <= 1:
         raise SettingsError(f"--threshold {options['threshold']:g} must lie between 0 and 1")
     if options["trust_engine"]:

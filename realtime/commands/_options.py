@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engines.nearest import did_you_mean
@@ -46,6 +46,15 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         "--inflight", metavar="N", type=positive, help="2: upload the next frame meanwhile: more frames, each a little later"
     )
     engine.add_argument("--trust-engine", metavar="FILE", help="run an engine that this machine did not build: it is native code")
+
+
+TRT_OPTIONS = ("precision", "runtime", "dla", "inflight", "trust_engine")
+"""What only TensorRT's engines know. `size` is for all."""
+
+
+def given_for_trt(options: Mapping[str, Any]) -> str:
+    """Those of `TRT_OPTIONS` that were given, as they were typed; "" where there is none."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in TRT_OPTIONS if options.get(name) is not None)
 
 
 def add_engine_choice(group: Any) -> None:

@@ -21,6 +21,7 @@ from engines.errors import SegmentationError
 from engines.plans.store import TRUST_WARNING
 from realtime.app import Run
 from realtime.backdrop import open_background
+from realtime.commands._options import given_for_trt
 from realtime.errors import SettingsError
 from realtime.headless import Summary, run_headless
 from realtime.process import prepare
@@ -92,9 +93,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
         height, width = engine["input_px"]
         engine["input_px"] = (width, height)
     if engine:
-        of_trt = ", ".join(
-            f"--{name.replace('_', '-')}" for name, key in ENGINE_OPTIONS.items() if key in engine.keys() - {"input_px"}
-        )
+        of_trt = given_for_trt(options)
         if of_trt and (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
             raise SettingsError(
                 f"{of_trt}: for TensorRT engines only: add --backend trt "

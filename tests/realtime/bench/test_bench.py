@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +121,25 @@ def test_a_card_is_made_told_drawn_and_written(
     assert "maximum  2/2" in told.err
 
 
-def test_a_regression_ends_with_one_and_force_compares_different_machines(
-    tiny_model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    make_card: Any,
-    make_repeat: Any,
-) -> None:
+@pytest.fixture
+def against(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_card: Any, make_repeat: Any
+) -> Callable[..., int]:
+    """The exit code of a bench whose baseline, on another machine, is three repeats at the maximum with these facts."""
     monkeypatch.chdir(tmp_path)
-    busy_and_fast = mode_of([make_repeat(fps=1e6, others_cores=99.0)] * 3, "as fast as can be", is_live=False)
-    Path("fast.json").write_bytes(to_json(make_card(fixed=None, maximum=busy_and_fast)))
-    assert bench_street(tiny_model, "--baseline", "fast.json", "--force") == 1
+
+    def code(**facts: float) -> int:
+        maximum = mode_of([make_repeat(**facts)] * 3, "as fast as can be", is_live=False)
+        Path("fast.json").write_bytes(to_json(make_card(fixed=None, maximum=maximum)))
+        return bench_street(tiny_model, "--baseline", "fast.json", "--force")
+
+    return code
+
+
+def test_a_regression_ends_with_one_and_force_compares_different_machines(
+    against: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert against(fps=1e6, others_cores=99.0) == 1
     told = capsys.readouterr()
     assert "worse    maximum, frames through the model: 1e+06 ->" in told.out
     assert "figures are worse than in fast.json" in told.out
@@ -140,18 +148,10 @@ def test_a_regression_ends_with_one_and_force_compares_different_machines(
 
 
 def test_what_other_programs_may_have_slowed_ends_with_three(
-    tiny_model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    make_card: Any,
-    make_repeat: Any,
+    against: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    idle = make_repeat(fps=1e6, others_cores=-1.0, cpu_s=1e3, rss_peak_mb=1e4)  # less than any machine's load can be
-    fast = mode_of([idle] * 3, "as fast as can be", is_live=False)
-    Path("fast.json").write_bytes(to_json(make_card(fixed=None, maximum=fast)))
-    assert bench_street(tiny_model, "--baseline", "fast.json", "--force") == 3
+    # Less load of others than any machine's can be.
+    assert against(fps=1e6, others_cores=-1.0, cpu_s=1e3, rss_peak_mb=1e4) == 3
     assert "figures look worse, but other programs were busier than then" in capsys.readouterr().out
 
 
