@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.bench.machine import facts
 from realtime.knobs import Knobs
-from realtime.process import prepare
+from realtime.process.tuning import prepare
 from realtime.render import Look, Painter
 from realtime.render.layout import Wish, lay_out
 from realtime.sources import open_source

@@ -21,16 +21,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engines import zoo
 from engines.families import DecodeSettings
+from engines.models import zoo
 from engines.segmenter import Segmenter
 from engines.types import U8, Instances, Segmentation
 from realtime.bench.machine import facts
-from realtime.overlay import Anchor, carried
-from realtime.process import prepare
+from realtime.process.tuning import prepare
 from realtime.settings import Settings
 from realtime.sources import open_source
 from realtime.sources.synthetic import SyntheticSource, SyntheticTruth
+from realtime.streams.overlay import Anchor, carried
 from realtime.tracking import names, open_tracker
 from realtime.types import Frame, Result
 

@@ -29,11 +29,11 @@ from PyQt6.QtWidgets import QApplication
 
 from engines.types import Image
 from realtime.bench.machine import facts
-from realtime.meter import Meter
+from realtime.flow.meter import Meter
+from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
 from realtime.viewer.hud import render_hud
 from realtime.viewer.platform import check_qt
-from realtime.viewer.session import SessionState
 from realtime.viewer.view import VideoView, as_qimage
 
 PAINTS = 20

@@ -32,12 +32,12 @@ TIGHT_PX = (640, 384)
 
 
 def ours(model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | None = None) -> Callable[[float], Round]:
-    from engines import zoo
+    from engines.models import zoo
     from realtime.bench.measuring import Bench, Job
-    from realtime.process import prepare
-    from realtime.recorder import Recording
+    from realtime.process.tuning import prepare
     from realtime.settings import EngineSettings, Settings
     from realtime.sources import open_source
+    from realtime.streams.recorder import Recording
 
     prepare()
     settings = Settings(model=model_path, backend=runtime, threshold=SCORE, engine=EngineSettings(input_px=input_px))
@@ -165,7 +165,7 @@ def _as_openvino(model_path: str) -> str:
     import openvino
     import yaml
 
-    from engines.coco import COCO_CLASSES
+    from engines.models.coco import COCO_CLASSES
 
     folder = Path(os.environ["PEERS_FOLDER"]) / f"{Path(model_path).stem}_openvino_model"
     if not folder.is_dir():

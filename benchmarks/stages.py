@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from engines.card import InputSpec, ModelCard
-from engines.coco import COCO_CLASSES
 from engines.families import DecodeSettings
 from engines.families.yolo_seg import Family
 from engines.fit import InputFiller, fit
+from engines.models.card import InputSpec, ModelCard
+from engines.models.coco import COCO_CLASSES
 from engines.types import F32, Size
 from realtime.bench.machine import facts
 from realtime.knobs import Knobs
-from realtime.process import prepare
+from realtime.process.tuning import prepare
 from realtime.render import Look, compose
 from realtime.tracking import open_tracker
 from realtime.types import Frame, Result

@@ -29,8 +29,8 @@ from benchmarks.tracking_contenders import TOLD_TIME, Contender, Seen, contender
 from benchmarks.tracking_scenes import LEAST_SCORE, Clip, DrawnStreet, Scene
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
 from realtime.bench.machine import facts
-from realtime.commands._judging_files import TrackLines
-from realtime.commands._judging_scores import ClassPair, Counts, Figures, combined, count, figures
+from realtime.judging.files import TrackLines
+from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
 
 ALL, SECOND = "all frames", "every second"
 HALF, HALF_SEEDS = "random half", 5

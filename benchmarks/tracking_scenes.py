@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.families import DecodeSettings
-from engines.model import load_model
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import U8, Image, Instances, Segmentation
-from realtime.commands._judging_files import TrackLines, read_truth
+from realtime.judging.files import TrackLines, read_truth
 from realtime.sources import open_source
 from realtime.sources.synthetic import SyntheticSource, SyntheticTruth
 

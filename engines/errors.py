@@ -18,6 +18,11 @@ SegmentationError                 everything this project raises on purpose; one
     └── InferenceError            the network ran and failed, or its outputs make no sense
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class SegmentationError(Exception):
     """Base of every error this project raises on purpose. Its text is one line that names the cure."""
@@ -81,3 +86,16 @@ class WrongThreadError(EngineError, RuntimeError):
 
 class InferenceError(EngineError):
     """The network failed while running, or its outputs make no sense."""
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """'; did you mean "x"?' for the nearest of `known`, upper and lower case being one; "" when none is near."""
+    near = nearest(wrong, known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """The nearest of `known`, upper and lower case being one; None when none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(wrong.lower(), list(by_lower), 1)
+    return by_lower[near[0]] if near else None

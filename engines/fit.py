@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.card import InputSpec
+from engines.models.card import InputSpec
 from engines.types import F32, U8, Image, Size
 
 MAX_FINER = 32

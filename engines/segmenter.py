@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, RecurrentEngine, open_engine
-from engines.card import ModelCard
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
-from engines.model import Model
+from engines.models.card import ModelCard
+from engines.models.model import Model
 from engines.types import U8, Image, Instances, Segmentation, Size
 
 

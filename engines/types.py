@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 F32: TypeAlias = npt.NDArray[np.float32]
+F64: TypeAlias = npt.NDArray[np.float64]
 I32: TypeAlias = npt.NDArray[np.int32]
+I64: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 Image: TypeAlias = U8
 """(H, W, 3) uint8 BGR, C-contiguous, read-only by convention: whoever needs to draw copies first."""

@@ -17,22 +17,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from engines.card import ModelCard
 from engines.errors import EngineNotBuiltError, SegmentationError
-from engines.model import Model
+from engines.models.card import ModelCard
+from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
-from realtime.backdrop import open_background
-from realtime.composer import Composer
 from realtime.errors import SettingsError
-from realtime.links import Bounded, Closed, Latest, Link
-from realtime.meter import Meter, ObjectCounter, Reading
-from realtime.pipeline import Gate, Pipeline
-from realtime.recorder import Finish, Recorder, Recording, Start, ToRecord
+from realtime.flow.links import Bounded, Closed, Latest, Link
+from realtime.flow.meter import Meter, ObjectCounter, Reading
+from realtime.flow.pipeline import Gate, Pipeline
 from realtime.render import Look, compose
 from realtime.settings import Settings
+from realtime.streams.backdrop import open_background
+from realtime.streams.composer import Composer
+from realtime.streams.recorder import Finish, Recorder, Recording, Start, ToRecord
+from realtime.streams.upgrade import EngineUpgrade
 from realtime.types import Canvas, Frame, Result, Source
-from realtime.upgrade import EngineUpgrade
 
 TRACKER_LOW_SCORE = 0.1
 """Trackers are given unsure objects as well: they keep a track alive, and are shown only as part of one."""

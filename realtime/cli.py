@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engines.nearest import did_you_mean
+from engines.errors import did_you_mean
 from realtime.commands import commands
 
 DESCRIPTION = """\
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(options)
     except SegmentationError as error:
-        from realtime.redact import one_line
+        from realtime.process.redact import one_line
 
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -93,12 +93,12 @@ def _with_command(arguments: list[str]) -> list[str]:
 
 def _dispatch(options: dict[str, Any]) -> int:
     if options["version"]:
-        from realtime.version import version
+        from realtime.process.version import version
 
         print(version())
         return 0
     if options["command"] is None:
-        from realtime.commands._demo import demo
+        from realtime.commands.common.demo import demo
 
         return demo()
     return commands()[options["command"]].run(options)

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from engines.backends import EngineOptions
-from engines.card import ModelCard
-from engines.exporting import PRECISIONS
+from engines.errors import did_you_mean
 from engines.families import DecodeSettings
-from engines.nearest import did_you_mean
+from engines.models.card import ModelCard
+from engines.onnx_graph.exporting import PRECISIONS
 from engines.trt.runtime import MODULES
 from engines.types import Size
 from realtime.errors import SettingsError

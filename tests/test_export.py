@@ -12,7 +12,7 @@ import pytest
 from engines.building.frames import real_frames
 from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
 from engines.errors import BuildError
-from engines.model import load_model
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Size
 from realtime.cli import main

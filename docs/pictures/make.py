@@ -21,17 +21,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engines.card import InputSpec
 from engines.datasets.folder import Sample
+from engines.models.card import InputSpec
 from engines.training.augment import augment
 from engines.training.composites import paste
 from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX, instance_targets
 from engines.training.model import SegmentationNet
 from engines.training.recipe import Augmentation, NetSettings
 from engines.types import F32, U8, VOID_CLASS, Image, Size
-from realtime.palette import bgr_table, named_colours
-from realtime.sources._street import Street  # without the time stamp of a source, so that pictures don't change
-from realtime.text import label
+from realtime.render.palette import bgr_table, named_colours
+from realtime.render.text import label
+from realtime.sources.street.scene import Street  # without the time stamp of a source, so that pictures don't change
 
 MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "ablations.json"
 SIZE_PX = (640, 384)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-from engines.card import ModelCard
-from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError
+from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, did_you_mean
 from engines.fit import Fit
-from engines.model import Model
-from engines.nearest import did_you_mean
-from engines.sizing import sized_copy
+from engines.loading import load_module, module_names
+from engines.models.card import ModelCard
+from engines.models.model import Model
+from engines.onnx_graph.sizing import sized_copy
 from engines.types import Image, Outputs, Size
 
 PREFERENCE = ("trt", "ort-cuda", "openvino", "ort")
@@ -112,7 +110,7 @@ class Choice:
 
 def names() -> tuple[str, ...]:
     """The backends this version has, best first."""
-    found = {module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)}
+    found = {name.replace("_", "-") for name in module_names(__path__)}
     return tuple(name for name in PREFERENCE if name in found) + tuple(sorted(found - set(PREFERENCE)))
 
 
@@ -157,7 +155,7 @@ def _open(model: Model, backend: str, options: EngineOptions) -> Engine:
         raise BackendUnavailableError(
             f"{model.card.name} is fed {fed} beside the image, which {backend} cannot do; the CPU's backends can: --backend auto"
         )
-    module = importlib.import_module(f"{__name__}.{backend.replace('-', '_')}")
+    module = load_module(__name__, backend.replace("-", "_"))
     if backend == "trt":  # its engines were built for their sizes
         return cast(Engine, module.open_engine(model, options))
     with _at_size(model, options.size) as sized:

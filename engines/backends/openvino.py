@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from engines.backends import Inference
+from engines.backends.common.side_inputs import SideInputs
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
-from engines.model import Model
-from engines.runtimes import import_openvino
-from engines.side_inputs import SideInputs
+from engines.loading import import_openvino
+from engines.models.model import Model
 from engines.types import Image
 
 PRECISION_NAMES = {"bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16", "f32": "fp32", "float32": "fp32"}

@@ -6,11 +6,11 @@ import os
 import time
 
 from engines.backends import Inference
+from engines.backends.common.side_inputs import SideInputs
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import InputFiller
-from engines.model import Model
-from engines.runtimes import import_onnxruntime
-from engines.side_inputs import SideInputs
+from engines.loading import import_onnxruntime
+from engines.models.model import Model
 from engines.types import Image
 
 

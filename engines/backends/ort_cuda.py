@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.editing import input_shape
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.fit import fit
-from engines.fuse import fuse_outputs
 from engines.gpu.device import Device, Memory, Pinned
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
-from engines.graph import read_tensors
-from engines.model import Model
-from engines.runtimes import import_onnxruntime
+from engines.loading import import_onnxruntime
+from engines.models.model import Model
+from engines.onnx_graph.editing import input_shape
+from engines.onnx_graph.fusing import fuse_outputs
+from engines.onnx_graph.reading import read_tensors
 from engines.types import Image, Size
 
 PROVIDER = "CUDAExecutionProvider"

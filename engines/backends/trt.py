@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from engines.backends import EngineOptions, Inference
-from engines.card import ModelCard, card_from_dict
 from engines.errors import BackendUnavailableError
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
-from engines.model import Model
+from engines.models.card import ModelCard, card_from_dict
+from engines.models.model import Model
 from engines.plans.passport import Passport
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store, load_foreign

@@ -17,7 +17,7 @@ from engines.building.watch import ASKED_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
-from engines.model import Model
+from engines.models.model import Model
 from engines.plans.passport import BuildRequest, Environment, Passport
 from engines.plans.requests import environment_of, environment_of_target
 from engines.plans.store import Found, Store

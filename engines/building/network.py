@@ -11,16 +11,16 @@ import numpy as np
 import onnx
 
 from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
-from engines.card import ModelCard
 from engines.errors import BuildError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import InputFiller
-from engines.fuse import fuse_outputs
+from engines.loading import import_onnxruntime
+from engines.models.card import ModelCard
+from engines.onnx_graph.fusing import fuse_outputs
+from engines.onnx_graph.precision import cast_precision, main_precision, offenders, rounded_for_cpu
+from engines.onnx_graph.precision.quantise import quantise_qdq
+from engines.onnx_graph.sizing import with_input_size
 from engines.plans.passport import ParityReport
-from engines.precision import cast_precision, main_precision, offenders, rounded_for_cpu
-from engines.precision.quantise import quantise_qdq
-from engines.runtimes import import_onnxruntime
-from engines.sizing import with_input_size
 from engines.types import Image, Segmentation, Size
 
 MAX_KEPT = 24

@@ -14,11 +14,11 @@ from engines.building.frames import real_frames
 from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
 from engines.building.task import Outcome, Task
-from engines.card import card_from_dict
 from engines.errors import BuildCancelledError, BuildError
 from engines.families import open_family
 from engines.gpu.driver import Driver
-from engines.graph import TensorFacts, read_tensors
+from engines.models.card import card_from_dict
+from engines.onnx_graph.reading import TensorFacts, read_tensors
 from engines.plans.passport import ParityReport, PrecisionAudit, TensorIo
 from engines.trt import audit
 from engines.trt.builder import BuildOptions, BuiltPlan, build_plan

@@ -13,12 +13,12 @@ import numpy as np
 
 from engines.datasets.duplicates import alike_across, same_bytes
 from engines.datasets.folder import IMAGE_SUFFIXES, hold_out_patterns, is_held_out
-from engines.datasets.inspecting import Counts, Fault, Layers, PairFacts, inspect_pair
+from engines.datasets.inspecting import Fault, Layers, PairFacts, inspect_pair
 from engines.datasets.names import NAME_FILES, read_names
 from engines.datasets.settings import SetSettings, check_settings
 from engines.datasets.splits import suggest_split, torn_sequences
 from engines.errors import DataError
-from engines.types import VOID_CLASS, Size
+from engines.types import I64, VOID_CLASS, Size
 
 SURFACE_FOLDERS, INSTANCE_FOLDERS = ("surface", "lane"), ("instances", "inst")
 """What folders of further labels are called."""
@@ -51,8 +51,8 @@ class SetReport:
     label_count: int
     faults: tuple[Fault, ...]
     warnings: tuple[str, ...]
-    class_pixels: Counts
-    class_images: Counts
+    class_pixels: I64
+    class_images: I64
     sizes: Counter[Size]
     brightness: tuple[float, ...]
     examples: tuple[str, ...]
@@ -75,8 +75,8 @@ def check_set(
     by_stem = {path.stem: path for path in images}
     facts = _inspect(folder, images, labels, layers, len(names) if names else None, on_progress)
     labels_read = [pair.counts for pair in facts if pair.counts is not None]
-    pixels: Counts = np.sum(labels_read, axis=0, dtype=np.int64) if labels_read else np.zeros(256, np.int64)
-    occurs: Counts = np.count_nonzero(labels_read, axis=0) if labels_read else np.zeros(256, np.int64)
+    pixels: I64 = np.sum(labels_read, axis=0, dtype=np.int64) if labels_read else np.zeros(256, np.int64)
+    occurs: I64 = np.count_nonzero(labels_read, axis=0) if labels_read else np.zeros(256, np.int64)
     if not names:
         names = tuple(f"class{class_id}" for class_id in range(int(np.flatnonzero(pixels[:VOID_CLASS]).max(initial=0)) + 1))
         notes.append(f"classes named after their ids up to the highest, {len(names) - 1}; name them with --classes a,b,c")
@@ -231,7 +231,7 @@ def _strays(folder: Path, layers: tuple[str, str], by_stem: dict[str, Path]) -> 
     return faults
 
 
-def _set_wide(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], pixels: Counts) -> list[str]:
+def _set_wide(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], pixels: I64) -> list[str]:
     """What only shows when all pairs are seen together."""
     used = np.flatnonzero(pixels)
     warnings = []

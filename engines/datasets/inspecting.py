@@ -9,15 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from engines.datasets.duplicates import Look, look_of
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, ids_in_words
 from engines.datasets.image_files import label_fault, read_image, read_label
 from engines.errors import DataError
-from engines.types import U8, VOID_CLASS, Size
-
-Counts = npt.NDArray[np.int64]
+from engines.types import I64, U8, VOID_CLASS, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class PairFacts:
     look: Look | None = None
     size: Size | None = None
     brightness: float | None = None
-    counts: Counts | None = None
+    counts: I64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def _unreadable(path: Path, error: Exception) -> Fault:
     return Fault(path, "unreadable", str(error).removeprefix(f"{path}: "))
 
 
-def _ids(path: Path, counts: Counts, class_count: int | None) -> Iterator[Fault]:
+def _ids(path: Path, counts: I64, class_count: int | None) -> Iterator[Fault]:
     known = counts[:VOID_CLASS]
     if not known.any():
         yield Fault(path, "void", f"is void ({VOID_CLASS}) all over: it teaches nothing; label it, or remove the pair")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.coco import COCO_CLASSES
 from engines.datasets.folder import IMAGE_SUFFIXES
 from engines.datasets.names import NAME_FILES, read_names
 from engines.datasets.objects import TrueObject
 from engines.errors import DataError
+from engines.models.coco import COCO_CLASSES
 from engines.types import Size
 
 NAMES_YAML = ("data.yaml", "dataset.yaml")

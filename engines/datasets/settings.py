@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import DataError
-from engines.nearest import did_you_mean
+from engines.errors import DataError, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import U8, VOID_CLASS
+from engines.types import F64, U8, VOID_CLASS, Bools
 
 TOLERANCE_SHARE = 0.0075
-
-Mask = npt.NDArray[np.bool_]
-Scores = npt.NDArray[np.float64]
 
 
 def tolerance_px(height: int, width: int) -> float:
@@ -28,7 +24,7 @@ def tolerance_px(height: int, width: int) -> float:
     return float(TOLERANCE_SHARE * np.hypot(height, width))
 
 
-def boundary(label_map: U8, known: Mask) -> Mask:
+def boundary(label_map: U8, known: Bools) -> Bools:
     """(H, W) bool: known pixels with a known neighbour (left, right, above, below) of another class.
 
     The rim of the picture is no boundary, nor is the edge of what is not known: nobody said what lies beyond.
@@ -43,7 +39,7 @@ def boundary(label_map: U8, known: Mask) -> Mask:
     return edge
 
 
-def boundary_f1(truth: U8, predicted: U8, class_count: int) -> Scores:
+def boundary_f1(truth: U8, predicted: U8, class_count: int) -> F64:
     """(classes,) float64 in 0..1 for one image; NaN for a class that has no boundary in either map.
 
     truth: (H, W) uint8, 255 void, which is left out of both. predicted: (H, W) uint8; class_count or more is none of them.
@@ -64,7 +60,7 @@ def boundary_f1(truth: U8, predicted: U8, class_count: int) -> Scores:
     return scores
 
 
-def _share_near(line: Mask, other: Mask, limit_px: float) -> float:
+def _share_near(line: Bools, other: Bools, limit_px: float) -> float:
     """The share of `line` that lies less than `limit_px` from `other`; neither is empty."""
     distance_px = cv2.distanceTransform((~other).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float((np.asarray(distance_px)[line] < limit_px).mean())

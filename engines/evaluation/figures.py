@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.datasets.truth import Truth
-from engines.evaluation.boundary import Scores
 from engines.evaluation.mapping import ClassMapping
 from engines.evaluation.objects import ObjectFigures
 from engines.evaluation.scores import Confusion
-from engines.types import U8
+from engines.types import F64, U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,9 @@ class PixelFigures:
     """
 
     counts: Confusion
-    iou: Scores
-    accuracy: Scores
-    boundary: Scores
+    iou: F64
+    accuracy: F64
+    boundary: F64
     miou: float
     miou_all: float
     pixel_accuracy: float
@@ -65,7 +64,7 @@ class Case:
     truth: U8
     predicted: U8
     figure: float
-    iou: Scores
+    iou: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class SetFigures:
     worst: tuple[Case, ...]
 
 
-def mean_of(values: Scores) -> float:
+def mean_of(values: F64) -> float:
     """The mean of what is not NaN; NaN where all is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

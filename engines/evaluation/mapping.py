@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from engines.datasets.settings import SetSettings
-from engines.errors import EvaluationError
-from engines.nearest import did_you_mean
+from engines.errors import EvaluationError, did_you_mean
 from engines.types import U8, VOID_CLASS
 
 if sys.version_info >= (3, 11):

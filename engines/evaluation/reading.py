@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from engines.card import ModelCard
 from engines.errors import EvaluationError
 from engines.evaluation.mapping import ClassMapping
+from engines.models.card import ModelCard
 from engines.types import U8, VOID_CLASS, Segmentation, Size
 
 OPAQUE = 127

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engines.backends import RecurrentEngine
-from engines.card import ModelCard
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT
 from engines.datasets.objects import TrueObject
 from engines.datasets.truth import Truth, TruthSet
 from engines.errors import EvaluationError
-from engines.evaluation.boundary import Scores, boundary_f1, tolerance_px
+from engines.evaluation.boundary import boundary_f1, tolerance_px
 from engines.evaluation.figures import Case, Latency, PixelFigures, SetFigures, SurfaceFigures, mean_of
 from engines.evaluation.mapping import ClassMapping
 from engines.evaluation.objects import MAX_OBJECTS, ObjectScorer
 from engines.evaluation.reading import check_readable, read_classes, read_surface
 from engines.evaluation.scores import Confusion, class_accuracy, class_iou, confusion, pixel_accuracy
 from engines.families import DecodeSettings
+from engines.models.card import ModelCard
 from engines.segmenter import Segmenter
-from engines.types import U8, VOID_CLASS, Segmentation, Size
+from engines.types import F64, U8, VOID_CLASS, Segmentation, Size
 
 LOWEST_SCORE = 0.001
 """Average precision asks for the whole curve, unsure finds included; COCO's customary floor."""
@@ -55,7 +55,7 @@ class PixelScorer:
     mapping: ClassMapping
     class_count: int
     counts: Confusion = field(init=False)
-    _boundaries: list[Scores] = field(default_factory=list)
+    _boundaries: list[F64] = field(default_factory=list)
     _tolerances_px: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class PixelScorer:
         self._void[: self.class_count][np.array(self.mapping.is_void, bool)] = VOID_CLASS
         self._known = np.array(self.mapping.is_known, bool)
 
-    def add(self, truth: U8, predicted: U8) -> Scores:
+    def add(self, truth: U8, predicted: U8) -> F64:
         """Count one image, both maps (H, W) uint8; its IoU by class, NaN for what the model cannot know or is not there."""
         truth = self._void[truth]
         counts = confusion(truth, predicted, self.class_count)
@@ -79,7 +79,7 @@ class PixelScorer:
         boundaries = np.array(self._boundaries)
         there = ~np.isnan(boundaries)
         sums, times = np.where(there, boundaries, 0).sum(axis=0), there.sum(axis=0)
-        boundary: Scores = np.divide(sums, times, out=np.full(self.class_count, np.nan), where=times > 0)
+        boundary: F64 = np.divide(sums, times, out=np.full(self.class_count, np.nan), where=times > 0)
         known_counts = self.counts * self._known[:, None]
         return PixelFigures(
             self.counts,
@@ -94,7 +94,7 @@ class PixelScorer:
             tolerance_px=float(np.median(self._tolerances_px)),
         )
 
-    def _of_known(self, values: Scores) -> Scores:
+    def _of_known(self, values: F64) -> F64:
         return np.where(self._known, values, np.nan)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
-from engines.card import ModelCard
-from engines.errors import CardError
+from engines.errors import CardError, did_you_mean
 from engines.fit import Fit
-from engines.nearest import did_you_mean
+from engines.loading import load_module, module_names
+from engines.models.card import ModelCard
 from engines.types import MAX_OBJECTS, U8, Outputs, Segmentation
 
 
@@ -61,7 +59,7 @@ class OverlappingFamily(Protocol):
 
 def names() -> tuple[str, ...]:
     """The families there are."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return module_names(__path__)
 
 
 def open_family(card: ModelCard) -> Family:
@@ -69,5 +67,5 @@ def open_family(card: ModelCard) -> Family:
     if card.family not in names():
         hint = did_you_mean(card.family, names())
         raise CardError(f'{card.name}: unknown family "{card.family}"; known: {", ".join(names())}{hint}')
-    module = importlib.import_module(f"{__name__}.{card.family}")
+    module = load_module(__name__, card.family)
     return cast(Family, module.Family(card))

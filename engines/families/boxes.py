@@ -12,11 +12,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.card import ModelCard
-from engines.detections import Detections, Limits, check_finite, floats, from_class_scores, from_finished, from_objectness
+from engines.decoding.detections import (
+    Detections,
+    Limits,
+    check_finite,
+    floats,
+    from_class_scores,
+    from_finished,
+    from_objectness,
+)
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
+from engines.models.card import ModelCard
 from engines.types import F32, Instances, Outputs, Segmentation, Size
 
 ROLES = ("predictions", "rows", "detections", "cells")

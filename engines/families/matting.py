@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.card import ModelCard
+from engines.decoding.maps import surface_map
+from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.maps import surface_map
-from engines.postprocess import as_instances, components
+from engines.models.card import ModelCard
 from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("alpha", "alpha_softmax", "alpha_logits")

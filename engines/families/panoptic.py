@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.card import ModelCard
-from engines.detections import check_scores, floats
+from engines.decoding.detections import check_scores, floats
+from engines.decoding.grouping import F64, Cells, Groups, group, make_cells
+from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
+from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.grouping import F64, Cells, Groups, group, make_cells
-from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
-from engines.outlining import HIDDEN, outline
+from engines.models.card import ModelCard
 from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from engines.card import ModelCard
-from engines.detections import check_finite, floats
+from engines.decoding.detections import check_finite, floats
+from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.postprocess import Masks, centre_to_corners, magnification, sigmoid
+from engines.models.card import ModelCard
 from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("boxes", "class_logits", "mask_logits")

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.card import ModelCard
+from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
+from engines.decoding.postprocess import Rectangle, argmax_channels, as_instances, components
+from engines.decoding.upsampling import upsampled_labels
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
-from engines.postprocess import Rectangle, argmax_channels, as_instances, components
+from engines.models.card import ModelCard
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
-from engines.upsampling import upsampled_labels
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller components, as a share of the map, are specks: 49 pixels of 640x384."""

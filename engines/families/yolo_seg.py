@@ -4,7 +4,7 @@ Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
     `predictions` (1, 4 + C + K, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done), K coefficients
     `rows`        (1, N, 5 + C + K): YOLOv5. The same, with an objectness before the C scores
     `detections`  (1, N, 6 + K): YOLO26, end to end. Corners in network px, score, class id, K coefficients; no NMS needed
-    `candidates`  (1, N, 10 + K): predictions after `engines.fuse`, the best N. Centre, width, height in whole network px, what is
+    `candidates`  (1, N, 10 + K): fused predictions, the best N. Centre, width, height in whole network px, what is
                   left of these four (so that they are exact in half precision too), score, class id, K coefficients
 """
 
@@ -14,8 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engines.card import ModelCard
-from engines.detections import (
+from engines.decoding.detections import (
     Detections,
     Limits,
     as_class_ids,
@@ -26,10 +25,11 @@ from engines.detections import (
     from_finished,
     from_objectness,
 )
+from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.fit import Fit
-from engines.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
+from engines.models.card import ModelCard
 from engines.types import F32, U8, Instances, Outputs, Segmentation
 
 ROLES = ("predictions", "rows", "detections", "candidates")

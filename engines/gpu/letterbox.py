@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from engines.card import InputSpec
 from engines.errors import BackendUnavailableError
 from engines.fit import Fit
 from engines.gpu.device import Device, Stream
+from engines.models.card import InputSpec
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engines.card import InputSpec
-from engines.errors import CardError
+from engines.errors import CardError, did_you_mean
 from engines.families import names as family_names
 from engines.importing.errors import KerasImportError
 from engines.importing.head import Head
-from engines.nearest import did_you_mean
+from engines.models.card import InputSpec
 from engines.types import VOID_CLASS, Size
 
 FAMILIES = ("semantic", "matting")

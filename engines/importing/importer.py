@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.card import ModelCard
 from engines.errors import ModelFileError
-from engines.exporting import check_place, write_model
 from engines.families import DecodeSettings
 from engines.importing.cards import Meaning, Wishes, input_of, meaning_of, things_of
 from engines.importing.errors import KerasImportError
@@ -23,7 +21,9 @@ from engines.importing.parity import OnnxRun, Parity, probe_images, some_windows
 from engines.importing.pixels import DEFAULT_SCALE, Pixels, takes_whole_pixels
 from engines.importing.sliding import Windows, windows
 from engines.importing.translation import Translation, translated
-from engines.model import Model
+from engines.models.card import ModelCard
+from engines.models.model import Model
+from engines.onnx_graph.exporting import check_place, write_model
 from engines.segmenter import Segmenter
 from engines.types import Size
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.errors import did_you_mean
 from engines.importing import merging, shapes
 from engines.importing.activations import ACROSS_CHANNELS, LAYERS, activate
 from engines.importing.convolutions import conv2d, conv2d_transpose, convolve, global_pool, pool
 from engines.importing.errors import KerasImportError
 from engines.importing.maker import Maker, Value
 from engines.importing.network import Network, Source, Step
-from engines.nearest import did_you_mean
 
 Layer = Callable[[Maker, Step, Value], Value]
 

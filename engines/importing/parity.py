@@ -14,7 +14,7 @@ from engines.importing.head import Head, apply_head
 from engines.importing.loaded import KerasModel
 from engines.importing.pixels import Pixels
 from engines.importing.sliding import Windows
-from engines.runtimes import import_onnxruntime
+from engines.loading import import_onnxruntime
 from engines.types import F32, Image, Size
 
 SMALLEST_AGREEMENT = 0.9999

@@ -8,7 +8,7 @@ import msgspec
 
 from engines.errors import BuildError
 from engines.gpu.driver import GpuFacts
-from engines.model import Model
+from engines.models.model import Model
 from engines.plans.passport import BuildRequest, Environment, canonical_json
 from engines.plans.verdict import ANY_GPU
 from engines.types import Size

@@ -9,15 +9,13 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engines.card import InputSpec
 from engines.datasets.folder import UNSURE_OBJECT, Sample
 from engines.fit import fit
+from engines.models.card import InputSpec
 from engines.training.recipe import Augmentation
-from engines.types import U8, VOID_CLASS, Size
+from engines.types import F64, U8, VOID_CLASS, Size
 
-F64 = npt.NDArray[np.float64]
 BORDER_BGR = (114, 114, 114)
 
 

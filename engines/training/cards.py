@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from engines.card import ModelCard, card_from_dict
-from engines.card_toml import to_toml
+from engines.models.card import ModelCard, card_from_dict
+from engines.models.card_text import to_toml
 from engines.training.evaluate import SetScore
 from engines.training.recipe import Recipe
 
 
 def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
-    """Everything `engines.card` wants to know of the exported `model`: the recipe's [card] table, and the measured figures."""
+    """The facts of the card of the exported `model`: the recipe's [card] table and the measured figures."""
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
     for score in scores:

@@ -13,11 +13,11 @@ import onnx
 import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
-from engines.card import InputSpec, ModelCard
 from engines.datasets.folder import DataSet
 from engines.fit import InputFiller
-from engines.runtimes import import_onnxruntime
-from engines.sizing import resized
+from engines.loading import import_onnxruntime
+from engines.models.card import InputSpec, ModelCard
+from engines.onnx_graph.sizing import resized
 from engines.training.agreement import Answer, Answerer, agreement
 from engines.training.cards import card_facts, write_card
 from engines.training.checkpoint import Checkpoint, save_weights

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from engines.card import InputSpec
 from engines.datasets.settings import FILE_NAME, SetSettings, check_settings
-from engines.nearest import did_you_mean, nearest
+from engines.errors import did_you_mean, nearest
+from engines.models.card import InputSpec
 from engines.training.errors import TrainingError
 from engines.training.wording import explained
 

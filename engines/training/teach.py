@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from engines.backends import Engine
 from engines.backends.ort import open_engine
-from engines.card_toml import to_toml
 from engines.datasets.folder import hold_out_patterns, images_in, read_sample
 from engines.datasets.image_files import read_image
 from engines.datasets.label_sets import merge_matrix
 from engines.datasets.settings import FILE_NAME, SetSettings
-from engines.model import load_model
+from engines.models.card_text import to_toml
+from engines.models.model import load_model
 from engines.training.errors import TrainingError
 from engines.training.exposure import exposed_image
 from engines.training.recipe import Recipe, Teacher, check_means

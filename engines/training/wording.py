@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from engines.nearest import did_you_mean, nearest
+from engines.errors import did_you_mean, nearest
 
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _STEP = re.compile(r"(\w+)|\[(?:\d+|\.\.\.)\]")

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from engines.model import Model
+from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Image, Size
 from realtime.bench import machine
@@ -21,12 +21,12 @@ from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts
 from realtime.bench.making import alone, mode_of, model_facts, notes_on, settings_facts
 from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
-from realtime.live import sinks_for
-from realtime.recorder import Recording
-from realtime.redact import redact
+from realtime.process.redact import redact
+from realtime.process.version import version
+from realtime.sessions.live import sinks_for
 from realtime.settings import Settings
+from realtime.streams.recorder import Recording
 from realtime.types import Source
-from realtime.version import version
 
 ALONE_FRAMES = 60
 ALONE_WARM_UP = 5

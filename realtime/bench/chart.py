@@ -11,7 +11,7 @@ from engines.types import Image
 from realtime.bench.card import Card, Figure, Mode, Percentiles
 from realtime.bench.comparing import Change
 from realtime.bench.report import TITLES
-from realtime.text import label
+from realtime.render.text import label
 
 Bgr = tuple[int, int, int]
 

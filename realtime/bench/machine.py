@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from realtime.bench.gauges import usable_cores
-from realtime.version import installed
+from realtime.process.version import installed
 
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engines.card import ModelCard
-from engines.model import Model
+from engines.models.card import ModelCard
+from engines.models.model import Model
 from realtime.bench.card import Alone, Card, Doors, Figure, Mode, ModelFacts, Percentiles, figure
 from realtime.bench.measuring import Repeat
 from realtime.settings import Settings

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy.typing as npt
 
-from engines.model import Model
+from engines.models.model import Model
 from realtime.app import Run
 from realtime.bench.energy import Rapl
 from realtime.bench.feed import Feed
 from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
 from realtime.errors import BenchError, SourceLostError
-from realtime.links import Latest
-from realtime.meter import Reading
-from realtime.recorder import Recording
+from realtime.flow.links import Latest
+from realtime.flow.meter import Reading
 from realtime.settings import Settings
+from realtime.streams.recorder import Recording
 from realtime.types import Canvas, Source
 
 WARM_UP_FRAMES, LEAST_FRAMES = 5, 10

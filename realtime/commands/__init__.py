@@ -1,10 +1,10 @@
-"""The commands of `run.py`. The folder is the registry: a module whose name has no leading underscore is one command."""
+"""The commands of `run.py`. The folder is the registry: each plain module is one command; what they share lies in `common`."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import Any, Protocol, cast
+
+from engines.loading import load_module, module_names
 
 ORDER = ("view", "process", "models", "data", "train", "teach", "evaluate", "bench", "export", "import", "build")
 """As a newcomer meets them; `--help` lists any others after these."""
@@ -27,8 +27,7 @@ class Command(Protocol):
 
 def commands() -> dict[str, Command]:
     """Every command by its name, in the order that `--help` lists them."""
-    files = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    modules = [cast(Command, importlib.import_module(f"{__name__}.{file}")) for file in files]
+    modules = [cast(Command, load_module(__name__, name)) for name in module_names(__path__)]
     by_name = {module.NAME: module for module in modules}
     return {name: by_name[name] for name in sorted(by_name, key=_place)}
 

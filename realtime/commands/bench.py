@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from realtime.commands._options import add_running, number, positive
+from realtime.commands.common.options import add_running, number, positive
 
 NAME = "bench"
 
@@ -60,6 +60,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Measure, write the card, compare."""
-    from realtime.commands._benching import run_bench
+    from realtime.commands.common.benching import run_bench
 
     return run_bench(options)

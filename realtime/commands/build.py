@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime.commands._options import MODEL, MODEL_HELP, add_engine_choice, positive
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, positive
 
 NAME = "build"
 
@@ -30,6 +30,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Build, or find what was built before, and print its passport."""
-    from realtime.commands._building import build
+    from realtime.commands.common.building import build
 
     return build(options)

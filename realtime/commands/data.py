@@ -30,6 +30,6 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Check each set; 1 where one has a fault."""
-    from realtime.commands._checking import check_sets
+    from realtime.commands.common.checking import check_sets
 
     return check_sets(options)

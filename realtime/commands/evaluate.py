@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime.commands._options import MODEL, MODEL_HELP, add_engine_choice, one_of, positive
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, one_of, positive
 
 NAME = "evaluate"
 
@@ -92,10 +92,10 @@ def run(options: dict[str, Any]) -> int:
     """Score the model on each set, or each pair of track files."""
     _check_job(options)
     if options["tracks"]:
-        from realtime.commands._judging import judge
+        from realtime.commands.common.judging import judge
 
         return judge(options)
-    from realtime.commands._evaluating import evaluate
+    from realtime.commands.common.evaluating import evaluate
 
     return evaluate(options)
 

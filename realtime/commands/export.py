@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from realtime.commands._options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
+from realtime.commands.common.options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
 from realtime.commands.train import print_agreement, print_export
 from realtime.errors import SettingsError
 
@@ -114,8 +114,8 @@ def _export_checkpoint(options: dict[str, Any]) -> int:
 
 
 def _export_onnx(options: dict[str, Any]) -> int:
-    from engines import zoo
-    from engines.exporting import export_model
+    from engines.models import zoo
+    from engines.onnx_graph.exporting import export_model
     from engines.types import Size
 
     model, out = zoo.find(options["model"]), Path(options["out"])

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realtime.commands._options import one_of, size
+from realtime.commands.common.options import one_of, size
 
 if TYPE_CHECKING:
     from engines.importing.importer import Imported

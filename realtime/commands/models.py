@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime.commands._options import MODEL
+from realtime.commands.common.options import MODEL
 
 NAME = "models"
 
@@ -62,9 +62,9 @@ def _add_trial(parser: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Do what was asked with the models, or list them."""
-    from realtime.commands import _listing, _owning
+    from realtime.commands.common import listing, owning
 
     if options["action"] in (None, "info"):
-        return _listing.list_models(options["model"])
-    actions = {"add": _owning.add, "get": _owning.get, "verify": _owning.verify, "remove": _owning.remove}
+        return listing.list_models(options["model"])
+    actions = {"add": owning.add, "get": owning.get, "verify": owning.verify, "remove": owning.remove}
     return actions[options["action"]](options)

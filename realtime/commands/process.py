@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from realtime.commands._options import add_running, positive
+from realtime.commands.common.options import add_running, positive
 
 NAME = "process"
 
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Run over a source without a window, every frame, to files."""
-    from realtime.commands._running import run_to_files, settings_of
+    from realtime.commands.common.running import run_to_files, settings_of
     from realtime.errors import SettingsError
     from realtime.sinks import check_outputs
     from realtime.sources import open_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from realtime.commands._options import positive, share
+from realtime.commands.common.options import positive, share
 
 NAME = "teach"
 

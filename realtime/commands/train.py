@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from realtime.commands._options import positive
-from realtime.commands._tables import counted
+from realtime.commands.common.options import positive
+from realtime.commands.common.tables import counted
 
 NAME = "train"
 
@@ -73,7 +73,7 @@ def run(options: dict[str, Any]) -> int:
 
 def weights_of(name_or_path: str) -> Path:
     """The weights that --from names: a checkpoint, or those that lie beside a model of ours. Raises SettingsError."""
-    from engines import zoo
+    from engines.models import zoo
     from realtime.errors import SettingsError
 
     if name_or_path.endswith(".pt"):

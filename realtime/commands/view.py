@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from realtime.commands._options import add_running
+from realtime.commands.common.options import add_running
 
 NAME = "view"
 
@@ -26,16 +26,16 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Show a source in a window until it is closed."""
-    from engines import zoo
-    from realtime.commands._running import AUTO, auto_source, leave_hanging_threads, settings_of
-    from realtime.process import prepare
+    from engines.models import zoo
+    from realtime.commands.common.running import AUTO, auto_source, leave_hanging_threads, settings_of
+    from realtime.process.tuning import prepare
     from realtime.sources import Paced, open_source
     from realtime.viewer.platform import check_qt
 
     settings = settings_of(options, options["source"])
     zoo.locate(settings.model)  # a wrong name is told here, not in a window
     check_qt()
-    from realtime.live import LiveSession
+    from realtime.sessions.live import LiveSession
     from realtime.viewer.run import run_viewer
 
     prepare()

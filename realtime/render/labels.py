@@ -11,7 +11,7 @@ from engines.types import Image, Size
 from realtime.render.layout import Places, Wish, lay_out
 from realtime.render.marks import Mark
 from realtime.render.scaling import text_px
-from realtime.text import label, percent_label
+from realtime.render.text import label, percent_label
 
 NOWHERE: Places = MappingProxyType({})
 """No label has stood anywhere yet."""

@@ -7,12 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from engines.card import ModelCard
+from engines.models.card import ModelCard
 from engines.types import U8, VOID_CLASS, Size
-from realtime.id_colours import id_colours
-from realtime.palette import bgr_table, class_colours
 from realtime.render.backgrounds import Background, Blur
 from realtime.render.blending import Bgr
+from realtime.render.id_colours import id_colours
+from realtime.render.palette import bgr_table, class_colours
 
 UNSEEN_SHADE = 0.6
 """Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""

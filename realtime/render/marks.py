@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.types import F32, I32, U8, Size
-from realtime.id_colours import ID_COLOURS
 from realtime.knobs import Knobs
 from realtime.render.blending import Bgr
+from realtime.render.id_colours import ID_COLOURS
 from realtime.render.layout import Box
 from realtime.render.look import Look
 from realtime.types import Result

@@ -6,12 +6,11 @@ Files appear under their names when they are complete; until then they are calle
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from engines.loading import load_module, module_names
 from realtime.errors import SinkError
 from realtime.sinks.common.output_file import check_writable
 from realtime.sinks.common.stream_facts import StreamFacts
@@ -22,7 +21,7 @@ __all__ = ["StreamFacts", "check_outputs", "names", "open_sinks"]
 
 def names() -> tuple[str, ...]:
     """The kinds of output there are, sorted. Imports none of them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
+    return module_names(__path__)
 
 
 def check_outputs(paths: Mapping[str, Path], source: Path | None = None) -> None:
@@ -46,4 +45,4 @@ def open_sinks(paths: Mapping[str, Path], facts: StreamFacts, source: Path | Non
 def _module(kind: str) -> ModuleType:
     if kind not in names():
         raise SinkError(f'no output is called "{kind}"; there are: {", ".join(names())}')
-    return importlib.import_module(f"{__name__}.{kind}")
+    return load_module(__name__, kind)

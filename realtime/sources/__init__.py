@@ -1,17 +1,17 @@
 """Sources of frames. One URI names one source; the scheme is the module's name, so a new source is one new file.
 
-Each module offers `open_uri(uri: SourceUri) -> Source`. Modules whose name begins with "_" are shared parts.
+Each module offers `open_uri(uri: SourceUri) -> Source`. What sources share lies in `common`.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import cast
 
-from realtime.redact import redact
-from realtime.sources._pacing import Paced
-from realtime.sources._uri import SourceUri, parse, schemes
+from engines.loading import load_module, module_names
+from realtime.process.redact import redact
+from realtime.sources.common.pacing import Paced
+from realtime.sources.common.uri import SourceUri, parse
 from realtime.types import Source
 
 __all__ = ["Paced", "first_webcam", "open_source", "redact", "schemes"]
@@ -26,10 +26,15 @@ def open_source(uri: str) -> Source:
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """
-    parsed = parse(uri)
-    module = importlib.import_module(f"{__name__}.{parsed.scheme}")
+    parsed = parse(uri, schemes())
+    module = load_module(__name__, parsed.scheme)
     open_uri = cast("Callable[[SourceUri], Source]", module.open_uri)
     return open_uri(parsed)
+
+
+def schemes() -> tuple[str, ...]:
+    """Names of all schemes, sorted: one module of this folder each. Imports none of them."""
+    return module_names(__path__)
 
 
 def first_webcam(timeout_s: float = 2.0) -> Source | None:

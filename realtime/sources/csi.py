@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from realtime.errors import SourceNotFoundError
-from realtime.sources._live import LiveSource
-from realtime.sources._uri import Options, SourceUri
+from realtime.sources.common.live import LiveSource
+from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.gst import open_pipeline
 
 _LARGEST_FLIP = 7

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from realtime.errors import SourceOpenError
-from realtime.sources._base import FrameSource, Picture, counted
-from realtime.sources._container import VideoStream
-from realtime.sources._uri import Options, SourceUri, not_found
+from realtime.sources.common.base import FrameSource, Picture, counted
+from realtime.sources.common.container import VideoStream
+from realtime.sources.common.uri import Options, SourceUri, not_found
 
 
 def open_uri(uri: SourceUri) -> FileSource:

@@ -7,9 +7,9 @@ import sys
 import cv2
 
 from realtime.errors import SourceOpenError
-from realtime.sources._live import LiveSource
-from realtime.sources._opencv import CaptureFeed, prepare_opencv
-from realtime.sources._uri import SourceUri
+from realtime.sources.common.live import LiveSource
+from realtime.sources.common.opencv import CaptureFeed, prepare_opencv
+from realtime.sources.common.uri import SourceUri
 
 
 def open_uri(uri: SourceUri) -> LiveSource:
@@ -28,8 +28,8 @@ def open_pipeline(pipeline: str, name: str) -> LiveSource:
         return LiveSource(name, lambda: _connect(pipeline, name))
     if sys.platform != "linux":
         raise SourceOpenError(f"{name}: this OpenCV has no GStreamer; use an rtsp:// or webcam:// source on this system")
-    from realtime.sources._gst_pipe import PipeSource  # pipes and process groups as only Linux has them
-    from realtime.sources._gst_text import cut
+    from realtime.sources.common.gst_pipe import PipeSource  # pipes and process groups as only Linux has them
+    from realtime.sources.common.gst_text import cut
 
     return PipeSource(name, cut(pipeline, name))
 

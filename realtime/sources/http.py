@@ -11,11 +11,11 @@ import numpy as np
 
 from engines.types import Image
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources._base import Picture, now_ns
-from realtime.sources._jpeg import JpegSplitter
-from realtime.sources._live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
-from realtime.sources._uri import Options, SourceUri
-from realtime.sources._wire import Wire, explain, request
+from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.jpeg import JpegSplitter
+from realtime.sources.common.live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources.common.uri import Options, SourceUri
+from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
 
 _CHUNK_BYTES = 64 << 10
@@ -57,7 +57,7 @@ def open_uri(uri: SourceUri) -> Source:
 
 def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> Source:
     # Here, not above: an MJPEG camera needs no FFmpeg.
-    from realtime.sources._container import ContainerFeed, VideoStream
+    from realtime.sources.common.container import ContainerFeed, VideoStream
     from realtime.sources.file import FileSource
 
     def open_file() -> VideoStream:

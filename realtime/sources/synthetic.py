@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engines.nearest import did_you_mean
+from engines.errors import did_you_mean
 from engines.types import Size
 from realtime.errors import SourceNotFoundError
-from realtime.sources._base import FrameSource, Picture, now_ns
-from realtime.sources._stamp import read_stamp, write_stamp
-from realtime.sources._street import CLASSES, Street, SyntheticTruth
-from realtime.sources._street_camera import F64
-from realtime.sources._street_meetings import MAX_CROSSINGS
-from realtime.sources._street_occluders import MAX_OCCLUDERS
-from realtime.sources._uri import Options, SourceUri
+from realtime.sources.common.base import FrameSource, Picture, now_ns
+from realtime.sources.common.stamp import read_stamp, write_stamp
+from realtime.sources.common.uri import Options, SourceUri
+from realtime.sources.street.camera import F64
+from realtime.sources.street.meetings import MAX_CROSSINGS
+from realtime.sources.street.occluders import MAX_OCCLUDERS
+from realtime.sources.street.scene import CLASSES, Street, SyntheticTruth
 
 __all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
 

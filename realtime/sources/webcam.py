@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 
 from realtime.errors import SourceError, SourceNotFoundError, SourceOpenError
-from realtime.sources._live import Attempt, LiveSource
-from realtime.sources._opencv import Capture, CaptureFeed, prepare_opencv
-from realtime.sources._uri import Options, SourceUri
-from realtime.sources._v4l import Camera, cameras, find_again
+from realtime.sources.common.live import Attempt, LiveSource
+from realtime.sources.common.opencv import Capture, CaptureFeed, prepare_opencv
+from realtime.sources.common.uri import Options, SourceUri
+from realtime.sources.common.v4l import Camera, cameras, find_again
 
 _APIS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
 _UNLISTED_CAMERAS = 2  # tried where the system has no list of them

@@ -6,20 +6,19 @@ all have defaults, and `create(settings) -> Tracker`. What trackers share lies i
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from typing import Any, cast
 
-from engines.nearest import did_you_mean
+from engines.errors import did_you_mean
+from engines.loading import load_module, module_names
 from realtime.errors import SettingsError
 from realtime.types import Tracker
 
 
 def names() -> tuple[str, ...]:
     """The trackers there are, sorted. Imports none of them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
+    return module_names(__path__)
 
 
 def open_tracker(name: str, **settings: Any) -> Tracker:
@@ -30,7 +29,7 @@ def open_tracker(name: str, **settings: Any) -> Tracker:
     Raises SettingsError for a name, a setting or a value that does not exist, naming what does.
     """
     _check_known("tracker", name, names())
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = load_module(__name__, name)
     known = {field.name: field for field in fields(module.Settings)}
     for key in settings:
         _check_known(f"setting of tracker {name}", key, known)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from PyQt6.QtCore import QObject, Qt, pyqtSignal, pyqtSlot
 
 from engines.errors import SegmentationError
+from realtime.flow.meter import Reading
 from realtime.knobs import Knobs
-from realtime.meter import Reading
+from realtime.sessions.session import OpenSession, Session, SessionState
 from realtime.types import Canvas, SourceStatus
-from realtime.viewer.session import OpenSession, Session, SessionState
 
 
 class SessionHost(QObject):

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 
-from realtime.meter import Reading
-from realtime.picking import Selected
-from realtime.viewer.session import SessionState
+from realtime.flow.meter import Reading
+from realtime.sessions.picking import Selected
+from realtime.sessions.session import SessionState
 from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, digit_font, text_font
 
 WIDTH_PX = 288

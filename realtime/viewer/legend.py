@@ -16,8 +16,8 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from realtime.sessions.session import SessionState
 from realtime.viewer.icons import swatch
-from realtime.viewer.session import SessionState
 from realtime.viewer.style import MUTED, TEXT
 
 WIDTH_PX = 208

@@ -7,8 +7,8 @@ import sys
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from realtime.sessions.session import OpenSession
 from realtime.viewer.platform import check_qt, forget_opencv_plugins
-from realtime.viewer.session import OpenSession
 
 if TYPE_CHECKING:
     from PyQt6.QtWidgets import QApplication

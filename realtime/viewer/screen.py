@@ -6,8 +6,8 @@ from PyQt6.QtCore import QPointF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QMouseEvent, QResizeEvent
 from PyQt6.QtWidgets import QLabel, QWidget
 
+from realtime.sessions.session import SessionState
 from realtime.viewer.panels import EDGE_PX, Banner, HelpCard, MessageCard
-from realtime.viewer.session import SessionState
 from realtime.viewer.style import MUTED, WARNING
 from realtime.viewer.view import VideoView
 

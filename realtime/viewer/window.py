@@ -10,6 +10,7 @@ from PyQt6.QtCore import QEvent, QSize, Qt, QTimer
 from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 from PyQt6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLabel, QMainWindow, QStatusBar, QVBoxLayout, QWidget
 
+from realtime.sessions.session import OpenSession, SessionState
 from realtime.types import Canvas
 from realtime.viewer.commands import make_actions
 from realtime.viewer.controls import ControlBar
@@ -19,7 +20,6 @@ from realtime.viewer.legend import LegendDock
 from realtime.viewer.remote import Remote
 from realtime.viewer.screen import Screen
 from realtime.viewer.screenshot import ScreenshotWriter
-from realtime.viewer.session import OpenSession, SessionState
 from realtime.viewer.view import HUD_MARGIN_PX
 
 TICK_MS = 250

@@ -13,7 +13,7 @@ from benchmarks.tracking_contenders import Contender, contenders
 from benchmarks.tracking_scenes import DrawnStreet, View, renumbered
 from benchmarks.tracking_speed import cpu_ms
 from engines.types import Instances, Segmentation
-from realtime.commands._judging_files import TrackLines
+from realtime.judging.files import TrackLines
 
 FRAMES = 40
 

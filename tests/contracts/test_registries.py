@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import backends, families, zoo
-from engines.card import InputSpec, ModelCard
+from engines import backends, families
 from engines.errors import CardError
+from engines.models import zoo
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime import sinks, sources, tracking
 from realtime.commands import commands
 from realtime.errors import SinkError, SourceError
 from realtime.sinks import StreamFacts
-from realtime.sources._uri import SourceUri
+from realtime.sources.common.uri import SourceUri
 
 
 @pytest.mark.parametrize("name", families.names())

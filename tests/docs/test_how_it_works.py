@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from engines.card import InputSpec
 from engines.datasets.folder import Sample
+from engines.models.card import InputSpec
 from engines.training.augment import augment
 from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX, instance_targets
 from engines.training.recipe import Augmentation, Composites, Recipe, Schedule, read_recipe

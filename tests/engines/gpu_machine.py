@@ -16,7 +16,7 @@ from engines.backends import Choice, EngineOptions, open_engine
 from engines.building import builder, work
 from engines.building.job import JobProgress
 from engines.gpu import primary
-from engines.model import Model
+from engines.models.model import Model
 from engines.plans.passport import Passport
 from engines.plans.requests import request_for
 from engines.plans.store import Store

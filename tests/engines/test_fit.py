@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engines.card import InputSpec
+from engines.decoding.postprocess import paint_masks
 from engines.fit import Fit, InputFiller, fit
-from engines.postprocess import paint_masks
+from engines.models.card import InputSpec
 from engines.types import Size
 
 HOW = ("letterbox", "letterbox_top_left", "stretch")

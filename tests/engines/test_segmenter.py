@@ -8,7 +8,7 @@ import pytest
 
 from engines.errors import BackendUnavailableError, CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.model import load_model
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS, Size
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import zoo
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine, first_runtime
 from engines.building import builder
 from engines.building.frames import real_frames
-from engines.card import InputSpec
 from engines.errors import BackendUnavailableError, BuildError, NoGpuError, WrongThreadError
 from engines.fit import InputFiller
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
+from engines.models import zoo
+from engines.models.card import InputSpec
 from engines.plans.requests import request_for
 from engines.plans.store import Store
 from engines.segmenter import Segmenter

@@ -14,15 +14,15 @@ import pytest
 
 import engines.backends
 import realtime.tracking
-from engines import zoo
 from engines.errors import BackendUnavailableError, InferenceError, ModelNotFoundError
+from engines.models import zoo
 from realtime.app import Run
 from realtime.errors import SettingsError, SinkError, SourceLostError, SourceNotFoundError
-from realtime.links import Latest
-from realtime.meter import Reading
-from realtime.recorder import Recording
+from realtime.flow.links import Latest
+from realtime.flow.meter import Reading
 from realtime.settings import Settings
 from realtime.sources import Paced
+from realtime.streams.recorder import Recording
 from realtime.types import Canvas
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
-from engines import zoo
+from engines.models import zoo
 from realtime.app import Run
 from realtime.errors import SettingsError
-from realtime.live import LiveSession
-from realtime.recorder import Recording
+from realtime.sessions.live import LiveSession
 from realtime.settings import Settings
+from realtime.streams.recorder import Recording
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import VOID_CLASS, Instances, Segmentation, Size
-from realtime.id_colours import ID_COLOURS, id_colours
 from realtime.knobs import Knobs, MaskStyle
 from realtime.render import UNSEEN_SHADE, Look, Painter, compose
-from realtime.text import label, percent_label
+from realtime.render.id_colours import ID_COLOURS, id_colours
+from realtime.render.text import label, percent_label
 from realtime.types import Frame, Result, Track, as_box
 
 INPUT = InputSpec("image", (64, 48), "nhwc", "uint8", "rgb", "stretch")

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engines import zoo
-from engines.card import InputSpec, ModelCard
+from engines.models import zoo
+from engines.models.card import InputSpec, ModelCard
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
 from realtime.settings import MAX_PRESET_BYTES, Settings, load_settings, preset_names

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.types import F32, Image, Size
+from engines.types import F32, Bools, Image, Size
 from realtime.tracking.common.book import GRID, LOOK
-from realtime.tracking.common.silhouettes import Silhouettes, are_known, grid_points
+from realtime.tracking.common.silhouettes import are_known, grid_points
 
 _INNER = slice(GRID // 10, GRID - GRID // 10)
 """Rows of a silhouette that count: its first and last ones are mostly background."""
@@ -19,7 +19,7 @@ _SCALE = 10.0
 """Grey levels by which two looks differ to be alike by 1 / e."""
 
 
-def looks(image: Image, boxes_px: F32, masks: Silhouettes) -> F32:
+def looks(image: Image, boxes_px: F32, masks: Bools) -> F32:
     """The look of each object. boxes_px: (M, 4). masks: (M, GRID, GRID); where one is not known, the middle of the box counts.
 
     Returns (M, LOOK) float32 in 0..255: blue, green, red of the upper half, then of the lower one.
@@ -43,7 +43,7 @@ def likeness(known: F32, seen: F32) -> F32:
     return alike
 
 
-def _middle() -> Silhouettes:
+def _middle() -> Bools:
     middle = np.zeros((GRID, GRID), bool)
     middle[:, 3 * GRID // 10 : 7 * GRID // 10] = True
     return middle

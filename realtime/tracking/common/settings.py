@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 
-from engines.nearest import did_you_mean
+from engines.errors import did_you_mean
+from realtime.camera_motion.motion import MODES
 from realtime.errors import SettingsError
 from realtime.tracking.common import kalman
-from realtime.tracking.common.camera_motion import MODES
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,15 @@ points of the label map are looked up, and only pairs whose boxes overlap are co
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import F32, U8, Size
+from engines.types import F32, U8, Bools, Size
 from realtime.tracking.common.association import Mask, Rows
 from realtime.tracking.common.book import GRID
-
-Silhouettes = npt.NDArray[np.bool_]
 
 _CENTRES = ((np.arange(GRID) + 0.5) / GRID).astype(np.float32)
 
 
-def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhouettes:
+def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Bools:
     """The masks of the objects at `rows` in their boxes. boxes_px: (M, 4). Returns (M, GRID, GRID) bool, from the top down.
 
     All False where the label map shows nothing of an object: its mask is not known.
@@ -26,7 +23,7 @@ def silhouettes(boxes_px: F32, rows: Rows, label_map: U8, frame: Size) -> Silhou
     if label_map.size <= 1 or not len(rows):
         return np.zeros((len(rows), GRID, GRID), bool)
     points = grid_points(boxes_px, Size.of(label_map), frame)
-    seen: Silhouettes = label_map.reshape(-1).take(points) == (rows + 1)[:, None, None]
+    seen: Bools = label_map.reshape(-1).take(points) == (rows + 1)[:, None, None]
     return seen
 
 
@@ -43,12 +40,12 @@ def grid_points(boxes_px: F32, map_size: Size, frame: Size) -> Rows:
     return (cells[:, 1] * map_size.width)[:, :, None] + cells[:, 0, None, :]
 
 
-def are_known(masks: Silhouettes) -> Mask:
+def are_known(masks: Bools) -> Mask:
     """(M,) which of (M, GRID, GRID) show anything."""
     return np.asarray(masks.reshape(len(masks), GRID * GRID).any(axis=1), bool)
 
 
-def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F32) -> F32:
+def mask_overlap(known: Bools, boxes_a: F32, seen: Bools, boxes_b: F32) -> F32:
     """IoU of the masks of K tracks and of their K detections; NaN where one is not known.
 
     known: (K, GRID, GRID) masks of tracks, in their boxes_a (K, 4), where they should be now. seen: the same of detections, in
@@ -71,7 +68,7 @@ def mask_overlap(known: Silhouettes, boxes_a: F32, seen: Silhouettes, boxes_b: F
     return overlap
 
 
-def _filled(masks: Silhouettes) -> F32:
+def _filled(masks: Bools) -> F32:
     """(K,) float32, the share of each mask that is set."""
     share: F32 = masks.reshape(len(masks), GRID * GRID).sum(axis=1, dtype=np.float32) / np.float32(GRID * GRID)
     return share

@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 
 from engines.types import F32, Image, Segmentation
+from realtime.camera_motion.motion import CameraMotion
 from realtime.tracking.common import book as books
 from realtime.tracking.common import kalman
 from realtime.tracking.common.association import Mask, Pairing, Pairs, Rows, iou_matrix, overlapping, pair_iou
 from realtime.tracking.common.book import BOOK, CONFIRMED, LOST, TENTATIVE, Detections
-from realtime.tracking.common.camera_motion import CameraMotion
 from realtime.tracking.common.clock import StreamClock
 from realtime.tracking.common.settings import TrackerSettings
 from realtime.tracking.common.trails import Trails

@@ -18,7 +18,7 @@ from engines import backends
 from engines.backends import Choice, Engine, EngineOptions, Inference, open_engine
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.model import Model, load_model
+from engines.models.model import Model, load_model
 from engines.types import Size
 
 from ...fakes import host_kernels

@@ -12,7 +12,7 @@ from onnx import helper
 
 from engines.backends import open_engine
 from engines.errors import BackendUnavailableError, InferenceError, NoGpuError, WrongThreadError
-from engines.model import Model, load_model
+from engines.models.model import Model, load_model
 from engines.segmenter import Segmenter
 
 from ...fakes import host_kernels

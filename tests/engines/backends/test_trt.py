@@ -20,7 +20,7 @@ from engines.errors import (
     NoGpuError,
     WrongThreadError,
 )
-from engines.model import Model, load_model
+from engines.models.model import Model, load_model
 from engines.plans.store import Store
 from engines.segmenter import Segmenter
 from engines.trt.runtime import open_tensorrt

@@ -15,7 +15,7 @@ from engines.building import builder as room
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
 from engines.building.job import BuildJob, JobProgress
 from engines.errors import BuildCancelledError, BuildError, NoGpuError
-from engines.model import Model, load_model
+from engines.models.model import Model, load_model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
 

@@ -13,7 +13,7 @@ from onnx import helper
 from engines.building import network as room
 from engines.building.network import prepare
 from engines.errors import BuildError, ModelFileError
-from engines.model import Model, load_model
+from engines.models.model import Model, load_model
 from engines.types import Size
 
 FRAMES = [np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8) for seed in range(3)]

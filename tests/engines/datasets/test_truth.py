@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.coco import COCO_CLASSES
 from engines.datasets.outlines import names_in_yaml
 from engines.datasets.truth import open_truth
 from engines.errors import DataError
+from engines.models.coco import COCO_CLASSES
 
 TOML = 'classes = ["left", "right"]\nhold_out = ["clipb_*"]\n'
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engines.coco import COCO_CLASSES
 from engines.datasets.settings import SetSettings
 from engines.errors import EvaluationError
 from engines.evaluation.mapping import ClassMapping, map_classes, parse_means
+from engines.models.coco import COCO_CLASSES
 from engines.types import VOID_CLASS
 
 CAMVID = SetSettings(

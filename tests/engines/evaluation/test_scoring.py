@@ -19,7 +19,7 @@ from engines.evaluation.figures import SetFigures
 from engines.evaluation.mapping import map_classes
 from engines.evaluation.reading import read_classes, read_surface
 from engines.evaluation.scoring import PixelScorer, score_set
-from engines.model import load_model
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Instances, Segmentation, Size
 
@@ -235,7 +235,7 @@ def test_a_lane_line_lies_on_what_is_drivable() -> None:
 
 
 def load_card() -> Any:
-    from engines.card import InputSpec, ModelCard
+    from engines.models.card import InputSpec, ModelCard
 
     return ModelCard("c", "semantic", InputSpec("i", (8, 8), "nchw", "float32", "rgb", "stretch"), {}, ("red", "green", "blue"))
 
@@ -243,7 +243,7 @@ def load_card() -> Any:
 @pytest.mark.slow
 def test_road_on_a_clip_that_it_has_not_seen(shared: Path, tmp_path: Path) -> None:
     """Four of the 62 frames; over all it has 50.6 mIoU."""
-    from engines import zoo
+    from engines.models import zoo
 
     source = shared / "data" / "camvid"
     for kind in ("images", "labels"):

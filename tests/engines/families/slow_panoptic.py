@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.postprocess import components
+from engines.decoding.postprocess import components
 from engines.types import Size
 
 Place = tuple[int, int]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from engines import families
-from engines.card import ModelCard, card_from_dict
 from engines.errors import CardError
+from engines.models.card import ModelCard, card_from_dict
 
 
 def card(family: str) -> ModelCard:

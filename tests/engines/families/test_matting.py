@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.card import ModelCard, card_from_dict
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import Fit, fit
-from engines.model import load_model
+from engines.models.card import ModelCard, card_from_dict
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
 

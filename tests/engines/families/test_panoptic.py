@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.card import InputSpec, ModelCard
+from engines.decoding.grouping import FAR_SHARE, LEAST_PEAK_SCORE, LEAST_SIDE_CELLS, MERGE_SHARE, NEAR_SHARE, OWN_SHARE
+from engines.decoding.postprocess import components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import fit
-from engines.grouping import FAR_SHARE, LEAST_PEAK_SCORE, LEAST_SIDE_CELLS, MERGE_SHARE, NEAR_SHARE, OWN_SHARE
-from engines.postprocess import components
+from engines.models.card import InputSpec, ModelCard
 from engines.types import VOID_CLASS, Segmentation, Size
 
 from .slow_panoptic import slow_label_map

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
 
-from engines.card import InputSpec, ModelCard
-from engines.coco import names_by_id
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
 from engines.fit import fit
-from engines.model import load_model
+from engines.models.card import InputSpec, ModelCard
+from engines.models.coco import names_by_id
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import F32, Segmentation, Size
 

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engines.card import ModelCard, card_from_dict
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import Fit, fit
+from engines.models.card import ModelCard, card_from_dict
 from engines.types import VOID_CLASS, Segmentation, Size
 
 NET = Size(64, 32)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.card import card_from_dict
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.fit import fit
+from engines.models.card import card_from_dict
 from engines.types import U8, Segmentation, Size
 
 NET, FRAME = Size(64, 32), Size(32, 32)

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engines.card import ModelCard, card_from_dict
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
 from engines.fit import fit
+from engines.models.card import ModelCard, card_from_dict
 from engines.types import Segmentation, Size
 
 NET = Size(128, 128)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from engines.card import InputSpec
 from engines.errors import BackendUnavailableError, InferenceError, WrongThreadError
 from engines.fit import InputFiller
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
+from engines.models.card import InputSpec
 from tests.threads import raised_elsewhere
 
 from ...fakes import host_kernels

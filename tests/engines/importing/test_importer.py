@@ -20,7 +20,7 @@ from engines.importing.loaded import KerasModel
 from engines.importing.maker import OPSET
 from engines.importing.network import Step
 from engines.importing.parity import OnnxRun
-from engines.model import load_model
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS, Size
 

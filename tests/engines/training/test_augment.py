@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from engines.card import InputSpec
 from engines.datasets.folder import Sample
+from engines.models.card import InputSpec
 from engines.training.augment import augment, random_warp, recoloured
 from engines.training.recipe import Augmentation
 from engines.types import U8, Size

@@ -15,9 +15,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.card import card_from_dict, read_toml
 from engines.datasets.folder import open_set
-from engines.model import load_model
+from engines.models.card import card_from_dict, read_toml
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engines.training.recipe import recipe_from_dict

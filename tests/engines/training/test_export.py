@@ -15,8 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.card import InputSpec, card_from_dict
-from engines.sizing import with_input_size
+from engines.models.card import InputSpec, card_from_dict
+from engines.onnx_graph.sizing import with_input_size
 from engines.training.agreement import agreement
 from engines.training.deployed import PEAKS, Deployed
 from engines.training.errors import TrainingError
@@ -198,7 +198,7 @@ def test_a_rounding_apart_is_the_same() -> None:
 def test_tensorrt_builds_the_panoptic_graph(tmp_path: Path, precision: str) -> None:
     """For real: TensorRT-RTX builds ahead of time where there is no GPU."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not for this kind of machine")
-    from engines.precision import cast_precision
+    from engines.onnx_graph.precision import cast_precision
     from engines.trt.builder import BuildOptions, build_plan
     from engines.trt.runtime import open_tensorrt
 

@@ -15,10 +15,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
-from engines.card import card_from_dict, read_toml
 from engines.datasets.folder import DataSet, Sample, open_set
 from engines.errors import CardError
-from engines.model import load_model
+from engines.models.card import card_from_dict, read_toml
+from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.training.cards import check_card
 from engines.training.checkpoint import Checkpoint, load_checkpoint

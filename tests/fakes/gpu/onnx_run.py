@@ -90,7 +90,7 @@ def _tensor(value: Any, is_input: bool) -> Tensor:
 
 
 def _rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    from engines.precision import rounding
+    from engines.onnx_graph.precision import rounding
 
     return rounding.rounded_for_cpu(model)
 

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import pytest
 
-from engines import zoo
+from engines.models import zoo
 from realtime.bench.benching import Plan, bench
 from realtime.bench.card import read_card, to_json
 from realtime.bench.comparing import differences
@@ -46,7 +46,7 @@ def test_a_fixed_rate_is_kept_and_its_frames_are_all_accounted_for(tiny_model: P
 def test_pictures_are_counted_beyond_those_whose_times_are_kept(
     tiny_model: Path, MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.meter.WINDOW", 4)
+    monkeypatch.setattr("realtime.flow.meter.WINDOW", 4)
     counts = Bench(job(tiny_model, lambda: MemorySource(20), 50.0)).measure().counts
     assert counts.processed >= 10
     assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
@@ -95,7 +95,7 @@ def test_a_camera_has_no_maximum(tiny_model: Path, MemorySource) -> None:
 
 @pytest.fixture(autouse=True)
 def little_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.commands._benching.QUICK_WARM_UP_S", 0.02)
+    monkeypatch.setattr("realtime.commands.common.benching.QUICK_WARM_UP_S", 0.02)
 
 
 def bench_street(tiny_model: Path, *arguments: object) -> int:

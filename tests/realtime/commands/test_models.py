@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines import zoo
+from engines.models import zoo
 from realtime.cli import main
 from realtime.knobs import Knobs
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
 from realtime.render import Background, Blur, Look, Picture, Plain, compose

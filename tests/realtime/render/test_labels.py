@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
 from realtime.render import Look, Painter
-from realtime.text import KEPT, label, percent_label
+from realtime.render.text import KEPT, label, percent_label
 from realtime.types import Frame, Result, Track
 
 INPUT = InputSpec("image", (64, 48), "nchw", "float32", "rgb", "stretch")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation
 from realtime.knobs import Knobs, MaskStyle
 from realtime.render import Look, compose

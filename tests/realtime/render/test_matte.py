@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
-from realtime.id_colours import ID_COLOURS, id_colours
 from realtime.knobs import Knobs
 from realtime.render import Look, compose
+from realtime.render.id_colours import ID_COLOURS, id_colours
 from realtime.render.matte import Matte
 from realtime.types import Frame, Result, Track
 

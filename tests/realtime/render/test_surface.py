@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.card import InputSpec, ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
 from realtime.render import Look, compose

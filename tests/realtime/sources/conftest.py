@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from engines.types import Size
-from realtime.sources._street import Street
+from realtime.sources.street.scene import Street
 from realtime.sources.synthetic import write_stamp
 
 FPS = 25

@@ -18,7 +18,7 @@ import pytest
 
 import realtime.sources
 from realtime.sources import open_source, schemes
-from realtime.sources._v4l import cameras
+from realtime.sources.common.v4l import cameras
 from realtime.sources.gst import open_pipeline
 from realtime.sources.webcam import Wish, webcam
 from realtime.types import Frame, Source, SourceStatus
@@ -142,10 +142,10 @@ def test_the_heavy_decoder_loads_only_for_the_schemes_that_need_it(tmp_path: Pat
 def test_only_one_module_imports_av() -> None:
     folder = Path(realtime.sources.__file__).parent
     owners = []
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.split(".")[0] == "av" for name in names) and path.name not in owners:
                 owners.append(path.name)
-    assert owners == ["_container.py"]
+    assert owners == ["container.py"]

@@ -200,8 +200,8 @@ def test_a_pipeline_that_fails_says_why_in_one_line(gst: StandIn, plan: dict, ki
     "plan", [{"never": 1, "frames": 0, "silent": 1}, {"frames": 0, "silent": 1}, {"frames": 0, "part": 1, "silent": 1}]
 )
 def test_without_a_first_picture_it_gives_up_in_time(gst: StandIn, plan: dict) -> None:
-    from realtime.sources._gst_pipe import PipeSource
-    from realtime.sources._gst_text import cut
+    from realtime.sources.common.gst_pipe import PipeSource
+    from realtime.sources.common.gst_text import cut
 
     gst.plan(**plan)
     source = PipeSource("camera", cut("anysrc ! appsink", "camera"), first_frame_timeout_s=0.6)
@@ -317,7 +317,7 @@ def test_without_gst_launch_the_error_names_the_packages(tmp_path: Path, monkeyp
     ],
 )  # fmt: skip
 def test_the_appsink_is_replaced_and_nothing_else(text: str, before: str, after: str, is_paced: bool) -> None:
-    from realtime.sources._gst_text import cut
+    from realtime.sources.common.gst_text import cut
 
     pipeline = cut(text, "x")
     assert pipeline.before == tuple(shlex.split(before))
@@ -337,7 +337,7 @@ def test_nonsense_is_refused_at_the_door(gst: StandIn, text: str, message: str) 
 
 @given(width=st.integers(1, 9000), channels=st.sampled_from([3, 4]))
 def test_a_row_is_padded_to_the_next_four_bytes(width: int, channels: int) -> None:
-    from realtime.sources._gst_text import Caps
+    from realtime.sources.common.gst_text import Caps
 
     stride = Caps(width, 1, channels, None).stride_bytes
     assert stride % 4 == 0
@@ -346,7 +346,7 @@ def test_a_row_is_padded_to_the_next_four_bytes(width: int, channels: int) -> No
 
 @given(st.text(max_size=200))
 def test_no_line_that_a_child_prints_breaks_the_reader(line: str) -> None:
-    from realtime.sources._gst_text import cut, explain, read_caps
+    from realtime.sources.common.gst_text import cut, explain, read_caps
 
     prefix = "x/GstFdSink:frames_out.GstPad:sink: caps = video/x-raw, "
     assert read_caps(prefix + line.replace("=", " ")) is None
@@ -399,7 +399,7 @@ def test_real_gstreamer_starts_every_time() -> None:
     "element", ["GstIdentity:frames_pace.GstPad:src", "GstQueue:frames_queue.GstPad:sink", "GstFdSink:frames_out.GstPad:sink"]
 )
 def test_the_format_is_taken_from_whichever_of_our_elements_tells_it(element: str) -> None:
-    from realtime.sources._gst_text import Caps, read_caps
+    from realtime.sources.common.gst_text import Caps, read_caps
 
     fields = "format=(string)BGRx, width=(int)64, height=(int)48, framerate=(fraction)0/1, interlace-mode=(string)progressive"
     assert read_caps(f"/GstPipeline:pipeline0/{element}: caps = video/x-raw, {fields}") == Caps(64, 48, 4, None)

@@ -17,7 +17,7 @@ import pytest
 
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources import open_source
-from realtime.sources._street import Street
+from realtime.sources.street.scene import Street
 from realtime.sources.synthetic import read_stamp
 
 Handler = http.server.BaseHTTPRequestHandler

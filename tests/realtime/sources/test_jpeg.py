@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.sources._jpeg import MAX_JPEG_BYTES, JpegSplitter
+from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter
 from realtime.sources.http import decode_jpeg
 
 

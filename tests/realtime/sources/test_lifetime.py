@@ -17,7 +17,7 @@ import pytest
 
 from realtime.errors import SourceOpenError
 from realtime.sources import Paced, open_source
-from realtime.sources._street import Street
+from realtime.sources.street.scene import Street
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts handles in /proc")]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.redact import redact
+from realtime.process.redact import redact
 
 SECRET = "hunter2"
 

@@ -15,7 +15,7 @@ import pytest
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources import open_source
-from realtime.sources._live import Backoff
+from realtime.sources.common.live import Backoff
 from realtime.sources.synthetic import read_stamp
 
 

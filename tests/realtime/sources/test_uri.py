@@ -6,7 +6,7 @@ import pytest
 
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.sources import open_source, schemes
-from realtime.sources._uri import Options, SourceUri, natural_key, parse
+from realtime.sources.common.uri import Options, SourceUri, natural_key, parse
 
 
 def test_the_folder_is_the_registry() -> None:
@@ -31,20 +31,20 @@ def test_the_folder_is_the_registry() -> None:
     ],
 )
 def test_text_finds_its_scheme(text: str, scheme: str, target: str) -> None:
-    uri = parse(text)
+    uri = parse(text, schemes())
     assert (uri.scheme, uri.target) == (scheme, target)
 
 
 def test_paths_are_files_and_folders(tmp_path: Path) -> None:
     path = tmp_path / "odd?name#1.mp4"
     path.write_bytes(b"x")
-    assert parse(str(path)) == SourceUri("file", str(path), {}, str(path))
-    assert parse(str(tmp_path)).scheme == "images"
-    assert parse(f"{tmp_path}?fps=5").options == {"fps": "5"}
+    assert parse(str(path), schemes()) == SourceUri("file", str(path), {}, str(path))
+    assert parse(str(tmp_path), schemes()).scheme == "images"
+    assert parse(f"{tmp_path}?fps=5", schemes()).options == {"fps": "5"}
 
 
 def test_a_network_url_keeps_its_query_and_gives_up_its_options() -> None:
-    uri = parse("rtsp://u:p#w=1@h/1?channel=2#transport=udp&timeout_s=3")
+    uri = parse("rtsp://u:p#w=1@h/1?channel=2#transport=udp&timeout_s=3", schemes())
     assert uri.target == "rtsp://u:p#w=1@h/1?channel=2"
     assert uri.options == {"transport": "udp", "timeout_s": "3"}
     assert "p#w" not in uri.name

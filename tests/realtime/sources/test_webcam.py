@@ -15,7 +15,7 @@ import pytest
 
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.sources import first_webcam, open_source
-from realtime.sources._v4l import Camera, cameras, find_again
+from realtime.sources.common.v4l import Camera, cameras, find_again
 from realtime.sources.webcam import Wish, first, webcam
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="device folders are Linux's")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.postprocess import as_instances, components
+from engines.decoding.postprocess import as_instances, components
 from engines.types import Segmentation, Size
 from realtime.sources import open_source
 from realtime.sources.synthetic import SyntheticSource, SyntheticTruth

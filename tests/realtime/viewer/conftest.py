@@ -20,12 +20,12 @@ from PyQt6.QtWidgets import QApplication
 
 from engines.types import Image
 from realtime.errors import SinkError
+from realtime.flow.links import Closed, Latest
+from realtime.flow.meter import Meter, Reading
 from realtime.knobs import Knobs
-from realtime.links import Closed, Latest
-from realtime.meter import Meter, Reading
-from realtime.picking import Selected
+from realtime.sessions.picking import Selected
+from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
-from realtime.viewer.session import SessionState
 from realtime.viewer.style import STYLE_SHEET
 from realtime.viewer.window import MainWindow
 

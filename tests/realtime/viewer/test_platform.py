@@ -67,7 +67,7 @@ def test_opencvs_qt_plugins_are_forgotten_and_ones_own_are_kept(monkeypatch: pyt
 
 
 def test_asking_whether_there_is_a_window_loads_no_qt() -> None:
-    code = "import sys, realtime.viewer.platform, realtime.viewer.session, realtime.viewer.run\n"
+    code = "import sys, realtime.viewer.platform, realtime.sessions.session, realtime.viewer.run\n"
     code += "print('PyQt6' in sys.modules, 'cv2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert answer.stdout.split() == ["False", "False"]

@@ -11,10 +11,10 @@ from PyQt6.QtGui import QImage, QPixmap
 from PyQt6.QtWidgets import QApplication
 
 from engines.types import Image
-from realtime.meter import Meter
+from realtime.flow.meter import Meter
+from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
 from realtime.viewer.hud import WIDTH_PX, render_hud
-from realtime.viewer.session import SessionState
 from realtime.viewer.view import VideoView
 
 

@@ -1,0 +1,1 @@
+"""What families share: from output arrays to boxes, masks and maps. NumPy and OpenCV only."""

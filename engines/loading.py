@@ -1,0 +1,55 @@
+"""Modules that are loaded on demand: those of a registry's folder by name, and runtimes without their telemetry."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+
+def module_names(folders: Sequence[str]) -> tuple[str, ...]:
+    """The names of the things in a registry, sorted: its plain modules. Packages, such as `common`, are shared parts.
+
+    folders: the registry package's `__path__`. A folder of your own that is appended to it belongs to the registry as well.
+    Imports none of them.
+    """
+    found = pkgutil.iter_modules(folders)
+    return tuple(sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_")))
+
+
+def load_module(package: str, name: str) -> ModuleType:
+    """Import the module `name` of the registry `package`."""
+    return importlib.import_module(f"{package}.{name}")
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime, its telemetry off. Raises ImportError where it is not installed.
+
+    From version 1.29 on it tells its maker of each process and model, and keeps an identifier on the disk, unless this variable
+    is set before it is loaded. A user who has set it to something else is left in charge.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def import_openvino() -> Any:
+    """OpenVINO, its telemetry off. Raises ImportError where it is not installed.
+
+    It reports its import through a package of its own, and does without where that is not installed; so it seems not to be.
+    """
+    hidden = "openvino_telemetry"
+    before = sys.modules.get(hidden)
+    sys.modules[hidden] = None  # type: ignore[assignment]  # Python's own way to say that there is no such module
+    try:
+        import openvino
+    finally:
+        del sys.modules[hidden]
+        if isinstance(before, ModuleType):
+            sys.modules[hidden] = before
+    return openvino

@@ -1,0 +1,95 @@
+"""The models at hand: the bundled ones and the user's own by name, anybody's by path."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import platformdirs
+
+from engines.errors import ModelNotFoundError, did_you_mean
+from engines.models.card import ModelCard, card_from_dict, read_toml
+from engines.models.model import Model, load_model
+
+DEFAULT_MODEL = "road"
+
+
+def assets_dir() -> Path:
+    """The folder of models and presets: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parents[1] / "_assets"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "assets"
+
+
+def own_dir() -> Path:
+    """The folder of the user's own models, one subfolder each; `engines.models.collection` fills it."""
+    return platformdirs.user_data_path("realtime-segmentation") / "models"
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The models that come with the program."""
+    return tuple(sorted(path.parent.name for path in (assets_dir() / "models").glob("*/card.toml")))
+
+
+def own_names() -> tuple[str, ...]:
+    """The user's own models; folders that begin with a dot are being made or removed."""
+    return tuple(sorted(path.parent.name for path in own_dir().glob("[!.]*/card.toml")))
+
+
+def names() -> tuple[str, ...]:
+    """Every model that has a name: the bundled ones, then the user's own."""
+    bundled = bundled_names()
+    return (*bundled, *(name for name in own_names() if name not in bundled))
+
+
+def cards() -> list[tuple[ModelCard, Path]]:
+    """Every bundled model's card and ONNX path, without opening the network."""
+    return [card_of(name) for name in bundled_names()]
+
+
+def card_of(name: str) -> tuple[ModelCard, Path]:
+    """The card and the ONNX path of the model with that name, without opening the network.
+
+    Raises ModelNotFoundError, or CardError when there is a card that cannot be read.
+    """
+    folder = folder_of(name)
+    card = card_from_dict(read_toml(folder / "card.toml"), str(folder / "card.toml"))
+    return card, folder / card.file
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a bundled model, or else of one of the user's own. Raises ModelNotFoundError, naming the nearest."""
+    if name in bundled_names():
+        return assets_dir() / "models" / name
+    if name in own_names():
+        return own_dir() / name
+    own = f"; your own: {', '.join(own_names())}" if own_names() else ""
+    raise ModelNotFoundError(
+        f'no model "{name}"; bundled: {", ".join(bundled_names()) or "none"}{own}{did_you_mean(name, names())} '
+        "(or give the path of an .onnx file)"
+    )
+
+
+def find(name_or_path: str) -> Model:
+    """The model with that name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
+    return dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)
+
+
+def locate(name_or_path: str) -> Path:
+    """The ONNX file of a model with a name, or at a path; not opened. Raises ModelNotFoundError, naming the nearest right one."""
+    try:
+        path = Path(name_or_path).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a folder without permission, ~nobody
+        raise ModelNotFoundError(f"{name_or_path[:80]}: no such model ({error})") from error
+    if path.suffix.lower() == ".onnx" or is_file:
+        if not is_file:
+            raise ModelNotFoundError(f"{name_or_path}: no such model file{_nearest_file(path)}")
+        return path
+    folder = folder_of(name_or_path)
+    return folder / str(read_toml(folder / "card.toml").get("file", "model.onnx"))
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (there is no folder {path.parent})"
+    return did_you_mean(path.name, (p.name for p in path.parent.glob("*.onnx")))

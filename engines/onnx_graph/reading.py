@@ -1,0 +1,145 @@
+"""What an ONNX file says of itself: inputs, outputs, shapes, metadata. Reads; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.errors import ModelFileError
+from engines.loading import import_onnxruntime
+from engines.onnx_graph.precision import main_precision
+
+MAX_MODEL_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """A network's input or output. shape: a batch dimension becomes 1; None where the file leaves it open."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """Inputs and outputs in file order, and the key-value metadata that exporters embed."""
+
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    metadata: Mapping[str, str]
+    precision: str = "fp32"
+    """What most of the weights are in: "fp32", "fp16", "bf16" or "int8"."""
+    unit_outputs: frozenset[str] = frozenset()
+    """Outputs that lie in 0..1 whatever the weights are: a sigmoid made them."""
+
+
+def read_network(path: Path) -> NetworkFacts:
+    """Read an ONNX file's facts. Raises ModelFileError when it is missing, no ONNX, or corrupt."""
+    import onnx
+
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file")
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise ModelFileError(f"{path}: larger than 2 GiB, more than an ONNX file can hold")
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(str(path), full_check=False)  # by path: weights may lie in a file beside it
+    except Exception as error:  # protobuf and onnx raise a dozen types for one fact: the file is broken
+        raise ModelFileError(f"{path}: not a readable ONNX file; export or download it again ({_first_line(error)})") from error
+    inputs, outputs = _tensors(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), _unit_outputs(model))
+    if _is_static(facts.inputs) and not _is_static(facts.outputs):
+        return _with_run_shapes(path, facts)
+    return facts
+
+
+def read_tensors(onnx_bytes: bytes) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    """Inputs and outputs of a network in memory, shapes as far as they can be inferred."""
+    import onnx
+
+    return _tensors(onnx.load_from_string(onnx_bytes))
+
+
+def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    model = _with_inferred_shapes(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
+    return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
+
+
+def _with_inferred_shapes(model: Any) -> Any:
+    """The model with a batch of one and the output shapes that follow; unchanged when inference gives up."""
+    import onnx
+
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) == 4 and not dims[0].dim_value:
+            dims[0].dim_value = 1
+    # Exporters name unknown dimensions ("Resizelogits_dim_2"); cleared, so that inference may fill them in.
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.dim_value:
+                dim.Clear()
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # inference is a convenience; a graph it cannot follow may still run
+        return model
+
+
+def _tensor_facts(value: Any) -> TensorFacts:
+    import onnx
+
+    kind = value.type.tensor_type
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+    except (KeyError, TypeError):
+        dtype = "unknown"
+    return TensorFacts(value.name, dtype, tuple(dim.dim_value or None for dim in kind.shape.dim))
+
+
+def _unit_outputs(model: Any) -> frozenset[str]:
+    """The outputs that a sigmoid makes, at most moved about since."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    found = []
+    for value in model.graph.output:
+        node = producers.get(value.name)
+        while node is not None and node.op_type in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"):
+            node = producers.get(node.input[0])
+        if node is not None and node.op_type in ("Sigmoid", "HardSigmoid"):
+            found.append(value.name)
+    return frozenset(found)
+
+
+def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
+    return all(None not in tensor.shape for tensor in tensors)
+
+
+def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:
+    """The facts with output shapes read off one run on zeros: the last resort for graphs that inference cannot follow."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        zeros = {tensor.name: np.zeros([d or 1 for d in tensor.shape], tensor.dtype) for tensor in facts.inputs}
+        arrays = session.run(None, zeros)
+    except Exception:  # whoever runs the model for real reports why it fails
+        return facts
+    outputs = tuple(
+        TensorFacts(tensor.name, tensor.dtype, tuple(array.shape)) for tensor, array in zip(facts.outputs, arrays, strict=True)
+    )
+    return replace(facts, outputs=outputs)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

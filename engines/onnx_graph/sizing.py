@@ -1,0 +1,215 @@
+"""Sizing: the same network for another input size or batch, proved by running it once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from engines.errors import CardError, ModelFileError
+from engines.fit import fit
+from engines.models.card import InputSpec, ModelCard
+from engines.models.model import Model
+from engines.onnx_graph.editing import CONSTANTS_ALONE_IR, check, constants, input_of, input_shape, run_on_zeros, tensor_facts
+from engines.onnx_graph.grids import can_be_cut, cut
+from engines.types import Size
+
+STRIDE = 32
+"""Sizes that are proposed are multiples of it: of the coarsest stride of the usual networks."""
+
+SMALLEST, LARGEST = 8, 8192
+LARGEST_BATCH = 256
+
+
+def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard]:
+    """A new onnx.ModelProto whose input is `size` (None keeps rows and columns) and `batch`, and its card.
+
+    The pair given where it is so already. Raises CardError for a size or batch that cannot be, ModelFileError when the graph has
+    the old ones baked in, or can only do with others: the text proposes the nearest that work.
+    """
+    size = size or card.input.size
+    _check_asked(card, size, batch)
+    if not _changes(model, card, size, batch):
+        return model, card
+    if "peaks" in card.outputs and size != card.input.size and bakes_centres(model, card.outputs["peaks"]):
+        # It would run, and find every centre elsewhere: the number of cells in a row is a constant among others.
+        raise ModelFileError(
+            f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
+            f"export its checkpoint again at {_asked(size)}, or with an open size"
+        )
+    sized, sized_card, trouble = _attempt(model, card, size, batch)
+    if not trouble:
+        return sized, sized_card
+    name = f"{card.name}: its network cannot run at {_asked(size)} (height x width), batch {batch}"
+    if _rows_and_columns(model, card) == [size.height, size.width]:
+        raise ModelFileError(f"{name}: its own batch is baked into its graph; export it again with an open one ({trouble})")
+    near = [found for found in _nearby(size) if not _attempt(model, card, found, batch)[2]]
+    if near:
+        raise ModelFileError(f"{name}; it runs at {', '.join(map(_asked, near))}: ask for one of these")
+    raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
+
+
+def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard, str]:
+    """The network and its card for `size`, and why that does not run; empty when it does."""
+    whole = resized(model, card, size, batch)
+    trouble = _trouble(*whole, batch)
+    if trouble and can_be_cut(card.input.size, size):
+        part = resized(cut(model, card.input.size, size), card, size, batch)
+        if not _trouble(*part, batch):
+            return *part, ""
+    return *whole, trouble
+
+
+def tight_size(spec: InputSpec, frame: Size) -> Size:
+    """The input without the padding around a frame of that size, in steps of STRIDE; as it is where that wins a fifth or less."""
+    content = fit(frame, spec.size, spec.fit).content
+    width, height = (-(-length // STRIDE) * STRIDE for length in (content.width, content.height))
+    tight = Size(min(width, spec.size.width), min(height, spec.size.height))
+    worth_it = tight.width * tight.height <= 0.8 * spec.size.width * spec.size.height
+    return tight if worth_it else spec.size
+
+
+def sized_copy(model: Model, size: Size, folder: Path) -> Model:
+    """The model for an input of `size`, written into `folder`. Raises what `with_input_size` raises."""
+    import onnx
+
+    if model.card.side_inputs:
+        fed = ", ".join(model.card.side_inputs)
+        raise ModelFileError(f"{model.card.name}: is fed {fed} beside the image, and keeps the size it has; leave out --size")
+    network, card = with_input_size(onnx.load(model.path), model.card, size, 1)
+    path = folder / model.path.name
+    onnx.save(network, str(path))
+    return dataclasses.replace(model, card=card, path=path)
+
+
+def bakes_centres(model: Any, peaks: str) -> bool:
+    """The graph divides the number of a cell by a constant, the cells in a row, on the way to the output `peaks`."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    seen, waiting = set(), [peaks]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.op_type in ("Mod", "Div") and _constant(model, node.input[1]) is not None:
+            return True
+        if node.op_type in ("TopK", "Shape"):
+            continue  # before them are values of cells, not their numbers
+        waiting += node.input
+    return False
+
+
+def _check_asked(card: ModelCard, size: Size, batch: int | str) -> None:
+    if not all(SMALLEST <= length <= LARGEST for length in (size.width, size.height)):
+        raise CardError(f"{card.name}: an input of {_asked(size)} is not between {SMALLEST} and {LARGEST} pixels high and wide")
+    if isinstance(batch, str) and batch != "dynamic":
+        raise CardError(f'{card.name}: batch "{batch}" is neither a number nor "dynamic"')
+    if isinstance(batch, int) and not 1 <= batch <= LARGEST_BATCH:
+        raise CardError(f"{card.name}: batch {batch} must lie in 1..{LARGEST_BATCH}")
+
+
+def _rows_and_columns(model: Any, card: ModelCard) -> list[int]:
+    """Of the network's input as it is; 0 for what is open."""
+    dims = input_of(model, card.input.tensor).type.tensor_type.shape.dim
+    return [dim.dim_value for dim in (dims[2:4] if card.input.layout == "nchw" else dims[1:3])]
+
+
+def _asked(size: Size) -> str:
+    """As `--size` takes it."""
+    return f"{size.height}x{size.width}"
+
+
+def _changes(model: Any, card: ModelCard, size: Size, batch: int | str) -> bool:
+    dims = input_of(model, card.input.tensor).type.tensor_type.shape.dim
+    now = [dim.dim_value for dim in dims]
+    return size != card.input.size or now != list(input_shape(card.input, 0 if isinstance(batch, str) else batch))
+
+
+def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[Any, ModelCard]:
+    """Input, outputs and what is easily freed in between set to `size` and `batch`; not yet proved to run."""
+    import onnx
+
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    new.ir_version = max(model.ir_version, CONSTANTS_ALONE_IR)
+    _free_reshapes(new, card)
+    spec = msgspec.structs.replace(card.input, size_px=(size.width, size.height))
+    dims = input_of(new, spec.tensor).type.tensor_type.shape.dim
+    for dim, length in zip(dims, input_shape(spec), strict=True):
+        dim.dim_value = length
+    if isinstance(batch, str):
+        dims[0].dim_param = "batch"
+    else:
+        dims[0].dim_value = batch
+    del new.graph.value_info[:]
+    facts = tensor_facts(new, spec, [value.name for value in new.graph.output])
+    for value in new.graph.output:
+        axes = value.type.tensor_type.shape.dim
+        for axis, (open_dim, known) in enumerate(zip(axes, facts[value.name][1], strict=False)):
+            open_dim.Clear()
+            if axis == 0 and len(axes) > 2:
+                open_dim.CopyFrom(dims[0])
+            elif known:
+                open_dim.dim_value = known
+            else:
+                open_dim.dim_param = f"{value.name}_{axis}"
+    return new, msgspec.structs.replace(card, input=spec, sha256="")
+
+
+def _free_reshapes(model: Any, card: ModelCard) -> None:
+    """Where a batch of one is written into a Reshape, let it keep whatever batch comes in."""
+    facts = tensor_facts(model, card.input)
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
+            continue
+        shape = _constant(model, node.input[1])
+        before = facts.get(node.input[0], (0, ()))[1]
+        if shape is not None and len(shape) > 1 and shape[0] == 1 and before[:1] == (1,):
+            node.input[1] = _new_constant(model, f"{node.input[1]}/any_batch", [0, *shape[1:]])
+
+
+def _constant(model: Any, tensor: str) -> list[int] | None:
+    """The numbers of an integer constant, or None for what is none."""
+    import onnx
+
+    found = next((value for name, value in constants(model) if name == tensor), None)
+    return None if found is None else [int(number) for number in onnx.numpy_helper.to_array(found).ravel()]
+
+
+def _new_constant(model: Any, name: str, numbers: list[int]) -> str:
+    import onnx
+
+    taken = {initializer.name for initializer in model.graph.initializer} | {o for node in model.graph.node for o in node.output}
+    while name in taken:
+        name += "_"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
+    return name
+
+
+def _trouble(model: Any, card: ModelCard, batch: int | str) -> str:
+    """Why `model` does not run at its card's size, in one line; empty when it does."""
+    try:
+        check(model, card.name)
+        # Two for any: a batch of one would not tell a fixed one.
+        count = 2 if isinstance(batch, str) else batch
+        arrays = run_on_zeros(model, card.input, list(card.outputs.values()), count)
+    except Exception as error:  # the checker's and the runtime's types are private; all mean that it does not run
+        text = " ".join(str(error).split())
+        node = re.search(r"node name: ([^)\s]+)|Node ?\(([^)\s]+)\)", text)
+        return f"it fails at the node {node[1] or node[2]}" if node else text[-160:]
+    wrong = [name for name, array in zip(card.outputs.values(), arrays, strict=True) if array.ndim > 2 and len(array) != count]
+    return f"output {wrong[0]} does not follow the batch" if wrong else ""
+
+
+def _nearby(size: Size) -> Iterable[Size]:
+    """The sizes around `size` whose sides are multiples of STRIDE."""
+    sides = [
+        sorted({max(STRIDE, length // STRIDE * STRIDE), -(-length // STRIDE) * STRIDE}) for length in (size.width, size.height)
+    ]
+    return [found for found in (Size(width, height) for width, height in product(*sides)) if found != size]

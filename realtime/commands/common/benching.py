@@ -1,0 +1,161 @@
+"""What `run.py bench` does: from options to a plan, from a card to files and a verdict."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from engines.models import zoo
+from engines.plans.files import publish
+from realtime.bench.benching import Plan, bench
+from realtime.bench.card import Card, read_card, to_json
+from realtime.bench.chart import chart
+from realtime.bench.comparing import Change, compare, differences
+from realtime.bench.report import TITLES, markdown
+from realtime.commands.common.running import leave_hanging_threads, settings_of
+from realtime.errors import BenchError, SettingsError, SinkError
+from realtime.process.redact import redact
+from realtime.process.tuning import prepare
+from realtime.sources import open_source
+
+SECONDS, QUICK_SECONDS = 6.0, 1.0
+WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
+REPEATS, QUICK_REPEATS = 5, 3
+
+FILES = ("card.json", "card.md", "card.png")
+
+
+def run_bench(options: dict[str, Any]) -> int:
+    """The process's exit code: 1 for a regression, 3 for what may be one."""
+    folder = Path(options["out"]).expanduser()
+    baseline = _baseline(options["baseline"], folder)
+    plan = _plan(options)
+    _check_folder(folder)
+    prepare()
+    try:
+        card = bench(plan, _say, lambda card: _refuse(card, baseline, options) if baseline is not None else None)
+    except KeyboardInterrupt:
+        print("interrupted: no card is written", file=sys.stderr)
+        leave_hanging_threads(128 + signal.SIGINT)
+        raise
+    changes = compare(card, baseline, options["tolerance"]) if baseline is not None else []
+    _tell(card)  # before anything is written: a full disk shall not cost the figures
+    _write(folder, card, changes, options["baseline"])
+    code = _verdict(changes, options["baseline"]) if baseline is not None else 0
+    leave_hanging_threads(code)
+    return code
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    quick = options["quick"]
+    repeats = options["repeats"] or (QUICK_REPEATS if quick else REPEATS)
+    if options["baseline"] and repeats < 2:
+        raise SettingsError("--repeats 1: one repeat does not tell the noise; with --baseline there must be 2 or more")
+    settings = settings_of(options, options["source"])
+    return Plan(
+        settings=settings,
+        model=zoo.find(settings.model),
+        open_source=lambda: open_source(options["source"]),
+        rate_hz=options["rate"],
+        seconds=options["seconds"] or (QUICK_SECONDS if quick else SECONDS),
+        warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,
+        repeats=repeats,
+        encodes=options["encode"],
+    )
+
+
+def _baseline(path: str | None, folder: Path) -> Card | None:
+    """The card to compare with, read before anything is measured."""
+    if path is None:
+        return None
+    given = Path(path).expanduser()
+    card = read_card(given)
+    if given.resolve() == (folder / FILES[0]).resolve():
+        raise SettingsError(f"--baseline {path}: the new card would overwrite it; give another folder with --out")
+    if card.fixed is None and card.maximum is None:
+        raise BenchError(f"{path}: holds no figures; make the baseline again")
+    if any(len(one.repeats) < 2 for mode in (card.fixed, card.maximum) if mode for one in mode.figures.values()):
+        raise BenchError(f"{path}: made with one repeat, which does not tell the noise; make it again with --repeats 2 or more")
+    return card
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises SinkError where the card could not be written, before minutes are spent on it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        tempfile.TemporaryDirectory(prefix=".card-", dir=there).cleanup()
+    except OSError as error:
+        raise SinkError(_unwritable(folder, error)) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"{folder}: the card cannot be written ({error.strerror or error}); name another folder with --out"
+
+
+def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | None) -> None:
+    """All three files, whole, or none."""
+    encoded, png = cv2.imencode(".png", chart(card, changes))
+    assert encoded, "any BGR picture is a PNG"
+    contents = (to_json(card), markdown(card, changes, baseline or "").encode(), png.tobytes())
+    try:
+        publish({folder / name: content for name, content in zip(FILES, contents, strict=True)}, ".card-")
+        for name in FILES:
+            (folder / name).chmod(0o644)
+    except OSError as error:
+        raise SinkError(_unwritable(folder, error)) from error
+    for name in FILES:
+        print(f"written  {folder / name}")
+
+
+def _tell(card: Card) -> None:
+    for name, mode in (("fixed", card.fixed), ("maximum", card.maximum)):
+        if mode is None:
+            continue
+        print(f"{name}: {mode.how}")
+        for key, one in mode.figures.items():
+            print(f"  {TITLES.get(key, key):<36}{one.median:9.4g} {one.unit:<9} {one.low:.4g} to {one.high:.4g}")
+        for key, reason in mode.unreadable.items():
+            print(f"  {TITLES.get(key, key):<36} not readable: {reason}")
+    for note in card.notes:
+        print(f"note     {note}")
+
+
+def _refuse(card: Card, baseline: Card, options: dict[str, Any]) -> None:
+    """Raises BenchError when the two are of different things, unless they are to be compared all the same."""
+    differing = "; ".join(differences(card, baseline))
+    if differing and not options["force"]:
+        raise BenchError(
+            f"{options['baseline']}: a card of something else, so not compared: {differing} (--force compares all the same)"
+        )
+    if differing:
+        print(f"warning: compared although different: {differing}", file=sys.stderr)
+
+
+def _verdict(changes: Sequence[Change], baseline: str) -> int:
+    """Tell what differs beyond the noise; 1 where something got worse, 3 where something may have."""
+    for one in changes:
+        if one.verdict != "same":
+            was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"
+            print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.text})")
+    worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "worse?"))
+    if unsure:
+        print(
+            f"{unsure} of {len(changes)} figures look worse, but other programs were busier than then: run it again without them"
+        )
+    if worse:
+        print(f"{worse} of {len(changes)} figures are worse than in {baseline}, beyond the noise")
+        return 1
+    if unsure:
+        return 3
+    print(f"no regression: none of {len(changes)} figures is worse than in {baseline} beyond the noise")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(redact(line), file=sys.stderr, flush=True)

@@ -1,0 +1,156 @@
+"""A build of a TensorRT engine, with its progress on stderr and what is known of it on stdout."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engines.backends.trt import first_runtime
+from engines.building.builder import BuildLimits, EngineBuilder, environment_for
+from engines.building.job import JobProgress
+from engines.errors import NoGpuError
+from engines.gpu.driver import Driver
+from engines.models import zoo
+from engines.plans.passport import Passport
+from engines.plans.requests import request_for
+from engines.plans.store import Found, Store
+from engines.plans.verdict import ANY_GPU, runtime_name
+from engines.trt.runtime import installed
+from engines.types import Size
+from realtime.errors import SettingsError
+
+
+def build(options: dict[str, Any]) -> int:
+    """Build, or find what was built before, and print its passport."""
+    precision, runtime = options["precision"] or "fp16", options["runtime"]
+    target = _target(options["target"])
+    frames = Path(options["frames"]) if options["frames"] else None
+    if frames is not None and not frames.exists():
+        raise SettingsError(f"--frames {frames}: no such video or folder of pictures to compare on")
+    model = zoo.find(options["model"])
+    size = Size(options["size"][1], options["size"][0]) if options["size"] else None
+    request = request_for(
+        model,
+        precision=precision,
+        runtime=runtime or ("tensorrt-rtx" if target else _runtime_here()),
+        size=size,
+        batch=options["batch"],
+        target=target,
+        dla_core=options["dla"],
+    )
+    limits = BuildLimits(
+        timeout_s=options["timeout"] * 60.0,
+        memory_bytes=options["memory"] * 2**30 if options["memory"] else None,
+        workspace_bytes=options["workspace"] * 2**20,
+    )
+    builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
+    with _Bar(f"{model.card.name}, {precision}") as bar:
+        found = builder.run(anew=options["anew"], on_progress=bar.show, on_wait=bar.wait)
+    print(describe(found, is_new=bar.was_shown))
+    return 0
+
+
+def describe(found: Found, *, is_new: bool) -> str:
+    """A passport in a few lines."""
+    passport = found.passport
+    request, environment = passport.request, passport.environment
+    where = environment.gpu_name
+    if where == ANY_GPU:
+        where = f"any GPU of compute capability {environment.compute_capability}"
+    size = f"{request.size_px[1]}x{request.size_px[0]}"  # as --size takes it
+    verb = "built" if is_new else "there"
+    return "\n".join(
+        [
+            f"{verb}    {request.model_name}, {request.precision}, {size}, for {where} with {runtime_name(environment)}",
+            f"engine   {found.plan_path} ({passport.plan_bytes / 1e6:.1f} MB, built in {passport.build_seconds:.0f} s)",
+            f"layers   {_layers(passport)}",
+            f"parity   {_parity(passport)}",
+        ]
+    )
+
+
+def _layers(passport: Passport) -> str:
+    if passport.audit is None:
+        has_run = passport.parity is not None and passport.parity.measured_on == "engine"
+        return "not told by the inspector" if has_run else "not measured: the engine has not run on its GPU yet"
+    shares = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.layer_share.items())
+    times = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.time_share.items())
+    return f"{shares} (of their time: {times})" if times else shares
+
+
+def _parity(passport: Passport) -> str:
+    parity = passport.parity
+    if parity is None:
+        return "not measured: fp32 is what others are compared with"
+    said = []
+    if parity.label_agreement is not None:
+        said.append(f"{parity.label_agreement:.2%} of the labels as in fp32")
+    if parity.alpha_difference is not None:
+        said.append(f"opacity within {parity.alpha_difference:.2%} of fp32's on average")
+    if parity.mask_iou is not None:
+        said.append(f"masks overlap those of fp32 by {parity.mask_iou:.3f} (IoU)")
+    if not said:
+        said.append("no object was found in them")
+    kept = f", with {len(parity.kept_fp32)} nodes kept in fp32" if parity.kept_fp32 else ""
+    rounded = ", on the CPU with every result rounded as the GPU would" if parity.measured_on == "cpu" else ""
+    return f"{', '.join(said)}, over {parity.frames} frames{kept}{rounded}"
+
+
+def _runtime_here() -> str:
+    """The first runtime that is installed; where there is no GPU, whichever: that is the first thing to say."""
+    try:
+        Driver()
+    except NoGpuError:
+        return installed()[0] if installed() else "tensorrt"
+    return first_runtime()
+
+
+def _target(text: str | None) -> str:
+    """ "8.6" and "sm86" as "86"; empty when none was given."""
+    if text is None:
+        return ""
+    target = text.lower().removeprefix("sm").replace(".", "")
+    if not target.isdigit():
+        raise SettingsError(f'--target "{text}" is not a compute capability; write it as 86 or 8.6')
+    return target
+
+
+class _Bar:
+    """Where a build is, on stderr: a bar that moves on a terminal, a line a phase elsewhere."""
+
+    def __init__(self, title: str) -> None:
+        from tqdm import tqdm
+
+        self.was_shown = False
+        self._title = title
+        self._phase = ""
+        self._is_terminal = sys.stderr.isatty()
+        bar_format = "{desc}  {percentage:3.0f}% {bar} {elapsed}"
+        self._make_bar = partial(tqdm, total=1.0, leave=False, dynamic_ncols=True, bar_format=bar_format)
+        self._bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, progress: JobProgress) -> None:
+        self.was_shown = True
+        self._say(progress.phase, progress.fraction)
+
+    def wait(self) -> None:
+        self._say("another process builds the same engine; waiting for it", None)
+
+    def _say(self, phase: str, fraction: float | None) -> None:
+        if self._is_terminal:
+            if self._bar is None:
+                self._bar = self._make_bar()
+            self._bar.n = fraction or 0.0
+            self._bar.set_description_str(f"{self._title}: {phase}")
+        elif phase != self._phase:
+            print(f"{self._title}: {phase}", file=sys.stderr, flush=True)
+        self._phase = phase

@@ -1,0 +1,211 @@
+"""What `data check` prints, draws and writes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engines.datasets.checking import SetReport, check_set
+from engines.datasets.folder import IMAGE_SUFFIXES, read_sample
+from engines.datasets.settings import FILE_NAME, open_settings
+from engines.datasets.writing import write_settings
+from engines.errors import DataError
+from engines.models import zoo
+from engines.types import VOID_CLASS, Image
+from realtime.commands.common.tables import bar, counted, percent, table
+from realtime.errors import SettingsError, SinkError
+from realtime.render.palette import named_colours
+from realtime.reports.sheets import Legend, Row, blend, sheet
+
+SHOWN_FAULTS = 8
+"""Of a kind; --all shows them all."""
+
+SHOWN_SIZES = 3
+
+BACKGROUND = "#5c5c5c"
+"""Grey, so that the eye goes to the rest."""
+
+
+def check_sets(options: dict[str, Any]) -> int:
+    """Check each set of the command line; 1 where one has a fault."""
+    paths = [Path(text).expanduser() for text in options["sets"]]
+    alone = [f"--{key}" for key in ("out", "sheet") if options[key]]
+    if len(paths) > 1 and alone:
+        raise SettingsError(f"{' and '.join(alone)}: name one file, but there are {len(paths)} sets; check them one by one")
+    names = [name.strip() for name in options["classes"].split(",")] if options["classes"] else []
+    if not all(names):
+        raise SettingsError(f'--classes "{options["classes"]}": a name is empty; write a,b,c')
+    is_clean = True
+    for index, path in enumerate(paths):
+        print("\n" * bool(index), end="")
+        is_clean &= _check(path, names, options)
+    return 0 if is_clean else 1
+
+
+def _check(path: Path, names: list[str], options: dict[str, Any]) -> bool:
+    """Check one set and tell of it; whether it is without fault."""
+    is_described = path.is_file() or (path / FILE_NAME).is_file()
+    folder, settings = open_settings(path) if is_described else (path, None)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    with Progress(f"checking {folder.resolve().name}") as progress:
+        report = check_set(folder, settings, names, progress.show)
+    print(describe(report, show_all=options["all"]))
+    if report.examples:
+        target = Path(options["sheet"] or f"out/{report.settings.name}-sheet.png")
+        write_png(target, contact_sheet(report))
+        print(f"sheet       {target}")
+    if options["write"] or options["out"]:
+        target = Path(options["out"] or (path if path.is_file() else folder / FILE_NAME))
+        is_new = write_settings(report.settings, target, folder, overwrite=options["force"])
+        print(f"{'written' if is_new else 'unchanged':<11} {target}")
+    elif not is_described:
+        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(names), "--write"])
+        before = "mend that; then " if report.faults else ""
+        print(f"to train    {before}{command}   writes {FILE_NAME} with these classes and this split")
+    return not report.faults
+
+
+def _as_option(names: list[str]) -> list[str]:
+    return ["--classes", shlex.quote(",".join(names))] if names else []
+
+
+def describe(report: SetReport, *, show_all: bool = False) -> str:
+    """A report in lines that are pleasant to read."""
+    settings, images = report.settings, len(report.stems)
+    held = len(report.held_out)
+    lines = [
+        f"{settings.name}: {counted(images, 'image')}, {counted(report.label_count, 'label')}, "
+        f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report)}",
+        f"split       {images - held} to train on, {held} held out ({_split(report)})",
+        *(f"note        {note}" for note in report.notes),
+        *(f"also        {name}/ holds {key} labels" for key, name in _layers(report)),
+    ]
+    if report.brightness:
+        dark, middle, light = report.brightness
+        lines.append(
+            f"brightness  {dark:.0f} to {light:.0f} for nine images of ten, {middle:.0f} in the middle (mean grey, 0..255)"
+        )
+    lines += ["", *_balance(report), ""]
+    lines += [f"warning     {warning}" for warning in report.warnings]
+    lines += _faults(report, show_all)
+    return "\n".join(lines)
+
+
+def _sizes(report: SetReport) -> str:
+    sizes = report.sizes.most_common()
+    if len(sizes) == 1:
+        return f"all {sizes[0][0]}"
+    shown = ", ".join(f"{size} ({count})" for size, count in sizes[:SHOWN_SIZES])
+    return f"{len(sizes)} sizes: {shown}{', ...' if len(sizes) > SHOWN_SIZES else ''}" if sizes else "none readable"
+
+
+def _split(report: SetReport) -> str:
+    if report.settings.hold_out_list:
+        return report.settings.hold_out_list
+    patterns = report.settings.hold_out
+    return (", ".join(patterns[:6]) + (f", ... {len(patterns)} patterns" if len(patterns) > 6 else "")) or "nothing"
+
+
+def _layers(report: SetReport) -> list[tuple[str, str]]:
+    pairs = (("surface", report.settings.surface), ("instance", report.settings.instances))
+    return [(key, name) for key, name in pairs if name]
+
+
+def _balance(report: SetReport) -> list[str]:
+    """A table of classes: their share of the labelled pixels, and of the images they occur in."""
+    pixels, images = report.class_pixels, max(1, report.label_count)
+    labelled = max(1, int(pixels[:VOID_CLASS].sum()))
+    largest = max(1, int(pixels[:VOID_CLASS].max()))
+    rows = [
+        (name, percent(pixels[index] / labelled), bar(pixels[index] / largest), percent(report.class_images[index] / images))
+        for index, name in enumerate(report.settings.classes)
+    ]
+    lines = table(("class", "pixels", "", "images"), rows, "lrlr")
+    void = pixels[VOID_CLASS] / max(1, int(pixels.sum()))
+    return [*lines, f"void: {percent(void)} of all pixels, in {percent(report.class_images[VOID_CLASS] / images)} of the images"]
+
+
+def _faults(report: SetReport, show_all: bool) -> list[str]:
+    if not report.faults:
+        return ["no fault"]
+    counts = Counter(fault.kind for fault in report.faults)
+    told: Counter[str] = Counter()
+    lines = []
+    for fault in report.faults:
+        told[fault.kind] += 1
+        if show_all or told[fault.kind] <= SHOWN_FAULTS:
+            lines.append(f"fault       {fault}")
+        elif told[fault.kind] == SHOWN_FAULTS + 1:
+            lines.append(f"            ... and {counts[fault.kind] - SHOWN_FAULTS} more of this kind (--all shows them)")
+    return [*lines, counted(len(report.faults), "fault")]
+
+
+def contact_sheet(report: SetReport) -> Image:
+    """The report's examples, each beside itself with its label over it."""
+    settings = report.settings
+    legend = legend_of(settings.classes)
+    rows, seen = [], np.zeros(256, bool)
+    for stem in report.examples:
+        image_path = next(
+            path for suffix in IMAGE_SUFFIXES for path in _cases(report.folder / "images" / stem, suffix) if path.is_file()
+        )
+        sample = read_sample(image_path, report.folder / "labels" / f"{stem}.png", settings)
+        seen[np.unique(sample.label)] = True
+        held = ", held out" if stem in report.held_out else ""
+        rows.append(Row(f"{stem}{held}", (sample.image, blend(sample.image, sample.label, legend))))
+    shown = [index for index in range(len(settings.classes)) if seen[index]]
+    heading = f"{settings.name}: {len(rows)} of {len(report.stems)} images"
+    return sheet(heading, rows, legend, shown=shown, with_void=bool(seen[VOID_CLASS]))
+
+
+def legend_of(names: tuple[str, ...]) -> Legend:
+    """Colours for class names: where the default model has such a class its own, since a blue sky reads best."""
+    card = next((card for card, _ in zoo.cards() if card.name == zoo.DEFAULT_MODEL), None)
+    return Legend(names, named_colours(names, {"background": BACKGROUND, **(card.palette if card else {})}))
+
+
+def _cases(base: Path, suffix: str) -> tuple[Path, Path]:
+    """Both ways to write a suffix."""
+    return base.with_name(base.name + suffix), base.with_name(base.name + suffix.upper())
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Raises SinkError that names the file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_encoded, data = cv2.imencode(".png", image)
+        assert is_encoded, "any BGR picture is a PNG"
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+class Progress:
+    """A bar on stderr, where that is a terminal."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, of: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=of, desc=self._title, unit="image", leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()
+            )
+        self._bar.update(done - self._bar.n)

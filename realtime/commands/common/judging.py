@@ -1,0 +1,144 @@
+"""What `evaluate --tracks` does: reads pairs of files, has them judged, prints a table and writes JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.errors import DataError, EvaluationError
+from engines.models import zoo
+from engines.types import I64
+from realtime.commands.common.evaluating import write_json
+from realtime.commands.common.scores import plain, show
+from realtime.commands.common.tables import table
+from realtime.errors import SettingsError
+from realtime.judging.classes import class_pairs
+from realtime.judging.files import TrackLines, Truth, read_tracks, read_truth
+from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
+from realtime.process.version import version
+
+HEAD = ("clip", "HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "switches", "fragments", "misses", "false alarms")
+SHARES = ("hota", "det_a", "ass_a", "loc_a", "idf1", "idp", "idr", "mota")
+NUMBERS = ("switches", "fragments", "misses", "false_alarms")
+TOGETHER = "together"
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """One pair of files. notes: what is left out, or might surprise."""
+
+    truth: Truth
+    result: TrackLines
+    frames: I64
+    classes: tuple[ClassPair, ...]
+    notes: tuple[str, ...]
+
+
+def judge(options: dict[str, Any]) -> int:
+    """Score each pair of the command line."""
+    if options["json"] and Path(options["json"]).is_dir():
+        raise SettingsError(f"--json {options['json']}: is a folder; name a file")
+    names = zoo.find(options["model"]).card.classes if options["model"] else None
+    clips = [
+        _open(Path(true).expanduser(), Path(found).expanduser(), names, options)
+        for true, found in zip(options["tracks"], options["mot"], strict=True)
+    ]
+    counts = [count(clip.truth.lines, clip.result, clip.frames, clip.classes) for clip in clips]
+    print("\n".join(_described(clips, counts)))
+    if options["json"]:
+        write_json(Path(options["json"]), _facts(clips, counts, skips_gaps=options["skip_gaps"]))
+        print(f"json        {options['json']}")
+    return 0
+
+
+def _open(true_path: Path, found_path: Path, names: Sequence[str] | None, options: dict[str, Any]) -> _Clip:
+    truth, result = read_truth(true_path), read_tracks(found_path)
+    last = _last_frame(truth)
+    frames, notes = _frames(truth, result, last, skips_gaps=options["skip_gaps"])
+    pairs = class_pairs(options["classes"], names, truth.lines, result)
+    if result.classes is not None:
+        others = int((~np.isin(result.classes, [pair.result for pair in pairs])).sum())
+        notes += [f"{others} of the result's {len(result.frames)} lines are of other classes and do not count"] * (others > 0)
+    return _Clip(truth, result, frames, pairs, tuple(notes))
+
+
+def _last_frame(truth: Truth) -> int:
+    """The clip's length where that is known, or else the last frame with a true object."""
+    last = int(truth.lines.frames.max())
+    if truth.frame_count is not None and last > truth.frame_count:
+        raise DataError(f"{truth.lines.path}: has frame {last}, but seqinfo.ini says the clip has {truth.frame_count}")
+    return truth.frame_count or last
+
+
+def _frames(truth: Truth, result: TrackLines, last: int, *, skips_gaps: bool) -> tuple[I64, list[str]]:
+    """The frames to score, and what there is to say of them."""
+    beyond = int((result.frames > last).sum())
+    if beyond and truth.frame_count is not None:
+        raise EvaluationError(
+            f"{result.path}: has frame {result.frames.max()}, but the clip {truth.name} has {last} (seqinfo.ini); "
+            "is it another clip's result?"
+        )
+    if not np.isin(result.frames, truth.lines.frames).any():
+        spans = [f"{lines.path} has {lines.frames.min()} to {lines.frames.max()}" for lines in (truth.lines, result)]
+        raise EvaluationError(f"no frame in common: {' and '.join(spans)}; are they of the same clip, from its first frame on?")
+    notes = [f"{beyond} lines after frame {last}, the last one with a true object, do not count"] if beyond else []
+    there = np.unique(result.frames[result.frames <= last])
+    if skips_gaps:
+        return there, [*notes, f"scored on the {len(there)} frames of {last} that the result has lines for"]
+    if len(there) < last:
+        notes.append(f"the result has lines for {len(there)} of {last} frames; the others count as missed (not with --skip-gaps)")
+    return np.arange(1, last + 1), notes
+
+
+def _described(clips: Sequence[_Clip], counts: Sequence[Counts]) -> list[str]:
+    rows = [_row(clip.truth.name, figures(counted)) for clip, counted in zip(clips, counts, strict=True)]
+    if len(clips) > 1:
+        rows.append(_row(TOGETHER, figures(combined(counts))))
+    lines = [f"judge       TrackEval {importlib.metadata.version('trackeval')}"]
+    for clip, counted in zip(clips, counts, strict=True):
+        one = figures(counted)
+        lines.append(
+            f"{clip.truth.name}: {one.frames} frames, {one.true_boxes} true boxes of {one.true_ids} objects, "
+            f"{one.found_boxes} found of {one.found_ids} tracks, class {_classes(clip)}"
+        )
+        lines += [f"note        {note}" for note in clip.notes]
+    return [*lines, "", *table(HEAD, rows, "l" + "r" * (len(HEAD) - 1))]
+
+
+def _classes(clip: _Clip) -> str:
+    return ", ".join(f"{one.truth}" if one.truth == one.result else f"{one.truth} = {one.result}" for one in clip.classes)
+
+
+def _row(name: str, of: Figures) -> tuple[str, ...]:
+    return (name, *(show(getattr(of, key)) for key in SHARES), *(str(getattr(of, key)) for key in NUMBERS))
+
+
+def _facts(clips: Sequence[_Clip], counts: Sequence[Counts], *, skips_gaps: bool) -> dict[str, Any]:
+    """Everything. Shares are 0..1; null where there is nothing to say."""
+    each = [
+        {
+            "name": clip.truth.name,
+            "tracks": str(clip.truth.lines.path),
+            "mot": str(clip.result.path),
+            "classes": [{"truth": pair.truth, "result": pair.result} for pair in clip.classes],
+            "notes": list(clip.notes),
+            "figures": asdict(figures(counted)),
+        }
+        for clip, counted in zip(clips, counts, strict=True)
+    ]
+    versions = {name: importlib.metadata.version(name) for name in ("trackeval", "numpy")}
+    facts: dict[str, Any] = plain(
+        {
+            "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **versions},
+            "skips_gaps": skips_gaps,
+            "clips": each,
+            TOGETHER: asdict(figures(combined(counts))),
+        }
+    )
+    return facts

@@ -1,0 +1,115 @@
+"""What there is to run, and what could run it here, as text."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from engines.backends import GPU_BACKENDS
+from engines.backends import names as backend_names
+from engines.errors import CardError, NoGpuError
+from engines.gpu.driver import Driver
+from engines.models import zoo
+from engines.models.card import ModelCard
+
+LICENCE_COLUMNS = 44
+"""The table shows this much of a licence; `models info NAME` all of it."""
+
+INDENT = 9
+"""Columns of a card's keys."""
+
+MODULES = {"ort": ("onnxruntime",), "openvino": ("openvino",), "trt": ("tensorrt", "tensorrt_rtx")}
+"""Backend → the Python packages it stands on, one of which it needs."""
+
+
+def list_models(name_or_path: str | None) -> int:
+    """Print a table of the bundled models and the user's own, or one model's card."""
+    if name_or_path is not None:
+        model = zoo.find(name_or_path)
+        print_card(model.card, model.path)
+        return 0
+    here = ", ".join(backend for backend in backend_names() if _is_here(backend))
+    rows: list[tuple[str, ...]] = [("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
+    rows += [_row(name, here) for name in zoo.names()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(
+        "\nAny other ONNX segmentation model: --model path/to/model.onnx, or give it a name: run.py models add path/to/model.onnx"
+    )
+    return 0
+
+
+def _row(name: str, here: str) -> tuple[str, ...]:
+    origin = "bundled" if name in zoo.bundled_names() else "you"
+    try:
+        card, path = zoo.card_of(name)
+    except CardError:  # one of them must not hide the others
+        return name, origin, "its card cannot be read: run.py models verify", "", "", "", "", ""
+    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
+    licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
+    return name, origin, card.family, str(len(card.classes)), str(card.input.size), size, licence, here
+
+
+def _is_here(backend: str) -> bool:
+    if backend in GPU_BACKENDS:
+        try:
+            Driver()
+        except NoGpuError:
+            return False
+    return any(importlib.util.find_spec(module) for module in MODULES.get(backend, ("onnxruntime",)))
+
+
+def print_card(card: ModelCard, path: Path) -> None:
+    """Everything a card says, a line a fact."""
+    facts = {
+        "name": card.name,
+        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "family": card.family,
+        "input": f"{card.input.size} {card.input.dtype} {card.input.layout} {card.input.channels}, {card.input.fit}",
+        "outputs": ", ".join(f"{role} = {tensor}" for role, tensor in card.outputs.items()),
+        "states": ", ".join(f"{source} into {tensor}" for tensor, source in card.states.items()),
+        "fed": ", ".join(f"{tensor} = {number:g}" for tensor, number in card.constants.items()),
+        "classes": ", ".join(card.classes),
+        "objects": ", ".join(card.things) if card.things != card.classes else "all classes",
+        "about": card.description,
+        "licence": card.licence,
+        "source": card.source,
+        "data": card.data,
+        "recipe": card.recipe,
+        "limits": card.limits,
+        "figures": "\n\n".join(_figures(card.figures)),
+    }
+    columns = shutil.get_terminal_size((120, 24)).columns - INDENT
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<{INDENT}}" + f"\n{'':{INDENT}}".join(_folded(value, columns)))
+
+
+def _figures(figures: Mapping[str, float]) -> list[str]:
+    """Figures of one set in one text: "camvid held out: mIoU 52.5, sky 93.3"; those of no set first."""
+    by_set: dict[str, list[str]] = {"": []}
+    for name, value in figures.items():
+        of_set, _, what = name.rpartition(": ")
+        by_set.setdefault(of_set, []).append(f"{what} {value:.10g}")
+    return [f"{of_set}: {', '.join(told)}" if of_set else ", ".join(told) for of_set, told in by_set.items() if told]
+
+
+def _folded(text: str, columns: int) -> list[str]:
+    """A card's text in lines of so many columns: paragraphs folded anew, but a command as it is, to be copied."""
+    lines: list[str] = []
+    prose: list[str] = []
+    is_command = False
+    for line in [*text.strip().splitlines(), ""]:
+        is_command = line.startswith("run.py ") or (is_command and lines[-1].endswith("\\"))
+        if is_command or not line:
+            lines += textwrap.wrap(" ".join(prose), max(columns, 40), break_long_words=False, break_on_hyphens=False)
+            prose = []
+        if is_command:
+            lines.append(line)
+        elif line:
+            prose.append(line)
+    return lines

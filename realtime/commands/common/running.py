@@ -1,0 +1,170 @@
+"""What view, process and the demo share: settings from their options, the work over a source, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from engines.backends import check_backend
+from engines.errors import SegmentationError
+from engines.models import zoo
+from engines.plans.store import TRUST_WARNING
+from realtime.app import Run
+from realtime.commands.common.options import given_for_trt
+from realtime.errors import SettingsError
+from realtime.process.redact import one_line
+from realtime.process.tuning import prepare
+from realtime.sessions.headless import Summary, run_headless
+from realtime.settings import Settings, load_settings
+from realtime.sources import Paced, first_webcam, open_source
+from realtime.streams.backdrop import open_background
+from realtime.streams.recorder import Recording
+from realtime.tracking import open_tracker
+from realtime.types import Frame, Source, SourceStatus
+
+AUTO = "auto"
+"""The source that the demo shows: the first webcam, or else a real clip."""
+
+DEMO_CLIP = "sample://carphone"
+"""The real clip, where no camera answers."""
+
+ENGINE_OPTIONS = {
+    "precision": "precision",
+    "size": "input_px",
+    "runtime": "runtime",
+    "dla": "dla_core",
+    "inflight": "inflight",
+    "trust_engine": "trust",
+}
+"""Option → key of the settings' table [engine]."""
+
+
+def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
+    """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path)."""
+    from realtime.sessions.live import sinks_for
+
+    prepare()
+    model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
+    limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
+    run = Run(settings, limited, lambda: model, recording=Recording(sinks_for(paths)))
+    with _termination_as_interrupt() as signals:
+        try:
+            summary: Summary = run_headless(run, paths)
+        except SegmentationError as error:
+            if not run.pipeline.running:
+                raise
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+            os._exit(2)  # a thread hangs in a driver and would keep the process from ending
+    print(summary.text)
+    if summary.interrupted:
+        code = 128 + (signals.number or signal.SIGINT)
+        leave_hanging_threads(code)
+        return code
+    return 0
+
+
+def leave_hanging_threads(code: int) -> None:
+    """End the process now if a thread hangs in a driver or a network: files are complete by then, and waiting helps nobody."""
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def settings_of(options: dict[str, Any], source: str) -> Settings:
+    """The preset and the options, checked: backend, tracker and its settings exist."""
+    overrides: dict[str, Any] = {
+        key: options[key]
+        for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background", "overlay")
+        if options.get(key) is not None
+    }
+    engine = {key: options[option] for option, key in ENGINE_OPTIONS.items() if options.get(option) is not None}
+    if "input_px" in engine:
+        height, width = engine["input_px"]
+        engine["input_px"] = (width, height)
+    if engine:
+        of_trt = given_for_trt(options)
+        if of_trt and (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
+            raise SettingsError(
+                f"{of_trt}: for TensorRT engines only: add --backend trt "
+                "(for the CPU, another precision is another file: run.py export MODEL --out FILE.onnx)"
+            )
+        overrides["engine"] = engine
+    settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
+    check_backend(settings.backend)
+    if settings.engine.trust:
+        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
+    if settings.tracker == "none":  # a preset's tracking table is for its own tracker
+        settings = msgspec.structs.replace(settings, tracking={})
+    open_tracker(settings.tracker, **settings.tracking)
+    open_background(settings.background)
+    return settings
+
+
+def _fitting_preset(source: str) -> str:
+    """Which preset, and so which model, a source wants when none is named."""
+    shows_people = source == AUTO or source.isdigit() or source.startswith(("webcam:", "/dev/video", "sample:"))
+    return "webcam" if shows_people else "dashcam"
+
+
+def auto_source() -> Source:
+    """The first webcam that answers, or else a real clip that plays over and over."""
+    return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
+
+
+class Limited:
+    """The first `frame_limit` frames of a source."""
+
+    def __init__(self, source: Source, frame_limit: int) -> None:
+        self._source, self._frame_limit = source, frame_limit
+        self.name, self.is_live, self.fps = source.name, source.is_live, source.fps
+        self.frame_count: int | None = min(source.frame_count or frame_limit, frame_limit)
+
+        self._is_cut = False
+
+    @property
+    def status(self) -> SourceStatus:
+        return SourceStatus("ended", f"the first {self._frame_limit} frames") if self._is_cut else self._source.status
+
+    def __iter__(self) -> Iterator[Frame]:
+        for count, frame in enumerate(self._source, start=1):
+            yield frame
+            if count == self._frame_limit:
+                self._is_cut = True
+                return
+
+    def close(self) -> None:
+        self._source.close()
+
+
+@dataclass
+class Signals:
+    """Which signal ended the work, if one did."""
+
+    number: int | None = None
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[Signals]:
+    """While entered, SIGTERM ends work as Ctrl-C does: in order, files complete."""
+    signals = Signals()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.number = number
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, previous)

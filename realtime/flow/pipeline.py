@@ -1,0 +1,152 @@
+"""Pipeline: threads, links, and the two ways a run ends: the stream is over, or the first error wins.
+
+A stage is a function that runs on its own thread until its input link ends. What it opens, it uses and closes there. When it
+returns, its output links are closed, so the end of a stream travels downstream, each reader draining first. When it raises,
+the error is kept, every link is cancelled, and every other stage unblocks and leaves its `with`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from realtime.flow.links import Closed, Link
+
+AnyLink = TypeVar("AnyLink", bound="Link[Any]")
+
+
+class Pipeline:
+    """A handful of stages and the links between them. Add links and stages, `start`, then `wait` or `stop`."""
+
+    def __init__(self) -> None:
+        self._links: list[Link[Any]] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._on_stop: list[Callable[[], None]] = []
+        self._stopped = False
+
+    def link(self, link: AnyLink) -> AnyLink:
+        """Take a link into care: it is cancelled when anything fails or the pipeline is stopped (at once, if it has been)."""
+        with self._lock:
+            self._links.append(link)
+            stopped = self._stopped
+        if stopped:
+            link.cancel()
+        return link
+
+    def stage(self, name: str, run: Callable[[], None], *outputs: Link[Any]) -> None:
+        """Add a thread `name` that calls `run` once; `outputs` close when it returns."""
+        self._threads.append(threading.Thread(target=self._guarded, args=(run, outputs), name=name, daemon=False))
+
+    def on_stop(self, release: Callable[[], None]) -> None:
+        """Call `release` when the pipeline is stopped or fails: the way to end what no link can unblock (a camera's read)."""
+        with self._lock:
+            self._on_stop.append(release)
+            stopped = self._stopped
+        if stopped:
+            release()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error, if any stage has failed."""
+        return self._error
+
+    @property
+    def running(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """End at once: cancel all links. Returns immediately; may be called from any thread, more than once.
+
+        A release that fails hinders no other one; it counts as the pipeline's error if there is none before.
+        """
+        with self._lock:
+            self._stopped = True
+            links, releases = list(self._links), list(self._on_stop)
+        for link in links:
+            link.cancel()
+        for release in releases:
+            try:
+                release()
+            except Exception as error:
+                self._keep(error)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all threads have ended, then re-raise the first error. False when `timeout_s` passed before that."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+        if self.running:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def _guarded(self, run: Callable[[], None], outputs: tuple[Link[Any], ...]) -> None:
+        try:
+            run()
+        except Closed:
+            pass  # the reader downstream, or the whole pipeline, has ended: so does this stage
+        except BaseException as error:
+            self._keep(error)
+            self.stop()
+        finally:
+            for link in outputs:
+                link.close()
+
+    def _keep(self, error: BaseException) -> None:
+        with self._lock:
+            if self._error is None:
+                self._error = error
+
+
+class Gate:
+    """Pause and single step for a stage that hands frames on: it calls `wait` before each."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._paused = False
+        self._steps = 0
+        self._open_for_good = False
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def set_paused(self, paused: bool) -> None:
+        with self._changed:
+            self._paused = paused
+            self._steps = 0
+            self._changed.notify_all()
+
+    def step(self) -> None:
+        """Admit one more frame while paused."""
+        with self._changed:
+            self._steps += self._paused
+            self._changed.notify_all()
+
+    def release(self) -> None:
+        """Never block again: the pipeline ends."""
+        with self._changed:
+            self._open_for_good = True
+            self._changed.notify_all()
+
+    def wait(self) -> bool:
+        """Block while paused, until a step or the end of the pause. For sources that wait for their reader.
+
+        True when that took time.
+        """
+        has_waited = False
+        with self._changed:
+            while self._paused and not self._steps and not self._open_for_good:
+                has_waited = True
+                self._changed.wait()
+            self._steps = max(0, self._steps - 1)
+        return has_waited

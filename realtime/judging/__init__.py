@@ -1,0 +1,1 @@
+"""Scores of tracks against ground truth: HOTA, IDF1, MOTA."""

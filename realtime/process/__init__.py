@@ -1,0 +1,1 @@
+"""What belongs to the whole process: scheduler settings, versions, redaction of passwords."""

@@ -1,0 +1,1 @@
+"""Pictures for reports: sheets of labelled images, charts."""

@@ -1,0 +1,152 @@
+"""Sheets: many labelled pictures on one, for people to look through. Pure: arrays in, a picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from engines.types import U8, VOID_CLASS, Image
+from realtime.render.palette import Rgb, bgr_table
+from realtime.render.text import label
+
+PAPER_BGR = (28, 26, 26)
+TILE_WIDTH_PX = 320
+TILE_HEIGHTS_PX = (150, 420)
+MARGIN_PX, GAP_PX = 16, 6
+TITLE_PX, LEGEND_PX, HEADING_PX = 14, 16, 20
+SHEET_WIDTH_PX = 2016
+"""At most: three pairs of tiles."""
+
+OPACITY = 0.6
+HATCH_PX = 5
+"""Half the period of the stripes over void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image as it is shown: its title, and the tiles beside each other, all (h, w, 3) uint8 BGR of one size."""
+
+    title: str
+    tiles: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """Class names and their colours, by id."""
+
+    names: tuple[str, ...]
+    colours: tuple[Rgb, ...]
+
+
+def blend(image: Image, label_map: U8, legend: Legend, *, void_is_plain: bool = False) -> Image:
+    """`image` with the classes of an (H, W) uint8 map over it, any size, in their colours: void striped, or left plain."""
+    height, width = image.shape[:2]
+    if label_map.shape != (height, width):
+        label_map = np.asarray(cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    table = np.full((256, 3), 255, np.uint8)  # an id without a name is white
+    table[: len(legend.colours)] = bgr_table(legend.colours)[:256]
+    blended = np.asarray(cv2.addWeighted(image, 1 - OPACITY, table[label_map], OPACITY, 0), np.uint8)
+    void = label_map == VOID_CLASS
+    blended[void] = image[void] if void_is_plain else _hatched(image)[void]
+    edge = np.zeros((height, width), bool)
+    edge[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
+    edge[1:] |= label_map[1:] != label_map[:-1]
+    blended[edge] = blended[edge] // 2
+    return blended
+
+
+def sheet(heading: str, rows: Sequence[Row], legend: Legend, *, shown: Sequence[int], with_void: bool) -> Image:
+    """Rows in as many columns as a screen is wide, under a heading, with a legend below. shown: class ids in the legend."""
+    assert rows, "a sheet shows something"
+    height_px = _tile_height([row.tiles[0] for row in rows])
+    blocks = [_block(row, height_px) for row in rows]
+    block_height, block_width = blocks[0].shape[:2]
+    columns = max(1, min(len(blocks), (SHEET_WIDTH_PX - MARGIN_PX) // (block_width + MARGIN_PX)))
+    line_count = -(-len(blocks) // columns)
+    width = MARGIN_PX + columns * (block_width + MARGIN_PX)
+    head = label(heading, HEADING_PX, PAPER_BGR)
+    patches = _legend_patches(legend, shown, with_void)
+    foot = _flow(patches, width - 2 * MARGIN_PX)
+    top = MARGIN_PX + head.shape[0] + GAP_PX
+    bottom = top + line_count * (block_height + MARGIN_PX)
+    paper = np.full((bottom + foot.shape[0] + MARGIN_PX, width, 3), PAPER_BGR, np.uint8)
+    _paste(paper, head, MARGIN_PX, MARGIN_PX)
+    for index, block in enumerate(blocks):
+        row, column = divmod(index, columns)
+        _paste(paper, block, MARGIN_PX + column * (block_width + MARGIN_PX), top + row * (block_height + MARGIN_PX))
+    _paste(paper, foot, MARGIN_PX, bottom)
+    return paper
+
+
+def _tile_height(images: Sequence[Image]) -> int:
+    aspect = float(np.median([image.shape[0] / image.shape[1] for image in images]))
+    return round(min(max(aspect * TILE_WIDTH_PX, TILE_HEIGHTS_PX[0]), TILE_HEIGHTS_PX[1]))
+
+
+def _block(row: Row, height_px: int) -> Image:
+    """The row's title over its tiles."""
+    width = len(row.tiles) * (TILE_WIDTH_PX + GAP_PX) - GAP_PX
+    title = label(row.title, TITLE_PX, PAPER_BGR)
+    block = np.full((title.shape[0] + height_px, width, 3), PAPER_BGR, np.uint8)
+    _paste(block, title, 0, 0)
+    for index, tile in enumerate(row.tiles):
+        height, tile_width = tile.shape[:2]
+        scale = min(TILE_WIDTH_PX / tile_width, height_px / height)
+        size = (max(1, round(tile_width * scale)), max(1, round(height * scale)))
+        fitted = np.asarray(cv2.resize(tile, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8)
+        x = index * (TILE_WIDTH_PX + GAP_PX) + (TILE_WIDTH_PX - size[0]) // 2
+        _paste(block, fitted, x, title.shape[0] + (height_px - size[1]) // 2)
+    return block
+
+
+def _legend_patches(legend: Legend, shown: Sequence[int], with_void: bool) -> list[Image]:
+    patches = [
+        label(legend.names[class_id], LEGEND_PX, (colour[2], colour[1], colour[0]))
+        for class_id in shown
+        for colour in [legend.colours[class_id]]
+    ]
+    if with_void:
+        plain = label("void", LEGEND_PX, (110, 110, 110))
+        is_ink = plain.max(axis=2) != 110
+        striped = _hatched(np.full_like(plain, 110))
+        striped[is_ink] = plain[is_ink]
+        patches.append(striped)
+    return patches
+
+
+def _flow(patches: Sequence[Image], width: int) -> Image:
+    """Patches beside each other, in as many lines as they need."""
+    lines: list[list[Image]] = [[]]
+    used = 0
+    for patch in patches:
+        if lines[-1] and used + patch.shape[1] > width:
+            lines.append([])
+            used = 0
+        lines[-1].append(patch)
+        used += patch.shape[1] + GAP_PX
+    height = max((patch.shape[0] for patch in patches), default=0) + GAP_PX
+    paper = np.full((height * len(lines), width, 3), PAPER_BGR, np.uint8)
+    for row, line in enumerate(lines):
+        x = 0
+        for patch in line:
+            _paste(paper, patch, x, row * height)
+            x += patch.shape[1] + GAP_PX
+    return paper
+
+
+def _hatched(image: Image) -> Image:
+    """`image` darkened, under light diagonal stripes."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    stripe = ((rows + columns) // HATCH_PX) % 2 == 1
+    dark = image // 3
+    dark[stripe] += 60
+    return dark
+
+
+def _paste(paper: Image, patch: Image, x: int, y: int) -> None:
+    """Copy `patch` onto `paper`, cut off at its right edge and below."""
+    height, width = min(patch.shape[0], paper.shape[0] - y), min(patch.shape[1], paper.shape[1] - x)
+    paper[y : y + height, x : x + width] = patch[:height, :width]

@@ -1,0 +1,1 @@
+"""A run as its user sees it: behind a window, or headless."""

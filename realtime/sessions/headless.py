@@ -1,0 +1,115 @@
+"""Headless: drive a run to its end with a progress bar, and tell how it went."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from engines.models.card import ModelCard
+from engines.onnx_graph.sizing import tight_size
+from engines.types import Size
+from realtime.app import Run
+from realtime.types import Result
+
+TICK_S = 0.2
+STOP_TIMEOUT_S = 1.8
+"""An interrupted run must be over within two seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run went. interrupted: by Ctrl-C or SIGTERM."""
+
+    text: str
+    interrupted: bool
+
+
+def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
+    """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
+
+    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.pipeline.running` tells of it.
+    """
+    started_s = time.monotonic()
+    interrupted = False
+    try:
+        run.start()
+        _follow(run)
+    except KeyboardInterrupt:
+        interrupted = True
+        run.pipeline.stop()
+        run.pipeline.wait(STOP_TIMEOUT_S)
+    except BaseException:
+        run.pipeline.stop()
+        raise
+    seconds = time.monotonic() - started_s
+    return Summary(_summary(run, outputs, seconds, interrupted), interrupted)
+
+
+def _follow(run: Run) -> None:
+    """Tick the progress bar until the run is over."""
+    from tqdm import tqdm
+
+    # A log file wants a line now and then, a terminal a bar that moves.
+    interval_s = 0.1 if sys.stderr.isatty() else 10.0
+    bar_format = "{desc}{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} frames  {rate_fmt}  {elapsed} < {remaining}"
+    # What fails at once, such as a source that is not there, is told in one line without a bar around it.
+    new_bar = partial(tqdm, leave=False, dynamic_ncols=True, mininterval=interval_s, delay=1.0)
+    with new_bar(total=None, unit=" frames", desc="opening  ") as bar:
+        while not run.pipeline.wait(TICK_S):
+            if run.pipeline.error is not None:
+                run.pipeline.wait(STOP_TIMEOUT_S)
+                raise run.pipeline.error
+            source = run.source
+            if bar.total is None and source is not None and source.frame_count and not source.is_live:
+                bar.total, bar.bar_format = source.frame_count, bar_format
+            if run.model is not None:
+                bar.set_description_str(f"{run.model.card.name} on {run.model.backend}  ", refresh=False)
+            bar.update(run.recorder.frames_written - bar.n)
+            if sys.stderr.isatty():
+                bar.refresh()
+        bar.update(run.recorder.frames_written - bar.n)
+
+
+def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:
+    reading = run.reading()
+    lines = []
+    if run.model is not None:
+        lines.append(f"model    {run.model.card.name} on {run.model.backend}")
+        reasons = dict.fromkeys(run.model.refusals.values())
+        for reason in reasons:  # two GPU backends lack the same GPU
+            names = ", ".join(name for name, given in run.model.refusals.items() if given == reason)
+            lines.append(f"         not {names}: {reason}")
+        lines += _size_hint(run.model.card, run.shown)
+    if run.source is not None:
+        status = run.source.status
+        ending = "interrupted" if interrupted else status.detail or "ended"
+        lines.append(f"source   {run.source.name} ({ending})")
+    lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
+    # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
+    dropped = reading.dropped_before_model if run.source is not None and run.source.is_live else 0
+    cut_off = reading.captured - reading.processed - dropped
+    lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
+    if reading.stages:
+        lines.append("stage    p50 ms   p95 ms")
+        lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]
+    if run.settings.tracker != "none" and run.model is not None:
+        card = run.model.card
+        counts = [f"{count} {card.class_name(class_id)}" for class_id, count in run.objects.by_class.most_common()]
+        lines.append(f"tracks   {', '.join(counts) or 'none'}")
+    lines += [f"written  {path}" for path in outputs.values() if path.exists()]
+    return "\n".join(lines)
+
+
+def _size_hint(card: ModelCard, shown: Result | None) -> list[str]:
+    """How to leave out what the network computes beside the picture, if that is much."""
+    if shown is None:
+        return []
+    own, tight = card.input.size, tight_size(card.input, Size.of(shown.frame.image))
+    if tight == own:
+        return []
+    padding = 1 - tight.width * tight.height / (own.width * own.height)
+    return [f"         {padding:.0%} of its input is padding here; without it: --size {tight.height}x{tight.width}"]

@@ -1,0 +1,93 @@
+"""What the window asks of a running pipeline. `realtime.app` implements it; the viewer knows no more than this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from realtime.flow.links import Latest
+from realtime.flow.meter import Reading
+from realtime.knobs import Knobs
+from realtime.sessions.picking import Selected
+from realtime.types import Canvas, SourceStatus
+
+Phase = Literal["starting", "running", "ended", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session at one moment, ready to be shown.
+
+    message: one line for people: what it is doing while starting, why it failed, how it ended; empty while running.
+    colours: one (red, green, blue) per class, the colour of its masks; empty when masks are coloured by track instead.
+    shown_classes: the class ids worth a legend entry (void classes left out).
+    gives_matte: the model tells foreground from background, so that the latter can be replaced.
+    """
+
+    phase: Phase
+    message: str = ""
+    source: str = ""
+    source_status: SourceStatus = field(default_factory=lambda: SourceStatus("connecting"))
+    is_live: bool = True
+    model: str = ""
+    backend: str = ""
+    notice: str = ""
+    """What goes on beside the pictures, such as the building of a faster engine; empty when nothing does."""
+    classes: tuple[str, ...] = ()
+    colours: tuple[tuple[int, int, int], ...] = ()
+    shown_classes: tuple[int, ...] = ()
+    gives_matte: bool = False
+    paused: bool = False
+    recording: Path | None = None
+    """The file being recorded to, or None."""
+    waits_for_model: bool = False
+    """A recording that was opened to be shown picture by picture: turned live, it has hardly a newer picture to show."""
+    selected: Selected | None = None
+    """What is known of the object that is selected, or None when none is."""
+
+
+class Session(Protocol):
+    """One pipeline from a source to the screen. Every method returns at once and may be called from the Qt thread."""
+
+    canvas: Latest[Canvas]
+    """The newest canvas; its arrival calls the `wake` the session was opened with (from another thread)."""
+
+    knobs: Knobs
+    """Assign a new value to change it; it takes effect with the next frame (a paused picture is redrawn with it)."""
+
+    def state(self) -> SessionState: ...
+
+    def reading(self) -> Reading: ...
+
+    def shown(self, canvas: Canvas) -> None:
+        """The window has painted this canvas: the age of the frame ends here."""
+        ...
+
+    def set_paused(self, paused: bool) -> None: ...
+
+    def step(self) -> None:
+        """Let one frame through while paused (files only; ignored for live sources)."""
+        ...
+
+    def select_at(self, x: float, y: float) -> None:
+        """Select the object at this pixel of the newest canvas (`knobs.selected_id`), or none where there is none."""
+        ...
+
+    def start_recording(self) -> Path:
+        """Record what is shown from now on; the file's path. Raises SinkError when it cannot be written."""
+        ...
+
+    def stop_recording(self) -> Path | None:
+        """Finish the recording; its path, or None when there was none."""
+        ...
+
+    def close(self) -> None:
+        """End all threads; takes two seconds at the most."""
+        ...
+
+
+OpenSession = Callable[[str, Callable[[], None]], Session]
+"""Opens a session on a source (URI or path) and a `wake` that any thread may call. Returns at once: opening a model or a
+camera happens on the session's threads and shows as phase "starting". Raises SegmentationError for a URI that makes no sense."""

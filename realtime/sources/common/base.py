@@ -1,0 +1,153 @@
+"""What all sources share: counting, time, checked pictures, and an end that is the same from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import Image
+from realtime.sources.common.clock import StreamClock
+from realtime.types import Frame, SourceStatus
+
+
+class Picture(NamedTuple):
+    """What a decoder hands over.
+
+    image:       any array; `as_bgr` makes an Image of it, or it is rejected and counted.
+    pts_s:       the stream's own time stamp in seconds, or None.
+    received_ns: `time.monotonic_ns()` when its data had arrived, before decoding.
+    number:      its index where the source counts itself (and may skip); None: one after the last.
+    """
+
+    image: npt.NDArray[Any] | None
+    pts_s: float | None
+    received_ns: int
+    number: int | None = None
+
+
+def as_bgr(image: npt.NDArray[Any] | None) -> Image:
+    """`image` as (H, W, 3) uint8 BGR, C-contiguous; the same array where it is that already.
+
+    Takes grey (H, W) or (H, W, 1), BGR and BGRA, in uint8 or uint16. Raises ValueError for anything else.
+    """
+    if image is None or image.size == 0:
+        raise ValueError("an empty picture")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise ValueError(f"a picture of shape {image.shape} and type {image.dtype}")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels == 3:
+        return np.ascontiguousarray(image)
+    if channels not in (1, 4):
+        raise ValueError(f"a picture of {channels} channels")
+    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+
+
+class FrameSource(ABC):
+    """Base of the sources: a subclass yields Pictures, this makes Frames of them. See `realtime.types.Source`.
+
+    One thread opens, iterates and closes; `close` may also come from another thread and then ends the iteration soon.
+    """
+
+    is_live = False
+
+    def __init__(self, name: str, *, fps: float | None = None, frame_count: int | None = None) -> None:
+        self.name = name
+        self.fps = fps
+        self.frame_count = frame_count
+        self.rejected = 0
+        self._clock = StreamClock(fps, self.is_live)
+        self._closed = threading.Event()
+        self._owner: threading.Thread | None = None
+        self._owner_lock = threading.Lock()
+        self._state = "connecting" if self.is_live else "live"
+        self._detail = ""
+        self._frames: Generator[Frame, None, None] = self._make_frames()
+
+    @property
+    def status(self) -> SourceStatus:
+        return SourceStatus(self._state, self._detail)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        """End the iteration and free what it holds. May be called often, and from any thread.
+
+        What the capture thread opened it also frees: another thread only wakes it, as long as it lives.
+        """
+        with self._owner_lock:
+            self._closed.set()
+            owner = self._owner
+        self._interrupt()
+        if owner is not None and owner is not threading.current_thread() and owner.is_alive():
+            return
+        try:
+            self._frames.close()
+        except ValueError:  # called from inside the iteration (a signal handler): it leaves by itself
+            return
+        self._release()
+        if self._state != "ended":  # it was never iterated
+            self._end("closed")
+
+    @abstractmethod
+    def _pictures(self) -> Iterator[Picture]:
+        """The pictures, in order. Runs on the capture thread, and ends soon once `_closed` is set."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Free what was opened, also when nothing was iterated. May be called more than once."""
+
+    def _interrupt(self) -> None:  # noqa: B027  most sources never block for long, so they need none
+        """Wake a blocked `_pictures`. Called on any thread."""
+
+    def _make_frames(self) -> Generator[Frame, None, None]:
+        index = 0
+        with self._owner_lock:
+            if self._closed.is_set():
+                return
+            self._owner = threading.current_thread()
+        try:
+            for picture in self._pictures():
+                if self._closed.is_set():
+                    break
+                try:
+                    image = as_bgr(picture.image)
+                except ValueError:
+                    self.rejected += 1
+                    continue
+                index = index if picture.number is None else picture.number
+                pts_s = self._clock.tick(picture.pts_s, picture.received_ns / 1e9)
+                yield Frame(image, index, pts_s, picture.received_ns)
+                index += 1
+            self._end("closed" if self._closed.is_set() else self._detail)
+        except GeneratorExit:
+            self._end("closed")
+            raise
+        except Exception as error:
+            self._end(str(error))
+            raise
+        finally:
+            self._release()
+
+    def _end(self, detail: str) -> None:
+        self._state, self._detail = "ended", detail
+
+
+def now_ns() -> int:
+    """The clock of `Frame.captured_ns`."""
+    return time.monotonic_ns()
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

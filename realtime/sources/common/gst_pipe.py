@@ -1,0 +1,242 @@
+"""GStreamer without OpenCV's help: a gst-launch-1.0 child writes raw pictures into a pipe, and this is its other end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from realtime.errors import SourceLostError, SourceOpenError
+from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_trouble, read_caps
+from realtime.sources.common.live import READ_TIMEOUT_S, LiveSource
+
+PROGRAM = "gst-launch-1.0"
+FIRST_FRAME_TIMEOUT_S = 10.0  # a first start may scan all plugins, and a CSI camera takes seconds
+_GRACE_S = 1.0  # to give the camera back; after it the child is killed, and closing stays under 2 s
+_LAST_WORDS_S = 0.3
+_PIPE_BYTES = 1 << 20  # as much as Linux gives everybody: fewer wake-ups per picture
+_KEPT_LINES = 200
+
+
+class PipeSource(LiveSource):
+    """A GStreamer pipeline as a live source. Closing it ends the child, also one that is still starting."""
+
+    def __init__(self, name: str, pipeline: Pipeline, first_frame_timeout_s: float = FIRST_FRAME_TIMEOUT_S) -> None:
+        """Raises SourceOpenError where gst-launch-1.0 is not installed; a pipeline that is wrong says so when iterated."""
+        super().__init__(name, self._start)
+        if shutil.which(PROGRAM) is None:
+            raise SourceOpenError(
+                f"{name}: {PROGRAM} is not installed, and this OpenCV has no GStreamer; "
+                "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+            )
+        self._pipeline = pipeline
+        self._timeout_s = first_frame_timeout_s
+        self._starting: PipeFeed | None = None
+
+    def _start(self) -> PipeFeed:
+        """One child that has given its first picture. Runs on the thread of an `Attempt`."""
+        feed = PipeFeed(self.name, self._pipeline)
+        self._starting = feed
+        if self._closed.is_set():  # closed while the child was made: nobody else would tell it
+            feed.interrupt()
+        try:
+            feed.wait_for_first(self._timeout_s)
+        except BaseException:
+            feed.close()
+            raise
+        finally:
+            self._starting = None
+        return feed
+
+    def _interrupt(self) -> None:
+        super()._interrupt()
+        starting = self._starting
+        if starting is not None:
+            starting.interrupt()
+
+    def _release(self) -> None:
+        super()._release()
+        starting = self._starting
+        if starting is not None:  # or a program that ends now would leave the child, and the child the camera
+            starting.ended.wait(2 * _GRACE_S)
+
+
+class PipeFeed:
+    """One running gst-launch-1.0, read as whole pictures. See `realtime.sources.common.live.Feed`."""
+
+    def __init__(self, name: str, pipeline: Pipeline) -> None:
+        """Start the child, in a process group of its own: Ctrl-C in the terminal is for this program to handle."""
+        self.description = "GStreamer"
+        self.fps: float | None = None
+        self.ended = threading.Event()
+        self._name = name
+        self._pipeline = pipeline
+        self._caps: Caps | None = None
+        self._first: Picture | None = None
+        self._is_open = False
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._partial = b""
+        self._lock = threading.Lock()
+        self._allow(FIRST_FRAME_TIMEOUT_S)
+        self._frames, frames_in = os.pipe()
+        self._words, words_in = os.pipe()
+        self._woken, self._wake = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [PROGRAM, "-v", *pipeline.arguments(frames_in)],
+                stdin=subprocess.DEVNULL,
+                stdout=words_in,
+                stderr=words_in,
+                pass_fds=(frames_in,),
+                start_new_session=True,
+                env={**os.environ, "LC_ALL": "C.UTF-8"},  # its words are read by a program
+            )
+        except OSError as error:
+            self._close_pipes()
+            raise SourceOpenError(f"{name}: {PROGRAM} does not start: {error.strerror}") from None
+        finally:
+            os.close(frames_in)
+            os.close(words_in)
+        with contextlib.suppress(OSError, AttributeError):
+            fcntl.fcntl(self._frames, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._selector = selectors.DefaultSelector()
+        for handle in (self._words, self._woken):
+            self._selector.register(handle, selectors.EVENT_READ)
+
+    def wait_for_first(self, timeout_s: float) -> None:
+        """Wait until the size is agreed and one picture is there. Raises SourceOpenError, with the cure where it is known."""
+        self._allow(timeout_s)
+        try:
+            caps = self._agreed_caps()
+            self._selector.register(self._frames, selectors.EVENT_READ)
+            self._first = self._read_picture(caps)
+        except SourceLostError as error:
+            raise SourceOpenError(str(error)) from None
+        if self._first is None:
+            raise SourceOpenError(f"{self._name}: closed before its first picture")
+        self.fps, self._is_open = caps.fps, True
+        pace = f" {caps.fps:.4g} fps" if caps.fps else ""
+        self.description = f"{caps.width}x{caps.height} GStreamer{pace}"
+
+    def pictures(self) -> Iterator[Picture]:
+        caps = self._agreed_caps()
+        picture, self._first = self._first, None
+        while picture is not None:
+            yield picture
+            self._allow(max(READ_TIMEOUT_S, 3 / caps.fps if caps.fps else 0.0))
+            picture = self._read_picture(caps)
+
+    def interrupt(self) -> None:
+        with self._lock:
+            if not self.ended.is_set():
+                os.write(self._wake, b"!")
+
+    def close(self) -> None:
+        """Ask the child to stop, kill its group after a second, and free the pipes. On the thread that reads."""
+        if self.ended.is_set():
+            return
+        self._signal(signal.SIGINT)
+        due_s = time.monotonic() + _GRACE_S
+        while self._is_running() and time.monotonic() < due_s:
+            time.sleep(0.005)
+        self._signal(signal.SIGKILL)  # also whom it left behind; the group's number is ours until the child is reaped
+        self._process.wait()
+        with self._lock:
+            self._selector.close()
+            self._close_pipes()
+            self.ended.set()
+
+    def _allow(self, timeout_s: float) -> None:
+        """What is waited for from now on must come within `timeout_s`."""
+        self._timeout_s, self._due_s = timeout_s, time.monotonic() + timeout_s
+
+    def _agreed_caps(self) -> Caps:
+        while self._caps is None:
+            if not self._wait():
+                raise SourceLostError(f"{self._name}: closed before its first picture")
+            if self._words not in self._selector.get_map():
+                raise SourceLostError(f"{self._name}: {explain(self._lines, self._pipeline)}")
+        return self._caps
+
+    def _read_picture(self, caps: Caps) -> Picture | None:
+        """The next whole picture, or None when the stream is over or `interrupt` was called."""
+        rows = np.empty((caps.height, caps.stride_bytes), np.uint8)
+        view, filled = memoryview(rows.data).cast("B"), 0
+        while filled < rows.nbytes:
+            ready = self._wait()
+            if not ready:
+                return None
+            if self._caps != caps:
+                raise SourceLostError(f"{self._name}: the size or rate of its pictures has changed")
+            if self._frames not in ready:
+                continue
+            count = os.readv(self._frames, [view[filled:]])
+            if count == 0:
+                self._check_end(is_whole=filled == 0 and self._is_open)
+                return None
+            filled += count
+        image = rows[:, : caps.width * caps.channels].reshape(caps.height, caps.width, caps.channels)
+        return Picture(image, None, now_ns())
+
+    def _wait(self) -> set[int]:
+        """Sleep until something comes, and take the words. Returns what can be read: nothing when it was interrupted.
+
+        Raises SourceLostError when the time that was allowed is over.
+        """
+        ready = {key.fd for key, _ in self._selector.select(max(0.0, self._due_s - time.monotonic()))}
+        if not ready:
+            text = explain(self._lines, self._pipeline, f"no picture for {self._timeout_s:.3g} s")
+            raise SourceLostError(f"{self._name}: {text}")
+        if self._woken in ready:
+            return set()
+        if self._words in ready:
+            self._listen()
+        return ready
+
+    def _listen(self) -> None:
+        data = os.read(self._words, 1 << 16)
+        if not data:
+            self._selector.unregister(self._words)
+        *lines, self._partial = (self._partial + (data or b"\n")).split(b"\n")
+        for line in lines:
+            text = line.decode("utf-8", "replace").strip()
+            if text:
+                self._lines.append(text)
+                self._caps = read_caps(text) or self._caps
+
+    def _check_end(self, *, is_whole: bool) -> None:
+        """The pipe has ended. Raises SourceLostError, with the child's last words, unless the stream itself was over."""
+        self._selector.unregister(self._frames)
+        self._allow(_LAST_WORDS_S)
+        with contextlib.suppress(SourceLostError):
+            while self._words in self._selector.get_map() and self._wait():
+                pass
+        while self._is_running() and time.monotonic() < self._due_s:
+            time.sleep(0.005)
+        state = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        is_fine = state is not None and (state.si_code, state.si_status) == (os.CLD_EXITED, 0)
+        # A CSI camera that fails ends its stream as if that were nothing, so the words count as well.
+        if not (is_fine and is_whole) or known_trouble(self._lines):
+            raise SourceLostError(f"{self._name}: {explain(self._lines, self._pipeline)}")
+
+    def _is_running(self) -> bool:
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _close_pipes(self) -> None:
+        for handle in (self._frames, self._words, self._woken, self._wake):
+            os.close(handle)

@@ -1,0 +1,152 @@
+"""What is said to gst-launch-1.0 and what it says back: arguments, agreed picture format, errors in plain words."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from realtime.errors import SourceOpenError
+from realtime.process.redact import redact
+
+_CHANNELS = {"BGR": 3, "BGRx": 4}
+_STRIDE_ALIGNMENT_BYTES = 4  # GStreamer pads each row of a raw picture to this
+_LONGEST_WORDS = 160
+_CSI_ELEMENT = "nvarguscamerasrc"
+_RESTART = "restart the camera service: sudo systemctl restart nvargus-daemon"
+
+# Any of our three last elements may tell the format they share: a queue makes threads, and GStreamer loses one
+# notification in a hundred when two threads set caps at once. (The pacer's is told before the queue's thread has any.)
+_CAPS = re.compile(r":frames_(?:pace|queue|out)\.GstPad:\w+: caps = video/x-raw\S*,(.*)")
+_FIELD = re.compile(r"(\w+)=(?:\(\w+\))?([\w/]+)")
+_PROPERTY = re.compile(r"[A-Za-z][\w-]*=")
+
+# What Jetson's camera service and GStreamer itself are known to say, and what helps.
+_CURES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r'no element "nv(?:arguscamerasrc|vidconv)"'),
+        "CSI cameras need a Jetson and its plugins: sudo apt install nvidia-l4t-gstreamer nvidia-l4t-camera",
+    ),
+    (
+        re.compile(r'no element "[^"]+"'),
+        "install its plugin, as in: sudo apt install gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav",
+    ),
+    (
+        re.compile(r"No cameras available|Invalid camera device"),
+        "check the ribbon cable with the power off, name the camera in sudo /opt/nvidia/jetson-io/jetson-io.py, try csi://1",
+    ),
+    (re.compile(r"Connecting to nvargus-daemon failed|Failed to create CaptureSession|\(Argus\) Error \w+"), _RESTART),
+    (re.compile(r"[Dd]evice '?[^' ]*'? is busy"), "close the other program that uses it"),
+)
+_ERROR = re.compile(r"(?:ERROR|WARNING): (?:from element (?:/\S*:)?(\w[^\s:]*): |erroneous pipeline: )?(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The raw pictures that come: width and height in px, bytes per pixel, frames per second where they are constant."""
+
+    width: int
+    height: int
+    channels: int
+    fps: float | None
+
+    @property
+    def stride_bytes(self) -> int:
+        """Bytes from one row to the next, padding included."""
+        return -(-self.width * self.channels // _STRIDE_ALIGNMENT_BYTES) * _STRIDE_ALIGNMENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline in words, cut where its pictures leave it.
+
+    is_paced: each picture waits for its time, as it does in an appsink by default; a recording then plays at its own speed.
+    """
+
+    before: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    is_paced: bool = False
+
+    def arguments(self, handle: int) -> list[str]:
+        """The words for gst-launch-1.0, with the pictures written to the file descriptor `handle`."""
+        # The queue keeps one picture and drops it for a newer one: a late reader gets the present, not the past.
+        # It never holds its source up, so what keeps a recording's pace must stand before it.
+        tail = (
+            "! videoconvert ! video/x-raw,format={BGRx,BGR} "
+            f"! identity name=frames_pace sync={str(self.is_paced).lower()} "
+            "! queue name=frames_queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 "
+            f"! fdsink name=frames_out fd={handle} sync=false"
+        )
+        return [*self.before, *tail.split(), *self.after]
+
+    @property
+    def is_csi(self) -> bool:
+        return _CSI_ELEMENT in self.before
+
+
+def cut(text: str, name: str) -> Pipeline:
+    """Take a pipeline apart as a shell would (without being one), and its appsink out.
+
+    Raises SourceOpenError for a quote that is not closed, or nothing before the appsink.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise SourceOpenError(f"{name}: a quote in the pipeline is not closed") from None
+    if "appsink" not in words:
+        pipeline = Pipeline(tuple(words))
+    else:
+        at = words.index("appsink")
+        end = at + 1
+        while end < len(words) and _PROPERTY.match(words[end]):
+            end += 1
+        before = words[: at - 1] if at and words[at - 1] == "!" else words[:at]
+        is_paced = not any(word.lower() in ("sync=false", "sync=0", "sync=no") for word in words[at:end])
+        pipeline = Pipeline(tuple(before), tuple(words[end:]), is_paced)
+    if not pipeline.before:
+        raise SourceOpenError(f"{name}: the pipeline has no source; write it as SOURCE ! ... ! appsink")
+    return pipeline
+
+
+def read_caps(line: str) -> Caps | None:
+    """The format of the pictures we get, if this line of `gst-launch-1.0 -v` tells it."""
+    match = _CAPS.search(line)
+    if match is None:
+        return None
+    fields = dict(_FIELD.findall(match[1]))
+    try:
+        over, _, under = fields.get("framerate", "0/1").partition("/")
+        fps = int(over) / int(under or 1)
+        return Caps(int(fields["width"]), int(fields["height"]), _CHANNELS[fields["format"]], fps or None)
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def known_trouble(lines: Iterable[str]) -> str:
+    """ "what it said; what helps" for the first known trouble in `lines`, else ""."""
+    for line in lines:
+        for pattern, cure in _CURES:
+            match = pattern.search(line)
+            if match:
+                return f"{redact(match[0])}; {cure}"
+    return ""
+
+
+def explain(lines: Sequence[str], pipeline: Pipeline, fact: str = "") -> str:
+    """What went wrong and what helps, in one line.
+
+    A known trouble, else `fact` (what this program saw itself), else GStreamer's first error, else the child's last words.
+    """
+    trouble = known_trouble(lines)
+    if trouble:
+        return f"{fact}: {trouble}" if fact else trouble
+    said = next((match for line in lines if (match := _ERROR.match(line))), None)
+    if fact:
+        text = fact
+    elif said is not None:
+        text = f"{said[1]}: {said[2]}" if said[1] else said[2]
+    else:
+        text = lines[-1] if lines else "gst-launch-1.0 ended without a word"
+    cure = _RESTART if pipeline.is_csi else "try the pipeline with gst-launch-1.0 -v first"
+    return f"{redact(text)[:_LONGEST_WORDS]}; {cure}"

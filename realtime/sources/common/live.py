@@ -1,0 +1,212 @@
+"""Live streams: connect, read, notice silence, connect again. The state machine is here, the wires are the feeds'."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from realtime.errors import SourceError, SourceLostError, SourceOpenError
+from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
+from realtime.types import SourceStatus
+
+OPEN_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 1.8  # a reader that cannot be woken ends with its read, and closing may take 2 s
+_STALLED_AFTER_S = 1.0
+_STALLED_AFTER_INTERVALS = 3
+_STEADY_FRAMES = 5  # so many frames make a connection good, and the next pause short again
+
+
+class RefusedError(SourceOpenError):
+    """The other side knows us and says no; trying again would only lock the account."""
+
+
+class Feed(Protocol):
+    """One connection. Read and closed on one thread (it may have been opened on another, see `Attempt`)."""
+
+    description: str
+    """What was negotiated: "1280x720 h264 30 fps"."""
+
+    fps: float | None
+
+    def pictures(self) -> Iterator[Picture]:
+        """Pictures until the stream says that it is over. Raises SourceLostError when it breaks or falls silent."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make a blocked `pictures` end soon, where that is possible. Any thread."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Backoff:
+    """Pauses between attempts: 0.25 s growing by half to 5 s, each +-20 % so that many viewers do not knock together."""
+
+    FIRST_S, LAST_S, GROWTH, JITTER = 0.25, 5.0, 1.5, 0.2
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()
+        self._next_s = self.FIRST_S
+
+    def pause_s(self) -> float:
+        """The next pause in seconds."""
+        pause_s = self._next_s * self._rng.uniform(1 - self.JITTER, 1 + self.JITTER)
+        self._next_s = min(self._next_s * self.GROWTH, self.LAST_S)
+        return pause_s
+
+    def reset(self) -> None:
+        """The connection was good: begin again with short pauses."""
+        self._next_s = self.FIRST_S
+
+
+class Attempt:
+    """One call of `connect` that can be walked away from.
+
+    A library's connect blocks until its own time-out and cannot be cancelled; on a thread of its own it may take that
+    time while whoever waits goes home. A feed that arrives too late is closed at once.
+    """
+
+    def __init__(self, connect: Callable[[], Feed]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._abandoned = False
+        self._feed: Feed | None = None
+        self._error: Exception | None = None
+        # Daemon: Ctrl-C must not wait for a camera that does not answer.
+        threading.Thread(target=self._run, name="connect", daemon=True).start()
+
+    def result(self, timeout_s: float | None = None) -> Feed | None:
+        """The open feed, or None when abandoned or late. Raises what `connect` raised."""
+        if not self._ready.wait(timeout_s):
+            self.abandon()
+        with self._lock:
+            if self._abandoned:
+                return None
+            if self._error is not None:
+                raise self._error
+            return self._feed
+
+    def abandon(self) -> None:
+        """Let `result` return at once. Any thread; harmless after `result` has returned."""
+        with self._lock:
+            self._abandoned = True
+        self._ready.set()
+
+    def _run(self) -> None:
+        feed: Feed | None = None
+        error: Exception | None = None
+        try:
+            feed = self._connect()
+        except Exception as caught:
+            error = caught
+        with self._lock:
+            self._feed, self._error = feed, error
+            is_late = self._abandoned
+        self._ready.set()
+        if is_late and feed is not None:
+            feed.close()
+
+
+class LiveSource(FrameSource):
+    """A stream that waits for nobody. It connects when iterated, and again after it was lost.
+
+    The first connection must succeed: otherwise iterating raises SourceOpenError at once. Later ones are tried until
+    `close`, unless the other side refuses the password. `status` tells the state at any time, from any thread.
+    """
+
+    is_live = True
+
+    def __init__(self, name: str, connect: Callable[[], Feed], *, backoff: Backoff | None = None) -> None:
+        """connect: opens a connection, or raises SourceError within its time-out. It may run on another thread."""
+        super().__init__(name)
+        self._connect = connect
+        self._feed: Feed | None = None
+        self._attempt: Attempt | None = None
+        self._backoff = backoff or Backoff()
+        self._last_frame_ns: int | None = None
+        self.reconnects = 0
+
+    @property
+    def status(self) -> SourceStatus:
+        state, last_ns = self._state, self._last_frame_ns
+        if state == "live" and last_ns is not None:
+            silent_s = (now_ns() - last_ns) / 1e9
+            if silent_s > max(_STALLED_AFTER_S, _STALLED_AFTER_INTERVALS / self.fps if self.fps else 0.0):
+                return SourceStatus("stalled", f"no frame for {silent_s:.1f} s")
+        return SourceStatus(state, self._detail)
+
+    def adopt(self, feed: Feed) -> None:
+        """Begin with a connection that is open already. Called before iterating."""
+        self._feed = feed
+        self._show_live(feed)
+
+    def _pictures(self) -> Iterator[Picture]:
+        while not self._closed.is_set():
+            try:
+                feed = self._feed or self._connected()
+                if feed is None:
+                    return
+                self._feed = feed
+                self._show_live(feed)
+                yield from self._watched(feed)
+                return
+            except SourceError as error:
+                if self._closed.is_set():  # `close` cut the connection; that is no loss
+                    return
+                was_live = self._last_frame_ns is not None
+                if was_live and isinstance(error, RefusedError):
+                    raise SourceLostError(str(error)) from None
+                if not was_live:
+                    raise error if isinstance(error, SourceOpenError) else SourceOpenError(str(error)) from None
+                self._drop_feed()
+                self._pause(error)
+
+    def _connected(self) -> Feed | None:
+        self._state, self._detail = "connecting", self.name
+        attempt = Attempt(self._connect)
+        with self._owner_lock:
+            self._attempt = attempt
+            if self._closed.is_set():
+                attempt.abandon()
+        return attempt.result()
+
+    def _watched(self, feed: Feed) -> Iterator[Picture]:
+        self._clock.restart()
+        for number, picture in enumerate(feed.pictures(), start=1):
+            self._last_frame_ns = now_ns()
+            if number == 1:
+                self._show_live(feed)  # some feeds know their size only now
+            if number == _STEADY_FRAMES:
+                self._backoff.reset()
+            yield picture
+
+    def _show_live(self, feed: Feed) -> None:
+        again = f", {counted(self.reconnects, 'reconnect')}" if self.reconnects else ""
+        self._last_frame_ns = now_ns() if self._last_frame_ns is not None else None
+        self.fps = feed.fps or self.fps
+        self._state, self._detail = "live", feed.description + again
+
+    def _pause(self, error: SourceError) -> None:
+        pause_s = self._backoff.pause_s()
+        self.reconnects += 1
+        reason = str(error).removeprefix(f"{self.name}: ")
+        self._state, self._detail = "retrying", f"{reason}; trying again in {pause_s:.1f} s"
+        self._closed.wait(pause_s)
+
+    def _interrupt(self) -> None:
+        attempt, feed = self._attempt, self._feed
+        if attempt is not None:
+            attempt.abandon()
+        if feed is not None:
+            feed.interrupt()
+
+    def _drop_feed(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()
+
+    def _release(self) -> None:
+        self._drop_feed()

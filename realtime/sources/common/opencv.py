@@ -1,0 +1,65 @@
+"""Capture through OpenCV, for what only OpenCV opens: webcams and GStreamer pipelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import cv2
+
+from realtime.errors import SourceLostError
+from realtime.sources.common.base import Picture, now_ns
+
+_SILENT_READS = 2  # a V4L2 read gives up after 1 s; two of them are a loss
+
+
+class Capture(Protocol):
+    """What is used of `cv2.VideoCapture`, so that a camera which is not there can be stood in for."""
+
+    def isOpened(self) -> bool: ...
+    def set(self, prop: int, value: float) -> bool: ...
+    def get(self, prop: int) -> float: ...
+    def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Any]: ...
+    def release(self) -> None: ...
+
+
+def prepare_opencv() -> None:
+    """Make OpenCV quiet and quick to give up, before a camera is opened. What the user has set in the environment stays."""
+    # Read at the first V4L2 wait, so it works after the import: the default of 10 s would hold up closing.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # It writes each device that does not open to stderr; the error that is raised says it better.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class CaptureFeed:
+    """An open capture as a feed for `LiveSource`."""
+
+    def __init__(self, capture: Capture, name: str, description: str, fps: float | None) -> None:
+        self.description = description
+        self.fps = fps
+        self._capture = capture
+        self._name = name
+        self._interrupted = False
+
+    def pictures(self) -> Iterator[Picture]:
+        silent_reads = 0
+        while not self._interrupted:
+            grabbed = self._capture.grab()
+            received_ns = now_ns()  # before decoding: the picture is this old at least
+            if not grabbed:
+                silent_reads += 1
+                if silent_reads >= _SILENT_READS or self._interrupted:
+                    raise SourceLostError(f"{self._name}: the camera gives no more pictures; is it still plugged in?")
+                continue
+            silent_reads = 0
+            decoded, image = self._capture.retrieve()
+            yield Picture(image if decoded else None, None, received_ns)
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+    def close(self) -> None:
+        self._capture.release()

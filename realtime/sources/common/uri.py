@@ -1,0 +1,184 @@
+"""From what a person types to one scheme, one target and checked options."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from engines.errors import did_you_mean
+from realtime.errors import SourceNotFoundError, SourceOpenError
+from realtime.process.redact import redact
+
+NETWORK_SCHEMES = frozenset({"http", "rtsp"})
+_ALIASES = {"https": "http", "rtsps": "rtsp"}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+_DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)", re.ASCII)
+# A raw password may hold "#", so options are only what follows the last "#", holds no "@" or "/", and reads key=value.
+_FRAGMENT_OPTIONS = re.compile(r"(.*)#([A-Za-z_]+=[^@/#]*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUri:
+    """One source, taken apart.
+
+    scheme:  the module that opens it ("file", "rtsp" ...).
+    target:  what that module opens: a path, a device, a whole URL for network schemes.
+    options: the query (in a network URL the fragment, since its query belongs to the server).
+    name:    what to show people: the text as given, without password.
+    """
+
+    scheme: str
+    target: str
+    options: Mapping[str, str]
+    name: str
+
+
+def parse(text: str, schemes: Sequence[str]) -> SourceUri:
+    """Take apart a URI, a path, a webcam's number or a GStreamer pipeline.
+
+    schemes: the names of the sources there are.
+
+    Raises SourceNotFoundError when nothing is there, SourceOpenError when the text makes no sense.
+    """
+    text = text.strip()
+    name = redact(text)
+    if not text:
+        raise SourceOpenError(f"the source is empty; give a path, 0 for the first webcam, or {_scheme_list(schemes)}")
+    if (text.isascii() and text.isdigit()) or _DEVICE.fullmatch(text):
+        return SourceUri("webcam", text, {}, name)
+    match = _SCHEME.match(text)
+    if match:
+        return _parse_scheme(text, match[1].lower(), text[match.end() :], name, schemes)
+    if " ! " in text:
+        return SourceUri("gst", text, {}, name)
+    return _parse_path(text, {}, name)
+
+
+def _parse_scheme(text: str, given: str, rest: str, name: str, schemes: Sequence[str]) -> SourceUri:
+    scheme = _ALIASES.get(given, given)
+    if scheme not in schemes:
+        raise SourceOpenError(
+            f"{name}: no source has the scheme {given!r}; known are {_scheme_list(schemes)}{did_you_mean(given, schemes)}"
+        )
+    if scheme in NETWORK_SCHEMES:
+        match = _FRAGMENT_OPTIONS.fullmatch(text)
+        url, options = (match[1], _split_options(match[2], name)) if match else (text, {})
+        _check_host(url, name)
+        return SourceUri(scheme, url, options, name)
+    if scheme == "gst":
+        return SourceUri(scheme, rest, {}, name)
+    target, _, query = rest.partition("?")
+    return SourceUri(scheme, unquote(target), _split_options(query, name), name)
+
+
+def _parse_path(text: str, options: Mapping[str, str], name: str) -> SourceUri:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return SourceUri("images", str(path), options, name)
+    if path.exists():
+        return SourceUri("file", str(path), options, name)
+    before, mark, query = text.rpartition("?")
+    if mark and Path(before).expanduser().exists():
+        return _parse_path(before, _split_options(query, name), name)
+    raise not_found(path, name)
+
+
+def not_found(path: Path, name: str) -> SourceNotFoundError:
+    """The error for a path that is not there, with the nearest name in its folder."""
+    folder = path.parent
+    if not folder.is_dir():
+        return SourceNotFoundError(f"{name}: no such file, nor is there a folder {redact(folder)}")
+    near = did_you_mean(path.name, (entry.name for entry in folder.iterdir()))
+    return SourceNotFoundError(f"{name}: no such file, folder or device{near or '; check the path'}")
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts names with numbers in them the way people count."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(path.name.lower()) if part]
+
+
+def _scheme_list(schemes: Sequence[str]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _check_host(url: str, name: str) -> None:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError as error:
+        raise SourceOpenError(f"{name}: not a valid address ({redact(error)}); percent-encode special characters") from None
+    if not host:
+        raise SourceOpenError(f"{name}: the address names no host; write it as scheme://host/path")
+
+
+def _split_options(query: str, name: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        key, mark, value = part.partition("=")
+        if not mark or not key:
+            raise SourceOpenError(f"{name}: option {redact(part)!r} is not of the form key=value")
+        if key in options:
+            raise SourceOpenError(f"{name}: option {key!r} is given twice")
+        options[key] = unquote(value)
+    return options
+
+
+class Options:
+    """Typed, checked reading of a source's options. `finish` refuses what nobody asked for."""
+
+    def __init__(self, uri: SourceUri) -> None:
+        self._uri = uri
+        self._known: list[str] = []
+
+    def integer(self, key: str, default: int, low: int, high: int) -> int:
+        """A whole number in [low, high], or `default` where it is not given."""
+        value = self.number(key, default, low, high)
+        if value != int(value):
+            raise self._wrong(key, f"a whole number from {low} to {high}")
+        return int(value)
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        """A number in [low, high], or `default` where it is not given."""
+        text = self._take(key)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise self._wrong(key, f"a number from {low:g} to {high:g}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """1/true/yes/on or 0/false/no/off; False where it is not given."""
+        text = (self._take(key) or "0").lower()
+        if text not in {"0", "1", "true", "false", "yes", "no", "on", "off"}:
+            raise self._wrong(key, "0 or 1")
+        return text in {"1", "true", "yes", "on"}
+
+    def choice(self, key: str, allowed: Sequence[str]) -> str:
+        """One of `allowed`; the first where it is not given."""
+        text = self._take(key)
+        if text is not None and text not in allowed:
+            raise self._wrong(key, "one of " + ", ".join(allowed))
+        return text or allowed[0]
+
+    def finish(self) -> None:
+        """Raise SourceOpenError for an option that this source does not have."""
+        for key in self._uri.options:
+            if key not in self._known:
+                known = f"it has {', '.join(self._known)}" if self._known else "it has none"
+                near = did_you_mean(key, self._known)
+                raise SourceOpenError(f"{self._uri.name}: {self._uri.scheme}:// has no option {redact(key)!r}; {known}{near}")
+
+    def _take(self, key: str) -> str | None:
+        self._known.append(key)
+        return self._uri.options.get(key)
+
+    def _wrong(self, key: str, wanted: str) -> SourceOpenError:
+        return SourceOpenError(f"{self._uri.name}: {key}={redact(self._uri.options[key])} must be {wanted}")

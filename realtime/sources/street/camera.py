@@ -1,0 +1,78 @@
+"""How the camera over the synthetic street moves: it pans to and fro and shakes. A pure function of seed and time."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import Size
+from realtime.sources.street.background import View
+
+F64: TypeAlias = npt.NDArray[np.float64]
+
+_REACH = 0.35  # of the picture's width, to either side
+_EASE = 0.98  # 1 would turn round within one instant, 0 swings like a pendulum
+_SHAKE_HZ = ((1.7, 3.1, 5.3), (1.3, 3.7, 5.9), (1.1, 2.3, 4.3))  # of the shift in x, the shift in y, the turn
+_SHAKE_SHARES = np.array((0.5, 0.3, 0.2))
+_TURN_SHARE = 0.5  # of the amplitude: what the turn adds at the left and right rim
+
+
+class CameraPath:
+    """Where a camera looks. What it could ever see is one wide picture; at each time it shows a part of that, turned a little.
+
+    A camera that neither pans nor shakes sees just its picture.
+    """
+
+    def __init__(self, size: Size, pan_px_s: float, shake_px: float, seed: int) -> None:
+        """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: by how much the picture's middle shakes."""
+        self._size = size
+        self._pan_px_s = pan_px_s
+        self._shake_px = shake_px
+        rng = np.random.default_rng((seed, 1))
+        self._phases = rng.random((3, 3))
+        self._direction = 1.0 if rng.random() < 0.5 else -1.0
+        reach_px = _REACH * size.width if pan_px_s > 0 else 0.0
+        self._reach_px = reach_px
+        self._margin_x = math.ceil(reach_px + 2 * shake_px)
+        self._margin_y = math.ceil(2 * shake_px)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it never moves."""
+        return self._pan_px_s == 0 and self._shake_px == 0
+
+    def wide_view(self) -> View:
+        """The view that spans all that it could ever see, in the same scale."""
+        own = View.of(self._size)
+        wide = Size(self._size.width + 2 * self._margin_x, self._size.height + 2 * self._margin_y)
+        return View(wide, own.focal_px, own.horizon_px + self._margin_y)
+
+    def matrix(self, t_s: float) -> F64:
+        """(3, 3) float64, from the wide picture's pixels to those of the picture at `t_s`."""
+        shake = self._shake_px * np.array([self._sway(axis, t_s) for axis in range(3)])
+        shift_x, shift_y = self._pan(t_s) + shake[0] - self._margin_x, shake[1] - self._margin_y
+        turn = _TURN_SHARE * shake[2] / (self._size.width / 2)
+        cos, sin, x, y = math.cos(turn), math.sin(turn), self._size.width / 2, self._size.height / 2
+        about_middle = np.array(((cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y), (0, 0, 1)))
+        matrix: F64 = about_middle @ np.array(((1, 0, shift_x), (0, 1, shift_y), (0, 0, 1)))
+        return matrix
+
+    def between(self, from_s: float, to_s: float) -> F64:
+        """(2, 3) float64 similarity, from the background's pixels at `from_s` to those at `to_s`."""
+        step: F64 = self.matrix(to_s) @ np.linalg.inv(self.matrix(from_s))
+        return step[:2]
+
+    def _pan(self, t_s: float) -> float:
+        """To and fro at an even speed, eased at the ends."""
+        if self._reach_px == 0:
+            return 0.0
+        pace = self._pan_px_s * math.asin(_EASE) / (_EASE * self._reach_px)
+        return self._direction * self._reach_px * math.asin(_EASE * math.sin(pace * t_s)) / math.asin(_EASE)
+
+    def _sway(self, axis: int, t_s: float) -> float:
+        """In [-1, 1]."""
+        angles = 2 * np.pi * (np.array(_SHAKE_HZ[axis]) * t_s + self._phases[axis])
+        return float(_SHAKE_SHARES @ np.sin(angles))

@@ -1,0 +1,79 @@
+"""The compose stage's work: segmentations become pictures. Follows objects over time, and draws. Used on one thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from engines.types import Segmentation
+from realtime.flow.meter import Meter, ObjectCounter
+from realtime.knobs import Knobs
+from realtime.render import Look, Painter
+from realtime.settings import Settings
+from realtime.streams.overlay import Anchor, carried
+from realtime.streams.smoothing import AlphaSmoother, ClassSmoother
+from realtime.tracking import open_tracker
+from realtime.types import Canvas, Frame, Result
+
+
+class Composer:
+    """One stream's objects over time, and its pictures."""
+
+    def __init__(
+        self, settings: Settings, meter: Meter, objects: ObjectCounter, time_s: Callable[[Frame], float], on_screen: bool
+    ) -> None:
+        """time_s: when a frame was, for what follows things over time. on_screen: for eyes, not for files alone."""
+        self._tracker = None if settings.tracker == "none" else open_tracker(settings.tracker, **settings.tracking)
+        self._follows_camera = settings.tracking.get("camera_motion") != "off"
+        self._alpha_smoother = None if settings.smooth is False else AlphaSmoother()
+        smooths_classes = on_screen if settings.smooth is None else settings.smooth  # files hold what the network saw
+        self._class_smoother = ClassSmoother() if smooths_classes else None
+        self._paint = Painter()
+        self._meter, self._objects, self._time_s = meter, objects, time_s
+        self._result: Result | None = None
+        self._anchor: Anchor | None = None
+
+    def take(self, frame: Frame, segmentation: Segmentation) -> None:
+        """A frame out of the model; they come in order."""
+        segmentation = self._smoothed(frame, segmentation)
+        tracks = None
+        if self._tracker is not None:
+            start = time.perf_counter()
+            tracks = self._tracker.update(segmentation, self._time_s(frame), frame.image)
+            self._objects.add(tracks)
+            self._meter.add({"track": (time.perf_counter() - start) * 1e3})
+        self._result, self._anchor = Result(frame, segmentation, tracks), None
+
+    def result_for(self, newest: Frame | None) -> Result | None:
+        """What is to be drawn: the latest result or, where there is a newer frame, that with what is expected in it.
+
+        None before the first result.
+        """
+        if self._result is None or newest is None or newest.index <= self._result.frame.index:
+            return self._result
+        start = time.perf_counter()
+        if self._anchor is None:  # once a result, and only where it is asked for
+            self._anchor = Anchor.of(self._result, self._time_s(self._result.frame), self._follows_camera)
+        result = carried(self._anchor, newest, self._time_s(newest))
+        self._meter.add({"carry": (time.perf_counter() - start) * 1e3})
+        return result
+
+    def draw(self, result: Result, knobs: Knobs, look: Look) -> Canvas:
+        """Its picture."""
+        start = time.perf_counter()
+        canvas = self._paint(result, knobs, look)
+        self._meter.add({"draw": (time.perf_counter() - start) * 1e3})
+        return canvas
+
+    def _smoothed(self, frame: Frame, segmentation: Segmentation) -> Segmentation:
+        """The same with its matte averaged over time, and its class map held still, as far as it has them."""
+        alpha, class_map = segmentation.alpha, segmentation.class_map
+        start = time.perf_counter()
+        if alpha is not None and self._alpha_smoother is not None:
+            segmentation = replace(segmentation, alpha=self._alpha_smoother(alpha, frame.image, self._time_s(frame)))
+        if class_map is not None and self._class_smoother is not None:
+            segmentation = replace(segmentation, class_map=self._class_smoother(class_map, frame.image, self._time_s(frame)))
+        if segmentation.alpha is not alpha or segmentation.class_map is not class_map:
+            self._meter.add({"smooth": (time.perf_counter() - start) * 1e3})
+        return segmentation

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.errors import DownloadError
+from engines.models.collection.manifest import bundled_manifest, read_manifest
+
+ENTRY = {
+    "url": '"https://example.org/a.onnx"', "size_bytes": "12", "sha256": f'"{"0123456789abcdef" * 4}"', "licence": '"MIT"',
+}  # fmt: skip
+
+
+def written(place: Path, name: str = "good", hosts: str = '["example.org", "Files.example.org:8443"]', **changes: str) -> Path:
+    lines = [f"{key} = {value}" for key, value in (ENTRY | changes).items() if value]
+    place.write_text(f'hosts = {hosts}\n[models."{name}"]\n' + "\n".join(lines))
+    return place
+
+
+def test_the_bundled_manifest_is_well_formed() -> None:
+    """Whatever it lists: https, listed hosts, a size, a whole hash, a licence that is none of the AGPL's."""
+    manifest = read_manifest(bundled_manifest())
+    for name, entry in manifest.models.items():
+        assert "AGPL" not in entry.licence.upper(), name
+        assert entry.description, name
+
+
+def test_the_examples_of_the_documentation_are_right(repo_root: Path, tmp_path: Path) -> None:
+    blocks = (repo_root / "docs/models.md").read_text().split("```toml\n")[1:]
+    (example,) = [block.split("```")[0] for block in blocks if "hosts = " in block]
+    (tmp_path / "m.toml").write_text(example)
+    assert list(read_manifest(tmp_path / "m.toml").models) == ["crossing"]
+    commented = [line.removeprefix("#").strip() for line in bundled_manifest().read_text().splitlines() if line.startswith("#")]
+    form = "\n".join(line.split("   ")[0] for line in commented[commented.index("", 2) + 1 :])
+    (tmp_path / "m.toml").write_text(form.replace("64 hex digits", "0" * 64).replace("https://...", "https://example.org"))
+    assert list(read_manifest(tmp_path / "m.toml").models) == ["NAME"]
+
+
+def test_an_empty_manifest_points_to_add(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("")
+    with pytest.raises(DownloadError, match=r"lists no downloads; run\.py models add takes any \.onnx file"):
+        read_manifest(tmp_path / "m.toml").entry("road-large")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://example.org/a.onnx", "https://EXAMPLE.org:443/a.onnx", "https://files.example.org:8443/a.onnx?v=2", "https://example.org/b/c.onnx"],
+)  # fmt: skip
+def test_entries_are_read(tmp_path: Path, url: str) -> None:
+    manifest = read_manifest(written(tmp_path / "m.toml", url=f'"{url}"', card='{classes = ["a"], input = {pad = 0}}'))
+    entry = manifest.entry("good")
+    assert (entry.url, entry.size_bytes, entry.licence, entry.card["input"]) == (url, 12, "MIT", {"pad": 0})
+    with pytest.raises(DownloadError, match='there are: good; did you mean "good"'):
+        manifest.entry("goof")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("url", '"http://example.org/a.onnx"', "not https"),
+        ("url", '"file:///etc/a.onnx"', "not https"),
+        ("url", '"//example.org/a.onnx"', "not https"),
+        ("url", '"https://evil.org/a.onnx"', "does not list under hosts"),
+        ("url", '"https://example.org@evil.org/a.onnx"', "does not list under hosts"),
+        ("url", '"https://files.example.org/a.onnx"', "does not list under hosts"),
+        ("url", '"https://example.org\\n/a.onnx"', "no URL"),
+        ("url", '"https://[example.org/a.onnx"', "no URL"),
+        ("url", '"https://example.org/a.zip"', "archives"),
+        ("url", '"https://example.org/a.tar.gz"', "archives"),
+        ("url", '"https://example.org/?a.onnx"', "archives"),
+        ("url", "", "url"),
+        ("url", "3", "url"),
+        ("size_bytes", "0", "size_bytes 0"),
+        ("size_bytes", "-1", "size_bytes -1"),
+        ("size_bytes", str(2**31 + 1), "2 GiB"),
+        ("size_bytes", '"12"', "size_bytes"),
+        ("sha256", '""', "64 hex digits"),
+        ("sha256", f'"{"g" * 64}"', "64 hex digits"),
+        ("sha256", f'"{"0" * 63}"', "64 hex digits"),
+        ("sha256", f'"{"../" * 21}a"', "64 hex digits"),
+        ("licence", '" "', "licence is empty"),
+        ("licence", "", "licence"),
+        ("card", '{file = "../../evil.onnx"}', "card.file is not for the manifest"),
+        ("card", '{sha256 = ""}', "card.sha256 is not for the manifest"),
+        ("card", "{recipe = 2024-01-01}", "what no card can hold"),
+        ("path", '"/etc"', "path"),
+    ],
+)
+def test_what_an_entry_cannot_be(tmp_path: Path, key: str, value: str, told: str) -> None:
+    with pytest.raises(DownloadError, match=told) as caught:
+        read_manifest(written(tmp_path / "m.toml", **{key: value}))
+    assert "\n" not in str(caught.value)
+    assert "m.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "CON", "nul", "a/b", "x.onnx", ".x", ""])
+def test_what_a_model_cannot_be_called(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DownloadError, match="cannot be the name of a model"):
+        read_manifest(written(tmp_path / "m.toml", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("x", "TOML"), ("extra = 1", "extra"), ("hosts = 1", "hosts"), ("models = []", "models")]
+)
+def test_what_a_manifest_cannot_be(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(DownloadError, match=told):
+        read_manifest(tmp_path / "m.toml")
+
+
+def test_a_manifest_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"m\.toml: no such manifest"):
+        read_manifest(tmp_path / "m.toml")

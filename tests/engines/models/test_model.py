@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from engines.errors import CardError, ModelFileError
+from engines.models.coco import COCO_CLASSES
+from engines.models.model import find_card, load_model
+from engines.types import Size
+
+ZERO_TO_ONE = "[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n"
+UNIT = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+NAMES = "{0: 'cat', 1: 'dog', 2: 'owl'}"
+
+
+def yolo_arrays(classes: int = 3, masks: int = 4, boxes: int = 84) -> dict[str, Any]:
+    return {
+        "output0": np.zeros((1, 4 + classes + masks, boxes), np.float32),
+        "output1": np.zeros((1, masks, 16, 16), np.float32),
+    }
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(CardError) as caught:
+        load_model(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# What a YOLO export says of itself
+
+
+def test_an_ultralytics_export_needs_no_card(nets) -> None:
+    metadata = {"task": "segment", "names": NAMES, "imgsz": "[64, 64]", "stride": "32", "license": "AGPL-3.0", "description": "d"}
+    card = load_model(nets.constant(yolo_arrays(), "pets", metadata=metadata)).card
+
+    assert (card.name, card.file, card.family, card.licence) == ("pets", "pets.onnx", "yolo_seg", "AGPL-3.0")
+    assert card.classes == card.things == ("cat", "dog", "owl")
+    assert card.outputs == {"predictions": "output0", "prototypes": "output1"}
+    assert (card.input.tensor, card.input.size, card.input.layout) == ("images", Size(64, 64), "nchw")
+    assert (card.input.fit, card.input.channels, card.input.pad) == ("letterbox", "rgb", 114)
+    assert (card.input.mean, card.input.std) == UNIT
+
+
+def test_the_end_to_end_form_is_told_by_its_rows(nets) -> None:
+    arrays = {"output0": np.zeros((1, 300, 38), np.float32), "output1": np.zeros((1, 32, 16, 16), np.float32)}
+    card = load_model(nets.constant(arrays, metadata={"task": "segment", "names": NAMES})).card
+    assert card.family == "yolo_seg"
+    assert card.outputs == {"detections": "output0", "prototypes": "output1"}
+
+
+def test_open_shapes_take_the_embedded_size(nets) -> None:
+    shapes = {"output0": ["batch", 11, "anchors"], "output1": ["batch", 4, "h", "w"]}
+    metadata = {"names": NAMES, "imgsz": "[480, 640]"}
+    path = nets.constant(yolo_arrays(), size=("width", "height"), shapes=shapes, metadata=metadata)
+    assert load_model(path).card.input.size == Size(640, 480)
+
+
+@pytest.mark.parametrize("imgsz", ["", "640", "[640]", "big", "[null, 3]", "{}"])
+def test_an_embedded_size_that_is_none_is_passed_over(nets, imgsz: str) -> None:
+    shapes = {"output0": ["batch", 11, "anchors"], "output1": ["batch", 4, "h", "w"]}
+    path = nets.constant(yolo_arrays(), size=("w", "h"), shapes=shapes, metadata={"names": NAMES, "imgsz": imgsz})
+    assert load_model(path).card.input.size == Size(640, 640)
+
+
+def test_eighty_unnamed_classes_are_those_of_coco(nets) -> None:
+    assert load_model(nets.constant(yolo_arrays(80, boxes=100))).card.classes == COCO_CLASSES
+
+
+def test_other_unnamed_classes_are_numbered(nets) -> None:
+    assert load_model(nets.constant(yolo_arrays(2))).card.classes == ("class 0", "class 1")
+
+
+@pytest.mark.parametrize("name", ["constant.txt", "labels.txt", "classes.txt"])
+def test_names_may_lie_beside_the_model(nets, name: str) -> None:
+    path = nets.constant(yolo_arrays())
+    (path.parent / name).write_text("cat\n dog \n\nowl\n", encoding="utf-8")
+    assert load_model(path).card.classes == ("cat", "dog", "owl")
+
+
+def test_embedded_names_go_by_their_number_not_their_place(nets) -> None:
+    path = nets.constant(yolo_arrays(), metadata={"names": "{2: 'owl', 0: 'cat', 1: 'dog'}"})
+    assert load_model(path).card.classes == ("cat", "dog", "owl")
+
+
+def test_embedded_names_may_be_a_list(nets) -> None:
+    path = nets.constant(yolo_arrays(), metadata={"names": "['cat', 'dog', 'owl']"})
+    assert load_model(path).card.classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    "names", ["{0: 'cat'", "5", "'cat'", "{0: 'a', 'b': 'c'}", "{0: open('x')}", "(" * 5000, "[" * 300 + "]" * 300]
+)
+def test_embedded_names_that_cannot_be_read_are_asked_for(nets, names: str) -> None:
+    assert "write `classes` in its card" in refused(nets.constant(yolo_arrays(), metadata={"names": names}))
+
+
+def test_a_labels_file_that_is_no_text_is_named(nets) -> None:
+    path = nets.constant(yolo_arrays())
+    (path.parent / "labels.txt").write_bytes(b"\xff\xfec\x00a\x00t\x00")
+    assert "labels.txt: cannot be read as class names, one a line" in refused(path)
+
+
+def test_fewer_names_than_classes_are_refused(nets) -> None:
+    text = refused(nets.constant(yolo_arrays(), metadata={"names": "['cat', 'dog']"}))
+    assert "the network has 3 classes but 2 names are given (cat, dog, ...); correct `classes` in constant.toml" in text
+
+
+@pytest.mark.parametrize("task", ["classify", "pose", "obb"])
+def test_an_export_for_another_task_is_refused(nets, task: str) -> None:
+    text = refused(nets.constant({"output0": np.zeros((1, 84, 100), np.float32)}, metadata={"task": task}))
+    assert f'exported for the task "{task}"; this program wants a segmentation model or a detector' in text
+
+
+@pytest.mark.parametrize(("shape", "role"), [((1, 84, 8400), "predictions"), ((1, 300, 6), "detections")])
+def test_an_ultralytics_detector_needs_no_card(nets, shape: tuple[int, ...], role: str) -> None:
+    names = str({number: f"thing {number}" for number in range(80)})
+    card = load_model(nets.constant({"output0": np.zeros(shape, np.float32)}, metadata={"task": "detect", "names": names})).card
+    assert (card.family, card.outputs) == ("boxes", {role: "output0"})
+    assert card.things == card.classes
+    assert (card.input.fit, card.input.std) == ("letterbox", (255.0, 255.0, 255.0))
+
+
+def test_rows_without_a_word_of_what_they_are_for_are_not_guessed(nets) -> None:
+    assert "unsupported outputs: output0" in refused(nets.constant({"output0": np.zeros((1, 84, 8400), np.float32)}))
+
+
+@pytest.mark.parametrize("task", ["segment", "semantic", "image-segmentation", "semantic-segmentation"])
+def test_other_words_for_segmentation_are_fine(nets, task: str) -> None:
+    assert load_model(nets.semantic(metadata={"task": task})).card.family == "semantic"
+
+
+def test_transposed_predictions_are_not_taken_for_thousands_of_classes(nets) -> None:
+    arrays = yolo_arrays(boxes=84)
+    arrays["output0"] = np.ascontiguousarray(arrays["output0"].transpose(0, 2, 1))
+    assert "unsupported outputs: output0 float32[1, 84, 11]" in refused(nets.constant(arrays))
+
+
+# What a semantic network says of itself
+
+
+def test_logits_are_told_with_their_class_count(nets) -> None:
+    card = load_model(nets.semantic()).card
+    assert (card.family, card.outputs) == ("semantic", {"logits": "logits"})
+    assert card.classes == ("class 0", "class 1", "class 2")
+    assert card.things == ()
+    assert (card.input.fit, card.input.layout, card.input.dtype) == ("stretch", "nchw", "float32")
+
+
+@pytest.mark.parametrize("form", ["labels", "labels_nhwc", "labels_uint8"])
+def test_labels_are_told_by_their_type(nets, form: str) -> None:
+    path = nets.semantic(form=form, card=None, dtype="uint8")
+    (path.parent / "labels.txt").write_text("red\ngreen\nblue\n")
+    card = load_model(path).card
+    assert card.outputs == {"labels": "labels"}
+    assert card.classes == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
+def test_the_input_is_told_from_the_graph(nets, layout: str, dtype: str) -> None:
+    card = load_model(
+        nets.semantic(layout=layout, dtype=dtype, card=None if dtype == "uint8" else "[input]\nmean=[1,2,3]\nstd=[4,5,6]")
+    ).card
+    assert (card.input.layout, card.input.dtype, card.input.size) == (layout, dtype, Size(32, 24))
+    if dtype == "uint8":
+        assert (card.input.mean, card.input.std) == ((0, 0, 0), (1, 1, 1))
+
+
+def test_an_open_number_of_channels_is_three(nets) -> None:
+    """As Hugging Face exports write it: [batch, channels, height, width], every one a name."""
+    path = nets.semantic(
+        channels="channels", size=("width", "height"), card="[input]\nsize_px = [32, 24]\nmean=[0,0,0]\nstd=[1,1,1]\n"
+    )
+    card = load_model(path).card
+    assert (card.input.layout, card.input.size) == ("nchw", Size(32, 24))
+
+
+def test_everything_that_is_missing_is_asked_for_at_once(nets) -> None:
+    text = refused(nets.semantic(form="labels", size=("width", "height"), card=None))
+    assert text.startswith(f"{nets.folder / 'colours.onnx'}: the file does not say everything; write in ")
+    assert f"write in {nets.folder / 'colours.toml'}: " in text
+    for key in ("classes = [", "input.size_px = [width, height]", "input.mean and input.std (pixel units"):
+        assert key in text
+
+
+def test_what_is_asked_for_is_all_that_is_needed(nets) -> None:
+    card = '\nclasses = ["red", "green", "blue"]\n[input]\nsize_px = [32, 24]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n'
+    loaded = load_model(nets.semantic(form="labels", size=("width", "height"), card=card)).card
+    assert loaded.classes == ("red", "green", "blue")
+    assert loaded.input.size == Size(32, 24)
+
+
+def test_an_existing_card_is_the_one_to_write_in(nets) -> None:
+    path = nets.semantic("model", card=None)
+    (path.parent / "card.toml").write_text('name = "mine"\n')
+    assert f"write in {path.parent / 'card.toml'}: input.mean" in refused(path)
+
+
+def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
+    assert "input.mean and input.std" in refused(nets.semantic(card="[input]\nmean = [0, 0, 0]\n"))
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.zeros((1, 64, 64, 1), np.float32), "float32[1, 64, 64, 1]"),
+        (np.zeros((1, 1, 64, 64), np.float32), "float32[1, 1, 64, 64]"),
+        (np.zeros((1, 64, 64, 21), np.float32), "float32[1, 64, 64, 21]"),
+        (np.zeros((1, 300, 64, 64), np.float32), "float32[1, 300, 64, 64]"),
+        (np.zeros((1, 1000), np.float32), "float32[1, 1000]"),
+        (np.zeros((1, 8400, 85), np.float32), "float32[1, 8400, 85]"),
+        (np.zeros((1, 3, 64, 64), np.uint8), "uint8[1, 3, 64, 64]"),
+        (np.zeros((4, 64, 64), np.int64), "int64[4, 64, 64]"),
+        (np.zeros((1, 64, 64, 3), np.uint8), "uint8[1, 64, 64, 3]"),
+        (np.zeros(5, np.int64), "int64[5]"),
+    ],
+    ids=[
+        "matte",
+        "one channel",
+        "channels last",
+        "300 classes",
+        "classifier",
+        "boxes",
+        "quantised",
+        "batch",
+        "picture",
+        "vector",
+    ],
+)
+def test_an_unsupported_output_is_refused_with_what_is_supported(nets, array: Any, told: str) -> None:
+    text = refused(nets.constant({"out": array}, "odd"))
+    assert f"odd.onnx: unsupported outputs: out {told}; supported outputs are semantic logits [1,C,H,W]" in text
+    assert "name it in odd.toml" in text
+
+
+def test_a_shared_matte_whose_name_says_nothing_is_refused_with_the_keys_to_write(shared: Path) -> None:
+    text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation.onnx")
+    assert "unsupported outputs:" in text
+    assert ", 256, 1]" in text
+    assert 'selfie_segmentation.toml: family = "matting", outputs = {alpha = "activation_10"} for a foreground' in text
+
+
+def test_a_shared_matte_whose_name_says_it_lacks_its_normalisation_only(shared: Path) -> None:
+    text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation_landscape.onnx")
+    assert text.endswith("input.mean and input.std (pixel units; a 0..1 input is mean = [0, 0, 0], std = [255, 255, 255])")
+
+
+@pytest.mark.parametrize("name", ["yolox-nano-coco/yolox_nano", "twinlitenet-bdd100k/twinlitenet_640x360"])
+def test_a_shared_model_of_another_kind_is_refused(shared: Path, name: str) -> None:
+    assert "unsupported outputs:" in refused(shared / "models" / f"{name}.onnx")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ([("a", "float32", [1, 3, 8, 8]), ("b", "float32", [1, 3, 8, 8])], "a float32[1, 3, 8, 8], b float32[1, 3, 8, 8]"),
+        ([("a", "float32", [1, 4, 8, 8])], "a float32[1, 4, 8, 8]"),
+        ([("a", "float32", [1, 3])], "a float32[1, 3]"),
+        ([("a", "float32", [8, 3, 8, 8])], "a float32[8, 3, 8, 8]"),
+    ],
+    ids=["two", "four channels", "no rows", "batch of eight"],
+)
+def test_inputs_that_are_not_one_image_are_refused(nets, inputs: list[Any], told: str) -> None:
+    node = helper.make_node("Sum", [name for name, _, _ in inputs], ["logits"])
+    path = nets.save("inputs", [node], inputs, [("logits", "float32", inputs[0][2])])
+    assert f"must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {told}" in refused(path)
+
+
+# Card and network against each other
+
+
+@pytest.mark.parametrize(
+    ("card", "says"),
+    [
+        (
+            'family = "semantic"\noutputs = {logits = "scores"}\nclasses = ["a", "b", "c"]\n',
+            'output logits = "scores"; the network has: logits',
+        ),
+        (
+            'classes = ["a", "b"]\n',
+            "the network has 3 classes but 2 names are given (a, b, ...); correct `classes` in colours.toml",
+        ),
+        ('outputs = "logits"\n', "`outputs` must be a table, written as [outputs]"),
+        ("clases = []\n", 'unknown key "clases"; did you mean "classes"?'),
+        ("name = ", "colours.toml: not valid TOML"),
+    ],
+)
+def test_a_card_that_contradicts_the_network_is_refused(nets, card: str, says: str) -> None:
+    assert says in refused(nets.semantic(card=f"{card}\n[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n"))
+
+
+def test_a_card_with_another_input_is_refused(nets) -> None:
+    text = refused(nets.semantic(card='[input]\ntensor = "picture"\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n'))
+    assert 'input "picture" is not in the network; it has: image' in text
+
+
+def test_an_input_that_is_no_table_is_refused(nets) -> None:
+    assert "`input` must be a table, written as [input]" in refused(nets.semantic(card="input = 5\n"))
+
+
+def test_a_vector_named_as_logits_is_a_card_that_loads_and_a_family_that_refuses(nets) -> None:
+    """The network's shape does not tell the class count; the first frame will."""
+    card = 'family = "semantic"\noutputs = {logits = "out"}\nclasses = ["a", "b"]\n[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n'
+    path = nets.constant({"out": np.zeros(5, np.float32)}, "vector")
+    path.with_suffix(".toml").write_text(card)
+    assert load_model(path).card.outputs == {"logits": "out"}
+
+
+def test_the_card_wins_over_what_the_graph_tells(nets) -> None:
+    card = 'name = "mine"\nclasses = ["r", "g", "b"]\nthings = ["g"]\nlicence = "MIT"\n'
+    card += '[input]\nchannels = "bgr"\nfit = "letterbox"\npad = 0\nmean = [1, 2, 3]\nstd = [4, 5, 6]\n'
+    loaded = load_model(nets.semantic(card=card)).card
+    assert (loaded.name, loaded.classes, loaded.things, loaded.licence) == ("mine", ("r", "g", "b"), ("g",), "MIT")
+    assert (loaded.input.channels, loaded.input.fit, loaded.input.pad) == ("bgr", "letterbox", 0)
+    assert (loaded.input.mean, loaded.input.std) == ((1, 2, 3), (4, 5, 6))
+
+
+def test_a_card_that_names_the_tensors_overrules_the_embedded_task(nets) -> None:
+    card = 'family = "semantic"\noutputs = {logits = "logits"}\nclasses = ["a", "b", "c"]\n' + ZERO_TO_ONE
+    assert load_model(nets.semantic(card=card, metadata={"task": "depth"})).card.family == "semantic"
+
+
+def test_a_model_file_called_model_is_named_after_its_folder(nets) -> None:
+    assert load_model(nets.semantic("model")).card.name == nets.folder.name
+
+
+def test_find_card(tmp_path: Path) -> None:
+    network = tmp_path / "net.onnx"
+    assert find_card(network) is None
+    (tmp_path / "card.toml").write_text('file = "other.onnx"\n')
+    assert find_card(network) is None
+    (tmp_path / "card.toml").write_text('file = "net.onnx"\n')
+    assert find_card(network) == tmp_path / "card.toml"
+    (tmp_path / "net.toml").write_text("")
+    assert find_card(network) == tmp_path / "net.toml"
+    assert find_card(tmp_path / "model.onnx") is None
+    (tmp_path / "card.toml").write_text("")
+    assert find_card(tmp_path / "model.onnx") == tmp_path / "card.toml"
+
+
+def test_the_fingerprint_is_checked(nets) -> None:
+    path = nets.semantic()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    card = path.with_suffix(".toml")
+    card.write_text(f'sha256 = "{digest.upper()}"\n' + card.read_text())
+    assert load_model(path).card.sha256 == digest.upper()
+    card.write_text(card.read_text().replace(digest.upper(), "0" * 64))
+    with pytest.raises(ModelFileError, match=rf"SHA-256 is {digest[:12]}\.\.\., its card says 000000000000.*get it again"):
+        load_model(path)
+
+
+def test_a_user_s_yolo_needs_no_other_file(shared: Path, tmp_path: Path) -> None:
+    """No metadata, no labels file: the COCO names go by the class count."""
+    source = shared / "models" / "yolo11n-seg-coco" / "yolo11n-seg_coco_320.onnx"
+    path = tmp_path / source.name
+    shutil.copyfile(source, path)
+    card = load_model(path).card
+    assert (card.family, card.classes, card.input.size) == ("yolo_seg", COCO_CLASSES, Size(320, 320))
+    assert card.outputs == {"predictions": "output0", "prototypes": "output1"}

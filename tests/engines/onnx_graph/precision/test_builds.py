@@ -1,0 +1,134 @@
+"""The casts, built for real: TensorRT-RTX builds engines for other machines' GPUs without having one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from engines.models.model import load_model
+from engines.onnx_graph.precision import cast_precision
+from engines.onnx_graph.precision.quantise import quantise_qdq
+from engines.onnx_graph.sizing import with_input_size
+
+from ...models.test_shared_models import VOC, Case, with_card
+from .models import BUNDLED, LARGER, SHARED, cast_of
+from .nets import feeds_for, net, weights
+
+pytestmark = pytest.mark.slow
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+ROAD = next(path for path in BUNDLED if path.parent.name == "road")
+
+
+class Refused(Exception):
+    """With what the parser says."""
+
+
+def build(model: onnx.ModelProto, batches: tuple[int, int, int] = (1, 1, 1)) -> tuple[int, Mapping[str, Any]]:
+    """A strongly typed engine for an RTX 30: its size in bytes, and the type of each input and output.
+
+    batches: the smallest, the usual and the largest, where the model leaves the batch open.
+    """
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.SerializeToString()):
+        raise Refused("; ".join(parser.get_error(index).desc() for index in range(parser.num_errors)))
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    is_open = [tensor for tensor in inputs if -1 in tuple(tensor.shape)]
+    if is_open:
+        profile = builder.create_optimization_profile()
+        for tensor in is_open:
+            assert tuple(tensor.shape).count(-1) == 1
+            assert tensor.shape[0] == -1
+            profile.set_shape(tensor.name, *[(batch, *tuple(tensor.shape)[1:]) for batch in batches])
+        config.add_optimization_profile(profile)
+    types = {tensor.name: tensor.dtype for tensor in (*inputs, *outputs)}
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise Refused("the builder gave no engine")
+    return engine.nbytes, types
+
+
+def small_net() -> onnx.ModelProto:
+    text = """(float[1,4,16,16] x) => (float[1,4,16,16] y) {
+        a = Conv<pads=[1,1,1,1]>(x, w) b = Relu(a) c = Conv<pads=[1,1,1,1]>(b, w) d = Add(c, b) e = Conv<pads=[1,1,1,1]>(d, v)
+        f = Sigmoid(e) g = Mul(e, f) h = Conv<pads=[1,1,1,1]>(g, u) i = Relu(h) j = Conv<pads=[1,1,1,1]>(i, w)
+        y = Softmax<axis=1>(j) }"""
+    dead = weights(4, 4, 3, 3, seed=2)
+    dead[1], dead[2] = 0, dead[2] * np.float32(1e-12)
+    return net(text, w=weights(4, 4, 3, 3), v=weights(4, 4, 3, 3, seed=1), u=dead)
+
+
+def small_int8() -> onnx.ModelProto:
+    return quantise_qdq(small_net(), [feeds_for(small_net(), seed) for seed in range(4)])
+
+
+@pytest.mark.parametrize("file", [file for file in SHARED if file not in LARGER])
+def test_a_shared_model_in_fp16_becomes_an_engine(shared: Path, file: str) -> None:
+    path = shared / "models" / f"{file}.onnx"
+    size, types = build(cast_of(path, "fp16"))
+    assert size > 100_000
+    assert trt.DataType.HALF not in types.values(), "inputs and outputs stay as they were"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("path", BUNDLED, ids=[path.parent.name for path in BUNDLED])
+def test_a_bundled_model_becomes_an_engine(path: Path, precision: Any) -> None:
+    assert build(cast_of(path, precision))[0] > 100_000
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_a_small_network_becomes_an_engine(precision: Any) -> None:
+    """In INT8 with channels whose scale FP16 would round to nought, which TensorRT refuses."""
+    model = small_int8() if precision == "int8" else cast_precision(small_net(), precision)
+    assert build(model)[0] > 1000
+
+
+def test_an_engine_takes_and_gives_halves_where_that_is_asked() -> None:
+    _, types = build(cast_precision(small_net(), "fp16", io_dtype="float16"))
+    assert types == {"x": trt.DataType.HALF, "y": trt.DataType.HALF}
+
+
+def test_road_in_int8_becomes_an_engine() -> None:
+    feed = {"image": np.random.default_rng(0).integers(0, 256, (1, 384, 640, 3), np.uint8)}
+    assert build(quantise_qdq(onnx.load(ROAD), [feed]))[0] > 100_000
+
+
+DYNAMIC = ("road", "coral")
+"""A YOLO is built so in test_fuse_built.py: with its outputs fused, as all are that become engines."""
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_a_network_with_an_open_batch_becomes_an_engine_for_one_to_four_frames(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if name == "road":
+        model = load_model(ROAD)
+    else:
+        case = Case("coral-deeplab/deeplabv3_mnv2_dm05_pascal_quant", VOC, "background", "", 0, 0)
+        model = load_model(with_card(request.getfixturevalue("shared"), tmp_path, case))
+    opened, card = with_input_size(onnx.load(model.path), model.card, None, "dynamic")
+    (image,) = [value for value in opened.graph.input if value.name == card.input.tensor]
+    assert image.type.tensor_type.shape.dim[0].dim_param
+    assert build(cast_precision(opened, "fp16"), (1, 2, 4))[0] > 100_000
+
+
+def test_what_is_wrongly_typed_is_refused() -> None:
+    """Proof that the tests above would notice: a strongly typed network takes no Conv of a half and a float."""
+    cast = cast_precision(small_net(), "fp16")
+    (first,) = [node for node in cast.graph.node if node.name == "Conv_a"]
+    first.input[0] = "x"
+    with pytest.raises(Refused):
+        build(cast)

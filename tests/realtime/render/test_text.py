@@ -1,0 +1,55 @@
+"""Text: readable on every colour, drawn once, and never the end of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from realtime.render import UNSEEN_SHADE
+from realtime.render.id_colours import id_colours
+from realtime.render.text import label
+
+COLOURS = [tuple(int(v) for v in colour) for colour in id_colours().tolist()]
+SHADED = [tuple(round(v * UNSEEN_SHADE) for v in colour) for colour in COLOURS]
+
+
+def luminance(bgr: np.ndarray) -> float:
+    """Relative luminance. Source: WCAG 2.1."""
+    linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in (bgr / 255).tolist()]
+    return 0.0722 * linear[0] + 0.7152 * linear[1] + 0.2126 * linear[2]
+
+
+@pytest.mark.parametrize("colour", [*COLOURS, *SHADED, (0, 0, 0), (255, 255, 255), (118, 118, 118), (0, 0, 255)])
+def test_letters_stand_out_from_their_background(colour: tuple[int, int, int]) -> None:
+    """4.5:1 is what WCAG 2.1 asks of small text (1.4.3, level AA)."""
+    patch = label("car 12  87%", 16, colour)
+    assert tuple(patch[0, 0].tolist()) == colour, "the margin is the background"
+    pixels = patch.reshape(-1, 3).astype(float)
+    ink = pixels[np.abs(pixels - colour).sum(axis=1).argmax()]
+    light, dark = sorted((luminance(ink), luminance(np.array(colour, float))), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_label_is_drawn_once_and_cannot_be_spoiled() -> None:
+    first = label("car 1", 14, (10, 200, 30))
+    assert label("car 1", 14, (10, 200, 30)) is first
+    assert label("car 2", 14, (10, 200, 30)) is not first
+    with pytest.raises(ValueError, match="read-only"):
+        first[:] = 0
+
+
+def test_labels_of_one_size_line_up() -> None:
+    heights = {label(text, 14, (0, 0, 0)).shape[0] for text in ("car", "gypsy Ägypten", "", "...", "車")}
+    assert len(heights) == 1
+
+
+def test_longer_text_and_larger_letters_take_more_room() -> None:
+    assert label("car", 14, (0, 0, 0)).shape[1] < label("caravan", 14, (0, 0, 0)).shape[1]
+    assert label("car", 14, (0, 0, 0)).shape[0] < label("car", 20, (0, 0, 0)).shape[0]
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "tab\there", "", "half \ud800 pair", "\x00", "x" * 400, "🚗"])
+def test_any_class_name_can_be_drawn(text: str) -> None:
+    patch = label(text, 14, (40, 80, 120))
+    assert patch.ndim == 3
+    assert patch.dtype == np.uint8

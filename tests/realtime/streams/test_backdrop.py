@@ -1,0 +1,87 @@
+"""The setting `background`: what it can be, and what each mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from realtime.cli import build_parser
+from realtime.commands.common.running import settings_of
+from realtime.errors import SettingsError
+from realtime.knobs import Knobs
+from realtime.render import Blur, Picture, Plain
+from realtime.settings import Settings, load_settings
+from realtime.streams.backdrop import open_background
+
+
+@pytest.mark.parametrize("text", ["none", "blur"])
+def test_words(text: str) -> None:
+    assert open_background(text) == Blur()
+
+
+def test_a_colour_is_red_green_blue_as_everywhere() -> None:
+    assert open_background("#0180fF") == Plain((255, 128, 1))
+
+
+def test_a_picture_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "beach.png"
+    cv2.imwrite(str(path), np.full((20, 30, 3), (1, 2, 3), np.uint8))
+    background = open_background(str(path))
+    assert isinstance(background, Picture)
+    assert background.image.shape == (20, 30, 3)
+    assert (background.image == (1, 2, 3)).all()
+    cv2.imwrite(str(path), np.full((20, 30, 4), (9, 9, 9, 0), np.uint8))
+    assert open_background(str(path)).behind(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)).shape == (8, 8, 3)
+
+
+def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
+    empty.touch()
+    text.write_text("not a picture")
+    for path in (empty, text):
+        with pytest.raises(SettingsError, match=f"{path.name} is no picture; give the path of a PNG or JPEG"):
+            open_background(str(path))
+    with pytest.raises(SettingsError, match=r"gone\.png cannot be read \(No such file or directory\)"):
+        open_background(str(tmp_path / "gone.png"))
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        open_background(str(folder))
+
+
+@pytest.mark.parametrize("text", ["blurr", "green", "#12345", "#12345g", "", "#"])
+def test_a_word_that_is_none_of_these_is_refused_at_the_door(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=f'background is "{text}"; it can be none, blur, a colour such as'):
+        load_settings(tmp_path, None, {"background": text})
+    with pytest.raises(SettingsError, match='did you mean "blur"'):
+        load_settings(tmp_path, None, {"background": "blurr"})
+
+
+def test_with_a_background_nothing_else_is_drawn_to_begin_with() -> None:
+    assert Settings(background="blur").first_knobs() == Knobs(
+        masks=False, boxes=False, labels=False, trails=False, background=True
+    )
+    assert not Settings().first_knobs().background
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ("none", None)),
+        (["--background", "blur", "--no-smooth"], ("blur", False)),
+        (["--background", "#00b140", "--smooth"], ("#00b140", True)),
+    ],
+)
+def test_the_command_line_sets_them(options: list[str], expected: tuple[str, bool | None]) -> None:
+    parsed = vars(build_parser().parse_args(["process", "clip.mp4", "--out", "o.mp4", *options]))
+    settings = settings_of(parsed, "clip.mp4")
+    assert (settings.background, settings.smooth) == expected
+
+
+def test_the_command_line_refuses_a_picture_that_is_not_there() -> None:
+    parsed = vars(build_parser().parse_args(["view", "clip.mp4", "--background", "no/such/beach.jpg"]))
+    with pytest.raises(SettingsError, match=r"no/such/beach\.jpg cannot be read"):
+        settings_of(parsed, "clip.mp4")
