@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.errors import SegmentationError
-from engines.fit import fit
 from engines.gpu.device import Device
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
+from engines.models.fit import fit
 from engines.types import Image, Size
 from realtime.bench.machine import facts
 from realtime.bench.power import PowerMeter

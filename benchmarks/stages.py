@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from engines.families import DecodeSettings
 from engines.families.yolo_seg import Family
-from engines.fit import InputFiller, fit
 from engines.models.card import InputSpec, ModelCard
 from engines.models.coco import COCO_CLASSES
+from engines.models.fit import InputFiller, fit
 from engines.types import F32, Size
 from realtime.bench.machine import facts
 from realtime.knobs import Knobs

@@ -25,7 +25,18 @@ from collections.abc import Iterable
 
 
 class SegmentationError(Exception):
-    """Base of every error this project raises on purpose. Its text is one line that names the cure."""
+    """Base of every error this project raises on purpose. Its text is one line: what is wrong, then the cure.
+
+    what: the problem, without a full stop at its end. cure: what to do about it, as a sentence of its own; may be empty.
+    """
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        text = f"{what}. {cure}" if cure else what
+        super().__init__(text)
+        self.what, self.cure, self._text = what, cure, text
+
+    def __str__(self) -> str:
+        return self._text  # not that of OSError, which some of these errors are as well
 
 
 class EngineError(SegmentationError):
@@ -86,6 +97,13 @@ class WrongThreadError(EngineError, RuntimeError):
 
 class InferenceError(EngineError):
     """The network failed while running, or its outputs make no sense."""
+
+
+def choices(wrong: str, known: Iterable[str]) -> str:
+    """The cure for a wrong word: 'Did you mean "x"?' for the nearest of `known`, or else all of them."""
+    known = tuple(known)
+    near = nearest(wrong, known)
+    return f'Did you mean "{near}"?' if near else f"Known: {', '.join(known) or 'none'}"
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

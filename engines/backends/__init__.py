@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, did_you_mean
-from engines.fit import Fit
 from engines.loading import load_module, module_names
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.models.model import Model
 from engines.onnx_graph.sizing import sized_copy
 from engines.types import Image, Outputs, Size

@@ -8,8 +8,8 @@ import time
 from engines.backends import Inference
 from engines.backends.common.side_inputs import SideInputs
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.fit import InputFiller
 from engines.loading import import_onnxruntime
+from engines.models.fit import InputFiller
 from engines.models.model import Model
 from engines.types import Image
 

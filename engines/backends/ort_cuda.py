@@ -15,12 +15,12 @@ import numpy as np
 
 from engines.backends import EngineOptions, Inference
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.fit import fit
 from engines.gpu.device import Device, Memory, Pinned
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.loading import import_onnxruntime
+from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import input_shape
 from engines.onnx_graph.fusing import fuse_outputs

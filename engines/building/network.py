@@ -13,9 +13,9 @@ import onnx
 from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
 from engines.errors import BuildError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import InputFiller
 from engines.loading import import_onnxruntime
 from engines.models.card import ModelCard
+from engines.models.fit import InputFiller
 from engines.onnx_graph.fusing import fuse_outputs
 from engines.onnx_graph.precision import cast_precision, main_precision, offenders, rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import InferenceError
-from engines.fit import Fit
+from engines.models.fit import Fit
 from engines.types import U8, VOID_CLASS, Outputs, Size
 
 SURFACES, SURFACE_MEANING = 3, "0 nothing, 1 drivable, 2 lane line"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import InferenceError
-from engines.fit import Fit
+from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Size
 
 Rectangle: TypeAlias = tuple[int, int, int, int]

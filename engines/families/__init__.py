@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
 from engines.errors import CardError, did_you_mean
-from engines.fit import Fit
 from engines.loading import load_module, module_names
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import MAX_OBJECTS, U8, Outputs, Segmentation
 
 

@@ -23,8 +23,8 @@ from engines.decoding.detections import (
 )
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.fit import Fit
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import F32, Instances, Outputs, Segmentation, Size
 
 ROLES = ("predictions", "rows", "detections", "cells")

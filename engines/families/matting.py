@@ -19,8 +19,8 @@ from engines.decoding.maps import surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.fit import Fit
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("alpha", "alpha_softmax", "alpha_logits")

@@ -18,8 +18,8 @@ from engines.decoding.detections import check_finite, floats
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.fit import Fit
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("boxes", "class_logits", "mask_logits")

@@ -19,8 +19,8 @@ from engines.decoding.postprocess import Rectangle, argmax_channels, as_instance
 from engines.decoding.upsampling import upsampled_labels
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.fit import Fit
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4

@@ -28,8 +28,8 @@ from engines.decoding.detections import (
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.fit import Fit
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.types import F32, U8, Instances, Outputs, Segmentation
 
 ROLES = ("predictions", "rows", "detections", "candidates")

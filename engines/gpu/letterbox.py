@@ -1,4 +1,4 @@
-"""The letterbox kernel: a frame in GPU memory becomes a network's input there. Equals `engines.fit.InputFiller` on the CPU."""
+"""The letterbox kernel: a frame in GPU memory becomes a network's input there. Equals `InputFiller` on the CPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendUnavailableError
-from engines.fit import Fit
 from engines.gpu.device import Device, Stream
 from engines.models.card import InputSpec
+from engines.models.fit import Fit
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 

@@ -15,9 +15,9 @@ import msgspec
 
 from engines.errors import CardError, EngineError, ModelFileError
 from engines.families import open_family
-from engines.fit import InputFiller
 from engines.models.card import ModelCard
 from engines.models.card_text import facts_of_file, to_toml
+from engines.models.fit import InputFiller
 from engines.models.model import Model, find_card, load_model
 from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.fusing import fuse_outputs

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from engines.errors import CardError, ModelFileError
-from engines.fit import fit
 from engines.models.card import InputSpec, ModelCard
+from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import CONSTANTS_ALONE_IR, check, constants, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.onnx_graph.grids import can_be_cut, cut

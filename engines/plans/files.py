@@ -1,13 +1,10 @@
-"""Engine files as bytes: read without trusting their size, written whole or not at all."""
+"""Engine files as bytes, read without trusting their size."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 SNIFF_BYTES = 64
@@ -29,55 +26,3 @@ def read_file(path: Path, most_bytes: int) -> tuple[bytes, int]:
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
         return file.read(size_bytes if size_bytes <= most_bytes else SNIFF_BYTES), size_bytes
-
-
-def publish(contents: Mapping[Path, bytes], part_prefix: str) -> None:
-    """Write each file whole as `part_prefix`*.part, then move all to their places in the order given. Raises OSError.
-
-    All are on the disk before the first is moved. After an error none of them is there, nor a folder made for them.
-    """
-    written: list[Path] = []
-    folders: list[Path] = []
-    try:
-        parts: dict[Path, Path] = {}
-        for path, data in contents.items():
-            folders += reversed([folder for folder in path.parents if not folder.exists()])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            parts[path] = _write_part(path.parent, data, part_prefix)
-            written.append(parts[path])
-        for path, part in parts.items():
-            part.replace(path)
-            written.append(path)
-    except BaseException:
-        for file in written:
-            file.unlink(missing_ok=True)
-        for folder in reversed(folders):
-            with contextlib.suppress(OSError):  # not made yet, or others have put something there
-                folder.rmdir()
-        raise
-    for folder in {path.parent for path in contents}:
-        sync_to_disk(folder)
-
-
-def _write_part(folder: Path, data: bytes, prefix: str) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return part
-
-
-def sync_to_disk(path: Path) -> None:
-    """Make a file, or the moves in a folder, last through a power cut, where that can be asked for."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -13,8 +13,9 @@ import msgspec
 import platformdirs
 
 from engines.errors import BackendUnavailableError, BuildError, EngineNotBuiltError
+from engines.files import publish
 from engines.plans import verdict
-from engines.plans.files import looks_like_onnx, publish, read_file
+from engines.plans.files import looks_like_onnx, read_file
 from engines.plans.passport import BuildRequest, Environment, Passport, SealedPassport, canonical_json, sealed_from_json
 from engines.plans.scratch import hold_scratch
 from engines.plans.signing import MachineKey
@@ -97,7 +98,7 @@ class Store:
             signature = self._key.sign(_tagged(timing_cache)).encode()
             files = {plan_path.parent / TIMING_CACHE: signature + timing_cache, **files}
         try:
-            publish(files, f"{plan_path.stem}-")
+            publish(files)
         except OSError as error:
             raise BuildError(
                 f"{plan_path.parent}: the engine ({len(plan) / 1e6:.1f} MB) cannot be written there ({error.strerror}); "
@@ -133,7 +134,7 @@ class Store:
         plan_path = self._path(request, environment)
 
         def sweep() -> None:
-            for part in plan_path.parent.glob(f"{plan_path.stem}-*.part"):
+            for part in plan_path.parent.glob(f".{plan_path.stem}-*.part"):
                 part.unlink(missing_ok=True)
 
         name = _hash(request, environment)

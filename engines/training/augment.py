@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from engines.datasets.folder import UNSURE_OBJECT, Sample
-from engines.fit import fit
 from engines.models.card import InputSpec
+from engines.models.fit import fit
 from engines.training.recipe import Augmentation
 from engines.types import F64, U8, VOID_CLASS, Size
 

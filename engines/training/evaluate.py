@@ -14,8 +14,8 @@ import numpy as np
 from engines.datasets.folder import DataSet, Sample
 from engines.datasets.label_sets import class_table, truth_table
 from engines.evaluation.scores import Confusion, class_iou, confusion, mean_iou
-from engines.fit import InputFiller
 from engines.models.card import InputSpec
+from engines.models.fit import InputFiller
 from engines.training.recipe import Recipe
 from engines.types import U8
 

@@ -14,9 +14,9 @@ import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from engines.datasets.folder import DataSet
-from engines.fit import InputFiller
 from engines.loading import import_onnxruntime
 from engines.models.card import InputSpec, ModelCard
+from engines.models.fit import InputFiller
 from engines.onnx_graph.sizing import resized
 from engines.training.agreement import Answer, Answerer, agreement
 from engines.training.cards import card_facts, write_card

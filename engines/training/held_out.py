@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from engines.fit import Fit, InputFiller
+from engines.models.fit import Fit, InputFiller
 from engines.training.data import TrainingSets
 from engines.training.losses import SetLoss, merged_loss
 from engines.training.model import SegmentationNet, normalised, upsampled

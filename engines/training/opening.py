@@ -11,9 +11,9 @@ import numpy as np
 
 from engines.datasets.folder import DataSet, open_set
 from engines.datasets.settings import FILE_NAME, SetSettings, open_settings
+from engines.tables import unknown_table
 from engines.training.errors import TrainingError
 from engines.training.recipe import OPEN_SIZE, Recipe, check_means, check_recipe, recipe_from_dict, recipe_to_dict
-from engines.training.wording import unknown_table
 
 LARGEST_INPUT_PX = 512 * 512
 
@@ -79,7 +79,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         for parent in parents:
             below = table.get(parent)
             if not isinstance(below, dict):
-                raise TrainingError(f'--set {key}: a recipe has no table "{parent}"{unknown_table(parent, Recipe)}')
+                raise TrainingError(f'--set {key}: a recipe has no table "{parent}"', unknown_table(parent, Recipe))
             table = below
         table[last] = value
     return recipe_from_dict(facts, "--set" if changes else recipe.name)

@@ -15,8 +15,8 @@ import msgspec
 from engines.datasets.settings import FILE_NAME, SetSettings, check_settings
 from engines.errors import did_you_mean, nearest
 from engines.models.card import InputSpec
+from engines.tables import checked
 from engines.training.errors import TrainingError
-from engines.training.wording import explained
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -215,10 +215,7 @@ def _laid_over(base: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
 
 def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
     """Check `facts` and freeze them. `where` names their origin in error texts. Raises TrainingError, and DataError for a set."""
-    try:
-        recipe = msgspec.convert(facts, Recipe)
-    except msgspec.ValidationError as error:
-        raise TrainingError(f"{where}: {explained(error, Recipe)}") from error
+    recipe = checked(facts, Recipe, where, TrainingError)
     check_recipe(recipe, where)
     return recipe
 

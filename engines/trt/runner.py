@@ -18,10 +18,10 @@ from typing import Any
 import numpy.typing as npt
 
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.fit import Fit, fit
 from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models.card import ModelCard
+from engines.models.fit import Fit, fit
 from engines.trt.inspecting import inspect, layer_times
 from engines.trt.runtime import TensorRt, load_plan
 from engines.trt.slots import Slot, check_tensors, make_slot

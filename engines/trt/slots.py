@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendUnavailableError, CardError
-from engines.fit import Fit
 from engines.gpu.device import Device, Event, Graph, Memory, Pinned
 from engines.gpu.frame import FrameBuffer
 from engines.models.card import ModelCard
+from engines.models.fit import Fit
 from engines.onnx_graph.editing import input_shape
 from engines.trt.inspecting import device_memory_bytes, numpy_type
 from engines.trt.runtime import TensorRt

@@ -15,13 +15,13 @@ from engines.backends.trt import TrtEngine, first_runtime
 from engines.building import builder
 from engines.building.frames import real_frames
 from engines.errors import BackendUnavailableError, BuildError, NoGpuError, WrongThreadError
-from engines.fit import InputFiller
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
+from engines.models.fit import InputFiller
 from engines.plans.requests import request_for
 from engines.plans.store import Store
 from engines.segmenter import Segmenter

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import CollectionError, SegmentationError
+from engines.files import sync_to_disk
 from engines.models import zoo
 from engines.models.collection.names import check_free, check_name, check_own
-from engines.plans.files import sync_to_disk
 
 PART = ".part"
 """Ends the name of a folder that is being made or removed; it begins with a dot, so that nobody takes it for a model."""

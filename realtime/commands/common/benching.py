@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 
+from engines.files import publish
 from engines.models import zoo
-from engines.plans.files import publish
 from realtime.bench.benching import Plan, bench
 from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
@@ -104,7 +104,7 @@ def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | 
     assert encoded, "any BGR picture is a PNG"
     contents = (to_json(card), markdown(card, changes, baseline or "").encode(), png.tobytes())
     try:
-        publish({folder / name: content for name, content in zip(FILES, contents, strict=True)}, ".card-")
+        publish({folder / name: content for name, content in zip(FILES, contents, strict=True)})
         for name in FILES:
             (folder / name).chmod(0o644)
     except OSError as error:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engines.decoding.postprocess import argmax_channels, centre_to_corners, components, nms, paint_masks
 from engines.errors import InferenceError
-from engines.fit import Fit, fit
+from engines.models.fit import Fit, fit
 from engines.types import Size
 
 Floats = npt.NDArray[np.float32]

@@ -13,9 +13,9 @@ from engines.building.parity import compare, shortfall
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.families.boxes import STRIDES
-from engines.fit import fit
 from engines.models.card import InputSpec, ModelCard
 from engines.models.coco import COCO_CLASSES
+from engines.models.fit import fit
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import F32, Instances, Segmentation, Size

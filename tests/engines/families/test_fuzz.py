@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import fit
 from engines.models.card import ModelCard, card_from_dict
+from engines.models.fit import fit
 from engines.types import Segmentation, Size
 
 NET = Size(64, 64)

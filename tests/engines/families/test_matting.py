@@ -11,8 +11,8 @@ import pytest
 
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import Fit, fit
 from engines.models.card import ModelCard, card_from_dict
+from engines.models.fit import Fit, fit
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size

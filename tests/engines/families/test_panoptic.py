@@ -16,8 +16,8 @@ from engines.decoding.grouping import FAR_SHARE, LEAST_PEAK_SCORE, LEAST_SIDE_CE
 from engines.decoding.postprocess import components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import fit
 from engines.models.card import InputSpec, ModelCard
+from engines.models.fit import fit
 from engines.types import VOID_CLASS, Segmentation, Size
 
 from .slow_panoptic import slow_label_map

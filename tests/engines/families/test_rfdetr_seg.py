@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
-from engines.fit import fit
 from engines.models.card import InputSpec, ModelCard
 from engines.models.coco import names_by_id
+from engines.models.fit import fit
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import F32, Segmentation, Size

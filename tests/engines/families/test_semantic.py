@@ -8,8 +8,8 @@ import pytest
 
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import Fit, fit
 from engines.models.card import ModelCard, card_from_dict
+from engines.models.fit import Fit, fit
 from engines.types import VOID_CLASS, Segmentation, Size
 
 NET = Size(64, 32)

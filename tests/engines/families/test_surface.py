@@ -9,8 +9,8 @@ import pytest
 
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.fit import fit
 from engines.models.card import card_from_dict
+from engines.models.fit import fit
 from engines.types import U8, Segmentation, Size
 
 NET, FRAME = Size(64, 32), Size(32, 32)

@@ -9,8 +9,8 @@ import pytest
 
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
-from engines.fit import fit
 from engines.models.card import ModelCard, card_from_dict
+from engines.models.fit import fit
 from engines.types import Segmentation, Size
 
 NET = Size(128, 128)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from engines.errors import BackendUnavailableError, InferenceError, WrongThreadError
-from engines.fit import InputFiller
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models.card import InputSpec
+from engines.models.fit import InputFiller
 from tests.threads import raised_elsewhere
 
 from ...fakes import host_kernels

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.fit import InputFiller, fit
 from engines.gpu.letterbox import BLOCK, LAYOUT, parameters
 from engines.models.card import InputSpec
+from engines.models.fit import InputFiller, fit
 from engines.types import Image, Size
 
 from ...fakes import host_kernels

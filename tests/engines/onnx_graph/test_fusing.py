@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.building.frames import real_frames
 from engines.errors import InferenceError, ModelFileError
 from engines.families import DecodeSettings, open_family
-from engines.fit import InputFiller
 from engines.models import zoo
 from engines.models.card import ModelCard
+from engines.models.fit import InputFiller
 from engines.models.model import Model, load_model
 from engines.onnx_graph.fusing import TOP_K, fuse_outputs
 from engines.onnx_graph.sizing import with_input_size

@@ -592,7 +592,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_of_the_same_engine(stor
         name = scratch.name.rpartition("-")[0]
     found = store.save(passport_of(), PLAN)
     leftover = scratch.with_name(f"{name}-killed")
-    part = found.plan_path.with_name(f"{found.plan_path.stem}-abc.part")
+    part = found.plan_path.with_name(f".{found.plan_path.stem}-abc.part")
     others = scratch.with_name("0123456789abcdef-running"), found.plan_path.with_name("01234567-abc.part")
     for path in (leftover, others[0]):
         path.mkdir()

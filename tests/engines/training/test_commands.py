@@ -94,7 +94,7 @@ def test_missing_and_unknown_sets_are_named(tmp_path: Path, toy_set: Path, fails
     ("options", "words"),
     [
         (["--recipe", "rode"], 'no recipe "rode"'),
-        (["--set", "net.widht=1"], 'unknown key "net.widht"; did you mean "net.width"?'),
+        (["--set", "net.widht=1"], 'unknown key "net.widht". Did you mean "net.width"?'),
         (["--set", "net.width=wide"], "Expected `float`, got `str`, at key `net.width`"),
         (["--set", "nett.width=1"], 'no table "nett"'),
         (["--set", "width"], '--set "width": write a key of the recipe and its value, such as net.width=0.5'),

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import DataSet, Sample
 from engines.datasets.settings import SetSettings
-from engines.fit import fit
+from engines.models.fit import fit
 from engines.training.checkpoint import new_net
 from engines.training.data import TrainingSets
 from engines.training.evaluate import predict_frame, score_set

@@ -101,7 +101,7 @@ def test_binary_makes_a_matte_of_two_classes(toy_set: Path) -> None:
     (toy_set / "dataset.toml").write_text(OWN)
     with pytest.raises(TrainingError, match=r'recipe "binary": output "alpha" is the opacity .*; there are 3'):
         open_run(matte, [toy_set])
-    with pytest.raises(TrainingError, match='recipe "binary": things: unknown class "cra"; did you mean "car"'):
+    with pytest.raises(TrainingError, match='recipe "binary": things: unknown class "cra". Did you mean "car"'):
         open_run(changed(read_recipe("binary"), {"things": ["cra"]}), [toy_set])
 
 
@@ -158,21 +158,21 @@ def test_changes_reach_single_keys(recipe: Recipe) -> None:
     [
         ({"nett.width": 0.5}, '--set nett.width: a recipe has no table "nett"'),
         ({"composites.share": 0.5}, '--set composites.share: a recipe has no table "composites"'),
-        ({"net.widht": 0.5}, r'--set: unknown key "net\.widht"; did you mean "net\.width"\?'),
-        ({"wdith": 0.5}, r'--set: unknown key "wdith"; did you mean "net\.width"\?'),
-        ({"width": 0.5}, r'--set: unknown key "width"; did you mean "net\.width"\?'),
-        ({"clases": []}, r'--set: unknown key "clases"; did you mean "classes"\?'),
-        ({"net.zzz": 0.5}, r'unknown key "net\.zzz"; known: width, channels, depths, top_down, activation, dropout'),
-        ({"nets.width": 0.5}, r'--set nets\.width: a recipe has no table "nets"; did you mean "net"\?'),
-        ({"zzz.width": 0.5}, r'no table "zzz"; tables: schedule, net, augmentation, task_weights'),
-        ({"heads": ["lanes"]}, r"Invalid enum value 'lanes'; known: instances, surface, at key `heads\[0\]`"),
-        ({"fit": "crop"}, r"Invalid enum value 'crop'; known: letterbox, stretch, at key `fit`"),
-        ({"composites": {"source": "a", "clas": "b"}}, r'unknown key "composites\.clas"; did you mean "composites\.class"\?'),
+        ({"net.widht": 0.5}, r'--set: unknown key "net\.widht". Did you mean "net\.width"\?'),
+        ({"wdith": 0.5}, r'--set: unknown key "wdith". Did you mean "net\.width"\?'),
+        ({"width": 0.5}, r'--set: unknown key "width". Did you mean "net\.width"\?'),
+        ({"clases": []}, r'--set: unknown key "clases". Did you mean "classes"\?'),
+        ({"net.zzz": 0.5}, r'unknown key "net\.zzz"\. Known: width, channels, depths, top_down, activation, dropout'),
+        ({"nets.width": 0.5}, r'--set nets\.width: a recipe has no table "nets". Did you mean "net"\?'),
+        ({"zzz.width": 0.5}, r'no table "zzz"\. Known: schedule, net, augmentation, task_weights'),
+        ({"heads": ["lanes"]}, r"Invalid enum value 'lanes', at key `heads\[0\]`\. Known: instances, surface"),
+        ({"fit": "crop"}, r"Invalid enum value 'crop', at key `fit`\. Known: letterbox, stretch"),
+        ({"composites": {"source": "a", "clas": "b"}}, r'unknown key "composites\.clas". Did you mean "composites\.class"\?'),
         (
             {"teachers": {"a": {"mens": {}}}},
-            r'unknown key "teachers\[\.\.\.\]\.mens"; did you mean "teachers\[\.\.\.\]\.means"\?',
+            r'unknown key "teachers\[\.\.\.\]\.mens". Did you mean "teachers\[\.\.\.\]\.means"\?',
         ),
-        ({"sets": [{"name": "a", "clases": []}]}, r'unknown key "sets\[0\]\.clases"; did you mean "sets\[0\]\.classes"\?'),
+        ({"sets": [{"name": "a", "clases": []}]}, r'unknown key "sets\[0\]\.clases". Did you mean "sets\[0\]\.classes"\?'),
         ({"net.width": "wide"}, "--set: Expected `float`, got `str`, at key `net.width`"),
         ({"schedule.batch": 0}, r"--set: .* >= 1, at key `schedule\.batch`"),
         ({"input_px": [33, 64]}, "--set: input_px .* multiples of 32"),

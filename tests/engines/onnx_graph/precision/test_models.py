@@ -13,8 +13,8 @@ import pytest
 
 from engines.building.frames import real_frames
 from engines.building.parity import shortfall
-from engines.fit import InputFiller
 from engines.models.card import InputSpec
+from engines.models.fit import InputFiller
 from engines.models.model import load_model
 from engines.onnx_graph.precision import rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq

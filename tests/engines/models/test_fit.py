@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engines.decoding.postprocess import paint_masks
-from engines.fit import Fit, InputFiller, fit
 from engines.models.card import InputSpec
+from engines.models.fit import Fit, InputFiller, fit
 from engines.types import Size
 
 HOW = ("letterbox", "letterbox_top_left", "stretch")

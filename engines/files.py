@@ -1,0 +1,87 @@
+"""Files that are written whole or not at all: readers see the old file or the complete new one, whatever happens on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PART = ".part"
+"""Ending of files that are being written. One that stays behind was left by a killed process."""
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write one file whole; text as UTF-8. Makes missing parent folders. Raises OSError, and then nothing has changed."""
+    publish({path: data.encode("utf-8") if isinstance(data, str) else data})
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """For writers that want a path: yields a hidden one beside `path`, with its suffix, which becomes `path` at the end.
+
+    Makes missing parent folders. When the block raises, what was written is removed and `path` stays as it was. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _new_part(path.parent, f".{path.stem}-", f"{PART}{path.suffix}")
+    try:
+        yield part
+        sync_to_disk(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_to_disk(path.parent)
+
+
+def publish(contents: Mapping[Path, bytes]) -> None:
+    """Write each file whole, then move all to their places in the order given. Makes missing parent folders. Raises OSError.
+
+    All are on the disk before the first is moved. After an error none of the new ones is there, nor a folder made for them.
+    """
+    written: list[Path] = []
+    folders: list[Path] = []
+    try:
+        parts: dict[Path, Path] = {}
+        for path, data in contents.items():
+            folders += reversed([folder for folder in path.parents if not folder.exists()])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parts[path] = _new_part(path.parent, f".{path.stem}-", PART)
+            written.append(parts[path])
+            with parts[path].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            part.replace(path)
+            written.append(path)
+    except BaseException:
+        for file_path in written:
+            file_path.unlink(missing_ok=True)
+        for folder in reversed(folders):
+            with contextlib.suppress(OSError):  # not made yet, or others have put something there
+                folder.rmdir()
+        raise
+    for folder in {path.parent for path in contents}:
+        sync_to_disk(folder)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Make a file, or the moves in a folder, last through a power cut, where that can be asked for."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _new_part(folder: Path, prefix: str, suffix: str) -> Path:
+    """A new empty file with the permissions that any new file gets here: `mkstemp` makes a private one."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=suffix)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    os.fchmod(descriptor, 0o666 & ~mask)
+    os.close(descriptor)
+    return Path(name)
