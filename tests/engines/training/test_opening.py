@@ -101,7 +101,7 @@ def test_binary_makes_a_matte_of_two_classes(toy_set: Path) -> None:
     (toy_set / "dataset.toml").write_text(OWN)
     with pytest.raises(TrainingError, match=r'recipe "binary": output "alpha" is the opacity .*; there are 3'):
         open_run(matte, [toy_set])
-    with pytest.raises(TrainingError, match='recipe "binary": things: unknown class "cra". Did you mean "car"'):
+    with pytest.raises(TrainingError, match='recipe "binary": things: unknown class "cra"; did you mean "car"'):
         open_run(changed(read_recipe("binary"), {"things": ["cra"]}), [toy_set])
 
 
