@@ -61,5 +61,18 @@ def add_parser(commands: Any) -> None:
 def run(options: dict[str, Any]) -> int:
     """Measure, write the card, compare."""
     from realtime.commands.common.benching import run_bench
+    from realtime.commands.common.running import settings_of
 
-    return run_bench(options)
+    return run_bench(
+        settings_of(options, options["source"]),
+        options["source"],
+        rate_hz=options["rate"],
+        seconds=options["seconds"],
+        repeats=options["repeats"],
+        quick=options["quick"],
+        encodes=options["encode"],
+        out=options["out"],
+        baseline=options["baseline"],
+        tolerance_percent=options["tolerance"],
+        force=options["force"],
+    )

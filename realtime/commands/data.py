@@ -30,6 +30,17 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Check each set; 1 where one has a fault."""
-    from realtime.commands.common.checking import check_sets
+    from realtime.commands.common.checking import CheckOptions, check_sets
 
-    return check_sets(options)
+    names = tuple(name.strip() for name in options["classes"].split(",")) if options["classes"] else ()
+    return check_sets(
+        options["sets"],
+        CheckOptions(
+            names,
+            writes=options["write"],
+            out=options["out"],
+            overwrites=options["force"],
+            sheet=options["sheet"],
+            shows_all=options["all"],
+        ),
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, one_of, positive
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, given_for_trt, one_of, positive
+
+if TYPE_CHECKING:
+    from engines.backends import EngineOptions
 
 NAME = "evaluate"
 
@@ -94,10 +97,48 @@ def run(options: dict[str, Any]) -> int:
     if options["tracks"]:
         from realtime.commands.common.judging import judge
 
-        return judge(options)
+        return judge(
+            options["tracks"],
+            options["mot"],
+            model=options["model"],
+            classes=options["classes"],
+            skip_gaps=options["skip_gaps"],
+            json_path=options["json"],
+        )
     from realtime.commands.common.evaluating import evaluate
 
-    return evaluate(options)
+    return evaluate(
+        options["model"],
+        options["data"],
+        split=options["split"],
+        limit=options["limit"],
+        means=options["means"],
+        threshold=options["threshold"],
+        backend=options["backend"] or "auto",
+        engine=_engine_options(options),
+        json_path=options["json"],
+        sheets=options["sheets"],
+    )
+
+
+def _engine_options(options: dict[str, Any]) -> EngineOptions:
+    from pathlib import Path
+
+    from engines.backends import EngineOptions
+    from engines.types import Size
+    from realtime.errors import SettingsError
+
+    of_trt = given_for_trt(options)
+    if of_trt and options["backend"] != "trt":
+        raise SettingsError(f"{of_trt}: for TensorRT engines only", "Add --backend trt")
+    size = options["size"]
+    return EngineOptions(
+        precision=options["precision"] or EngineOptions().precision,
+        size=Size(size[1], size[0]) if size else None,
+        runtime=options["runtime"],
+        dla_core=options["dla"],
+        trusted_plan=Path(options["trust_engine"]) if options["trust_engine"] else None,
+    )
 
 
 def _check_job(options: dict[str, Any]) -> None:

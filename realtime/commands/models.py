@@ -66,5 +66,17 @@ def run(options: dict[str, Any]) -> int:
 
     if options["action"] in (None, "info"):
         return listing.list_models(options["model"])
-    actions = {"add": owning.add, "get": owning.get, "verify": owning.verify, "remove": owning.remove}
-    return actions[options["action"]](options)
+    if options["action"] == "verify":
+        return owning.verify(options["model"])
+    if options["action"] == "remove":
+        return owning.remove(options["model"])
+    trial = owning.TrialOptions(options["backend"], options["frames"], options["preview"])
+    if options["action"] == "add":
+        return owning.add(options["file"], card=options["card"], name=options["name"], trial=trial)
+    return owning.get(
+        options["model"],
+        name=options["name"],
+        accept_licence=options["accept_licence"],
+        manifest=options["manifest"],
+        trial=trial,
+    )

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 
@@ -18,10 +17,11 @@ from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import Change, compare, differences
 from realtime.bench.report import TITLES, markdown
-from realtime.commands.common.running import leave_hanging_threads, settings_of
+from realtime.commands.common.running import leave_hanging_threads
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.redact import redact
 from realtime.process.tuning import prepare
+from realtime.settings import Settings
 from realtime.sources import open_source
 
 SECONDS, QUICK_SECONDS = 6.0, 1.0
@@ -31,57 +31,67 @@ REPEATS, QUICK_REPEATS = 5, 3
 FILES = ("card.json", "card.md", "card.png")
 
 
-def run_bench(options: dict[str, Any]) -> int:
-    """The process's exit code: 1 for a regression, 3 for what may be one."""
-    folder = Path(options["out"]).expanduser()
-    baseline = _baseline(options["baseline"], folder)
-    plan = _plan(options)
+def run_bench(
+    settings: Settings,
+    source: str,
+    *,
+    rate_hz: float,
+    seconds: float | None,
+    repeats: int | None,
+    quick: bool,
+    encodes: bool,
+    out: str,
+    baseline: str | None,
+    tolerance_percent: float,
+    force: bool,
+) -> int:
+    """Measure, print, write the card. The process's exit code: 1 for a regression, 3 for what may be one.
+
+    seconds, repeats: None for the usual number, which depends on `quick`. baseline: path of a card to compare with.
+    """
+    folder = Path(out).expanduser()
+    repeats = repeats or (QUICK_REPEATS if quick else REPEATS)
+    before = _baseline(baseline, folder, repeats)
+    plan = Plan(
+        settings=settings,
+        model=zoo.find(settings.model),
+        open_source=lambda: open_source(source),
+        rate_hz=rate_hz,
+        seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+        warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,
+        repeats=repeats,
+        encodes=encodes,
+    )
     _check_folder(folder)
     prepare()
     try:
-        card = bench(plan, _say, lambda card: _refuse(card, baseline, options) if baseline is not None else None)
+        card = bench(plan, _say, lambda card: _refuse(card, before, baseline or "", force=force) if before is not None else None)
     except KeyboardInterrupt:
         print("interrupted: no card is written", file=sys.stderr)
         leave_hanging_threads(128 + signal.SIGINT)
         raise
-    changes = compare(card, baseline, options["tolerance"]) if baseline is not None else []
-    _tell(card)  # before anything is written: a full disk shall not cost the figures
-    _write(folder, card, changes, options["baseline"])
-    code = _verdict(changes, options["baseline"]) if baseline is not None else 0
+    changes = compare(card, before, tolerance_percent) if before is not None else []
+    _print_card(card)  # before anything is written: a full disk must not cost the figures
+    _write(folder, card, changes, baseline)
+    code = _print_verdict(changes, baseline) if baseline is not None else 0
     leave_hanging_threads(code)
     return code
 
 
-def _plan(options: dict[str, Any]) -> Plan:
-    quick = options["quick"]
-    repeats = options["repeats"] or (QUICK_REPEATS if quick else REPEATS)
-    if options["baseline"] and repeats < 2:
-        raise SettingsError("--repeats 1: one repeat does not tell the noise; with --baseline there must be 2 or more")
-    settings = settings_of(options, options["source"])
-    return Plan(
-        settings=settings,
-        model=zoo.find(settings.model),
-        open_source=lambda: open_source(options["source"]),
-        rate_hz=options["rate"],
-        seconds=options["seconds"] or (QUICK_SECONDS if quick else SECONDS),
-        warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,
-        repeats=repeats,
-        encodes=options["encode"],
-    )
-
-
-def _baseline(path: str | None, folder: Path) -> Card | None:
+def _baseline(path: str | None, folder: Path, repeats: int) -> Card | None:
     """The card to compare with, read before anything is measured."""
     if path is None:
         return None
+    if repeats < 2:
+        raise SettingsError("--repeats 1 with --baseline: one repeat does not show the noise", "Use --repeats 2 or more")
     given = Path(path).expanduser()
     card = read_card(given)
     if given.resolve() == (folder / FILES[0]).resolve():
-        raise SettingsError(f"--baseline {path}: the new card would overwrite it; give another folder with --out")
+        raise SettingsError(f"--baseline {path}: the new card would overwrite it", "Name another folder with --out")
     if card.fixed is None and card.maximum is None:
-        raise BenchError(f"{path}: holds no figures; make the baseline again")
+        raise BenchError(f"{path}: has no figures", "Make the baseline again")
     if any(len(one.repeats) < 2 for mode in (card.fixed, card.maximum) if mode for one in mode.figures.values()):
-        raise BenchError(f"{path}: made with one repeat, which does not tell the noise; make it again with --repeats 2 or more")
+        raise BenchError(f"{path}: made with one repeat, which does not show the noise", "Make it again with --repeats 2 or more")
     return card
 
 
@@ -91,11 +101,11 @@ def _check_folder(folder: Path) -> None:
     try:
         tempfile.TemporaryDirectory(prefix=".card-", dir=there).cleanup()
     except OSError as error:
-        raise SinkError(_unwritable(folder, error)) from error
+        raise _unwritable(folder, error) from error
 
 
-def _unwritable(folder: Path, error: OSError) -> str:
-    return f"{folder}: the card cannot be written ({error.strerror or error}); name another folder with --out"
+def _unwritable(folder: Path, error: OSError) -> SinkError:
+    return SinkError(f"{folder}: the card cannot be written ({error.strerror or error})", "Name another folder with --out")
 
 
 def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | None) -> None:
@@ -108,12 +118,12 @@ def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | 
         for name in FILES:
             (folder / name).chmod(0o644)
     except OSError as error:
-        raise SinkError(_unwritable(folder, error)) from error
+        raise _unwritable(folder, error) from error
     for name in FILES:
         print(f"written  {folder / name}")
 
 
-def _tell(card: Card) -> None:
+def _print_card(card: Card) -> None:
     for name, mode in (("fixed", card.fixed), ("maximum", card.maximum)):
         if mode is None:
             continue
@@ -126,19 +136,17 @@ def _tell(card: Card) -> None:
         print(f"note     {note}")
 
 
-def _refuse(card: Card, baseline: Card, options: dict[str, Any]) -> None:
-    """Raises BenchError when the two are of different things, unless they are to be compared all the same."""
+def _refuse(card: Card, baseline: Card, path: str, *, force: bool) -> None:
+    """Raises BenchError when the two cards are of different things and the comparison is not forced."""
     differing = "; ".join(differences(card, baseline))
-    if differing and not options["force"]:
-        raise BenchError(
-            f"{options['baseline']}: a card of something else, so not compared: {differing} (--force compares all the same)"
-        )
+    if differing and not force:
+        raise BenchError(f"{path}: a card of something else, so not compared: {differing}", "Compare all the same with --force")
     if differing:
         print(f"warning: compared although different: {differing}", file=sys.stderr)
 
 
-def _verdict(changes: Sequence[Change], baseline: str) -> int:
-    """Tell what differs beyond the noise; 1 where something got worse, 3 where something may have."""
+def _print_verdict(changes: Sequence[Change], baseline: str) -> int:
+    """Print what differs beyond the noise; 1 where something got worse, 3 where something may have."""
     for one in changes:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"

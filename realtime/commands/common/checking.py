@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from engines.datasets.folder import IMAGE_SUFFIXES, read_sample
 from engines.datasets.settings import FILE_NAME, open_settings
 from engines.datasets.writing import write_settings
 from engines.errors import DataError
+from engines.files import write_whole
 from engines.models import zoo
 from engines.types import VOID_CLASS, Image
 from realtime.commands.common.tables import bar, counted, percent, table
@@ -32,47 +35,61 @@ BACKGROUND = "#5c5c5c"
 """Grey, so that the eye goes to the rest."""
 
 
-def check_sets(options: dict[str, Any]) -> int:
-    """Check each set of the command line; 1 where one has a fault."""
-    paths = [Path(text).expanduser() for text in options["sets"]]
-    alone = [f"--{key}" for key in ("out", "sheet") if options[key]]
-    if len(paths) > 1 and alone:
-        raise SettingsError(f"{' and '.join(alone)}: name one file, but there are {len(paths)} sets; check them one by one")
-    names = [name.strip() for name in options["classes"].split(",")] if options["classes"] else []
-    if not all(names):
-        raise SettingsError(f'--classes "{options["classes"]}": a name is empty; write a,b,c')
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What to do with a set, and how much of it to print.
+
+    names: classes in the order of their ids; () for those of the set. writes: whether to write its settings; out: where, instead
+    of the set's folder. overwrites: also a file with other settings. sheet: where the contact sheet goes. shows_all: every fault.
+    """
+
+    names: tuple[str, ...] = ()
+    writes: bool = False
+    out: str | None = None
+    overwrites: bool = False
+    sheet: str | None = None
+    shows_all: bool = False
+
+
+def check_sets(sets: Sequence[str], options: CheckOptions) -> int:
+    """Check each of these folders or dataset.toml files; 1 where one has a fault."""
+    alone = [f"--{key}" for key in ("out", "sheet") if getattr(options, key)]
+    if len(sets) > 1 and alone:
+        raise SettingsError(f"{' and '.join(alone)} with {len(sets)} sets: only one file is named", "Check the sets one by one")
+    if not all(options.names):
+        raise SettingsError(f'--classes "{",".join(options.names)}": a name is empty', "Write a,b,c")
     is_clean = True
-    for index, path in enumerate(paths):
+    for index, path in enumerate(sets):
         print("\n" * bool(index), end="")
-        is_clean &= _check(path, names, options)
+        is_clean &= _check(Path(path).expanduser(), options)
     return 0 if is_clean else 1
 
 
-def _check(path: Path, names: list[str], options: dict[str, Any]) -> bool:
-    """Check one set and tell of it; whether it is without fault."""
+def _check(path: Path, options: CheckOptions) -> bool:
+    """Check one set and print the report; whether it is without fault."""
     is_described = path.is_file() or (path / FILE_NAME).is_file()
     folder, settings = open_settings(path) if is_described else (path, None)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     with Progress(f"checking {folder.resolve().name}") as progress:
-        report = check_set(folder, settings, names, progress.show)
-    print(describe(report, show_all=options["all"]))
+        report = check_set(folder, settings, options.names, progress.show)
+    print(describe(report, show_all=options.shows_all))
     if report.examples:
-        target = Path(options["sheet"] or f"out/{report.settings.name}-sheet.png")
+        target = Path(options.sheet or f"out/{report.settings.name}-sheet.png")
         write_png(target, contact_sheet(report))
         print(f"sheet       {target}")
-    if options["write"] or options["out"]:
-        target = Path(options["out"] or (path if path.is_file() else folder / FILE_NAME))
-        is_new = write_settings(report.settings, target, folder, overwrite=options["force"])
+    if options.writes or options.out:
+        target = Path(options.out or (path if path.is_file() else folder / FILE_NAME))
+        is_new = write_settings(report.settings, target, folder, overwrite=options.overwrites)
         print(f"{'written' if is_new else 'unchanged':<11} {target}")
     elif not is_described:
-        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(names), "--write"])
-        before = "mend that; then " if report.faults else ""
+        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(options.names), "--write"])
+        before = "fix the faults; then " if report.faults else ""
         print(f"to train    {before}{command}   writes {FILE_NAME} with these classes and this split")
     return not report.faults
 
 
-def _as_option(names: list[str]) -> list[str]:
+def _as_option(names: Sequence[str]) -> list[str]:
     return ["--classes", shlex.quote(",".join(names))] if names else []
 
 
@@ -176,15 +193,14 @@ def _cases(base: Path, suffix: str) -> tuple[Path, Path]:
     return base.with_name(base.name + suffix), base.with_name(base.name + suffix.upper())
 
 
-def write_png(path: Path, image: Image) -> None:
+def write_png(path: Path, image: Image, cure: str = "") -> None:
     """Raises SinkError that names the file."""
+    is_encoded, data = cv2.imencode(".png", image)
+    assert is_encoded, "any BGR picture is a PNG"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_encoded, data = cv2.imencode(".png", image)
-        assert is_encoded, "any BGR picture is a PNG"
-        path.write_bytes(data.tobytes())
+        write_whole(path, data.tobytes())
     except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise SinkError(f"{path}: cannot be written ({error.strerror or error})", cure) from error
 
 
 class Progress:

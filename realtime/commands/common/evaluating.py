@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engines.backends import EngineOptions, check_backend
-from engines.datasets.truth import TruthSet, open_truth
+from engines.datasets.truth import SplitName, TruthSet, open_truth
 from engines.errors import EvaluationError
 from engines.evaluation.figures import Case, SetFigures
 from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.scoring import score_set
+from engines.files import write_whole
 from engines.models import zoo
 from engines.plans.store import TRUST_WARNING
 from engines.segmenter import Segmenter
-from engines.types import VOID_CLASS, Size
+from engines.types import VOID_CLASS
 from realtime.commands.common.checking import Progress, legend_of, write_png
-from realtime.commands.common.options import given_for_trt
 from realtime.commands.common.scores import described, report
 from realtime.errors import SettingsError, SinkError
 from realtime.process.tuning import prepare
@@ -28,60 +29,55 @@ from realtime.reports.sheets import Row, blend, sheet
 PICTURES = "out"
 
 
-def evaluate(options: dict[str, Any]) -> int:
-    """Score one model on each set of the command line."""
+def evaluate(
+    model: str,
+    data: Sequence[str],
+    *,
+    split: SplitName | None,
+    limit: int | None,
+    means: Sequence[str],
+    threshold: float | None,
+    backend: str,
+    engine: EngineOptions,
+    json_path: str | None,
+    sheets: str | None,
+) -> int:
+    """Score a model on each set of labelled images. Prints, draws, and writes JSON where `json_path` is given."""
     given: dict[str, tuple[str, ...]] = {}
-    for text in options["means"]:
+    for text in means:
         given |= parse_means(text)
-    engine_options = _engine_options(options)
-    _check_outputs(options)
+    check_backend(backend)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise SettingsError(f"--threshold {threshold:g}: not between 0 and 1")
+    if engine.trusted_plan:
+        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
+    check_json(json_path)
+    if sheets is not None:
+        check_charts()
     prepare()
-    model = zoo.find(options["model"])
-    sets = [open_truth(Path(text).expanduser(), options["split"]) for text in options["data"]]
-    sets = [truths.limited(options["limit"]) if options["limit"] else truths for truths in sets]
-    mappings = [map_classes(truths.settings, model.card.classes, model.card.void, given) for truths in sets]
-    threshold = model.card.threshold if options["threshold"] is None else options["threshold"]
+    found = zoo.find(model)
+    sets = [open_truth(Path(text).expanduser(), split) for text in data]
+    sets = [truths.limited(limit) if limit else truths for truths in sets]
+    mappings = [map_classes(truths.settings, found.card.classes, found.card.void, given) for truths in sets]
+    threshold = found.card.threshold if threshold is None else threshold
     scored = []
-    with Segmenter(model, options["backend"] or "auto", engine_options) as segmenter:
+    with Segmenter(found, backend, engine) as segmenter:
         for truths, mapping in zip(sets, mappings, strict=True):
-            with Progress(f"{model.card.name} on {truths.settings.name}") as progress:
+            with Progress(f"{found.card.name} on {truths.settings.name}") as progress:
                 figures = score_set(segmenter, truths, mapping, threshold, progress.show)
             scored.append((truths, figures))
             print("\n".join(described(segmenter, truths, figures)), end="\n\n")
-            _draw(segmenter.card.name, truths, figures, options["sheets"])
-        facts = report(model, segmenter, scored)
-    if options["json"]:
-        write_json(Path(options["json"]), facts)
-        print(f"json        {options['json']}")
+            _draw(segmenter.card.name, truths, figures, sheets)
+        facts = report(found, segmenter, scored)
+    if json_path:
+        write_json(Path(json_path), facts)
     return 0
 
 
-def _engine_options(options: dict[str, Any]) -> EngineOptions:
-    backend = options["backend"] or "auto"
-    check_backend(backend)
-    of_trt = given_for_trt(options)
-    if of_trt and backend != "trt":
-        raise SettingsError(f"{of_trt}: for TensorRT engines only: add --backend trt")
-    if options["threshold"] is not None and not 0 <= options["threshold"] <= 1:
-        raise SettingsError(f"--threshold {options['threshold']:g} must lie between 0 and 1")
-    if options["trust_engine"]:
-        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
-    size = options["size"]
-    return EngineOptions(
-        precision=options["precision"] or EngineOptions().precision,
-        size=Size(size[1], size[0]) if size else None,
-        runtime=options["runtime"],
-        dla_core=options["dla"],
-        trusted_plan=Path(options["trust_engine"]) if options["trust_engine"] else None,
-    )
-
-
-def _check_outputs(options: dict[str, Any]) -> None:
-    """Before the work, not after it."""
-    if options["json"] and Path(options["json"]).is_dir():
-        raise SettingsError(f"--json {options['json']}: is a folder; name a file")
-    if options["sheets"] is not None:
-        check_charts()
+def check_json(path: str | None) -> None:
+    """Before the work. Raises SettingsError where no JSON file can be written."""
+    if path and Path(path).is_dir():
+        raise SettingsError(f"--json {path}: is a folder", "Name a file")
 
 
 def _draw(model: str, truths: TruthSet, figures: SetFigures, folder: str | None) -> None:
@@ -126,8 +122,9 @@ def _title(case: Case, names: tuple[str, ...]) -> str:
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
+    """Raises SinkError that names the file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
+    print(f"json        {path}")

@@ -14,10 +14,9 @@ import numpy as np
 from engines.errors import DataError, EvaluationError
 from engines.models import zoo
 from engines.types import I64
-from realtime.commands.common.evaluating import write_json
+from realtime.commands.common.evaluating import check_json, write_json
 from realtime.commands.common.scores import plain, show
 from realtime.commands.common.tables import table
-from realtime.errors import SettingsError
 from realtime.judging.classes import class_pairs
 from realtime.judging.files import TrackLines, Truth, read_tracks, read_truth
 from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
@@ -40,28 +39,34 @@ class _Clip:
     notes: tuple[str, ...]
 
 
-def judge(options: dict[str, Any]) -> int:
-    """Score each pair of the command line."""
-    if options["json"] and Path(options["json"]).is_dir():
-        raise SettingsError(f"--json {options['json']}: is a folder; name a file")
-    names = zoo.find(options["model"]).card.classes if options["model"] else None
+def judge(
+    truths: Sequence[str],
+    results: Sequence[str],
+    *,
+    model: str | None,
+    classes: str | None,
+    skip_gaps: bool,
+    json_path: str | None,
+) -> int:
+    """Score each file of results against its file of true tracks; `model` names the classes. Prints, and may write JSON."""
+    check_json(json_path)
+    names = zoo.find(model).card.classes if model else None
     clips = [
-        _open(Path(true).expanduser(), Path(found).expanduser(), names, options)
-        for true, found in zip(options["tracks"], options["mot"], strict=True)
+        _open(Path(true).expanduser(), Path(found).expanduser(), names, classes, skip_gaps=skip_gaps)
+        for true, found in zip(truths, results, strict=True)
     ]
     counts = [count(clip.truth.lines, clip.result, clip.frames, clip.classes) for clip in clips]
     print("\n".join(_described(clips, counts)))
-    if options["json"]:
-        write_json(Path(options["json"]), _facts(clips, counts, skips_gaps=options["skip_gaps"]))
-        print(f"json        {options['json']}")
+    if json_path:
+        write_json(Path(json_path), _facts(clips, counts, skips_gaps=skip_gaps))
     return 0
 
 
-def _open(true_path: Path, found_path: Path, names: Sequence[str] | None, options: dict[str, Any]) -> _Clip:
+def _open(true_path: Path, found_path: Path, names: Sequence[str] | None, classes: str | None, *, skip_gaps: bool) -> _Clip:
     truth, result = read_truth(true_path), read_tracks(found_path)
     last = _last_frame(truth)
-    frames, notes = _frames(truth, result, last, skips_gaps=options["skip_gaps"])
-    pairs = class_pairs(options["classes"], names, truth.lines, result)
+    frames, notes = _frames(truth, result, last, skips_gaps=skip_gaps)
+    pairs = class_pairs(classes, names, truth.lines, result)
     if result.classes is not None:
         others = int((~np.isin(result.classes, [pair.result for pair in pairs])).sum())
         notes += [f"{others} of the result's {len(result.frames)} lines are of other classes and do not count"] * (others > 0)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import cv2
 
 from engines.backends import check_backend
 from engines.building.frames import real_frames
@@ -21,6 +18,7 @@ from engines.models.collection.manifest import Entry, bundled_manifest, read_man
 from engines.models.collection.names import check_free, check_name, name_for
 from engines.models.collection.verify import verify as verdict_of
 from engines.models.model import Model
+from realtime.commands.common.checking import write_png
 from realtime.commands.common.listing import print_card
 from realtime.commands.common.trial import Trial, try_model
 from realtime.errors import SettingsError
@@ -29,37 +27,46 @@ TRIAL_FRAMES = 4
 OUT = Path("out")
 
 
-def add(options: dict[str, Any]) -> int:
-    """Make an ONNX file a model with a name."""
-    path = Path(options["file"]).expanduser()
-    name = options["name"] or name_for(path)
-    card_path = Path(options["card"]).expanduser() if options["card"] else None
-    return _keep(name, options, lambda folder: add_file(path, name, folder, card_path))
+@dataclass(frozen=True, slots=True)
+class TrialOptions:
+    """How a new model is tried. frames: a file or folder of images; None for the bundled clips. preview: a .png file."""
+
+    backend: str = "auto"
+    frames: str | None = None
+    preview: str | None = None
 
 
-def get(options: dict[str, Any]) -> int:
-    """Download a model that the manifest lists, or list what there is."""
-    manifest = read_manifest(Path(options["manifest"]) if options["manifest"] else bundled_manifest())
-    if options["model"] is None:
-        for name, entry in manifest.models.items():
+def add(file: str, *, card: str | None, name: str | None, trial: TrialOptions) -> int:
+    """Give an ONNX file a name."""
+    path = Path(file).expanduser()
+    name = name or name_for(path)
+    card_path = Path(card).expanduser() if card else None
+    return _keep(name, trial, lambda folder: add_file(path, name, folder, card_path))
+
+
+def get(model: str | None, *, name: str | None, accept_licence: bool, manifest: str | None, trial: TrialOptions) -> int:
+    """Download a model that the manifest lists, or list these models."""
+    listed = read_manifest(Path(manifest) if manifest else bundled_manifest())
+    if model is None:
+        for name, entry in listed.models.items():
             print(f"{name:<24}{entry.size_bytes / 1e6:8.1f} MB  {entry.licence}")
-        if not manifest.models:
+        if not listed.models:
             print("This version lists no downloads. run.py models add takes any .onnx file.")
         return 0
-    entry = manifest.entry(options["model"])
-    name = options["name"] or options["model"]
+    entry = listed.entry(model)
+    name = name or model
     check_name(name)
     check_free(name)  # before the download, and before anybody reads a licence
-    _accept(options["model"], entry, is_accepted=options["accept_licence"])
+    _accept(model, entry, is_accepted=accept_licence)
     with _Progress(name, entry.size_bytes) as progress:
-        path = download(entry, manifest.hosts, zoo.own_dir() / ".downloads", on_progress=progress.show)
+        path = download(entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=progress.show)
     facts = {"description": entry.description, **entry.card, "licence": entry.licence, "source": entry.url}
-    return _keep(name, options, lambda folder: add_downloaded(path, name, facts, folder))
+    return _keep(name, trial, lambda folder: add_downloaded(path, name, facts, folder))
 
 
-def verify(options: dict[str, Any]) -> int:
-    """Compare files with their cards. Raises ModelFileError when one of them is another."""
-    names = [options["model"]] if options["model"] else zoo.names()
+def verify(model: str | None) -> int:
+    """Compare one model's file, or all of them, with the cards. Raises ModelFileError when one differs."""
+    names = [model] if model else zoo.names()
     verdicts = [verdict_of(name) for name in names]
     for verdict in verdicts:
         print(f"{verdict.name:<24}{verdict.problem or 'as its card says'}")
@@ -71,23 +78,23 @@ def verify(options: dict[str, Any]) -> int:
     return 0
 
 
-def remove(options: dict[str, Any]) -> int:
+def remove(model: str) -> int:
     """Delete one of the user's own models."""
-    print(f"removed  {remove_model(options['model'])}")
+    print(f"removed  {remove_model(model)}")
     return 0
 
 
-def _keep(name: str, options: dict[str, Any], fill: Callable[[Path], Model]) -> int:
-    """Let `fill` put a model into a new folder, try it, tell what was understood, and keep it as `name`; or nothing of it all."""
-    preview_path = Path(options["preview"] or OUT / f"{name}-preview.png")
+def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
+    """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays."""
+    preview_path = Path(options.preview or OUT / f"{name}-preview.png")
     if preview_path.suffix.lower() != ".png":
-        raise SettingsError(f"--preview {preview_path}: a preview is a .png file")
-    check_backend(options["backend"])
+        raise SettingsError(f"--preview {preview_path}: not a .png file")
+    check_backend(options.backend)
     with new_model(name) as folder:
         model = fill(folder)
-        frames = real_frames(Path(options["frames"]) if options["frames"] else None, TRIAL_FRAMES)
-        trial = try_model(model, frames, options["backend"])
-        _write_png(trial, preview_path)
+        frames = real_frames(Path(options.frames) if options.frames else None, TRIAL_FRAMES)
+        trial = try_model(model, frames, options.backend)
+        write_png(preview_path, trial.preview, "Name another file with --preview")
     kept = zoo.find(name)
     print_card(kept.card, kept.path)
     print(f"ran      {trial.ms:.1f} ms a frame on {trial.description}")
@@ -102,26 +109,6 @@ def _keep(name: str, options: dict[str, Any], fill: Callable[[Path], Model]) -> 
 
 def _doubt(trial: Trial) -> str:
     return " (is the card right about mean, std and channels?)" if trial.seen == "nothing" else ""
-
-
-def _write_png(trial: Trial, path: Path) -> None:
-    """Whole or not at all."""
-    encoded, png = cv2.imencode(".png", trial.preview)
-    assert encoded, "a BGR image always can be"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".part", delete=False) as file:
-            part = Path(file.name)
-            try:
-                file.write(png.tobytes())
-                file.close()
-                part.chmod(0o644)
-                part.replace(path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise SettingsError(f"{path}: the preview cannot be written ({error.strerror}); name another with --preview") from error
 
 
 def _accept(name: str, entry: Entry, *, is_accepted: bool) -> None:

@@ -172,10 +172,10 @@ def test_a_card_of_another_machine_is_not_compared(
     [
         (["--baseline", "none.json"], "none.json: cannot be read"),
         (["--baseline", "old/card.json", "--out", "old"], "the new card would overwrite it"),
-        (["--baseline", "old/card.json", "--repeats", "1"], "one repeat does not tell the noise"),
+        (["--baseline", "old/card.json", "--repeats", "1"], "one repeat does not show the noise"),
         (["--baseline", "single.json"], "single.json: made with one repeat"),
-        (["--baseline", "bare.json"], "bare.json: holds no figures"),
-        (["--out", "single.json/new"], "single.json/new: the card cannot be written (Not a directory); name another folder"),
+        (["--baseline", "bare.json"], "bare.json: has no figures"),
+        (["--out", "single.json/new"], "single.json/new: the card cannot be written (Not a directory). Name another folder"),
         (["--model", "nosuch"], 'no model "nosuch"'),
         (["nosuch.mp4"], "nosuch.mp4: no such file"),
     ],

@@ -76,7 +76,7 @@ def test_a_set_with_faults_is_not_called_ready_to_train(data: Path, capsys: pyte
     (data / "labels" / "b_007.png").unlink()
     assert check(data, "--classes", "ground,car") == 1
     told = capsys.readouterr().out
-    assert "to train    mend that; then run.py data check" in told
+    assert "to train    fix the faults; then run.py data check" in told
 
 
 def test_one_image_is_told_in_the_singular(
@@ -142,7 +142,7 @@ def test_several_sets_are_checked_in_one_go(data: Path, tmp_path: Path, capsys: 
     assert "cars: 8 images" in told
     assert "vans: 8 images" in told
     assert check(data, other, "--out", "one.toml") == 2
-    assert "--out: name one file, but there are 2 sets" in capsys.readouterr().err
+    assert "--out with 2 sets: only one file is named" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
