@@ -31,7 +31,7 @@ def python_files() -> list[Path]:
 
 
 def text_files() -> list[Path]:
-    candidates = [path for path in REPO_ROOT.iterdir() if path.is_file()]
+    candidates = [path for path in REPO_ROOT.iterdir() if path.is_file() and path.name != ".git"]
     candidates += [path for folder in FOLDERS for path in (REPO_ROOT / folder).rglob("*") if path.is_file()]
     ignored = subprocess.run(
         ["git", "check-ignore", "--stdin"],
