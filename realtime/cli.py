@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 
 from engines.errors import did_you_mean
 from realtime.commands import commands
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Real-time video segmentation: masks and object tracks over a camera or a video.
@@ -55,20 +58,38 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar=f"{{{','.join(found)}}}", parser_class=_Parser)
     for command in found.values():
         command.add_parser(subparsers)
+    for below in parser._family():
+        _add_logging(below, is_main=below is parser)
     return parser
+
+
+def _add_logging(parser: argparse.ArgumentParser, *, is_main: bool) -> None:
+    """What every command takes, before its name or after it."""
+    group = parser.add_argument_group("messages")
+    # A command's own parser has no defaults: they would reset what was given before the command's name.
+    group.add_argument("--verbose", action="store_true", default=False if is_main else argparse.SUPPRESS, help="all messages")
+    group.add_argument(
+        "--log", metavar="FILE", default=None if is_main else argparse.SUPPRESS, help="append all messages to FILE"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit code. Errors that a user can mend are one line on stderr and code 2."""
     arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
     options = vars(build_parser().parse_args(arguments))
+    if options["version"]:
+        from realtime.process.version import version
+
+        print(version())
+        return 0
     from engines.errors import SegmentationError
+    from realtime.process.logs import logging_to
+    from realtime.process.redact import one_line
 
     try:
-        return _dispatch(options)
+        with logging_to(Path(options["log"]) if options["log"] else None, verbose=options["verbose"]):
+            return _run(options, arguments)
     except SegmentationError as error:
-        from realtime.process.redact import one_line
-
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -91,14 +112,16 @@ def _with_command(arguments: list[str]) -> list[str]:
     return ["view", *arguments]
 
 
-def _dispatch(options: dict[str, Any]) -> int:
-    if options["version"]:
-        from realtime.process.version import version
+def _run(options: dict[str, Any], arguments: Sequence[str]) -> int:
+    from realtime.process.version import version
 
-        print(version())
-        return 0
-    if options["command"] is None:
-        from realtime.commands.common.demo import demo
+    log.info("version %s: run.py %s", version(), " ".join(arguments))
+    try:
+        if options["command"] is None:
+            from realtime.commands.common.demo import demo
 
-        return demo()
-    return commands()[options["command"]].run(options)
+            return demo()
+        return commands()[options["command"]].run(options)
+    except Exception:
+        log.debug("the command failed", exc_info=True)
+        raise

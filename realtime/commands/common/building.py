@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from engines.plans.verdict import ANY_GPU, runtime_name
 from engines.trt.runtime import installed
 from engines.types import Size
 from realtime.errors import SettingsError
+from realtime.process.progress import Progress
 
 
 def build(options: dict[str, Any]) -> int:
@@ -46,9 +45,17 @@ def build(options: dict[str, Any]) -> int:
         workspace_bytes=options["workspace"] * 2**20,
     )
     builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
-    with _Bar(f"{model.card.name}, {precision}") as bar:
-        found = builder.run(anew=options["anew"], on_progress=bar.show, on_wait=bar.wait)
-    print(describe(found, is_new=bar.was_shown))
+    is_new = False
+    with Progress(f"{model.card.name}, {precision}") as progress:
+
+        def show(job: JobProgress) -> None:
+            nonlocal is_new
+            is_new = True
+            progress.show(job.fraction or 0.0, 1.0, job.phase)
+
+        wait = "another process builds the same engine; waiting for it"
+        found = builder.run(anew=options["anew"], on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
+    print(describe(found, is_new=is_new))
     return 0
 
 
@@ -115,42 +122,3 @@ def _target(text: str | None) -> str:
     if not target.isdigit():
         raise SettingsError(f'--target "{text}" is not a compute capability; write it as 86 or 8.6')
     return target
-
-
-class _Bar:
-    """Where a build is, on stderr: a bar that moves on a terminal, a line a phase elsewhere."""
-
-    def __init__(self, title: str) -> None:
-        from tqdm import tqdm
-
-        self.was_shown = False
-        self._title = title
-        self._phase = ""
-        self._is_terminal = sys.stderr.isatty()
-        bar_format = "{desc}  {percentage:3.0f}% {bar} {elapsed}"
-        self._make_bar = partial(tqdm, total=1.0, leave=False, dynamic_ncols=True, bar_format=bar_format)
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, progress: JobProgress) -> None:
-        self.was_shown = True
-        self._say(progress.phase, progress.fraction)
-
-    def wait(self) -> None:
-        self._say("another process builds the same engine; waiting for it", None)
-
-    def _say(self, phase: str, fraction: float | None) -> None:
-        if self._is_terminal:
-            if self._bar is None:
-                self._bar = self._make_bar()
-            self._bar.n = fraction or 0.0
-            self._bar.set_description_str(f"{self._title}: {phase}")
-        elif phase != self._phase:
-            print(f"{self._title}: {phase}", file=sys.stderr, flush=True)
-        self._phase = phase

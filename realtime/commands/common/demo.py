@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 
 from realtime.commands import view
@@ -10,6 +10,8 @@ from realtime.commands.common.running import AUTO, DEMO_CLIP, run_to_files, sett
 from realtime.sinks import check_outputs
 from realtime.sources import first_webcam, open_source
 from realtime.viewer.platform import has_display
+
+log = logging.getLogger(__name__)
 
 OUT = Path("out/demo.mp4")
 LIVE_FRAMES = 300
@@ -21,10 +23,10 @@ def demo() -> int:
     defaults = {"source": AUTO, "model": None, "backend": None, "tracker": None, "preset": None, "width": None, "threshold": None}
     if has_display():
         return view.run(defaults)
-    print("No display here, so this runs headless. Looking for a camera ...", file=sys.stderr)
+    log.info("No display here, so this runs headless. Looking for a camera ...")
     camera = first_webcam()
     if camera is None:
-        print(f"No camera answers; playing {DEMO_CLIP}.", file=sys.stderr)
+        log.info("No camera answers; playing %s.", DEMO_CLIP)
     check_outputs({"video": OUT})
     settings = settings_of(defaults, "0" if camera else DEMO_CLIP)
     return run_to_files(

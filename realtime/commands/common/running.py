@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ from realtime.streams.backdrop import open_background
 from realtime.streams.recorder import Recording
 from realtime.tracking import open_tracker
 from realtime.types import Frame, Source, SourceStatus
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 """The source that the demo shows: the first webcam, or else a real clip."""
@@ -103,7 +106,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)
     if settings.engine.trust:
-        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
+        log.warning(TRUST_WARNING)
     if settings.tracker == "none":  # a preset's tracking table is for its own tracker
         settings = msgspec.structs.replace(settings, tracking={})
     open_tracker(settings.tracker, **settings.tracking)

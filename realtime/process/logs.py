@@ -1,0 +1,94 @@
+"""Logging: what the program writes to stderr and to a log file. Set up by the command line, never at import."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from realtime.errors import SettingsError
+from realtime.process.redact import redact
+
+PACKAGES = ("engines", "realtime")
+
+SPOKEN = ("realtime.commands", "realtime.process.progress")
+"""Loggers whose INFO is for the user, and so is shown without --verbose."""
+
+DETAILED = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+@contextmanager
+def logging_to(file: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
+    """While entered, log records go to stderr and, in full detail, to `file`; no record shows a password.
+
+    stderr gets warnings and what commands say to their user; with `verbose` everything of this program, with times and the
+    names of modules. Other packages are heard from WARNING on. Raises SettingsError when the file cannot be written.
+    """
+    terminal = _Terminal(sys.stderr)
+    terminal.setFormatter(_Redacted(DETAILED) if verbose else _Plain())
+    if not verbose:
+        terminal.addFilter(_is_for_the_user)
+    handlers: list[logging.Handler] = [terminal]
+    if file is not None:
+        handlers.append(_log_file(file))
+    level = logging.DEBUG if verbose or file is not None else logging.WARNING
+    levels = {logging.getLogger(name): level for name in PACKAGES}
+    if level == logging.WARNING:
+        levels |= {logging.getLogger(name): logging.INFO for name in SPOKEN}
+    before = {logger: logger.level for logger in levels}
+    with ExitStack() as undo:
+        for handler in handlers:
+            logging.root.addHandler(handler)
+            undo.callback(handler.close)
+            undo.callback(logging.root.removeHandler, handler)
+        for logger, new_level in levels.items():
+            logger.setLevel(new_level)
+            undo.callback(logger.setLevel, before[logger])
+        yield
+
+
+def _log_file(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")  # appends, and flushes after each record
+    except OSError as error:
+        raise SettingsError(
+            f"--log {path}: cannot be written ({error.strerror or error})", "Name a file in a folder you may write to"
+        ) from error
+    handler.setFormatter(_Redacted(DETAILED))
+    return handler
+
+
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    is_spoken = any(record.name == name or record.name.startswith(f"{name}.") for name in SPOKEN)
+    return record.levelno >= (logging.INFO if is_spoken else logging.WARNING)
+
+
+class _Redacted(logging.Formatter):
+    """Takes passwords out of the whole text, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+class _Plain(_Redacted):
+    """One line: "warning: ..."; what is only said has no level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = redact(" ".join(record.getMessage().split()))
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]  # generic only for type checkers
+    """Writes above a progress bar, where one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" not in sys.modules:
+            super().emit(record)
+            return
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
