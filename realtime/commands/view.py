@@ -30,7 +30,7 @@ def run(options: dict[str, Any]) -> int:
     from realtime.commands.common.running import AUTO, auto_source, leave_hanging_threads, settings_of
     from realtime.process.tuning import prepare
     from realtime.sources import Paced, open_source
-    from realtime.viewer.platform import check_qt
+    from realtime.viewer.display import check_qt
 
     settings = settings_of(options, options["source"])
     zoo.locate(settings.model)  # a wrong name is told here, not in a window

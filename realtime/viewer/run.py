@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from realtime.sessions.session import OpenSession
-from realtime.viewer.platform import check_qt, forget_opencv_plugins
+from realtime.viewer.display import check_qt, forget_opencv_plugins
 
 if TYPE_CHECKING:
     from PyQt6.QtWidgets import QApplication

@@ -13,13 +13,13 @@ from PyQt6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLabel, QMa
 from realtime.sessions.session import OpenSession, SessionState
 from realtime.types import Canvas
 from realtime.viewer.commands import make_actions
-from realtime.viewer.controls import ControlBar
+from realtime.viewer.control_bar import ControlBar
 from realtime.viewer.host import SessionHost
 from realtime.viewer.hud import render_hud
 from realtime.viewer.legend import LegendDock
-from realtime.viewer.remote import Remote
 from realtime.viewer.screen import Screen
 from realtime.viewer.screenshot import ScreenshotWriter
+from realtime.viewer.session_control import SessionControl
 from realtime.viewer.view import HUD_MARGIN_PX
 
 TICK_MS = 250
@@ -47,10 +47,10 @@ class MainWindow(QMainWindow):
         self._fitted = False
         self._opened_s = time.monotonic()
         self.host = SessionHost(open_session, self)
-        self.remote = Remote(self.host, self.say)
+        self.control = SessionControl(self.host, self.say)
         self.screenshots = ScreenshotWriter(out_folder, self)
         self.view = Screen(self)
-        self.commands = make_actions(self, self.remote.commands() | self._own_commands())
+        self.commands = make_actions(self, self.control.commands() | self._own_commands())
         self.bar = ControlBar(self.commands, self)
         self.legend = LegendDock(self)
         self.status = QStatusBar(self)
@@ -108,13 +108,13 @@ class MainWindow(QMainWindow):
         elif self.legend.search.hasFocus():
             self.legend.search.clearFocus()
         elif self.host.knobs.selected_id is not None:
-            self.remote.deselect()
+            self.control.deselect()
         elif self.isFullScreen():
             self.turn_full_screen()
 
     def select(self, x: float, y: float) -> None:
         """The object at this pixel of the canvas, or none."""
-        self.remote.select(x, y)
+        self.control.select(x, y)
         self.refresh()
 
     def say(self, text: str) -> None:
@@ -193,9 +193,9 @@ class MainWindow(QMainWindow):
         self.view.card.retry.clicked.connect(lambda: self.open_source(self.host.source))
         self.view.card.other.clicked.connect(self.open_file)
         self.view.banner.button.clicked.connect(lambda: self.open_source(self.host.source))
-        self.bar.opacity.moved.connect(lambda value: self.remote.set("opacity", value))
-        self.bar.threshold.moved.connect(lambda value: self.remote.set("threshold", value))
-        self.legend.changed.connect(self.remote.hide_classes)
+        self.bar.opacity.moved.connect(lambda value: self.control.set("opacity", value))
+        self.bar.threshold.moved.connect(lambda value: self.control.set("threshold", value))
+        self.legend.changed.connect(self.control.hide_classes)
         self.screenshots.finished.connect(self.say)
         for action in self.commands.values():
             action.triggered.connect(self.refresh)

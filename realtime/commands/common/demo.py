@@ -9,7 +9,7 @@ from realtime.commands import view
 from realtime.commands.common.running import AUTO, DEMO_CLIP, run_to_files, settings_of
 from realtime.sinks import check_outputs
 from realtime.sources import first_webcam, open_source
-from realtime.viewer.platform import has_display
+from realtime.viewer.display import has_display
 
 log = logging.getLogger(__name__)
 

@@ -129,7 +129,7 @@ def test_a_live_source_cannot_be_stepped(open_window: OpenWindow, studio, wait: 
     window.refresh()
     assert window.commands["pause"].isEnabled()
     assert not window.commands["step"].isEnabled()
-    window.remote.step()
+    window.control.step()
     assert not studio.session.state().paused
 
 

@@ -1,4 +1,4 @@
-"""The remote control: what keys, buttons and sliders do to the session."""
+"""What keys, buttons and sliders do to the session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEXT_STYLE: dict[MaskStyle, MaskStyle] = {"both": "contour", "contour": "fill", 
 STYLE_WORDS = {"both": "areas with contours", "contour": "contours", "fill": "areas"}
 
 
-class Remote:
+class SessionControl:
     """Turns the knobs of whatever session the host has; does nothing between two sessions.
 
     say: shows one line to the person.

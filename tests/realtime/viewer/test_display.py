@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from realtime.errors import DisplayError
-from realtime.viewer.platform import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
+from realtime.viewer.display import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
 
 LINUX_ONLY = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Debian packages are Linux matters")
 
@@ -67,7 +67,7 @@ def test_opencvs_qt_plugins_are_forgotten_and_ones_own_are_kept(monkeypatch: pyt
 
 
 def test_asking_whether_there_is_a_window_loads_no_qt() -> None:
-    code = "import sys, realtime.viewer.platform, realtime.sessions.session, realtime.viewer.run\n"
+    code = "import sys, realtime.viewer.display, realtime.sessions.session, realtime.viewer.run\n"
     code += "print('PyQt6' in sys.modules, 'cv2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert answer.stdout.split() == ["False", "False"]
