@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -87,6 +88,12 @@ def type_at(kind: type[msgspec.Struct], path: str) -> inspect.Type | None:
         if isinstance(found, inspect.UnionType):  # of something and None
             found = next(option for option in found.types if not isinstance(option, inspect.NoneType))
     return found
+
+
+def quoted(text: str) -> str:
+    """A TOML string: as JSON writes it, except for one character that TOML forbids, and for lone surrogates."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _unknown_key(key: str, path: str, kind: type[msgspec.Struct]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A whole data set, checked: every fault there is, and what the set is made of. For people, before they train on it."""
+"""Checks a whole data set before training: all faults, and the set's statistics."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import msgspec
 import numpy as np
 
 from engines.datasets.duplicates import alike_across, same_bytes
-from engines.datasets.folder import IMAGE_SUFFIXES, hold_out_patterns, is_held_out
+from engines.datasets.folder import ADD_LABEL, RENAME, find_images, hold_out_patterns, is_held_out, shared_stem
 from engines.datasets.inspecting import Fault, Layers, PairFacts, inspect_pair
-from engines.datasets.names import NAME_FILES, read_names
-from engines.datasets.settings import SetSettings, check_settings
+from engines.datasets.settings import NAME_FILES, SetSettings, check_settings, read_names
 from engines.datasets.splits import suggest_split, torn_sequences
 from engines.errors import DataError
 from engines.types import I64, VOID_CLASS, Size
 
 SURFACE_FOLDERS, INSTANCE_FOLDERS = ("surface", "lane"), ("instances", "inst")
-"""What folders of further labels are called."""
+"""Usual names of folders with further labels."""
 
 BRIGHTNESS_PERCENTILES = (5, 50, 95)
 
@@ -31,16 +30,16 @@ EXAMPLES = 12
 
 @dataclass(frozen=True)
 class SetReport:
-    """What a set holds, and what is wrong with it.
+    """A set's statistics, and what is wrong with it.
 
-    settings:         as they are, or as they would be written: names, split, folders of further labels.
-    notes:            where those come from, in words.
-    stems:            of the images; held_out: of those that are held out.
-    faults:           what has to be mended. warnings: what has to be known.
-    class_pixels:     (256,) int64 pixels of each class id. class_images: (256,) int64 images it occurs in.
-    sizes:            how many images have which size.
-    brightness:       5th, 50th and 95th percentile of the images' mean grey, 0..255; empty where no image could be read.
-    examples:         a few stems without fault, for a picture of the set: every class is in one of them.
+    settings:     as they are, or as they would be written: names, split, folders of further labels.
+    notes:        where those come from, in words.
+    stems:        of the images. held_out: of the held-out ones.
+    faults:       what must be fixed. warnings: what to know.
+    class_pixels: (256,) int64 pixels of each class id. class_images: (256,) int64 images it occurs in.
+    sizes:        number of images of each size.
+    brightness:   5th, 50th and 95th percentile of the images' mean grey, 0..255; empty where no image could be read.
+    examples:     stems of a few images without faults, for a contact sheet: every class is in one of them.
     """
 
     folder: Path
@@ -64,12 +63,12 @@ def check_set(
     class_names: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SetReport:
-    """Look at every file of a set.
+    """Check every file of a set.
 
-    settings: of its dataset.toml, None where there is none. class_names: overrule it. on_progress: done, of all.
-    Raises DataError where there is nothing to check: no images/, no file in it, names that cannot be.
+    settings: of its dataset.toml, None where there is none. class_names: take precedence. on_progress: called with done, total.
+    Raises DataError where there is nothing to check: no images/, no file in it, impossible names.
     """
-    images, labels = _images(folder), _labels(folder)
+    images, labels = find_images(folder), _labels(folder)
     names, notes = _class_names(folder, settings, class_names)
     layers = _layers(folder, settings)
     by_stem = {path.stem: path for path in images}
@@ -79,13 +78,13 @@ def check_set(
     occurs: I64 = np.count_nonzero(labels_read, axis=0) if labels_read else np.zeros(256, np.int64)
     if not names:
         names = tuple(f"class{class_id}" for class_id in range(int(np.flatnonzero(pixels[:VOID_CLASS]).max(initial=0)) + 1))
-        notes.append(f"classes named after their ids up to the highest, {len(names) - 1}; name them with --classes a,b,c")
+        notes.append(f"classes named after their ids, up to the highest, {len(names) - 1}. Name them with --classes a,b,c")
     settings, note, warnings = _settings(folder, settings, names, layers, list(by_stem))
     patterns = hold_out_patterns(folder, settings)
     held_out = frozenset(stem for stem in by_stem if is_held_out(stem, patterns))
     if settings.hold_out or settings.hold_out_list:
         what = "no image" if not held_out else "every image" if len(held_out) == len(by_stem) else ""
-        warnings += [f"hold_out matches {what}; correct the patterns"] if what else torn_sequences(held_out, list(by_stem))
+        warnings += [f"hold_out matches {what}. Correct the patterns"] if what else torn_sequences(held_out, list(by_stem))
     faults = [
         *_broken_pairs(folder, images, labels),
         *_strays(folder, layers, by_stem),
@@ -109,31 +108,22 @@ def check_set(
     )
 
 
-def _images(folder: Path) -> list[Path]:
-    if not (folder / "images").is_dir():
-        raise DataError(f"{folder}: no folder images/ in it; a data set is a folder with images/ and labels/")
-    images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise DataError(f"{folder / 'images'}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return images
-
-
 def _labels(folder: Path) -> list[Path]:
     if not (folder / "labels").is_dir():
-        raise DataError(f"{folder}: no folder labels/ in it; a label is labels/NAME.png for images/NAME.jpg, 8-bit class ids")
+        raise DataError(f"{folder}: has no folder labels/", "The label of images/NAME.jpg is labels/NAME.png, 8-bit class ids")
     labels = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and path.name not in NAME_FILES)
     labels = [path for path in labels if not path.name.startswith(".")]
     texts = sum(path.suffix.lower() == ".txt" for path in labels)
     if texts and texts == len(labels):
         raise DataError(
-            f"{folder / 'labels'}: holds {texts} .txt files, which are outlines in YOLO's format: run.py evaluate reads them, "
-            "but training wants labels/NAME.png of 8-bit class ids"
+            f"{folder / 'labels'}: has {texts} .txt files of outlines in YOLO's format, which run.py evaluate reads",
+            "Training needs labels/NAME.png of 8-bit class ids",
         )
     return labels
 
 
 def _class_names(folder: Path, settings: SetSettings | None, class_names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The names, and a note on where they come from; () where nobody gives any."""
+    """The names, and a note on their origin; () where none are given."""
     if class_names:
         return tuple(class_names), []
     if settings is not None:
@@ -141,12 +131,12 @@ def _class_names(folder: Path, settings: SetSettings | None, class_names: Sequen
     for name in NAME_FILES:
         path = folder / name
         if path.is_file():
-            return read_names(path), [f"class names of {name}"]
+            return read_names(path), [f"class names from {name}"]
     return (), []
 
 
 def _layers(folder: Path, settings: SetSettings | None) -> tuple[str, str]:
-    """Folders of surface and of instance labels: as the settings say, else those that are there; "" for none."""
+    """Folders of surface and of instance labels: from the settings, else the existing ones; "" for none."""
     if settings is not None:
         return settings.surface, settings.instances
     surface, instances = (
@@ -181,10 +171,10 @@ def _inspect(
 def _settings(
     folder: Path, given: SetSettings | None, names: tuple[str, ...], layers: tuple[str, str], stems: Sequence[str]
 ) -> tuple[SetSettings, str, list[str]]:
-    """The given settings with what is missing added, checked; a note on the split, and warnings."""
+    """The given settings with missing parts added, checked; a note on the split, and warnings."""
     settings = given or SetSettings(folder.resolve().name, names, surface=layers[0], instances=layers[1])
     settings = msgspec.structs.replace(settings, classes=names)
-    note, warnings = "held out as its settings say", []
+    note, warnings = "held out as in its settings", []
     if not (settings.hold_out or settings.hold_out_list):
         split = suggest_split(folder, stems)
         settings = msgspec.structs.replace(settings, hold_out=split.hold_out, hold_out_list=split.hold_out_list)
@@ -196,47 +186,50 @@ def _settings(
 def _broken_pairs(folder: Path, images: Sequence[Path], labels: Sequence[Path]) -> list[Fault]:
     label_stems = {path.stem for path in labels if path.suffix == ".png"}
     faults = [
-        Fault(path, "no label", f"has no label {folder / 'labels' / path.stem}.png; add it, or remove the image")
+        Fault(path, "no label", f"has no label {folder / 'labels' / path.stem}.png", ADD_LABEL)
         for path in images
         if path.stem not in label_stems
     ]
     image_stems = {path.stem for path in images}
     for path in labels:
         if path.suffix != ".png" and path.suffix.lower() == ".png":
-            faults.append(Fault(path, "not png", f"is not found under this name; call it {path.stem}.png"))
+            faults.append(Fault(path, "not png", "is not found under this name", f"Rename it to {path.stem}.png"))
         elif path.suffix != ".png":
-            faults.append(Fault(path, "not png", "is no .png file; a label is one, since JPEG and its like change the ids"))
+            faults.append(Fault(path, "not png", "is not a .png file", "Save labels as PNG: JPEG and the like change the ids"))
         elif path.stem not in image_stems:
-            faults.append(Fault(path, "no image", f"has no image {folder / 'images' / path.stem}.*; add it, or remove the label"))
+            faults.append(Fault(path, "no image", _no_image(folder, path), "Add the image, or remove the label"))
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         by_stem[path.stem].append(path)
     for paths in by_stem.values():
-        faults += [
-            Fault(path, "same stem", f"shares its stem with {paths[0].name}, and so its label; rename one of the two")
-            for path in paths[1:]
-        ]
+        faults += [Fault(path, "same stem", shared_stem(paths[0]), RENAME) for path in paths[1:]]
     return faults
 
 
+def _no_image(folder: Path, label: Path) -> str:
+    return f"has no image {folder / 'images' / label.stem}.*"
+
+
 def _strays(folder: Path, layers: tuple[str, str], by_stem: dict[str, Path]) -> list[Fault]:
-    """Further labels that belong to no image, and folders that are named and not there."""
+    """Further labels without an image, and missing folders."""
     faults = []
     for key, name in zip(("surface", "instances"), layers, strict=True):
         if name and not (folder / name).is_dir():
-            faults.append(Fault(folder / name, "no folder", f'is not there, but the settings say {key} = "{name}"; correct them'))
+            faults.append(
+                Fault(folder / name, "no folder", f'is missing, but the settings have {key} = "{name}"', "Correct them")
+            )
         elif name:
             strays = (path for path in (folder / name).glob("*.png") if path.stem not in by_stem)
-            faults += [Fault(path, "no image", f"has no image {folder / 'images' / path.stem}.*; remove it") for path in strays]
+            faults += [Fault(path, "no image", _no_image(folder, path), "Remove it") for path in strays]
     return faults
 
 
 def _set_wide(facts: Sequence[PairFacts], classes: Sequence[str], held_out: frozenset[str], pixels: I64) -> list[str]:
-    """What only shows when all pairs are seen together."""
+    """Warnings about the set as a whole."""
     used = np.flatnonzero(pixels)
     warnings = []
     if used.tolist() == [0, VOID_CLASS]:
-        warnings.append("labels hold only 0 and 255, and 255 is void: if it is meant as a class, write it as 1")
+        warnings.append("labels have only 0 and 255, and 255 is void. If 255 is meant as a class, write it as 1")
     missing = [name for class_id, name in enumerate(classes) if not pixels[class_id]]
     if missing:
         warnings.append(f"no pixel of {', '.join(missing)}: nothing can be learnt about it")
@@ -255,7 +248,7 @@ def _one_sided(facts: Sequence[PairFacts], classes: Sequence[str], held_out: fro
         if pair.counts is not None:
             there[pair.stem in held_out] |= pair.counts > 0
     warnings = []
-    sides = {False: "only in held-out images: it cannot be learnt", True: "in no held-out image: it cannot be judged"}
+    sides = {False: "only in held-out images: it cannot be learnt", True: "in no held-out image: it cannot be evaluated"}
     for side, text in sides.items():
         lacking = [name for index, name in enumerate(classes) if not there[side][index] and name not in missing]
         if lacking:
@@ -264,7 +257,7 @@ def _one_sided(facts: Sequence[PairFacts], classes: Sequence[str], held_out: fro
 
 
 def _examples(facts: Sequence[PairFacts], class_count: int) -> tuple[str, ...]:
-    """Stems that show every class, rare ones first, filled up with others that are spread over the set."""
+    """Stems that show every class, rare ones first, and then others spread over the set."""
     sound = [pair for pair in facts if pair.counts is not None and not pair.faults]
     if not sound:
         return ()

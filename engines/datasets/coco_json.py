@@ -1,6 +1,6 @@
 """Sets in COCO's format: images, and one JSON file of their objects.
 
-Source: cocodataset.org, "Data format"; a category's place in the order of ids is its class here.
+A category's place in the order of ids is its class here. Source: cocodataset.org, "Data format".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEYS = ("images", "annotations", "categories")
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What such a file says. images: path by name. objects: by the same names."""
+    """The content of such a file. images: path by name. objects: by the same names."""
 
     path: Path
     classes: tuple[str, ...]
@@ -38,22 +38,22 @@ def find_coco_file(folder: Path) -> Path | None:
     held_out = [path for path in instances if "val" in path.stem] or instances
     if len(held_out) > 1:
         names = ", ".join(path.name for path in held_out)
-        raise DataError(f"{folder}: holds several JSON files ({names}); name the one that is meant: --data FILE.json")
+        raise DataError(f"{folder}: has several JSON files ({names})", "Name one of them: --data FILE.json")
     return held_out[0] if held_out else None
 
 
 def read_coco_file(path: Path) -> CocoFile:
-    """Read and check it. Raises DataError that names the file and what is wrong in it."""
+    """Read and check a file. Raises DataError that names the file and the fault."""
     try:
         facts = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(facts, dict) or not all(isinstance(facts.get(key), list) for key in KEYS):
-        raise DataError(f"{path}: is not in COCO's format; it needs the lists {', '.join(KEYS)}")
+        raise DataError(f"{path}: not in COCO's format, which has the lists {', '.join(KEYS)}")
     try:
         return _checked(path, facts)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: an entry lacks {error}, or has it in another form than COCO's") from error
+        raise DataError(f"{path}: an entry has no {error}, or has it in another form than COCO's") from error
 
 
 def _checked(path: Path, facts: dict[str, Any]) -> CocoFile:
@@ -67,9 +67,8 @@ def _checked(path: Path, facts: dict[str, Any]) -> CocoFile:
         if entry["image_id"] not in name_of or entry["category_id"] not in class_of:
             raise DataError(f"{path}: annotation {entry.get('id')} names an image or a category that is not listed")
         if not entry.get("segmentation"):
-            raise DataError(
-                f"{path}: annotation {entry.get('id')} has no segmentation; masks are scored on outlines, not on boxes"
-            )
+            what = f"{path}: annotation {entry.get('id')} has no segmentation"
+            raise DataError(what, "Masks are scored on outlines, not on boxes")
         is_crowd = bool(entry.get("iscrowd", 0))
         objects[name_of[entry["image_id"]]].append(TrueObject(class_of[entry["category_id"]], entry["segmentation"], is_crowd))
     images = {name_of[entry["id"]]: _image_path(path, entry["file_name"]) for entry in facts["images"]}
@@ -82,7 +81,7 @@ def _checked(path: Path, facts: dict[str, Any]) -> CocoFile:
 
 
 def _image_path(json_path: Path, file_name: str) -> Path:
-    """Where the image lies: beside the file, in images/, or in the folder that the split is called after."""
+    """Where the image is: next to the file, in images/, or in the folder named after the split."""
     split = json_path.stem.removeprefix("instances_")
     places = [
         base / folder
@@ -92,5 +91,5 @@ def _image_path(json_path: Path, file_name: str) -> Path:
     for place in places:
         if (place / file_name).is_file():
             return place / file_name
-    looked = ", ".join(str(place) for place in places[:4])
-    raise DataError(f"{json_path}: its image {file_name} is not there; looked in {looked}, and one folder up")
+    searched = ", ".join(str(place) for place in places[:4])
+    raise DataError(f"{json_path}: its image {file_name} was not found in {searched}, nor one folder up")

@@ -1,9 +1,9 @@
-"""The same image twice: byte for byte, or as good as; across the split it leaks what is judged into what is learnt."""
+"""Duplicate images, exact or nearly so. Across the split they leak evaluation images into training."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import cv2
@@ -12,21 +12,21 @@ import numpy as np
 from engines.types import U8, Image
 
 LOOK_SIDE = 16
-"""A look has so many bits squared."""
+"""A look has this many bits squared."""
 
 ALIKE_BITS = 16
-"""Of 256. Measured: photos saved anew (JPEG of quality 40 to 95, half to full size) differ from themselves in 3, and in 14 at the
-99th percentile; true doubles among a thousand street photos in 14 and 16, all other pairs of them in 34 or more."""
+"""Of 256. Measured: photos saved again (JPEG of quality 40 to 95, half to full size) differ from themselves in 3, in 14 at
+the 99th percentile; true doubles among a thousand street photos in 14 and 16, all other pairs of them in 34 or more."""
 
 Look: TypeAlias = U8
-"""(32,) uint8: 256 bits that say of a tiny grey copy whether it gets darker from each pixel to the next.
+"""(32,) uint8: 256 bits of a tiny grey copy, each set where the next pixel to the right is darker.
 
 Source: the "difference hash" of Krawetz, "Kind of Like That" (2013).
 """
 
 
 def look_of(image: Image) -> Look:
-    """What an image looks like, in little."""
+    """The look of an image."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     tiny = np.asarray(cv2.resize(grey, (LOOK_SIDE + 1, LOOK_SIDE), interpolation=cv2.INTER_AREA), np.int16)
     return np.packbits(tiny[:, 1:] < tiny[:, :-1])
@@ -42,12 +42,12 @@ def same_bytes(digests: Mapping[str, bytes], held_out: frozenset[str]) -> list[s
         if len(stems) > 1:
             is_leak = len({stem in held_out for stem in stems}) == 2
             leak = ", and some of them are held out: a leak" if is_leak else ""
-            warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}; keep one")
+            warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}. Keep one")
     return warnings
 
 
 def alike_across(looks: Mapping[str, Look], digests: Mapping[str, bytes], held_out: frozenset[str]) -> list[str]:
-    """A warning where held-out images look like some that are trained on: copies saved anew, and neighbours of one clip."""
+    """A warning where held-out images look like training images: copies saved again, and neighbouring frames of a clip."""
     held = [stem for stem in looks if stem in held_out]
     others = [stem for stem in looks if stem not in held_out]
     if not held or not others:
@@ -56,19 +56,13 @@ def alike_across(looks: Mapping[str, Look], digests: Mapping[str, bytes], held_o
     pairs = []
     for stem in held:
         if not looks[stem].any():
-            continue  # one shade all over: there is nothing to look like
+            continue  # one shade all over looks like nothing
         differing_bits = np.unpackbits(table ^ looks[stem], axis=1).sum(axis=1)
         nearest = int(differing_bits.argmin())
         if differing_bits[nearest] <= ALIKE_BITS and digests[others[nearest]] != digests[stem]:
             pairs.append(f"{stem} like {others[nearest]}")
     if not pairs:
         return []
-    return [f"{_images(len(pairs))} nearly like one to train on ({_few(pairs)}): figures on them will flatter"]
-
-
-def _images(count: int) -> str:
-    return "1 held-out image looks" if count == 1 else f"{count} held-out images look"
-
-
-def _few(pairs: Sequence[str]) -> str:
-    return ", ".join(pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+    looking = "1 held-out image looks" if len(pairs) == 1 else f"{len(pairs)} held-out images look"
+    few = ", ".join(pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+    return [f"{looking} nearly like a training image ({few}): their scores will be too good"]

@@ -1,4 +1,4 @@
-"""Image files of data sets, read whole or not at all; and labels, by the ids that are stored, not the colours that are shown."""
+"""Image files of data sets: complete ones only. Labels are read as the stored ids, not as the colours of a palette."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from engines.types import U8
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT, PNG_COLOUR_AT, PNG_HEADER_END = 24, 25, 33
-"""Bytes of the file: bits of a number, the colour type, the end of the header chunk. Source: PNG specification, 11.2.1 IHDR."""
+"""Offsets of the bit depth and the colour type, and the end of the header chunk. Source: PNG specification, 11.2.1 IHDR."""
 PNG_GREY, PNG_PALETTE = 0, 3
 PNG_END = b"IEND"
+
+REPLACE = "Replace or remove it"
 
 JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 """Markers. Source: ITU-T T.81, table B.1."""
 
 
 def read_image(path: Path) -> U8:
-    """(H, W, 3) uint8 BGR. Raises DataError that names the file when it is no image, or only the beginning of one."""
+    """(H, W, 3) uint8 BGR. Raises DataError that names the file: not an image, or an incomplete one."""
     return np.asarray(_decoded(path, _bytes(path), cv2.IMREAD_COLOR), np.uint8)
 
 
 def read_label(path: Path) -> npt.NDArray[np.generic]:
-    """What a label's file stores, of whatever type and shape: of a PNG with a palette the (H, W) uint8 numbers of its colours.
+    """The values in a label's file, of any type and shape; of a PNG with a palette, the (H, W) uint8 palette indices.
 
-    Raises DataError that names the file when it is no image.
+    Raises DataError that names the file when it is not an image.
     """
     data = _bytes(path)
     if not (data.startswith(PNG_START) and data[PNG_COLOUR_AT : PNG_COLOUR_AT + 1] == bytes([PNG_PALETTE])):
@@ -39,15 +41,15 @@ def read_label(path: Path) -> npt.NDArray[np.generic]:
     return shades // np.uint8(255 // (2 ** data[PNG_DEPTH_AT] - 1))  # a decoder spreads fewer bits over 0..255
 
 
-def label_fault(pixels: npt.NDArray[np.generic]) -> str:
-    """Why these can't be a label's class ids, and the cure; "" when they can."""
+def label_fault(pixels: npt.NDArray[np.generic]) -> tuple[str, str] | None:
+    """Why these pixels cannot be class ids, and the cure; None when they can."""
     channels, bits = (pixels.shape[2] if pixels.ndim == 3 else 1), 8 * pixels.dtype.itemsize
-    wanted = "a label is one channel of 8-bit class ids"
+    expected = "a label is one channel of 8-bit class ids"
     if channels > 1:
-        return f"has {channels} channels of {bits} bits; {wanted}: turn its colours into ids"
+        return f"has {channels} channels of {bits} bits, but {expected}", "Convert its colours to ids"
     if pixels.dtype != np.uint8:
-        return f"has {bits} bits a pixel; {wanted}: save it with 8"
-    return ""
+        return f"has {bits} bits per pixel, but {expected}", "Save it with 8 bits"
+    return None
 
 
 def _bytes(path: Path) -> bytes:
@@ -63,15 +65,15 @@ def _decoded(path: Path, data: bytes, flags: int) -> npt.NDArray[np.generic]:
     else:
         is_whole = not data.startswith(JPEG_START) or _is_whole_jpeg(data)
     if not is_whole:
-        raise DataError(f"{path}: is cut short: its end is missing; replace or remove it")
+        raise DataError(f"{path}: is incomplete, its end is missing", REPLACE)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if decoded is None:
-        raise DataError(f"{path}: cannot be read as an image; replace or remove it")
+        raise DataError(f"{path}: cannot be read as an image", REPLACE)
     return np.asarray(decoded)
 
 
 def _as_grey(png: bytes) -> bytes:
-    """A PNG whose numbers are called shades of grey, not colours of its palette; chunks that only colours need are left out."""
+    """The PNG with its palette indices declared as shades of grey, and without the chunks that only colours need."""
     header = png[12:PNG_COLOUR_AT] + bytes([PNG_GREY]) + png[PNG_COLOUR_AT + 1 : PNG_HEADER_END - 4]
     parts = [png[:12], header, zlib.crc32(header).to_bytes(4, "big")]
     at = PNG_HEADER_END
@@ -84,10 +86,10 @@ def _as_grey(png: bytes) -> bytes:
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """The picture's own end is there. A decoder does without: it makes up what is missing, in grey."""
+    """Whether the end of the main picture is in the data. Decoders do not check it: they fill missing parts with grey."""
     at = len(JPEG_START)
     while at + 4 <= len(data) and data[at] == 0xFF:
         if data[at + 1] == JPEG_SCAN:
-            return data.find(JPEG_END, at) >= 0  # in what follows, no picture's bytes read like a marker
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # a segment, such as the header's, which may hold a thumbnail
+            return data.find(JPEG_END, at) >= 0  # encoded pixels never look like a marker
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # a segment; the header's may hold a thumbnail
     return data.find(JPEG_END, at) >= 0

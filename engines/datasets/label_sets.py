@@ -1,4 +1,4 @@
-"""How the classes of a data set and the classes of the model mean each other."""
+"""Which classes of a data set correspond to which classes of a model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engines.types import F32, U8, VOID_CLASS
 
 
 def merge_matrix(settings: SetSettings, model_classes: Sequence[str]) -> F32:
-    """(set classes, model classes) float32: the probability that a pixel of this model class carries this set class.
+    """(set classes, model classes) float32: the probability that a pixel of this model class has this set class.
 
     A model class that several set classes cover is shared evenly among them, so each covered column sums to 1: with whole
-    shares, calling everything by the ambiguous name would cost nothing. A model class that none covers has a column of zeros.
+    shares, predicting the ambiguous class everywhere would cost nothing. A model class that none covers has a column of zeros.
     """
     merge = np.zeros((len(settings.classes), len(model_classes)), np.float32)
     for row, name in enumerate(settings.classes):
@@ -26,7 +26,7 @@ def merge_matrix(settings: SetSettings, model_classes: Sequence[str]) -> F32:
 def class_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
     """(256,) uint8 look-up from a model's class to the set's class; 255 where the set has no such class.
 
-    Where several set classes cover one model class, the first of them is taken: that may only lower the figure.
+    Where several set classes cover one model class, the first of them is taken, which can only lower the score.
     """
     merge = merge_matrix(settings, model_classes)
     table = np.full(256, VOID_CLASS, np.uint8)
@@ -37,10 +37,10 @@ def class_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
 
 
 def truth_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
-    """(256,) uint8 look-up from a set's class to the one model class it means; 255 where it means none, or several."""
+    """(256,) uint8 look-up from a set's class to the one model class it covers; 255 where it covers none, or several."""
     merge = merge_matrix(settings, model_classes) > 0
     table = np.full(256, VOID_CLASS, np.uint8)
-    for row, means in enumerate(merge):
-        if means.sum() == 1:
-            table[row] = int(means.argmax())
+    for row, covered in enumerate(merge):
+        if covered.sum() == 1:
+            table[row] = int(covered.argmax())
     return table

@@ -1,4 +1,4 @@
-"""Single objects of a labelled image, in whichever form their set has them, and the label map of ids that sets of ours have."""
+"""Single objects of a labelled image, as outlines or from a map of ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Outline: TypeAlias = U8 | Sequence[Sequence[float]] | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TrueObject:
-    """An object as the set knows it. is_crowd: a region that counts neither as found nor as missed."""
+    """A labelled object. is_crowd: a region that counts neither as found nor as missed."""
 
     class_id: int
     outline: Outline
@@ -27,8 +27,8 @@ class TrueObject:
 def objects_of(instances: U8, label: U8, thing_ids: Sequence[int]) -> Iterator[TrueObject]:
     """The objects in a map of ids; each has the class of most of its pixels.
 
-    instances: (H, W) uint8, 0 no object, 1..254 an object each, 255 unsure. label: (H, W) uint8 class of each pixel, 255 void.
-    thing_ids: the classes that come as objects. What is unsure is a crowd of its class, or of every class where that is void.
+    instances: (H, W) uint8, 0 no object, 1..254 one object each, 255 unsure. label: (H, W) uint8 class of each pixel, 255 void.
+    thing_ids: the classes with objects. Unsure pixels are a crowd of their class, or of every class where that is void.
     """
     for object_id in np.unique(instances).tolist():
         if object_id == 0:

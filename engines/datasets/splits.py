@@ -1,6 +1,6 @@
-"""Which images to hold out: as a set's own val.txt says, or else whole sequences, so that neighbouring frames never part.
+"""Which images to hold out: those in a set's own val.txt, or else whole sequences, so that neighbouring frames stay together.
 
-Two frames of one clip are nearly the same picture. A net that trained on one is not judged by the other.
+Two frames of one clip are nearly the same picture. A network trained on one cannot be evaluated on the other.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.errors import DataError
+from engines.datasets.settings import read_lines
 
 VAL_FILE = "val.txt"
 
 MANY_SEQUENCES = 20
-"""From so many on, every tenth is held out: enough of them to stand for the rest."""
+"""From this number on, every tenth is held out: enough to represent the rest."""
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.10, 0.35
-"""Of the images; where there are few sequences, the smallest are taken until the first is reached, and not past the second."""
+"""Of the images. Of few sequences, the smallest are held out until the first limit is reached, without exceeding the second."""
 
 BLOCK_SHARE = 0.15
-"""Of the images of one sequence, or of images without sequences, so many at the end."""
+"""Of the images of one sequence, or of images without sequences: held out at the end."""
 
 FEWEST = 4
-"""Below, nothing is held out: there is nothing to spare."""
+"""With fewer images, nothing is held out."""
 
 _FRAME_NUMBER = re.compile(r"(?:[_\-. ]+[A-Za-z]*)?\d+$")
 _SEPARATORS = "_-. "
@@ -34,7 +34,7 @@ _SEPARATORS = "_-. "
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """hold_out, hold_out_list: for `SetSettings`. why: where they come from, in words. warnings: what is odd."""
+    """hold_out, hold_out_list: for `SetSettings`. why: their origin, in words."""
 
     hold_out: tuple[str, ...]
     why: str
@@ -43,7 +43,7 @@ class Split:
 
 
 def suggest_split(folder: Path, stems: Sequence[str]) -> Split:
-    """What to hold out of the images with these stems. Raises DataError where val.txt is there and cannot be read."""
+    """What to hold out of the images with these stems. Raises DataError where there is a val.txt that cannot be read."""
     ordered = sorted(stems)
     if (folder / VAL_FILE).is_file():
         return _by_file(folder / VAL_FILE, ordered)
@@ -51,9 +51,9 @@ def suggest_split(folder: Path, stems: Sequence[str]) -> Split:
 
 
 def sequences(stems: Iterable[str]) -> dict[str, list[str]]:
-    """Stems by what stands before their frame number ("clip7_0001" and "clip7_0002" are of "clip7"); "" where nothing does.
+    """Stems by the text before their frame number ("clip7_0001" and "clip7_0002" are of "clip7"), which may be "".
 
-    An ending that all stems share ("_leftImg8bit") is overlooked.
+    An ending that all stems share ("_leftImg8bit") is ignored.
     """
     ordered = sorted(stems)
     ending = _common_ending(ordered)
@@ -71,7 +71,7 @@ def patterns_for(held: Iterable[str], stems: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for stem in sorted(held):
         lengths = range(1, len(stem) + 1)
-        # Where a name has parts, a whole part reads best; else as few letters as it takes.
+        # Prefixes that end with a part of the name are easiest to read; else the shortest is taken.
         for length in sorted(lengths, key=lambda length: (stem[length - 1] not in _SEPARATORS, length)):
             prefix = stem[:length]
             if of_prefix[prefix] == held_of_prefix[prefix] > 1:
@@ -83,41 +83,37 @@ def patterns_for(held: Iterable[str], stems: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_file(path: Path, stems: Sequence[str]) -> Split:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as names of images, one a line ({error})") from error
     known = set(stems)
-    named = [line for line in lines if line]
+    named = read_lines(path, "names of images, one per line")
     stem_of = {name: next((stem for stem in (Path(name).name, Path(name).stem) if stem in known), "") for name in named}
     held = set(stem_of.values()) - {""}
     strange = [name for name, stem in stem_of.items() if not stem]
-    warnings = [f"{path}: names {len(strange)} images that are not there, such as {strange[0]}"] if strange else []
+    warnings = [f"{path}: names {len(strange)} images that do not exist, such as {strange[0]}"] if strange else []
     if not held:
-        return Split((), f"none: {path.name} names no image that is there", tuple(warnings))
-    if held == set(named):  # bare names: the file can be used as it stands
-        return Split((), f"as {path.name} says", tuple(warnings), path.name)
-    return Split(patterns_for(held, stems), f"as {path.name} says", tuple(warnings))
+        return Split((), f"none: {path.name} names no image that exists", tuple(warnings))
+    if held == set(named):  # bare names: the file can be used as it is
+        return Split((), f"as in {path.name}", tuple(warnings), path.name)
+    return Split(patterns_for(held, stems), f"as in {path.name}", tuple(warnings))
 
 
 def torn_sequences(held: Set[str], stems: Sequence[str]) -> list[str]:
-    """A warning where a split parts the frames of one sequence, and need not: there are others."""
+    """A warning where a split divides the frames of one sequence although there are several sequences."""
     groups = {name: set(group) for name, group in sequences(stems).items()}
     torn = {name: group for name, group in groups.items() if name and len(group) > 2 and held & group and group - held}
     if not torn or len(groups) == 1:
         return []
     count = sum(len(held & group) for group in torn.values())
     better = _by_sequence(stems).hold_out
-    instead = f"; whole sequences instead would be hold_out = {_as_toml(better)}" if better else ""
+    instead = f". Hold out whole sequences instead: hold_out = {_as_toml(better)}" if better else ""
     return [
-        f"{count} of {len(held)} held-out images come from sequences that also train ({', '.join(list(torn)[:3])}): "
-        f"figures on them will flatter{instead}"
+        f"{count} of {len(held)} held-out images are from sequences that are also trained on ({', '.join(list(torn)[:3])}): "
+        f"their scores will be too good{instead}"
     ]
 
 
 def _by_sequence(stems: Sequence[str]) -> Split:
     if len(stems) < FEWEST:
-        return Split((), f"none: too few images to part ({len(stems)}; from {FEWEST} on)")
+        return Split((), f"none: too few images to split ({len(stems)}, at least {FEWEST} are needed)")
     groups = sequences(stems)
     if len(groups) >= MANY_SEQUENCES:
         chosen = list(groups)[5::10]
@@ -128,7 +124,7 @@ def _by_sequence(stems: Sequence[str]) -> Split:
         return Split(_patterns(groups, chosen, stems), f"{len(chosen)} of {len(groups)} sequences, whole")
     count = max(1, round(BLOCK_SHARE * len(stems)))
     name = next(iter(groups))
-    where = f'the last of one sequence, "{name}"' if name else "the last by name, since the names tell no sequences"
+    where = f'the last of one sequence, "{name}"' if name else "the last by name, since the names show no sequences"
     return Split(patterns_for(stems[-count:], stems), f"{where}: frames at the seam may be alike")
 
 
@@ -148,7 +144,7 @@ def _patterns(groups: dict[str, list[str]], chosen: Sequence[str], stems: Sequen
 
 
 def _common_ending(stems: Sequence[str]) -> int:
-    """Length of the ending that all stems share, digits left out: those number frames."""
+    """Length of the ending that all stems share, without its digits: they number frames."""
     if len(stems) < 2:
         return 0
     shortest = min(map(len, stems))

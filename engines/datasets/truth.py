@@ -1,4 +1,4 @@
-"""What a model is judged against: images of one set with all that is known of them, whichever format the set has."""
+"""Ground truth: the images of one set with all their labels, in any of the supported formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SplitName = Literal["held_out", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One image and what is true of it; None for what its set does not tell.
+    """One image and its ground truth; None for labels that the set does not have.
 
     image: (H, W, 3) uint8 BGR. label: (H, W) uint8 class ids, 255 void. surface: (H, W) uint8 bits, 1 drivable, 2 lane line.
     """
@@ -37,7 +37,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class TruthSet:
-    """The images that a model is judged on. described: which they are, in words. read: one by its name, when it is needed."""
+    """The images that a model is evaluated on. described: the choice of images, in words. read: reads one by name."""
 
     settings: SetSettings
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class TruthSet:
     read: Callable[[str], Truth]
 
     def limited(self, count: int) -> TruthSet:
-        """At most so many, evenly spread."""
+        """At most `count` of the images, evenly spread."""
         if count >= len(self.names):
             return self
         chosen = np.linspace(0, len(self.names) - 1, count).round().astype(int).tolist()
@@ -54,9 +54,9 @@ class TruthSet:
 
 
 def open_truth(path: Path, split: SplitName | None = None) -> TruthSet:
-    """A set to be judged on: a folder with dataset.toml, such a file, a folder of YOLO's outlines, or COCO's JSON or its folder.
+    """A set to evaluate on: a folder with dataset.toml, such a file, a folder of YOLO's outlines, or COCO's JSON or its folder.
 
-    split: None takes what is held out, and everything where nothing is. Raises DataError that says what is missing.
+    split: None for the held-out images, or all where none are held out. Raises DataError that names what is missing.
     """
     if path.suffix.lower() == ".json":
         return _of_coco(path)
@@ -88,13 +88,13 @@ def _of_labels(folder: Path, settings: SetSettings, split: SplitName | None) -> 
 
 
 def _thing_ids(folder: Path, settings: SetSettings, labels: Sequence[Path]) -> tuple[int, ...]:
-    """The classes that any object has."""
+    """The classes with objects."""
     found: set[int] = set()
     for label_path in labels:
         path = folder / settings.instances / label_path.name
         if path.is_file():
             label, instances = (np.asarray(read_label(file), np.uint8) for file in (label_path, path))
-            if label.shape == instances.shape:  # else told when the pair is read
+            if label.shape == instances.shape:  # other shapes are reported when the pair is read
                 found |= {item.class_id for item in objects_of(instances, label, ())}
     return tuple(sorted(found))
 
@@ -125,14 +125,16 @@ def _of_coco(path: Path) -> TruthSet:
 
 
 def _chosen(folder: Path, names: Sequence[str], patterns: Sequence[str], split: SplitName | None) -> tuple[tuple[str, ...], str]:
-    """The names of the wanted split, and what to call them."""
+    """The names in the split, and their description."""
     held = tuple(name for name in names if is_held_out(name, patterns))
     if split == "all" or (split is None and not patterns):
         remark = f", {len(held)} of them held out" if held else ", none of them held out"
         return tuple(names), f"all {len(names)} images{remark}"
     if not patterns:
-        raise DataError(f"{folder}: nothing is held out; write hold_out into its {FILE_NAME}, or score everything: --split all")
+        raise DataError(
+            f"{folder}: nothing is held out", f"Write hold_out into its {FILE_NAME}, or score all images: --split all"
+        )
     if not held:
-        raise DataError(f"{folder}: no image matches hold_out {list(patterns[:5])}; correct the patterns in its {FILE_NAME}")
+        raise DataError(f"{folder}: no image matches hold_out {list(patterns[:5])}", f"Correct the patterns in its {FILE_NAME}")
     shown = ", ".join(patterns[:4]) + (", ..." if len(patterns) > 4 else "")
     return held, f"{len(held)} held-out images ({shown})"

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from engines.models.card import ModelCard
+from engines.tables import quoted
 
 ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
-"""Card keys that are written even where they are a default: else they would be guessed anew."""
+"""Card keys that are written even where they are a default: otherwise they would be guessed again."""
 
 
 def facts_of_file(card: ModelCard, onnx_path: Path) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def to_toml(facts: Mapping[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _quoted(name)
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else quoted(name)
 
 
 def _value(value: Any) -> str:
@@ -48,16 +49,10 @@ def _value(value: Any) -> str:
         if "\n" in value and is_readable:
             lines = value.replace("\\", "\\\\").replace('"', '\\"')
             return f'"""\n{lines}"""'
-        return _quoted(value)
+        return quoted(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     # What is left, JSON and TOML write alike.
     return json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    """As JSON writes it, but for one character that TOML does not take, and for half characters, which no file takes."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Each fault that a set can have is found, named with its file, and told beside all others."""
+"""Each fault of a set is found and reported with its file, next to all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kinds(folder: Path, settings: SetSettings | None = SETTINGS) -> list[tuple[s
     return [(fault.kind, fault.path.name) for fault in check_set(folder, settings).faults]
 
 
-def test_a_clean_set_is_told_as_it_is(clean_set: Path) -> None:
+def test_the_report_of_a_clean_set(clean_set: Path) -> None:
     seen = []
     report = check_set(clean_set, SETTINGS, on_progress=lambda done, of: seen.append((done, of)))
     assert not report.faults
@@ -46,7 +46,7 @@ def test_what_is_found_clean_can_be_opened(clean_set: Path) -> None:
 
 
 def broken(folder: Path) -> dict[str, tuple[str, str]]:
-    """Break a set in every way at once: what was done → the fault that must be told."""
+    """Break a set in every way at once: what was done → the fault that must be reported."""
     images, labels = folder / "images", folder / "labels"
     good = cv2.imread(str(labels / "clipa_000.png"), cv2.IMREAD_UNCHANGED)
     (labels / "clipa_000.png").unlink()
@@ -65,7 +65,7 @@ def broken(folder: Path) -> dict[str, tuple[str, str]]:
     return {
         "image without label": ("no label", "clipa_000.png"),
         "label without image": ("no image", "orphan.png"),
-        "label that is no PNG": ("not png", "clipa_000.jpg"),
+        "label that is not a PNG": ("not png", "clipa_000.jpg"),
         "broken image": ("unreadable", "clipa_001.png"),
         "broken label": ("unreadable", "clipa_002.png"),
         "three channels": ("format", "clipa_003.png"),
@@ -81,14 +81,14 @@ def test_every_fault_is_found_and_not_only_the_first(clean_set: Path) -> None:
     expected = broken(clean_set)
     found = kinds(clean_set)
     assert set(found) >= set(expected.values())
-    # The label of the doubled stem is 16 bits for both of its images; nothing else is told twice or invented.
+    # The label of the doubled stem is 16 bits for both of its images; nothing else is reported twice or invented.
     assert sorted(found) == sorted([*expected.values(), ("format", "clipb_004.png")])
 
 
-def test_a_label_in_capitals_is_told_its_name(clean_set: Path) -> None:
+def test_a_label_with_an_upper_case_suffix_must_be_renamed(clean_set: Path) -> None:
     (clean_set / "labels" / "clipa_000.png").rename(clean_set / "labels" / "clipa_000.PNG")
-    texts = [fault.text for fault in check_set(clean_set, SETTINGS).faults]
-    assert "is not found under this name; call it clipa_000.png" in texts
+    (fault,) = [fault for fault in check_set(clean_set, SETTINGS).faults if fault.kind == "not png"]
+    assert (fault.what, fault.cure) == ("is not found under this name", "Rename it to clipa_000.png")
 
 
 def test_one_pair_may_have_several_faults(clean_set: Path) -> None:
@@ -102,7 +102,7 @@ def test_one_pair_may_have_several_faults(clean_set: Path) -> None:
     assert "is 32x20, but its image is 32x24" in texts["size"]
 
 
-def test_foreground_written_as_void_is_told(tmp_path: Path, pair: Callable[..., None]) -> None:
+def test_foreground_written_as_void_is_reported(tmp_path: Path, pair: Callable[..., None]) -> None:
     """0 and 255 are how mask editors save two classes, and here the second would mean nothing at all."""
     label = np.zeros((24, 32), np.uint8)
     label[:, 16:] = 255
@@ -118,12 +118,12 @@ def test_the_same_bytes_on_both_sides_are_a_leak(clean_set: Path) -> None:
     shutil.copy(images / "clipa_000.png", images / "clipb_004.png")
     shutil.copy(images / "clipa_001.png", images / "clipa_002.png")
     leak, double = check_set(clean_set, SETTINGS).warnings
-    assert leak == "clipa_000, clipb_004 are the same image, byte for byte, and some of them are held out: a leak; keep one"
-    assert double == "clipa_001, clipa_002 are the same image, byte for byte; keep one"
+    assert leak == "clipa_000, clipb_004 are the same image, byte for byte, and some of them are held out: a leak. Keep one"
+    assert double == "clipa_001, clipa_002 are the same image, byte for byte. Keep one"
 
 
-def test_a_held_out_image_that_looks_like_a_training_one_is_told(tmp_path: Path, pair: Callable[..., None]) -> None:
-    """Saved anew as JPEG and a little smaller: other bytes, the same picture."""
+def test_a_held_out_image_that_looks_like_a_training_one_is_reported(tmp_path: Path, pair: Callable[..., None]) -> None:
+    """Saved again as JPEG and a little smaller: other bytes, the same picture."""
     rng = np.random.default_rng(3)
     label = np.zeros((60, 80), np.uint8)
     for number in range(8):
@@ -138,11 +138,11 @@ def test_a_held_out_image_that_looks_like_a_training_one_is_told(tmp_path: Path,
     again = cv2.resize(cv2.imread(str(tmp_path / "again.jpg")), (80, 60))
     cv2.imwrite(str(tmp_path / "images" / "clipb_6.png"), again)
     (warning,) = check_set(tmp_path, settings).warnings
-    assert warning == "1 held-out image looks nearly like one to train on (clipb_6 like clipa_1): figures on them will flatter"
+    assert warning == "1 held-out image looks nearly like a training image (clipb_6 like clipa_1): their scores will be too good"
 
 
-@pytest.mark.parametrize(("clip", "words"), [("a", "cannot be learnt"), ("b", "cannot be judged")])
-def test_a_class_on_one_side_of_the_split_is_told(clean_set: Path, clip: str, words: str) -> None:
+@pytest.mark.parametrize(("clip", "words"), [("a", "cannot be learnt"), ("b", "cannot be evaluated")])
+def test_a_class_on_one_side_of_the_split_is_reported(clean_set: Path, clip: str, words: str) -> None:
     for path in (clean_set / "labels").glob(f"clip{clip}_*"):
         cv2.imwrite(str(path), np.zeros((24, 32), np.uint8))
     (warning,) = check_set(clean_set, SETTINGS).warnings
@@ -150,7 +150,7 @@ def test_a_class_on_one_side_of_the_split_is_told(clean_set: Path, clip: str, wo
     assert words in warning
 
 
-def test_a_split_that_splits_nothing_is_told(clean_set: Path) -> None:
+def test_a_split_that_splits_nothing_is_reported(clean_set: Path) -> None:
     for patterns, words in ((("other_*",), "matches no image"), (("*",), "matches every image")):
         warnings = check_set(clean_set, SetSettings("halves", ("left", "right"), hold_out=patterns)).warnings
         assert any(words in warning for warning in warnings)
@@ -196,9 +196,9 @@ def test_examples_show_every_class(tmp_path: Path, pair: Callable[..., None]) ->
 
 
 @pytest.mark.parametrize(
-    ("missing", "words"), [("images", "no folder images/"), ("labels", "no folder labels/"), ("files", "holds no image")]
+    ("missing", "words"), [("images", "no folder images/"), ("labels", "no folder labels/"), ("files", "has no image")]
 )
-def test_what_is_no_set_at_all_is_an_error(clean_set: Path, missing: str, words: str) -> None:
+def test_a_folder_that_is_not_a_set_is_an_error(clean_set: Path, missing: str, words: str) -> None:
     shutil.rmtree(clean_set / ("images" if missing == "files" else missing))
     if missing == "files":
         (clean_set / "images").mkdir()
@@ -206,16 +206,16 @@ def test_what_is_no_set_at_all_is_an_error(clean_set: Path, missing: str, words:
         check_set(clean_set)
 
 
-def test_outlines_are_no_training_labels(clean_set: Path) -> None:
+def test_outlines_are_not_training_labels(clean_set: Path) -> None:
     shutil.rmtree(clean_set / "labels")
     (clean_set / "labels").mkdir()
     (clean_set / "labels" / "clipa_000.txt").write_text("0 0 0 1 0 1 1\n")
-    with pytest.raises(DataError, match=r"YOLO's format: run\.py evaluate reads them"):
+    with pytest.raises(DataError, match=r"YOLO's format, which run\.py evaluate reads"):
         check_set(clean_set)
 
 
 def test_a_real_set_is_clean(shared: Path, tmp_path: Path) -> None:
-    """CamVid's evening clip, copied into a folder of our own; its clips are told apart by their names."""
+    """CamVid's evening clip, copied into a folder of our own; its clips are distinguished by their names."""
     source = shared / "data" / "camvid"
     for kind in ("images", "labels", "lane", "inst"):
         (tmp_path / kind).mkdir()

@@ -70,9 +70,9 @@ WRONG_LABELS = {
     "size": (np.zeros((24, 30), np.uint8), "30x24, but its image is 32x24"),
     "colours": (
         np.zeros((24, 32, 3), np.uint8),
-        "has 3 channels of 8 bits; a label is one channel of 8-bit class ids: turn its colours into ids",
+        r"has 3 channels of 8 bits, but a label is one channel of 8-bit class ids\. Convert its colours to ids",
     ),
-    "16 bits": (np.zeros((24, 32), np.uint16), "has 16 bits a pixel; a label is one channel of 8-bit class ids: save it with 8"),
+    "16 bits": (np.zeros((24, 32), np.uint16), r"has 16 bits per pixel, but .*\. Save it with 8 bits"),
 }
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_label_of_another_task_is_named(clean_set: Path) -> None:
 
 def test_an_image_without_label_names_both(clean_set: Path) -> None:
     (clean_set / "labels" / "clipb_006.png").unlink()
-    with pytest.raises(DataError, match=r"images/clipb_006\.png: has no label .*labels/clipb_006\.png; add it, or remove"):
+    with pytest.raises(DataError, match=r"images/clipb_006\.png: has no label .*labels/clipb_006\.png. Add the label, or remove"):
         open_set(clean_set, SETTINGS)
 
 
@@ -104,13 +104,13 @@ def test_two_images_of_one_label_are_named(clean_set: Path) -> None:
 
 def test_an_unreadable_image_is_named(clean_set: Path) -> None:
     (clean_set / "images" / "clipa_001.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"clipa_001\.png: cannot be read as an image; replace or remove it"):
+    with pytest.raises(DataError, match=r"clipa_001\.png: cannot be read as an image. Replace or remove it"):
         open_set(clean_set, SETTINGS)
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder images/ in it; a data set is a folder with images/ and labels/"):
+    with pytest.raises(DataError, match=r"has no folder images/\. A data set is a folder with images/ and labels/"):
         open_set(tmp_path, SETTINGS)
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="images: holds no image"):
+    with pytest.raises(DataError, match="images: has no image"):
         open_set(tmp_path, SETTINGS)

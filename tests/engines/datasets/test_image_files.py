@@ -47,10 +47,10 @@ def test_a_set_with_palette_labels_is_one_like_any_other(clean_set: Path) -> Non
     np.testing.assert_array_equal([sample.label for sample in open_set(clean_set, SETTINGS).training], before)
 
 
-def test_a_palette_png_cut_short_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_palette_png_cut_short_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_palette(tmp_path / "a.png", np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8), 8)
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
-    with pytest.raises(DataError, match=r"a\.png: is cut short: its end is missing"):
+    with pytest.raises(DataError, match=r"a\.png: is incomplete, its end is missing"):
         read_label(tmp_path / "a.png")
     assert capfd.readouterr().err == ""
 
@@ -85,14 +85,14 @@ def test_a_jpeg_cut_short_is_no_image_with_a_grey_half(
 ) -> None:
     """OpenCV reads it as if nothing were wrong, and half of it is made up."""
     (tmp_path / "a.jpg").write_bytes(make()[:-500])
-    with pytest.raises(DataError, match=r"a\.jpg: is cut short: its end is missing; replace or remove it"):
+    with pytest.raises(DataError, match=r"a\.jpg: is incomplete, its end is missing. Replace or remove it"):
         read_image(tmp_path / "a.jpg")
     assert capfd.readouterr().err == ""
 
 
-def test_the_check_tells_of_an_image_cut_short(clean_set: Path) -> None:
+def test_the_check_reports_an_image_cut_short(clean_set: Path) -> None:
     (clean_set / "images" / "clipa_001.png").rename(clean_set / "images" / "clipa_001.jpg")
     (clean_set / "images" / "clipa_001.jpg").write_bytes(jpeg()[:-500])
     (fault,) = check_set(clean_set, SETTINGS).faults
     assert (fault.kind, fault.path.name) == ("unreadable", "clipa_001.jpg")
-    assert "cut short" in fault.text
+    assert "incomplete" in fault.what

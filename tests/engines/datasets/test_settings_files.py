@@ -36,12 +36,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, settings: SetSettings) -> 
     assert write_settings(settings, folder / "dataset.toml", folder)
     assert open_settings(folder) == (folder, settings)
     assert max(map(len, (folder / "dataset.toml").read_text().splitlines())) <= 130
-    assert not write_settings(settings, folder / "dataset.toml", folder), "it stands there already"
+    assert not write_settings(settings, folder / "dataset.toml", folder), "the file has this content already"
 
 
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5, unique=True))
-def test_any_name_survives(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+def test_any_name_is_read_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     whole = tuple(dict.fromkeys(name.encode("utf-8", "replace").decode() for name in names))
     path = tmp_path_factory.mktemp("set") / "dataset.toml"
     path.write_text(settings_to_toml(SetSettings("x", whole), named=True), encoding="utf-8", newline="")
@@ -75,7 +75,7 @@ def test_a_name_of_its_own_is_kept(tmp_path: Path) -> None:
 def test_an_edited_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
     path = tmp_path / "dataset.toml"
     path.write_text('classes = ["mine"]\n')
-    with pytest.raises(DataError, match="says something else; edit it by hand, or overwrite it with --force"):
+    with pytest.raises(DataError, match=r"exists with other content\. Edit it by hand, or overwrite it with --force"):
         write_settings(FULL, path, tmp_path)
     assert path.read_text() == 'classes = ["mine"]\n'
     assert write_settings(FULL, path, tmp_path, overwrite=True)
@@ -86,28 +86,28 @@ def test_an_edited_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("classes = [", "cannot be read as a dataset.toml"),
+        ("classes = [", "is not valid TOML"),
         ('classes = ["a"]\nfolder = 3\n', "expected a path as text"),
         ('classes = ["a"]\nfolder = "nowhere"\n', "there is no folder"),
-        ('clases = ["a"]\n', 'unknown key "clases"; did you mean "classes"'),
+        ('clases = ["a"]\n', 'unknown key "clases". Did you mean "classes"'),
         ('classes = ["a"]\nhold_out = "b"\n', "hold_out"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_a_fault_in_a_file_is_reported(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
         open_settings(path)
 
 
-def test_a_folder_without_one_is_told_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"make one: run\.py data check .* --write"):
+def test_a_folder_without_settings_is_an_error_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Make one: run\.py data check .* --write"):
         open_settings(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         open_settings(tmp_path / "nowhere")
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         write_settings(FULL, tmp_path / "file" / "dataset.toml", tmp_path)

@@ -31,7 +31,7 @@ def test_a_whole_part_of_a_name_makes_the_pattern() -> None:
     assert patterns_for(stems[:1], stems) == ("0001TP_0000",)
 
 
-def test_sequences_are_told_by_what_stands_before_the_frame_number() -> None:
+def test_sequences_are_grouped_by_the_text_before_the_frame_number() -> None:
     assert sequences(["clip7_0001", "clip7_0002", "b-3"]) == {"b": ["b-3"], "clip7": ["clip7_0001", "clip7_0002"]}
     assert list(sequences(["578_frame8508", "578_frame8509"])) == ["578"]
     assert list(sequences(["bottle0001", "cup0001"])) == ["bottle", "cup"]
@@ -39,7 +39,7 @@ def test_sequences_are_told_by_what_stands_before_the_frame_number() -> None:
     assert list(sequences(["a_000000_000294_leftImg8bit", "a_000000_000576_leftImg8bit"])) == ["a_000000"]
 
 
-def test_no_sequence_lies_on_both_sides(tmp_path: Path) -> None:
+def test_no_sequence_is_on_both_sides(tmp_path: Path) -> None:
     stems = [f"{sequence:03}_{frame:06}" for sequence in range(60) for frame in range(4)]
     split = suggest_split(tmp_path, stems)
     held = matched(split.hold_out, stems)
@@ -56,11 +56,11 @@ def test_without_sequences_the_end_is_held_out(tmp_path: Path) -> None:
     stems = [f"{number:03}" for number in range(40)]
     split = suggest_split(tmp_path, stems)
     assert matched(split.hold_out, stems) == set(stems[34:])
-    assert "names tell no sequences" in split.why
+    assert "names show no sequences" in split.why
     assert suggest_split(tmp_path, stems[:3]).hold_out == ()
 
 
-def test_a_list_of_names_is_used_as_it_stands(tmp_path: Path) -> None:
+def test_a_list_of_names_is_used_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("003\n001\n")
     split = suggest_split(tmp_path, [f"{number:03}" for number in range(9)])
     assert (split.hold_out, split.hold_out_list, split.warnings) == ((), "val.txt", ())
@@ -71,13 +71,13 @@ def test_a_list_of_paths_becomes_patterns(tmp_path: Path) -> None:
     split = suggest_split(tmp_path, [f"{number:03}" for number in range(9)])
     assert (split.hold_out, split.hold_out_list) == (("001", "003"), "")
     (warning,) = split.warnings
-    assert "1 images that are not there, such as images/nobody.jpg" in warning
+    assert "1 images that do not exist, such as images/nobody.jpg" in warning
 
 
-def test_a_split_that_parts_a_clip_is_told_with_what_would_not() -> None:
+def test_a_split_that_divides_a_clip_is_reported_with_a_better_one() -> None:
     stems = [f"{clip}_{frame:03}" for clip in ("day", "night") for frame in range(20)]
     (warning,) = torn_sequences(set(stems[10:20]), stems)
-    assert "10 of 10 held-out images come from sequences that also train (day)" in warning
+    assert "10 of 10 held-out images are from sequences that are also trained on (day)" in warning
     assert 'hold_out = ["day_*"]' in warning
     assert not torn_sequences(set(stems[:20]), stems)
-    assert not torn_sequences(set(stems[15:20]), stems[:20]), "where there is but one, it has to be parted"
+    assert not torn_sequences(set(stems[15:20]), stems[:20]), "a single clip has to be divided"

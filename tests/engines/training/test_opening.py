@@ -128,7 +128,7 @@ def test_missing_and_doubled_and_absent_sets_are_named(
         open_run(open_recipe, [])
     with pytest.raises(DataError, match=r"nowhere: no such folder, and no such dataset\.toml"):
         open_run(open_recipe, [tmp_path / "nowhere"])
-    with pytest.raises(DataError, match=r"no dataset\.toml in it, .*make one: run\.py data check"):
+    with pytest.raises(DataError, match=r"has no dataset\.toml, .*Make one: run\.py data check"):
         open_run(open_recipe, [tmp_path])
 
 

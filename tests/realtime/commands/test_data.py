@@ -52,13 +52,13 @@ def test_a_sound_set_is_told_drawn_and_written(data: Path, capsys: pytest.Captur
     sheet = cv2.imread("out/cars-sheet.png")
     assert sheet.shape[1] > 1200
     assert check(data) == 0
-    assert "held out as its settings say" in capsys.readouterr().out
+    assert "held out as in its settings" in capsys.readouterr().out
 
 
 def test_a_set_that_is_not_described_is_told_how(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(data) == 0
     told = capsys.readouterr().out
-    assert "classes named after their ids up to the highest, 1; name them with --classes a,b,c" in told
+    assert "classes named after their ids, up to the highest, 1. Name them with --classes a,b,c" in told
     assert f"to train    run.py data check {data} --write " in told
     assert not (data / "dataset.toml").exists()
 
@@ -126,7 +126,7 @@ def test_settings_may_lie_elsewhere(data: Path, capsys: pytest.CaptureFixture[st
 def test_what_was_edited_is_overwritten_only_when_asked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "dataset.toml").write_text('classes = ["ground", "car"]\nhold_out = ["b_*"]\n')
     assert check(data, "--write", "--classes", "x,y") == 2
-    assert "says something else; edit it by hand, or overwrite it with --force" in capsys.readouterr().err
+    assert "exists with other content. Edit it by hand, or overwrite it with --force" in capsys.readouterr().err
     assert check(data, "--write", "--classes", "x,y", "--force") == 0
     settings = open_settings(data)[1]
     assert (settings.classes, settings.hold_out) == (("x", "y"), ("b_*",)), "what was not asked to change stays"
@@ -150,7 +150,7 @@ def test_several_sets_are_checked_in_one_go(data: Path, tmp_path: Path, capsys: 
     [
         (["nowhere"], "no such folder"),
         ([".", "--classes", "a,,b"], "a name is empty"),
-        (["."], "no folder images/ in it"),
+        (["."], "has no folder images/"),
     ],
 )
 def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
