@@ -32,15 +32,16 @@ TIGHT_PX = (640, 384)
 
 
 def ours(model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | None = None) -> Callable[[float], Round]:
+    from engines.backends import EngineOptions
     from engines.models import zoo
     from realtime.bench.measuring import Bench, Job
     from realtime.process.tuning import prepare
-    from realtime.settings import EngineSettings, Settings
+    from realtime.settings import Settings
     from realtime.sources import open_source
     from realtime.streams.recorder import Recording
 
     prepare()
-    settings = Settings(model=model_path, backend=runtime, threshold=SCORE, engine=EngineSettings(input_px=input_px))
+    settings = Settings(model=model_path, backend=runtime, threshold=SCORE, engine=EngineOptions(input_px=input_px))
     model = zoo.find(model_path)
 
     def go(seconds: float) -> Round:

@@ -52,6 +52,11 @@ def checked(facts: Mapping[str, Any], kind: type[S], where: str, error: type[Seg
 
     Raises `error` that names the wrong key, and the nearest right one or all there are.
     """
+    for table, found in keys(type_at(kind, "")).items():
+        if isinstance(found, inspect.DataclassType) and isinstance(inner := facts.get(table), Mapping):
+            for key in inner.keys() - keys(found).keys():  # which msgspec passes over, of a dataclass
+                what, cure = _unknown_key(key, table, kind)
+                raise error(f"{where}: {what}", cure)
     try:
         return msgspec.convert(dict(facts), kind)
     except msgspec.ValidationError as cause:
@@ -77,7 +82,9 @@ def unknown_table(name: str, kind: type[msgspec.Struct]) -> str:
 
 def keys(found: inspect.Type | None) -> dict[str, inspect.Type]:
     """The keys of a table of that type, with the types of their values; none of what is not a table."""
-    return {field.encode_name: field.type for field in found.fields} if isinstance(found, inspect.StructType) else {}
+    if isinstance(found, inspect.StructType | inspect.DataclassType):
+        return {field.encode_name: field.type for field in found.fields}
+    return {}
 
 
 def type_at(kind: type[msgspec.Struct], path: str) -> inspect.Type | None:

@@ -189,7 +189,7 @@ class Run:
 
     def _open_segmenter(self, model: Model) -> Segmenter:
         """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""
-        options = self.settings.engine_options()
+        options = self.settings.engine
         try:
             segmenter = Segmenter(model, self.settings.backend, options)
             unbuilt = segmenter.choice.unbuilt
@@ -206,7 +206,7 @@ class Run:
         """The same model on the engine that was built meanwhile. The one there was goes on if that does not run."""
         built: Segmenter | None = None
         try:
-            built = Segmenter(model, "trt", self.settings.engine_options())
+            built = Segmenter(model, "trt", self.settings.engine)
             built.warm_up(WARM_UP_SIZE)
         except SegmentationError as error:
             if built is not None:

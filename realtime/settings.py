@@ -9,13 +9,11 @@ from typing import Any
 
 import msgspec
 
-from engines.backends import EngineOptions
+from engines.backends.common.options import EngineOptions, declared
 from engines.errors import did_you_mean
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
-from engines.onnx_graph.exporting import PRECISIONS
-from engines.trt.runtime import MODULES
-from engines.types import Size
+from engines.tables import explained
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
 
@@ -28,28 +26,12 @@ MAX_PRESET_BYTES = 64 * 1024
 
 WIDTHS_PX = (160, 7680)
 
-
-INFLIGHT = (1, 3)
+ENGINE_KEYS = tuple(declared())
 
 OVERLAYS = ("locked", "live")
 
 BACKGROUNDS = ("none", "blur")
 """Words for what may be behind a foreground, besides colours and paths of pictures."""
-
-
-class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The network's size, and which of a model's TensorRT engines to run, and how; a preset's table [engine]."""
-
-    precision: str = "fp16"
-    input_px: tuple[int, int] | None = None
-    """Width, height of the network's input; None: the model's own."""
-    runtime: str | None = None
-    """"tensorrt" or "tensorrt-rtx"; None: the first that is installed."""
-    dla_core: int | None = None
-    inflight: int = 1
-    """2: upload the next frame while this one is computed: more frames a second, each shown a little later."""
-    trust: str = ""
-    """Path of an engine file that this machine did not build; see `run.py view --trust-engine`."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_objects: int = 100
     tracking: dict[str, Any] = {}
     """Settings of the tracker, by name; each tracker's module lists its own."""
-    engine: EngineSettings = EngineSettings()
+    engine: EngineOptions = EngineOptions()
 
     def first_knobs(self) -> Knobs:
         """The knobs' first positions, before it is known which classes there are."""
@@ -98,17 +80,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         is_untouched = turned.threshold == self.first_knobs().threshold
         threshold = card.threshold if self.threshold is None and is_untouched else turned.threshold
         return replace(turned, threshold=threshold, hidden_classes=turned.hidden_classes | hidden)
-
-    def engine_options(self) -> EngineOptions:
-        engine = self.engine
-        return EngineOptions(
-            precision=engine.precision,
-            size=Size(*engine.input_px) if engine.input_px else None,
-            runtime=engine.runtime,
-            dla_core=engine.dla_core,
-            inflight=engine.inflight,
-            trusted_plan=Path(engine.trust) if engine.trust else None,
-        )
 
     def decode_settings(self, score_threshold: float) -> DecodeSettings:
         return DecodeSettings(
@@ -140,7 +111,7 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
     both = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
     merged = {"engine": {**both[0], **both[1]}} if len(both) == 2 else {}  # a table: option by option, as the others
     settings = _convert({**written, **overrides, **merged}, "settings")
-    if msgspec.structs.replace(settings.engine, input_px=None) != EngineSettings() and settings.backend != "trt":
+    if replace(settings.engine, input_px=None) != EngineOptions() and settings.backend != "trt":
         raise SettingsError(
             f"{where}: its table [engine] chooses among TensorRT engines, except for input_px: "
             'write backend = "trt" above it, or add --backend trt'
@@ -157,23 +128,23 @@ def _drop_engine(written: dict[str, Any]) -> None:
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:
     """Checked settings. `where` names their origin in error texts."""
-    _reject_unknown(facts, Settings, where)
+    _reject_unknown(facts, Settings.__struct_fields__, where)
     if isinstance(facts.get("engine"), dict):
-        _reject_unknown(facts["engine"], EngineSettings, f"{where} [engine]")
+        _reject_unknown(facts["engine"], ENGINE_KEYS, f"{where} [engine]")
     try:
         settings = msgspec.convert(facts, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {str(error).replace('`$.', 'key `').replace(' - at', ', at')}") from error
+        what, cure = explained(error, Settings)
+        raise SettingsError(f"{where}: {what}", cure) from error
     _check(settings, where)
     return settings
 
 
-def _reject_unknown(facts: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
-    known = struct.__struct_fields__
+def _reject_unknown(facts: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in facts:
         if key not in known:
             hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            belongs = "; it belongs under [engine]" if key in EngineSettings.__struct_fields__ else hint
+            belongs = "; it belongs under [engine]" if key in ENGINE_KEYS else hint
             raise SettingsError(f'{where}: unknown key "{key}"{belongs}')
 
 
@@ -200,7 +171,6 @@ def _check(settings: Settings, where: str) -> None:
         known = ", ".join(OVERLAYS)
         hint = did_you_mean(settings.overlay, OVERLAYS)
         raise SettingsError(f'{where}: overlay is "{settings.overlay}"; it can be {known}{hint}')
-    _check_engine(settings, where)
     _check_background(settings.background, where)
     if not 1 <= settings.max_objects <= 254:
         raise SettingsError(f"{where}: max_objects is {settings.max_objects}; a label map holds 1 to 254")
@@ -214,16 +184,3 @@ def _check_background(background: str, where: str) -> None:
     raise SettingsError(
         f'{where}: background is "{background}"; it can be none, blur, a colour such as "#00b140", or the path of a picture{hint}'
     )
-
-
-def _check_engine(settings: Settings, where: str) -> None:
-    engine = settings.engine
-    for key, known in (("precision", PRECISIONS), ("runtime", tuple(MODULES))):
-        value = getattr(engine, key)
-        if value is not None and value not in known:
-            raise SettingsError(f'{where}: engine.{key} is "{value}"; known: {", ".join(known)}{did_you_mean(value, known)}')
-    low, high = INFLIGHT
-    if not low <= engine.inflight <= high:
-        raise SettingsError(
-            f"{where}: engine.inflight is {engine.inflight}; {low} to {high} frames can be on their way at a time"
-        )

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
+from engines.backends.common.options import EngineOptions
 from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, did_you_mean
 from engines.loading import load_module, module_names
-from engines.models.card import ModelCard
-from engines.models.fit import Fit
-from engines.models.model import Model
-from engines.onnx_graph.sizing import sized_copy
-from engines.types import Image, Outputs, Size
+
+if TYPE_CHECKING:
+    from engines.models.card import ModelCard
+    from engines.models.fit import Fit
+    from engines.models.model import Model
+    from engines.types import Image, Outputs, Size
+
+__all__ = ["EngineOptions"]
 
 PREFERENCE = ("trt", "ort-cuda", "openvino", "ort")
 """The order in which "auto" tries: the fastest first."""
 
 GPU_BACKENDS = ("trt", "ort-cuda")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What may be asked beyond the model; all but `size` of GPU engines, of which these options choose one."""
-
-    precision: str = "fp16"
-    size: Size | None = None
-    """Of the network's input; None: the model's own. Backends that build nothing change the network when they load it."""
-    runtime: str | None = None
-    """"tensorrt" or "tensorrt-rtx"; None: the first that is installed."""
-    dla_core: int | None = None
-    inflight: int = 1
-    """2: upload the next image while this one is computed. More images a second, each one a little later."""
-    trusted_plan: Path | None = None
-    """An engine file that this machine did not build, which the user vouches for."""
 
 
 DEFAULTS = EngineOptions()
@@ -168,5 +155,9 @@ def _at_size(model: Model, size: Size | None) -> Iterator[Model]:
     if size is None or size == model.card.input.size:
         yield model
         return
+    import tempfile
+
+    from engines.onnx_graph.sizing import sized_copy
+
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a runtime may hold on to the file
         yield sized_copy(model, size, Path(folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from engines.backends import EngineOptions, Inference
@@ -26,8 +28,8 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
     facts = Driver().facts()  # before TensorRT: see there
     import_pycuda()  # or a build would be proposed for nothing
     tensorrt = open_tensorrt(options.runtime or first_runtime())
-    if options.trusted_plan is not None:
-        plan, passport = load_foreign(options.trusted_plan)
+    if options.trust:
+        plan, passport = load_foreign(Path(options.trust))
         card, precision = _card(passport, model), "of unknown origin"
     else:
         request = request_for(

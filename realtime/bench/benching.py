@@ -139,7 +139,7 @@ def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
 
 def _model_alone(plan: Plan, image: Image) -> tuple[ModelFacts, Alone]:
     """What the model is, and what fitting one picture to it and running it costs."""
-    with Segmenter(plan.model, plan.settings.backend, plan.settings.engine_options()) as segmenter:
+    with Segmenter(plan.model, plan.settings.backend, plan.settings.engine) as segmenter:
         engine = segmenter.choice.engine
         for _ in range(ALONE_WARM_UP):
             engine.infer(image)

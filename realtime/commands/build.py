@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, positive
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_options, positive
 
 NAME = "build"
 
@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
         description="Build a model's TensorRT engine, prove its precision and its answers, and keep it for view and process.",
     )
     parser.add_argument("model", metavar=MODEL, help=MODEL_HELP)
-    add_engine_choice(parser)
+    add_engine_options(parser, without=("inflight", "trust"))
     parser.add_argument("--batch", metavar="N", type=positive, default=1, help="up to N images, for your own code (default: 1)")
     parser.add_argument("--target", metavar="SM", help='build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
     parser.add_argument("--frames", metavar="FILE|DIR", help="what to compare precisions on (default: the clips that come along)")

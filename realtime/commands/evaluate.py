@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_choice, given_for_trt, one_of, positive
-
-if TYPE_CHECKING:
-    from engines.backends import EngineOptions
+from engines.backends.common.options import EngineOptions, declared
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_options, engine_facts, given_for_trt, one_of, positive
 
 NAME = "evaluate"
 
@@ -24,11 +22,7 @@ OF_IMAGES = (
     "threshold",
     "sheets",
     "backend",
-    "precision",
-    "size",
-    "runtime",
-    "dla",
-    "trust_engine",
+    *declared(),
 )
 OF_TRACKS = ("mot", "classes", "skip_gaps")
 
@@ -56,8 +50,7 @@ def add_parser(commands: Any) -> None:
         "nor a frame where it saw nothing",
     )
     engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")
-    add_engine_choice(engine)
-    engine.add_argument("--trust-engine", metavar="FILE", help="run an engine that this machine did not build: it is native code")
+    add_engine_options(engine, without=("inflight",))
 
 
 def _add_images(images: Any) -> None:
@@ -122,23 +115,12 @@ def run(options: dict[str, Any]) -> int:
 
 
 def _engine_options(options: dict[str, Any]) -> EngineOptions:
-    from pathlib import Path
-
-    from engines.backends import EngineOptions
-    from engines.types import Size
     from realtime.errors import SettingsError
 
     of_trt = given_for_trt(options)
     if of_trt and options["backend"] != "trt":
         raise SettingsError(f"{of_trt}: for TensorRT engines only", "Add --backend trt")
-    size = options["size"]
-    return EngineOptions(
-        precision=options["precision"] or EngineOptions().precision,
-        size=Size(size[1], size[0]) if size else None,
-        runtime=options["runtime"],
-        dla_core=options["dla"],
-        trusted_plan=Path(options["trust_engine"]) if options["trust_engine"] else None,
-    )
+    return EngineOptions(**engine_facts(options))
 
 
 def _check_job(options: dict[str, Any]) -> None:
@@ -168,4 +150,6 @@ def _check_job(options: dict[str, Any]) -> None:
 
 def _given(options: dict[str, Any], names: tuple[str, ...]) -> str:
     """Those of the options that were given, as they are typed."""
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, [], False))
+    flags = {name: option.flag for name, (_, option) in declared().items()}
+    given = (name for name in names if options.get(name) not in (None, [], False))
+    return ", ".join(flags.get(name) or f"--{name.replace('_', '-')}" for name in given)

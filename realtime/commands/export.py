@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from realtime.commands.common.options import MODEL, MODEL_HELP, PRECISIONS, batch, one_of, size
+from engines.backends.common.options import Precision
+from realtime.commands.common.options import MODEL, MODEL_HELP, batch, one_of, size
 from realtime.commands.train import print_agreement, print_export
 from realtime.errors import SettingsError
 
@@ -34,7 +35,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
     )
-    parser.add_argument("--precision", metavar="NAME", type=one_of(PRECISIONS), default="fp32", help="default: fp32, as it is")
+    parser.add_argument(
+        "--precision", metavar="NAME", type=one_of(get_args(Precision)), default="fp32", help="default: fp32, as it is"
+    )
     parser.add_argument(
         "--size", metavar="HxW", type=_size, help="another input size, such as 384x640; of a checkpoint, or dynamic: open"
     )

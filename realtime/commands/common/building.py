@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
 from engines.building.job import JobProgress
@@ -16,28 +17,27 @@ from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.plans.verdict import ANY_GPU, runtime_name
 from engines.trt.runtime import installed
-from engines.types import Size
+from realtime.commands.common.options import engine_facts
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
 
 def build(options: dict[str, Any]) -> int:
     """Build, or find what was built before, and print its passport."""
-    precision, runtime = options["precision"] or "fp16", options["runtime"]
+    asked = EngineOptions(**engine_facts(options))
     target = _target(options["target"])
     frames = Path(options["frames"]) if options["frames"] else None
     if frames is not None and not frames.exists():
         raise SettingsError(f"--frames {frames}: no such video or folder of pictures to compare on")
     model = zoo.find(options["model"])
-    size = Size(options["size"][1], options["size"][0]) if options["size"] else None
     request = request_for(
         model,
-        precision=precision,
-        runtime=runtime or ("tensorrt-rtx" if target else _runtime_here()),
-        size=size,
+        precision=asked.precision,
+        runtime=asked.runtime or ("tensorrt-rtx" if target else _runtime_here()),
+        size=asked.size,
         batch=options["batch"],
         target=target,
-        dla_core=options["dla"],
+        dla_core=asked.dla_core,
     )
     limits = BuildLimits(
         timeout_s=options["timeout"] * 60.0,
@@ -46,7 +46,7 @@ def build(options: dict[str, Any]) -> int:
     )
     builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
     is_new = False
-    with Progress(f"{model.card.name}, {precision}") as progress:
+    with Progress(f"{model.card.name}, {asked.precision}") as progress:
 
         def show(job: JobProgress) -> None:
             nonlocal is_new

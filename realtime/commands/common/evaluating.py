@@ -49,7 +49,7 @@ def evaluate(
     check_backend(backend)
     if threshold is not None and not 0 <= threshold <= 1:
         raise SettingsError(f"--threshold {threshold:g}: not between 0 and 1")
-    if engine.trusted_plan:
+    if engine.trust:
         print(f"warning: {TRUST_WARNING}", file=sys.stderr)
     check_json(json_path)
     if sheets is not None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
 
+from engines.backends.common.options import Option, declared
 from engines.errors import did_you_mean
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
-RUNTIMES = ("tensorrt", "tensorrt-rtx")
 MODEL = "NAME|FILE.onnx"
 MODEL_HELP = "a model that run.py models lists, or an ONNX file"
 
@@ -41,30 +40,34 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     )
 
     engine = parser.add_argument_group("the network's size, and with --backend trt which of its engines (see run.py build)")
-    add_engine_choice(engine)
-    engine.add_argument(
-        "--inflight", metavar="N", type=positive, help="2: upload the next frame meanwhile: more frames, each a little later"
-    )
-    engine.add_argument("--trust-engine", metavar="FILE", help="run an engine that this machine did not build: it is native code")
+    add_engine_options(engine)
 
 
-TRT_OPTIONS = ("precision", "runtime", "dla", "inflight", "trust_engine")
-"""What only TensorRT's engines know. `size` is for all."""
+def add_engine_options(group: Any, without: Container[str] = ()) -> None:
+    """The fields of EngineOptions as options, each under its field's name; `group` is a parser or a group of one."""
+    for name, (kind, option) in declared().items():
+        if name not in without:
+            group.add_argument(option.flag, dest=name, metavar=option.metavar, type=_reader(kind, option), help=option.help)
+
+
+def engine_facts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields of EngineOptions that were given."""
+    return {name: options[name] for name in declared() if options.get(name) is not None}
 
 
 def given_for_trt(options: Mapping[str, Any]) -> str:
-    """Those of `TRT_OPTIONS` that were given, as they were typed; "" where there is none."""
-    return ", ".join(f"--{name.replace('_', '-')}" for name in TRT_OPTIONS if options.get(name) is not None)
+    """The options that were given and only TensorRT's engines have, as they were typed; "" where there is none."""
+    return ", ".join(declared()[name][1].flag for name in engine_facts(options) if name != "input_px")
 
 
-def add_engine_choice(group: Any) -> None:
-    """Options that choose one of a model's TensorRT engines; `group` is a parser or a group of one."""
-    precisions, runtimes = ", ".join(PRECISIONS), " or ".join(RUNTIMES)
-    size_help = "height x width of the network's input, such as 384x640 (default: the model's own); less is faster"
-    group.add_argument("--precision", metavar="NAME", type=one_of(PRECISIONS), help=f"{precisions} (default: fp16)")
-    group.add_argument("--size", metavar="HxW", type=size, help=size_help)
-    group.add_argument("--runtime", metavar="NAME", type=one_of(RUNTIMES), help=f"{runtimes} (default: what is installed)")
-    group.add_argument("--dla", metavar="CORE", type=core, help="a Jetson's deep-learning accelerator instead of its GPU")
+def _reader(kind: Any, option: Option) -> Callable[[str], Any]:
+    """What reads an option's text as a value of type `kind`, which may be of that or None."""
+    if option.limits is not None:
+        return whole(*option.limits)
+    if option.metavar == "HxW":
+        return lambda text: size(text)[::-1]
+    words = [word for part in (kind, *get_args(kind)) if get_origin(part) is Literal for word in get_args(part)]
+    return one_of(words) if words else str
 
 
 def one_of(known: Sequence[str]) -> Callable[[str], str]:
@@ -76,13 +79,6 @@ def one_of(known: Sequence[str]) -> Callable[[str], str]:
         return text
 
     return check
-
-
-def core(text: str) -> int:
-    """The number of a DLA core."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f'"{text}" is not the number of a DLA core; the first is 0')
-    return int(text)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -103,6 +99,17 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
     return int(text)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `low` to `high`."""
+
+    def check(text: str) -> int:
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {low} to {high}')
+        return int(text)
+
+    return check
 
 
 def number(low: float, high: float) -> Callable[[str], float]:

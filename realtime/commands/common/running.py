@@ -21,7 +21,7 @@ from engines.errors import SegmentationError
 from engines.models import zoo
 from engines.plans.store import TRUST_WARNING
 from realtime.app import Run
-from realtime.commands.common.options import given_for_trt
+from realtime.commands.common.options import engine_facts, given_for_trt
 from realtime.errors import SettingsError
 from realtime.process.redact import one_line
 from realtime.process.tuning import prepare
@@ -40,16 +40,6 @@ AUTO = "auto"
 
 DEMO_CLIP = "sample://carphone"
 """The real clip, where no camera answers."""
-
-ENGINE_OPTIONS = {
-    "precision": "precision",
-    "size": "input_px",
-    "runtime": "runtime",
-    "dla": "dla_core",
-    "inflight": "inflight",
-    "trust_engine": "trust",
-}
-"""Option → key of the settings' table [engine]."""
 
 
 def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
@@ -91,11 +81,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
         for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background", "overlay")
         if options.get(key) is not None
     }
-    engine = {key: options[option] for option, key in ENGINE_OPTIONS.items() if options.get(option) is not None}
-    if "input_px" in engine:
-        height, width = engine["input_px"]
-        engine["input_px"] = (width, height)
-    if engine:
+    if engine := engine_facts(options):
         of_trt = given_for_trt(options)
         if of_trt and (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
             raise SettingsError(

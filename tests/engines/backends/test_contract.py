@@ -320,7 +320,7 @@ def test_another_size_of_the_input_is_made_when_the_model_is_loaded(
         pytest.skip("an engine of a GPU is built for its size")
     own = colours.card.input.size
     asked = Size(2 * own.width, 2 * own.height)
-    engine = open_engine(colours, backend, EngineOptions(size=asked)).engine
+    engine = open_engine(colours, backend, EngineOptions(input_px=(asked.width, asked.height))).engine
     try:
         rows, columns = seen(engine, engine.infer(painted(class_map_of(asked)))).shape
     finally:

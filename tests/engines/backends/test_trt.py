@@ -290,7 +290,7 @@ def test_an_engine_of_another_precision_is_chosen_by_name(machine: GpuMachine, m
 def test_an_engine_of_another_size_is_chosen_by_size(machine: GpuMachine, nets, painted: Paint) -> None:
     model = load_model(nets.semantic(size=("w", "h"), card="[input]\nsize_px = [32, 24]\nmean = [0,0,0]\nstd = [255,255,255]\n"))
     machine.build(model, size=Size(64, 48))
-    engine = open_engine(model, "trt", EngineOptions(size=Size(64, 48))).engine
+    engine = open_engine(model, "trt", EngineOptions(input_px=(64, 48))).engine
     assert engine.infer(painted(class_map_of(Size(64, 48)))).outputs["labels"].shape == (1, 48, 64)
     engine.close()
 
@@ -312,7 +312,7 @@ def test_an_engine_that_tensorrt_refuses_is_told_in_its_words(machine: GpuMachin
     junk = tmp_path / "junk.plan"
     junk.write_bytes(b"FAKEPLAN of another kind")
     with pytest.raises(BackendUnavailableError, match=r"TensorRT 10.13.3 does not load this engine: \w"):
-        open_engine(model, "trt", EngineOptions(trusted_plan=junk))
+        open_engine(model, "trt", EngineOptions(trust=str(junk)))
     machine.world.violations.clear()  # the stand-in disapproves of junk; so do we
 
 
@@ -324,7 +324,7 @@ def test_a_trusted_engine_runs_with_the_card_of_its_passport(
     copied = tmp_path / "from-a-friend.plan"
     copied.write_bytes(found.plan_path.read_bytes())
     copied.with_suffix(".json").write_bytes(found.plan_path.with_suffix(".json").read_bytes())
-    engine = open_engine(model, "trt", EngineOptions(trusted_plan=copied)).engine
+    engine = open_engine(model, "trt", EngineOptions(trust=str(copied))).engine
     assert engine.description.endswith("of unknown origin")
     np.testing.assert_array_equal(2 - engine.infer(painted(class_map_of(NET))).outputs["labels"][0], class_map_of(NET))
     engine.close()
@@ -338,7 +338,7 @@ def test_a_trusted_engine_of_another_model_is_refused_by_its_tensors(
     copied = tmp_path / "from-a-friend.plan"
     copied.write_bytes(found.plan_path.read_bytes())  # without its passport
     with pytest.raises(CardError, match="the engine has no output logits; it has image, labels"):
-        open_engine(model, "trt", EngineOptions(trusted_plan=copied))
+        open_engine(model, "trt", EngineOptions(trust=str(copied)))
 
 
 def test_host_code_is_never_allowed(machine: GpuMachine, model: Model) -> None:

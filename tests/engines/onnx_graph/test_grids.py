@@ -84,7 +84,7 @@ def test_a_yolo_of_640x640_sees_in_a_wide_picture_what_it_saw(shared: Path) -> N
     settings = DecodeSettings(score_threshold=0.4)
     with Segmenter(model, "ort") as segmenter:
         whole = segmenter(frame.image, settings).instances
-    with Segmenter(model, "ort", EngineOptions(size=Size(640, 384))) as segmenter:
+    with Segmenter(model, "ort", EngineOptions(input_px=(640, 384))) as segmenter:
         assert segmenter.card.input.size == Size(640, 384)
         part = segmenter(frame.image, settings).instances
     assert len(part) == len(whole) >= 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engines.backends import EngineOptions
 from engines.building import builder
 from engines.errors import EngineNotBuiltError
 from engines.gpu import primary
@@ -19,7 +20,7 @@ from engines.plans.requests import request_for
 from engines.plans.store import Store
 from realtime.app import Run
 from realtime.sessions.live import LiveSession
-from realtime.settings import EngineSettings, Settings
+from realtime.settings import Settings
 from realtime.streams.recorder import Recording
 
 from ...engines.conftest import Nets
@@ -212,7 +213,7 @@ def test_every_frame_arrives_in_order_with_frames_in_flight(
     wait_until(lambda: is_on_gpu(session), 30)
     session.close()
     for inflight in (1, 2):
-        settings = Settings(model=str(colours), backend="trt", width=160, engine=EngineSettings(inflight=inflight))
+        settings = Settings(model=str(colours), backend="trt", width=160, engine=EngineOptions(inflight=inflight))
         plays_every_frame(settings, MemorySource(40), MemorySink())
 
 

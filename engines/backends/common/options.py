@@ -1,0 +1,80 @@
+"""EngineOptions: which engine of a model runs, and how. Declared once: presets, the command line and backends read it here.
+
+A dataclass of the standard library, since `run.py --help` lists its fields and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+
+if TYPE_CHECKING:
+    from engines.types import Size
+
+Precision = Literal["fp32", "fp16", "bf16", "int8-qdq"]
+RuntimeName = Literal["tensorrt", "tensorrt-rtx"]
+
+MOST_INFLIGHT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a field is given on the command line."""
+
+    flag: str
+    metavar: str
+    help: str
+    limits: tuple[int, int] | None = None
+    """Of a whole number: the least and the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """A preset's table [engine], key by key."""
+
+    precision: Annotated[Precision, Option("--precision", "NAME", f"{', '.join(get_args(Precision))} (default: fp16)")] = "fp16"
+    input_px: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "--size",
+            "HxW",
+            "height x width of the network's input, such as 384x640 (default: the model's own); less is faster",
+        ),
+    ] = None
+    """Width, height."""
+    runtime: Annotated[
+        RuntimeName | None,
+        Option("--runtime", "NAME", f"{' or '.join(get_args(RuntimeName))} (default: the one that is installed)"),
+    ] = None
+    dla_core: Annotated[
+        int | None, Option("--dla", "CORE", "a Jetson's deep-learning accelerator instead of its GPU; the first is 0", (0, 15))
+    ] = None
+    inflight: Annotated[
+        int,
+        Option(
+            "--inflight",
+            "N",
+            "2: upload the next frame while one is computed: more frames a second, each a little later",
+            (1, MOST_INFLIGHT),
+        ),
+    ] = 1
+    trust: Annotated[
+        str, Option("--trust-engine", "FILE", "run an engine that this machine did not build: it is native code")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.inflight <= MOST_INFLIGHT:
+            raise ValueError(f"inflight is {self.inflight}; 1 to {MOST_INFLIGHT} frames can be on their way at a time")
+
+    @property
+    def size(self) -> Size | None:
+        """Of the network's input; None: the model's own."""
+        from engines.types import Size
+
+        return Size(*self.input_px) if self.input_px else None
+
+
+def declared() -> dict[str, tuple[Any, Option]]:
+    """Field → its type and its command-line option."""
+    hints = get_type_hints(EngineOptions, include_extras=True)
+    return {name: (get_args(hint)[0], hint.__metadata__[0]) for name, hint in hints.items()}
