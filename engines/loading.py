@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
+import contextlib
+import importlib.util
 import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from importlib.abc import InspectLoader
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +27,24 @@ def module_names(folders: Sequence[str]) -> tuple[str, ...]:
 def load_module(package: str, name: str) -> ModuleType:
     """Import the module `name` of the registry `package`."""
     return importlib.import_module(f"{package}.{name}")
+
+
+def module_constants(package: str, name: str) -> dict[str, Any]:
+    """The constants at the top of a registry's module, by name, read from its source: what the module imports stays shut.
+
+    Only literals count: numbers, texts, tuples of them and the like.
+    """
+    spec = importlib.util.find_spec(f"{package}.{name}")
+    source = spec.loader.get_source(spec.name) if spec and isinstance(spec.loader, InspectLoader) else None
+    constants = {}
+    for node in ast.parse(source or "").body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.expr):
+            with contextlib.suppress(ValueError):
+                literal = ast.literal_eval(value)
+                constants.update({target.id: literal for target in targets if isinstance(target, ast.Name)})
+    return constants
 
 
 def import_onnxruntime() -> Any:

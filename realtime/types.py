@@ -137,7 +137,9 @@ class Tracker(Protocol):
 class Sink(Protocol):
     """Writes results to a file. Opened by a function that fails early, used and closed on one thread."""
 
-    def write(self, result: Result, canvas: Canvas) -> None: ...
+    def write(self, result: Result, canvas: Canvas | None) -> None:
+        """canvas: the result drawn; None where no sink of the recording needs pictures."""
+        ...
 
     def close(self) -> None:
         """Finish the file. Called once, also after an error; what was written stays readable."""

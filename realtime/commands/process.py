@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from realtime.commands.common.options import add_running, positive
+from realtime.sinks import check_outputs, kinds
 
 NAME = "process"
-
-OUTPUTS = {"out": "video", "mot": "mot", "jsonl": "jsonl"}
-"""Option → kind of sink."""
 
 
 def add_parser(commands: Any) -> None:
@@ -20,9 +18,8 @@ def add_parser(commands: Any) -> None:
         description="Run over a source without a window, to files: every frame, in order (a live source drops what is too much).",
     )
     parser.add_argument("source", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ...")
-    parser.add_argument("--out", metavar="FILE", help="video of what a viewer would show (.mp4, .mov, .mkv)")
-    parser.add_argument("--mot", metavar="FILE", help="tracks in MOTChallenge format (.txt)")
-    parser.add_argument("--jsonl", metavar="FILE", help="objects, tracks and masks, one JSON object per frame (.jsonl)")
+    for name, kind in kinds().items():
+        parser.add_argument(kind.option, dest=name, metavar="FILE", help=kind.help)
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after so many frames")
     add_running(parser)
 
@@ -31,15 +28,16 @@ def run(options: dict[str, Any]) -> int:
     """Run over a source without a window, every frame, to files."""
     from realtime.commands.common.running import run_to_files, settings_of
     from realtime.errors import SettingsError
-    from realtime.sinks import check_outputs
     from realtime.sources import open_source
 
-    paths = {kind: Path(options[option]) for option, kind in OUTPUTS.items() if options[option]}
+    paths = {name: Path(options[name]) for name in kinds() if options[name]}
     if not paths:
-        raise SettingsError("process writes files: name at least one of --out FILE.mp4, --mot FILE.txt, --jsonl FILE.jsonl")
+        examples = ", ".join(f"{kind.option} FILE{kind.suffixes[0]}" for kind in kinds().values())
+        raise SettingsError("process writes files, and none is named", f"Name at least one: {examples}")
     settings = settings_of(options, options["source"])
-    if "mot" in paths and settings.tracker == "none":
-        raise SettingsError("--mot writes tracks: use it with --tracker auto")
+    for kind in (kinds()[name] for name in paths):
+        if kind.needs_tracks and settings.tracker == "none":
+            raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")
     source_path = Path(options["source"])
     check_outputs(paths, source_path if source_path.is_file() else None)
     return run_to_files(settings, lambda: open_source(options["source"]), paths, options["frames"])

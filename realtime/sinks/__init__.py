@@ -1,27 +1,59 @@
-"""Sinks: files that results are written to. Each plain module of this folder is a kind of output, called by the module's name.
+"""Sinks: files that results are written to. The folder is the registry: each plain module is one kind of output.
 
-A kind offers `SUFFIXES`, the file endings it writes, and `create(path, facts) -> Sink`; what kinds share lies in `common`.
-Files appear under their names when they are complete; until then they are called `.NAME.part.SUFFIX`, beside their place.
+A module declares, as literals, since `process --help` reads them without importing it:
+    SUFFIXES       file endings that it writes
+    OPTION         its option of `run.py process`, such as "--out"
+    HELP           that option's line in the help
+    NEEDS_CANVAS   True if it writes drawn pictures (default: False; then no picture is drawn for it)
+    NEEDS_TRACKS   True if it writes nothing without a tracker (default: False)
+and defines `create(path, facts) -> Sink`. Shared parts are in `common`.
+A file appears under its name when it is complete; until then it is `.NAME.part.SUFFIX` in the same folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
-from engines.loading import load_module, module_names
+from engines.errors import choices
+from engines.loading import load_module, module_constants, module_names
 from realtime.errors import SinkError
 from realtime.sinks.common.output_file import check_writable
 from realtime.sinks.common.stream_facts import StreamFacts
-from realtime.types import Sink
 
-__all__ = ["StreamFacts", "check_outputs", "names", "open_sinks"]
+if TYPE_CHECKING:
+    from realtime.types import Sink
+
+__all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a sink's module declares about itself."""
+
+    suffixes: tuple[str, ...]
+    option: str
+    help: str
+    needs_canvas: bool = False
+    needs_tracks: bool = False
 
 
 def names() -> tuple[str, ...]:
-    """The kinds of output there are, sorted. Imports none of them."""
+    """The kinds of output, sorted by name. Imports none of them."""
     return module_names(__path__)
+
+
+def kinds() -> dict[str, Kind]:
+    """Every kind by name, those with pictures first. Imports none of them."""
+    found = {name: _kind(name) for name in names()}
+    return dict(sorted(found.items(), key=lambda item: not item[1].needs_canvas))
+
+
+def needs_canvas(kinds: Iterable[str]) -> bool:
+    """Whether one of these kinds writes drawn pictures."""
+    return any(_kind(name).needs_canvas for name in kinds)
 
 
 def check_outputs(paths: Mapping[str, Path], source: Path | None = None) -> None:
@@ -30,7 +62,7 @@ def check_outputs(paths: Mapping[str, Path], source: Path | None = None) -> None
     paths: kind -> file. source: the input, where it is a file. Raises SinkError that names the path and the cure.
     """
     for kind, path in paths.items():
-        check_writable(path, _module(kind).SUFFIXES, source)
+        check_writable(path, _kind(kind).suffixes, source)
 
 
 def open_sinks(paths: Mapping[str, Path], facts: StreamFacts, source: Path | None = None) -> tuple[Sink, ...]:
@@ -39,10 +71,14 @@ def open_sinks(paths: Mapping[str, Path], facts: StreamFacts, source: Path | Non
     Nothing is on disk until the first frame. Raises SinkError, as `check_outputs` does, when any of them cannot be written.
     """
     check_outputs(paths, source)
-    return tuple(_module(kind).create(path, facts) for kind, path in paths.items())
+    return tuple(cast("Sink", load_module(__name__, kind).create(path, facts)) for kind, path in paths.items())
 
 
-def _module(kind: str) -> ModuleType:
-    if kind not in names():
-        raise SinkError(f'no output is called "{kind}"; there are: {", ".join(names())}')
-    return load_module(__name__, kind)
+def _kind(name: str) -> Kind:
+    if name not in names():
+        raise SinkError(f'no kind of output is called "{name}"', choices(name, names()))
+    declared = module_constants(__name__, name)
+    try:
+        return Kind(**{key: declared[key.upper()] for key in Kind.__dataclass_fields__ if key.upper() in declared})
+    except TypeError as error:
+        raise SinkError(f"{__name__}.{name} must declare SUFFIXES, OPTION and HELP, as literals") from error

@@ -1,12 +1,12 @@
 """JSON lines: everything that was seen, a line per frame.
 
-The first line tells what follows:
+The first line describes the file:
     {"format": "segmentation-jsonl/1", "source", "model", "classes", "frame_size_px": [w, h], "map_size": [w, h], "versions"}
 and each other line is a frame:
     {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
-`id` is the track's, or null where an object has none. `rle` is the mask as uncompressed COCO run lengths, {"size": [h, w],
-"counts"}, on the map's own grid of `size`, which spans the whole frame: scale it up to lay it over the picture. A
-detector's masks are empty; of a matte they are what is more than half opaque.
+`id` is the track's, or null for an object without a track. `rle` is the mask as uncompressed COCO run lengths, {"size": [h,
+w], "counts"}, on a grid of `size` that covers the whole frame: scale it up to lay it over the picture. A detector's masks
+are empty; a matte's are the pixels more than half opaque.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from realtime.sinks.common.stream_facts import StreamFacts
 from realtime.types import Canvas, Result
 
 SUFFIXES = (".jsonl", ".ndjson")
+OPTION = "--jsonl"
+HELP = "objects, tracks and masks, one JSON object per frame (.jsonl)"
 FORMAT = "segmentation-jsonl/1"
 
 
@@ -71,8 +73,8 @@ class JsonlSink:
         self._facts = facts
         self._encoder = msgspec.json.Encoder()
 
-    def write(self, result: Result, canvas: Canvas) -> None:
-        """Append this frame's line. Raises SinkError when the disk refuses, once."""
+    def write(self, result: Result, canvas: Canvas | None) -> None:
+        """Append this frame's line. Raises SinkError once, when the disk fails."""
         if self._file.is_empty:
             self._file.write(self._encoder.encode(self._header(result)) + b"\n")
         line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result))

@@ -1,9 +1,9 @@
-"""MOTChallenge text: a line per object and frame, for evaluators.
+"""MOTChallenge text for evaluators: a line per object and frame.
 
     frame, id, x, y, width, height, score, class, visibility
 
-Frame and class count from 1 as in MOTChallenge (so COCO's person, class id 0, is its pedestrian, 1); x and y are the top left
-corner in pixels from 0; visibility is not known, so -1. Only confirmed tracks that were seen in the frame are written.
+Frames and classes count from 1 as in MOTChallenge (so COCO's person, class id 0, is its pedestrian, 1); x and y are the top
+left corner in pixels from 0; visibility is unknown, so -1. Only confirmed tracks that were seen in the frame are written.
 Source: MOT16 (Milan et al., 2016), section 4.
 """
 
@@ -16,6 +16,9 @@ from realtime.sinks.common.stream_facts import StreamFacts
 from realtime.types import Canvas, Result
 
 SUFFIXES = (".txt", ".csv")
+OPTION = "--mot"
+HELP = "tracks in MOTChallenge format (.txt)"
+NEEDS_TRACKS = True
 
 
 class MotSink:
@@ -24,8 +27,8 @@ class MotSink:
     def __init__(self, path: Path) -> None:
         self._file = LineFile(path)
 
-    def write(self, result: Result, canvas: Canvas) -> None:
-        """Append this frame's lines; a frame without tracks has none. Raises SinkError when the disk refuses, once."""
+    def write(self, result: Result, canvas: Canvas | None) -> None:
+        """Append this frame's lines, one per track. Raises SinkError once, when the disk fails."""
         frame = result.frame.index + 1
         lines = []
         for track in result.tracks or ():

@@ -1,8 +1,8 @@
 """H.264 video of the drawn pictures, each at its own time.
 
 Pictures keep their presentation times (1/60000 s), so a stream of changing frame rate, or one that lost frames, plays at the
-right speed. While it grows the file is fragmented: whoever kills the program loses the last second, not the file. When it is
-complete an MP4 gets the ordinary index, which makes it open and seek everywhere.
+right speed. While it grows, the file is fragmented: when the program is killed, only the last second is lost. A complete MP4
+has the ordinary index, so that every player opens it and seeks in it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from realtime.types import Canvas, Result
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
+OPTION = "--out"
+HELP = "video of what a window would show (.mp4, .mov, .mkv)"
+NEEDS_CANVAS = True
 
 TICKS_PER_S = 60_000
 """Holds 24, 25, 30, 50, 60 fps and NTSC's 30000/1001 exactly, and MPEG-4 Part 2 cannot count beyond 65535."""
@@ -37,24 +40,24 @@ USUAL_FPS = 30.0
 
 ENCODERS: dict[str, dict[str, str]] = {
     # A frame of a 720p road clip: ultrafast 5 ms of CPU, 15 kB, 40.9 dB; superfast 11 ms, 13 kB, 41.6 dB; veryfast 18 ms, 7 kB,
-    # 40.5 dB. CPU is what the model is short of, disks are not.
+    # 40.5 dB. The model needs the CPU; disk space is cheap.
     "libx264": {"preset": "ultrafast", "crf": "23", "forced-idr": "1"},
     "libopenh264": {"b": "6000000"},
     "mpeg4": {"qscale": "3"},
 }
-"""Encoder -> its options, the best one first; the first that this PyAV was built with is used."""
+"""Encoder -> its options, best first. The first that this PyAV was built with is used."""
 
 MUXER_OPTIONS: dict[str, dict[str, str]] = {
     "mp4": {"movflags": "hybrid_fragmented", "frag_duration": "1000000"},
     "mov": {"movflags": "hybrid_fragmented", "frag_duration": "1000000"},
     "matroska": {"cluster_time_limit": "1000"},
 }
-"""Muxer -> what makes it write complete pieces of at most a second (microseconds and milliseconds)."""
+"""Muxer -> options that make it write complete pieces of at most one second (in microseconds and milliseconds)."""
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 _LIMITED_RANGE, _BT601 = 1, 6
-"""FFmpeg's numbers for what `cv2.COLOR_BGR2YUV_I420` makes; untold, players take BT.709 for HD pictures and shift the colours."""
+"""FFmpeg's numbers for what `cv2.COLOR_BGR2YUV_I420` makes. Without them players assume BT.709 for HD and shift the colours."""
 
 
 class PresentationTimes:
@@ -66,7 +69,7 @@ class PresentationTimes:
         self._last = -self._usual_step
 
     def ticks(self, pts_s: float) -> int:
-        """The next picture's tick. Where the stream's time stands still, goes back or is no number: one usual step later."""
+        """The next picture's tick. One usual step later where the stream's time stands still, goes back or is not finite."""
         if not math.isfinite(pts_s):
             self._last += self._usual_step
             return self._last
@@ -81,7 +84,7 @@ class PresentationTimes:
 
 
 class FailSafeFile:
-    """What the muxer writes into. After a failed write it swallows the rest, so that what was safely written stays as it is."""
+    """The file that the muxer writes into. After a failed write it ignores all others, so that what was written stays intact."""
 
     def __init__(self, path: Path) -> None:
         self._file = io.FileIO(path, "wb")
@@ -116,8 +119,9 @@ class VideoSink:
         self._film: Film | None = None
         self._is_broken = False
 
-    def write(self, result: Result, canvas: Canvas) -> None:
-        """Append one picture. Raises SinkError when the disk or the encoder refuses, once; after that writes nothing."""
+    def write(self, result: Result, canvas: Canvas | None) -> None:
+        """Append one picture. Raises SinkError once, when the disk or the encoder fails; after that writes nothing."""
+        assert canvas is not None, "this sink needs canvases"
         if self._is_broken:
             return
         try:
@@ -128,7 +132,10 @@ class VideoSink:
             raise self._broken(error) from error
 
     def close(self) -> None:
-        """Finish the file and give it its name; one that broke stays a part, and of nothing comes nothing. Raises SinkError."""
+        """Finish the file and give it its name. A broken one keeps its part name; without pictures there is no file.
+
+        Raises SinkError.
+        """
         if self._film is None:
             return
         if self._is_broken:
@@ -223,7 +230,7 @@ def best_encoder() -> str:
         if name != next(iter(ENCODERS)):
             log.warning("this PyAV has no libx264: video is written with %s, which looks worse at the same size", name)
         return name
-    raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}; install the one from PyPI: pip install av")
+    raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}", "Install the one from PyPI: pip install av")
 
 
 def create(path: Path, facts: StreamFacts) -> VideoSink:

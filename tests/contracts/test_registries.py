@@ -61,11 +61,13 @@ def test_a_tracker_has_settings_with_defaults_and_gives_tuples(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", sinks.names())
-def test_a_sink_has_suffixes_and_leaves_nothing_when_nothing_was_written(name: str, tmp_path: Path) -> None:
-    suffixes = importlib.import_module(f"realtime.sinks.{name}").SUFFIXES
-    assert suffixes
-    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in suffixes)
-    (sink,) = sinks.open_sinks({name: tmp_path / f"out{suffixes[0]}"}, StreamFacts())
+def test_a_sink_describes_itself_and_leaves_nothing_when_nothing_was_written(name: str, tmp_path: Path) -> None:
+    kind = sinks.kinds()[name]
+    assert kind.suffixes
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in kind.suffixes)
+    assert kind.option.startswith("--")
+    assert kind.help
+    (sink,) = sinks.open_sinks({name: tmp_path / f"out{kind.suffixes[0]}"}, StreamFacts())
     assert list(inspect.signature(sink.write).parameters) == ["result", "canvas"]
     sink.close()
     assert not list(tmp_path.iterdir())
@@ -73,9 +75,11 @@ def test_a_sink_has_suffixes_and_leaves_nothing_when_nothing_was_written(name: s
         sinks.check_outputs({name: tmp_path / "out.nonsense"})
 
 
-def test_no_two_sinks_share_a_suffix() -> None:
-    every = [suffix for name in sinks.names() for suffix in importlib.import_module(f"realtime.sinks.{name}").SUFFIXES]
+def test_no_two_sinks_share_an_option_or_a_suffix() -> None:
+    kinds = sinks.kinds().values()
+    every = [suffix for kind in kinds for suffix in kind.suffixes]
     assert len(every) == len(set(every)), "or one file could be named twice on a command line"
+    assert len({kind.option for kind in kinds}) == len(kinds)
 
 
 @pytest.mark.parametrize("scheme", sources.schemes())

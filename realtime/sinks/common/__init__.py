@@ -1,1 +1,1 @@
-"""What sinks share: files that appear only when complete, what is known of the stream, and run lengths of masks."""
+"""Shared parts of sinks: files that appear when they are complete, facts about the stream, run lengths of masks."""

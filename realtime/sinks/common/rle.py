@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import U8
-
-Ints: TypeAlias = npt.NDArray[np.int64]
+from engines.types import I64, U8
 
 
 def run_lengths(label_map: U8, count: int) -> list[list[int]]:
@@ -33,7 +29,7 @@ def run_lengths(label_map: U8, count: int) -> list[list[int]]:
     ]
 
 
-def _alternating(starts: Ints, lengths: Ints, total: int) -> list[int]:
+def _alternating(starts: I64, lengths: I64, total: int) -> list[int]:
     ends = starts + lengths
     counts = np.empty(2 * len(starts) + 1, np.int64)
     counts[0:-1:2] = np.diff(ends, prepend=0) - lengths  # the gap before each run

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from realtime.errors import SinkError
-from realtime.sinks import StreamFacts, check_outputs, names, open_sinks
+from realtime.sinks import StreamFacts, check_outputs, kinds, names, needs_canvas, open_sinks
 
 FILES = {"video": "o.mp4", "mot": "o.txt", "jsonl": "o.jsonl"}
 FACTS = StreamFacts(source="clip", model="net", classes=("car", "person"), fps=30)
@@ -27,9 +27,31 @@ def test_the_folder_is_the_registry():
     assert set(FILES) == set(names())
 
 
-def test_naming_the_kinds_imports_no_codec():
-    code = "import sys, realtime.sinks as s; s.names(); print('av' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+def test_describing_the_kinds_imports_none_of_them():
+    code = "import sys, realtime.sinks as s; s.kinds(); print(sorted({'av', 'numpy', 'msgspec'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_kinds_declare_what_they_need():
+    assert list(kinds()) == ["video", "jsonl", "mot"]
+    assert {name: (kind.option, kind.needs_canvas, kind.needs_tracks) for name, kind in kinds().items()} == {
+        "video": ("--out", True, False),
+        "jsonl": ("--jsonl", False, False),
+        "mot": ("--mot", False, True),
+    }
+    assert needs_canvas(["mot", "video"])
+    assert not needs_canvas(["mot", "jsonl"])
+
+
+@every_kind
+def test_a_kind_that_needs_no_canvas_writes_without_one(kind, tmp_path, make_picture):
+    if kinds()[kind].needs_canvas:
+        return
+    path = tmp_path / FILES[kind]
+    (sink,) = open_sinks({kind: path}, FACTS)
+    sink.write(make_picture(0)[0], None)
+    sink.close()
+    assert path.stat().st_size
 
 
 @every_kind
@@ -79,8 +101,8 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(kind, tmp_pat
         (folder, "is a folder"),
         (a_file / f"o{suffix}", "cannot be written"),
         (Path("/proc") / f"o{suffix}", "cannot be written"),
-        (tmp_path / "o.xyz", "end the name in"),
-        (tmp_path / "o", "end the name in"),
+        (tmp_path / "o.xyz", "End the name in"),
+        (tmp_path / "o", "End the name in"),
         (source, "is the input"),
         (folder / ".." / source.name, "is the input"),
         (device, "not a regular file"),
@@ -103,7 +125,7 @@ def test_a_read_only_folder_is_refused(kind, tmp_path):
 
 
 def test_an_unknown_kind_names_the_known_ones(tmp_path):
-    with pytest.raises(SinkError, match='no output is called "gif"; there are: jsonl, mot, video'):
+    with pytest.raises(SinkError, match=r'no kind of output is called "gif"\. Known: jsonl, mot, video'):
         check_outputs({"gif": tmp_path / "o.gif"})
 
 
