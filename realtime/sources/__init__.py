@@ -1,6 +1,12 @@
 """Sources of frames. One URI names one source; the scheme is the module's name, so a new source is one new file.
 
-Each module offers `open_uri(uri: SourceUri) -> Source`. What sources share lies in `common`.
+A module offers `open_uri(uri: SourceUri) -> Source`, which checks the URI's options before anything else. It may declare:
+
+    FORM = "url"            how its URIs are read, see `common.uri.Form`; "path" where it declares nothing
+    ALIASES = ("https",)    other schemes that it opens
+
+A module imports a heavy library (av ...) only when it opens something, so loading all modules is cheap.
+Shared parts are in `common`.
 """
 
 from __future__ import annotations
@@ -9,27 +15,30 @@ from collections.abc import Callable
 from typing import cast
 
 from engines.loading import load_module, module_names
-from realtime.process.redact import redact
 from realtime.sources.common.pacing import Paced
-from realtime.sources.common.uri import SourceUri, parse
+from realtime.sources.common.uri import Form, SourceUri, parse_text
 from realtime.types import Source
 
-__all__ = ["Paced", "first_webcam", "open_source", "redact", "schemes"]
+__all__ = ["Paced", "first_webcam", "open_source", "parse", "schemes"]
 
 
 def open_source(uri: str) -> Source:
     """Open what `uri` names: a path, a folder of images, a webcam's number or device, or scheme://target?option=value.
 
     Files, folders, samples and synthetic scenes are checked here, down to a first picture that decodes. http:// asks the
-    server what it has (5 s at most), since only the answer tells a live stream from a file. rtsp:// and webcams return at
-    once and connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
+    server for its content type (5 s at most), since only the answer tells a live stream from a file. rtsp:// and webcams return
+    at once and connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """
-    parsed = parse(uri, schemes())
-    module = load_module(__name__, parsed.scheme)
-    open_uri = cast("Callable[[SourceUri], Source]", module.open_uri)
+    parsed = parse(uri)
+    open_uri = cast("Callable[[SourceUri], Source]", load_module(__name__, parsed.scheme).open_uri)
     return open_uri(parsed)
+
+
+def parse(text: str) -> SourceUri:
+    """Which source `text` names, without opening it. Raises SourceNotFoundError or SourceOpenError."""
+    return parse_text(text, schemes(), _declared)
 
 
 def schemes() -> tuple[str, ...]:
@@ -38,7 +47,17 @@ def schemes() -> tuple[str, ...]:
 
 
 def first_webcam(timeout_s: float = 2.0) -> Source | None:
-    """The first webcam that gives a picture within `timeout_s` in total, or None. Silent where there is none."""
-    from realtime.sources.webcam import first  # OpenCV loads only when somebody looks for a camera
+    """The first webcam that gives a picture within `timeout_s` in total, or None. Prints nothing where there is none."""
+    from realtime.sources.webcam import first  # OpenCV loads only when a camera is looked for
 
     return first(timeout_s)
+
+
+def _declared(scheme: str) -> tuple[str, Form] | None:
+    """The module that opens `scheme`, and the form of its URIs. Only a scheme that is no module's name loads all of them."""
+    names = schemes()
+    for name in (scheme,) if scheme in names else names:
+        module = load_module(__name__, name)
+        if scheme == name or scheme in getattr(module, "ALIASES", ()):
+            return name, getattr(module, "FORM", "path")
+    return None

@@ -1,4 +1,4 @@
-"""CSI cameras of a Jetson: the sensor's picture through the image signal processor, in the size that is asked for."""
+"""CSI cameras of a Jetson: the sensor's picture through the image signal processor, in the requested size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGEST_FLIP = 7
 def open_uri(uri: SourceUri) -> LiveSource:
     """csi://0, the number of the connector. Options: width=1280, height=720, fps=30, flip=0 (nvvidconv's flip-method, 0..7).
 
-    Width and height are the camera's; flips that turn the picture by a quarter (1, 3, 5, 7) swap them.
+    Width and height are the camera's; flips by a quarter turn (1, 3, 5, 7) swap them.
     """
     options = Options(uri)
     width = options.integer("width", 1280, 16, 8192)
@@ -23,12 +23,14 @@ def open_uri(uri: SourceUri) -> LiveSource:
     options.finish()
     sensor = uri.target.strip() or "0"
     if not (sensor.isascii() and sensor.isdigit()):
-        raise SourceNotFoundError(f"{uri.name}: a CSI camera is named by the number of its connector, as in csi://0")
+        raise SourceNotFoundError(
+            f'{uri.name}: "{sensor}" is not a CSI camera', "Give the number of its connector, as in csi://0"
+        )
     return open_pipeline(pipeline(int(sensor), width, height, fps, flip), uri.name)
 
 
 def pipeline(sensor: int, width: int, height: int, fps: int, flip: int = 0) -> str:
-    """The GStreamer pipeline from the sensor to BGRx pictures in ordinary memory; scaling and turning are done in hardware."""
+    """The GStreamer pipeline from the sensor to BGRx pictures in ordinary memory; scaled and rotated in hardware."""
     turned_width, turned_height = (height, width) if flip % 2 else (width, height)
     return (
         f"nvarguscamerasrc sensor-id={sensor} "

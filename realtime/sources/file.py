@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from realtime.errors import SourceOpenError
 from realtime.sources.common.base import FrameSource, Picture, counted
-from realtime.sources.common.container import VideoStream
 from realtime.sources.common.uri import Options, SourceUri, not_found
+
+if TYPE_CHECKING:
+    from realtime.sources.common.container import VideoStream
 
 
 def open_uri(uri: SourceUri) -> FileSource:
-    """file:///path/clip.mp4, or just the path. Options: loop=1 plays it over and over."""
+    """file:///path/clip.mp4, or the path alone. Options: loop=1 repeats it without end."""
     options = Options(uri)
     loop = options.flag("loop")
     options.finish()
@@ -24,14 +27,16 @@ def open_uri(uri: SourceUri) -> FileSource:
 
 def open_path(path: Path, name: str, *, loop: bool = False) -> FileSource:
     """The video file at `path`, shown to people as `name`. Raises SourceOpenError."""
+    from realtime.sources.common.container import VideoStream
+
     if path.is_file() and path.stat().st_size == 0:
         raise SourceOpenError(f"{name}: the file is empty (0 bytes)")
-    # FFmpeg takes "a:b" for protocol a; "file:" makes any name a path.
+    # FFmpeg reads "a:b" as protocol a; "file:" makes any name a path.
     return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False), name, loop=loop)
 
 
 class FileSource(FrameSource):
-    """A recording, local or remote. What decodes is yielded; how a damaged one ended stands in `status.detail`."""
+    """A recording, local or remote. Yields all that decodes; `status.detail` reports damage at the end."""
 
     def __init__(self, open_stream: Callable[[], VideoStream], name: str, *, loop: bool = False) -> None:
         """Open and decode the first picture. Raises SourceOpenError when there is none."""
@@ -49,7 +54,7 @@ class FileSource(FrameSource):
         if first is None:
             damage = stream.damage_report()
             stream.close()
-            raise SourceOpenError(f"{name}: not one picture of it can be decoded{f' ({damage})' if damage else ''}")
+            raise SourceOpenError(f"{name}: none of its pictures can be decoded{f' ({damage})' if damage else ''}")
         return stream, pictures, first
 
     def _pictures(self) -> Iterator[Picture]:

@@ -18,6 +18,9 @@ from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
 
+FORM = "url"
+ALIASES = ("https",)
+
 _CHUNK_BYTES = 64 << 10
 _PLAYLISTS = ("mpegurl", "dash+xml")
 
@@ -30,9 +33,9 @@ class Timeouts(NamedTuple):
 
 
 def open_uri(uri: SourceUri) -> Source:
-    """http(s)://host/path: MJPEG (multipart) or a stream without a length is live, anything with a length is a file.
+    """http(s)://host/path: MJPEG (multipart) and streams without a length are live, anything with a length is a file.
 
-    Options, after "#": open_timeout_s=5, timeout_s=1.8 (silence that is a loss). Asks the server at once.
+    Options, after "#": open_timeout_s=5, timeout_s=1.8 (a longer silence is a loss). Connects at once.
     """
     options = Options(uri)
     timeouts = Timeouts(
@@ -51,12 +54,12 @@ def open_uri(uri: SourceUri) -> Source:
     answer.close()
     wire.close()
     if kind == "text/html":
-        raise SourceOpenError(f"{uri.name}: this is a web page, not a video; give the address of the stream itself")
+        raise SourceOpenError(f"{uri.name}: this is a web page, not a video", "Give the address of the stream itself")
     return _open_with_ffmpeg(uri, timeouts, is_file=is_file)
 
 
 def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> Source:
-    # Here, not above: an MJPEG camera needs no FFmpeg.
+    # Not at the top: an MJPEG camera needs no FFmpeg.
     from realtime.sources.common.container import ContainerFeed, VideoStream
     from realtime.sources.file import FileSource
 
@@ -83,12 +86,12 @@ def _connect_mjpeg(uri: SourceUri, timeouts: Timeouts) -> MjpegFeed:
 
 
 class MjpegFeed:
-    """JPEG after JPEG out of one HTTP answer; each is handed on at its last byte."""
+    """The JPEG pictures of one HTTP answer; each is passed on when its last byte has arrived."""
 
     fps: float | None = None
 
     def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
-        """answer: its body is read here, and it is closed by `close`. timeout_s: for one whole picture."""
+        """answer: its body is read here; `close` closes it. timeout_s: for one whole picture."""
         self.description = "MJPEG over HTTP"
         self._answer = answer
         self._wire = wire
@@ -116,7 +119,7 @@ class MjpegFeed:
         self._wire.close()
 
     def _next(self, splitter: JpegSplitter) -> bytes | None:
-        """The next picture; None where the server says that it was the last."""
+        """The next picture; None where the server declares the end."""
         while True:
             jpeg = splitter.take()
             if jpeg is not None:
@@ -125,7 +128,7 @@ class MjpegFeed:
             if not data:
                 if splitter.rest.rstrip().endswith(b"--"):  # the closing boundary of a multipart
                     return None
-                raise SourceLostError(f"{self._name}: the other side closed the connection")
+                raise SourceLostError(f"{self._name}: the server closed the connection")
             splitter.feed(data)
 
     def _lost_if_broken(self, read: Callable[[], bytes | None]) -> bytes | None:
@@ -134,13 +137,13 @@ class MjpegFeed:
         except TimeoutError:
             raise SourceLostError(f"{self._name}: no whole picture within {self._timeout_s:g} s") from None
         except ValueError as error:
-            raise SourceLostError(f"{self._name}: the stream holds {error}, which is too large") from None
+            raise SourceLostError(f"{self._name}: the stream contains {error}, which is too large") from None
         except (OSError, HTTPException) as error:
-            raise SourceLostError(f"{self._name}: {explain(error, self._timeout_s)}") from None
+            raise SourceLostError(*explain(self._name, error, self._timeout_s)) from None
 
 
 def decode_jpeg(jpeg: bytes) -> Image | None:
-    """The picture, or None where it is damaged beyond decoding (the source counts it)."""
+    """The picture; None where it is too damaged to decode (the source counts it)."""
     try:
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

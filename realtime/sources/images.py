@@ -17,7 +17,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def open_uri(uri: SourceUri) -> ImagesSource:
-    """images:///path/folder, or just the folder. Options: fps=25, the speed it is played at."""
+    """images:///path/folder, or the folder alone. Options: fps=25, the playback rate."""
     options = Options(uri)
     fps = options.number("fps", 25.0, 0.01, 1000)
     options.finish()
@@ -25,18 +25,18 @@ def open_uri(uri: SourceUri) -> ImagesSource:
     if not folder.exists():
         raise not_found(folder, uri.name)
     if not folder.is_dir():
-        raise SourceOpenError(f"{uri.name}: not a folder; images:// takes a folder, a video file is opened by its path")
+        raise SourceOpenError(f"{uri.name}: not a folder", "Give images:// a folder; open a video file by its path")
     return ImagesSource(folder, uri.name, fps)
 
 
 class ImagesSource(FrameSource):
-    """The readable images of a folder. Unreadable ones are skipped, counted, and told in `status.detail`."""
+    """The readable images of a folder. Unreadable ones are skipped and counted; `status.detail` reports them."""
 
     def __init__(self, folder: Path, name: str, fps: float) -> None:
-        """List the folder and read its first good image. Raises SourceOpenError when there is none."""
+        """List the folder and read its first readable image. Raises SourceOpenError when there is none."""
         paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural_key)
         if not paths:
-            raise SourceOpenError(f"{name}: no images in this folder; it takes {', '.join(sorted(SUFFIXES))}")
+            raise SourceOpenError(f"{name}: no images in this folder", f"Readable are {', '.join(sorted(SUFFIXES))}")
         super().__init__(name, fps=fps, frame_count=len(paths))
         self.unreadable = 0
         self._readable = self._read(paths)
@@ -67,7 +67,7 @@ class ImagesSource(FrameSource):
 
 
 def _read_image(path: Path) -> Image | None:
-    # Not cv2.imread: it prints to stderr and, on Windows, cannot open names outside the code page.
+    # Not cv2.imread, which prints to stderr and, on Windows, cannot open names outside the code page.
     try:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):

@@ -1,17 +1,21 @@
-"""Network cameras over RTSP, decoded with as little waiting as FFmpeg allows."""
+"""Network cameras over RTSP, decoded with the lowest delay that FFmpeg allows."""
 
 from __future__ import annotations
 
-from realtime.sources.common.container import ContainerFeed
 from realtime.sources.common.live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
 from realtime.sources.common.uri import Options, SourceUri
+
+FORM = "url"
+ALIASES = ("rtsps",)
 
 
 def open_uri(uri: SourceUri) -> LiveSource:
     """rtsp://user:password@camera:554/path. Options, after "#": transport=tcp|udp, open_timeout_s=5, timeout_s=1.8 (silence).
 
-    The source returns at once and connects when it is iterated.
+    Returns at once; the source connects when it is iterated.
     """
+    from realtime.sources.common.container import ContainerFeed
+
     options = Options(uri)
     transport = options.choice("transport", ("tcp", "udp"))
     timeout_s = options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60)

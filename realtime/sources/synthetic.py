@@ -1,19 +1,24 @@
-"""A drawn street with known truth: the ground truth of tests and benchmarks, and a camera for machines without one."""
+"""A drawn street with known truth, for tests, benchmarks and machines without a camera.
+
+The capture time is written into the pixels of each frame, so that latency can be measured anywhere in any pipeline.
+"""
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator
 
-from engines.errors import did_you_mean
-from engines.types import Size
+import cv2
+import numpy as np
+
+from engines.errors import choices
+from engines.types import F64, U8, Image, Size
 from realtime.errors import SourceNotFoundError
 from realtime.sources.common.base import FrameSource, Picture, now_ns
-from realtime.sources.common.stamp import read_stamp, write_stamp
 from realtime.sources.common.uri import Options, SourceUri
-from realtime.sources.street.camera import F64
-from realtime.sources.street.meetings import MAX_CROSSINGS
 from realtime.sources.street.occluders import MAX_OCCLUDERS
-from realtime.sources.street.scene import CLASSES, Street, SyntheticTruth
+from realtime.sources.street.scene import Street, SyntheticTruth
+from realtime.sources.street.traffic import CLASSES, MAX_CROSSINGS
 
 __all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
 
@@ -22,17 +27,19 @@ _MAX_OBJECTS = 200
 _MAX_PAN_PX_S = 4000
 _MAX_SHAKE_PX = 100
 
+_ROWS, _COLUMNS = 4, 24
+_SYNC_HEAD, _SYNC_TAIL = 0b10110010, 0b01001101
+_WIDTH_SHARE, _HEIGHT_SHARE = 1 / 4, 4 / 54  # at 16:9 the blocks are squares of width / 96
+_MIN_CONTRAST = 40.0
+
 
 def open_uri(uri: SourceUri) -> SyntheticSource:
     """synthetic://street. Options: width=1280, height=720, fps=30, seconds=10 (0: endless), objects=8, seed=0, live=0.
 
-    What makes tracking hard, all 0 unless given: pan= the greatest speed in px/s at which the camera pans to and fro; shake= by
-    how many px it shakes; occluders= how many columns and pillars (up to 4) stand in the way; crossings= how many pairs of people
-    (up to 20), besides the objects, cross each other's way.
+    Difficulties for trackers, 0 by default: pan=, the greatest speed in px/s at which the camera pans from side to side; shake=,
+    the amplitude of its shaking in px; occluders=, the number of columns and pillars in front of the objects (up to 4);
+    crossings=, the number of pairs of people (up to 20), in addition to the objects, whose paths cross.
     """
-    scene = uri.target.strip("/") or _SCENES[0]
-    if scene not in _SCENES:
-        raise SourceNotFoundError(f"{uri.name}: no such scene; there is synthetic://street{did_you_mean(scene, _SCENES)}")
     options = Options(uri)
     size = Size(options.integer("width", 1280, 64, 7680), options.integer("height", 720, 64, 4320))
     fps = options.number("fps", 30.0, 1, 1000)
@@ -50,13 +57,16 @@ def open_uri(uri: SourceUri) -> SyntheticSource:
         crossings=options.integer("crossings", 0, 0, MAX_CROSSINGS),
     )
     options.finish()
+    scene = uri.target.strip("/") or _SCENES[0]
+    if scene not in _SCENES:
+        raise SourceNotFoundError(f"{uri.name}: no such scene", choices(scene, _SCENES))
     return SyntheticSource(uri.name, street, fps=fps, seconds=seconds, is_live=is_live)
 
 
 class SyntheticSource(FrameSource):
     """Frames of a `Street`, each with its `captured_ns` in its pixels (`read_stamp`).
 
-    Live, it runs by the clock like a camera: a reader that is late misses frames (gaps in `index`), never gets old ones.
+    Live, it runs by the clock like a camera: a late reader misses frames (gaps in `index`) and never gets old ones.
     """
 
     def __init__(self, name: str, street: Street, *, fps: float, seconds: float, is_live: bool = False) -> None:
@@ -70,11 +80,11 @@ class SyntheticSource(FrameSource):
         self._detail = f"{street.size} drawn {fps:g} fps"
 
     def truth(self, index: int) -> SyntheticTruth:
-        """What is in the frame of that index. Any time, any thread, any order."""
+        """The contents of the frame at `index`. At any time, on any thread, in any order."""
         return self._street.truth(index / self._rate_fps)
 
     def camera_between(self, from_index: int, to_index: int) -> F64:
-        """(2, 3) float64: where the background's pixels of one frame are in another one, forward or back."""
+        """(2, 3) float64: from the background's pixels of one frame to those of another, later or earlier."""
         return self._street.camera_between(from_index / self._rate_fps, to_index / self._rate_fps)
 
     def _pictures(self) -> Iterator[Picture]:
@@ -94,8 +104,45 @@ class SyntheticSource(FrameSource):
             index += 1
 
     def _due(self, start_ns: int) -> int:
-        """The index of the newest frame whose time has come."""
+        """The index of the newest frame that is due."""
         return int((now_ns() - start_ns) / 1e9 * self._rate_fps)
 
     def _release(self) -> None:
-        """Nothing is held."""
+        """There is nothing to free."""
+
+
+def write_stamp(image: Image, stamp_ns: int) -> None:
+    """Draw `stamp_ns` (a non-negative int below 2**64) into the top right corner of `image`, in place.
+
+    A strip of 24 x 4 black and white blocks, a quarter of the width: head, 64 bits, CRC, tail. It survives H.264, JPEG,
+    scaling and tinting as long as a block has about 3 px.
+    """
+    body = stamp_ns.to_bytes(8, "big")
+    data = bytes([_SYNC_HEAD]) + body + binascii.crc_hqx(body, 0).to_bytes(2, "big") + bytes([_SYNC_TAIL])
+    bits = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(_ROWS, _COLUMNS) * 255
+    strip = _strip(image)
+    blocks = cv2.resize(bits.astype(np.uint8), (strip.shape[1], strip.shape[0]), interpolation=cv2.INTER_NEAREST)
+    strip[:] = blocks[:, :, np.newaxis]
+
+
+def read_stamp(image: Image) -> int | None:
+    """The time written into `image`; None where none can be read (a checksum guards against wrong ones)."""
+    grey = cv2.cvtColor(np.ascontiguousarray(_strip(image)), cv2.COLOR_BGR2GRAY)
+    # Only the middle of each block counts: codecs and scaling mix its rim with its neighbours.
+    fine = cv2.resize(grey, (_COLUMNS * 5, _ROWS * 5), interpolation=cv2.INTER_LINEAR)
+    levels = fine.reshape(_ROWS, 5, _COLUMNS, 5)[:, 1:4, :, 1:4].mean(axis=(1, 3)).reshape(-1)
+    known = np.unpackbits(np.array([_SYNC_HEAD, _SYNC_TAIL], np.uint8)).astype(bool)
+    ends = np.concatenate((levels[:8], levels[-8:]))
+    dark, bright = float(ends[~known].mean()), float(ends[known].mean())
+    if bright - dark < _MIN_CONTRAST:
+        return None
+    data = np.packbits(levels > (dark + bright) / 2).tobytes()
+    body, check = data[1:9], int.from_bytes(data[9:11], "big")
+    if data[0] != _SYNC_HEAD or data[11] != _SYNC_TAIL or binascii.crc_hqx(body, 0) != check:
+        return None
+    return int.from_bytes(body, "big")
+
+
+def _strip(image: Image) -> U8:
+    height, width = image.shape[:2]
+    return image[: round(height * _HEIGHT_SHARE), width - round(width * _WIDTH_SHARE) :]

@@ -1,4 +1,4 @@
-"""Webcams through OpenCV: asks for MJPG, says what it got, and finds the same camera again after it was unplugged."""
+"""Webcams through OpenCV: requests MJPG, reports the negotiated format, finds the same camera after it was unplugged."""
 
 from __future__ import annotations
 
@@ -14,18 +14,31 @@ import cv2
 from realtime.errors import SourceError, SourceNotFoundError, SourceOpenError
 from realtime.sources.common.live import Attempt, LiveSource
 from realtime.sources.common.opencv import Capture, CaptureFeed, prepare_opencv
-from realtime.sources.common.uri import Options, SourceUri
-from realtime.sources.common.v4l import Camera, cameras, find_again
+from realtime.sources.common.uri import Options, SourceUri, natural_key
 
 _APIS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
-_UNLISTED_CAMERAS = 2  # tried where the system has no list of them
+_UNLISTED_CAMERAS = 2  # tried where the system has no list of cameras
+
+_ROOT = Path("/")
 
 OpenCapture = Callable[[int, int], Capture]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """The format to ask for; the camera gives what it can."""
+class Camera:
+    """A video device.
+
+    path:      /dev/videoN.
+    stable_id: stays when the number changes: its link below /dev/v4l/by-id, else its product name; "" if unknown.
+    """
+
+    path: Path
+    stable_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The format to request; the camera delivers the nearest that it can."""
 
     width: int = 1280
     height: int = 720
@@ -35,85 +48,85 @@ class Wish:
 def open_uri(uri: SourceUri) -> LiveSource:
     """webcam://0 or webcam:///dev/video0, or the number or device alone. Options: width=1280, height=720, fps=30."""
     options = Options(uri)
-    wish = Wish(
+    request = Format(
         width=options.integer("width", 1280, 16, 16384),
         height=options.integer("height", 720, 16, 16384),
         fps=options.number("fps", 30.0, 1, 1000),
     )
     options.finish()
-    return webcam(find(uri.target, uri.name), uri.name, wish)
+    return webcam(find(uri.target, uri.name), uri.name, request)
 
 
 def webcam(
-    camera: Camera, name: str, wish: Wish, open_capture: OpenCapture = cv2.VideoCapture, root: Path = Path("/")
+    camera: Camera, name: str, request: Format, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT
 ) -> LiveSource:
-    """A source that opens `camera` when iterated. `open_capture` and `root` stand in for cameras that are not there."""
+    """A source that opens `camera` when iterated. Tests give their own `open_capture` and `root`."""
 
     def connect() -> CaptureFeed:
         current = find_again(camera, root) if sys.platform == "linux" else camera
         if current is None:
             raise SourceOpenError(f"{name}: the camera is not plugged in")
-        return _connect(current, name, wish, open_capture)
+        return _connect(current, name, request, open_capture)
 
     return LiveSource(name, connect)
 
 
 def find(target: str, name: str) -> Camera:
-    """The camera with that number or device path. Raises SourceNotFoundError, with the list of those that are there."""
+    """The camera with that number or device path. Raises SourceNotFoundError, with the list of present cameras."""
     text = target.strip() or "0"
     if sys.platform != "linux":
         if not text.isdigit():
-            raise SourceNotFoundError(f"{name}: on this system a webcam is named by its number, as in webcam://0")
+            raise SourceNotFoundError(f'{name}: "{text}" is not a webcam', "Give its number, as in webcam://0")
         return Camera(Path(text), "")
     path = Path(f"/dev/video{text}") if text.isdigit() else Path(text)
-    there = cameras()
-    for camera in there:
+    present = cameras()
+    for camera in present:
         if camera.path == path or (path.exists() and camera.path == path.resolve()):
             return camera
     if path.exists():
         return Camera(path, "")
-    known = ", ".join(str(camera.path) for camera in there)
-    raise SourceNotFoundError(
-        f"{name}: there is no camera {path}; {f'there is {known}' if known else 'no camera is plugged in here'}"
-    )
+    known = ", ".join(str(camera.path) for camera in present)
+    raise SourceNotFoundError(f"{name}: no camera {path}", f"Present: {known}" if known else "Plug a camera in")
 
 
-def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = Path("/")) -> LiveSource | None:
-    """The first camera that gives a picture within `timeout_s` in total, already open; None when none does."""
+def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT) -> LiveSource | None:
+    """The first camera that gives a picture within `timeout_s` in total, already open; None when there is none."""
     listed = cameras(root) if sys.platform == "linux" else [Camera(Path(str(n)), "") for n in range(_UNLISTED_CAMERAS)]
     deadline_s = time.monotonic() + timeout_s
     for camera in listed:
         name = str(camera.path) if sys.platform == "linux" else f"webcam://{camera.path}"
-        attempt = Attempt(lambda camera=camera, name=name: _connect(camera, name, Wish(), open_capture))  # type: ignore[misc]
+        attempt = Attempt(lambda camera=camera, name=name: _connect(camera, name, Format(), open_capture))  # type: ignore[misc]
         try:
             feed = attempt.result(max(0.0, deadline_s - time.monotonic()))
         except SourceError:
             continue
         if feed is not None:
-            source = webcam(camera, name, Wish(), open_capture, root)
+            source = webcam(camera, name, Format(), open_capture, root)
             source.adopt(feed)
             return source
     return None
 
 
-def _connect(camera: Camera, name: str, wish: Wish, open_capture: OpenCapture) -> CaptureFeed:
-    """Open, negotiate, and see one picture. Raises SourceOpenError: in use, not allowed, or no camera at all."""
+def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture) -> CaptureFeed:
+    """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
         raise SourceOpenError(
-            f"{name}: no permission to use {camera.path}; add yourself to its group: sudo usermod -aG video $USER"
+            f"{name}: no permission to use {camera.path}", "Add yourself to its group: sudo usermod -aG video $USER"
         )
     prepare_opencv()
     number = int("".join(filter(str.isdigit, camera.path.name)))
     capture = open_capture(number, _APIS.get(sys.platform, cv2.CAP_ANY))
-    # MJPG before the size: uncompressed 720p does not fit through USB 2 and would come at 10 fps or less.
+    # MJPG before the size: uncompressed 720p exceeds USB 2 and would arrive at 10 fps or less.
     capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-    capture.set(cv2.CAP_PROP_FRAME_WIDTH, wish.width)
-    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.height)
-    capture.set(cv2.CAP_PROP_FPS, wish.fps)
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.width)
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.height)
+    capture.set(cv2.CAP_PROP_FPS, request.fps)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     if not capture.isOpened() or not capture.grab():
         capture.release()
-        raise SourceOpenError(f"{name}: the camera gives no picture; close other programs that use it, or try another number")
+        raise SourceOpenError(
+            f"{name}: the camera delivers no picture", "Close other programs that use it, or try another number"
+        )
     fps = capture.get(cv2.CAP_PROP_FPS)
     return CaptureFeed(capture, name, _negotiated(capture, fps), fps if fps > 0 else None)
 
@@ -128,3 +141,31 @@ def _negotiated(capture: Capture, fps: float) -> str:
         f"{fps:.4g} fps" if fps > 0 else "",
     ]
     return " ".join(filter(None, parts))
+
+
+def cameras(root: Path = _ROOT) -> list[Camera]:
+    """The capture devices, by number, without metadata devices."""
+    links = {link.resolve(): link.name for link in sorted((root / "dev/v4l/by-id").glob("*"))}
+    found = []
+    for path in sorted((root / "dev").glob("video[0-9]*"), key=natural_key):
+        facts = root / "sys/class/video4linux" / path.name
+        if _read(facts / "index") not in ("", "0"):
+            continue
+        found.append(Camera(path, links.get(path.resolve()) or _read(facts / "name")))
+    return found
+
+
+def find_again(camera: Camera, root: Path = _ROOT) -> Camera | None:
+    """The same camera under its current number; None while it is unplugged. A number with another name is another camera."""
+    now = cameras(root)
+    if not camera.stable_id:
+        return next((other for other in now if other.path == camera.path), None)
+    same = [other for other in now if other.stable_id == camera.stable_id]
+    return next((other for other in same if other.path == camera.path), same[0] if same else None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -32,10 +32,7 @@ OWNERS = {
         "engines.training.train engines.training.transfer"
     ),
     "tqdm": "engines.training.teach",
-    "av": (
-        "realtime.sinks.video realtime.sources.common.container realtime.sources.file realtime.sources.rtsp "
-        "realtime.sources.sample"
-    ),
+    "av": ("realtime.sinks.video realtime.sources.common.container"),
     "PyQt6": "realtime.viewer.",
 }
 """Modules that import a heavy package at their top; a name that ends with a dot stands for all modules of that package.

@@ -1,1 +1,1 @@
-"""What sources share."""
+"""Shared parts of the sources."""

@@ -1,4 +1,4 @@
-"""What all sources share: counting, time, checked pictures, and an end that is the same from any thread."""
+"""The base of all sources: frame indices, time, checked pictures, and closing from any thread."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from realtime.types import Frame, SourceStatus
 
 
 class Picture(NamedTuple):
-    """What a decoder hands over.
+    """One picture from a decoder.
 
-    image:       any array; `as_bgr` makes an Image of it, or it is rejected and counted.
+    image:       any array; `as_bgr` converts it to an Image, or it is rejected and counted.
     pts_s:       the stream's own time stamp in seconds, or None.
     received_ns: `time.monotonic_ns()` when its data had arrived, before decoding.
-    number:      its index where the source counts itself (and may skip); None: one after the last.
+    number:      its index, where the source numbers its pictures (and may skip some); None: the last index plus one.
     """
 
     image: npt.NDArray[Any] | None
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 
 
 def as_bgr(image: npt.NDArray[Any] | None) -> Image:
-    """`image` as (H, W, 3) uint8 BGR, C-contiguous; the same array where it is that already.
+    """`image` as (H, W, 3) uint8 BGR, C-contiguous; the same array where it already is.
 
     Takes grey (H, W) or (H, W, 1), BGR and BGRA, in uint8 or uint16. Raises ValueError for anything else.
     """
@@ -53,9 +53,9 @@ def as_bgr(image: npt.NDArray[Any] | None) -> Image:
 
 
 class FrameSource(ABC):
-    """Base of the sources: a subclass yields Pictures, this makes Frames of them. See `realtime.types.Source`.
+    """Base of the sources: a subclass yields Pictures, this class makes Frames of them. See `realtime.types.Source`.
 
-    One thread opens, iterates and closes; `close` may also come from another thread and then ends the iteration soon.
+    One thread opens, iterates and closes; `close` on another thread ends the iteration soon.
     """
 
     is_live = False
@@ -81,9 +81,9 @@ class FrameSource(ABC):
         return self._frames
 
     def close(self) -> None:
-        """End the iteration and free what it holds. May be called often, and from any thread.
+        """End the iteration and free its resources. May be called more than once, and from any thread.
 
-        What the capture thread opened it also frees: another thread only wakes it, as long as it lives.
+        The capture thread frees what it opened: while that thread runs, another thread only wakes it.
         """
         with self._owner_lock:
             self._closed.set()
@@ -93,7 +93,7 @@ class FrameSource(ABC):
             return
         try:
             self._frames.close()
-        except ValueError:  # called from inside the iteration (a signal handler): it leaves by itself
+        except ValueError:  # called from inside the iteration (a signal handler): it ends by itself
             return
         self._release()
         if self._state != "ended":  # it was never iterated
@@ -107,7 +107,7 @@ class FrameSource(ABC):
     def _release(self) -> None:
         """Free what was opened, also when nothing was iterated. May be called more than once."""
 
-    def _interrupt(self) -> None:  # noqa: B027  most sources never block for long, so they need none
+    def _interrupt(self) -> None:  # noqa: B027  most sources never block for long
         """Wake a blocked `_pictures`. Called on any thread."""
 
     def _make_frames(self) -> Generator[Frame, None, None]:

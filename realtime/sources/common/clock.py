@@ -1,4 +1,4 @@
-"""Stream time that rises strictly, whatever the time stamps do."""
+"""Stream time that rises strictly, however wrong the time stamps are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 _DEFAULT_INTERVAL_S = 1 / 25
 _MIN_STEP_S = 0.001
-_MIN_PLAUSIBLE_S = 0.0001  # no camera here makes 10 000 fps
-_MAX_DRIFT_S = 2.0  # a live stream's stamps may run this far from the clock on the wall in one step
-_MAX_FILE_GAP_S = 10.0  # a recording may hold a longer gap only when it is slow as a whole (time lapse)
+_MIN_PLAUSIBLE_S = 0.0001  # no camera delivers 10 000 fps
+_MAX_DRIFT_S = 2.0  # a live stream's stamps may differ by this much from the elapsed time in one step
+_MAX_FILE_GAP_S = 10.0  # a recording may have a longer gap only when its frame rate is low (time lapse)
 _MAX_GAP_INTERVALS = 50
 
 
 class StreamClock:
     """Turns raw time stamps into seconds since the first frame; repeats, jumps and missing stamps become plausible steps.
 
-    corrected: how many steps were not the stream's own.
+    corrected: number of steps that do not follow the stream's own stamps.
     """
 
     def __init__(self, fps: float | None, is_live: bool) -> None:
@@ -40,7 +40,7 @@ class StreamClock:
         return self._now_s
 
     def restart(self) -> None:
-        """The raw stamps begin anew (a reconnect, a loop); time goes on."""
+        """The raw stamps start again from any value (a reconnect, a loop); stream time continues."""
         self._raw_s = None
 
     def _step_s(self, raw_s: float | None, waited_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Video through PyAV: one container's video stream, decoded picture by picture. The only module that imports `av`."""
+"""Video through PyAV: one container's video stream, decoded picture by picture. The only source module that imports `av`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import numpy.typing as npt
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, now_ns
-from realtime.sources.common.live import RefusedError
+from realtime.sources.common.live import refused
 
-# Measured on a loopback camera: without the frame rate's probe the first picture comes after 0.3 s instead of 2; `nobuffer`
-# then costs up to a whole GOP (it throws away the key frame it has seen), and gains nothing, since the reader catches up.
+# Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
+# would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
 _LIVE_OPTIONS = {
     "fpsprobesize": "0",
     "analyzeduration": "500000",  # microseconds
-    "max_delay": "100000",  # microseconds that late UDP packets are waited for; FFmpeg's own 0.5 s is all latency
+    "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
-_MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, a hopeless one has nothing else
+_MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _BT709 = 1  # AVCOL_SPC_BT709
 _QUARTER_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -33,10 +33,10 @@ _QUARTER_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: 
 class VideoStream:
     """The first video stream of a file or URL. Used on one thread.
 
-    fps, frame_count, duration_s: what the container says, or None. description: "1280x720 h264 25 fps".
-    damaged:      packets that did not decode.
-    broken:       why reading ended before the container's end, or "".
-    end_s:        stream time at which the last picture ends.
+    fps, frame_count, duration_s: from the container, or None. description: "1280x720 h264 25 fps".
+    damaged: packets that did not decode.
+    broken:  why reading ended before the container's end, or "".
+    end_s:   stream time at which the last picture ends.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class VideoStream:
         open_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
     ) -> None:
-        """Open and probe. Raises SourceOpenError: not there, not a video, refused, no answer in `open_timeout_s`."""
+        """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in `open_timeout_s`."""
         self._name = name
         self._read_timeout_s = read_timeout_s
         self.damaged = 0
@@ -59,17 +59,17 @@ class VideoStream:
         try:
             self._container = av.open(location, options=dict(options or {}), timeout=(open_timeout_s, read_timeout_s))
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
-            raise RefusedError(f"{name}: the user name or password was refused") from None
+            raise refused(name) from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            # An interrupted open comes back as any of several errors; only the clock tells.
+            # An interrupted open returns with any of several errors; only the elapsed time identifies a time-out.
             timed_out = open_timeout_s is not None and time.monotonic() - started_s > 0.95 * open_timeout_s
             reason = TimeoutError() if timed_out else error
-            raise SourceOpenError(f"{name}: {explain(reason, open_timeout_s)}") from None
+            raise SourceOpenError(*explain(name, reason, open_timeout_s)) from None
         if not self._container.streams.video:
             self._container.close()
-            raise SourceOpenError(f"{name}: has no video in it; give a video file or stream")
+            raise SourceOpenError(f"{name}: it contains no video", "Give a video file or stream")
         self._stream = self._container.streams.video[0]
-        # Frame threads are quickest but hold back as many frames as there are threads; slice threads hold back none.
+        # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
         self._stream.thread_type = "SLICE" if is_live else "AUTO"
         self._read_facts()
 
@@ -88,10 +88,10 @@ class VideoStream:
         self.description = f"{context.width}x{context.height} {context.name}{rate_text}"
 
     def pictures(self) -> Iterator[Picture]:
-        """What decodes, in order, to the end. Undecodable packets are counted in `damaged` and skipped.
+        """The pictures that decode, in order, to the end. Undecodable packets are counted in `damaged` and skipped.
 
-        Raises SourceLostError when a network stream gives nothing for the read time-out, or breaks. A damaged file just
-        ends, and `broken` says why.
+        Raises SourceLostError when a network stream delivers nothing for the read time-out, or breaks. A damaged file only
+        ends; `broken` has the reason.
         """
         first_s: float | None = None
         for packet in self._packets():
@@ -125,18 +125,18 @@ class VideoStream:
                 errors += 1
                 self.damaged += 1
                 if self._read_timeout_s is not None and time.monotonic() - last_s > 0.95 * self._read_timeout_s:
-                    raise SourceLostError(f"{self._name}: {explain(TimeoutError(), self._read_timeout_s)}") from None
+                    raise SourceLostError(*explain(self._name, TimeoutError(), self._read_timeout_s)) from None
                 if errors > _MAX_READ_ERRORS:
-                    self.broken = explain(error)
+                    self.broken = reason_of(error)[0]
                     return
             except (av.error.FFmpegError, OSError) as error:
                 if self._read_timeout_s is None:
-                    self.broken = explain(error)
+                    self.broken = reason_of(error)[0]
                     return
-                raise SourceLostError(f"{self._name}: {explain(error, self._read_timeout_s)}") from None
+                raise SourceLostError(*explain(self._name, error, self._read_timeout_s)) from None
 
     def damage_report(self) -> str:
-        """What was wrong with the stream, as one line; empty when nothing was."""
+        """The damage found in the stream, as one line; empty when there was none."""
         parts = []
         missing_s = (self.duration_s or 0.0) - self.end_s
         is_short = self.duration_s is not None and missing_s > max(0.5, 0.03 * self.duration_s)
@@ -149,13 +149,13 @@ class VideoStream:
 
 
 class ContainerFeed:
-    """A live stream through FFmpeg, with no frame held back by decoder threads.
+    """A live stream through FFmpeg, with no frame delayed by decoder threads.
 
-    FFmpeg's parser sees a frame's end only when the next one begins, so a frame is one interval old at least.
+    FFmpeg's parser finds a frame's end only when the next frame begins, so a frame is at least one interval old.
     """
 
     def __init__(self, url: str, name: str, options: dict[str, str], open_timeout_s: float, read_timeout_s: float) -> None:
-        """Connect. Raises SourceOpenError, as RefusedError where the password is wrong."""
+        """Connect. Raises SourceOpenError; RefusedError where the password is wrong."""
         self._name = name
         self._stream = VideoStream(
             url,
@@ -171,36 +171,42 @@ class ContainerFeed:
 
     def pictures(self) -> Iterator[Picture]:
         yield from self._stream.pictures()
-        # A recording that is served as a stream has a length, and ends. A camera has none: its end is a loss.
+        # A recording that is served as a stream has a length, and ends. A camera has no length: its end is a loss.
         if self.duration_s is None:
-            raise SourceLostError(f"{self._name}: the other side ended the stream")
+            raise SourceLostError(f"{self._name}: the server ended the stream")
 
     def interrupt(self) -> None:
-        """FFmpeg's read cannot be woken; it ends with its time-out."""
+        """FFmpeg's read cannot be interrupted; it ends at its time-out."""
 
     def close(self) -> None:
         self._stream.close()
 
 
-def explain(error: Exception, timeout_s: float | None = None) -> str:
-    """FFmpeg's error as a phrase that a person can act on, without the URL in it."""
+def explain(name: str, error: Exception, timeout_s: float | None = None) -> tuple[str, str]:
+    """`name` and FFmpeg's error as the problem and the cure of our own."""
+    what, cure = reason_of(error, timeout_s)
+    return f"{name}: {what}", cure
+
+
+def reason_of(error: Exception, timeout_s: float | None = None) -> tuple[str, str]:
+    """FFmpeg's error in words, without the URL in it, and what to do."""
     if isinstance(error, av.error.HTTPNotFoundError):
-        return "the server has nothing there (404); check the path"
+        return "the server has nothing at this path (404)", "Check the path"
     if isinstance(error, av.error.ExitError | TimeoutError):
-        return f"no answer within {timeout_s:g} s; check the address and the network" if timeout_s else "no answer"
+        return (f"no answer within {timeout_s:g} s" if timeout_s else "no answer"), "Check the address and the network"
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused; check the address and the port"
+        return "connection refused", "Check the address and the port"
     if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or so damaged that nothing can be read from it"
+        return "not a video, or too damaged to read", ""
     text = getattr(error, "strerror", None) or str(error)
-    return redact(text[:1].lower() + text[1:])
+    return redact(text[:1].lower() + text[1:]), ""
 
 
 def _to_bgr(frame: av.VideoFrame) -> npt.NDArray[Any]:
     """One decoded frame as BGR, upright.
 
-    OpenCV turns planar 4:2:0 into BGR in 0.15 ms at 720p, FFmpeg's converter (with its copy) takes 0.4; OpenCV only knows
-    BT.601 in limited range and even sizes, so the converter does the rest.
+    OpenCV converts planar 4:2:0 to BGR in 0.15 ms at 720p, FFmpeg's converter (with its copy) takes 0.4 ms. OpenCV supports
+    only BT.601 in limited range and even sizes; the converter does the rest.
     """
     is_plain = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.colorspace != _BT709
     if is_plain and frame.width % 2 == 0 and frame.height % 2 == 0:

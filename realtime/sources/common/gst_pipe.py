@@ -1,4 +1,4 @@
-"""GStreamer without OpenCV's help: a gst-launch-1.0 child writes raw pictures into a pipe, and this is its other end."""
+"""GStreamer without OpenCV: a gst-launch-1.0 child writes raw pictures into a pipe that is read here."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ import numpy as np
 
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, now_ns
-from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_trouble, read_caps
+from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_problem, read_caps
 from realtime.sources.common.live import READ_TIMEOUT_S, LiveSource
 
 PROGRAM = "gst-launch-1.0"
 FIRST_FRAME_TIMEOUT_S = 10.0  # a first start may scan all plugins, and a CSI camera takes seconds
-_GRACE_S = 1.0  # to give the camera back; after it the child is killed, and closing stays under 2 s
-_LAST_WORDS_S = 0.3
-_PIPE_BYTES = 1 << 20  # as much as Linux gives everybody: fewer wake-ups per picture
+_GRACE_S = 1.0  # for the child to release the camera; then it is killed, and closing stays under 2 s
+_LAST_LINES_S = 0.3
+_PIPE_BYTES = 1 << 20  # the most that Linux gives every user: fewer wake-ups per picture
 _KEPT_LINES = 200
 
 
 class PipeSource(LiveSource):
-    """A GStreamer pipeline as a live source. Closing it ends the child, also one that is still starting."""
+    """A GStreamer pipeline as a live source. Closing it ends the child, even one that is still starting."""
 
     def __init__(self, name: str, pipeline: Pipeline, first_frame_timeout_s: float = FIRST_FRAME_TIMEOUT_S) -> None:
-        """Raises SourceOpenError where gst-launch-1.0 is not installed; a pipeline that is wrong says so when iterated."""
+        """Raises SourceOpenError where gst-launch-1.0 is not installed. A wrong pipeline raises when iterated."""
         super().__init__(name, self._start)
         if shutil.which(PROGRAM) is None:
             raise SourceOpenError(
-                f"{name}: {PROGRAM} is not installed, and this OpenCV has no GStreamer; "
-                "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+                f"{name}: {PROGRAM} is not installed, and this OpenCV has no GStreamer",
+                "Install it: sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good",
             )
         self._pipeline = pipeline
         self._timeout_s = first_frame_timeout_s
         self._starting: PipeFeed | None = None
 
     def _start(self) -> PipeFeed:
-        """One child that has given its first picture. Runs on the thread of an `Attempt`."""
+        """A child that has delivered its first picture. Runs on the thread of an `Attempt`."""
         feed = PipeFeed(self.name, self._pipeline)
         self._starting = feed
-        if self._closed.is_set():  # closed while the child was made: nobody else would tell it
+        if self._closed.is_set():  # closed while the child was started: nothing else would end it
             feed.interrupt()
         try:
             feed.wait_for_first(self._timeout_s)
@@ -68,7 +68,7 @@ class PipeSource(LiveSource):
     def _release(self) -> None:
         super()._release()
         starting = self._starting
-        if starting is not None:  # or a program that ends now would leave the child, and the child the camera
+        if starting is not None:  # or a program that ends now would leave the child running, and the camera in use
             starting.ended.wait(2 * _GRACE_S)
 
 
@@ -76,7 +76,7 @@ class PipeFeed:
     """One running gst-launch-1.0, read as whole pictures. See `realtime.sources.common.live.Feed`."""
 
     def __init__(self, name: str, pipeline: Pipeline) -> None:
-        """Start the child, in a process group of its own: Ctrl-C in the terminal is for this program to handle."""
+        """Start the child, in its own process group: Ctrl-C in the terminal is for this program to handle."""
         self.description = "GStreamer"
         self.fps: float | None = None
         self.ended = threading.Event()
@@ -90,39 +90,39 @@ class PipeFeed:
         self._lock = threading.Lock()
         self._allow(FIRST_FRAME_TIMEOUT_S)
         self._frames, frames_in = os.pipe()
-        self._words, words_in = os.pipe()
+        self._output, output_in = os.pipe()
         self._woken, self._wake = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [PROGRAM, "-v", *pipeline.arguments(frames_in)],
                 stdin=subprocess.DEVNULL,
-                stdout=words_in,
-                stderr=words_in,
+                stdout=output_in,
+                stderr=output_in,
                 pass_fds=(frames_in,),
                 start_new_session=True,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},  # its words are read by a program
+                env={**os.environ, "LC_ALL": "C.UTF-8"},  # its messages are parsed
             )
         except OSError as error:
             self._close_pipes()
             raise SourceOpenError(f"{name}: {PROGRAM} does not start: {error.strerror}") from None
         finally:
             os.close(frames_in)
-            os.close(words_in)
+            os.close(output_in)
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._frames, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._selector = selectors.DefaultSelector()
-        for handle in (self._words, self._woken):
+        for handle in (self._output, self._woken):
             self._selector.register(handle, selectors.EVENT_READ)
 
     def wait_for_first(self, timeout_s: float) -> None:
-        """Wait until the size is agreed and one picture is there. Raises SourceOpenError, with the cure where it is known."""
+        """Wait for the negotiated size and one picture. Raises SourceOpenError, with the cure where it is known."""
         self._allow(timeout_s)
         try:
-            caps = self._agreed_caps()
+            caps = self._negotiated_caps()
             self._selector.register(self._frames, selectors.EVENT_READ)
             self._first = self._read_picture(caps)
         except SourceLostError as error:
-            raise SourceOpenError(str(error)) from None
+            raise SourceOpenError(error.what, error.cure) from None
         if self._first is None:
             raise SourceOpenError(f"{self._name}: closed before its first picture")
         self.fps, self._is_open = caps.fps, True
@@ -130,7 +130,7 @@ class PipeFeed:
         self.description = f"{caps.width}x{caps.height} GStreamer{pace}"
 
     def pictures(self) -> Iterator[Picture]:
-        caps = self._agreed_caps()
+        caps = self._negotiated_caps()
         picture, self._first = self._first, None
         while picture is not None:
             yield picture
@@ -150,7 +150,7 @@ class PipeFeed:
         due_s = time.monotonic() + _GRACE_S
         while self._is_running() and time.monotonic() < due_s:
             time.sleep(0.005)
-        self._signal(signal.SIGKILL)  # also whom it left behind; the group's number is ours until the child is reaped
+        self._signal(signal.SIGKILL)  # with its own children; the group's number is ours until the child is reaped
         self._process.wait()
         with self._lock:
             self._selector.close()
@@ -158,19 +158,19 @@ class PipeFeed:
             self.ended.set()
 
     def _allow(self, timeout_s: float) -> None:
-        """What is waited for from now on must come within `timeout_s`."""
+        """Everything waited for from now on must arrive within `timeout_s`."""
         self._timeout_s, self._due_s = timeout_s, time.monotonic() + timeout_s
 
-    def _agreed_caps(self) -> Caps:
+    def _negotiated_caps(self) -> Caps:
         while self._caps is None:
             if not self._wait():
                 raise SourceLostError(f"{self._name}: closed before its first picture")
-            if self._words not in self._selector.get_map():
-                raise SourceLostError(f"{self._name}: {explain(self._lines, self._pipeline)}")
+            if self._output not in self._selector.get_map():
+                raise SourceLostError(*explain(self._name, self._lines, self._pipeline))
         return self._caps
 
     def _read_picture(self, caps: Caps) -> Picture | None:
-        """The next whole picture, or None when the stream is over or `interrupt` was called."""
+        """The next whole picture; None when the stream has ended or `interrupt` was called."""
         rows = np.empty((caps.height, caps.stride_bytes), np.uint8)
         view, filled = memoryview(rows.data).cast("B"), 0
         while filled < rows.nbytes:
@@ -190,24 +190,24 @@ class PipeFeed:
         return Picture(image, None, now_ns())
 
     def _wait(self) -> set[int]:
-        """Sleep until something comes, and take the words. Returns what can be read: nothing when it was interrupted.
+        """Wait for data, and read the child's messages. Returns the readable handles; none when it was interrupted.
 
-        Raises SourceLostError when the time that was allowed is over.
+        Raises SourceLostError when the allowed time has passed.
         """
         ready = {key.fd for key, _ in self._selector.select(max(0.0, self._due_s - time.monotonic()))}
         if not ready:
-            text = explain(self._lines, self._pipeline, f"no picture for {self._timeout_s:.3g} s")
-            raise SourceLostError(f"{self._name}: {text}")
+            silence = f"no picture for {self._timeout_s:.3g} s"
+            raise SourceLostError(*explain(self._name, self._lines, self._pipeline, silence))
         if self._woken in ready:
             return set()
-        if self._words in ready:
-            self._listen()
+        if self._output in ready:
+            self._read_output()
         return ready
 
-    def _listen(self) -> None:
-        data = os.read(self._words, 1 << 16)
+    def _read_output(self) -> None:
+        data = os.read(self._output, 1 << 16)
         if not data:
-            self._selector.unregister(self._words)
+            self._selector.unregister(self._output)
         *lines, self._partial = (self._partial + (data or b"\n")).split(b"\n")
         for line in lines:
             text = line.decode("utf-8", "replace").strip()
@@ -216,19 +216,19 @@ class PipeFeed:
                 self._caps = read_caps(text) or self._caps
 
     def _check_end(self, *, is_whole: bool) -> None:
-        """The pipe has ended. Raises SourceLostError, with the child's last words, unless the stream itself was over."""
+        """The pipe has ended. Raises SourceLostError, with the child's last messages, unless the stream itself has ended."""
         self._selector.unregister(self._frames)
-        self._allow(_LAST_WORDS_S)
+        self._allow(_LAST_LINES_S)
         with contextlib.suppress(SourceLostError):
-            while self._words in self._selector.get_map() and self._wait():
+            while self._output in self._selector.get_map() and self._wait():
                 pass
         while self._is_running() and time.monotonic() < self._due_s:
             time.sleep(0.005)
         state = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         is_fine = state is not None and (state.si_code, state.si_status) == (os.CLD_EXITED, 0)
-        # A CSI camera that fails ends its stream as if that were nothing, so the words count as well.
-        if not (is_fine and is_whole) or known_trouble(self._lines):
-            raise SourceLostError(f"{self._name}: {explain(self._lines, self._pipeline)}")
+        # A CSI camera that fails ends its stream without an error, so the messages count as well.
+        if not (is_fine and is_whole) or known_problem(self._lines):
+            raise SourceLostError(*explain(self._name, self._lines, self._pipeline))
 
     def _is_running(self) -> bool:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -238,5 +238,5 @@ class PipeFeed:
             os.killpg(self._process.pid, number)
 
     def _close_pipes(self) -> None:
-        for handle in (self._frames, self._words, self._woken, self._wake):
+        for handle in (self._frames, self._output, self._woken, self._wake):
             os.close(handle)

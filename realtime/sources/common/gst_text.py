@@ -1,4 +1,4 @@
-"""What is said to gst-launch-1.0 and what it says back: arguments, agreed picture format, errors in plain words."""
+"""The text interface of gst-launch-1.0: its arguments, the negotiated picture format, its errors with their cures."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from realtime.process.redact import redact
 
 _CHANNELS = {"BGR": 3, "BGRx": 4}
 _STRIDE_ALIGNMENT_BYTES = 4  # GStreamer pads each row of a raw picture to this
-_LONGEST_WORDS = 160
+_LONGEST_TEXT = 160
 _CSI_ELEMENT = "nvarguscamerasrc"
-_RESTART = "restart the camera service: sudo systemctl restart nvargus-daemon"
+_RESTART = "Restart the camera service: sudo systemctl restart nvargus-daemon"
 
-# Any of our three last elements may tell the format they share: a queue makes threads, and GStreamer loses one
-# notification in a hundred when two threads set caps at once. (The pacer's is told before the queue's thread has any.)
+# Any of our last three elements may print the format they share: a queue creates threads, and GStreamer loses one
+# notification in a hundred when two threads set caps at once. (The pacer's comes before the queue's thread has any.)
 _CAPS = re.compile(r":frames_(?:pace|queue|out)\.GstPad:\w+: caps = video/x-raw\S*,(.*)")
 _FIELD = re.compile(r"(\w+)=(?:\(\w+\))?([\w/]+)")
 _PROPERTY = re.compile(r"[A-Za-z][\w-]*=")
 
-# What Jetson's camera service and GStreamer itself are known to say, and what helps.
+# Known messages of Jetson's camera service and of GStreamer, and their cures.
 _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r'no element "nv(?:arguscamerasrc|vidconv)"'),
@@ -30,21 +30,21 @@ _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r'no element "[^"]+"'),
-        "install its plugin, as in: sudo apt install gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav",
+        "Install its plugin, as in: sudo apt install gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav",
     ),
     (
         re.compile(r"No cameras available|Invalid camera device"),
-        "check the ribbon cable with the power off, name the camera in sudo /opt/nvidia/jetson-io/jetson-io.py, try csi://1",
+        "Check the ribbon cable with the power off, name the camera in sudo /opt/nvidia/jetson-io/jetson-io.py, try csi://1",
     ),
     (re.compile(r"Connecting to nvargus-daemon failed|Failed to create CaptureSession|\(Argus\) Error \w+"), _RESTART),
-    (re.compile(r"[Dd]evice '?[^' ]*'? is busy"), "close the other program that uses it"),
+    (re.compile(r"[Dd]evice '?[^' ]*'? is busy"), "Close the other program that uses it"),
 )
 _ERROR = re.compile(r"(?:ERROR|WARNING): (?:from element (?:/\S*:)?(\w[^\s:]*): |erroneous pipeline: )?(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The raw pictures that come: width and height in px, bytes per pixel, frames per second where they are constant."""
+    """The format of the raw pictures: width and height in px, bytes per pixel, frames per second where constant."""
 
     width: int
     height: int
@@ -59,9 +59,9 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline in words, cut where its pictures leave it.
+    """A pipeline as words, split where its pictures leave it.
 
-    is_paced: each picture waits for its time, as it does in an appsink by default; a recording then plays at its own speed.
+    is_paced: each picture waits for its time, as in an appsink by default; a recording then plays at its own speed.
     """
 
     before: tuple[str, ...]
@@ -70,8 +70,8 @@ class Pipeline:
 
     def arguments(self, handle: int) -> list[str]:
         """The words for gst-launch-1.0, with the pictures written to the file descriptor `handle`."""
-        # The queue keeps one picture and drops it for a newer one: a late reader gets the present, not the past.
-        # It never holds its source up, so what keeps a recording's pace must stand before it.
+        # The queue keeps one picture and drops it for a newer one: a late reader gets the newest.
+        # It never blocks its source, so the element that paces a recording must be before it.
         tail = (
             "! videoconvert ! video/x-raw,format={BGRx,BGR} "
             f"! identity name=frames_pace sync={str(self.is_paced).lower()} "
@@ -86,14 +86,14 @@ class Pipeline:
 
 
 def cut(text: str, name: str) -> Pipeline:
-    """Take a pipeline apart as a shell would (without being one), and its appsink out.
+    """Split a pipeline into words as a shell would, and remove its appsink.
 
-    Raises SourceOpenError for a quote that is not closed, or nothing before the appsink.
+    Raises SourceOpenError for a quote that is not closed, or when nothing is before the appsink.
     """
     try:
         words = shlex.split(text)
     except ValueError:
-        raise SourceOpenError(f"{name}: a quote in the pipeline is not closed") from None
+        raise SourceOpenError(f"{name}: a quote in the pipeline is not closed", "Close it") from None
     if "appsink" not in words:
         pipeline = Pipeline(tuple(words))
     else:
@@ -105,12 +105,12 @@ def cut(text: str, name: str) -> Pipeline:
         is_paced = not any(word.lower() in ("sync=false", "sync=0", "sync=no") for word in words[at:end])
         pipeline = Pipeline(tuple(before), tuple(words[end:]), is_paced)
     if not pipeline.before:
-        raise SourceOpenError(f"{name}: the pipeline has no source; write it as SOURCE ! ... ! appsink")
+        raise SourceOpenError(f"{name}: the pipeline has no source", "Write it as SOURCE ! ... ! appsink")
     return pipeline
 
 
 def read_caps(line: str) -> Caps | None:
-    """The format of the pictures we get, if this line of `gst-launch-1.0 -v` tells it."""
+    """The pictures' format, if this line of `gst-launch-1.0 -v` has it."""
     match = _CAPS.search(line)
     if match is None:
         return None
@@ -123,30 +123,31 @@ def read_caps(line: str) -> Caps | None:
         return None
 
 
-def known_trouble(lines: Iterable[str]) -> str:
-    """ "what it said; what helps" for the first known trouble in `lines`, else ""."""
+def known_problem(lines: Iterable[str]) -> tuple[str, str] | None:
+    """The first known problem in `lines` and its cure."""
     for line in lines:
         for pattern, cure in _CURES:
             match = pattern.search(line)
             if match:
-                return f"{redact(match[0])}; {cure}"
-    return ""
+                return redact(match[0]), cure
+    return None
 
 
-def explain(lines: Sequence[str], pipeline: Pipeline, fact: str = "") -> str:
-    """What went wrong and what helps, in one line.
+def explain(name: str, lines: Sequence[str], pipeline: Pipeline, fact: str = "") -> tuple[str, str]:
+    """The problem, `name` in front, and its cure.
 
-    A known trouble, else `fact` (what this program saw itself), else GStreamer's first error, else the child's last words.
+    A known problem, else `fact` (what this program observed), else GStreamer's first error, else the child's last line.
     """
-    trouble = known_trouble(lines)
-    if trouble:
-        return f"{fact}: {trouble}" if fact else trouble
-    said = next((match for line in lines if (match := _ERROR.match(line))), None)
+    known = known_problem(lines)
+    if known:
+        what, cure = known
+        return f"{name}: {fact}: {what}" if fact else f"{name}: {what}", cure
+    error = next((match for line in lines if (match := _ERROR.match(line))), None)
     if fact:
         text = fact
-    elif said is not None:
-        text = f"{said[1]}: {said[2]}" if said[1] else said[2]
+    elif error is not None:
+        text = f"{error[1]}: {error[2]}" if error[1] else error[2]
     else:
-        text = lines[-1] if lines else "gst-launch-1.0 ended without a word"
-    cure = _RESTART if pipeline.is_csi else "try the pipeline with gst-launch-1.0 -v first"
-    return f"{redact(text)[:_LONGEST_WORDS]}; {cure}"
+        text = lines[-1] if lines else "gst-launch-1.0 ended without a message"
+    cure = _RESTART if pipeline.is_csi else "Try the pipeline with gst-launch-1.0 -v first"
+    return f"{name}: {redact(text)[:_LONGEST_TEXT].removesuffix('.')}", cure

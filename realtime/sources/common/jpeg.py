@@ -1,4 +1,7 @@
-"""Cuts JPEG pictures out of a byte stream by their own markers, so that no header of the stream has to be believed."""
+"""Cuts JPEG pictures out of a byte stream at their own markers, without relying on the stream's headers.
+
+docs/decisions.md has the reasons for a reader of our own, with measurements.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,20 @@ _SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class JpegSplitter:
-    """Feed bytes in, take whole pictures out. Anything between pictures (boundaries, headers, noise) is dropped.
+    """Takes bytes, returns whole pictures. Anything between pictures (boundaries, headers, noise) is dropped.
 
-    A picture is complete at its own end marker, so it need not wait for the next boundary; and neither a missing boundary
-    nor a wrong Content-Length matters. Never holds more than MAX_JPEG_BYTES.
+    A picture is complete at its own end marker: it does not wait for the next boundary, and neither a missing boundary nor a
+    wrong Content-Length matters. Never holds more than MAX_JPEG_BYTES.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._position = 0  # 0: before a picture; else how far its segments have been walked
+        self._position = 0  # 0: before a picture; else the position in its segments
         self._in_scan = False
 
     @property
     def rest(self) -> bytes:
-        """What stands after the last picture."""
+        """The bytes after the last picture."""
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
@@ -44,7 +47,7 @@ class JpegSplitter:
                 picture = bytes(self._buffer[:end])
                 self._drop(end)
                 return picture
-            self._drop(2)  # no picture after all: look for the next start
+            self._drop(2)  # not a picture: look for the next start
         return None
 
     def _found_start(self) -> bool:

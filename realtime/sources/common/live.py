@@ -1,7 +1,8 @@
-"""Live streams: connect, read, notice silence, connect again. The state machine is here, the wires are the feeds'."""
+"""Live streams: connect, read, detect silence, reconnect. The state machine is here; a feed is one connection."""
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -11,38 +12,45 @@ from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
 from realtime.types import SourceStatus
 
+log = logging.getLogger(__name__)
+
 OPEN_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 1.8  # a reader that cannot be woken ends with its read, and closing may take 2 s
+READ_TIMEOUT_S = 1.8  # a read that cannot be interrupted ends at this time-out, and closing may take 2 s
 _STALLED_AFTER_S = 1.0
 _STALLED_AFTER_INTERVALS = 3
-_STEADY_FRAMES = 5  # so many frames make a connection good, and the next pause short again
+_STEADY_FRAMES = 5  # after this many frames a connection counts as good, and the next pause is short again
 
 
 class RefusedError(SourceOpenError):
-    """The other side knows us and says no; trying again would only lock the account."""
+    """The server rejects the user name or password; trying again could lock the account."""
+
+
+def refused(name: str, detail: str = "") -> RefusedError:
+    """The error for a wrong user name or password."""
+    return RefusedError(f"{name}: the user name or password was refused{detail}", "Check both in the URL")
 
 
 class Feed(Protocol):
-    """One connection. Read and closed on one thread (it may have been opened on another, see `Attempt`)."""
+    """One connection. Read and closed on one thread; it may have been opened on another, see `Attempt`."""
 
     description: str
-    """What was negotiated: "1280x720 h264 30 fps"."""
+    """The negotiated format: "1280x720 h264 30 fps"."""
 
     fps: float | None
 
     def pictures(self) -> Iterator[Picture]:
-        """Pictures until the stream says that it is over. Raises SourceLostError when it breaks or falls silent."""
+        """Pictures until the stream declares its end. Raises SourceLostError when it breaks or falls silent."""
         ...
 
     def interrupt(self) -> None:
-        """Make a blocked `pictures` end soon, where that is possible. Any thread."""
+        """End a blocked `pictures` soon, where that is possible. Any thread."""
         ...
 
     def close(self) -> None: ...
 
 
 class Backoff:
-    """Pauses between attempts: 0.25 s growing by half to 5 s, each +-20 % so that many viewers do not knock together."""
+    """Pauses between attempts: 0.25 s growing by half to 5 s, each +-20 % so that many viewers do not reconnect at once."""
 
     FIRST_S, LAST_S, GROWTH, JITTER = 0.25, 5.0, 1.5, 0.2
 
@@ -57,15 +65,15 @@ class Backoff:
         return pause_s
 
     def reset(self) -> None:
-        """The connection was good: begin again with short pauses."""
+        """The connection was good: start again with short pauses."""
         self._next_s = self.FIRST_S
 
 
 class Attempt:
-    """One call of `connect` that can be walked away from.
+    """One call of `connect` that can be abandoned.
 
-    A library's connect blocks until its own time-out and cannot be cancelled; on a thread of its own it may take that
-    time while whoever waits goes home. A feed that arrives too late is closed at once.
+    A library's connect blocks until its own time-out and cannot be cancelled. It runs on a thread of its own, so that the caller
+    need not wait for it. A feed that arrives after `abandon` is closed at once.
     """
 
     def __init__(self, connect: Callable[[], Feed]) -> None:
@@ -79,7 +87,7 @@ class Attempt:
         threading.Thread(target=self._run, name="connect", daemon=True).start()
 
     def result(self, timeout_s: float | None = None) -> Feed | None:
-        """The open feed, or None when abandoned or late. Raises what `connect` raised."""
+        """The open feed; None when abandoned or late. Raises the error of `connect`."""
         if not self._ready.wait(timeout_s):
             self.abandon()
         with self._lock:
@@ -111,10 +119,11 @@ class Attempt:
 
 
 class LiveSource(FrameSource):
-    """A stream that waits for nobody. It connects when iterated, and again after it was lost.
+    """A stream that does not wait for its reader. It connects when iterated, and reconnects after a loss.
 
     The first connection must succeed: otherwise iterating raises SourceOpenError at once. Later ones are tried until
-    `close`, unless the other side refuses the password. `status` tells the state at any time, from any thread.
+    `close`, unless the server refuses the password. `status` is the state at any time, from any thread. A loss and a return are
+    logged, the attempts between them are not.
     """
 
     is_live = True
@@ -127,6 +136,7 @@ class LiveSource(FrameSource):
         self._attempt: Attempt | None = None
         self._backoff = backoff or Backoff()
         self._last_frame_ns: int | None = None
+        self._lost_ns: int | None = None  # the last frame's time while the stream is lost
         self.reconnects = 0
 
     @property
@@ -139,7 +149,7 @@ class LiveSource(FrameSource):
         return SourceStatus(state, self._detail)
 
     def adopt(self, feed: Feed) -> None:
-        """Begin with a connection that is open already. Called before iterating."""
+        """Start with an open connection. Called before iterating."""
         self._feed = feed
         self._show_live(feed)
 
@@ -154,13 +164,13 @@ class LiveSource(FrameSource):
                 yield from self._watched(feed)
                 return
             except SourceError as error:
-                if self._closed.is_set():  # `close` cut the connection; that is no loss
+                if self._closed.is_set():  # `close` cut the connection: not a loss
                     return
                 was_live = self._last_frame_ns is not None
                 if was_live and isinstance(error, RefusedError):
-                    raise SourceLostError(str(error)) from None
+                    raise SourceLostError(error.what, error.cure) from None
                 if not was_live:
-                    raise error if isinstance(error, SourceOpenError) else SourceOpenError(str(error)) from None
+                    raise error if isinstance(error, SourceOpenError) else SourceOpenError(error.what, error.cure) from None
                 self._drop_feed()
                 self._pause(error)
 
@@ -179,6 +189,7 @@ class LiveSource(FrameSource):
             self._last_frame_ns = now_ns()
             if number == 1:
                 self._show_live(feed)  # some feeds know their size only now
+                self._log_return()
             if number == _STEADY_FRAMES:
                 self._backoff.reset()
             yield picture
@@ -192,9 +203,17 @@ class LiveSource(FrameSource):
     def _pause(self, error: SourceError) -> None:
         pause_s = self._backoff.pause_s()
         self.reconnects += 1
-        reason = str(error).removeprefix(f"{self.name}: ")
-        self._state, self._detail = "retrying", f"{reason}; trying again in {pause_s:.1f} s"
+        reason, cure = error.what.removeprefix(f"{self.name}: "), f". {error.cure}" if error.cure else ""
+        if self._lost_ns is None:
+            self._lost_ns = self._last_frame_ns
+            log.warning("%s: lost (%s), reconnecting%s", self.name, reason, cure)
+        self._state, self._detail = "retrying", f"{reason}, trying again in {pause_s:.1f} s{cure}"
         self._closed.wait(pause_s)
+
+    def _log_return(self) -> None:
+        if self._lost_ns is not None:
+            log.warning("%s: back after %.1f s without a frame", self.name, (now_ns() - self._lost_ns) / 1e9)
+            self._lost_ns = None
 
     def _interrupt(self) -> None:
         attempt, feed = self._attempt, self._feed

@@ -11,11 +11,11 @@ import cv2
 from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture, now_ns
 
-_SILENT_READS = 2  # a V4L2 read gives up after 1 s; two of them are a loss
+_SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
 
 
 class Capture(Protocol):
-    """What is used of `cv2.VideoCapture`, so that a camera which is not there can be stood in for."""
+    """The part of `cv2.VideoCapture` that is used, so that tests can replace it."""
 
     def isOpened(self) -> bool: ...
     def set(self, prop: int, value: float) -> bool: ...
@@ -26,11 +26,11 @@ class Capture(Protocol):
 
 
 def prepare_opencv() -> None:
-    """Make OpenCV quiet and quick to give up, before a camera is opened. What the user has set in the environment stays."""
-    # Read at the first V4L2 wait, so it works after the import: the default of 10 s would hold up closing.
+    """Silence OpenCV and shorten its time-outs, before a camera is opened. The user's environment variables take precedence."""
+    # Read at the first V4L2 wait, so it works after the import. The default of 10 s would delay closing.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # It writes each device that does not open to stderr; the error that is raised says it better.
+        # OpenCV prints each device that does not open to stderr; the error that is raised is clearer.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -48,11 +48,11 @@ class CaptureFeed:
         silent_reads = 0
         while not self._interrupted:
             grabbed = self._capture.grab()
-            received_ns = now_ns()  # before decoding: the picture is this old at least
+            received_ns = now_ns()  # before decoding: the picture is at least this old
             if not grabbed:
                 silent_reads += 1
                 if silent_reads >= _SILENT_READS or self._interrupted:
-                    raise SourceLostError(f"{self._name}: the camera gives no more pictures; is it still plugged in?")
+                    raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
                 continue
             silent_reads = 0
             decoded, image = self._capture.retrieve()

@@ -1,4 +1,4 @@
-"""A recording played at its own speed."""
+"""Playing a recording at its own speed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from realtime.types import Frame, Source, SourceStatus
 
 
 class Paced:
-    """Makes a recording run in real time: each frame waits until its own time, and is stamped as captured then.
+    """Plays a recording in real time: each frame waits for its own time, which becomes its capture time.
 
-    It never runs faster than real time: after a late frame (a pause, a slow reader) the clock moves on from there instead
-    of racing to catch up. A live source passes through untouched. `close` ends a wait at once.
+    It never runs faster than real time: after a late frame (a pause, a slow reader) the schedule shifts instead of catching
+    up. A live source passes through unchanged. `close` ends a wait at once.
     """
 
     def __init__(self, source: Source) -> None:

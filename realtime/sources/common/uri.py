@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from engines.errors import did_you_mean
+from engines.errors import choices, nearest
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.process.redact import redact
 
-NETWORK_SCHEMES = frozenset({"http", "rtsp"})
-_ALIASES = {"https": "http", "rtsps": "rtsp"}
+Form: TypeAlias = Literal["path", "url", "text"]
+"""How the text after "scheme://" is read. "path": percent-decoded, with options after "?". "url": the whole URL is the target and
+its query is for the server; options are after "#". "text": taken as it is, without options."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)", re.ASCII)
@@ -27,8 +30,8 @@ class SourceUri:
     """One source, taken apart.
 
     scheme:  the module that opens it ("file", "rtsp" ...).
-    target:  what that module opens: a path, a device, a whole URL for network schemes.
-    options: the query (in a network URL the fragment, since its query belongs to the server).
+    target:  what that module opens: a path, a device, a whole URL; see `Form`.
+    options: from the query, or from the fragment of a whole URL.
     name:    what to show people: the text as given, without password.
     """
 
@@ -38,40 +41,35 @@ class SourceUri:
     name: str
 
 
-def parse(text: str, schemes: Sequence[str]) -> SourceUri:
+def parse_text(text: str, schemes: Sequence[str], declared: Callable[[str], tuple[str, Form] | None]) -> SourceUri:
     """Take apart a URI, a path, a webcam's number or a GStreamer pipeline.
 
-    schemes: the names of the sources there are.
-
+    schemes: all names, for error texts. declared: the module that opens a scheme and the form of its URIs; None where none does.
     Raises SourceNotFoundError when nothing is there, SourceOpenError when the text makes no sense.
     """
     text = text.strip()
     name = redact(text)
     if not text:
-        raise SourceOpenError(f"the source is empty; give a path, 0 for the first webcam, or {_scheme_list(schemes)}")
+        raise SourceOpenError("the source is empty", f"Give a path, 0 for the first webcam, or {_scheme_list(schemes)}")
     if (text.isascii() and text.isdigit()) or _DEVICE.fullmatch(text):
         return SourceUri("webcam", text, {}, name)
     match = _SCHEME.match(text)
-    if match:
-        return _parse_scheme(text, match[1].lower(), text[match.end() :], name, schemes)
-    if " ! " in text:
-        return SourceUri("gst", text, {}, name)
-    return _parse_path(text, {}, name)
-
-
-def _parse_scheme(text: str, given: str, rest: str, name: str, schemes: Sequence[str]) -> SourceUri:
-    scheme = _ALIASES.get(given, given)
-    if scheme not in schemes:
-        raise SourceOpenError(
-            f"{name}: no source has the scheme {given!r}; known are {_scheme_list(schemes)}{did_you_mean(given, schemes)}"
-        )
-    if scheme in NETWORK_SCHEMES:
-        match = _FRAGMENT_OPTIONS.fullmatch(text)
-        url, options = (match[1], _split_options(match[2], name)) if match else (text, {})
+    if match is None:
+        return SourceUri("gst", text, {}, name) if " ! " in text else _parse_path(text, {}, name)
+    given, rest = match[1].lower(), text[match.end() :]
+    found = declared(given)
+    if found is None:
+        near = nearest(given, schemes)
+        cure = f'Did you mean "{near}"?' if near else f"Known: {_scheme_list(schemes)}"
+        raise SourceOpenError(f'{name}: no source has the scheme "{given}"', cure)
+    scheme, form = found
+    if form == "text":
+        return SourceUri(scheme, rest, {}, name)
+    if form == "url":
+        fragment = _FRAGMENT_OPTIONS.fullmatch(text)
+        url, options = (fragment[1], _split_options(fragment[2], name)) if fragment else (text, {})
         _check_host(url, name)
         return SourceUri(scheme, url, options, name)
-    if scheme == "gst":
-        return SourceUri(scheme, rest, {}, name)
     target, _, query = rest.partition("?")
     return SourceUri(scheme, unquote(target), _split_options(query, name), name)
 
@@ -89,12 +87,12 @@ def _parse_path(text: str, options: Mapping[str, str], name: str) -> SourceUri:
 
 
 def not_found(path: Path, name: str) -> SourceNotFoundError:
-    """The error for a path that is not there, with the nearest name in its folder."""
+    """The error for a path that does not exist, with the nearest name in its folder."""
     folder = path.parent
     if not folder.is_dir():
-        return SourceNotFoundError(f"{name}: no such file, nor is there a folder {redact(folder)}")
-    near = did_you_mean(path.name, (entry.name for entry in folder.iterdir()))
-    return SourceNotFoundError(f"{name}: no such file, folder or device{near or '; check the path'}")
+        return SourceNotFoundError(f"{name}: no such file, and no folder {redact(folder)}", "Check the path")
+    near = nearest(path.name, (entry.name for entry in folder.iterdir()))
+    return SourceNotFoundError(f"{name}: no such file, folder or device", f'Did you mean "{near}"?' if near else "Check the path")
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -110,9 +108,9 @@ def _check_host(url: str, name: str) -> None:
     try:
         host = urlsplit(url).hostname
     except ValueError as error:
-        raise SourceOpenError(f"{name}: not a valid address ({redact(error)}); percent-encode special characters") from None
+        raise SourceOpenError(f"{name}: not a valid address ({redact(error)})", "Percent-encode special characters") from None
     if not host:
-        raise SourceOpenError(f"{name}: the address names no host; write it as scheme://host/path")
+        raise SourceOpenError(f"{name}: the address has no host", "Write it as scheme://host/path")
 
 
 def _split_options(query: str, name: str) -> dict[str, str]:
@@ -120,15 +118,15 @@ def _split_options(query: str, name: str) -> dict[str, str]:
     for part in filter(None, query.split("&")):
         key, mark, value = part.partition("=")
         if not mark or not key:
-            raise SourceOpenError(f"{name}: option {redact(part)!r} is not of the form key=value")
+            raise SourceOpenError(f'{name}: "{redact(part)}" is not an option', "Write options as key=value, with & between them")
         if key in options:
-            raise SourceOpenError(f"{name}: option {key!r} is given twice")
+            raise SourceOpenError(f'{name}: option "{key}" is given twice', "Give it once")
         options[key] = unquote(value)
     return options
 
 
 class Options:
-    """Typed, checked reading of a source's options. `finish` refuses what nobody asked for."""
+    """Typed, checked reading of a source's options. `finish` rejects those that were not read."""
 
     def __init__(self, uri: SourceUri) -> None:
         self._uri = uri
@@ -172,13 +170,12 @@ class Options:
         """Raise SourceOpenError for an option that this source does not have."""
         for key in self._uri.options:
             if key not in self._known:
-                known = f"it has {', '.join(self._known)}" if self._known else "it has none"
-                near = did_you_mean(key, self._known)
-                raise SourceOpenError(f"{self._uri.name}: {self._uri.scheme}:// has no option {redact(key)!r}; {known}{near}")
+                cure = choices(key, self._known) if self._known else "It has none"
+                raise SourceOpenError(f'{self._uri.name}: {self._uri.scheme}:// has no option "{redact(key)}"', cure)
 
     def _take(self, key: str) -> str | None:
         self._known.append(key)
         return self._uri.options.get(key)
 
-    def _wrong(self, key: str, wanted: str) -> SourceOpenError:
-        return SourceOpenError(f"{self._uri.name}: {key}={redact(self._uri.options[key])} must be {wanted}")
+    def _wrong(self, key: str, right: str) -> SourceOpenError:
+        return SourceOpenError(f"{self._uri.name}: {key}={redact(self._uri.options[key])} is not valid", f"Give {right}")

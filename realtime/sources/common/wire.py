@@ -1,6 +1,6 @@
 """HTTP with a deadline for the whole answer, and a connection that another thread can cut.
 
-A socket's own time-out begins anew with each byte, so a server that sends one byte a second would hold a reader forever.
+A socket's own time-out restarts with each byte, so a server that sends one byte a second would block a reader forever.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.live import RefusedError
+from realtime.sources.common.live import refused
 
 _USER_AGENT = "realtime-segmentation"
 _CHUNK_BYTES = 64 << 10
 
 
 class Wire:
-    """The deadline of what is being read, and the socket it is read from."""
+    """The deadline of the current read, and the socket it reads from."""
 
     def __init__(self) -> None:
         self._due_s = 0.0
         self._socket: socket.socket | None = None
 
     def allow(self, timeout_s: float) -> None:
-        """What is read from now on must be there within `timeout_s` in total."""
+        """Everything read from now on must arrive within `timeout_s` in total."""
         self._due_s = time.monotonic() + timeout_s
 
     def left_s(self) -> float:
-        """Seconds left. Raises TimeoutError when none are."""
+        """Seconds until the deadline. Raises TimeoutError when it has passed."""
         left_s = self._due_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("deadline passed")
         return left_s
 
     def watch(self, connected: socket.socket) -> socket.socket:
-        """Remember the socket; returns one that keeps the deadline, for http.client. An earlier one is closed."""
+        """Keep the socket and return one with the deadline, for http.client. An earlier socket is closed."""
         self.close()
         self._socket = connected
         return _TimedSocket(connected, self)  # type: ignore[return-value]
@@ -56,14 +56,14 @@ class Wire:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Free the socket now, whoever still refers to it. On the thread that reads."""
+        """Free the socket now, even while others refer to it. On the thread that reads."""
         self.cut()
         if self._socket is not None and self._socket.fileno() >= 0:
             socket.close(self._socket.detach())
 
 
 class _TimedSocket:
-    """As much of a socket as http.client uses, with the wire's deadline on every read."""
+    """The part of a socket that http.client uses, with the wire's deadline on every read."""
 
     def __init__(self, inner: socket.socket, wire: Wire) -> None:
         self._inner, self._wire = inner, wire
@@ -94,7 +94,9 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _HttpConnection(http.client.HTTPConnection):
+class _Wired(http.client.HTTPConnection):
+    """A connection whose socket the wire keeps."""
+
     def __init__(self, wire: Wire, host: str, **arguments: Any) -> None:
         super().__init__(host, **arguments)
         self._wire = wire
@@ -104,39 +106,26 @@ class _HttpConnection(http.client.HTTPConnection):
         self.sock = self._wire.watch(self.sock)
 
 
-class _HttpsConnection(http.client.HTTPSConnection):
-    def __init__(self, wire: Wire, host: str, **arguments: Any) -> None:
-        super().__init__(host, **arguments)
-        self._wire = wire
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = self._wire.watch(self.sock)
+class _WiredTls(_Wired, http.client.HTTPSConnection):
+    pass
 
 
-class _Handler(urllib.request.HTTPHandler):
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def __init__(self, wire: Wire) -> None:
         super().__init__()
         self._wire = wire
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(functools.partial(_HttpConnection, self._wire), req)
-
-
-class _TlsHandler(urllib.request.HTTPSHandler):
-    def __init__(self, wire: Wire) -> None:
-        super().__init__()
-        self._wire = wire
+        return self.do_open(functools.partial(_Wired, self._wire), req)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        connection = functools.partial(_HttpsConnection, self._wire)
-        return self.do_open(connection, req, context=ssl.create_default_context())
+        return self.do_open(functools.partial(_WiredTls, self._wire), req, context=ssl.create_default_context())
 
 
 def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HTTPResponse:
-    """GET `url` (user name and password in it are used, Basic or Digest) and read the answer's head.
+    """GET `url` (with its user name and password, Basic or Digest) and read the answer's head.
 
-    Raises SourceOpenError, one line without password; RefusedError for 401 and 403. At most `timeout_s` in all.
+    Raises SourceOpenError, one line without password; RefusedError for 401 and 403. Takes at most `timeout_s` in total.
     """
     parts = urlsplit(url)
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
@@ -145,7 +134,6 @@ def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HT
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
     opener = urllib.request.build_opener(
         _Handler(wire),
-        _TlsHandler(wire),
         urllib.request.HTTPBasicAuthHandler(passwords),
         urllib.request.HTTPDigestAuthHandler(passwords),
     )
@@ -158,26 +146,27 @@ def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HT
         error.close()
         wire.close()
         if error.code in (401, 403):
-            raise RefusedError(f"{name}: the user name or password was refused ({error.code})") from None
-        cure = "check the path" if error.code == 404 else "try again later, or look at the server's log"
+            raise refused(name, f" ({error.code})") from None
+        cure = "Check the path" if error.code == 404 else "Try again later, or look at the server's log"
         text = redact(error.reason).split("\n")[0]
-        raise SourceOpenError(f"{name}: the server answers {error.code} {text}; {cure}") from None
+        raise SourceOpenError(f"{name}: the server answers {error.code} {text}", cure) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         wire.close()
-        raise SourceOpenError(f"{name}: {explain(error, timeout_s)}") from None
+        raise SourceOpenError(*explain(name, error, timeout_s)) from None
 
 
-def explain(error: BaseException, timeout_s: float) -> str:
-    """A network error as a phrase that a person can act on."""
+def explain(name: str, error: BaseException, timeout_s: float) -> tuple[str, str]:
+    """The problem, `name` in front, and the cure of a network error."""
     reason = getattr(error, "reason", error)
+    what, cure = redact(getattr(reason, "strerror", None) or reason), ""
     if isinstance(reason, TimeoutError):
-        return f"no answer within {timeout_s:g} s; check the address and the network"
-    if isinstance(reason, ConnectionRefusedError):
-        return "connection refused; check the address and the port"
-    if isinstance(reason, socket.gaierror):
-        return "no host has that name; check the address"
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted; use http://, or install the certificate"
-    if isinstance(reason, http.client.HTTPException):
-        return "what answers there does not speak HTTP, or broke off; check the port"
-    return redact(getattr(reason, "strerror", None) or reason)
+        what, cure = f"no answer within {timeout_s:g} s", "Check the address and the network"
+    elif isinstance(reason, ConnectionRefusedError):
+        what, cure = "connection refused", "Check the address and the port"
+    elif isinstance(reason, socket.gaierror):
+        what, cure = "no host has that name", "Check the address"
+    elif isinstance(reason, ssl.SSLCertVerificationError):
+        what, cure = "its certificate is not trusted", "Use http://, or install the certificate"
+    elif isinstance(reason, http.client.HTTPException):
+        what, cure = "the server does not speak HTTP, or broke off", "Check the port"
+    return f"{name}: {what}", cure

@@ -1,47 +1,23 @@
-"""The part of the synthetic street that stands still: sky, houses, trees, pavement, road and its markings."""
+"""The static part of the synthetic street: sky, houses, trees, pavement, road and its markings."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from engines.types import F32, U8, Image, Size
+from engines.types import F32, U8, Image
+from realtime.sources.street.camera import View
 
 BACKGROUND_CLASSES = ("road", "sidewalk", "building", "vegetation", "sky")
 _ROAD, _SIDEWALK, _BUILDING, _VEGETATION, _SKY = range(len(BACKGROUND_CLASSES))
 
-_CAMERA_HEIGHT_M = 3.0
 _FAR_M = 400.0
 _ROAD_HALF_M, _PAVEMENT_HALF_M = 5.5, 8.5
 _WALLS = ((148, 170, 190), (130, 140, 165), (165, 172, 178), (120, 150, 178), (150, 150, 150))
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A camera 3 m above the road that looks along it. x to the right, y up from the road, z ahead, in metres."""
-
-    size: Size
-    focal_px: float
-    horizon_px: float
-
-    @classmethod
-    def of(cls, size: Size) -> View:
-        """The view that fills `size`."""
-        return cls(size, 0.8 * size.width, 0.42 * size.height)
-
-    def project(self, *points_m: tuple[float, float, float]) -> F32:
-        """(K, 2) float32 pixels of points (x, y, z); what is behind the camera is moved just before it."""
-        points = np.array(points_m, np.float32)
-        scale = self.focal_px / np.maximum(points[:, 2], 0.5)
-        x_px = self.size.width / 2 + points[:, 0] * scale
-        y_px = self.horizon_px + (_CAMERA_HEIGHT_M - points[:, 1]) * scale
-        return np.stack((x_px, y_px), axis=1).astype(np.float32)
-
-
 def paint_background(view: View, rng: np.random.Generator) -> tuple[Image, U8]:
-    """The still picture (H, W, 3) uint8 BGR, and its classes (H, W) uint8."""
+    """The background (H, W, 3) uint8 BGR, and its classes (H, W) uint8."""
     painter = _Painter(view)
     painter.sky()
     painter.ground(_FAR_M, (92, 138, 108), _VEGETATION)
@@ -86,7 +62,7 @@ class _Painter:
         self.fill(self.view.project(*corners), colour, class_id)
 
     def house(self, side: float, z_m: float, rng: np.random.Generator) -> None:
-        """One house of the row along the street, with windows, its wall towards the road in shade."""
+        """One house of the row along the street, with windows; its wall towards the road is in shade."""
         wall = _WALLS[int(rng.integers(len(_WALLS)))]
         high, deep, front_x, back_x = 6 + 6 * float(rng.random()), 8.0, side * 11.5, side * 22.0
         near, far = z_m, z_m + deep

@@ -1,33 +1,52 @@
-"""How the camera over the synthetic street moves: it pans to and fro and shakes. A pure function of seed and time."""
+"""The camera over the synthetic street: its perspective, and its motion, a pure function of seed and time."""
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import Size
-from realtime.sources.street.background import View
+from engines.types import F32, F64, Size
 
-F64: TypeAlias = npt.NDArray[np.float64]
-
-_REACH = 0.35  # of the picture's width, to either side
-_EASE = 0.98  # 1 would turn round within one instant, 0 swings like a pendulum
-_SHAKE_HZ = ((1.7, 3.1, 5.3), (1.3, 3.7, 5.9), (1.1, 2.3, 4.3))  # of the shift in x, the shift in y, the turn
+_CAMERA_HEIGHT_M = 3.0
+_REACH = 0.35  # of the picture's width, to each side
+_EASE = 0.98  # 1 reverses within one instant, 0 is a sine
+_SHAKE_HZ = ((1.7, 3.1, 5.3), (1.3, 3.7, 5.9), (1.1, 2.3, 4.3))  # of the shift in x, the shift in y, the rotation
 _SHAKE_SHARES = np.array((0.5, 0.3, 0.2))
-_TURN_SHARE = 0.5  # of the amplitude: what the turn adds at the left and right rim
+_TURN_SHARE = 0.5  # of the amplitude: the share of the rotation at the left and right edge
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A camera 3 m above the road that looks along it. x is right, y up from the road, z ahead, in metres."""
+
+    size: Size
+    focal_px: float
+    horizon_px: float
+
+    @classmethod
+    def of(cls, size: Size) -> View:
+        """The view that fills `size`."""
+        return cls(size, 0.8 * size.width, 0.42 * size.height)
+
+    def project(self, *points_m: tuple[float, float, float]) -> F32:
+        """(K, 2) float32 pixels of points (x, y, z); points behind the camera are moved just in front of it."""
+        points = np.array(points_m, np.float32)
+        scale = self.focal_px / np.maximum(points[:, 2], 0.5)
+        x_px = self.size.width / 2 + points[:, 0] * scale
+        y_px = self.horizon_px + (_CAMERA_HEIGHT_M - points[:, 1]) * scale
+        return np.stack((x_px, y_px), axis=1).astype(np.float32)
 
 
 class CameraPath:
-    """Where a camera looks. What it could ever see is one wide picture; at each time it shows a part of that, turned a little.
+    """The motion of a camera that pans and shakes: at each time it shows a part of one wide picture, slightly rotated.
 
-    A camera that neither pans nor shakes sees just its picture.
+    Without pan and shake, the wide picture is the picture itself.
     """
 
     def __init__(self, size: Size, pan_px_s: float, shake_px: float, seed: int) -> None:
-        """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: by how much the picture's middle shakes."""
+        """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: amplitude of the picture's middle."""
         self._size = size
         self._pan_px_s = pan_px_s
         self._shake_px = shake_px
@@ -45,7 +64,7 @@ class CameraPath:
         return self._pan_px_s == 0 and self._shake_px == 0
 
     def wide_view(self) -> View:
-        """The view that spans all that it could ever see, in the same scale."""
+        """The view of everything that the camera can ever show, in the same scale."""
         own = View.of(self._size)
         wide = Size(self._size.width + 2 * self._margin_x, self._size.height + 2 * self._margin_y)
         return View(wide, own.focal_px, own.horizon_px + self._margin_y)
@@ -66,7 +85,7 @@ class CameraPath:
         return step[:2]
 
     def _pan(self, t_s: float) -> float:
-        """To and fro at an even speed, eased at the ends."""
+        """From side to side at constant speed, eased at the ends."""
         if self._reach_px == 0:
             return 0.0
         pace = self._pan_px_s * math.asin(_EASE) / (_EASE * self._reach_px)

@@ -1,6 +1,6 @@
-"""What stands in the way on the synthetic street: advertising columns on the kerb and pillars between the lanes.
+"""Occluders on the synthetic street: advertising columns on the kerb and pillars between the lanes.
 
-They belong to the background (class building). Whoever passes behind one is hidden for about a second.
+They belong to the background (class building). An object that passes behind one is hidden for about a second.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from realtime.sources.street.background import View
+from realtime.sources.street.camera import View
 from realtime.sources.street.shapes import Colour, Shape, shade
 
 _COLUMN, _PILLAR = "column", "pillar"
-# Just beside the lanes and the ways of walkers, so that nobody walks through one. Kind, x and z in metres; z of the near side.
+# Just beside the lanes and the paths of walkers, so that nobody walks through one. Kind, x and z in metres; z of the near side.
 _PLACES = (
     (_COLUMN, 5.55, 11.0),
     (_PILLAR, -1.75, 9.5),
@@ -33,30 +33,30 @@ _CAR_LENGTH_M = 4.2
 
 @dataclass(frozen=True, slots=True)
 class Occluder:
-    """One thing in the way. Shapes are back to front."""
+    """One column or pillar. Shapes are back to front."""
 
     x_m: float
     z_m: float
     shapes: list[Shape]
 
     def hides(self, x_m: float, z_m: float) -> bool:
-        """Whether it stands before what is at x and z (a car: its near end), as seen by a camera at x = 0."""
+        """Whether it is in front of an object at x and z (a car: its near end), for a camera at x = 0."""
         is_outside = x_m * self.x_m > 0 and abs(x_m) > abs(self.x_m)
         return z_m > self.z_m or (is_outside and z_m > self.z_m - _CAR_LENGTH_M)
 
 
-def occluders(view: View, count: int, seed: int) -> list[Occluder]:
+def make_occluders(view: View, count: int, seed: int) -> list[Occluder]:
     """The first `count` occluders, far to near."""
     rng = np.random.default_rng((seed, 3))
-    standing = []
+    made = []
     for kind, x_m, z_m in _PLACES[:count]:
         shapes = _column(view, x_m, z_m, rng) if kind == _COLUMN else _pillar(view, x_m, z_m)
-        standing.append(Occluder(x_m, z_m, shapes))
-    return sorted(standing, key=lambda occluder: -occluder.z_m)
+        made.append(Occluder(x_m, z_m, shapes))
+    return sorted(made, key=lambda occluder: -occluder.z_m)
 
 
 def _column(view: View, x_m: float, z_m: float, rng: np.random.Generator) -> list[Shape]:
-    """A round column covered with posters, under a cap."""
+    """A round column covered with posters, with a cap."""
     middle_m = z_m + _COLUMN_RADIUS_M
 
     def ring(low_m: float, high_m: float, left: float, right: float, radius_m: float = _COLUMN_RADIUS_M) -> Shape:
@@ -93,7 +93,7 @@ def _column(view: View, x_m: float, z_m: float, rng: np.random.Generator) -> lis
 
 
 def _pillar(view: View, x_m: float, z_m: float) -> list[Shape]:
-    """A concrete pillar of a bridge that passes overhead, striped where cars could hit it."""
+    """A concrete pillar of a bridge overhead, striped at the height of cars."""
     left, right, near, far = x_m - _PILLAR_HALF_M, x_m + _PILLAR_HALF_M, z_m, z_m + 2 * _PILLAR_HALF_M
     flank_x = right if x_m < 0 else left
 

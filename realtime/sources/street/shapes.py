@@ -1,4 +1,4 @@
-"""Cars and people as coloured convex polygons in perspective: few enough to draw in microseconds, shaped enough to look right."""
+"""Cars and people as coloured convex polygons in perspective: fast to draw, detailed enough to look right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from engines.types import F32
-from realtime.sources.street.background import View
+from realtime.sources.street.camera import View
 
 Colour = tuple[int, int, int]
 
@@ -27,7 +27,7 @@ _CAR_HALF_WIDTH_M, _CAR_LENGTH_M = 0.9, 4.2
 
 
 class Shape(NamedTuple):
-    """One convex polygon. points_px: (K, 2) float32. colour: BGR. is_solid: False for a shadow: no part of the object."""
+    """One convex polygon. points_px: (K, 2) float32. colour: BGR. is_solid: False for a shadow, not part of the object."""
 
     points_px: F32
     colour: Colour
@@ -41,7 +41,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def car_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, shows_front: bool) -> list[Shape]:
-    """A car whose near end stands at `z_m`, back to front."""
+    """A car whose near end is at `z_m`, back to front."""
     near, far = z_m, z_m + _CAR_LENGTH_M
 
     def quad(half_m: float, corners: tuple[tuple[float, float], ...]) -> F32:
@@ -78,7 +78,7 @@ def car_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, shows_fron
 
 
 def person_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, stride: float) -> list[Shape]:
-    """A walking person, back to front. stride: how far the walk has come, in paces."""
+    """A walking person, back to front. stride: the distance walked, in paces."""
     swing_m = 0.26 * math.sin(2 * math.pi * stride)
 
     def limb(top_x: float, top_y: float, foot_x: float, foot_y: float, half_m: float) -> F32:

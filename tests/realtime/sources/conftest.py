@@ -85,7 +85,7 @@ def encoder() -> Callable[..., Path]:
     return encode
 
 
-# ---- a webcam that is not there --------------------------------------------------------------------------------------
+# ---- a stand-in for a webcam --------------------------------------------------------------------------------------
 
 
 class StandInCamera:
@@ -180,7 +180,7 @@ class HttpServer(http.server.ThreadingHTTPServer):
         self._thread.start()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no error here."""
+        """A client that disconnects is not an error here."""
 
     def url(self, path: str, userinfo: str = "") -> str:
         return f"http://{userinfo}127.0.0.1:{self.server_address[1]}{path}"
@@ -194,7 +194,7 @@ class HttpServer(http.server.ThreadingHTTPServer):
     def mjpeg(
         self, handler: http.server.BaseHTTPRequestHandler, street: Street, frames: int | None = None, **how: object
     ) -> None:
-        """Stream JPEG pictures, each with the time of its making in its pixels."""
+        """Stream JPEG pictures, each with its creation time in its pixels."""
         boundary = how.get("boundary", "frame")
         handler.send_response(200)
         kind = "multipart/x-mixed-replace" + (f"; boundary={boundary}" if boundary else "")
@@ -213,7 +213,7 @@ class HttpServer(http.server.ThreadingHTTPServer):
 
     @staticmethod
     def file(handler: http.server.BaseHTTPRequestHandler, path: Path, kind: str = "video/mp4") -> None:
-        """Serve a file, or the range of it that is asked for."""
+        """Serve a file, or the requested range of it."""
         data = path.read_bytes()
         asked = handler.headers.get("Range", "").removeprefix("bytes=").rstrip("-")
         start = int(asked) if asked.isdigit() else 0
@@ -239,10 +239,10 @@ def http_server() -> Iterator[HttpServer]:
 
 @dataclass
 class RtspServer:
-    """A camera: RTSP over TCP with H.264 in interleaved RTP (RFC 2326, 3550, 6184), as little of them as a client needs.
+    """A camera: RTSP over TCP with H.264 in interleaved RTP (RFC 2326, 3550, 6184), only the parts that a client needs.
 
-    password: wanted as Basic authentication. silent: accepts and never answers. freeze: sends no more pictures.
-    size: of the pictures, changed while it runs by the next keyframe.
+    password: required, as Basic authentication. silent: accepts and never answers. freeze: sends no more pictures.
+    size: of the pictures; a change takes effect with a keyframe.
     """
 
     port: int = 0

@@ -1,4 +1,4 @@
-"""Every scheme in the folder keeps the Source protocol: a new module is tested by existing, and must say here how to open it."""
+"""Every scheme in the folder keeps the Source protocol: a new module is tested by existing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ import pytest
 
 import realtime.sources
 from realtime.sources import open_source, schemes
-from realtime.sources.common.v4l import cameras
 from realtime.sources.gst import open_pipeline
-from realtime.sources.webcam import Wish, webcam
+from realtime.sources.webcam import Format, cameras, webcam
 from realtime.types import Frame, Source, SourceStatus
 
 STATES = {"connecting", "live", "stalled", "retrying", "ended"}
@@ -29,7 +28,7 @@ Open = Callable[[], Source]
 
 @pytest.fixture(params=schemes())
 def opened(request: pytest.FixtureRequest, clip: Path, tmp_path: Path) -> Open:
-    """Opens a real instance of each scheme; a camera that is not there is stood in for."""
+    """Opens a real instance of each scheme, with a stand-in for a camera. A scheme that is not listed is opened as SCHEME://."""
 
     def server(name: str) -> Any:
         return request.getfixturevalue(name)
@@ -46,11 +45,11 @@ def opened(request: pytest.FixtureRequest, clip: Path, tmp_path: Path) -> Open:
 
     def camera() -> Source:
         server("plug")(tmp_path, 0, "Cam")
-        return webcam(cameras(tmp_path)[0], "webcam://0", Wish(), server("kind"), tmp_path)
+        return webcam(cameras(tmp_path)[0], "webcam://0", Format(), server("kind"), tmp_path)
 
     def gstreamer(name: str) -> Source:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER) and shutil.which("gst-launch-1.0") is None:
-            pytest.skip("neither OpenCV's GStreamer nor gst-launch-1.0 is here")
+            pytest.skip("neither OpenCV's GStreamer nor gst-launch-1.0 is available")
         return open_pipeline("videotestsrc is-live=true ! video/x-raw,width=320,height=180 ! appsink sync=false", name)
 
     openers: dict[str, Open] = {
@@ -64,7 +63,7 @@ def opened(request: pytest.FixtureRequest, clip: Path, tmp_path: Path) -> Open:
         "synthetic": lambda: open_source("synthetic://street?width=320&height=180&seconds=1"),
         "webcam": camera,
     }
-    return openers[request.param]
+    return openers.get(request.param, lambda: open_source(f"{request.param}://"))
 
 
 def _check_frame(frame: Frame, index: int) -> None:

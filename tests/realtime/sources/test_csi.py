@@ -38,9 +38,9 @@ def test_a_quarter_turn_swaps_width_and_height(flip: int, size: tuple[int, int])
 @pytest.mark.parametrize(
     ("uri", "kind", "message"),
     [
-        ("csi://front", SourceNotFoundError, "named by the number of its connector, as in csi://0"),
-        ("csi://0?flip=8", SourceOpenError, "flip=8 must be a number from 0 to 7"),
-        ("csi://0?widht=640", SourceOpenError, "no option 'widht'.*did you mean .width."),
+        ("csi://front", SourceNotFoundError, "Give the number of its connector, as in csi://0"),
+        ("csi://0?flip=8", SourceOpenError, "flip=8 is not valid. Give a number from 0 to 7"),
+        ("csi://0?widht=640", SourceOpenError, 'no option "widht". Did you mean "width"'),
     ],
 )
 def test_nonsense_is_one_clear_line(uri: str, kind: type, message: str) -> None:
@@ -81,17 +81,17 @@ def test_the_options_of_the_address_reach_the_camera(tmp_path: Path, monkeypatch
         (
             "Error generated. gstnvarguscamerasrc.cpp, execute:751 No cameras available",
             0,
-            "No cameras available; check the ribbon",
+            "No cameras available. Check the ribbon",
         ),
         ("Error generated. gstnvarguscamerasrc.cpp, execute:656 Failed to create CaptureSession", 0, "restart nvargus-daemon"),
         ("(Argus) Error FileOperationFailed: Connecting to nvargus-daemon failed: No such file", 0, "restart nvargus-daemon"),
-        ("(Argus) Error Timeout:  (propagating from src/rpc/socket/client)", 0, "Error Timeout; .*restart nvargus-daemon"),
-        ("ERROR: from element /GstPipeline:pipeline0/GstNvArgusCameraSrc:nvarguscamerasrc0: TIMEOUT", 1, "TIMEOUT; restart"),
+        ("(Argus) Error Timeout:  (propagating from src/rpc/socket/client)", 0, "Error Timeout. .*restart nvargus-daemon"),
+        ("ERROR: from element /GstPipeline:pipeline0/GstNvArgusCameraSrc:nvarguscamerasrc0: TIMEOUT", 1, "TIMEOUT. Restart"),
         ('WARNING: erroneous pipeline: no element "nvarguscamerasrc"', 1, "need a Jetson.*nvidia-l4t-gstreamer"),
         ('WARNING: erroneous pipeline: no element "nvvidconv"', 1, "need a Jetson.*nvidia-l4t-gstreamer"),
     ],
 )
-def test_what_the_camera_service_says_becomes_one_line_with_the_cure(
+def test_an_error_of_the_camera_service_becomes_one_line_with_its_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, code: int, message: str
 ) -> None:
     _fake(tmp_path, monkeypatch, f"echo '{said}' >&2\nexit {code}")

@@ -36,7 +36,7 @@ def test_a_variable_frame_rate_keeps_its_times(clips: Path, encoder: Callable[..
 
 
 @pytest.mark.parametrize("keep", [0.75, 0.5])
-def test_a_truncated_file_gives_what_decodes_and_says_so(clip: Path, tmp_path: Path, keep: float) -> None:
+def test_a_truncated_file_yields_what_decodes_and_reports_it(clip: Path, tmp_path: Path, keep: float) -> None:
     cut = tmp_path / "cut.mp4"
     data = clip.read_bytes()
     cut.write_bytes(data[: int(len(data) * keep)])
@@ -79,7 +79,7 @@ def test_random_damage_never_crashes(clip: Path, tmp_path: Path) -> None:
     assert opened > 10
 
 
-def test_what_is_no_video_is_refused_with_a_reason(tmp_path: Path, clip: Path) -> None:
+def test_a_file_that_is_not_a_video_is_rejected_with_a_reason(tmp_path: Path, clip: Path) -> None:
     for name, data in {
         "noise.mp4": np.random.default_rng(0).bytes(100_000),
         "text.mp4": b"hello, this is a letter\n" * 200,
@@ -98,7 +98,7 @@ def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
         "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", len(samples)
     )
     (tmp_path / "sound.wav").write_bytes(head + samples)
-    with pytest.raises(SourceOpenError, match=r"sound\.wav: has no video in it"):
+    with pytest.raises(SourceOpenError, match=r"sound\.wav: it contains no video"):
         open_source(str(tmp_path / "sound.wav"))
 
 
@@ -117,7 +117,7 @@ def test_the_resolution_may_change_in_mid_stream(
 
 
 @pytest.mark.parametrize(("turn", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))])
-def test_a_phone_video_stands_upright(clip: Path, tmp_path: Path, turn: int, matrix: tuple[int, ...]) -> None:
+def test_a_phone_video_is_upright(clip: Path, tmp_path: Path, turn: int, matrix: tuple[int, ...]) -> None:
     """The clip's track header gets the display matrix that a phone writes; frames must come out turned clockwise by it."""
     data = bytearray(clip.read_bytes())
     at = data.index(b"tkhd") + 4 + 4 + 36
@@ -150,13 +150,13 @@ def test_a_loop_never_ends_and_its_time_and_index_rise(clip: Path) -> None:
     source.close()
 
 
-def test_odd_names_are_just_names(clip: Path, tmp_path: Path) -> None:
+def test_unusual_file_names_open(clip: Path, tmp_path: Path) -> None:
     for name in ("a:b.mp4", "50%.mp4", "what?.mp4", "häß #1.mp4"):
         path = tmp_path / name
         path.write_bytes(clip.read_bytes())
         assert next(iter(open_source(str(path)))).image.shape == (180, 320, 3)
 
 
-def test_file_scheme_misses_politely(tmp_path: Path) -> None:
+def test_a_missing_file_of_the_file_scheme(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match="no such file"):
         open_source(f"file://{tmp_path}/no.mp4")

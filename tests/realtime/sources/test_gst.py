@@ -1,4 +1,4 @@
-"""GStreamer through a pipe: a script that speaks like `gst-launch-1.0` stands in for it, and it is itself used where it is."""
+"""GStreamer through a pipe: a script replaces `gst-launch-1.0`; where that is installed it is used as well."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_picture_larger_than_the_pipe_arrives_whole(gst: StandIn) -> None:
     assert np.array_equal(frames[1].image[-1, :, 2], np.arange(1201) % 256)
 
 
-def test_it_says_what_was_agreed_and_time_rises(gst: StandIn) -> None:
+def test_the_negotiated_format_is_reported_and_time_rises(gst: StandIn) -> None:
     gst.plan(width=8, rate="30000/1001")
     source = open_source("anysrc ! appsink")
     assert (source.is_live, source.status.state) == (True, "connecting")
@@ -163,7 +163,7 @@ def test_it_says_what_was_agreed_and_time_rises(gst: StandIn) -> None:
     assert source.status.state == "ended"
 
 
-def test_a_stream_that_ends_by_itself_ends_the_iteration(gst: StandIn) -> None:
+def test_the_end_of_a_stream_ends_the_iteration(gst: StandIn) -> None:
     gst.plan(frames=7)
     source = open_source("anysrc ! appsink")
     assert len(list(source)) == 7
@@ -177,16 +177,16 @@ def test_a_stream_that_ends_by_itself_ends_the_iteration(gst: StandIn) -> None:
     [
         ({"last": "ERROR: from element /GstPipeline:pipeline0/GstV4l2Src:v4l2src0: Cannot identify device '/dev/video7'.|"
                   "Additional debug info:|v4l2_calls.c(654): gst_v4l2_open ():|ERROR: pipeline doesn't want to preroll.",
-          "never": 1, "frames": 0, "exit": 1}, SourceOpenError, r"v4l2src0: Cannot identify device.*try the pipeline"),
+          "never": 1, "frames": 0, "exit": 1}, SourceOpenError, r"v4l2src0: Cannot identify device.*Try the pipeline"),
         ({"last": 'WARNING: erroneous pipeline: no element "h264x"', "never": 1, "frames": 0, "exit": 1},
-         SourceOpenError, r'no element "h264x"; install its plugin.*sudo apt install gstreamer1.0'),
+         SourceOpenError, r'no element "h264x". Install its plugin.*sudo apt install gstreamer1.0'),
         ({"last": "Execution ended", "frames": 0}, SourceOpenError, "Execution ended"),
         ({"never": 1, "frames": 0, "exit": 1}, SourceOpenError, "Setting pipeline to PAUSED"),
         ({"last": "ERROR: from element /GstPipeline:pipeline0/GstRtspSrc:r: rtsp://admin:hunter2@camera/1 refused",
           "never": 1, "frames": 0, "exit": 1}, SourceOpenError, r"r: rtsp://\*\*\*@camera/1 refused"),
     ],
 )  # fmt: skip
-def test_a_pipeline_that_fails_says_why_in_one_line(gst: StandIn, plan: dict, kind: type, message: str) -> None:
+def test_a_failing_pipeline_reports_the_reason_in_one_line(gst: StandIn, plan: dict, kind: type, message: str) -> None:
     gst.plan(**plan)
     error = _failure(open_source("anysrc location=rtsp://admin:hunter2@camera/1 ! appsink"))
     assert type(error) is kind
@@ -199,7 +199,7 @@ def test_a_pipeline_that_fails_says_why_in_one_line(gst: StandIn, plan: dict, ki
 @pytest.mark.parametrize(
     "plan", [{"never": 1, "frames": 0, "silent": 1}, {"frames": 0, "silent": 1}, {"frames": 0, "part": 1, "silent": 1}]
 )
-def test_without_a_first_picture_it_gives_up_in_time(gst: StandIn, plan: dict) -> None:
+def test_without_a_first_picture_it_fails_in_time(gst: StandIn, plan: dict) -> None:
     from realtime.sources.common.gst_pipe import PipeSource
     from realtime.sources.common.gst_text import cut
 
@@ -208,7 +208,7 @@ def test_without_a_first_picture_it_gives_up_in_time(gst: StandIn, plan: dict) -
     start_s = time.monotonic()
     error = _failure(source)
     assert isinstance(error, SourceOpenError)
-    assert str(error).startswith("camera: no picture for 0.6 s; ")
+    assert str(error).startswith("camera: no picture for 0.6 s. ")
     assert 0.5 < time.monotonic() - start_s < 2.5
     assert gst.living() == []
 
@@ -227,7 +227,7 @@ def test_without_a_first_picture_it_gives_up_in_time(gst: StandIn, plan: dict) -
     ],
     ids=["error", "cut", "argus", "resized", "silent"],
 )
-def test_a_stream_that_breaks_is_connected_again(gst: StandIn, plan: dict, reason: str) -> None:
+def test_a_broken_stream_is_reconnected(gst: StandIn, plan: dict, reason: str) -> None:
     gst.plan(frames=5, **plan)
     source = open_source("anysrc ! appsink")
     details: list[str] = []
@@ -245,7 +245,7 @@ def test_a_stream_that_breaks_is_connected_again(gst: StandIn, plan: dict, reaso
     stopping.set()
     watcher.join()
     assert [frame.index for frame in frames] == list(range(8))
-    assert [int(frame.image[0, 0, 0]) for frame in frames].count(0) == 2, "the second child counts anew"
+    assert [int(frame.image[0, 0, 0]) for frame in frames].count(0) == 2, "the second child starts at 0 again"
     assert source.status.detail.endswith("1 reconnect")
     with pytest.raises(SourceLostError, match=reason):
         raise SourceLostError(details[0])
@@ -270,7 +270,7 @@ def test_closing_takes_less_than_two_seconds_and_ends_the_whole_group(gst: Stand
     assert source.status.state == "ended"
 
 
-def test_a_child_that_listens_is_not_waited_for(gst: StandIn) -> None:
+def test_closing_a_responsive_child_is_quick(gst: StandIn) -> None:
     source = open_source("anysrc ! appsink")
     next(iter(source))
     start_s = time.monotonic()
@@ -279,7 +279,7 @@ def test_a_child_that_listens_is_not_waited_for(gst: StandIn) -> None:
     assert gst.living() == []
 
 
-def test_many_openings_leave_nothing(gst: StandIn, no_thread_is_left: None) -> None:
+def test_repeated_openings_leak_nothing(gst: StandIn, no_thread_is_left: None) -> None:
     def once() -> None:
         source = open_source("anysrc ! appsink")
         list(islice(source, 2))
@@ -330,7 +330,7 @@ def test_the_appsink_is_replaced_and_nothing_else(text: str, before: str, after:
 
 
 @pytest.mark.parametrize(("text", "message"), [("gst://a ! 'b", "quote .* not closed"), ("gst://appsink", "has no source")])
-def test_nonsense_is_refused_at_the_door(gst: StandIn, text: str, message: str) -> None:
+def test_a_wrong_pipeline_is_rejected_when_opened(gst: StandIn, text: str, message: str) -> None:
     with pytest.raises(SourceOpenError, match=message):
         open_source(text)
 
@@ -350,13 +350,13 @@ def test_no_line_that_a_child_prints_breaks_the_reader(line: str) -> None:
 
     prefix = "x/GstFdSink:frames_out.GstPad:sink: caps = video/x-raw, "
     assert read_caps(prefix + line.replace("=", " ")) is None
-    assert explain([line, prefix + line], cut("a ! appsink", "a"))
+    assert explain("a", [line, prefix + line], cut("a ! appsink", "a"))[0].startswith("a: ")
 
 
 @needs_gstreamer
 @pytest.mark.parametrize("width", [317, 318, 319, 320])
 @pytest.mark.parametrize("form", ["BGR", "BGRx", "I420"])
-def test_real_gstreamer_gives_the_colours_it_was_asked_for(width: int, form: str) -> None:
+def test_real_gstreamer_delivers_the_requested_colours(width: int, form: str) -> None:
     pipeline = f"videotestsrc pattern=red ! video/x-raw,format={form},width={width},height=9 ! appsink sync=false"
     source = open_source(pipeline)
     frame = next(iter(source))
@@ -373,7 +373,7 @@ def test_real_gstreamer_drops_old_pictures_for_a_late_reader() -> None:
     frames = iter(source)
     next(frames)
     time.sleep(1)
-    assert len(list(frames)) < 45, "30 pictures were made in that second, and all but the newest are of no use"
+    assert len(list(frames)) < 45, "30 pictures were made in that second, and only the newest is delivered"
 
 
 @needs_gstreamer
@@ -398,7 +398,7 @@ def test_real_gstreamer_starts_every_time() -> None:
 @pytest.mark.parametrize(
     "element", ["GstIdentity:frames_pace.GstPad:src", "GstQueue:frames_queue.GstPad:sink", "GstFdSink:frames_out.GstPad:sink"]
 )
-def test_the_format_is_taken_from_whichever_of_our_elements_tells_it(element: str) -> None:
+def test_the_format_is_read_from_any_of_our_elements(element: str) -> None:
     from realtime.sources.common.gst_text import Caps, read_caps
 
     fields = "format=(string)BGRx, width=(int)64, height=(int)48, framerate=(fraction)0/1, interlace-mode=(string)progressive"
@@ -408,4 +408,4 @@ def test_the_format_is_taken_from_whichever_of_our_elements_tells_it(element: st
 
 @needs_gstreamer
 def test_real_gstreamer_names_an_element_that_is_missing() -> None:
-    assert 'no element "nosuchsrc"; install its plugin' in str(_failure(open_source("nosuchsrc ! appsink")))
+    assert 'no element "nosuchsrc". Install its plugin' in str(_failure(open_source("nosuchsrc ! appsink")))

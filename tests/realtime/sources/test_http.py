@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import itertools
+import re
 import resource
 import socket
 import threading
@@ -43,8 +44,8 @@ def test_mjpeg_is_live_and_fresh(http_server, small_street: Street) -> None:
     assert len(http_server.requests) == 1
 
 
-def test_a_slow_reader_that_drains_stays_fresh(http_server, small_street: Street) -> None:
-    """What the capture thread does: it reads without pause, and only the newest frame is kept."""
+def test_a_slow_reader_gets_fresh_frames(http_server, small_street: Street) -> None:
+    """As on the capture thread: frames are read without pause, and only the newest is kept."""
     http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street)
     source = open_source(http_server.url("/live"))
     newest: list[object] = [None]
@@ -68,7 +69,7 @@ def test_a_slow_reader_that_drains_stays_fresh(http_server, small_street: Street
 @pytest.mark.parametrize(
     "how", [{"boundary": ""}, {"content_length": 2**31}, {"content_length": 3}], ids=["no boundary", "2 GB", "too short"]
 )
-def test_headers_that_lie_do_no_harm(http_server, small_street: Street, how: dict[str, object]) -> None:
+def test_wrong_headers_do_not_matter(http_server, small_street: Street, how: dict[str, object]) -> None:
     http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, **how)
     source = open_source(http_server.url("/live"))
     before = _kilobytes()
@@ -79,12 +80,16 @@ def test_headers_that_lie_do_no_harm(http_server, small_street: Street, how: dic
     assert _kilobytes() - before < 16_000
 
 
-def test_it_reconnects_when_the_server_drops_it(http_server, small_street: Street) -> None:
+def test_it_reconnects_when_the_server_drops_it(http_server, small_street: Street, caplog: pytest.LogCaptureFixture) -> None:
     http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, frames=6)
-    source = open_source(http_server.url("/live"))
+    source = open_source(http_server.url("/live", "admin:hunter2@"))
     frames = list(islice(source, 14))
     assert source.status.detail.endswith("2 reconnects")
     source.close()
+    name = r"http://\*\*\*@127\.0\.0\.1:\d+/live: "
+    lost, back = name + r"lost \(the server closed the connection\), reconnecting", name + r"back after 0\.\d s without a frame"
+    for line, expected in zip(caplog.messages, (lost, back) * 2, strict=True):
+        assert re.fullmatch(expected, line)
     assert [frame.index for frame in frames] == list(range(14))
     assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
     assert frames[-1].pts_s == pytest.approx((frames[-1].captured_ns - frames[0].captured_ns) / 1e9, abs=0.05)
@@ -125,7 +130,7 @@ def test_a_body_that_drips_ends_at_the_deadline(http_server, small_street: Stree
 
 
 @pytest.mark.parametrize("data", [b"x", b"X-More: 1\r\n"], ids=["slow-loris", "endless header"])
-def test_a_head_that_never_ends_is_given_up_at_the_deadline(http_server, data: bytes) -> None:
+def test_an_endless_head_fails_at_the_deadline(http_server, data: bytes) -> None:
     chunks = itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(data))
     http_server.pages["/drip"] = _drip(http_server.stopping, lambda: next(chunks))
     started_s = time.monotonic()
@@ -153,7 +158,7 @@ def test_an_endless_body_without_pictures_takes_no_memory(http_server) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Digest"])
-def test_a_refused_password_is_said_and_never_printed(http_server, scheme: str) -> None:
+def test_a_refused_password_is_reported_but_not_printed(http_server, scheme: str) -> None:
     def page(handler: Handler) -> None:
         handler.send_response(401)
         challenge = 'Basic realm="cam"' if scheme == "Basic" else 'Digest realm="cam", nonce="abc", qop="auth", algorithm=MD5'
@@ -168,7 +173,7 @@ def test_a_refused_password_is_said_and_never_printed(http_server, scheme: str) 
     assert "***@127.0.0.1" in str(caught.value)
 
 
-def test_a_right_password_opens(http_server, small_street: Street) -> None:
+def test_the_right_password_opens(http_server, small_street: Street) -> None:
     def page(handler: Handler) -> None:
         if handler.headers.get("Authorization") == "Basic YWRtaW46cEBzcw==":  # admin:p@ss
             http_server.mjpeg(handler, small_street)
@@ -205,7 +210,7 @@ def test_a_redirect_is_followed_and_a_loop_is_refused(http_server, small_street:
             open_source(http_server.url(path))
 
 
-def test_a_plain_file_is_no_live_stream(http_server, clip: Path) -> None:
+def test_a_plain_file_is_not_live(http_server, clip: Path) -> None:
     http_server.pages["/clip.mp4"] = lambda handler: http_server.file(handler, clip)
     source = open_source(http_server.url("/clip.mp4"))
     assert (source.is_live, source.frame_count, source.fps) == (False, 50, 25.0)
@@ -234,12 +239,12 @@ def test_a_file_whose_server_falls_silent_is_lost_not_ended(http_server, clip: P
 @pytest.mark.parametrize(
     ("status", "kind", "message"),
     [
-        (404, "text/plain", "answers 404 .*check the path"),
+        (404, "text/plain", "answers 404 .*Check the path"),
         (503, "text/plain", "answers 503"),
         (200, "text/html", "this is a web page"),
     ],
 )
-def test_answers_that_are_no_video(http_server, status: int, kind: str, message: str) -> None:
+def test_answers_that_are_not_videos(http_server, status: int, kind: str, message: str) -> None:
     def page(handler: Handler) -> None:
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
@@ -252,10 +257,10 @@ def test_answers_that_are_no_video(http_server, status: int, kind: str, message:
         open_source(http_server.url("/x"))
 
 
-def test_nobody_there() -> None:
+def test_no_server_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(SourceOpenError, match="connection refused; check the address and the port"):
+    with pytest.raises(SourceOpenError, match=r"connection refused\. Check the address and the port"):
         open_source(f"http://admin:hunter2@127.0.0.1:{port}/x")
     with pytest.raises(SourceOpenError, match="no host has that name"):
         open_source("http://surely.invalid/x")
@@ -281,7 +286,7 @@ def test_close_from_another_thread_ends_a_silent_read_at_once(http_server, small
     assert len(frames) == 3
 
 
-def test_close_before_the_first_picture_is_no_error(http_server) -> None:
+def test_close_before_the_first_picture_is_not_an_error(http_server) -> None:
     def page(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")

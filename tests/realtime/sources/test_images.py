@@ -48,7 +48,7 @@ def test_every_kind_of_picture_becomes_bgr(tmp_path: Path, image: np.ndarray) ->
 
 
 def test_a_folder_without_good_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceOpenError, match=r"no images in this folder; it takes .*\.png"):
+    with pytest.raises(SourceOpenError, match=r"no images in this folder. Readable are .*\.png"):
         open_source(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(SourceOpenError, match="none of its 1 image can be read"):

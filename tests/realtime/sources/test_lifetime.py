@@ -1,4 +1,4 @@
-"""Nothing is left behind: threads and file handles after many openings."""
+"""No threads and file handles leak over repeated openings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _settled_threads(expected: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["file", "loop", "paced", "images", "sample", "synthetic", "http"])
-def test_eight_openings_leave_nothing(kind: str, clip: Path, tmp_path: Path, http_server, small_street: Street) -> None:
+def test_eight_openings_leak_nothing(kind: str, clip: Path, tmp_path: Path, http_server, small_street: Street) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 30, 3), np.uint8))
     http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, frames=20)
     uri = {
@@ -64,7 +64,7 @@ def test_eight_openings_leave_nothing(kind: str, clip: Path, tmp_path: Path, htt
     assert _handles() <= handles + (2 if kind == "http" else 0)
 
 
-def test_cameras_opened_again_and_again_leave_nothing(rtsp_servers: Callable) -> None:
+def test_cameras_opened_repeatedly_leak_nothing(rtsp_servers: Callable) -> None:
     server = rtsp_servers()
     threads = threading.active_count()
     source = open_source(server.url())
@@ -80,7 +80,7 @@ def test_cameras_opened_again_and_again_leave_nothing(rtsp_servers: Callable) ->
     assert _handles() <= handles
 
 
-def test_what_does_not_open_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_openings_leak_nothing(tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(bytes(1000))
     handles, threads = _handles(), threading.active_count()
     for _ in range(20):

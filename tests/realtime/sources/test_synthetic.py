@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engines.types import Size
 from realtime.sources import open_source
-from realtime.sources.street.scene import CAR, CLASSES, PERSON, Street
+from realtime.sources.street.scene import Street
+from realtime.sources.street.traffic import CAR, CLASSES, PERSON
 from realtime.sources.synthetic import SyntheticSource, read_stamp, write_stamp
 
 HARD = {"pan_px_s": 120.0, "shake_px": 5.0, "occluders": 4, "crossings": 3}

@@ -1,4 +1,4 @@
-"""Webcams, with a camera that is not there: `StandInCamera` does what `cv2.VideoCapture` does, `/dev` and `/sys` are folders."""
+"""Webcams without one: `StandInCamera` replaces `cv2.VideoCapture`, folders replace `/dev` and `/sys`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.sources import first_webcam, open_source
-from realtime.sources.common.v4l import Camera, cameras, find_again
-from realtime.sources.webcam import Wish, first, webcam
+from realtime.sources.webcam import Camera, Format, cameras, find_again, first, webcam
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="device folders are Linux's")
 
@@ -25,9 +24,9 @@ def _unplug(root: Path, number: int) -> None:
     (root / f"dev/video{number}").unlink()
 
 
-def test_it_asks_for_mjpg_and_says_what_it_got(tmp_path: Path, plug: Callable, kind: type) -> None:
+def test_it_requests_mjpg_and_reports_the_negotiated_format(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "HD Cam")
-    source = webcam(cameras(tmp_path)[0], "0", Wish(1280, 720, 60), kind, tmp_path)
+    source = webcam(cameras(tmp_path)[0], "0", Format(1280, 720, 60), kind, tmp_path)
     assert (source.is_live, source.status.state) == (True, "connecting")
     frames = list(islice(source, 5))
     assert source.status.detail == "1280x720 MJPG 30 fps"
@@ -49,10 +48,10 @@ def test_it_asks_for_mjpg_and_says_what_it_got(tmp_path: Path, plug: Callable, k
     ],
     ids=["grey", "one-channel", "bgra", "grey16", "strided"],
 )
-def test_odd_pictures_become_bgr(tmp_path: Path, plug: Callable, kind: type, picture: np.ndarray, mean: int) -> None:
+def test_unusual_pictures_become_bgr(tmp_path: Path, plug: Callable, kind: type, picture: np.ndarray, mean: int) -> None:
     plug(tmp_path, 0, "Cam")
     kind.picture = picture
-    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    source = webcam(cameras(tmp_path)[0], "0", Format(), kind, tmp_path)
     frame = next(iter(source))
     assert (frame.image.shape, frame.image.dtype, frame.image.flags.c_contiguous) == ((4, 6, 3), np.uint8, True)
     assert np.all(frame.image == mean)
@@ -62,9 +61,9 @@ def test_odd_pictures_become_bgr(tmp_path: Path, plug: Callable, kind: type, pic
 @pytest.mark.parametrize(
     "picture", [None, np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), np.float32)]
 )
-def test_bad_pictures_are_counted_and_the_stream_lives(tmp_path: Path, plug: Callable, kind: type, picture: Any) -> None:
+def test_bad_pictures_are_counted_and_the_stream_continues(tmp_path: Path, plug: Callable, kind: type, picture: Any) -> None:
     plug(tmp_path, 0, "Cam")
-    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    source = webcam(cameras(tmp_path)[0], "0", Format(), kind, tmp_path)
     frames = iter(source)
     next(frames)
     good, kind.picture = kind.picture, picture
@@ -77,9 +76,9 @@ def test_bad_pictures_are_counted_and_the_stream_lives(tmp_path: Path, plug: Cal
     timer.join()
 
 
-def test_a_camera_that_comes_back_under_another_number_is_found_again(tmp_path: Path, plug: Callable, kind: type) -> None:
+def test_a_camera_under_a_new_number_is_found_and_its_return_is_logged(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "Cam", link="usb-ACME_Cam_123-video-index0")
-    source = webcam(cameras(tmp_path)[0], "0", Wish(), kind, tmp_path)
+    source = webcam(cameras(tmp_path)[0], "0", Format(), kind, tmp_path)
     frames = iter(source)
     first_frame = next(frames)
     _unplug(tmp_path, 0)
@@ -94,7 +93,7 @@ def test_a_camera_that_comes_back_under_another_number_is_found_again(tmp_path: 
     timer = threading.Timer(0.4, come_back)
     timer.start()
     started_s = time.monotonic()
-    # An instance that was released stays dead, as a real handle does.
+    # A released instance stays closed, as a real handle does.
     frame = next(frames)
     timer.join()
     assert kind.opened == [0, 4]
@@ -104,7 +103,7 @@ def test_a_camera_that_comes_back_under_another_number_is_found_again(tmp_path: 
     source.close()
 
 
-def test_the_list_leaves_metadata_devices_out(tmp_path: Path, plug: Callable) -> None:
+def test_the_list_has_no_metadata_devices(tmp_path: Path, plug: Callable) -> None:
     plug(tmp_path, 10, "B")
     plug(tmp_path, 2, "A", link="usb-A-video-index0")
     plug(tmp_path, 3, "A", index=1)
@@ -114,18 +113,18 @@ def test_the_list_leaves_metadata_devices_out(tmp_path: Path, plug: Callable) ->
     assert find_again(gone, tmp_path) is None
 
 
-def test_a_camera_in_use_is_one_clear_line(tmp_path: Path, plug: Callable, kind: type) -> None:
+def test_a_camera_in_use_raises_one_clear_line(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "Cam")
     kind.plugged = False
-    source = webcam(cameras(tmp_path)[0], "webcam://0", Wish(), kind, tmp_path)
-    with pytest.raises(SourceOpenError, match=r"webcam://0: the camera gives no picture; close other programs"):
+    source = webcam(cameras(tmp_path)[0], "webcam://0", Format(), kind, tmp_path)
+    with pytest.raises(SourceOpenError, match=r"webcam://0: the camera delivers no picture\. Close other programs"):
         next(iter(source))
 
 
-def test_a_camera_that_is_not_there_is_one_clear_line() -> None:
-    with pytest.raises(SourceNotFoundError, match="there is no camera /dev/video97"):
+def test_a_missing_camera_raises_one_clear_line() -> None:
+    with pytest.raises(SourceNotFoundError, match="no camera /dev/video97"):
         open_source("97")
-    with pytest.raises(SourceOpenError, match=r"did you mean .width."):
+    with pytest.raises(SourceOpenError, match=r"Did you mean .width."):
         open_source("webcam://97?widht=2")
 
 
