@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from engines.backends import DEFAULTS, Choice, EngineOptions, Inference, PipelinedEngine, RecurrentEngine, open_engine
+from engines.backends import (
+    DEFAULTS,
+    BatchEngine,
+    Choice,
+    EngineOptions,
+    Inference,
+    PipelinedEngine,
+    RecurrentEngine,
+    open_engine,
+)
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
 from engines.models.card import ModelCard
@@ -34,6 +43,8 @@ class Segmenter:
             engine.close()
             raise
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
+        self._recurrent = engine if isinstance(engine, RecurrentEngine) and self.card.states else None
+        self._batched = engine if isinstance(engine, BatchEngine) else None
         self._run: Inference | None = None
         self._finished: Inference | None = None
 
@@ -52,20 +63,35 @@ class Segmenter:
         engine = self.choice.engine
         for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
             self(grey, DecodeSettings())
-        if isinstance(engine, RecurrentEngine):
-            engine.reset()  # or the first frames would remember grey
+        if self._recurrent:
+            self._recurrent.reset()  # or the first frames would remember grey
 
     @property
     def inflight(self) -> int:
         """How many images may be started before the first is finished."""
         return self._pipelined.inflight if self._pipelined else 1
 
-    def start(self, image: Image) -> None:
-        """Begin with `image`, which may change once this returns. Raises InferenceError."""
+    @property
+    def batch(self) -> int:
+        """How many images `run_batch` takes at most; 1 where the engine takes one at a time."""
+        return self._batched.batch if self._batched else 1
+
+    def start(self, image: Image, stream: int = 0) -> None:
+        """Begin with `image`, which may change once this returns. Raises InferenceError.
+
+        stream: which sequence of frames the image belongs to. A recurrent network has states for each.
+        """
         if self._pipelined:
             self._pipelined.start(image)
+        elif self._recurrent:
+            self._run = self._recurrent.infer(image, stream)
         else:
             self._run = self.choice.engine.infer(image)
+
+    def forget(self, stream: int) -> None:
+        """Drop what a recurrent network remembers of a stream: the stream has ended, or its next frame is a first one."""
+        if self._recurrent:
+            self._recurrent.forget(stream)
 
     def finish(self, settings: DecodeSettings | None = None) -> Segmentation:
         """The segmentation of the first image that was started and not finished. Raises InferenceError."""
@@ -87,10 +113,20 @@ class Segmenter:
             return instances, self._family.object_masks(run.outputs, run.geometry, settings)
         return instances, _masks_in(instances, run.geometry.frame)
 
-    def __call__(self, image: Image, settings: DecodeSettings | None = None) -> Segmentation:
+    def __call__(self, image: Image, settings: DecodeSettings | None = None, stream: int = 0) -> Segmentation:
         """Segment `image`. Raises InferenceError when the network fails or its outputs make no sense."""
-        self.start(image)
+        self.start(image, stream)
         return self.finish(settings)
+
+    def run_batch(self, images: Sequence[Image], settings: Sequence[DecodeSettings]) -> list[Segmentation]:
+        """Segment 1 to `batch` images, of any sizes, in one run. Raises InferenceError."""
+        if not 1 <= len(images) <= self.batch:
+            raise ValueError(f"a batch of {len(images)} images; this engine takes 1 to {self.batch}")
+        if self._batched is None or len(images) == 1:
+            return [self(image, one) for image, one in zip(images, settings, strict=True)]
+        runs = self._batched.infer_batch(images)
+        self._finished = runs[-1]
+        return [self._decode(run, one) for run, one in zip(runs, settings, strict=True)]
 
     def _decode(self, run: Inference, settings: DecodeSettings) -> Segmentation:
         start = time.perf_counter()

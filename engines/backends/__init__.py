@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,33 @@ class PipelinedEngine(Protocol):
 
 @runtime_checkable
 class RecurrentEngine(Protocol):
-    """An engine whose network may remember frames: what its card calls states."""
+    """An engine whose network may have states (as its card calls them). Each stream of frames, a number, has its own."""
+
+    def infer(self, image: Image, stream: int = 0) -> Inference:
+        """As `Engine.infer`, with the states after the last frame of that stream."""
+        ...
+
+    def forget(self, stream: int) -> None:
+        """Drop the states of one stream: its next frame is a first one."""
+        ...
 
     def reset(self) -> None:
-        """Forget the frames so far: those that follow belong to another stream."""
+        """Drop the states of all streams."""
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine that can run several images at a time."""
+
+    batch: int
+    """How many images one run takes at most; 1 where the network takes one only, which the first batch may show."""
+
+    def infer_batch(self, images: Sequence[Image]) -> list[Inference]:
+        """Run 1 to `batch` images of any sizes. Each result has a leading axis of 1, as `infer` gives it.
+
+        The times are the batch's, shared equally among its images. Raises InferenceError.
+        """
         ...
 
 

@@ -46,19 +46,22 @@ class OpenVinoEngine:
         version = openvino.__version__.split("-")[0]
         self.description = f"OpenVINO {version}, CPU, {PRECISION_NAMES.get(precision, precision)}"
 
-    def infer(self, image: Image) -> Inference:
+    def infer(self, image: Image, stream: int = 0) -> Inference:
         start = time.perf_counter()
         tensor, geometry = self._fill(image)
         filled = time.perf_counter()
         try:
-            self._request.infer({self._input: tensor, **self._side.feeds}, share_inputs=True)
+            self._request.infer({self._input: tensor, **self._side.feeds(stream)}, share_inputs=True)
             # Views into the request's own memory: no copy, valid until the next run.
             outputs = {name: self._request.get_tensor(name).data for name in self._outputs}
-            self._side.keep({name: self._request.get_tensor(name).data for name in self._side.outputs})
+            self._side.keep(stream, {name: self._request.get_tensor(name).data for name in self._side.outputs})
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed while running: {_one_line(error)}") from error
         done = time.perf_counter()
         return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
+
+    def forget(self, stream: int) -> None:
+        self._side.forget(stream)
 
     def reset(self) -> None:
         self._side.reset()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from engines.backends import Inference
 from engines.backends.common.side_inputs import SideInputs
@@ -12,6 +17,11 @@ from engines.loading import import_onnxruntime
 from engines.models.fit import InputFiller
 from engines.models.model import Model
 from engines.types import Image
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 8
+"""In a batch: more gain nothing on a CPU."""
 
 
 def open_engine(model: Model) -> OrtEngine:
@@ -41,21 +51,58 @@ class OrtEngine:
         self._outputs = list(model.card.outputs.values())
         self._side = SideInputs(model.card, model.inputs)
         self._asked = list(dict.fromkeys((*self._outputs, *self._side.outputs)))
+        self.batch = self._batch()
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {model.precision}"
 
-    def infer(self, image: Image) -> Inference:
+    def infer(self, image: Image, stream: int = 0) -> Inference:
         start = time.perf_counter()
         tensor, geometry = self._fill(image)
         filled = time.perf_counter()
-        try:
-            arrays = self._session.run(self._asked, {self._input: tensor, **self._side.feeds})
-        except Exception as error:
-            raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
+        by_name = self._run({self._input: tensor, **self._side.feeds(stream)})
         done = time.perf_counter()
-        by_name = dict(zip(self._asked, arrays, strict=True))
-        self._side.keep(by_name)
+        self._side.keep(stream, by_name)
         outputs = {name: by_name[name] for name in self._outputs}
         return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
+
+    def infer_batch(self, images: Sequence[Image]) -> list[Inference]:
+        start = time.perf_counter()
+        tensors, geometries = [], []
+        for image in images:
+            tensor, geometry = self._fill(image)
+            tensors.append(tensor.copy())
+            geometries.append(geometry)
+        batch = np.concatenate(tensors)
+        filled = time.perf_counter()
+        count = len(images)
+        try:
+            by_name = self._run({self._input: batch})
+            if any(len(by_name[name]) != count for name in self._outputs):
+                raise InferenceError(f"{self.card.name}: the outputs have another length than the batch")
+        except InferenceError as error:  # its shapes promise batches, its constants know one image only
+            log.warning("%s runs image by image: %s", self.card.name, error)
+            self.batch = 1
+            return [self.infer(image) for image in images]
+        done = time.perf_counter()
+        fill_ms, run_ms = (filled - start) * 1e3 / count, (done - filled) * 1e3 / count
+        return [
+            Inference({name: by_name[name][row : row + 1] for name in self._outputs}, geometry, fill_ms, run_ms)
+            for row, geometry in enumerate(geometries)
+        ]
+
+    def _run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(zip(self._asked, self._session.run(self._asked, feeds), strict=True))
+        except Exception as error:
+            raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
+
+    def _batch(self) -> int:
+        """How many images a run may take: several where the network has no states and its batch axis is open throughout."""
+        tensors = [*self._session.get_inputs(), *(out for out in self._session.get_outputs() if out.name in self._outputs)]
+        is_open = all(tensor.shape and not isinstance(tensor.shape[0], int) for tensor in tensors)
+        return MOST_IMAGES if is_open and not self.card.side_inputs else 1
+
+    def forget(self, stream: int) -> None:
+        self._side.forget(stream)
 
     def reset(self) -> None:
         self._side.reset()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from engines.errors import BackendUnavailableError, CardError, InferenceError
 from engines.families import DecodeSettings
@@ -82,6 +83,44 @@ def test_a_network_with_known_objects_gives_them(
     np.testing.assert_allclose(found.scores, [0.75, 0.5], atol=1e-2)
     assert [model.card.class_name(i) for i in found.class_ids] == ["dog", "cat"]
     assert np.bincount(found.label_map.ravel(), minlength=3)[1:].tolist() == [32 * 48, 16 * 80]
+
+
+def test_a_batch_of_frames_of_any_size_gives_what_single_runs_give(nets, painted: Callable[..., Any]) -> None:
+    model = load_model(nets.semantic(card=CARD + ZERO_TO_ONE + 'fit = "letterbox"\n'))
+    rng = np.random.default_rng(3)
+    images = [painted(rng.integers(0, 3, (height, width)).astype(np.uint8)) for height, width in ((48, 64), (90, 40), (24, 32))]
+    settings = [DecodeSettings(score_threshold=threshold) for threshold in (0.1, 0.5, 0.9)]
+    with Segmenter(model, "ort") as segmenter:
+        assert segmenter.batch > len(images)
+        single = [segmenter(image, one) for image, one in zip(images, settings, strict=True)]
+        batch = segmenter.run_batch(images, settings)
+        (alone,) = segmenter.run_batch(images[:1], settings[:1])
+        with pytest.raises(ValueError, match="a batch of 0 images"):
+            segmenter.run_batch([], [])
+    for one, other in zip([*single, single[0]], [*batch, alone], strict=True):
+        np.testing.assert_array_equal(one.class_map, other.class_map)
+        np.testing.assert_array_equal(one.instances.label_map, other.instances.label_map)
+        np.testing.assert_allclose(one.instances.scores, other.instances.scores, atol=1e-6)
+        assert set(other.stage_ms) == {"preprocess", "inference", "decode"}
+
+
+def test_a_network_of_one_image_takes_no_batches(nets, cpu_backend: str) -> None:
+    with Segmenter(load_model(nets.semantic(batch=1)), cpu_backend) as segmenter:
+        assert segmenter.batch == 1
+
+
+def test_a_batch_that_the_network_promises_and_cannot_run_is_run_image_by_image(nets, caplog: pytest.LogCaptureFixture) -> None:
+    nodes = [helper.make_node("Slice", ["image", "first", "second", "first"], ["logits"])]
+    arrays = {"first": np.array([0]), "second": np.array([1])}
+    shape = ["batch", 3, 24, 32]
+    path = nets.save("liar", nodes, [("image", "float32", shape)], [("logits", "float32", shape)], arrays)
+    path.with_suffix(".toml").write_text(CARD + ZERO_TO_ONE)
+    images = [np.full((24, 32, 3), value, np.uint8) for value in (9, 200)]
+    with Segmenter(load_model(path), "ort") as segmenter:
+        assert segmenter.batch > 1
+        assert len(segmenter.run_batch(images, [DecodeSettings()] * 2)) == 2
+        assert segmenter.batch == 1
+    assert "liar runs image by image" in caplog.text
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -65,9 +65,9 @@ def running_mean(nets: Any, card: str = CARD, name: str = "recurrent") -> Path:
     )
 
 
-def alpha_of(segmenter: Segmenter, image: np.ndarray) -> int:
+def alpha_of(segmenter: Segmenter, image: np.ndarray, stream: int = 0) -> int:
     """The matte's one value."""
-    alpha = segmenter(image).alpha
+    alpha = segmenter(image, stream=stream).alpha
     assert alpha is not None
     (value,) = np.unique(alpha)
     return int(value)
@@ -89,6 +89,19 @@ def test_a_reset_and_the_end_of_the_warm_up_begin_anew(nets, cpu_backend: str) -
         assert isinstance(segmenter.choice.engine, RecurrentEngine)
         segmenter.choice.engine.reset()
         assert alpha_of(segmenter, WHITE) == first == 64
+
+
+def test_each_stream_has_its_own_states(nets, cpu_backend: str) -> None:
+    model = load_model(running_mean(nets))
+    with Segmenter(model, cpu_backend) as segmenter:
+        alone = [alpha_of(segmenter, WHITE) for _ in range(3)]
+        segmenter.forget(0)
+        turns = [(stream, alpha_of(segmenter, WHITE, stream)) for stream in (0, 7, 0, 7, 7, 0)]
+        assert [alpha for stream, alpha in turns if stream == 0] == alone
+        assert [alpha for stream, alpha in turns if stream == 7] == alone
+        segmenter.forget(7)
+        assert alpha_of(segmenter, WHITE, 7) == alone[0]
+        assert alpha_of(segmenter, BLACK, 0) < alone[2] < alpha_of(segmenter, WHITE, 0) * 2
 
 
 def test_outputs_that_the_card_does_not_name_stay_out(nets, cpu_backend: str) -> None:
@@ -182,18 +195,19 @@ def test_the_first_state_is_noughts_with_a_length_of_one_where_it_is_open() -> N
         "card",
     )
     side = SideInputs(card, (TensorFacts("s", "float16", (1, None, 4, None)), TensorFacts("c", "float32", ())))
-    assert {name: (array.shape, array.dtype.name) for name, array in side.feeds.items()} == {
+    assert {name: (array.shape, array.dtype.name) for name, array in side.feeds(0).items()} == {
         "s": ((1, 1, 4, 1), "float16"),
         "c": ((), "float32"),
     }
-    assert side.feeds["c"] == np.float32(0.25)
+    assert side.feeds(0)["c"] == np.float32(0.25)
     given = np.full((1, 2, 4, 3), 7, np.float32)
-    side.keep({"t": given})
+    side.keep(0, {"t": given})
     given[:] = 0
-    assert side.feeds["s"].shape == (1, 2, 4, 3)
-    assert (side.feeds["s"] == 7).all(), "a copy: the runtime writes over its own"
+    assert side.feeds(0)["s"].shape == (1, 2, 4, 3)
+    assert (side.feeds(0)["s"] == 7).all(), "a copy: the runtime writes over its own"
+    assert not side.feeds(1)["s"].any(), "another stream"
     side.reset()
-    assert not side.feeds["s"].any()
+    assert not side.feeds(0)["s"].any()
 
 
 @pytest.mark.parametrize(
