@@ -1,1 +1,1 @@
-"""How good a model is: scores against labelled images, for any model on any backend. Needs no torch."""
+"""Scores a model on labelled images: any model on any backend, without torch."""

@@ -1,12 +1,12 @@
-"""Boundary F1: how well outlines are met, which IoU hardly notices on large regions and notices too much on thin ones.
+"""Boundary F1: the accuracy of outlines. IoU hardly reflects it on large regions, and exaggerates it on thin ones.
 
 Of one class in one image, with B its true boundary and P the predicted one:
-    precision = share of P that lies less than `tolerance` from B
-    recall    = share of B that lies less than `tolerance` from P
+    precision = share of P less than `tolerance` away from B
+    recall    = share of B less than `tolerance` away from P
     F1        = 2 precision recall / (precision + recall)
-A class's figure is the mean over the images where it has a boundary, true or predicted; the tolerance is a share of the diagonal.
+A class's score is the mean over the images where it has a boundary, true or predicted; the tolerance is a share of the diagonal.
 Source: Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013, section 2.2, which
-takes 0.75 % of the diagonal as well.
+also takes 0.75 % of the diagonal.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ TOLERANCE_SHARE = 0.0075
 
 
 def tolerance_px(height: int, width: int) -> float:
-    """How far a boundary may lie off, in pixels of a label of that size."""
+    """The allowed distance between boundaries, in pixels, for a label of this size."""
     return float(TOLERANCE_SHARE * np.hypot(height, width))
 
 
 def boundary(label_map: U8, known: Bools) -> Bools:
     """(H, W) bool: known pixels with a known neighbour (left, right, above, below) of another class.
 
-    The rim of the picture is no boundary, nor is the edge of what is not known: nobody said what lies beyond.
+    The rim of the picture is not a boundary, nor is the edge of void: the class beyond is unknown.
     """
     edge = np.zeros(label_map.shape, bool)
     across = (label_map[:, 1:] != label_map[:, :-1]) & known[:, 1:] & known[:, :-1]
@@ -40,9 +40,9 @@ def boundary(label_map: U8, known: Bools) -> Bools:
 
 
 def boundary_f1(truth: U8, predicted: U8, class_count: int) -> F64:
-    """(classes,) float64 in 0..1 for one image; NaN for a class that has no boundary in either map.
+    """(classes,) float64 in 0..1 for one image; NaN for a class without a boundary in either map.
 
-    truth: (H, W) uint8, 255 void, which is left out of both. predicted: (H, W) uint8; class_count or more is none of them.
+    truth: (H, W) uint8; void, 255, is left out of both maps. predicted: (H, W) uint8; class_count or more is no class.
     """
     known = truth != VOID_CLASS
     true_edge, predicted_edge = boundary(truth, known), boundary(predicted, known)
@@ -61,6 +61,6 @@ def boundary_f1(truth: U8, predicted: U8, class_count: int) -> F64:
 
 
 def _share_near(line: Bools, other: Bools, limit_px: float) -> float:
-    """The share of `line` that lies less than `limit_px` from `other`; neither is empty."""
+    """The share of `line` less than `limit_px` away from `other`; neither is empty."""
     distance_px = cv2.distanceTransform((~other).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float((np.asarray(distance_px)[line] < limit_px).mean())

@@ -1,4 +1,4 @@
-"""What a model is worth on one set, as values: what `run.py evaluate` prints, draws and writes."""
+"""A model's scores on one set: the values that `run.py evaluate` prints, draws and writes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from engines.types import F64, U8
 
 @dataclass(frozen=True, slots=True)
 class PixelFigures:
-    """Every pixel's class. Shares in 0..1, (classes,) float64, NaN where a class does not occur or is not known to the model.
+    """Scores over pixels. Shares in 0..1; of each class, NaN where it does not occur or is unknown to the model.
 
     counts: (classes, classes + 1) int64 pixels, row = truth, column = prediction, the last one "none of these".
     miou, class_accuracy, boundary_f1: means over the classes that the model knows and that occur.
     pixel_accuracy: over the pixels of the classes that the model knows.
-    miou_all: over all classes of the set that occur, an unknown one counting as 0.
+    miou_all: over all classes of the set that occur; unknown ones count as 0.
     """
 
     counts: Confusion
@@ -37,7 +37,7 @@ class PixelFigures:
 
 @dataclass(frozen=True, slots=True)
 class SurfaceFigures:
-    """IoU over all pixels of all images, 0..1; NaN where nothing of it occurs. images: those that have such a label."""
+    """IoU over all pixels of all images, 0..1; NaN where the class does not occur. images: the number with such a label."""
 
     drivable_iou: float
     lane_iou: float
@@ -46,7 +46,7 @@ class SurfaceFigures:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Median milliseconds an image."""
+    """Median milliseconds per image."""
 
     preprocess_ms: float
     inference_ms: float
@@ -55,9 +55,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image that went badly. figure: its mean IoU, or F1 of its objects, 0..1.
+    """An image with low scores. figure: its mean IoU, or F1 of its objects, 0..1.
 
-    truth, predicted: (H, W) uint8 class ids to be shown, 255 none. iou: of each class; empty where objects are meant.
+    truth, predicted: (H, W) uint8 class ids to show, 255 none. iou: of each class; empty for objects.
     """
 
     image: Truth
@@ -69,7 +69,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class SetFigures:
-    """All of it; None for what the set or the model does not tell. worst: cases, the worst first."""
+    """All scores; None for what the set has no labels for, or the model does not predict. worst: the worst case first."""
 
     mapping: ClassMapping
     images: int
@@ -81,6 +81,6 @@ class SetFigures:
 
 
 def mean_of(values: F64) -> float:
-    """The mean of what is not NaN; NaN where all is."""
+    """The mean without NaN values; NaN where all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""Which class of a model is which class of a set: by what the user says, by the set's `means`, by equal and by known names."""
+"""Maps a model's classes to a set's: as given by the user, by the set's `means`, by equal names and by synonyms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engines.datasets.settings import SetSettings
-from engines.errors import EvaluationError, did_you_mean
+from engines.errors import EvaluationError, nearest
 from engines.types import U8, VOID_CLASS
 
 if sys.version_info >= (3, 11):
@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 TABLE = Path(__file__).with_name("synonyms.toml")
-"""Names that mean the same, as data."""
+"""Synonyms, as data."""
 
 GIVEN, BY_SET, EQUAL, KNOWN = "as given", "by the set's means", "equal name", "known name"
 """How a class was mapped."""
@@ -29,12 +29,12 @@ GIVEN, BY_SET, EQUAL, KNOWN = "as given", "by the set's means", "equal name", "k
 
 @dataclass(frozen=True)
 class ClassMapping:
-    """What each class of a model counts as.
+    """Set class of each class of a model.
 
-    set_of:    (at least 256,) uint8: model class → set class; 255 where the set has none for it.
-    unnamed:   what a pixel counts as that the model calls nothing, or nothing the set knows: its background, or 255.
-    parts:     set class → (model class, how it was mapped), in the model's order.
-    is_known:  of each set class, whether the model can name it. is_void: whether its pixels are left out, as `means` says.
+    set_of:   (at least 256,) uint8: model class → set class; 255 where the set has no such class.
+    unnamed:  set class of a pixel without a class, or of a class that the set does not have: its background, or 255.
+    parts:    set class → (model class, how it was mapped), in the model's order.
+    is_known: of each set class, whether the model can predict it. is_void: whether `means` excludes its pixels.
     """
 
     set_of: U8
@@ -44,23 +44,22 @@ class ClassMapping:
     is_void: tuple[bool, ...]
 
     def described(self, set_classes: Sequence[str]) -> list[str]:
-        """A line for each set class that is not simply of equal name; one for all that the model does not know."""
+        """A line for each set class without a model class of equal name; one for all that the model does not know."""
         lines, unknown = [], []
         for class_id, name in enumerate(set_classes):
             entries = self.parts.get(name, ())
             if [how for _, how in entries] == [EQUAL]:
                 continue
-            told = ", ".join(model_class for model_class, _ in entries)
             reasons = ", ".join(dict.fromkeys(how for _, how in entries))
             if entries:
-                lines.append(f"{name} = {told} ({reasons})")
+                lines.append(f"{name} = {', '.join(model_class for model_class, _ in entries)} ({reasons})")
             elif self.is_void[class_id]:
-                lines.append(f"{name}: left out, as the set's means says")
+                lines.append(f"{name}: left out by the set's means")
             elif class_id == self.unnamed:
-                lines.append(f"{name} = whatever the model gives no name of the set's")
+                lines.append(f"{name} = all that the model does not map to another class")
             else:
                 unknown.append(name)
-        return lines + ([f"{', '.join(unknown)}: the model knows nothing of the kind"] if unknown else [])
+        return lines + ([f"{', '.join(unknown)}: not known to the model"] if unknown else [])
 
 
 def map_classes(
@@ -71,8 +70,8 @@ def map_classes(
 ) -> ClassMapping:
     """Map a model's classes onto a set's.
 
-    void: model classes that mean "nothing". given: set class → model classes, from the user, and stronger than all else.
-    Raises EvaluationError where nothing maps, or `given` names what is not there.
+    void: model classes that mean "nothing". given: set class → model classes, from the user; takes precedence.
+    Raises EvaluationError where no class maps, or `given` has an unknown class.
     """
     given = given or {}
     _check_given(given, settings.classes, model_classes)
@@ -87,7 +86,8 @@ def map_classes(
     if not any(name != settings.classes[background] if background != VOID_CLASS else True for name in parts):
         raise EvaluationError(
             f"the model's classes ({_short(model_classes)}) and those of {settings.name} ({_short(settings.classes)}) have "
-            f"nothing in common; say which is which: --means '{settings.classes[-1]}={model_classes[0]}'"
+            "nothing in common",
+            f"Map them: --means '{settings.classes[-1]}={model_classes[0]}'",
         )
     set_of[set_of == VOID_CLASS] = background
     is_void = tuple(name in settings.means and not settings.means[name] and name not in given for name in settings.classes)
@@ -104,7 +104,9 @@ def parse_means(text: str) -> dict[str, tuple[str, ...]]:
         name, separator, targets = part.partition("=")
         names = tuple(target.strip() for target in targets.split(",") if target.strip())
         if not (separator and name.strip() and names):
-            raise EvaluationError(f'--means "{part.strip()}": write SET CLASS=MODEL CLASS,MODEL CLASS; several parted by ;')
+            raise EvaluationError(
+                f'--means "{part.strip()}" is not a mapping', "Write SET CLASS=MODEL CLASS,MODEL CLASS; separate several by ;"
+            )
         means[name.strip()] = names
     return means
 
@@ -114,16 +116,17 @@ def _check_given(given: Mapping[str, Sequence[str]], set_classes: Sequence[str],
         wrong = [(name, set_classes, "set")] if name not in set_classes else []
         wrong += [(target, model_classes, "model") for target in targets if target not in model_classes]
         for word, known, whose in wrong:
-            hint = did_you_mean(word, known) or f"; its classes: {_short(known)}"
-            raise EvaluationError(f'--means: the {whose} has no class "{word}"{hint}')
+            near = nearest(word, known)
+            cure = f'Did you mean "{near}"?' if near else f"Its classes: {_short(known)}"
+            raise EvaluationError(f'--means: the {whose} has no class "{word}"', cure)
 
 
 def _match(name: str, settings: SetSettings, given: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
-    """The set class that a model class counts as, and how that is known."""
+    """The set class of a model class, and how it was mapped."""
     for set_class, targets in given.items():
         if name in targets:
             return set_class, GIVEN
-    # What the user has given is taken, and what is void has none.
+    # Classes that the user has mapped are taken, and void ones take none.
     free = [set_class for set_class in settings.classes if set_class not in given and settings.means.get(set_class, ("",))]
     for alike, how in ((_is_equal, EQUAL), (_is_same, KNOWN), *((_is_kind(depth), KNOWN) for depth in range(_table().depth))):
         for set_class in free:
@@ -137,7 +140,7 @@ def _match(name: str, settings: SetSettings, given: Mapping[str, Sequence[str]])
 
 @dataclass(frozen=True)
 class _Synonyms:
-    """group: name → number of its line. kinds: group → the groups it may also be counted as, nearest first."""
+    """group: name → number of its group. kinds: group → the groups it may also count as, nearest first."""
 
     group: Mapping[str, int]
     kinds: Mapping[int, tuple[int, ...]]
@@ -169,7 +172,7 @@ def _is_same(name: str, other: str) -> bool:
 
 
 def _is_kind(depth: int) -> Any:
-    """Whether the first may be counted as the second, at the given place of its list."""
+    """Whether the first class may count as the second, at this place of its list of kinds."""
 
     def alike(name: str, other: str) -> bool:
         table = _table()
@@ -180,4 +183,4 @@ def _is_kind(depth: int) -> Any:
 
 
 def _short(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f", ... {len(names)} in all" if len(names) > 6 else "")
+    return ", ".join(names[:6]) + (f", ... {len(names)} in total" if len(names) > 6 else "")

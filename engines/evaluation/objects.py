@@ -1,7 +1,7 @@
-"""Single objects scored as COCO scores them: average precision over mask (or box) IoU, and what a user meets at the threshold.
+"""Scores of single objects as COCO defines them: average precision over mask (or box) IoU; precision and recall at the threshold.
 
-The matching is pycocotools', the code that COCO's own figures are made with. AP is over all areas, 100 objects an image, IoU 0.5
-to 0.95 in steps of 0.05, mean over the classes that occur. Source: Lin et al., "Microsoft COCO", 2014; its site, "Evaluate".
+The matching is that of pycocotools, COCO's own code. AP is over all areas, 100 objects per image, IoU 0.5 to 0.95 in steps of
+0.05, mean over the classes that occur. Source: Lin et al., "Microsoft COCO", 2014; its site, "Evaluate".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engines.errors import DataError, EvaluationError
 from engines.types import F32, U8, VOID_CLASS, Size
 
 MAX_OBJECTS = 100
-"""An image; COCO's own limit."""
+"""Per image; COCO's own limit."""
 
 AT_50, AT_75 = 0, 5
 """Places of IoU 0.5 and 0.75 among the thresholds."""
@@ -30,10 +30,10 @@ By = Literal["mask", "box"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectFigures:
-    """All in 0..1, NaN where nothing of it occurs.
+    """All in 0..1, NaN where undefined.
 
     ap, ap50, ap75: mean over the classes. ap_of: of each class. precision, recall, f1: at `threshold`, IoU 0.5.
-    truths: true objects, crowds left out. found: of the model at the threshold. hits: of these that are right.
+    truths: ground-truth objects without crowds. found: detections at the threshold. hits: the correct ones of these.
     """
 
     by: By
@@ -61,7 +61,10 @@ class Review:
 
 @dataclass
 class ObjectScorer:
-    """Collects images; `figures` scores them. Raises EvaluationError where pycocotools is not installed."""
+    """Collects images; `figures` scores them. Raises EvaluationError where pycocotools is not installed.
+
+    threshold: lowest score of an object for precision, recall and F1.
+    """
 
     class_count: int
     threshold: float
@@ -74,35 +77,26 @@ class ObjectScorer:
         self._coco = _pycocotools()
 
     def add_image(self, size: Size, truths: Sequence[TrueObject]) -> None:
-        """Begin with the next image. Raises DataError for an outline that is none."""
+        """Begin the next image. Raises DataError for an invalid outline."""
         self._images.append({"id": len(self._images) + 1, "width": size.width, "height": size.height})
         for truth in truths:
             rle = self._encode(truth.outline, size)
-            self._truths.append(self._entry(len(self._truths), truth.class_id, rle) | {"iscrowd": int(truth.is_crowd)})
+            self._add(self._truths, truth.class_id, **self._shape(rle), iscrowd=int(truth.is_crowd))
 
     def add_mask(self, class_id: int, score: float, mask: U8) -> None:
-        """An object that the model found in the image begun last. mask: (H, W) uint8 of 0 and 1, of the image's size."""
+        """A detection in the current image. mask: (H, W) uint8 of 0 and 1, of the image's size."""
         rle = self._coco.mask.encode(np.asfortranarray(mask))
         if self._coco.mask.area(rle):
-            self._found.append(self._entry(len(self._found), class_id, rle) | {"score": score, "iscrowd": 0})
+            self._add(self._found, class_id, **self._shape(rle), score=score, iscrowd=0)
 
     def add_box(self, class_id: int, score: float, box_px: F32) -> None:
-        """Likewise, by its box: x_min, y_min, x_max, y_max."""
+        """A detection without a mask. box_px: x_min, y_min, x_max, y_max."""
         x0, y0, x1, y1 = map(float, box_px)
-        entry = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "segmentation": []}
-        self._found.append(
-            entry
-            | {
-                "id": len(self._found) + 1,
-                "image_id": len(self._images),
-                "category_id": class_id + 1,
-                "score": score,
-                "iscrowd": 0,
-            }
-        )
+        box = [x0, y0, x1 - x0, y1 - y0]
+        self._add(self._found, class_id, bbox=box, area=box[2] * box[3], segmentation=[], score=score, iscrowd=0)
 
     def review(self, size: Size) -> Review:
-        """The image begun last, by itself, to be looked at. By mask only."""
+        """The scores and maps of the current image. By mask only."""
         now = len(self._images)
         truths = [entry for entry in self._truths if entry["image_id"] == now and not entry["iscrowd"]]
         found = [entry for entry in self._found if entry["image_id"] == now and entry["score"] >= self.threshold]
@@ -122,7 +116,7 @@ class ObjectScorer:
         return Review(2 * hits / count if count else float("nan"), self._painted(truths, size), self._painted(found[::-1], size))
 
     def _painted(self, entries: list[dict[str, Any]], size: Size) -> U8:
-        """(H, W) uint8 of class ids, the last on top, 255 where nothing is."""
+        """(H, W) uint8 of class ids, the last on top, 255 elsewhere."""
         painted = np.full((size.height, size.width), VOID_CLASS, np.uint8)
         with warnings.catch_warnings():  # pycocotools 2.0.11 does not know NumPy 2's `copy` yet
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -131,7 +125,7 @@ class ObjectScorer:
         return painted
 
     def figures(self) -> ObjectFigures:
-        """Score what was collected."""
+        """The scores over all images."""
         evaluation = self._evaluated()
         precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU thresholds, recall steps, classes); -1: does not occur
         hits, found, truths = self._at_threshold(evaluation)
@@ -155,7 +149,7 @@ class ObjectScorer:
 
     def _evaluated(self) -> Any:
         categories = [{"id": class_id + 1, "name": str(class_id)} for class_id in range(self.class_count)]
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells each of its steps
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its steps
             truth, found = self._coco.coco.COCO(), self._coco.coco.COCO()
             for coco, annotations in ((truth, self._truths), (found, self._found)):
                 coco.dataset = {"images": self._images, "categories": categories, "annotations": annotations}
@@ -168,9 +162,9 @@ class ObjectScorer:
         return evaluation
 
     def _at_threshold(self, evaluation: Any) -> tuple[int, int, int]:
-        """Hits, found and true objects at IoU 0.5 among those that score enough.
+        """Hits, detections and ground-truth objects, at IoU 0.5 and with scores from the threshold on.
 
-        Matching goes from the best score down, so those below the threshold have taken nothing from those above.
+        Matching goes from the best score down, so detections below the threshold take no object from those above.
         """
         hits = found = truths = 0
         for image in evaluation.evalImgs:
@@ -182,20 +176,16 @@ class ObjectScorer:
             truths += int((np.asarray(image["gtIgnore"]) == 0).sum())
         return hits, found, truths
 
-    def _entry(self, count: int, class_id: int, rle: Any) -> dict[str, Any]:
+    def _add(self, entries: list[dict[str, Any]], class_id: int, **facts: Any) -> None:
         """Ids begin at 1: pycocotools takes 0 for "no match"."""
+        entries.append({"id": len(entries) + 1, "image_id": len(self._images), "category_id": class_id + 1, **facts})
+
+    def _shape(self, rle: Any) -> dict[str, Any]:
         mask = self._coco.mask
-        return {
-            "id": count + 1,
-            "image_id": len(self._images),
-            "category_id": class_id + 1,
-            "segmentation": rle,
-            "area": float(mask.area(rle)),
-            "bbox": mask.toBbox(rle).tolist(),
-        }
+        return {"segmentation": rle, "area": float(mask.area(rle)), "bbox": mask.toBbox(rle).tolist()}
 
     def _encode(self, outline: Any, size: Size) -> Any:
-        """As compressed run lengths. Raises DataError for what is no outline."""
+        """The outline as compressed run lengths. Raises DataError for an invalid one."""
         mask = self._coco.mask
         try:
             if isinstance(outline, np.ndarray):
@@ -204,15 +194,15 @@ class ObjectScorer:
                 is_plain = isinstance(outline["counts"], list)
                 rle = mask.frPyObjects(outline, *outline["size"]) if is_plain else outline
                 if list(rle["size"]) != [size.height, size.width]:
-                    raise DataError(f"an outline is for {rle['size'][1]}x{rle['size'][0]} pixels, its image has {size}")
+                    raise DataError(f"an outline is for {rle['size'][1]}x{rle['size'][0]} pixels, but its image is {size}")
                 return rle
             return mask.merge(mask.frPyObjects([list(map(float, polygon)) for polygon in outline], size.height, size.width))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"an outline is neither polygons nor run lengths as COCO has them ({error})") from error
+            raise DataError(f"an outline is neither polygons nor run lengths in COCO's format ({error})") from error
 
 
 def _mean_known(precision: Any) -> float:
-    """The mean of what is not -1, pycocotools' "does not occur"."""
+    """The mean without -1, which means "does not occur" in pycocotools."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else float("nan")
 
@@ -229,7 +219,7 @@ def _pycocotools() -> _Coco:
         from pycocotools import coco, cocoeval, mask
     except ImportError as error:
         raise EvaluationError(
-            "single objects are scored by pycocotools, which is not installed here: pip install -e '.[evaluate]' "
-            "(outside of a checkout: pip install 'realtime-segmentation[evaluate]')"
+            "pycocotools, which scores single objects, is not installed",
+            "Install it: pip install -e '.[evaluate]' (outside of a checkout: pip install 'realtime-segmentation[evaluate]')",
         ) from error
     return _Coco(mask, coco, cocoeval)

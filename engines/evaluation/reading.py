@@ -1,4 +1,4 @@
-"""What a model said of an image, in the classes of a data set and at the size of its label."""
+"""A model's prediction for an image, in the classes of a data set and at the size of its label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.models.card import ModelCard
 from engines.types import U8, VOID_CLASS, Segmentation, Size
 
 OPAQUE = 127
-"""More of alpha than this, half, is foreground."""
+"""Alpha above this, one half, is foreground."""
 
 LANE = 2
 """In `Segmentation.surface`."""
@@ -21,15 +21,15 @@ def check_readable(card: ModelCard) -> None:
     """Raises EvaluationError for a model that gives no masks."""
     if card.family == "boxes":
         raise EvaluationError(
-            f"{card.name}: a detector gives boxes and no masks, so pixels cannot be scored; use a set with single objects, whose "
-            "boxes can"
+            f"{card.name}: a detector gives boxes and no masks, so pixels cannot be scored",
+            "Use a set with single objects, whose boxes can",
         )
 
 
 def read_classes(segmentation: Segmentation, card: ModelCard, mapping: ClassMapping, size: Size) -> U8:
     """(H, W) uint8 of the set's classes, 255 for none of them.
 
-    A class map as it is; a matte where it is more than half opaque; of single objects, their masks, better ones on top.
+    From the class map; or from a matte, where it is more than half opaque; or from the masks of objects, better ones on top.
     """
     target = (size.width, size.height)
     table = mapping.set_of[:256].copy()
@@ -52,9 +52,9 @@ def foreground_class(card: ModelCard) -> int:
 
 
 def read_surface(segmentation: Segmentation, size: Size) -> tuple[U8, U8] | None:
-    """What is drivable and what is a lane line, each (H, W) uint8 of 0 and 1; None where the model does not say.
+    """Drivable area and lane lines, each (H, W) uint8 of 0 and 1; None where the model does not predict them.
 
-    A lane line is painted on what is drivable, so it counts as both.
+    A lane line is painted on drivable area, so it counts as both.
     """
     if segmentation.surface is None:
         return None

@@ -1,4 +1,4 @@
-"""A model run over a set and scored: pixels, outlines, single objects, the road's surface, and how long it took."""
+"""Runs a model over a set and scores it: pixels, outlines, single objects, the road's surface, latency."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from engines.segmenter import Segmenter
 from engines.types import F64, U8, VOID_CLASS, Segmentation, Size
 
 LOWEST_SCORE = 0.001
-"""Average precision asks for the whole curve, unsure finds included; COCO's customary floor."""
+"""Average precision needs the whole curve, with detections of low scores; COCO's usual minimum."""
 
 WORST = 8
-"""Cases kept to be looked at."""
+"""Number of cases kept for pictures."""
 
 Progress = Callable[[int, int], None]
 
@@ -35,9 +35,9 @@ Progress = Callable[[int, int], None]
 def score_set(
     segmenter: Segmenter, truths: TruthSet, mapping: ClassMapping, threshold: float, on_progress: Progress | None = None
 ) -> SetFigures:
-    """Run `segmenter` over all of a set's images and score what it says.
+    """Run `segmenter` over all images of a set and score its predictions.
 
-    threshold: from this score on an object counts as found, where no curve is asked for. Raises EvaluationError, DataError and
+    threshold: lowest score of an object for everything but average precision. Raises EvaluationError, DataError and
     InferenceError.
     """
     run = _Run(segmenter, truths, mapping, threshold)
@@ -50,7 +50,7 @@ def score_set(
 
 @dataclass
 class PixelScorer:
-    """Counts pixels and outlines, image by image."""
+    """Scores pixels and outlines, image by image."""
 
     mapping: ClassMapping
     class_count: int
@@ -65,7 +65,7 @@ class PixelScorer:
         self._known = np.array(self.mapping.is_known, bool)
 
     def add(self, truth: U8, predicted: U8) -> F64:
-        """Count one image, both maps (H, W) uint8; its IoU by class, NaN for what the model cannot know or is not there."""
+        """Add one image, both maps (H, W) uint8. Its IoU by class; NaN for classes unknown to the model or absent."""
         truth = self._void[truth]
         counts = confusion(truth, predicted, self.class_count)
         self.counts += counts
@@ -74,7 +74,7 @@ class PixelScorer:
         return self._of_known(class_iou(counts))
 
     def figures(self) -> PixelFigures:
-        """Of all images that were added; at least one."""
+        """The scores over all images; at least one must have been added."""
         iou, accuracy = class_iou(self.counts), class_accuracy(self.counts)
         boundaries = np.array(self._boundaries)
         there = ~np.isnan(boundaries)
@@ -128,7 +128,7 @@ class _Run:
         size = Size.of(truth.image)
         engine = self.segmenter.choice.engine
         if isinstance(engine, RecurrentEngine):
-            engine.reset()  # the images of a set are no film
+            engine.reset()  # the images of a set are not a video
         if not self._stage_ms:
             self.segmenter.warm_up(size)
         settings = replace(self._settings, map_width_px=size.width)
@@ -148,9 +148,9 @@ class _Run:
         predicted = read_classes(segmentation, self._card, self.mapping, size)
         iou = self._pixels.add(label, predicted)
         self._pixel_images += 1
-        self._remember(Case(truth, label, predicted, mean_of(iou), iou))
+        self._keep_if_bad(Case(truth, label, predicted, mean_of(iou), iou))
 
-    def _remember(self, case: Case) -> None:
+    def _keep_if_bad(self, case: Case) -> None:
         if not np.isnan(case.figure):
             self._worst = sorted([*self._worst, case], key=lambda case: case.figure)[:WORST]
 
@@ -166,31 +166,30 @@ class _Run:
         for row, mask in enumerate(filler):
             class_id, score = int(self.mapping.set_of[instances.class_ids[row]]), float(instances.scores[row])
             if class_id == self.mapping.unnamed:
-                continue  # the set does not know such things, and says neither yes nor no
+                continue  # the set has no such class, so the detection is neither right nor wrong
             if mask is None:
                 scorer.add_box(class_id, score, instances.boxes_px[row])
             else:
                 scorer.add_mask(class_id, score, mask)
         if truth.label is None and not by_box:
             review = scorer.review(size)
-            self._remember(Case(truth, review.truth, review.found, review.f1, np.full(0, np.nan)))
+            self._keep_if_bad(Case(truth, review.truth, review.found, review.f1, np.full(0, np.nan)))
 
     def _add_surface(self, truth: U8, segmentation: Segmentation, size: Size) -> None:
         found = read_surface(segmentation, size)
         if found is None:
             return
         self._surface_images += 1
-        # A lane line is painted on what is drivable, whether the set says both of its pixels or only the one.
+        # A lane line is on drivable area, whether or not the set labels its pixels as both.
         there = ((truth & (DRIVABLE_BIT | LANE_BIT)) > 0, (truth & LANE_BIT) > 0)
         for row, (true, predicted) in enumerate(zip(there, found, strict=True)):
             self._surface[row] += ((true & (predicted > 0)).sum(), (true | (predicted > 0)).sum())
 
     def figures(self) -> SetFigures:
-        """Of all images that were added; at least one."""
+        """The scores over all images; at least one must have been added."""
         if not (self._pixel_images or self._objects or self._surface_images):
             raise EvaluationError(
-                f"{self._card.name} says nothing that {self.truths.settings.name} has labels for: it finds no single objects, "
-                "and the set has nothing else"
+                f"{self._card.name} finds no single objects, and {self.truths.settings.name} has no other labels",
             )
         preprocess, inference, decode = np.median(self._stage_ms, axis=0).tolist()
         pixels = self._pixels.figures() if self._pixel_images else None

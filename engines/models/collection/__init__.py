@@ -1,1 +1,1 @@
-"""The user's own models: added from a file or downloaded, checked, removed. `engines.models.zoo` finds them by name."""
+"""The user's own models: add, download, verify, remove. `engines.models.zoo` finds them by name."""

@@ -1,7 +1,7 @@
-"""Downloading one file: over https from listed servers, no more bytes than promised, and nothing is used before its hash fits.
+"""Downloads one file: over https from listed servers, at most the listed number of bytes, used only with the listed hash.
 
-What arrives goes into a file of its own, which is kept when the line breaks, so that the next try goes on from there; whatever
-turns out to be something else is deleted.
+Bytes are written to a partial file. It is kept when the connection breaks, so that the next try continues it, and deleted when
+its content is wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import urljoin
 import filelock
 
 from engines.errors import DownloadError
+from engines.files import PART
 from engines.models.collection.manifest import Entry, check_url
 from engines.models.collection.verify import sha256_of
 
@@ -29,10 +30,10 @@ TIMEOUT_S = 30.0
 """The longest silence of a server."""
 
 KEEP_S = 30 * 24 * 3600.0
-"""A broken-off download older than this is no longer waited for."""
+"""Partial files older than this are deleted."""
 
 Progress = Callable[[int], None]
-"""Is given the bytes that are there."""
+"""Called with the number of bytes received."""
 
 
 def download(
@@ -45,47 +46,45 @@ def download(
 ) -> Path:
     """Download `entry` into `folder`, and return the file, whose size and hash are those of the entry.
 
-    hosts: the servers that may be asked. context: what certificates are trusted; the system's when None.
-    Goes on where an earlier try broke off. Raises DownloadError: the part that is there is kept when the line broke, and
-    deleted when the server gave something else.
+    hosts: the allowed servers. context: the trusted certificates; None for the system's. Continues the partial file of an earlier
+    try. Raises DownloadError: the partial file is kept when the connection broke, and deleted when its content is wrong.
     """
-    part = folder / f"{entry.sha256}.part"
+    part = folder / f"{entry.sha256}{PART}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         with filelock.FileLock(str(folder / f"{entry.sha256}.lock"), timeout=0):
             return _complete(part, entry, hosts, _opener(context), on_progress)
     except filelock.Timeout as error:
-        raise DownloadError("another process downloads this model just now; wait for it") from error
+        raise DownloadError("another process is downloading this model", "Wait until it has finished") from error
     except OSError as error:
         raise DownloadError(
-            f"{folder}: the download cannot be kept there ({error.strerror or error}); "
-            "make room, or name another disk with XDG_DATA_HOME"
+            f"{folder}: the download cannot be written ({error.strerror or error})",
+            "Free some space, or choose another disk with XDG_DATA_HOME",
         ) from error
 
 
 def _complete(
     part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.request.OpenerDirector, on_progress: Progress
 ) -> Path:
-    """Fill `part` and check its hash; when an earlier beginning may be to blame, once more from the start."""
+    """Download into `part` and check its hash; after continuing an earlier try in vain, start again."""
     if part.exists():
         _fill(part, entry, hosts, opener, on_progress)
         if sha256_of(part) == entry.sha256:
             return part
-        part.unlink()  # its beginning was damaged, or is another file's
+        part.unlink()  # the earlier bytes are damaged, or of another file
     _fill(part, entry, hosts, opener, on_progress)
     found = sha256_of(part)
     if found == entry.sha256:
         return part
     part.unlink()
     raise DownloadError(
-        f"{entry.url}: what came has the SHA-256 {found[:12]}..., not {entry.sha256[:12]}...: "
-        "it is not the file that was listed, and is deleted"
+        f"{entry.url}: the file has the SHA-256 {found[:12]}..., not {entry.sha256[:12]}... as listed", "It was deleted"
     )
 
 
 def _fill(part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.request.OpenerDirector, on_progress: Progress) -> None:
-    """Add to `part` what is missing of it."""
+    """Append the missing bytes to `part`."""
     have = part.stat().st_size if part.exists() else 0
     if have > entry.size_bytes:
         part.unlink()
@@ -93,61 +92,61 @@ def _fill(part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.reque
     if have == entry.size_bytes:
         return
     with _open(entry.url, hosts, opener, start=have) as response, part.open("ab") as file:
-        if have and response.status == 200:  # this server gives whole files only, or the file is shorter by now
+        if have and response.status == 200:  # the server sends whole files only, or its file is shorter now
             file.truncate(0)
             have = 0
         try:
-            _check_promise(response, have, entry)
+            _check_headers(response, have, entry)
             for chunk in _chunks(response, entry, have):
                 file.write(chunk)
                 have += len(chunk)
                 on_progress(have)
         except _NotTheFile as error:
             part.unlink()
-            raise DownloadError(f"{entry.url}: {error}; nothing of it is kept") from error
+            raise DownloadError(f"{entry.url}: {error}", "Nothing was kept") from error
         file.flush()
         os.fsync(file.fileno())
     if have < entry.size_bytes:
-        share = have / entry.size_bytes
-        raise DownloadError(f"{entry.url}: the line broke at {share:.0%}; the same command goes on from there")
+        what = f"{entry.url}: the connection broke at {have / entry.size_bytes:.0%}"
+        raise DownloadError(what, "Run the same command again to continue")
 
 
 class _NotTheFile(Exception):
-    """The server gives something else than the entry promises."""
+    """The server sends something else than the listed file."""
 
 
-def _check_promise(response: http.client.HTTPResponse, have: int, entry: Entry) -> None:
-    """What the headers say, before a byte is read. They may say nothing, and they may lie: the bytes are counted all the same."""
+def _check_headers(response: http.client.HTTPResponse, have: int, entry: Entry) -> None:
+    """Before a byte is read. Headers may be missing or wrong, so the bytes are counted as well."""
     if response.status != (206 if have else 200):
         raise _NotTheFile(f"the server answers {response.status} {response.reason}")
     if have:
         content_range = response.headers.get("Content-Range", "")
         if content_range != f"bytes {have}-{entry.size_bytes - 1}/{entry.size_bytes}":
-            raise _NotTheFile(f'asked for the rest from byte {have}, the server gives "{content_range[:60]}"')
+            raise _NotTheFile(f'asked for the bytes from {have} on, the server sends "{content_range[:60]}"')
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) != entry.size_bytes - have:
         raise _NotTheFile(f"the server has {int(length) + have:,} bytes, {entry.size_bytes:,} are listed")
 
 
 def _chunks(response: http.client.HTTPResponse, entry: Entry, have: int) -> Iterator[bytes]:
-    """The body, until it ends or breaks off. Raises _NotTheFile at the first byte too many."""
+    """The body, until it ends or the connection breaks. Raises _NotTheFile at the first byte too many."""
     while True:
         try:
             chunk = response.read(min(CHUNK_BYTES, entry.size_bytes - have + 1))
-        except (http.client.HTTPException, OSError):  # a broken line, a silent server
+        except (http.client.HTTPException, OSError):  # a broken connection, a silent server
             return
         if not chunk:
             return
         have += len(chunk)
         if have > entry.size_bytes:
-            raise _NotTheFile(f"more than the {entry.size_bytes:,} bytes that are listed came")
+            raise _NotTheFile(f"the server sends more than the {entry.size_bytes:,} bytes listed")
         yield chunk
 
 
 def _open(
     url: str, hosts: tuple[str, ...], opener: urllib.request.OpenerDirector, *, start: int
 ) -> contextlib.closing[http.client.HTTPResponse]:
-    """Ask for the file from byte `start` on. Each redirect is followed only to where the first URL might have led."""
+    """Request the file from byte `start` on. Redirects must obey the same rules as the first URL."""
     for _ in range(MAX_REDIRECTS + 1):
         check_url(url, hosts)
         headers = {"User-Agent": "realtime-segmentation", "Accept-Encoding": "identity"}
@@ -158,7 +157,7 @@ def _open(
         except urllib.error.HTTPError as error:
             with contextlib.closing(error):
                 location = error.headers.get("Location")
-                if error.code == 416 and start:  # the file is shorter by now: whole, please
+                if error.code == 416 and start:  # the file is shorter now: request all of it
                     return _open(url, hosts, opener, start=0)
                 if error.code not in (301, 302, 303, 307, 308) or not location:
                     raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
@@ -173,11 +172,11 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise DownloadError(f"{url}: redirects to something that is no URL") from error
+        raise DownloadError(f"{url}: redirects to an invalid URL") from error
 
 
 def _opener(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
-    """Knows https and nothing else: no http, no ftp, no file, no data; and follows no redirect by itself."""
+    """Opens https only: no http, ftp, file or data; does not follow redirects."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -190,8 +189,8 @@ def _opener(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove parts that nobody came back for."""
-    for part in folder.glob("*.part"):
+    """Remove old partial files."""
+    for part in folder.glob(f"*{PART}"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > KEEP_S:
                 part.unlink()

@@ -1,4 +1,4 @@
-"""The manifest: which models can be downloaded, from where, how large, with what hash, under what licence. Checked whole."""
+"""The manifest of models to download: URL, size, hash and licence of each. It is checked as a whole."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engines.errors import CardError, CollectionError, DownloadError, did_you_mean
+from engines.errors import CollectionError, DownloadError, choices
 from engines.models import zoo
-from engines.models.card import read_toml
 from engines.models.card_text import to_toml
 from engines.models.collection.names import check_name
 from engines.onnx_graph.reading import MAX_MODEL_BYTES
+from engines.tables import checked, read_table
+
+MAX_TABLE_BYTES = 256 * 1024
+"""Of a manifest, or of a card to add: long lists of classes are possible."""
 
 WRITTEN_HERE = ("name", "file", "sha256", "licence", "source")
-"""Card keys that come from elsewhere in the manifest."""
+"""Card keys that the manifest has elsewhere."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,67 +30,59 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_bytes: int
     sha256: str
     licence: str
-    """As people are to read it before they accept it: its name, and whose."""
+    """Shown to the user for acceptance: its name, and the copyright holder."""
     licence_url: str = ""
     description: str = ""
     card: dict[str, Any] = {}
-    """Card keys that the file does not tell."""
+    """Card keys that are not in the file."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be downloaded. hosts: every server that may be asked, redirects included, as "name" or "name:port"."""
+    """The models to download. hosts: all allowed servers, also for redirects, as "name" or "name:port"."""
 
     hosts: tuple[str, ...] = ()
     models: dict[str, Entry] = {}
 
     def entry(self, name: str) -> Entry:
-        """The model with that name. Raises DownloadError, naming the nearest, or what to do where there is none at all."""
+        """The model with that name. Raises DownloadError that names the nearest one, or the alternative where none is listed."""
         if name in self.models:
             return self.models[name]
         if not self.models:
-            raise DownloadError(
-                f'"{name[:80]}" cannot be downloaded: this version lists no downloads; run.py models add takes any .onnx file'
-            )
-        raise DownloadError(
-            f'no model "{name[:80]}" can be downloaded; there are: {", ".join(self.models)}{did_you_mean(name, self.models)}'
-        )
+            what = f'"{name[:80]}" cannot be downloaded: this version lists no downloads'
+            raise DownloadError(what, "Add any .onnx file: run.py models add FILE.onnx")
+        raise DownloadError(f'no model "{name[:80]}" to download', choices(name, self.models))
 
 
 def bundled_manifest() -> Path:
-    """The manifest that comes with the program."""
+    """The bundled manifest."""
     return zoo.assets_dir() / "models" / "manifest.toml"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest. Raises DownloadError, naming the file and the entry that cannot be as it is."""
+    """Read and check a manifest. Raises DownloadError that names the file and the wrong entry."""
     if not path.is_file():
         raise DownloadError(f"{path}: no such manifest of models")
-    try:
-        manifest = msgspec.convert(read_toml(path), Manifest)
-    except msgspec.ValidationError as error:
-        raise DownloadError(f"{path}: {str(error).replace('`', '')}") from error
-    except CardError as error:
-        raise DownloadError(str(error)) from error
+    manifest = checked(read_table(path, DownloadError, MAX_TABLE_BYTES), Manifest, str(path), DownloadError)
     for name, entry in manifest.models.items():
         try:
             check_name(name)
             _check(entry, manifest.hosts)
         except CollectionError as error:
-            raise DownloadError(f"{path}: [models.{name}] {error}") from error
+            raise DownloadError(f"{path}: [models.{name}] {error.what}", error.cure) from error
     return manifest
 
 
 def check_url(url: str, hosts: tuple[str, ...]) -> None:
     """Raises DownloadError for anything but https to one of `hosts`: no other scheme, port, user name or host in disguise."""
     if re.search(r"[^\x21-\x7e]|\\", url):  # before parsing, which drops line ends silently
-        raise DownloadError(f'"{_short(url)}" is no URL: it holds characters that no URL has')
+        raise DownloadError(f'"{_short(url)}" is not a URL: it has characters that a URL cannot have')
     try:
         parts = urlsplit(url)
         server = parts.netloc.lower().removesuffix(":443")
     except ValueError as error:
-        raise DownloadError(f'"{_short(url)}" is no URL ({error})') from error
+        raise DownloadError(f'"{_short(url)}" is not a URL ({error})') from error
     if parts.scheme != "https":
-        raise DownloadError(f'"{_short(url)}" is not https; models are downloaded over https only')
+        raise DownloadError(f'"{_short(url)}" is not https', "Models are downloaded over https only")
     if server not in {host.lower() for host in hosts}:
         raise DownloadError(f'"{_short(url)}" leads to {server or "no server"}, which the manifest does not list under hosts')
 
@@ -95,20 +90,20 @@ def check_url(url: str, hosts: tuple[str, ...]) -> None:
 def _check(entry: Entry, hosts: tuple[str, ...]) -> None:
     check_url(entry.url, hosts)
     if not urlsplit(entry.url).path.endswith(".onnx"):
-        raise DownloadError(f'"{_short(entry.url)}" is no .onnx file; archives and other files are not taken')
+        raise DownloadError(f'"{_short(entry.url)}" is not an .onnx file', "Archives and other files are not accepted")
     if not 0 < entry.size_bytes <= MAX_MODEL_BYTES:
-        raise DownloadError(f"size_bytes {entry.size_bytes} must lie in 1..{MAX_MODEL_BYTES} (2 GiB)")
+        raise DownloadError(f"size_bytes {entry.size_bytes} is not in 1..{MAX_MODEL_BYTES} (2 GiB)")
     if not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
-        raise DownloadError(f'sha256 "{_short(entry.sha256)}" is not 64 hex digits in small letters')
+        raise DownloadError(f'sha256 "{_short(entry.sha256)}" is not 64 lower-case hex digits')
     if not entry.licence.strip():
-        raise DownloadError("licence is empty; write what people are to accept")
+        raise DownloadError("licence is empty", "Write the terms that users have to accept")
     try:
         to_toml(entry.card)
     except (TypeError, ValueError) as error:
-        raise DownloadError(f"card holds what no card can hold ({error})") from error
+        raise DownloadError(f"card has values that a card cannot have ({error})") from error
     given = [key for key in WRITTEN_HERE if key in entry.card]
     if given:
-        raise DownloadError(f"card.{given[0]} is not for the manifest: it comes from the entry itself")
+        raise DownloadError(f"card.{given[0]} is set by the entry itself", "Remove it")
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Verifying: is every model's file still the one that its card describes?"""
+"""Verifies that a model's file is the one that its card describes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one model. problem: what is wrong with its file or card; "" when nothing is."""
+    """The result for one model. problem: the fault of its file or card; "" for none."""
 
     name: str
     path: Path
@@ -27,7 +27,7 @@ def verify(name: str) -> Verdict:
     try:
         card, path = zoo.card_of(name)
     except CardError as error:
-        return Verdict(name, folder, f"no readable card: {error}")
+        return Verdict(name, folder, f"its card cannot be read: {error}")
     if not card.sha256:
         return Verdict(name, path, "its card has no sha256 to compare with")
     try:
@@ -40,7 +40,7 @@ def verify(name: str) -> Verdict:
 
 
 def sha256_of(path: Path) -> str:
-    """In hex, without holding the file in memory. Raises OSError."""
+    """The hash in hex, without loading the whole file into memory. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -55,7 +55,7 @@ MAPS = arrays.arrays(np.uint8, (9, 150), elements=st.sampled_from([0, 0, 0, 1, 2
 
 @settings(max_examples=15, deadline=None)
 @given(MAPS, MAPS)
-def test_it_is_what_the_definition_says(truth: np.ndarray, predicted: np.ndarray) -> None:
+def test_boundary_f1_is_as_defined(truth: np.ndarray, predicted: np.ndarray) -> None:
     """150 pixels of width make a tolerance of 1.1: neighbours count, diagonals do not."""
     assert 1 < tolerance_px(*truth.shape) < math.sqrt(2)
     np.testing.assert_allclose(boundary_f1(truth, predicted, CLASSES), brute_force(truth, predicted, CLASSES))
@@ -83,14 +83,14 @@ def test_half_of_an_edge() -> None:
     assert ((scores > 0.4) & (scores < 0.55)).all()
 
 
-def test_the_rim_and_the_edge_of_void_are_no_boundary() -> None:
+def test_the_rim_and_the_edge_of_void_are_not_a_boundary() -> None:
     truth = halves(200)
     truth[:, 190:210] = VOID_CLASS
     assert np.isnan(boundary_f1(truth, halves(200), 2)).all()
     assert boundary_f1(truth, halves(100), 2).tolist() == [0.0, 0.0]
 
 
-def test_none_of_the_classes_makes_a_boundary_for_those_beside_it() -> None:
+def test_none_of_the_classes_makes_a_boundary_for_its_neighbours() -> None:
     predicted = halves(200)
     predicted[:, 200:] = VOID_CLASS
     np.testing.assert_allclose(boundary_f1(halves(200), predicted, 2), [1.0, 0.0])

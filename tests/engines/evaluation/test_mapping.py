@@ -1,4 +1,4 @@
-"""Other people's class names onto a set's: what the user says, what the set says, equal names, known names, background."""
+"""Class names of models mapped to a set's: as given, by the set's means, by equal names and synonyms, to the background."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_cityscapes_on_camvid() -> None:
     }  # fmt: skip
     assert all(mapping.is_known)
     assert mapping.unnamed == VOID_CLASS
-    told = mapping.described(CAMVID.classes)
-    assert "bicyclist = rider, bicycle (known name)" in told
-    assert "car = car, truck, bus (equal name, known name)" in told
-    assert not any(line.startswith("sky") for line in told), "what needs no word gets none"
+    lines = mapping.described(CAMVID.classes)
+    assert "bicyclist = rider, bicycle (known name)" in lines
+    assert "car = car, truck, bus (equal name, known name)" in lines
+    assert not any(line.startswith("sky") for line in lines), "equal names are not listed"
 
 
-def test_a_set_s_means_are_taken_in_like_words_too() -> None:
+def test_a_set_s_means_apply_to_synonyms_too() -> None:
     mapping = map_classes(IDD, CITYSCAPES)
     found = named(mapping, IDD, CITYSCAPES)
     assert {name: found[name] for name in ("road", "person", "rider", "car", "truck", "traffic light", "sky")} == {
@@ -63,14 +63,14 @@ def test_a_set_s_means_are_taken_in_like_words_too() -> None:
 
 
 def test_the_nearest_kind_wins() -> None:
-    """A bus is a car only where nobody knows buses; a rider is a person where nobody knows riders."""
+    """A bus is a car only where the set has no buses; a rider is a person where it has no riders."""
     fine = SetSettings("fine", ("car", "bus", "person"))
     assert named(map_classes(fine, ("coach", "lorry", "rider")), fine, ("coach", "lorry", "rider")) == {
         "coach": "bus", "lorry": "car", "rider": "person",
     }  # fmt: skip
 
 
-def test_what_people_say_is_stronger_than_all() -> None:
+def test_the_user_s_mapping_takes_precedence() -> None:
     given = parse_means("pedestrian=person,rider; fence=wall")
     mapping = map_classes(CAMVID, CITYSCAPES, given=given)
     found = named(mapping, CAMVID, CITYSCAPES)
@@ -79,7 +79,7 @@ def test_what_people_say_is_stronger_than_all() -> None:
     assert "pedestrian = person, rider (as given)" in mapping.described(CAMVID.classes)
 
 
-def test_everything_without_a_name_of_the_set_s_is_its_background() -> None:
+def test_classes_that_the_set_does_not_have_are_its_background() -> None:
     mapping = map_classes(PEOPLE, COCO_CLASSES)
     assert mapping.unnamed == 0
     assert mapping.set_of[COCO_CLASSES.index("person")] == 1
@@ -88,7 +88,7 @@ def test_everything_without_a_name_of_the_set_s_is_its_background() -> None:
     assert all(mapping.is_known)
 
 
-def test_a_model_s_void_is_no_class_of_the_set_s() -> None:
+def test_a_model_s_void_is_not_a_class_of_the_set() -> None:
     settings = SetSettings("rooms", ("person", "void"))
     mapping = map_classes(settings, ("person", "void"), void=("void",))
     assert mapping.set_of[:2].tolist() == [0, VOID_CLASS]
@@ -100,22 +100,22 @@ def test_an_empty_means_leaves_a_class_out() -> None:
     mapping = map_classes(settings, ("car", "wall"))
     assert (mapping.is_void, mapping.is_known) == ((False, True), (True, False))
     assert mapping.set_of[1] == VOID_CLASS
-    assert "wall: left out, as the set's means says" in mapping.described(settings.classes)
+    assert "wall: left out by the set's means" in mapping.described(settings.classes)
 
 
-def test_writing_does_not_matter() -> None:
+def test_spelling_of_names_does_not_matter() -> None:
     settings = SetSettings("set", ("Traffic_Light", "TREE"))
     assert map_classes(settings, ("traffic-light", "tree")).set_of[:2].tolist() == [0, 1]
 
 
-def test_what_a_model_does_not_know_is_told_in_one_line() -> None:
+def test_classes_unknown_to_the_model_are_listed_in_one_line() -> None:
     mapping = map_classes(CAMVID, ("background", "person"), void=("background",))
     assert mapping.is_known == tuple(name == "pedestrian" for name in CAMVID.classes)
-    assert mapping.described(CAMVID.classes)[-1].endswith("bicyclist: the model knows nothing of the kind")
+    assert mapping.described(CAMVID.classes)[-1].endswith("bicyclist: not known to the model")
 
 
 def test_nothing_in_common_is_an_error_with_the_cure() -> None:
-    with pytest.raises(EvaluationError, match=r"nothing in common; say which is which: --means 'membrane=cat'"):
+    with pytest.raises(EvaluationError, match=r"nothing in common\. Map them: --means 'membrane=cat'"):
         map_classes(SetSettings("cells", ("cell", "membrane")), ("cat", "dog"))
     with pytest.raises(EvaluationError, match="nothing in common"):
         map_classes(SetSettings("cells", ("background", "membrane")), ("background", "dog"))
@@ -124,13 +124,13 @@ def test_nothing_in_common_is_an_error_with_the_cure() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pedestrain=person", 'the set has no class "pedestrain"; did you mean "pedestrian"?'),
-        ("pedestrian=persn", 'the model has no class "persn"; did you mean "person"?'),
-        ("pedestrian", "write SET CLASS=MODEL CLASS"),
-        ("pedestrian=", "write SET CLASS=MODEL CLASS"),
+        ("pedestrain=person", 'the set has no class "pedestrain". Did you mean "pedestrian"?'),
+        ("pedestrian=persn", 'the model has no class "persn". Did you mean "person"?'),
+        ("pedestrian", "Write SET CLASS=MODEL CLASS"),
+        ("pedestrian=", "Write SET CLASS=MODEL CLASS"),
     ],
 )
-def test_a_wrong_word_is_told(text: str, words: str) -> None:
+def test_a_wrong_mapping_is_an_error(text: str, words: str) -> None:
     with pytest.raises(EvaluationError) as error:
         map_classes(CAMVID, CITYSCAPES, given=parse_means(text))
     assert words in str(error.value)

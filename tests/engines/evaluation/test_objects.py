@@ -1,4 +1,4 @@
-"""Average precision of constructed finds whose curve is known, crowds, and what a user meets at the threshold."""
+"""Average precision of constructed detections with a known curve, crowds, and scores at the threshold."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_a_mask_of_seven_tenths_counts_up_to_iou_seven_tenths() -> None:
     assert found.ap == pytest.approx(0.5)
 
 
-def test_the_wrong_class_is_no_find() -> None:
+def test_the_wrong_class_is_not_a_hit() -> None:
     found = figures([(1, 0.9, block(0, 0))], TRUE[:1])
     assert (found.ap, found.hits, found.found) == (0, 0, 1)
 
 
-def test_unsure_finds_count_for_the_curve_only() -> None:
+def test_detections_below_the_threshold_count_for_the_curve_only() -> None:
     found = figures([(class_id, score - 0.45, mask) for class_id, score, mask in PERFECT])
     assert found.ap == pytest.approx(1)
     assert (found.found, found.hits, found.recall) == (0, 0, 0)
@@ -111,7 +111,7 @@ def test_every_form_of_an_outline_is_the_same_object(outline: object) -> None:
 
 
 @pytest.mark.parametrize("outline", [{"size": [80, 100]}, {"size": [10, 10], "counts": [100]}, [["a"]]])
-def test_what_is_no_outline_is_told(outline: object) -> None:
+def test_an_invalid_outline_is_an_error(outline: object) -> None:
     with pytest.raises(DataError, match="outline"):
         ObjectScorer(1, 0.5).add_image(SIZE, [TrueObject(0, outline)])  # type: ignore[arg-type]
 
@@ -161,7 +161,7 @@ def test_objects_of_a_map_have_the_class_of_most_of_their_pixels() -> None:
     ]  # fmt: skip
 
 
-def test_a_missing_library_is_told_with_the_line_that_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(EvaluationError, match=r"pip install -e '\.\[evaluate\]'"):
         ObjectScorer(1, 0.5)

@@ -27,7 +27,7 @@ def test_iou_of_a_case_worked_out_by_hand() -> None:
     assert pixel_accuracy(counts) == pytest.approx(4 / 7)
 
 
-def test_prediction_of_none_of_the_classes_is_a_miss_and_nobody_s_find() -> None:
+def test_prediction_of_none_of_the_classes_is_a_miss_and_no_class_s_false_positive() -> None:
     counts = confusion(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 255, 1, 255]], np.uint8), 2)
     np.testing.assert_allclose(class_iou(counts), [0.5, 0.5])
     assert pixel_accuracy(counts) == 0.5

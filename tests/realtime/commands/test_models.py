@@ -217,7 +217,7 @@ def test_verify_ends_with_code_2_when_one_was_changed(mine: Path, capsys: pytest
 
 
 def test_remove_takes_own_models_only(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "comes with the program" in error_of(capsys, ["models", "remove", "road"])
+    assert "is a bundled model" in error_of(capsys, ["models", "remove", "road"])
     assert 'did you mean "mine"' in error_of(capsys, ["models", "remove", "mime"])
     assert "no model of your own" in error_of(capsys, ["models", "remove", "../mine"])
     assert main(["models", "remove", "mine"]) == 0
@@ -328,7 +328,7 @@ def test_what_can_be_downloaded_is_listed(manifest: Path, capsys: pytest.Capture
     assert "MIT, Copyright Ada" in lines_of(capsys.readouterr().out)["colours"]
     assert main(["models", "get"]) == 0
     assert capsys.readouterr().out
-    assert 'did you mean "colours"' in error_of(capsys, ["models", "get", "colour", "--manifest", str(manifest)])
+    assert 'Did you mean "colours"' in error_of(capsys, ["models", "get", "colour", "--manifest", str(manifest)])
     assert '"no-such-model" ' in error_of(capsys, ["models", "get", "no-such-model"])
 
 

@@ -1,4 +1,4 @@
-"""A folder for models of one's own, and an https server to get some from."""
+"""A folder for the user's own models, and an https server to download from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["authority", "other_server", "own_folder", "server", "trusting"]
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the user's own models lie, empty and not made yet."""
+    """The folder of the user's own models, which does not exist yet."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("no_proxy", "*")
     return tmp_path / "data" / "realtime-segmentation" / "models"

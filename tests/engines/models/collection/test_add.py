@@ -23,7 +23,7 @@ def add(path: Path, name: str = "mine", card: Path | None = None) -> None:
         add_file(path, name, folder, card)
 
 
-def test_an_added_model_needs_nothing_beside_it(nets: Nets, own_folder: Path) -> None:
+def test_an_added_model_needs_no_other_files(nets: Nets, own_folder: Path) -> None:
     path = nets.semantic(
         card='classes = ["blue", "green", "red"]\nlicence = "MIT"\nfigures = {"mIoU on mine" = 50}\n' + ZERO_TO_ONE
     )
@@ -44,7 +44,7 @@ def test_an_added_model_needs_nothing_beside_it(nets: Nets, own_folder: Path) ->
     assert set(np.unique(seen.class_map)) == {0}, "an RGB network gives red the class 0"
 
 
-def test_class_names_beside_the_file_come_along(nets: Nets) -> None:
+def test_class_names_next_to_the_file_are_used(nets: Nets) -> None:
     path = nets.semantic()
     path.with_suffix(".txt").write_text("sea\nwood\nfire\n")
     add(path)
@@ -52,7 +52,7 @@ def test_class_names_beside_the_file_come_along(nets: Nets) -> None:
     assert zoo.find("mine").card.classes == ("sea", "wood", "fire")
 
 
-def test_weights_in_a_file_beside_it_are_taken_in(nets: Nets) -> None:
+def test_weights_in_a_separate_file_are_merged(nets: Nets) -> None:
     path = nets.semantic(external_data=True)
     assert path.with_name("colours.onnx.data").is_file()
     add(path)
@@ -61,7 +61,7 @@ def test_weights_in_a_file_beside_it_are_taken_in(nets: Nets) -> None:
         assert segmenter(np.tile(BGR[0], (24, 32, 1))).class_map is not None
 
 
-def test_a_card_may_lie_elsewhere(nets: Nets, tmp_path: Path) -> None:
+def test_a_card_may_be_elsewhere(nets: Nets, tmp_path: Path) -> None:
     path = nets.semantic(card=None)
     card = tmp_path / "elsewhere.toml"
     card.write_text('file = "colours.onnx"\nclasses = ["a", "b", "c"]\n' + ZERO_TO_ONE)
@@ -73,40 +73,38 @@ def test_a_card_may_lie_elsewhere(nets: Nets, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ('clases = ["a"]\n' + ZERO_TO_ONE, r'elsewhere\.toml: unknown key "clases"; did you mean "classes"'),
         ('classes = ["a"]\n' + ZERO_TO_ONE, r"colours\.onnx: the network has 3 classes but 1 names are given.*elsewhere\.toml"),
-        ("= x", r"elsewhere\.toml: not valid TOML"),
+        ("= x", r"elsewhere\.toml: is not valid TOML"),
         ('family = "fancy"\noutputs = {x = "logits"}\nclasses = ["a"]\n' + ZERO_TO_ONE, "unknown family"),
     ],
 )
-def test_a_card_that_does_not_fit_is_told_by_its_own_name(
-    nets: Nets, tmp_path: Path, own_folder: Path, text: str, told: str
-) -> None:
+def test_an_error_in_a_card_names_the_user_s_file(nets: Nets, tmp_path: Path, own_folder: Path, text: str, words: str) -> None:
     card = tmp_path / "elsewhere.toml"
     card.write_text(text)
-    with pytest.raises(CardError, match=told) as caught:
+    with pytest.raises(CardError, match=words) as caught:
         add(nets.semantic(card=None), card=card)
-    assert ".part" not in str(caught.value), "the hidden folder is nobody's business"
+    assert ".part" not in str(caught.value), "the hidden folder is not named"
     assert list(own_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "told"),
+    ("name", "error", "words"),
     [
         ("nothing.onnx", ModelNotFoundError, "no such model file"),
-        ("road", ModelNotFoundError, "give the path of an .onnx file"),
-        (".", ModelNotFoundError, "give the path of an .onnx file"),
+        ("road", ModelNotFoundError, "Give the path of an .onnx file"),
+        (".", ModelNotFoundError, "Give the path of an .onnx file"),
         ("broken.onnx", ModelFileError, "not a readable ONNX file"),
         ("model.pt", CollectionError, "run.py export"),
         ("model.keras", CollectionError, "run.py import"),
-        ("models.zip", CollectionError, "an archive, and none is opened here"),
-        ("models.tar.gz", CollectionError, "an archive, and none is opened here"),
+        ("models.zip", CollectionError, "an archive. Unpack it"),
+        ("models.tar.gz", CollectionError, "an archive. Unpack it"),
     ],
 )
-def test_what_is_no_onnx_file_is_told(
-    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[EngineError], told: str
+def test_a_file_that_is_not_onnx_is_an_error(
+    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[EngineError], words: str
 ) -> None:
     """Symlinks in archives, bombs: no archive is ever opened."""
     work = tmp_path / "work"
@@ -114,7 +112,7 @@ def test_what_is_no_onnx_file_is_told(
     monkeypatch.chdir(work)
     for file in ("broken.onnx", "model.pt", "model.keras", "models.zip", "models.tar.gz"):
         Path(file).write_bytes(b"PK\x03\x04 something else")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=words):
         add(Path(name))
     assert list(own_folder.iterdir()) == []
 
@@ -127,7 +125,7 @@ def test_an_unreadable_graph_leaves_nothing(nets: Nets, own_folder: Path) -> Non
 
 
 def test_weights_outside_the_folder_are_not_fetched(nets: Nets, tmp_path: Path, own_folder: Path) -> None:
-    """A graph may name any file as its weights; one that leaves its folder is none."""
+    """A graph may name any file as its weights; a path out of its folder is refused."""
     path = nets.semantic(external_data=True)
     network = onnx.load(path, load_external_data=False)
     (tmp_path / "secret").write_bytes(bytes(1000))
@@ -144,7 +142,7 @@ def test_weights_outside_the_folder_are_not_fetched(nets: Nets, tmp_path: Path, 
     assert list(own_folder.iterdir()) == []
 
 
-def test_a_downloaded_file_gets_what_the_manifest_knows_of_it(nets: Nets, own_folder: Path, tmp_path: Path) -> None:
+def test_a_downloaded_file_gets_the_manifest_s_facts(nets: Nets, own_folder: Path, tmp_path: Path) -> None:
     part = tmp_path / "abc.part"
     nets.semantic(card=None).replace(part)
     facts = {"classes": ["a", "b", "c"], "input": {"mean": [0, 0, 0], "std": [255, 255, 255]}, "licence": "MIT"}

@@ -46,26 +46,26 @@ def make_and_fail(name: str, error: BaseException) -> None:
 @pytest.mark.parametrize(
     "error", [ModelFileError("bad"), KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError()]
 )
-def test_whatever_goes_wrong_leaves_nothing(own_folder: Path, error: BaseException) -> None:
+def test_after_an_error_nothing_is_left(own_folder: Path, error: BaseException) -> None:
     expected = CollectionError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
         make_and_fail("mine", error)
     assert everything_in(own_folder) == []
 
 
-def test_a_full_disk_is_told_with_the_cure(own_folder: Path) -> None:
+def test_a_full_disk_is_an_error_with_the_cure(own_folder: Path) -> None:
     with pytest.raises(CollectionError, match=r"No space left on device.*XDG_DATA_HOME"), new_model("mine"):
         raise OSError(28, "No space left on device")
 
 
-def test_a_folder_that_cannot_be_made_is_told(own_folder: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(own_folder: Path) -> None:
     own_folder.parent.mkdir(parents=True)
     own_folder.write_text("not a folder")
     with pytest.raises(CollectionError, match="XDG_DATA_HOME"), new_model("mine"):
         pytest.fail("there is nowhere to put it")
 
 
-def test_two_that_take_one_name_at_once_do_not_mix(own_folder: Path) -> None:
+def test_two_models_of_one_name_at_the_same_time_do_not_mix(own_folder: Path) -> None:
     def slower() -> None:
         with new_model("mine") as folder:
             fill(folder)
@@ -79,7 +79,7 @@ def test_two_that_take_one_name_at_once_do_not_mix(own_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../escape", "road", "NUL", "/tmp/escape"])
-def test_no_name_leads_out_of_the_folder(own_folder: Path, tmp_path: Path, name: str) -> None:
+def test_no_name_is_a_path_out_of_the_folder(own_folder: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(CollectionError), new_model(name):
         pytest.fail("it has begun")
     with pytest.raises(CollectionError):
@@ -98,7 +98,7 @@ def test_removing_takes_one_and_leaves_the_others(own_folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links need no rights on POSIX only")
-def test_removing_a_link_leaves_what_it_leads_to(own_folder: Path, tmp_path: Path) -> None:
+def test_removing_a_link_leaves_its_target(own_folder: Path, tmp_path: Path) -> None:
     with new_model("mine") as folder:
         fill(folder)
     elsewhere = shutil.move(own_folder / "mine", tmp_path / "elsewhere")
@@ -108,7 +108,7 @@ def test_removing_a_link_leaves_what_it_leads_to(own_folder: Path, tmp_path: Pat
     assert (tmp_path / "elsewhere" / "model.onnx").is_file()
 
 
-def test_what_a_killed_process_left_is_removed_some_time(own_folder: Path) -> None:
+def test_folders_left_by_killed_processes_are_removed_later(own_folder: Path) -> None:
     for name in (".old-1.part", ".new-1.part"):
         (own_folder / name).mkdir(parents=True)
         (own_folder / name / "card.toml").write_text("")
@@ -119,7 +119,7 @@ def test_what_a_killed_process_left_is_removed_some_time(own_folder: Path) -> No
     assert sorted(path.name for path in own_folder.iterdir()) == [".new-1.part", "mine"]
 
 
-def test_a_bundled_name_wins_over_an_own_folder_of_that_name(own_folder: Path) -> None:
+def test_a_bundled_name_takes_precedence_over_an_own_folder(own_folder: Path) -> None:
     """Such as one that was added before the name was bundled."""
     fill(own_folder / "road")
     assert zoo.names() == zoo.bundled_names()

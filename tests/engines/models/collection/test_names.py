@@ -19,7 +19,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_a_path_or_a_device_is_no_name(name: str) -> None:
+def test_paths_and_devices_are_not_names(name: str) -> None:
     """F29: `../`, absolute, CON/NUL names."""
     with pytest.raises(CollectionError) as caught:
         check_name(name)
@@ -27,13 +27,13 @@ def test_what_is_a_path_or_a_device_is_no_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "yolo11n-seg_640", "7", "Road", "x" * 64, "console", "com10", "null"])
-def test_what_names_look_like(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert check_name(name) == name
 
 
 @given(st.text(max_size=80) | st.from_regex(re.compile(r"[A-Za-z0-9_.\-/\\: ]{1,12}"), fullmatch=True))
 @example("aux")
-def test_whatever_passes_is_one_folder_on_every_system(name: str) -> None:
+def test_a_valid_name_is_one_folder_on_every_system(name: str) -> None:
     try:
         check_name(name)
     except CollectionError:
@@ -57,13 +57,13 @@ def test_whatever_passes_is_one_folder_on_every_system(name: str) -> None:
         ("x" * 200 + ".onnx", "x" * 64),
     ],
 )
-def test_a_file_suggests_a_name(file: str, name: str) -> None:
+def test_a_name_is_made_from_a_file_s(file: str, name: str) -> None:
     assert name_for(Path(file)) == name
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the folder, which this does not touch
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=80))
-def test_what_a_file_suggests_is_a_name(stem: str) -> None:
+def test_a_name_made_from_a_file_s_is_valid(stem: str) -> None:
     try:
         name = name_for(Path("folder", f"{stem}.onnx"))
     except CollectionError:
@@ -72,7 +72,7 @@ def test_what_a_file_suggests_is_a_name(stem: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["nul.onnx", "模型.onnx", "...onnx"])
-def test_a_file_without_a_name_in_it_asks_for_one(file: str) -> None:
+def test_a_file_without_a_usable_name_is_an_error(file: str) -> None:
     with pytest.raises(CollectionError, match="--name NAME"):
         name_for(Path(file))
 
@@ -84,14 +84,14 @@ def test_a_bundled_name_is_never_shadowed(name: str) -> None:
         check_free(name)
 
 
-def test_a_taken_name_is_told_with_the_way_out(own_folder: Path) -> None:
+def test_a_taken_name_is_an_error_with_the_cure(own_folder: Path) -> None:
     (own_folder / "mine").mkdir(parents=True)
     (own_folder / "mine" / "card.toml").write_text("")
     check_free("other")
     check_own("mine")
     with pytest.raises(CollectionError, match=r"run\.py models remove mine"):
         check_free("MINE")
-    with pytest.raises(CollectionError, match='there are: mine; did you mean "mine"'):
+    with pytest.raises(CollectionError, match='Did you mean "mine"'):
         check_own("mime")
-    with pytest.raises(CollectionError, match="comes with the program"):
+    with pytest.raises(CollectionError, match="is a bundled model"):
         check_own("road")

@@ -30,22 +30,22 @@ def test_one_changed_byte_is_found(mine: Path) -> None:
     assert "was changed or damaged: SHA-256" in verify("mine").problem
 
 
-def test_a_missing_file_is_told(mine: Path) -> None:
+def test_a_missing_file_is_reported(mine: Path) -> None:
     (mine / "model.onnx").unlink()
     assert "model.onnx cannot be read (No such file" in verify("mine").problem
 
 
-def test_a_broken_card_is_told(mine: Path) -> None:
+def test_a_broken_card_is_reported(mine: Path) -> None:
     (mine / "card.toml").write_text("broken")
-    assert "no readable card: " in verify("mine").problem
+    assert "its card cannot be read: " in verify("mine").problem
 
 
-def test_a_card_without_a_hash_is_told(mine: Path) -> None:
+def test_a_card_without_a_hash_is_reported(mine: Path) -> None:
     card = mine / "card.toml"
     card.write_text("\n".join(line for line in card.read_text().splitlines() if not line.startswith("sha256")))
     assert verify("mine").problem == "its card has no sha256 to compare with"
 
 
-def test_a_name_that_is_none_is_told() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(ModelNotFoundError, match='no model "mine"'):
         verify("mine")
