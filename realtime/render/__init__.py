@@ -1,8 +1,7 @@
-"""Render: a result becomes a picture. Pure: frame in, canvas out, nothing kept (caches apart);
-`Painter` alone remembers where labels stood.
+"""Render: draws a result. Pure: frame in, canvas out, no state but caches; `Painter` alone remembers the places of labels.
 
-The layers, from the bottom: what is behind a matte, class map, road surface, mattes or masks, trails, boxes, the
-selected object's halo, labels.
+The layers, from the bottom: replaced background, class map, road surface, mattes or masks, trails, boxes, the selected object's
+halo, labels.
 """
 
 from realtime.render.backgrounds import Background, Blur, Picture, Plain

@@ -1,7 +1,7 @@
-"""Layout: where labels stand, so that none covers another or leaves the picture. Whole numbers in, whole numbers out.
+"""Layout: places labels so that none covers another or leaves the picture. Integers in, integers out.
 
-Each label tries a few places around its box, best first; then some farther off, tied to the box by a leader line; and when none
-is free it is left out. Who comes first in the list chooses first.
+Each label tries a few places around its box, best first, then some further away with a leader line to the box. A label with no
+free place is left out. Labels are placed in the order of the list.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ Box = tuple[int, int, int, int]
 """x_min, y_min, x_max, y_max in canvas pixels."""
 
 Places = Mapping[int, int]
-"""Track id → the number of the place, counted from the best, where its label stood last."""
+"""Track id → number of its label's last place, counted from the best."""
 
 LARGEST_SHARE = 1 / 3
-"""Of the picture that labels may cover: more would be a page of text, not a picture with labels."""
+"""Maximum share of the picture that labels may cover: more would hide the picture."""
 
 ROOMY = 5
-"""A label stands inside its box only if that is so many times as high as the label: or it would hide the object."""
+"""A label is placed inside its box only if the box is this many times as high, or it would hide the object."""
 
 GAP = 12
-"""Labels side by side are apart by the GAP-th part of their height: 2 pixels at 720p."""
+"""The gap between labels side by side is this fraction of their height: 2 pixels at 720p."""
 
 FIRST_LED = 7
-"""The places from this number on are apart from the box, and need a leader line."""
+"""Places from this number on are away from the box, and need a leader line."""
 
 
 class Wish(NamedTuple):
-    """A label to be placed. key: of the track, or None for what has no past. width, height: of the label, in pixels."""
+    """A label to place. key: the track's id, or None without a track. width, height: of the label, in pixels."""
 
     key: int | None
     box: Box
@@ -40,7 +40,7 @@ class Wish(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where a label stands: its top left corner. place: its number. leader: where a line to its box begins and ends, if any."""
+    """Position of a label's top left corner. place: its number. leader: start and end of the line to its box, if any."""
 
     x: int
     y: int
@@ -51,8 +51,8 @@ class Spot(NamedTuple):
 def lay_out(wishes: Sequence[Wish], canvas: Size, before: Places) -> list[Spot | None]:
     """A spot for each wish, or None where none is free.
 
-    A label keeps the place it had `before`, as long as that is free and no better one is free with room to spare: so that labels
-    do not hop to and fro when two boxes touch and part by a pixel.
+    A label keeps the place it had `before` while that is free and no better place is free with room to spare. So labels do not
+    jump back and forth while the distance of two boxes changes by a pixel.
     """
     if not wishes:
         return []
@@ -89,7 +89,7 @@ def _find(wish: Wish, canvas: Size, room: _Room, kept: int | None) -> Spot | Non
 
 
 def _places(wish: Wish, canvas: Size) -> Iterator[tuple[int, int, int]]:
-    """Number, x and y of the places that lie in the picture, best first: on the box, under it, in it, beside it, farther off."""
+    """Number, x and y of all places inside the picture, best first: on, under, in and beside the box, then further away."""
     (x0, y0, x1, y1), width, height = wish.box, wish.width, wish.height
     right, bottom = canvas.width - width, canvas.height - height
     above, top = y0 - height, y0 if y0 > 0 else 0
@@ -117,7 +117,7 @@ def _places(wish: Wish, canvas: Size) -> Iterator[tuple[int, int, int]]:
 
 
 def _within(x: int, right: int) -> int:
-    """x, but neither below 0 nor beyond `right`."""
+    """x, limited to 0..`right`."""
     return 0 if x < 0 else min(x, right)
 
 
@@ -129,30 +129,30 @@ def _spot(wish: Wish, place: int, x: int, y: int) -> Spot:
 
 
 class _Room:
-    """Which parts of the picture are taken: a whole number for every few rows of pixels, a bit for each column.
+    """The parts of the picture that are taken: one integer per few rows of pixels, one bit per column.
 
-    A look at a label's place costs less than a microsecond, however many labels there are.
+    Checking a place takes less than a microsecond, whatever the number of labels.
     """
 
     def __init__(self, canvas: Size, lowest_px: int, highest_px: int) -> None:
-        """lowest_px, highest_px: of the labels. No look reaches farther out of the picture than the highest is high."""
+        """lowest_px, highest_px: heights of labels. Places are at most `highest_px` outside of the picture."""
         self._outside = highest_px
         self._rows_px = max(1, lowest_px // 6)
         self._rows = [0] * ((canvas.height + 2 * highest_px) // self._rows_px + 1)
-        self._step = lowest_px // self._rows_px  # a look at every so many finds all that is taken
+        self._step = lowest_px // self._rows_px  # checking every so many rows finds all labels
 
     def is_free(self, x: int, y: int, width: int, height: int) -> bool:
         top = y + self._outside
         last, bits = (top + height - 1) // self._rows_px, ((1 << width) - 1) << (x + self._outside)
         if self._rows[last] & bits:
             return False
-        for taken in self._rows[top // self._rows_px : last : self._step]:  # noqa: SIM110 - a generator takes half as long again
+        for taken in self._rows[top // self._rows_px : last : self._step]:  # noqa: SIM110 - a generator takes 1.5 times as long
             if taken & bits:
                 return False
         return True
 
     def take(self, x: int, y: int, width: int, height: int) -> None:
-        """A label's place, and a thin gap beside it."""
+        """Mark a label's place, and a thin gap beside it, as taken."""
         top, gap = y + self._outside, height // GAP
         bits = ((1 << (width + 2 * gap)) - 1) << (x - gap + self._outside)
         for row in range(top // self._rows_px, (top + height - 1) // self._rows_px + 1):

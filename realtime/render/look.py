@@ -1,7 +1,8 @@
-"""Look: what drawing must know of a model and of the canvas."""
+"""Look: what drawing needs to know about a model and a canvas. Values only: sizes, colours, the background."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,22 +11,21 @@ import numpy as np
 from engines.models.card import ModelCard
 from engines.types import U8, VOID_CLASS, Size
 from realtime.render.backgrounds import Background, Blur
-from realtime.render.blending import Bgr
-from realtime.render.id_colours import id_colours
-from realtime.render.palette import bgr_table, class_colours
+from realtime.render.palette import bgr_table, class_colours, id_colours
+from realtime.render.pixels import Bgr
 
 UNSEEN_SHADE = 0.6
-"""Boxes of coasting tracks (not seen in this frame) are drawn this much darker."""
+"""Brightness of the boxes of coasting tracks (not seen in this frame), relative to their colours."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What drawing must know of a model and of the canvas.
+    """What drawing needs to know about a model and a canvas.
 
-    width_px: the canvas is no wider than this.
-    background: what a matte's foreground stands before while the knob of that name is on.
-    least_width_px: smaller frames are drawn on a whole number of times their size, so that the canvas is at least this wide, and
-        letters and lines are as fine as a screen has them. 0: they keep their size, as files do.
+    width_px: maximum width of the canvas.
+    background: replaces the background of a matte while the knob of that name is on.
+    least_width_px: a smaller frame is enlarged a whole number of times, so that the canvas is at least this wide and letters and
+        lines are as fine as the screen allows. 0: frames keep their size, as in files.
     """
 
     card: ModelCard
@@ -34,7 +34,7 @@ class Look:
     least_width_px: int = 0
 
     def canvas_size(self, frame: Size) -> Size:
-        """Of the picture that a frame is drawn on."""
+        """Size of the canvas for a frame of this size."""
         if frame.width >= self.width_px:
             return frame.fitted_to_width(self.width_px)
         times = max(1, min(-(-self.least_width_px // frame.width), self.width_px // max(frame.width, frame.height)))
@@ -50,12 +50,12 @@ class Look:
 
     @cached_property
     def id_bgr(self) -> tuple[Bgr, ...]:
-        """Of tracks, by `id % ID_COLOURS`."""
+        """Colours of tracks, by `id % ID_COLOURS`."""
         return tuple((blue, green, red) for blue, green, red in id_colours().tolist())
 
     @cached_property
     def unseen_id_bgr(self) -> tuple[Bgr, ...]:
-        """The same of tracks that are not seen in the frame."""
+        """Colours of coasting tracks, by `id % ID_COLOURS`."""
         return tuple(
             (round(blue * UNSEEN_SHADE), round(green * UNSEEN_SHADE), round(red * UNSEEN_SHADE))
             for blue, green, red in self.id_bgr
@@ -63,7 +63,7 @@ class Look:
 
     @cached_property
     def matte_class(self) -> int:
-        """The class that a matte without objects is of: the card's first that is not void."""
+        """Class of a matte without objects: the card's first class that is not void."""
         return next((class_id for class_id, name in enumerate(self.card.classes) if name not in self.card.void), 0)
 
     def shown(self, hidden: frozenset[int]) -> U8:
@@ -73,3 +73,26 @@ class Look:
         table[[class_id for class_id in hidden if class_id < len(table)]] = 0
         table[VOID_CLASS] = 0
         return table
+
+
+def unit(canvas: Size) -> float:
+    """Scale of lines and letters: 1 on a canvas of 1280x720, proportional to the square root of its area.
+
+    A phone's upright picture gets the same lines as one on its side.
+    """
+    return math.sqrt(canvas.width * canvas.height) / 960
+
+
+def stroke_px(canvas: Size) -> int:
+    """Width of boxes and trails: 2 at 720p."""
+    return max(1, round(2 * unit(canvas)))
+
+
+def rim_px(canvas: Size) -> int:
+    """Width of masks' contours: 1 at 720p, 2 at 1080p."""
+    return max(1, round(1.1 * unit(canvas)))
+
+
+def text_px(canvas: Size) -> int:
+    """Height of letters: 16 at 720p, at least 11, which can still be read."""
+    return max(11, round(16 * unit(canvas)))

@@ -8,20 +8,20 @@ import numpy as np
 
 from engines.types import F32, I32, U8, Size
 from realtime.knobs import Knobs
-from realtime.render.blending import Bgr
-from realtime.render.id_colours import ID_COLOURS
 from realtime.render.layout import Box
 from realtime.render.look import Look
+from realtime.render.palette import ID_COLOURS
+from realtime.render.pixels import Bgr
 from realtime.types import Result
 
-FAR_PX = 16_000
-"""Coordinates are cut off here: twice the widest canvas."""
+MAX_PX = 16_000
+"""Limit of coordinates, twice the widest canvas: OpenCV takes 32-bit integers, and a track may coast far out."""
 
 
 class Mark(NamedTuple):
-    """One object to be drawn: a track, or a bare detection when nothing tracks.
+    """One object to draw: a track, or a detection when there is no tracker.
 
-    name: of its label, empty for none; percent: its score there, None where there is none to tell. key: the track's id.
+    name: of its label, empty for none. percent: its score there, None if the label has none. key: the track's id.
     """
 
     row: int | None
@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 
 
 def marks_of(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
-    """What to draw, in canvas pixels: tracks, or every detection when nothing tracks; what can be seen of them, even a part."""
+    """What to draw, in canvas pixels: tracks, or all detections when there is no tracker, if any part is on the canvas."""
     marks = _detection_marks(result, knobs, look, size) if result.tracks is None else _track_marks(result, knobs, look, size)
     return [mark for mark in marks if _is_inside(mark.box, size)]
 
@@ -52,7 +52,7 @@ def _detection_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> li
 
 
 def _track_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[Mark]:
-    """One mark a track. All coordinates are scaled in two calls, since twenty small ones would cost ten times as much."""
+    """One mark per track. All coordinates are scaled in two calls: twenty small ones would cost ten times as much."""
     tracks = [
         track
         for track in result.tracks or ()
@@ -62,12 +62,12 @@ def _track_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[M
         return []
     scale = scale_to(result, size)
     boxes = scaled_boxes(np.concatenate([track.box_px for track in tracks]).reshape(-1, 4), scale)
-    points = to_canvas(np.concatenate([track.trail_px for track in tracks]), scale) if knobs.trails else None
+    points = _to_canvas(np.concatenate([track.trail_px for track in tracks]), scale) if knobs.trails else None
     marks, first = [], 0
     for track, box in zip(tracks, boxes, strict=True):
         is_seen, is_selected = track.row is not None, track.id == knobs.selected_id
         after = first + len(track.trail_px)
-        # A coasting track keeps its thin box only, unless somebody asked for it: a label on nothing is clutter.
+        # A coasting track has only its thin box, unless it is selected: a label where nothing is seen is clutter.
         marks.append(
             Mark(
                 track.row,
@@ -90,28 +90,29 @@ def scale_to(result: Result, size: Size) -> F32:
     return np.array((size.width / frame.width, size.height / frame.height), np.float32)
 
 
-def to_canvas(points_px: F32, scale: F32) -> I32:
-    """(N, 2) points in frame pixels → whole canvas pixels. OpenCV takes 32-bit ones, and a track may coast far out."""
-    return np.asarray(np.clip(np.rint(points_px * scale), -FAR_PX, FAR_PX), np.int32)
+def _to_canvas(points_px: F32, scale: F32) -> I32:
+    """(N, 2) points in frame pixels → whole canvas pixels."""
+    return np.asarray(np.clip(np.rint(points_px * scale), -MAX_PX, MAX_PX), np.int32)
 
 
 def scaled_boxes(boxes_px: F32, scale: F32) -> list[Box]:
-    """(N, 4) boxes in frame pixels → canvas pixels."""
-    corners = to_canvas(boxes_px.reshape(-1, 2), scale).reshape(-1, 4).tolist()
+    """(N, 4) boxes in frame pixels → whole canvas pixels."""
+    corners = _to_canvas(boxes_px.reshape(-1, 2), scale).reshape(-1, 4).tolist()
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in corners]
 
 
 def _percent(score: float) -> int | None:
-    """The score, but not a score of exactly 1: the network gave none."""
+    """The score in per cent; None for exactly 1, which means that the network gives no scores."""
     return None if score >= 1 else round(100 * score)
 
 
 def colour_of(bgr: U8) -> Bgr:
+    """A row of a colour table as a tuple."""
     blue, green, red = bgr.tolist()
     return blue, green, red
 
 
 def _is_inside(box: Box, size: Size) -> bool:
-    """Any of the box can be seen."""
+    """Whether any part of the box is on the canvas."""
     x0, y0, x1, y1 = box
     return x0 < size.width and y0 < size.height and x1 > 0 and y1 > 0

@@ -1,29 +1,67 @@
-"""Masks: objects and class maps over the picture, and what marks one of them out."""
+"""Masks of objects and class maps over the picture, and the halo of the selected object."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from engines.types import U8, Image, Size
 from realtime.knobs import Knobs
-from realtime.render.blending import plain
 from realtime.render.layout import Box
-from realtime.render.look import Look
+from realtime.render.look import Look, rim_px, unit
 from realtime.render.marks import Mark, scale_to, scaled_boxes
-from realtime.render.scaling import rim_px, unit
+from realtime.render.pixels import plain
 from realtime.render.surface import CARPET_BGR
-from realtime.render.tiles import tiles
 from realtime.types import Result
 
 HALO_BGR, HALO_RIM_BGR = (255, 255, 255), (20, 20, 20)
-"""Around the selected object: light for dark pictures, dark for light ones; no object's colour is either."""
+"""Around the selected object: light for dark pictures, dark for light ones; no object has either colour."""
+
+ROWS_PX = 240
+"""Height of a tile: lower tiles follow the objects' shapes more closely, but each costs a few calls."""
+
+GAP_PX = 32
+"""Tiles side by side that are closer than this become one: painting the gap costs less than those calls."""
 
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 
 
+class Tile(NamedTuple):
+    """A rectangle of the picture. owner: index of the only box that reaches into it, None if there are several."""
+
+    box: Box
+    owner: int | None
+
+
+def tiles(boxes: Sequence[Box]) -> Iterator[Tile]:
+    """Rectangles that cover all boxes (no coordinate is negative) and do not overlap. Empty boxes have no tile.
+
+    Painting only these saves the time for the rest of the picture, and keeps temporary arrays small.
+    """
+    strips: dict[int, list[tuple[int, int, int, int, int]]] = {}
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
+        if x1 > x0 and y1 > y0:
+            for strip in range(y0 // ROWS_PX, -(-y1 // ROWS_PX)):
+                strips.setdefault(strip, []).append((x0, y0, x1, y1, index))
+    for strip, crossing in strips.items():
+        top, bottom = strip * ROWS_PX, (strip + 1) * ROWS_PX
+        crossing.sort()
+        owner: int | None
+        left, first, right, last, owner = crossing[0]
+        for x0, y0, x1, y1, index in crossing[1:]:
+            if x0 > right + GAP_PX:
+                yield Tile((left, max(first, top), right, min(last, bottom)), owner)
+                left, first, right, last, owner = x0, y0, x1, y1, index
+            else:
+                right, first, last, owner = max(right, x1), min(first, y0), max(last, y1), None
+        yield Tile((left, max(first, top), right, min(last, bottom)), owner)
+
+
 def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs) -> None:
-    """Blend each seen object's mask in its own colour, and draw its contour in the full one, crisp; as `mask_style` says."""
+    """Blend each object's mask in its colour, and draw its contour in the full colour, sharp, as `mask_style` says."""
     instances, size = result.segmentation.instances, Size.of(image)
     seen_marks = [mark for mark in marks if mark.row is not None]
     if not seen_marks:
@@ -37,10 +75,10 @@ def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs)
     colours[labels, 0] = [mark.colour for mark in seen_marks]
     kept[labels] = labels
     rim = rim_px(size)
-    # Not the marks' own boxes: a track's may be another one than its mask's. Box and map are rounded apart, by a pixel.
+    # Not the marks' boxes: a track's box can differ from its mask's. Rounding separates box and map by up to a pixel.
     boxes = scaled_boxes(instances.boxes_px[rows], scale_to(result, size))
     for (x0, y0, x1, y1), owner in tiles([_grown(box, rim + 1, size) for box in boxes]):
-        top = max(0, y0 - rim)  # what a pixel's neighbours are decides whether it is rim, be they in another tile
+        top = max(0, y0 - rim)  # neighbours decide what is rim, also those in another tile
         seen, inside = label_map[top : y1 + rim, x0:x1], slice(y0 - top, y1 - top)
         if owner is not None:
             seen = np.equal(seen, labels[owner]).view(np.uint8)
@@ -52,7 +90,7 @@ def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs)
 
 
 def _paint_tile(region: Image, tint: Image, seen: U8, inside: slice, rim: int, knobs: Knobs) -> None:
-    """Paint `region` in place. seen: whose each pixel is, 0 = nobody's, of more rows than the region's, which are `inside`."""
+    """Paint `region` in place. seen: the object of each pixel, 0 for none; the region is its rows `inside`."""
     if knobs.mask_style != "contour":
         cv2.copyTo(cv2.addWeighted(region, 1 - knobs.opacity, tint, knobs.opacity, 0), seen[inside], region)
     if knobs.mask_style != "fill":
@@ -62,13 +100,13 @@ def _paint_tile(region: Image, tint: Image, seen: U8, inside: slice, rim: int, k
 
 
 def _grown(box: Box, by_px: int, size: Size) -> Box:
-    """The box with so much around it, as far as that lies in the picture."""
+    """The box grown by `by_px` on each side, cut off at the picture's edges."""
     x0, y0, x1, y1 = box
     return max(0, x0 - by_px), max(0, y0 - by_px), min(size.width, x1 + by_px), min(size.height, y1 + by_px)
 
 
 def draw_halo(image: Image, result: Result, mark: Mark) -> None:
-    """A light line with a dark one around it, along the outside of the object's mask; along its box if it has none."""
+    """Draw a light line with a dark one around it, outside the object's mask, or its box if it has no mask."""
     size = Size.of(image)
     width = max(2, round(3 * unit(size)))
     box = mark.box
@@ -91,7 +129,7 @@ def draw_halo(image: Image, result: Result, mark: Mark) -> None:
 
 
 def _mask_in(box: Box, label_map: U8, label: int, size: Size) -> U8:
-    """(h, w) uint8, 0 and 1, of one object within a box of the canvas, without stairs where the map is coarser."""
+    """(h, w) uint8, 0 and 1: one object's mask within a box of the canvas, with smooth edges where the map is coarser."""
     x0, y0, x1, y1 = box
     if Size.of(label_map) == size:
         own: U8 = np.equal(label_map[y0:y1, x0:x1], label).view(np.uint8)
@@ -103,9 +141,9 @@ def _mask_in(box: Box, label_map: U8, label: int, size: Size) -> U8:
 
 
 def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs, look: Look) -> None:
-    """Blend class colours over the whole picture. Coloured at the map's resolution, then upsampled: soft edges for free.
+    """Blend class colours over the whole picture. Coloured at the map's resolution, then upsampled, which softens edges.
 
-    surface: of a road; where it is drivable its colour takes the place of the class's, since two on top of each other are mud.
+    surface: of the road. Its colour replaces the class's where it is drivable, since two layers of colour look muddy.
     """
     shown = look.shown(knobs.hidden_classes)
     height, width = image.shape[:2]
@@ -119,12 +157,12 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
         mask = cv2.bitwise_or(mask, carpet * np.uint8(255))
     is_everywhere = cv2.countNonZero(mask) == mask.size
     if class_map.shape != (height, width):
-        if not is_everywhere:  # let painted colours run one pixel over the rest, or its black would darken their edges
+        if not is_everywhere:  # extend painted colours by one pixel, or the black of the rest would darken their edges
             colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), _SQUARE))
         colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
         if not is_everywhere:
             soft = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-            mask = np.greater(soft, 127).view(np.uint8)  # its edge cuts corners, where the nearest pixel's has stairs
+            mask = np.greater(soft, 127).view(np.uint8)  # its edge is smooth, where the nearest pixel's has steps
     if is_everywhere:
         cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:

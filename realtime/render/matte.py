@@ -1,4 +1,4 @@
-"""Mattes: a soft foreground over the canvas, refined along the picture's own edges, and painted each object in its own colour."""
+"""Mattes: a soft foreground, refined along the picture's edges, painted in each object's colour or before another background."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import numpy as np
 
 from engines.types import F32, U8, Image, Size
 from realtime.knobs import Knobs
-from realtime.render.blending import Bgr, blend_colour, blend_picture
-from realtime.render.look import Look
+from realtime.render.backgrounds import Background
+from realtime.render.look import Look, rim_px
 from realtime.render.marks import Mark, colour_of
-from realtime.render.scaling import rim_px, shrunk
+from realtime.render.pixels import Bgr, blend_colour, blend_picture, shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320
-"""About the longer side of the grid that edges are looked for on; a cell is a whole number of canvas pixels wide. The edges come
-out as sharp as the canvas is."""
+"""Approximate longer side of the grid on which edges are found; a cell is a whole number of canvas pixels wide. The refined edges
+are as sharp as the canvas."""
 
 RADIUS = 3
-"""Of the windows on that grid: a matte's edge is put right by as much, 12 pixels of 720p."""
+"""Of the windows on that grid, and so the distance by which an edge can be corrected: 12 pixels at 720p."""
 
 LEAST_CONTRAST = 0.002
-"""Variance of brightness (0..1) in a window that counts as an edge; below, the matte is smoothed instead. Noise is 1e-4."""
+"""Minimum variance of brightness (0..1) of an edge in a window; below, the matte is smoothed. Noise has 1e-4."""
 
 HAZE = 0.1
-"""What the filter spreads around an edge is less opaque than this, or more than 1 - HAZE: it is drawn out to 0 and 1."""
+"""Opacity that the filter spreads around an edge. HAZE to 1 - HAZE is stretched to 0..1 to remove it."""
 
 FAINT = 5
-"""Opacities up to here are nothing: networks are never quite sure."""
+"""Opacities up to this one count as 0: networks rarely give exactly 0."""
 
 RIM_OPACITY = 0.85
-"""Of the contour, where the matte becomes more than half opaque: one pixel wide, wider where it stands alone."""
+"""Of the contour, drawn where the matte becomes more than half opaque: one pixel wide, wider without an area."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """A canvas's foreground: x, y and `alpha` (h, w) uint8 of the rectangle outside of which there is none.
+    """The foreground of a canvas: `alpha` (h, w) uint8 in a rectangle at x, y; outside there is none.
 
-    cells: the same rectangle on the grid that it was refined on, as rows and columns.
+    cells: rows and columns of that rectangle on the grid used for refining.
     """
 
     x: int
@@ -49,9 +49,9 @@ class Matte:
 
     @classmethod
     def over(cls, image: Image, alpha: U8) -> Matte:
-        """`alpha` (Ha, Wa) uint8, which spans the whole of `image`, at its resolution, with the edges that `image` has.
+        """Refine `alpha` (Ha, Wa) uint8, which covers all of `image`, to its resolution and edges.
 
-        A guided filter: in each window opacity is a linear function of brightness, and these functions are upsampled, not their
+        A guided filter: in each window opacity is a linear function of brightness. These functions are upsampled, not their
         values. Source: Fast Guided Filter (He and Sun, 2015).
         """
         size = Size.of(image)
@@ -76,8 +76,15 @@ class Matte:
         return image[self.y : self.y + height, self.x : self.x + width]
 
 
+def replace_background(image: Image, matte: Matte, background: Background) -> None:
+    """Put `background` behind the matte, in place."""
+    foreground = np.zeros(image.shape[:2], np.uint8)
+    matte.of(foreground)[:] = matte.alpha
+    blend_picture(image, background.behind(image, foreground), cv2.bitwise_not(foreground))
+
+
 def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> None:
-    """Blend the foreground's colour over it, a crisp and thin contour included; with several objects, each one's own."""
+    """Blend each object's colour, or the class's, over the foreground, with a sharp thin contour."""
     if not matte.alpha.size:
         return
     weight = _weight(matte.alpha, knobs, 2 * rim_px(Size.of(image)))
@@ -95,27 +102,27 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
     size = (matte.alpha.shape[1], matte.alpha.shape[0])
     if None in colours:
         weight = cv2.min(weight, cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR))
-    # Hidden objects lend their neighbours' edges no black: they have weight 0 where their colour would begin.
+    # The black of hidden objects does not darken their neighbours' edges: it has weight 0 where it would begin.
     blend_picture(matte.of(image), cv2.resize(cv2.applyColorMap(owners, table), size), weight)
 
 
 def _weight(alpha: U8, knobs: Knobs, contour_px: int) -> U8:
-    """How much of the foreground's colour each pixel gets: over the area, along its contour, or both, as `mask_style` says."""
+    """Weight of the colour at each pixel: over the area, along its contour, or both, as `mask_style` says."""
     area: U8 = cv2.convertScaleAbs(alpha, alpha=knobs.opacity)
     if knobs.mask_style == "fill":
         return area
     is_alone = knobs.mask_style == "contour"
     side = 2 * (contour_px if is_alone else 1) + 1
-    # NumPy compares, not OpenCV: to that a 1x1 array is a scalar.
+    # Compared by NumPy, since OpenCV takes a 1x1 array for a scalar.
     solid = np.greater(alpha, 127).view(np.uint8)
     rim = cv2.subtract(solid, cv2.erode(solid, cv2.getStructuringElement(cv2.MORPH_CROSS, (side, side))))
-    rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # at low opacities it goes as well
+    rim_opacity = max(knobs.opacity, RIM_OPACITY * min(1.0, 4 * knobs.opacity))  # low opacities fade it, too
     contour: U8 = cv2.convertScaleAbs(rim, alpha=255 * rim_opacity)
     return contour if is_alone else cv2.max(area, contour)
 
 
 def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) -> list[Bgr | None]:
-    """What each object's matte is painted in, None for one that is not to be seen; without objects one colour, the class's."""
+    """Colour of each object's matte, None if hidden; without objects one colour, the class's."""
     instances = result.segmentation.instances
     if not len(instances):
         return [None if look.matte_class in knobs.hidden_classes else colour_of(look.class_bgr[look.matte_class])]
@@ -126,19 +133,19 @@ def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) ->
             colours.append(marked[row])
         elif score < knobs.threshold or class_id in knobs.hidden_classes:
             colours.append(None)
-        else:  # a track is not sure of it yet, but the matte is: it shall not flicker
+        else:  # not confirmed as a track yet, but painted, or the matte would flicker
             colours.append(colour_of(look.class_bgr[class_id]))
     return colours
 
 
 def _owners(label_map: U8, grid: Size) -> U8:
-    """(h, w) uint8 on `grid`: i + 1 of the object that is nearest, since soft edges reach beyond the objects' own pixels."""
+    """(h, w) uint8 on `grid`: i + 1 of the nearest object i, since soft edges extend beyond the objects' pixels."""
     labels: U8 = cv2.resize(label_map, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
     background = np.equal(labels, 0).view(np.uint8)
     if not cv2.countNonZero(labels):
         return labels
     _, nearest = cv2.distanceTransformWithLabels(background, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    # Each object's pixel has a number of its own there: the object of every number, and then of every pixel.
+    # `nearest` numbers the objects' pixels: look up the object of each number, then of each pixel.
     of_number = np.zeros(int(nearest.max()) + 1, np.uint8)
     of_number[nearest[labels > 0]] = labels[labels > 0]
     owners: U8 = np.take(of_number, nearest, axis=0)
@@ -159,7 +166,7 @@ def _resized(alpha: U8, size: Size) -> U8:
 
 
 def _bounds(coarse: U8) -> tuple[int, int, int, int]:
-    """x_min, y_min, x_max, y_max of what is more than faint, and the windows around it."""
+    """x_min, y_min, x_max, y_max of all opacities above FAINT, and the windows around them."""
     x, y, width, height = cv2.boundingRect(np.greater(coarse, FAINT).view(np.uint8))
     if not width:
         return 0, 0, 0, 0
@@ -169,7 +176,7 @@ def _bounds(coarse: U8) -> tuple[int, int, int, int]:
 
 
 def _linear(grey: U8, alpha: U8) -> tuple[F32, F32]:
-    """Slope and offset, both (h, w), of alpha (0..255, haze drawn out) over brightness (0..255) around each pixel."""
+    """Slope and offset, both (h, w), of alpha (0..255, haze removed) over brightness (0..255) around each pixel."""
     brightness: F32 = grey.astype(np.float32) * np.float32(1 / 255)
     opacity: F32 = alpha.astype(np.float32) * np.float32(1 / 255)
 

@@ -1,4 +1,4 @@
-"""Text as small pictures: drawn once by Pillow in its own font (the same on every machine), then copied from a cache."""
+"""Text as small pictures: drawn once by Pillow in its built-in font (the same on every machine), then copied from a cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from engines.types import U8, Image
 
 KEPT = 1024
-"""Labels, and as many figures, that are kept as pictures: more than a crowd has at once. 6 and 3 MB at 720p."""
+"""Cached names, and as many percentages: more than a crowd has at once. 6 and 3 MB at 720p."""
 
 
 @lru_cache(maxsize=8)
@@ -23,17 +23,17 @@ def _font(size_px: int) -> Any:
 
 @lru_cache(maxsize=KEPT)
 def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
-    """`text` on a filled background, black or white, whichever reads better. (h, w, 3) uint8 BGR; shared, do not write to it."""
-    # Class names come from other people's files: a line break or half a surrogate pair must not end the run.
+    """(h, w, 3) uint8 BGR: `text`, black or white by contrast, on a filled background. Shared, read-only."""
+    # Class names come from model files: a line break or half a surrogate pair must not end the run.
     coverage = _coverage(" ".join(text.splitlines()).encode("utf-8", "replace").decode(), size_px)
     return _inked(coverage, background_bgr)
 
 
 @lru_cache(maxsize=KEPT)
 def percent_label(percent: int, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
-    """A figure to stand beside a `label` of the same size and colour, as wide whatever its two digits are. Shared as that is.
+    """A percentage to put beside a `label` of the same size and colour; all of two digits are equally wide. Shared, read-only.
 
-    A picture of its own, since it changes with every frame, and the name beside it does not.
+    Separate from the name, since it changes with every frame and the name does not.
     """
     return _inked(_percent_coverage(percent, size_px), background_bgr)
 
@@ -46,9 +46,9 @@ def _inked(coverage: U8, background_bgr: tuple[int, int, int]) -> Image:
 
 @lru_cache(maxsize=256)
 def _inks(background_bgr: tuple[int, int, int]) -> U8:
-    """(256, 1, 3) uint8: coverage by a letter → colour, from the background's to the ink's."""
+    """(256, 1, 3) uint8: coverage by a letter → colour between the background's and the letter's."""
     blue, green, red = background_bgr
-    # Black on a relative luminance above 0.179 has more contrast than white (WCAG 2.1, contrast ratio).
+    # Above a relative luminance of 0.179 black has more contrast than white (WCAG 2.1, contrast ratio).
     luminance = 0.2126 * (red / 255) ** 2.2 + 0.7152 * (green / 255) ** 2.2 + 0.0722 * (blue / 255) ** 2.2
     ink = 0.0 if luminance > 0.179 else 255.0
     share = np.arange(256, dtype=np.float32)[:, None, None] / 255
@@ -58,20 +58,20 @@ def _inks(background_bgr: tuple[int, int, int]) -> U8:
 @lru_cache(maxsize=1024)
 def _percent_coverage(percent: int, size_px: int) -> U8:
     coverage = _coverage(f"{percent}%", size_px, before_px=0)
-    lacks_px = max(0, _figure_px(size_px) - coverage.shape[1])
-    return np.ascontiguousarray(np.pad(coverage, ((0, 0), (lacks_px, 0))))
+    missing_px = max(0, _percent_px(size_px) - coverage.shape[1])
+    return np.ascontiguousarray(np.pad(coverage, ((0, 0), (missing_px, 0))))
 
 
 @lru_cache(maxsize=8)
-def _figure_px(size_px: int) -> int:
-    """Width of the widest figure of two digits."""
+def _percent_px(size_px: int) -> int:
+    """Width of the widest percentage of two digits."""
     return max(int(_coverage(f"{digit}{digit}%", size_px, before_px=0).shape[1]) for digit in "0468")
 
 
 def _coverage(text: str, size_px: int, before_px: int | None = None) -> U8:
-    """(h, w) uint8 opacity of the letters, with a margin; its height depends on the size alone, so that labels line up.
+    """(h, w) uint8 opacity of the letters, with a margin. The height depends on the size alone, so that labels line up.
 
-    before_px: the margin before the first letter, if it is another one.
+    before_px: margin before the first letter, if different from the one after the last.
     """
     from PIL import Image as PilImage
     from PIL import ImageDraw

@@ -1,4 +1,4 @@
-"""Behind the foreground: a blur without a halo, a colour, a picture; the foreground itself untouched."""
+"""Behind the foreground: a blur without a halo, a colour, a picture; the foreground itself is unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPLACED = Knobs(masks=False, boxes=False, labels=False, trails=False, backgroun
 
 
 def scene(width: int = 640, height: int = 360) -> tuple[np.ndarray, np.ndarray]:
-    """A red person before black and white stripes; and its matte."""
+    """A red person in front of black and white stripes, and its matte."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, (np.arange(width) // 8) % 2 == 0] = 255
     image[60:, 240:400] = (20, 20, 230)
@@ -39,12 +39,12 @@ FAR = (slice(0, 360), slice(0, 200))
 
 
 @pytest.mark.parametrize("background", [Blur(), Plain((0, 177, 64)), Picture(np.full((30, 30, 3), 9, np.uint8))])
-def test_the_foreground_stays_as_it_is(background: Background) -> None:
+def test_the_foreground_is_unchanged(background: Background) -> None:
     image, _ = scene()
     assert np.array_equal(drawn(background)[INSIDE], image[INSIDE])
 
 
-def test_a_colour_is_that_colour() -> None:
+def test_a_plain_background_has_its_colour() -> None:
     assert (drawn(Plain((0, 177, 64)))[FAR] == (0, 177, 64)).all()
 
 
@@ -67,7 +67,7 @@ def test_a_picture_fills_the_canvas_with_its_aspect_kept() -> None:
     assert (drawn(Picture(tall))[FAR] == (0, 255, 0)).all()
 
 
-def test_the_canvas_may_change_its_size() -> None:
+def test_the_canvas_can_change_its_size() -> None:
     background = Picture(np.full((50, 70, 3), 33, np.uint8))
     for width_px in (640, 320, 640):
         canvas = drawn(background, width_px=width_px)
@@ -75,12 +75,12 @@ def test_the_canvas_may_change_its_size() -> None:
         assert (canvas[:40, : width_px // 4] == 33).all()
 
 
-def test_with_nobody_there_it_is_all_background() -> None:
+def test_without_a_foreground_all_is_background() -> None:
     nobody = np.zeros((90, 160), np.uint8)
     assert (drawn(Plain((1, 2, 3)), alpha=nobody) == (1, 2, 3)).all()
 
 
-def test_the_knob_turns_it_off_and_masks_may_lie_over_it() -> None:
+def test_the_knob_turns_it_off_and_masks_are_drawn_over_it() -> None:
     image, _ = scene()
     assert np.array_equal(drawn(Plain((0, 177, 64)), Knobs(masks=False, boxes=False, labels=False)), image)
     both = drawn(Plain((0, 177, 64)), Knobs(boxes=False, labels=False, background=True, opacity=0.5))

@@ -1,4 +1,4 @@
-"""Render: pure, exact where it can be, and pretty (golden images; UPDATE_GOLDEN=1 writes them anew, then look at them)."""
+"""Drawing is pure, and exact where it can be; golden images show the rest (UPDATE_GOLDEN=1 rewrites them: check them by eye)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engines.models.card import InputSpec, ModelCard
 from engines.types import VOID_CLASS, Instances, Segmentation, Size
 from realtime.knobs import Knobs, MaskStyle
 from realtime.render import UNSEEN_SHADE, Look, Painter, compose
-from realtime.render.id_colours import ID_COLOURS, id_colours
+from realtime.render.palette import ID_COLOURS, id_colours
 from realtime.render.text import label, percent_label
 from realtime.types import Frame, Result, Track, as_box
 
@@ -78,7 +78,7 @@ def colour_of(track_id: int) -> np.ndarray:
     return id_colours()[track_id % ID_COLOURS].astype(float)
 
 
-def test_nothing_to_draw_is_the_frame_itself_copied() -> None:
+def test_without_anything_to_draw_the_canvas_is_a_copy_of_the_frame() -> None:
     image = grey()
     canvas = compose(Result(frame_of(image), Segmentation(objects((10, 10, 60, 60))), None), NOTHING, Look(OBJECTS))
     assert (canvas.index, canvas.pts_s, canvas.captured_ns) == (7, 0.25, 123)
@@ -101,7 +101,7 @@ def test_the_frame_and_the_masks_are_never_written_to() -> None:
     assert (image == 100).all()
 
 
-def test_masks_lie_on_their_pixels_in_their_colours() -> None:
+def test_masks_cover_their_pixels_in_their_colours() -> None:
     seen = objects((20, 20, 120, 120), (180, 40, 300, 160))
     look = Look(OBJECTS)
     canvas = compose(Result(frame_of(grey()), Segmentation(seen), None), ONLY_MASKS, look)
@@ -109,26 +109,26 @@ def test_masks_lie_on_their_pixels_in_their_colours() -> None:
     for row, where in enumerate(inner):
         expected = 0.5 * 100 + 0.5 * look.class_bgr[row].astype(float)
         assert np.abs(canvas.image[where] - expected).max() <= 1
-    assert (canvas.image[seen.label_map == 0] == 100).all(), "no pixel beside a mask is touched"
+    assert (canvas.image[seen.label_map == 0] == 100).all(), "pixels outside masks are unchanged"
     edge = (seen.label_map == 1) & ~(cv2.erode((seen.label_map == 1).astype(np.uint8), CROSS) > 0)
-    assert (canvas.image[edge] == look.class_bgr[0]).all(), "a crisp edge in the full colour"
+    assert (canvas.image[edge] == look.class_bgr[0]).all(), "a sharp edge in the full colour"
 
 
-def test_where_masks_overlap_the_surer_one_is_seen() -> None:
+def test_where_masks_overlap_the_one_with_the_higher_score_is_seen() -> None:
     seen = objects((20, 20, 120, 120), (80, 20, 180, 120))
     look = Look(OBJECTS)
     canvas = compose(Result(frame_of(grey()), Segmentation(seen), None), ONLY_MASKS, look)
     assert np.abs(canvas.image[70, 100] - (50 + 0.5 * look.class_bgr[0].astype(float))).max() <= 1
 
 
-def test_a_mask_is_painted_whole_though_its_track_has_another_box() -> None:
+def test_a_whole_mask_is_painted_although_its_track_has_another_box() -> None:
     seen = objects((40, 40, 160, 160))
     result = Result(frame_of(grey()), Segmentation(seen), (track(0, as_box(80, 80, 100, 100)),))
     canvas = compose(result, ONLY_MASKS, Look(OBJECTS))
     assert (canvas.image[seen.label_map == 1] != 100).any(axis=1).all()
 
 
-def test_tracked_objects_wear_the_colour_of_their_id() -> None:
+def test_tracked_objects_have_the_colour_of_their_id() -> None:
     seen = objects((40, 40, 160, 160))
     for track_id in (1, 2, ID_COLOURS + 1):
         result = Result(frame_of(grey()), Segmentation(seen), (track(0, seen.boxes_px[0], track_id=track_id),))
@@ -136,7 +136,7 @@ def test_tracked_objects_wear_the_colour_of_their_id() -> None:
         assert np.abs(canvas.image[100, 100] - (50 + 0.5 * colour_of(track_id))).max() <= 1
 
 
-def test_an_object_without_a_track_is_not_drawn_while_something_tracks() -> None:
+def test_an_object_without_a_track_is_not_drawn_while_a_tracker_runs() -> None:
     seen = objects((40, 40, 160, 160))
     image = grey()
     canvas = compose(Result(frame_of(image), Segmentation(seen), ()), Knobs(), Look(OBJECTS))
@@ -151,7 +151,7 @@ def test_a_coasting_track_has_a_darker_box_and_no_mask() -> None:
     assert (canvas.image[60:140, 60:140] == 100).all()
 
 
-def test_a_trail_runs_to_the_foot_of_the_box() -> None:
+def test_a_trail_ends_at_the_bottom_of_the_box() -> None:
     box = as_box(100, 40, 160, 120)
     knobs = Knobs(masks=False, boxes=False, labels=False)
     canvas = compose(Result(frame_of(grey()), Segmentation(objects()), (track(None, box, trail=12),)), knobs, Look(OBJECTS))
@@ -177,14 +177,14 @@ def test_an_object_below_the_threshold_is_not_drawn(tracked: bool) -> None:
     assert not np.array_equal(compose(result, Knobs(threshold=0.85), Look(OBJECTS)).image, image)
 
 
-def test_opacity_nought_paints_no_mask() -> None:
+def test_opacity_zero_paints_no_mask() -> None:
     seen, image = objects((40, 40, 160, 160)), grey()
     knobs = replace(ONLY_MASKS, opacity=0.0)
     for segmentation in (Segmentation(seen), Segmentation(seen, np.zeros((48, 64), np.uint8))):
         assert np.array_equal(compose(Result(frame_of(image), segmentation, None), knobs, Look(STREET)).image, image)
 
 
-def test_classes_are_painted_in_the_cards_colours_but_void_and_hidden_ones_are_not() -> None:
+def test_classes_are_painted_in_the_cards_colours_except_void_and_hidden_ones() -> None:
     class_map = np.zeros((180, 320), np.uint8)
     class_map[:, 100:200], class_map[:, 200:] = 4, VOID_CLASS
     look = Look(STREET)
@@ -197,20 +197,20 @@ def test_classes_are_painted_in_the_cards_colours_but_void_and_hidden_ones_are_n
         assert (image[:, 200:] == 100).all()
 
 
-def test_a_coarse_class_map_never_bleeds_into_what_is_not_painted() -> None:
+def test_a_coarse_class_map_never_bleeds_into_unpainted_areas() -> None:
     class_map = np.full((18, 32), VOID_CLASS, np.uint8)
     class_map[:, :16] = 4
     image = compose(Result(frame_of(grey()), Segmentation(objects(), class_map), None), ONLY_MASKS, Look(STREET)).image
     assert (image[:, 160:] == 100).all()
     painted = image[:, :160].reshape(-1, 3).astype(float)
-    assert np.abs(painted - (50 + 0.5 * np.array((255, 100, 0)))).max() <= 2, "nor does black bleed into what is"
+    assert np.abs(painted - (50 + 0.5 * np.array((255, 100, 0)))).max() <= 2, "nor does black bleed into painted areas"
 
 
 @pytest.mark.parametrize(
     ("frame", "width_px", "expected"),
     [((640, 360), 320, (320, 180)), ((640, 360), 1280, (640, 360)), ((101, 57), 101, (101, 57)), ((1000, 3), 160, (160, 2))],
 )
-def test_the_canvas_is_at_most_so_wide(frame: tuple[int, int], width_px: int, expected: tuple[int, int]) -> None:
+def test_the_canvas_has_a_maximum_width(frame: tuple[int, int], width_px: int, expected: tuple[int, int]) -> None:
     result = Result(frame_of(grey(*frame)), Segmentation(objects(width=frame[0], height=frame[1])), None)
     assert Size.of(compose(result, Knobs(), Look(OBJECTS, width_px)).image) == Size(*expected)
 
@@ -225,8 +225,8 @@ def test_the_canvas_is_at_most_so_wide(frame: tuple[int, int], width_px: int, ex
         ((16, 16), (640, 640)),
     ],
 )
-def test_on_a_screen_small_pictures_are_drawn_larger(frame: tuple[int, int], expected: tuple[int, int]) -> None:
-    """And masks where the picture has its objects."""
+def test_small_frames_are_enlarged_for_a_screen(frame: tuple[int, int], expected: tuple[int, int]) -> None:
+    """And masks move with their objects."""
     width, height = frame
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
     result = Result(frame_of(grey(*frame)), Segmentation(objects(box, width=width, height=height)), None)
@@ -237,7 +237,7 @@ def test_on_a_screen_small_pictures_are_drawn_larger(frame: tuple[int, int], exp
     assert np.abs(np.array((x, y, x + w, y + h)) - np.array(box) * times).max() <= times + 1
 
 
-def test_on_a_smaller_canvas_everything_moves_along() -> None:
+def test_everything_is_scaled_to_a_smaller_canvas() -> None:
     seen = objects((80, 80, 320, 320), width=640, height=360)
     result = Result(frame_of(grey(640, 360)), Segmentation(seen), None)
     canvas = compose(result, replace(ONLY_MASKS, boxes=True), Look(OBJECTS, 320))
@@ -253,10 +253,10 @@ def test_a_model_of_more_classes_than_a_byte_holds_can_be_drawn() -> None:
     assert (canvas.image != 100).any()
 
 
-def test_nothing_is_left_of_a_track_that_went_out_of_the_picture() -> None:
+def test_a_track_outside_the_picture_is_not_drawn() -> None:
     for box in (as_box(-90, 20, -10, 90), as_box(330, 20, 400, 90), as_box(20, -90, 90, -1), as_box(20, 181, 90, 260)):
         canvas = compose(Result(frame_of(grey()), Segmentation(objects()), (track(None, box),)), Knobs(), Look(OBJECTS))
-        assert (canvas.image == 100).all(), "a label would stick to the edge"
+        assert (canvas.image == 100).all(), "not even a label at the edge"
 
 
 COORDINATES = st.floats(-1e7, 1e7, width=32) | st.integers(-60, 400).map(float)
@@ -282,7 +282,7 @@ def test_boxes_anywhere_can_be_drawn_on_any_frame(
     assert (image == 100).all()
 
 
-def test_a_label_is_drawn_whole_where_the_layout_puts_it() -> None:
+def test_a_whole_label_is_drawn_where_the_layout_puts_it() -> None:
     seen = objects((40, 60, 160, 160))
     tracks = (track(0, seen.boxes_px[0], track_id=7),)
     knobs = Knobs(masks=False, boxes=False, trails=False)
@@ -294,7 +294,7 @@ def test_a_label_is_drawn_whole_where_the_layout_puts_it() -> None:
     assert np.array_equal(image[60 - name.shape[0] : 60, 40 : 40 + name.shape[1]], name)
 
 
-def test_a_painter_keeps_labels_where_they_were_and_draws_the_rest_as_compose_does() -> None:
+def test_a_painter_keeps_the_places_of_labels_and_otherwise_draws_like_compose() -> None:
     look, painter = Look(OBJECTS), Painter()
     knobs = Knobs(trails=False)
     for step in range(6):
@@ -324,32 +324,22 @@ def test_masks_are_areas_or_contours_or_both(style: MaskStyle) -> None:
     assert np.abs(image[rim] - (blended if style == "fill" else full)).max() <= 1
 
 
-def test_many_objects_are_painted_as_few_are() -> None:
-    """Two ways to fill, by which is less work: they must not be told apart."""
+def test_many_objects_are_painted_like_a_single_one() -> None:
+    """Tiles with one owner and with several are filled in different ways, with the same result."""
     boxes = [(4 + 24 * column, 4 + 22 * row, 24 + 24 * column, 24 + 22 * row) for row in range(8) for column in range(13)]
     seen = objects(*boxes)
     seen = replace(seen, scores=np.linspace(0.9, 0.5, len(boxes)).astype(np.float32))
     look = Look(OBJECTS)
     together = compose(Result(frame_of(grey()), Segmentation(seen), None), ONLY_MASKS, look).image
     for row in (0, 50, 103):
-        alone = replace(seen, label_map=np.where(seen.label_map == row + 1, seen.label_map, 0).astype(np.uint8))
-        only = replace(ONLY_MASKS, threshold=0.0)
-        tracks = (track(row, seen.boxes_px[row], track_id=1),)
-        single = compose(Result(frame_of(grey()), Segmentation(alone), tracks), only, replace_id_colour(look, row)).image
+        alone = replace(seen, scores=np.where(np.arange(len(boxes)) == row, 0.9, 0).astype(np.float32))
+        single = compose(Result(frame_of(grey()), Segmentation(alone), None), ONLY_MASKS, look).image
         where = seen.label_map == row + 1
         assert np.abs(together[where].astype(int) - single[where].astype(int)).max() <= 1
 
 
-def replace_id_colour(look: Look, row: int) -> Look:
-    """The same look with the first track in the colour of the row's class."""
-    changed = Look(look.card)
-    blue, green, red = look.class_bgr[row % 3].tolist()
-    changed.__dict__["id_bgr"] = ((blue, green, red),) * ID_COLOURS
-    return changed
-
-
 @pytest.mark.parametrize("freshness", [1.0, 0.6, 0.2, 0.0])
-def test_all_that_is_drawn_fades_with_its_freshness(freshness: float) -> None:
+def test_everything_drawn_fades_with_the_freshness(freshness: float) -> None:
     seen = objects((40, 60, 160, 160))
     result = Result(frame_of(grey()), Segmentation(seen), (track(0, seen.boxes_px[0], trail=20),))
     fresh = compose(result, Knobs(), Look(OBJECTS)).image.astype(float)
@@ -377,7 +367,7 @@ def test_the_selected_object_has_a_halo_around_it(row: int | None) -> None:
     assert white.sum() > 150
     assert changed[white].all()
     if row is not None:
-        assert not white[seen.label_map > 0].any(), "around it, not over it"
+        assert not white[seen.label_map > 0].any(), "around the object, not over it"
     assert np.array_equal(plain, compose(result, Knobs(labels=False, selected_id=6), Look(OBJECTS)).image)
 
 
@@ -394,7 +384,7 @@ def test_lines_and_letters_grow_with_the_canvas() -> None:
     assert strokes == [1, 2, 3]
 
 
-# Golden images: drawn scenes, so that no picture of anybody is needed.
+# Golden images: drawn scenes, so that no photograph is needed.
 
 
 def painted_street() -> np.ndarray:
@@ -435,7 +425,7 @@ def street_objects() -> Instances:
 
 
 def street_classes() -> np.ndarray:
-    """At half the frame's resolution, as networks give it."""
+    """At half the frame's resolution, like a network's."""
     class_map = np.full((180, 320), 3, np.uint8)
     cv2.fillPoly(class_map, [np.array(((0, 90), (0, 40), (60, 34), (110, 60), (110, 90)))], 2)
     cv2.fillPoly(class_map, [np.array(((320, 90), (320, 30), (262, 40), (215, 66), (215, 90)))], 2)
@@ -450,7 +440,7 @@ def street_classes() -> np.ndarray:
 
 
 def street_surface() -> np.ndarray:
-    """One's own lane and its lines, at half the frame's resolution."""
+    """The camera's lane and its lines, at half the frame's resolution."""
     surface = np.zeros((90, 160), np.uint8)
     cv2.fillPoly(surface, [np.array(((32, 90), (74, 48), (84, 48), (118, 90)))], 1)
     cv2.line(surface, (74, 48), (34, 88), 2, 2)
@@ -503,14 +493,14 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_pictures_look_as_they_did(name: str, repo_root: Path) -> None:
+def test_pictures_match_the_golden_images(name: str, repo_root: Path) -> None:
     card, segmentation, tracks, knobs = GOLDEN[name]
     image = compose(Result(frame_of(painted_street()), segmentation, tracks), knobs, Look(card)).image
     path = repo_root / "tests" / "golden" / f"{name}.png"
     if os.environ.get("UPDATE_GOLDEN"):
         cv2.imwrite(str(path), image, (cv2.IMWRITE_PNG_COMPRESSION, 9))
     golden = cv2.imread(str(path))
-    assert golden is not None, f"{path.name} is missing: run with UPDATE_GOLDEN=1 and look at it"
+    assert golden is not None, f"{path.name} is missing: run with UPDATE_GOLDEN=1 and check it by eye"
     assert golden.shape == image.shape
     differs = (np.abs(golden.astype(int) - image.astype(int)).max(axis=2) > 12).mean()
-    assert differs < 0.005, f"{differs:.1%} of the picture differs: if it is meant to, run with UPDATE_GOLDEN=1 and look at it"
+    assert differs < 0.005, f"{differs:.1%} of the picture differs; if that is intended, run with UPDATE_GOLDEN=1 and look at it"

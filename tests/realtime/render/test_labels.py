@@ -1,4 +1,4 @@
-"""Labels are pictures from a bounded cache: what changes is drawn anew, and a run of days does not grow."""
+"""Labels are pictures from a bounded cache: changes are drawn, and memory does not grow over days."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def drawn(painter: Painter, track_id: int = 7, class_id: int = 0, score: float =
 
 
 @pytest.mark.parametrize("changed", [{"score": 0.89}, {"class_id": 1}, {"track_id": 8}])
-def test_what_changes_is_drawn_anew_and_comes_back(changed: dict[str, float]) -> None:
+def test_changes_are_drawn_and_can_be_undone(changed: dict[str, float]) -> None:
     painter = Painter()
     first = drawn(painter)
     assert not np.array_equal(drawn(painter, **changed), first)
     assert np.array_equal(drawn(painter), first)
 
 
-def test_a_figure_is_drawn_once_and_cannot_be_spoiled() -> None:
+def test_a_percentage_is_drawn_once_and_is_read_only() -> None:
     first = percent_label(88, 16, COLOUR)
     assert percent_label(88, 16, COLOUR) is first
     for other in (percent_label(87, 16, COLOUR), percent_label(88, 16, (41, 90, 200))):
@@ -43,8 +43,8 @@ def test_a_figure_is_drawn_once_and_cannot_be_spoiled() -> None:
         first[:] = 0
 
 
-def test_as_many_are_kept_as_a_crowd_needs_and_no_more() -> None:
-    """Ids only ever rise, and so would memory."""
+def test_the_cache_is_bounded() -> None:
+    """Ids only rise, and without a limit memory would, too."""
     for number in range(KEPT + 50):
         label(f"car {number}", 11, COLOUR)
         percent_label(number % 100, 11, (number % 256, number // 256, 0))

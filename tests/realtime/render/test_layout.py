@@ -1,4 +1,4 @@
-"""Where labels stand: whole, apart from each other, the nearest first, and in the same place from picture to picture."""
+"""Labels are placed whole, without overlap, in the order given, and at the same place from picture to picture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 
 @given(WISHES, st.sampled_from([(1280, 720), (320, 180), (100, 40), (17, 240)]), st.booleans())
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_labels_lie_in_the_picture_and_apart_wherever_their_boxes_are(
+def test_labels_are_in_the_picture_and_do_not_overlap_wherever_their_boxes_are(
     boxes: list[tuple[int, int, tuple[int, int], tuple[int, int]]], size: tuple[int, int], again: bool
 ) -> None:
     wishes = [wish(x, y, *side, label, key) for key, (x, y, side, label) in enumerate(boxes)]
@@ -54,12 +54,12 @@ def test_labels_lie_in_the_picture_and_apart_wherever_their_boxes_are(
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in placed) <= size[0] * size[1] * LARGEST_SHARE
 
 
-def test_a_label_alone_stands_on_its_box() -> None:
+def test_a_single_label_is_on_top_of_its_box() -> None:
     (spot,) = lay_out([wish(500, 300)], HD, {})
     assert spot == Spot(500, 280, 0)
 
 
-def test_under_the_upper_edge_it_stands_elsewhere_but_at_its_box() -> None:
+def test_at_the_upper_edge_a_label_is_elsewhere_but_next_to_its_box() -> None:
     for box in (wish(500, 5), wish(500, 5, 300, 700), wish(0, 0, 1280, 720), wish(1250, 0, 30, 720)):
         (spot,) = lay_out([box], HD, {})
         assert spot is not None
@@ -69,14 +69,14 @@ def test_under_the_upper_edge_it_stands_elsewhere_but_at_its_box() -> None:
         assert overlap(touching, box.box)
 
 
-def test_who_comes_first_chooses_first() -> None:
+def test_the_first_label_gets_the_best_place() -> None:
     first, second = lay_out([wish(500, 300), wish(510, 300)], HD, {})
     assert first == Spot(500, 280, 0)
     assert second is not None
     assert second.place > 0
 
 
-def test_in_a_crowd_labels_are_led_to_their_boxes_or_left_out() -> None:
+def test_in_a_crowd_labels_have_leader_lines_or_are_left_out() -> None:
     crowd = [wish(600 + x * 8, 400 + y * 5, 16, 30) for y in range(6) for x in range(6)]
     spots = lay_out(crowd, HD, {})
     led = [(of, spot) for of, spot in zip(crowd, spots, strict=True) if spot is not None and spot.leader is not None]
@@ -93,8 +93,8 @@ def test_in_a_crowd_labels_are_led_to_their_boxes_or_left_out() -> None:
         assert spot.place >= FIRST_LED
 
 
-def test_labels_do_not_hop_while_boxes_tremble() -> None:
-    """Two boxes whose labels just touch, and then do not, by a pixel and back."""
+def test_labels_do_not_jump_while_boxes_move_by_a_pixel() -> None:
+    """Two boxes whose labels touch in every second picture."""
     hops = {True: 0, False: 0}
     for remembers in hops:
         before: dict[int, int] = {}
@@ -105,19 +105,19 @@ def test_labels_do_not_hop_while_boxes_tremble() -> None:
             before = {key: spot.place for key, spot in zip((1, 2), spots, strict=True) if spot is not None}
             places.append(before[2])
         hops[remembers] = sum(a != b for a, b in itertools.pairwise(places))
-    assert hops[False] > 10, "or this tests nothing"
+    assert hops[False] > 10, "without memory they jump"
     assert hops[True] <= 1
 
 
-def test_a_label_comes_back_to_its_best_place_once_there_is_room_to_spare() -> None:
+def test_a_label_returns_to_its_best_place_when_there_is_room_to_spare() -> None:
     before = {2: 3}
     (spot,) = lay_out([wish(500, 300, key=2)], HD, before)
     assert spot is not None
     assert spot.place == 0
 
 
-def test_five_hundred_labels_take_no_longer_than_a_few_milliseconds() -> None:
-    """5 ms are wanted of a machine of its own; here others have the processor, too. Fifty must not take a tenth of it."""
+def test_five_hundred_labels_take_a_few_milliseconds() -> None:
+    """The budget is 5 ms on an idle machine; other programs may run here."""
     rng = np.random.default_rng(1)
     corners = rng.integers((0, 0), (1200, 600), (500, 2)).tolist()
     wishes = [wish(x, y, 40, 60, key=key) for key, (x, y) in enumerate(corners)]
@@ -131,5 +131,5 @@ def test_five_hundred_labels_take_no_longer_than_a_few_milliseconds() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_few_wishes_are_no_trouble(count: int) -> None:
+def test_no_label_or_one_too_large_is_accepted(count: int) -> None:
     assert len(lay_out([wish(5, 5)] * count, Size(1, 1), {})) == count

@@ -1,4 +1,4 @@
-"""Masks of objects, pixel by pixel: against painting each of them over the whole picture, one after the other."""
+"""Masks of objects, pixel by pixel: compared with painting each over the whole picture in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation
 from realtime.knobs import Knobs, MaskStyle
 from realtime.render import Look, compose
-from realtime.render.tiles import ROWS_PX
+from realtime.render.masks import ROWS_PX
 from realtime.types import Frame, Result
 
 INPUT = InputSpec("image", (64, 48), "nchw", "float32", "rgb", "stretch")
@@ -26,7 +26,7 @@ OBJECT = st.tuples(st.integers(-20, WIDTH), st.integers(-20, HEIGHT), st.integer
 
 
 def scene(*ellipses: tuple[int, int, int, int]) -> Instances:
-    """Ellipses (x, y, width, height), the first on top. Boxes in fractions of a pixel, as networks give them."""
+    """Ellipses (x, y, width, height), the first on top. Boxes in fractions of a pixel, like a network's."""
     label_map = np.zeros((HEIGHT, WIDTH), np.uint8)
     for row, (x, y, width, height) in reversed(list(enumerate(ellipses))):
         cv2.ellipse(label_map, ((x + width / 2, y + height / 2), (width, height), 0), row + 1, cv2.FILLED)
@@ -45,7 +45,7 @@ def drawn(seen: Instances, knobs: Knobs = ONLY_MASKS) -> np.ndarray:
 
 
 def expected(seen: Instances, style: MaskStyle) -> np.ndarray:
-    """The definition: a rim is a pixel with somebody lower, or nobody shown, among its four neighbours."""
+    """The definition: a rim pixel has a lower row, or no shown object, among its four neighbours."""
     image, look = frame().astype(float), Look(CARD)
     shown = [row for row in range(len(seen)) if seen.scores[row] >= ONLY_MASKS.threshold]
     owners = np.where(np.isin(seen.label_map, [row + 1 for row in shown]), seen.label_map, 0)
@@ -64,14 +64,14 @@ def expected(seen: Instances, style: MaskStyle) -> np.ndarray:
 @pytest.mark.parametrize("style", ["both", "contour", "fill"])
 @given(st.lists(OBJECT, min_size=1, max_size=12))
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_any_objects_are_painted_to_the_pixel(style: MaskStyle, ellipses: list[tuple[int, int, int, int]]) -> None:
+def test_objects_are_painted_exact_to_the_pixel(style: MaskStyle, ellipses: list[tuple[int, int, int, int]]) -> None:
     seen = scene(*ellipses)
     image = drawn(seen, replace(ONLY_MASKS, mask_style=style))
     assert np.abs(image - expected(seen, style)).max() <= 1
 
 
 def test_a_contour_is_closed_where_its_box_ends() -> None:
-    """Boxes end in fractions of a pixel: the mask's last row and column may lie outside of the rounded box."""
+    """Boxes end in fractions of a pixel: the mask's last row and column can be outside the rounded box."""
     seen = scene((60, 40, 120, 90))
     x, y, width, height = cv2.boundingRect((seen.label_map == 1).astype(np.uint8))
     image = drawn(seen)
@@ -82,7 +82,7 @@ def test_a_contour_is_closed_where_its_box_ends() -> None:
         assert (image[edge & (seen.label_map == 1)] == colour).all()
 
 
-def test_an_object_across_strips_has_no_seam() -> None:
+def test_an_object_in_several_tiles_has_no_seam() -> None:
     seen = scene((20, 10, 200, HEIGHT - 30))
     inner = cv2.erode(seen.label_map, np.ones((5, 5), np.uint8)) > 0
     plain = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
@@ -90,8 +90,8 @@ def test_an_object_across_strips_has_no_seam() -> None:
     assert len(np.unique(image[inner], axis=0)) == 1
 
 
-def test_a_mask_beyond_its_box_keeps_its_colour_to_itself() -> None:
-    """Some networks do not cut masks off at the box: a neighbour's pixels in one's tile are the neighbour's still."""
+def test_a_mask_outside_its_box_does_not_take_another_objects_colour() -> None:
+    """Some networks do not crop masks to boxes: a neighbour's pixels in an object's tile keep the neighbour's colour."""
     seen = scene((50, 40, 80, 80), (220, 40, 80, 80))
     seen.label_map[60:70, 40:300][seen.label_map[60:70, 40:300] == 0] = 2  # an arm of the second, across the first's tile
     image, untouched, look = drawn(seen), frame(), Look(CARD)
@@ -102,7 +102,7 @@ def test_a_mask_beyond_its_box_keeps_its_colour_to_itself() -> None:
     assert (np.abs(image[arm].astype(float) - tinted)[is_arm].max(axis=1) > 1).any(), "not in the first's colour"
 
 
-def test_a_hidden_class_may_have_any_number() -> None:
+def test_a_hidden_class_can_have_any_id() -> None:
     """A class map holds 255 classes, a model of objects may have a thousand."""
     names = tuple(f"thing {number}" for number in range(300))
     many = ModelCard("many", "yolo_seg", INPUT, {"predictions": "p", "prototypes": "q"}, names)

@@ -1,4 +1,4 @@
-"""Mattes on the canvas: edges where the picture has them, each object in its own colour, exact where it is 0 and 255."""
+"""Mattes on the canvas: edges where the picture has them, each object in its colour, exact at 0 and 255."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
 from realtime.render import Look, compose
-from realtime.render.id_colours import ID_COLOURS, id_colours
 from realtime.render.matte import Matte
+from realtime.render.palette import ID_COLOURS, id_colours
 from realtime.types import Frame, Result, Track
 
 INPUT = InputSpec("image", (96, 64), "nhwc", "uint8", "rgb", "stretch")
@@ -73,7 +73,7 @@ def tinted(colour: np.ndarray, opacity: float = 0.5, under: float = 100) -> np.n
     return (1 - opacity) * under + opacity * colour.astype(float)
 
 
-def test_a_matte_is_painted_as_opaque_as_it_is() -> None:
+def test_a_matte_is_painted_with_its_opacity() -> None:
     alpha, seen = two_people()
     image = drawn(alpha, seen)
     colour = Look(PEOPLE).class_bgr[0]
@@ -85,8 +85,8 @@ def test_a_matte_is_painted_as_opaque_as_it_is() -> None:
     assert np.abs(half[100:260, 100:540].astype(float) - tinted(colour, 0.5 * shown)).max() <= 2
 
 
-def test_an_edge_lies_where_the_picture_has_it() -> None:
-    """The coarse matte is soft, and not quite right: the picture's own edge is four pixels, two cells, to the right."""
+def test_an_edge_is_moved_to_the_pictures_edge() -> None:
+    """The coarse matte is soft and misplaced: the picture's edge is four pixels, two cells, to the right."""
     image = grey(value=60)
     image[:, 324:] = 200
     alpha = np.zeros((180, 320), np.uint8)
@@ -103,7 +103,7 @@ def test_an_edge_lies_where_the_picture_has_it() -> None:
     assert (whole[:, 324:] == 255).all()
 
 
-def test_nothing_and_everything_stay_what_they_are() -> None:
+def test_an_empty_and_a_full_matte_stay_exact() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     assert Matte.over(noise, np.zeros((54, 96), np.uint8)).alpha.size == 0
     full = Matte.over(noise, np.full((54, 96), 255, np.uint8))
@@ -113,7 +113,7 @@ def test_nothing_and_everything_stay_what_they_are() -> None:
     assert np.array_equal(image, noise)
 
 
-def test_tracked_people_wear_the_colours_of_their_ids_and_soft_edges_too() -> None:
+def test_tracked_people_have_the_colours_of_their_ids_including_soft_edges() -> None:
     alpha, seen = two_people()
     image = drawn(alpha, seen, tracks=(track(0, 3, seen), track(1, 4, seen)))
     for x, track_id in ((166, 3), (466, 4)):
@@ -128,7 +128,7 @@ def test_tracked_people_wear_the_colours_of_their_ids_and_soft_edges_too() -> No
     assert np.abs(image[ys, xs] - ((1 - share) * 100 + share * colours)).max() <= 3
 
 
-def test_people_who_touch_are_parted_where_their_labels_are() -> None:
+def test_people_who_touch_are_separated_by_the_label_map() -> None:
     alpha = np.full((54, 96), 255, np.uint8)
     label_map = np.ones((54, 96), np.uint8)
     label_map[:, 48:] = 2
@@ -138,14 +138,14 @@ def test_people_who_touch_are_parted_where_their_labels_are() -> None:
         assert np.abs(image[180, x] - tinted(id_colours()[track_id % ID_COLOURS])).max() <= 2
 
 
-def test_a_matte_does_not_flicker_while_its_track_is_not_sure() -> None:
+def test_a_matte_is_painted_while_its_track_is_unconfirmed() -> None:
     alpha, seen = two_people()
     image = drawn(alpha, seen, tracks=(track(0, 3, seen),))
     assert np.abs(image[180, 466] - tinted(Look(PEOPLE).class_bgr[0])).max() <= 2
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_who_is_below_the_threshold_is_not_painted_and_darkens_no_neighbour(tracked: bool) -> None:
+def test_an_object_below_the_threshold_is_not_painted_and_does_not_darken_a_neighbour(tracked: bool) -> None:
     alpha, seen = two_people()
     tracks = (track(0, 3, seen),) if tracked else None
     image = drawn(alpha, seen, replace(ONLY_MASKS, threshold=0.92), tracks)
@@ -153,7 +153,7 @@ def test_who_is_below_the_threshold_is_not_painted_and_darkens_no_neighbour(trac
     assert np.abs(image[180, 166] - tinted(id_colours()[3] if tracked else Look(PEOPLE).class_bgr[0])).max() <= 2
 
 
-def test_a_hidden_class_opacity_nought_and_masks_off_leave_the_picture() -> None:
+def test_a_hidden_class_opacity_zero_and_masks_off_paint_nothing() -> None:
     alpha, seen = two_people()
     for knobs in (
         replace(ONLY_MASKS, hidden_classes=frozenset({0})),
@@ -164,7 +164,7 @@ def test_a_hidden_class_opacity_nought_and_masks_off_leave_the_picture() -> None
             assert np.array_equal(drawn(alpha, instances, knobs), grey())
 
 
-def test_the_contour_is_one_crisp_line() -> None:
+def test_the_contour_is_one_sharp_line() -> None:
     alpha, seen = two_people()
     knobs = replace(ONLY_MASKS, opacity=0.3)
     image = drawn(alpha, seen, knobs)
@@ -175,7 +175,7 @@ def test_the_contour_is_one_crisp_line() -> None:
     assert len(strong) == 2, "one pixel on each side"
     assert share[strong].min() > 0.8
     faint = drawn(alpha, seen, replace(ONLY_MASKS, opacity=0.05))
-    assert (np.abs(faint.astype(float) - 100) <= 0.2 * np.abs(colour - 100) + 2).all(), "fades with the rest"
+    assert (np.abs(faint.astype(float) - 100) <= 0.2 * np.abs(colour - 100) + 2).all(), "fades with the area"
 
 
 @pytest.mark.parametrize(("style", "within", "lines_px"), [("both", 0.3, (1, 1)), ("fill", 0.3, ()), ("contour", 0.0, (2, 2))])

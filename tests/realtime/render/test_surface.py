@@ -1,4 +1,4 @@
-"""The road's surface: a carpet in place of the class below it, lane lines as bright strokes over everything but boxes."""
+"""The road surface: a carpet instead of the class below it, lane lines as bright strokes over everything but boxes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mixed(colour: tuple[int, int, int], share: float = 0.5, under: float = 100) 
     return (1 - share) * under + share * np.array(colour, float)
 
 
-def test_the_drivable_surface_is_a_carpet_and_nothing_else_is_touched() -> None:
+def test_the_drivable_surface_is_a_carpet_and_nothing_else_changes() -> None:
     image = drawn(street())
     assert np.abs(image[200:350, 120:300] - mixed(CARPET_BGR)).max() <= 1
     assert (image[:176] == 100).all()
@@ -50,7 +50,7 @@ def test_the_drivable_surface_is_a_carpet_and_nothing_else_is_touched() -> None:
     assert (image[:, 545:] == 100).all()
 
 
-def test_lane_lines_are_strokes_that_stand_out_with_a_dark_edge() -> None:
+def test_lane_lines_are_bright_strokes_with_a_dark_edge() -> None:
     for value in (20, 100, 250):
         image = drawn(street(), value=value)
         stroke = image[200:350, 319:321].astype(float)
@@ -62,18 +62,18 @@ def test_lane_lines_are_strokes_that_stand_out_with_a_dark_edge() -> None:
     assert 6 <= width_px <= 9, "two cells of four pixels"
 
 
-def test_the_carpet_takes_the_place_of_the_class_below() -> None:
+def test_the_carpet_replaces_the_class_below() -> None:
     class_map = np.zeros((90, 160), np.uint8)
     class_map[:45] = 1
     image = drawn(street(), class_map)
-    assert np.abs(image[200:350, 120:300] - mixed(CARPET_BGR)).max() <= 1, "the same as without a class map: no mud"
+    assert np.abs(image[200:350, 120:300] - mixed(CARPET_BGR)).max() <= 1, "the same as without a class map"
     assert np.abs(image[200:350, :90] - mixed((128, 64, 128))).max() <= 1
     assert np.abs(image[:170] - mixed((180, 130, 70))).max() <= 1
     finer = drawn(street((320, 180)), class_map)
     assert np.abs(finer[200:350, 120:300] - mixed(CARPET_BGR)).max() <= 1, "whatever the two resolutions"
 
 
-def test_it_stays_where_its_class_is_hidden() -> None:
+def test_the_surface_is_drawn_where_its_class_is_hidden() -> None:
     hidden = replace(ONLY_MASKS, hidden_classes=frozenset({0, 1}))
     image = drawn(street(), np.zeros((90, 160), np.uint8), hidden)
     assert np.abs(image[200:350, 120:300] - mixed(CARPET_BGR)).max() <= 1
@@ -81,12 +81,12 @@ def test_it_stays_where_its_class_is_hidden() -> None:
     assert (image[:, :100] == 100).all()
 
 
-def test_the_masks_knob_and_opacity_turn_it_off() -> None:
+def test_the_masks_knob_and_opacity_zero_turn_it_off() -> None:
     for knobs in (replace(ONLY_MASKS, masks=False), replace(ONLY_MASKS, opacity=0.0)):
         assert (drawn(street(), np.zeros((90, 160), np.uint8), knobs) == 100).all()
 
 
-def test_boxes_lie_over_it() -> None:
+def test_boxes_are_drawn_over_it() -> None:
     seen = Instances(
         np.array(((200, 150, 420, 330),), np.float32),
         np.array((0.9,), np.float32),

@@ -1,4 +1,4 @@
-"""Text: readable on every colour, drawn once, and never the end of a run."""
+"""Text is readable on every colour and drawn once, and no text ends a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from realtime.render import UNSEEN_SHADE
-from realtime.render.id_colours import id_colours
+from realtime.render.palette import id_colours
 from realtime.render.text import label
 
 COLOURS = [tuple(int(v) for v in colour) for colour in id_colours().tolist()]
@@ -20,8 +20,8 @@ def luminance(bgr: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("colour", [*COLOURS, *SHADED, (0, 0, 0), (255, 255, 255), (118, 118, 118), (0, 0, 255)])
-def test_letters_stand_out_from_their_background(colour: tuple[int, int, int]) -> None:
-    """4.5:1 is what WCAG 2.1 asks of small text (1.4.3, level AA)."""
+def test_letters_contrast_with_their_background(colour: tuple[int, int, int]) -> None:
+    """WCAG 2.1 requires 4.5:1 for small text (1.4.3, level AA)."""
     patch = label("car 12  87%", 16, colour)
     assert tuple(patch[0, 0].tolist()) == colour, "the margin is the background"
     pixels = patch.reshape(-1, 3).astype(float)
@@ -30,7 +30,7 @@ def test_letters_stand_out_from_their_background(colour: tuple[int, int, int]) -
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
-def test_a_label_is_drawn_once_and_cannot_be_spoiled() -> None:
+def test_a_label_is_drawn_once_and_is_read_only() -> None:
     first = label("car 1", 14, (10, 200, 30))
     assert label("car 1", 14, (10, 200, 30)) is first
     assert label("car 2", 14, (10, 200, 30)) is not first
@@ -43,7 +43,7 @@ def test_labels_of_one_size_line_up() -> None:
     assert len(heights) == 1
 
 
-def test_longer_text_and_larger_letters_take_more_room() -> None:
+def test_longer_text_and_larger_letters_make_larger_labels() -> None:
     assert label("car", 14, (0, 0, 0)).shape[1] < label("caravan", 14, (0, 0, 0)).shape[1]
     assert label("car", 14, (0, 0, 0)).shape[0] < label("car", 20, (0, 0, 0)).shape[0]
 

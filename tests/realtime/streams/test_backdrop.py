@@ -1,4 +1,4 @@
-"""The setting `background`: what it can be, and what each mistake is told."""
+"""The setting `background`: its values, and the error for each mistake."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from realtime.streams.backdrop import open_background
 
 
 @pytest.mark.parametrize("text", ["none", "blur"])
-def test_words(text: str) -> None:
+def test_none_and_blur_are_a_blur(text: str) -> None:
     assert open_background(text) == Blur()
 
 
-def test_a_colour_is_red_green_blue_as_everywhere() -> None:
+def test_a_colour_is_red_green_blue() -> None:
     assert open_background("#0180fF") == Plain((255, 128, 1))
 
 
@@ -37,12 +37,12 @@ def test_a_picture_is_read(tmp_path: Path) -> None:
     assert open_background(str(path)).behind(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)).shape == (8, 8, 3)
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_is_an_error(tmp_path: Path) -> None:
     empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
     empty.touch()
     text.write_text("not a picture")
     for path in (empty, text):
-        with pytest.raises(SettingsError, match=f"{path.name} is no picture; give the path of a PNG or JPEG"):
+        with pytest.raises(SettingsError, match=rf"{path.name} is not a picture\. Give the path of a PNG or JPEG"):
             open_background(str(path))
     with pytest.raises(SettingsError, match=r"gone\.png cannot be read \(No such file or directory\)"):
         open_background(str(tmp_path / "gone.png"))
@@ -53,14 +53,14 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["blurr", "green", "#12345", "#12345g", "", "#"])
-def test_a_word_that_is_none_of_these_is_refused_at_the_door(tmp_path: Path, text: str) -> None:
+def test_any_other_word_is_an_error_when_settings_are_loaded(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=f'background is "{text}"; it can be none, blur, a colour such as'):
         load_settings(tmp_path, None, {"background": text})
     with pytest.raises(SettingsError, match='did you mean "blur"'):
         load_settings(tmp_path, None, {"background": "blurr"})
 
 
-def test_with_a_background_nothing_else_is_drawn_to_begin_with() -> None:
+def test_with_a_background_nothing_else_is_drawn_at_first() -> None:
     assert Settings(background="blur").first_knobs() == Knobs(
         masks=False, boxes=False, labels=False, trails=False, background=True
     )
@@ -81,7 +81,7 @@ def test_the_command_line_sets_them(options: list[str], expected: tuple[str, boo
     assert (settings.background, settings.smooth) == expected
 
 
-def test_the_command_line_refuses_a_picture_that_is_not_there() -> None:
+def test_the_command_line_reports_a_missing_picture() -> None:
     parsed = vars(build_parser().parse_args(["view", "clip.mp4", "--background", "no/such/beach.jpg"]))
     with pytest.raises(SettingsError, match=r"no/such/beach\.jpg cannot be read"):
         settings_of(parsed, "clip.mp4")

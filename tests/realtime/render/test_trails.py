@@ -1,11 +1,11 @@
-"""Trails: as long as they are, however many strokes they take; thin and faint where old."""
+"""Trails have their full length, whatever the number of strokes, and are thin and faint at the old end."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from realtime.render.lines import draw_trails
+from realtime.render.annotations import draw_trails
 from realtime.render.marks import Mark
 
 COLOUR = (30, 220, 90)
@@ -32,7 +32,7 @@ def test_a_trail_reaches_from_end_to_end_without_a_gap(length: int, count: int) 
 
 
 @pytest.mark.parametrize("length", [60, 300])
-def test_it_grows_stronger_and_thicker_towards_its_object(length: int) -> None:
+def test_a_trail_becomes_stronger_and_thicker_towards_its_object(length: int) -> None:
     image = drawn(*((40 + length * i // 30, 300) for i in range(31)))
     thirds = [slice(42 + length * i // 3, 38 + length * (i + 1) // 3) for i in range(3)]
     strength = [np.abs(image[:, third].astype(int) - 100).max() for third in thirds]
@@ -41,7 +41,7 @@ def test_it_grows_stronger_and_thicker_towards_its_object(length: int) -> None:
     assert rows[0] < rows[2]
 
 
-def test_what_has_not_moved_leaves_none() -> None:
+def test_an_object_that_has_not_moved_has_no_trail() -> None:
     assert not touched(drawn(*((200, 200),) * 30)).any()
     assert not touched(drawn((200, 200), (201, 200), (200, 201))).any()
 
@@ -52,12 +52,12 @@ def test_a_bend_is_followed() -> None:
         assert image[y - 8 : y + 9, x - 8 : x + 9].any()
 
 
-def test_it_may_leave_the_picture() -> None:
+def test_a_trail_can_leave_the_picture() -> None:
     image = drawn((-16_000, 300), (100, 300), (16_000, -9_000))
     assert touched(image).any()
 
 
-def test_trails_of_all_lengths_are_drawn_in_one_picture_as_each_alone() -> None:
+def test_trails_drawn_together_look_like_each_drawn_alone() -> None:
     trails = [
         [(50 + step * i, 100 + 80 * row) for i in range(count)]
         for row, (step, count) in enumerate(((1, 2), (1, 64), (3, 9), (12, 40)))
