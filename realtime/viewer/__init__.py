@@ -1,1 +1,1 @@
-"""The window: paints the newest canvas, shows the meter, turns the knobs. Knows sessions, not threads or models."""
+"""The window: shows the newest canvas and the figures, and changes the knobs. Knows sessions, not threads or models."""

@@ -1,4 +1,4 @@
-"""Everything the window can be told to do, with its keys: one table, from which buttons, shortcuts and the help are made."""
+"""The window's commands and their keys: one table for buttons, shortcuts and the help."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from PyQt6.QtWidgets import QWidget
 from realtime.viewer.icons import ICONS, icon
 
 OVERLAY_HINT = (
-    "Locked: every picture waits for its own masks.\n"
-    "Live: the newest picture at once, with the latest masks moved to where things are now;\nthey fade as they grow old."
+    "Locked: each frame is shown with its own masks.\n"
+    "Live: the newest frame is shown at once, with the latest masks moved to fit it;\nthey fade with age."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """name: of the window's method. keys: portable key sequences. on_icon: shown while checked, where it is another one.
+    """name: key of the window's slot. keys: portable key sequences. on_icon: shown while checked, if different.
 
-    hint: what it means, for the tooltip, where the text alone does not say it.
+    hint: an explanation for the tooltip, where the text alone is not enough.
     """
 
     name: str
@@ -35,36 +35,36 @@ COMMANDS = (
     Command("pause", "Pause", ("Space",), checkable=True, on_icon="play"),
     Command("step", "Next frame (files)", (".", "Right")),
     Command("masks", "Masks", ("M",), checkable=True),
-    Command("mask_style", "Contours, areas or both", ("O",)),
+    Command("mask_style", "Mask style", ("O",)),
     Command("boxes", "Boxes", ("B",), checkable=True),
     Command("labels", "Labels", ("L",), checkable=True),
     Command("trails", "Trails", ("T",), checkable=True),
-    Command("background", "Replace the background", ("G",), checkable=True),
+    Command("background", "Replace background", ("G",), checkable=True),
     Command("live_overlay", "Overlay: locked / live", ("V",), checkable=True, hint=OVERLAY_HINT),
-    Command("more_opacity", "More opaque masks", ("+", "=")),
-    Command("less_opacity", "Less opaque masks", ("-",)),
-    Command("more_threshold", "Surer objects only", ("]",)),
-    Command("less_threshold", "Less sure objects too", ("[",)),
-    Command("screenshot", "Screenshot", ("S",)),
+    Command("more_opacity", "Raise mask opacity", ("+", "=")),
+    Command("less_opacity", "Lower mask opacity", ("-",)),
+    Command("more_threshold", "Raise score threshold", ("]",)),
+    Command("less_threshold", "Lower score threshold", ("[",)),
+    Command("screenshot", "Save screenshot", ("S",)),
     Command("record", "Record", ("R",), checkable=True),
-    Command("hud", "Figures", ("H",), checkable=True),
-    Command("classes", "Classes", ("C",), checkable=True),
+    Command("hud", "Performance figures", ("H",), checkable=True),
+    Command("classes", "List of classes", ("C",), checkable=True),
     Command("full_screen", "Full screen", ("F", "F11"), checkable=True),
-    Command("back", "Deselect, or go back", ("Esc",)),
+    Command("back", "Go back or deselect", ("Esc",)),
     Command("open_file", "Open file…", ("Ctrl+O",)),
     Command("open_url", "Open URL…", ("Ctrl+U",)),
-    Command("help", "Keys", ("F1", "?"), checkable=True),
+    Command("help", "Keyboard shortcuts", ("F1", "?"), checkable=True),
     Command("quit", "Quit", ("Q", "Ctrl+Q")),
 )
 
 
 def key_names(command: Command) -> tuple[str, ...]:
-    """The keys as people read them on this system (⌘O for Ctrl+O on a Mac)."""
+    """The keys as written on this system (⌘O for Ctrl+O on a Mac)."""
     return tuple(QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText) for keys in command.keys)
 
 
 def make_actions(window: QWidget, slots: Mapping[str, Callable[[], object]]) -> dict[str, QAction]:
-    """One action per command, added to the window so that its keys work in full screen too. `slots` has one per name."""
+    """One action per command, added to the window so that its keys also work in full screen. slots: by command name."""
     actions: dict[str, QAction] = {}
     for command in COMMANDS:
         action = QAction(command.text, window)
@@ -74,7 +74,7 @@ def make_actions(window: QWidget, slots: Mapping[str, Callable[[], object]]) -> 
         if command.name in ICONS:
             action.setIcon(icon(command.name, command.on_icon))
         slot = slots[command.name]
-        # triggered() passes the check mark, which the slots do not want: they turn what is, not what is shown.
+        # triggered() passes the check mark, which slots ignore: they change the present state, not the one shown.
         action.triggered.connect(lambda _checked, slot=slot: slot())
         window.addAction(action)
         actions[command.name] = action

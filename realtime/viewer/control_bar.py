@@ -1,4 +1,4 @@
-"""The bar under the picture: a button per command, and the two sliders."""
+"""The bar under the picture: buttons for commands, and two sliders."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ONE_ROW_PX = 930
 """Narrower than this, the sliders go under the buttons."""
 
 NARROW_PX = 570
-"""Narrower than this, the buttons that are missed least are left out; their keys go on working."""
+"""Narrower than this, the least important buttons are hidden; their keys still work."""
 
-LEFT_OUT = ("mask_style", "background", "step", "help")
+HIDDEN_WHEN_NARROW = ("mask_style", "background", "step", "help")
 
-LEAST_PX = 440
+MINIMUM_PX = 440
 
 GROUPS = (
     ("pause", "step"),
@@ -32,13 +32,13 @@ GROUPS = (
 
 
 class ControlBar(QWidget):
-    """Buttons and sliders. Nothing on it takes the keyboard's focus, so that keys always mean what the help says."""
+    """Buttons and sliders. None of them takes the keyboard focus, so that all shortcuts work."""
 
     def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._left_out: list[QToolButton] = []
+        self._hidden_when_narrow: list[QToolButton] = []
         self.opacity = PercentSlider("Opacity", self)
         self.threshold = PercentSlider("Threshold", self)
         self._rows = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
@@ -53,18 +53,18 @@ class ControlBar(QWidget):
         self._rows.addLayout(sliders, 1)
 
     def show_knobs(self, knobs: Knobs) -> None:
-        """Move the sliders to these values, without telling anybody."""
+        """Move the sliders to these values, without emitting `moved`."""
         self.opacity.show_fraction(knobs.opacity)
         self.threshold.show_fraction(knobs.threshold)
 
     def minimumSizeHint(self) -> QSize:
-        """Narrower than the layout asks for, since buttons are left out then."""
-        return QSize(LEAST_PX, super().minimumSizeHint().height())
+        """Narrower than the layout's minimum, since some buttons are hidden then."""
+        return QSize(MINIMUM_PX, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         one_row = self.width() >= ONE_ROW_PX
         self._rows.setDirection(QBoxLayout.Direction.LeftToRight if one_row else QBoxLayout.Direction.TopToBottom)
-        for button in self._left_out:
+        for button in self._hidden_when_narrow:
             button.setVisible(self.width() >= NARROW_PX)
         super().resizeEvent(event)
 
@@ -77,8 +77,8 @@ class ControlBar(QWidget):
             for name in group:
                 button = _button(self)
                 button.setDefaultAction(actions[name])
-                if name in LEFT_OUT:
-                    self._left_out.append(button)
+                if name in HIDDEN_WHEN_NARROW:
+                    self._hidden_when_narrow.append(button)
                 row.addWidget(button)
         row.addStretch()
         return row
@@ -95,10 +95,10 @@ class ControlBar(QWidget):
 
 
 class PercentSlider(QWidget):
-    """A caption, a slider over 0..1 and its value in per cent."""
+    """A caption, a slider from 0 to 1 and its value in per cent."""
 
     moved = pyqtSignal(float)
-    """A person moved it to this value in 0..1."""
+    """The user moved the slider to this value, 0..1."""
 
     def __init__(self, caption: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -118,16 +118,16 @@ class PercentSlider(QWidget):
         row.addWidget(name)
         row.addWidget(self.slider, 1)
         row.addWidget(self._value)
-        self.slider.valueChanged.connect(self._tell)
+        self.slider.valueChanged.connect(self._on_moved)
 
     def show_fraction(self, fraction: float) -> None:
-        """Show this value, without telling anybody."""
+        """Show this value, without emitting `moved`."""
         self.slider.blockSignals(True)
         self.slider.setValue(round(100 * fraction))
         self.slider.blockSignals(False)
         self._value.setText(f"{self.slider.value()} %")
 
-    def _tell(self, percent: int) -> None:
+    def _on_moved(self, percent: int) -> None:
         self._value.setText(f"{percent} %")
         self.moved.emit(percent / 100)
 

@@ -1,4 +1,4 @@
-"""The head-up display: the meter's figures as one small picture, drawn a few times a second and pasted over every frame."""
+"""The head-up display: performance figures as one small picture, drawn a few times a second and painted over each frame."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ GAP_PX = 9
 DIGITS_PX = 56
 
 PANEL = QColor(10, 12, 16, 205)
-"""Dark enough that MUTED on it over a white picture still has a contrast of 4.5 : 1."""
+"""Dark enough that MUTED text has a contrast of 4.5 : 1 over a white picture."""
 LINE = QColor(255, 255, 255, 38)
 
 Fact = tuple[str, str, str | None]
-"""A name, a text, and the colour of a dot before it, if any."""
+"""A name, a text, and the colour of a dot before the text, or None for no dot."""
 
 
 def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_px: int) -> QPixmap:
-    """Draw the panel. The stage table is left out where it would not fit into a height of `room_px`."""
+    """Draw the panel. The stage table is left out if the panel would be higher than `room_px`."""
     stages = list(reading.stages.items())
     facts = _fitting(_facts(state, reading), room_px - 2 * PAD_PX - FIGURES_PX - GAP_PX)
     height_px = 2 * PAD_PX + FIGURES_PX + GAP_PX + ROW_PX * len(facts)
@@ -85,16 +85,16 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
 
 def _selected(selected: Selected) -> list[Fact]:
     if not selected.in_sight:
-        return [("selected", f"{selected.id} · out of sight", None)]
+        return [("selected", f"{selected.id} · not visible", None)]
     score = "" if selected.score >= 1 else f" · {selected.score:.0%}"
     return [
         ("selected", f"{selected.class_name} {selected.id}{score}", None),
-        ("", f"for {selected.age_s:.1f} s · {selected.speed_px_s:.0f} px/s", None),
+        ("", f"seen for {selected.age_s:.1f} s · {selected.speed_px_s:.0f} px/s", None),
     ]
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:
-    """As many of them as there is room for, without those that are missed least."""
+    """The facts that fit, without the least important ones."""
     kept = list(facts)
     for name in ("backend", "source", "model", "dropped", "state"):
         if ROW_PX * len(kept) <= room_px:
@@ -112,7 +112,7 @@ class Sheet:
         self._label, self._digits = text_font(12), digit_font(12)
 
     def figures(self, figures: tuple[tuple[str, str], ...]) -> None:
-        """A few large numbers side by side, each over its small caption."""
+        """Large numbers side by side, each above a small caption."""
         for i, (figure, caption) in enumerate(figures):
             x = PAD_PX + i * FIGURE_PX
             self._write(figure, QRectF(x, self._y, FIGURE_PX, 26), digit_font(21, bold=True), TEXT)
@@ -126,7 +126,7 @@ class Sheet:
         self._y += GAP_PX / 2
 
     def row(self, name: str, cells: tuple[str, ...], heading: bool = False) -> None:
-        """A name, and cells flush right in columns of equal width."""
+        """A name, and right-aligned cells in columns of equal width."""
         cells_x = WIDTH_PX - PAD_PX - DIGITS_PX * len(cells)
         self._write(name, QRectF(PAD_PX, self._y, cells_x - PAD_PX, ROW_PX), self._label, MUTED)
         for i, cell in enumerate(cells):
@@ -135,7 +135,7 @@ class Sheet:
         self._y += ROW_PX
 
     def fact(self, name: str, text: str, dot: str | None) -> None:
-        """A name and a text, the text shortened in its middle to fit; with a coloured dot before it if one is given."""
+        """A name, a coloured dot if given, and a text, shortened in its middle to fit."""
         x = PAD_PX + 60.0
         self._write(name, QRectF(PAD_PX, self._y, 60, ROW_PX), self._label, MUTED)
         if dot:

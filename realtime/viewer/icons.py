@@ -1,4 +1,4 @@
-"""Icons, drawn here from a few strokes each: nothing to load, sharp at any pixel ratio, and no font decides how they look."""
+"""Icons, each drawn from a few strokes: no files to load, sharp at any pixel ratio, independent of fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRID = 24
 """Icons are drawn on a square of 24 units."""
 
 PIXEL_RATIO = 3
-"""Drawn once at three times the size on screen; Qt scales down where the screen is coarser."""
+"""Drawn once at three times the size on screen; Qt scales them down on coarser screens."""
 
 Shape = tuple[str, tuple[float, ...]]
 
@@ -52,7 +52,7 @@ ICONS: dict[str, tuple[Shape, ...]] = {
 
 
 def icon(name: str, on_name: str | None = None) -> QIcon:
-    """The icon, in the text's colour; while checked in the accent colour (red for recording), and as `on_name` if given."""
+    """The icon in the text colour. While checked: the icon `on_name`, if given, in the accent colour, or red for recording."""
     result = QIcon()
     on_colour = BAD if name == "record" else ACCENT
     result.addPixmap(_draw(name, TEXT), QIcon.Mode.Normal, QIcon.State.Off)
@@ -63,8 +63,8 @@ def icon(name: str, on_name: str | None = None) -> QIcon:
 
 
 def swatch(red: int, green: int, blue: int) -> QIcon:
-    """A rounded patch of one colour, for the legend."""
-    pixmap, painter = _paper()
+    """A rounded patch of one colour for the legend."""
+    pixmap, painter = _blank_pixmap()
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(red, green, blue))
     painter.drawRoundedRect(QRectF(2, 3, 20, 18), 5, 5)
@@ -72,7 +72,7 @@ def swatch(red: int, green: int, blue: int) -> QIcon:
     return QIcon(pixmap)
 
 
-def _paper() -> tuple[QPixmap, QPainter]:
+def _blank_pixmap() -> tuple[QPixmap, QPainter]:
     pixmap = QPixmap(GRID * PIXEL_RATIO, GRID * PIXEL_RATIO)
     pixmap.setDevicePixelRatio(PIXEL_RATIO)
     pixmap.fill(Qt.GlobalColor.transparent)
@@ -82,13 +82,13 @@ def _paper() -> tuple[QPixmap, QPainter]:
 
 
 def _draw(name: str, colour: str) -> QPixmap:
-    pixmap, painter = _paper()
+    pixmap, painter = _blank_pixmap()
     for shape, numbers in ICONS[name]:
         pen = QPen(QColor(colour), 1.9, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
         hollow = shape in ("line", "ring")
         painter.setPen(pen if hollow else QPen(Qt.PenStyle.NoPen))
         painter.setBrush(Qt.BrushStyle.NoBrush if hollow else QColor(colour))
-        PENCILS[shape](painter, numbers)
+        PAINTERS[shape](painter, numbers)
     painter.end()
     return pixmap
 
@@ -102,7 +102,7 @@ def _square(numbers: tuple[float, ...]) -> QRectF:
     return QRectF(x - radius, y - radius, 2 * radius, 2 * radius)
 
 
-PENCILS: dict[str, Callable[[QPainter, tuple[float, ...]], None]] = {
+PAINTERS: dict[str, Callable[[QPainter, tuple[float, ...]], None]] = {
     "line": lambda painter, numbers: painter.drawPolyline(_points(numbers)),
     "fill": lambda painter, numbers: painter.drawPolygon(_points(numbers)),
     "ring": lambda painter, numbers: painter.drawEllipse(_square(numbers)),

@@ -1,4 +1,4 @@
-"""The classes' legend: a colour, a name and a check mark each."""
+"""The legend of classes: a colour, a name and a check mark for each."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from realtime.viewer.style import MUTED, TEXT
 WIDTH_PX = 208
 
 SEARCH_FROM = 16
-"""With this many classes, a field to search them is worth its room."""
+"""From this many classes on there is a search field."""
 
 ClassTable = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], tuple[int, ...]]
 
 
 class LegendDock(QDockWidget):
-    """Lists the model's classes; unchecked ones are hidden from the picture."""
+    """Lists the model's classes; unchecked ones are not drawn."""
 
     changed = pyqtSignal(frozenset)
-    """A person changed the marks: the ids of all hidden classes."""
+    """The user changed a check mark: the ids of all hidden classes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Classes", parent)
         self.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
-        self.setTitleBarWidget(QWidget(self))  # an empty one: the header below has the title and the buttons in one row
+        self.setTitleBarWidget(QWidget(self))  # empty: the header below has the title and the buttons in one row
         self._table: ClassTable | None = None
         self.list = QListWidget()
         self.list.setIconSize(QSize(16, 16))
@@ -58,7 +58,7 @@ class LegendDock(QDockWidget):
         self.setWidget(self._lay_out())
 
     def show_classes(self, state: SessionState, hidden: frozenset[int]) -> None:
-        """Make the list anew if the classes are others; set the marks as `hidden` says. Tells nobody."""
+        """Rebuild the list if the classes have changed, and set the check marks. Does not emit `changed`."""
         self.list.blockSignals(True)
         table = (state.classes, state.colours, state.shown_classes)
         if table != self._table:
@@ -93,7 +93,7 @@ class LegendDock(QDockWidget):
             item.setHidden(wanted.casefold() not in item.text().casefold())
 
     def _set_all(self, visible: bool) -> None:
-        """Set every mark that the search leaves in sight, and tell once."""
+        """Set every mark that the search has not filtered out, and emit `changed` once."""
         self.list.blockSignals(True)
         for item in self._items():
             if not item.isHidden():

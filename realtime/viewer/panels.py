@@ -1,4 +1,4 @@
-"""What lies over the picture when there is something to say: the message card, the banner and the list of keys."""
+"""Panels over the picture: the message card, the banner and the list of keys."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from realtime.viewer.style import ACCENT, BORDER
 
 CARD_WIDTH_PX = 440
 EDGE_PX = 16
-"""Overlays keep this far from the view's edges."""
+"""Minimum distance of panels from the view's edges."""
 
 TURN_MS = 80
 KEY_COLUMNS_FROM_PX = 560
 
 
 class MessageCard(QFrame):
-    """A title, a text, and buttons where there is something to do. In the middle of the view."""
+    """A title, a text, and buttons to retry or open another source. In the middle of the view."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -33,7 +33,7 @@ class MessageCard(QFrame):
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.retry = QPushButton("Retry", self)
         self.retry.setDefault(True)
-        self.other = QPushButton("Open other…", self)
+        self.other = QPushButton("Open another…", self)
         for button in (self.retry, self.other):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         head = QHBoxLayout()
@@ -53,7 +53,7 @@ class MessageCard(QFrame):
         self.hide()
 
     def say(self, title: str, text: str, busy: bool) -> None:
-        """Show this; `busy` with a turning wheel, else with the buttons."""
+        """Show a message; with a spinner if `busy`, or else with the buttons."""
         self.title.setText(title)
         self.text.setText(text)
         self.spinner.setVisible(busy)
@@ -64,12 +64,12 @@ class MessageCard(QFrame):
         self.raise_()
 
     def place(self) -> None:
-        """Go to the middle of the view, as high as the text needs."""
+        """Move to the middle of the view, as high as the text needs."""
         _centre(self, min(CARD_WIDTH_PX, _room_px(self)))
 
 
 class Banner(QFrame):
-    """One line over the picture's lower edge, with a button where there is something to do."""
+    """One line at the picture's lower edge, with a button where one is useful."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -84,11 +84,12 @@ class Banner(QFrame):
         row.setSpacing(12)
         row.addWidget(self.text, 1)
         row.addWidget(self.button)
-        self._words = ""
+        self._text = ""
         self.hide()
 
     def say(self, text: str, colour: str, button: str = "") -> None:
-        self._words = text
+        """Show a line in this colour, with a button of that text if given."""
+        self._text = text
         self.text.setStyleSheet(f"color: {colour}")
         self.button.setText(button)
         self.button.setVisible(bool(button))
@@ -96,23 +97,23 @@ class Banner(QFrame):
         self.show()
 
     def place(self) -> None:
-        """Go to the lower edge of the view, no wider than it is; a text too long is shortened."""
+        """Move to the lower edge of the view. A text wider than the view is shortened."""
         view = self.parentWidget()
-        if view is None or not self._words:
+        if view is None or not self._text:
             return
         room_px = _room_px(self) - 40 - (self.button.sizeHint().width() if self.button.text() else 0)
-        self.text.setText(self.text.fontMetrics().elidedText(self._words, Qt.TextElideMode.ElideRight, room_px))
+        self.text.setText(self.text.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, room_px))
         self.resize(self.sizeHint())
         self.move((view.width() - self.width()) // 2, view.height() - self.height() - EDGE_PX)
 
 
 class HelpCard(QFrame):
-    """All keys, in two columns where there is room, scrolling where there is little."""
+    """All keys, in two columns if they fit, and scrolling if they do not."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("card")
-        title = QLabel("Keys", self)
+        title = QLabel("Keyboard shortcuts", self)
         title.setObjectName("title")
         self._grid_holder = QWidget()
         self._grid = QGridLayout(self._grid_holder)
@@ -134,7 +135,7 @@ class HelpCard(QFrame):
         self.hide()
 
     def place(self) -> None:
-        """Go to the middle of the view, in as many columns as fit there."""
+        """Move to the middle of the view, in as many columns as fit."""
         view = self.parentWidget()
         if view is None:
             return
@@ -157,7 +158,7 @@ class HelpCard(QFrame):
 
 
 class Spinner(QWidget):
-    """A turning arc; stands still, and costs nothing, while hidden."""
+    """A turning arc. Its timer stops while it is hidden."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -209,6 +210,6 @@ def _centre(overlay: QWidget, width_px: int) -> None:
     view, layout = overlay.parentWidget(), overlay.layout()
     if view is None or layout is None:
         return
-    # A wrapped text is as high as the width makes it; only the layout knows how high.
+    # The height of a wrapped text depends on the width; only the layout knows it.
     height_px = min(layout.totalHeightForWidth(width_px), view.height())
     overlay.setGeometry((view.width() - width_px) // 2, (view.height() - height_px) // 2, width_px, height_px)

@@ -1,4 +1,4 @@
-"""Opens the window, runs Qt until it is closed, and tells how it ended."""
+"""Opens the window, runs Qt until it is closed, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
     """Show `source` in a window until it is closed; the session is closed when this returns. For the main thread.
 
     Returns the exit code: 0, or 128 + the number of the signal that ended it (Ctrl-C: 130).
-    Raises DisplayError where no window can be opened, SegmentationError for a source that makes no sense, and any
-    error of the window itself. A source that merely fails is shown in the window, with a way to retry.
+    Raises DisplayError where no window can be opened, SegmentationError for an invalid source, and any error of the window
+    itself. A source that fails to open is reported in the window, with a button to retry.
     """
     check_qt()
     from PyQt6.QtWidgets import QApplication
@@ -45,10 +45,10 @@ def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
 
 
 class Ending:
-    """While entered, SIGINT, SIGTERM and errors in Qt's callbacks end the application in an orderly way.
+    """A context in which SIGINT, SIGTERM and errors in Qt's callbacks end the application in an orderly way.
 
-    Without it Qt, which runs no Python between events, never hears of Ctrl-C; and PyQt aborts the process on an error.
-    Python sees the signals when the window's ticker next calls it, so within a quarter of a second.
+    Without it Ctrl-C has no effect, since Qt runs no Python between events, and PyQt aborts the process on an error. Python
+    handles a signal when the window's timer next calls it, within a quarter of a second.
     """
 
     def __init__(self, app: QApplication) -> None:

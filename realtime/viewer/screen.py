@@ -1,4 +1,4 @@
-"""The view with what lies over it: the picture, the message card, the banner and the help, as a session's state asks."""
+"""The picture with the panels over it: message card, banner and help, as the session's state requires."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from realtime.viewer.panels import EDGE_PX, Banner, HelpCard, MessageCard
 from realtime.viewer.style import MUTED, WARNING
 from realtime.viewer.view import VideoView
 
-TROUBLE = {"stalled": "No frames are coming", "retrying": "Connecting again"}
+TROUBLE = {"stalled": "No frames are arriving", "retrying": "Reconnecting"}
 
 CLICK_PX = 5
-"""A mouse that moves farther while its button is down does not click."""
+"""A mouse that moves further than this while its button is down does not click."""
 
 
 class Screen(VideoView):
-    """Says over the picture what a person has to know: opening, failed, ended, stalled."""
+    """Shows over the picture what the user has to know: opening, failed, ended, stalled."""
 
     double_clicked = pyqtSignal()
     clicked = pyqtSignal(float, float)
-    """A person clicked this pixel of the canvas; one below 0 is beside the picture."""
+    """The user clicked this pixel of the canvas; negative beside the picture."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # a click on the picture ends typing in a search field
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # a click on the picture takes the focus from the search field
         self.setMinimumSize(QSize(320, 180))
         self.card = MessageCard(self)
         self.banner = Banner(self)
@@ -38,7 +38,7 @@ class Screen(VideoView):
         self._pressed: QPointF | None = None
 
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
-        """Show what this state asks for. elapsed_s: since the session was opened; told in whole seconds while it starts."""
+        """Show the panels for this state. elapsed_s: since the session was opened; shown in whole seconds while it starts."""
         seconds = int(elapsed_s) if state.phase == "starting" else 0
         saying = (state.phase, state.message, state.notice, state.source, state.source_status, seconds)
         if saying != self._said:
@@ -49,7 +49,7 @@ class Screen(VideoView):
         self.set_smooth(state.paused or state.phase == "ended")
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        # Not through what lies over the picture: the help, a message.
+        # Not through a panel over the picture.
         if event is not None and event.button() == Qt.MouseButton.LeftButton and self.childAt(event.position().toPoint()) is None:
             self._pressed = event.position()
         super().mousePressEvent(event)
@@ -64,8 +64,8 @@ class Screen(VideoView):
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         self.double_clicked.emit()
 
-    def turn_help(self) -> None:
-        """Show the keys, or hide them."""
+    def toggle_help(self) -> None:
+        """Show or hide the keys."""
         self.help.setVisible(not self.help.isVisibleTo(self))
         self.help.place()
         self.help.raise_()
@@ -82,7 +82,7 @@ class Screen(VideoView):
 
     def _say(self, state: SessionState, seconds: int) -> None:
         if state.phase == "starting":
-            doing = state.message or state.source_status.detail or "getting ready"
+            doing = state.message or state.source_status.detail or "Starting"
             self.card.say(f"Opening {state.source}", f"{doing} · {seconds} s" if seconds else doing, busy=True)
         elif state.phase == "failed":
             self.card.say("This source cannot be shown", state.message or state.source, busy=False)
@@ -90,7 +90,7 @@ class Screen(VideoView):
             self.card.hide()
         status = state.source_status
         if state.phase == "ended":
-            self.banner.say(state.message or "The end", MUTED, "Connect again" if state.is_live else "Replay")
+            self.banner.say(state.message or "End of the video", MUTED, "Reconnect" if state.is_live else "Replay")
         elif state.phase == "running" and status.state in TROUBLE:
             self.banner.say(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
         elif state.phase == "running" and state.notice:

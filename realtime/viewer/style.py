@@ -1,4 +1,4 @@
-"""How the window looks: colours, fonts and the style sheet. Values only."""
+"""The window's colours, fonts and style sheet. Values only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ QMainWindow::separator {{ background: {BORDER}; width: 1px; }}
 
 
 def dark_palette() -> QPalette:
-    """For what a style sheet does not reach: file dialogs, selections, disabled text."""
+    """For what the style sheet does not cover: file dialogs, selections, disabled text."""
     palette = QPalette()
     role = QPalette.ColorRole
     for colour, roles in {
@@ -78,12 +78,12 @@ def dark_palette() -> QPalette:
 
 
 def text_font(size_px: int, bold: bool = False) -> QFont:
-    """The system's own font. In pixels: panels are laid out in pixels, and Qt scales those on HiDPI screens."""
+    """The system's font. Its size is in pixels, as panels are laid out in pixels, which Qt scales on HiDPI screens."""
     return _sized(QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont), size_px, bold)
 
 
 def digit_font(size_px: int, bold: bool = False) -> QFont:
-    """Fixed pitch, so that figures stay in their columns while they change."""
+    """Fixed pitch, so that changing figures stay in their columns."""
     return _sized(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont), size_px, bold)
 
 

@@ -1,4 +1,4 @@
-"""The window: puts the parts together, and keeps them telling the truth about the session."""
+"""The window: puts the parts together, and updates them from the session's state."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from realtime.viewer.host import SessionHost
 from realtime.viewer.hud import render_hud
 from realtime.viewer.legend import LegendDock
 from realtime.viewer.screen import Screen
-from realtime.viewer.screenshot import ScreenshotWriter
 from realtime.viewer.session_control import SessionControl
-from realtime.viewer.view import HUD_MARGIN_PX
+from realtime.viewer.view import HUD_MARGIN_PX, ScreenshotWriter
 
 TICK_MS = 250
-"""How often state and figures are read and shown. Frames do not wait for it."""
+"""Interval at which state and figures are read and shown. Frames are shown at once."""
 
 MESSAGE_MS = 6000
 VIEW_PX = QSize(1280, 720)
-"""Room for the picture before the first canvas tells its own size."""
+"""Size of the picture before the first canvas."""
 
 KNOB_MARKS = ("masks", "boxes", "labels", "trails", "background", "live_overlay")
-"""Commands that are checked while the knob of their name is on."""
+"""Commands that are checked while the knob of the same name is on."""
 
 LEGEND_FROM_PX = 900
-"""Narrower windows open without the legend."""
+"""Narrower windows have no legend at first."""
 
 
 class MainWindow(QMainWindow):
-    """One window on one session at a time. Closing it ends the session."""
+    """One window with one session at a time. Closing the window ends the session."""
 
     def __init__(self, open_session: OpenSession, title: str, out_folder: Path = Path("out")) -> None:
         super().__init__()
@@ -47,7 +46,7 @@ class MainWindow(QMainWindow):
         self._fitted = False
         self._opened_s = time.monotonic()
         self.host = SessionHost(open_session, self)
-        self.control = SessionControl(self.host, self.say)
+        self.control = SessionControl(self.host, self.show_message)
         self.screenshots = ScreenshotWriter(out_folder, self)
         self.view = Screen(self)
         self.commands = make_actions(self, self.control.commands() | self._own_commands())
@@ -59,13 +58,13 @@ class MainWindow(QMainWindow):
         self._connect()
 
     def open_source(self, source: str) -> None:
-        """Leave the present source for this one. Whatever goes wrong with it is shown in the window."""
+        """Replace the present source by this one. Its errors are shown in the window."""
         self.view.clear()
         self.host.replace(source)
         self.refresh()
 
     def open_file(self) -> None:
-        """Ask for a file; the picture goes on meanwhile."""
+        """Ask for a file; the video goes on meanwhile."""
         dialog = QFileDialog(self, "Open a video")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -73,10 +72,10 @@ class MainWindow(QMainWindow):
         dialog.open()
 
     def open_url(self) -> None:
-        """Ask for a URI or a camera's number; the picture goes on meanwhile."""
+        """Ask for a URI or a camera's number; the video goes on meanwhile."""
         dialog = QInputDialog(self)
         dialog.setWindowTitle("Open a stream or camera")
-        dialog.setLabelText("An address such as rtsp://… or http://…, or a camera's number:")
+        dialog.setLabelText("An address such as rtsp://… or http://…, or the number of a camera:")
         dialog.setMinimumWidth(420)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.textValueSelected.connect(lambda text: self.open_source(text.strip()) if text.strip() else None)
@@ -87,42 +86,42 @@ class MainWindow(QMainWindow):
         if self.view.canvas is not None:
             self.screenshots.save(self.view.canvas)
 
-    def turn_hud(self) -> None:
+    def toggle_hud(self) -> None:
         self._hud_on = not self._hud_on
 
-    def turn_legend(self) -> None:
+    def toggle_legend(self) -> None:
         self._legend_wanted = not self.legend.isVisibleTo(self)
         self._place_legend()
 
-    def turn_full_screen(self) -> None:
-        """The picture alone on the whole screen, or the window as it was."""
+    def toggle_full_screen(self) -> None:
+        """Show the picture alone on the whole screen, or the window as before."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
         for part in (self.bar, self.status):
             part.setVisible(not self.isFullScreen())
         self._place_legend()
 
     def back(self) -> None:
-        """Out of the help, or else out of the search field; or else deselect; or else out of full screen."""
+        """The first that applies: close the help, leave the search field, deselect, leave full screen."""
         if self.view.help.isVisibleTo(self.view):
-            self.view.turn_help()
+            self.view.toggle_help()
         elif self.legend.search.hasFocus():
             self.legend.search.clearFocus()
         elif self.host.knobs.selected_id is not None:
             self.control.deselect()
         elif self.isFullScreen():
-            self.turn_full_screen()
+            self.toggle_full_screen()
 
     def select(self, x: float, y: float) -> None:
-        """The object at this pixel of the canvas, or none."""
+        """Select the object at this pixel of the canvas, or none."""
         self.control.select(x, y)
         self.refresh()
 
-    def say(self, text: str) -> None:
-        """One line in the status bar, for a while."""
+    def show_message(self, text: str) -> None:
+        """Show one line in the status bar for a few seconds."""
         self.status.showMessage(text, MESSAGE_MS)
 
     def refresh(self) -> None:
-        """Show what the session's state, knobs and meter are now."""
+        """Show the session's present state, knobs and figures."""
         state = self.host.state()
         knobs = self.host.knobs
         self.view.show_state(state, time.monotonic() - self._opened_s)
@@ -148,7 +147,7 @@ class MainWindow(QMainWindow):
         super().resizeEvent(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        # Out of sight at once; the session may take its two seconds behind it.
+        # Hidden at once: the session can take two seconds to close.
         self._ticker.stop()
         self.hide()
         self.host.close()
@@ -158,13 +157,13 @@ class MainWindow(QMainWindow):
     def _own_commands(self) -> dict[str, Callable[[], object]]:
         return {
             "screenshot": self.screenshot,
-            "hud": self.turn_hud,
-            "classes": self.turn_legend,
-            "full_screen": self.turn_full_screen,
+            "hud": self.toggle_hud,
+            "classes": self.toggle_legend,
+            "full_screen": self.toggle_full_screen,
             "back": self.back,
             "open_file": self.open_file,
             "open_url": self.open_url,
-            "help": self.view.turn_help,
+            "help": self.view.toggle_help,
             "quit": self.close,
         }
 
@@ -196,7 +195,7 @@ class MainWindow(QMainWindow):
         self.bar.opacity.moved.connect(lambda value: self.control.set("opacity", value))
         self.bar.threshold.moved.connect(lambda value: self.control.set("threshold", value))
         self.legend.changed.connect(self.control.hide_classes)
-        self.screenshots.finished.connect(self.say)
+        self.screenshots.finished.connect(self.show_message)
         for action in self.commands.values():
             action.triggered.connect(self.refresh)
         self._ticker = QTimer(self)
@@ -211,21 +210,21 @@ class MainWindow(QMainWindow):
     def _show_canvas(self, canvas: Canvas) -> None:
         first = self.view.canvas is None
         self.view.show_canvas(canvas)
-        if first:  # the card goes and the figures come with the picture, not at the next tick
+        if first:  # replace the card by the figures now, not at the next tick
             self.refresh()
         if not self._fitted:
             self._fitted = True
             self._fit_to(canvas)
 
     def _fit_to(self, canvas: Canvas) -> None:
-        """Size the window such that a canvas pixel is a screen pixel, or a whole number of them: sharp, and cheap to paint."""
+        """Resize the window so that a canvas pixel is a whole number of screen pixels: sharp, and fast to paint."""
         screen = self.screen()
         if screen is None or self.isMaximized() or self.isFullScreen():
             return
         height_px, width_px = canvas.image.shape[:2]
         times = max(1, min(VIEW_PX.width() // width_px, VIEW_PX.height() // height_px))
         picture = QSize(width_px, height_px) * times / self.devicePixelRatioF()
-        # Twice: a new width may hide the legend or break the bar into two rows, which leaves another size to the view.
+        # Twice: a new width can hide the legend or split the bar into two rows, which changes the view's size.
         for _ in range(2):
             frame = self.size() - self.view.size()
             room = screen.availableSize() * 0.95 - frame
@@ -234,7 +233,7 @@ class MainWindow(QMainWindow):
             QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
 
     def _show_commands(self, state: SessionState) -> None:
-        """Check marks as things are; what cannot be done now is greyed."""
+        """Set check marks, and disable commands that have no effect now."""
         knobs = self.host.knobs
         running = state.phase == "running"
         marks = {

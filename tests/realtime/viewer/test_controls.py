@@ -23,7 +23,7 @@ OpenWindow = Callable[..., MainWindow]
 
 
 @pytest.mark.parametrize(("key", "knob"), [("M", "masks"), ("B", "boxes"), ("L", "labels"), ("T", "trails")])
-def test_keys_turn_parts_of_the_drawing_off_and_on(open_window: OpenWindow, studio, key: str, knob: str) -> None:
+def test_keys_toggle_parts_of_the_drawing(open_window: OpenWindow, studio, key: str, knob: str) -> None:
     window = open_window()
     for expected in (False, True):
         QTest.keyClick(window, getattr(Qt.Key, f"Key_{key}"))
@@ -31,7 +31,7 @@ def test_keys_turn_parts_of_the_drawing_off_and_on(open_window: OpenWindow, stud
         assert window.commands[knob].isChecked() is expected
 
 
-def test_the_background_is_replaced_where_a_model_gives_a_matte_only(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_the_background_can_be_replaced_only_with_a_matte(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     window = open_window()
     QTest.keyClick(window, Qt.Key.Key_G)
     assert not studio.session.knobs.background
@@ -67,7 +67,7 @@ def test_sliders_and_keys_set_opacity_and_threshold(open_window: OpenWindow, stu
     assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.7, 0.98)
     QTest.keyClick(window, Qt.Key.Key_Plus)
     QTest.keyClick(window, Qt.Key.Key_BracketLeft)
-    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.65, 1.0), "and never above 1"
+    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.65, 1.0), "at most 1"
     assert (window.bar.threshold.slider.value(), window.bar.opacity.slider.value()) == (65, 100)
 
 
@@ -87,7 +87,7 @@ def test_the_legend_hides_and_shows_classes(open_window: OpenWindow, studio, wai
     assert car.checkState() == Qt.CheckState.Checked
 
 
-def test_a_long_legend_can_be_searched_and_typing_turns_no_knobs(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_long_legend_can_be_searched_and_typing_changes_no_knobs(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window(width_px=1200)
     wait(lambda: window.legend.list.count() == 3)
     assert not window.legend.search.isVisible(), "three classes need no search"
@@ -97,11 +97,11 @@ def test_a_long_legend_can_be_searched_and_typing_turns_no_knobs(open_window: Op
     window.legend.show_classes(state, frozenset())
     QTest.mouseClick(window.legend.search, Qt.MouseButton.LeftButton)
     QTest.keyClicks(window.legend.search, "thing 2")
-    in_sight = [item.text() for item in window.legend._items() if not item.isHidden()]
-    assert in_sight == [name for name in names if name.startswith("thing 2")]
-    assert studio.session.knobs == Knobs(), "T, H and I were letters here"
+    matching = [item.text() for item in window.legend._items() if not item.isHidden()]
+    assert matching == [name for name in names if name.startswith("thing 2")]
+    assert studio.session.knobs == Knobs(), "the letters are not shortcuts here"
     window.legend.none_button.click()
-    assert studio.session.knobs.hidden_classes == {2, *range(20, 30)}, "only what is in sight"
+    assert studio.session.knobs.hidden_classes == {2, *range(20, 30)}, "only classes that match"
 
 
 def test_space_pauses_and_a_step_lets_one_frame_through(open_window: OpenWindow, studio, script, wait: Wait) -> None:
@@ -148,15 +148,15 @@ def test_a_screenshot_is_the_canvas(open_window: OpenWindow, studio, wait: Wait,
     assert str(path) in window.status.currentMessage()
 
 
-def test_a_screenshot_that_cannot_be_written_is_told(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+def test_a_screenshot_that_cannot_be_written_is_reported(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     window = open_window()
     wait(lambda: studio.session.shown_indices)
     window.screenshot()
-    wait(lambda: window.status.currentMessage().startswith("No screenshot"))
+    wait(lambda: window.status.currentMessage().startswith("Screenshot not saved to"))
 
 
-def test_recording_starts_stops_and_tells_when_it_cannot(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_recording_starts_and_stops_and_reports_a_failure(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     wait(lambda: studio.session.shown_indices)
     window.refresh()
@@ -172,13 +172,13 @@ def test_recording_starts_stops_and_tells_when_it_cannot(open_window: OpenWindow
     assert "the disk is full" in window.status.currentMessage()
 
 
-def test_full_screen_is_the_picture_alone_and_escape_leaves_it(open_window: OpenWindow, wait: Wait) -> None:
+def test_full_screen_shows_the_picture_alone_and_escape_leaves_it(open_window: OpenWindow, wait: Wait) -> None:
     window = open_window()
     QTest.keyClick(window, Qt.Key.Key_F)
     assert window.isFullScreen()
     assert not window.bar.isVisible()
     QTest.keyClick(window, Qt.Key.Key_Question)
-    assert window.view.help.isVisible(), "keys work without their buttons"
+    assert window.view.help.isVisible(), "keys work without the bar"
     QTest.keyClick(window, Qt.Key.Key_Escape)
     assert window.isFullScreen()
     assert not window.view.help.isVisible()
@@ -190,7 +190,7 @@ def test_full_screen_is_the_picture_alone_and_escape_leaves_it(open_window: Open
     assert window.bar.isVisible()
 
 
-def test_the_hud_is_drawn_four_times_a_second_at_most_and_goes_away(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_the_hud_is_drawn_at_most_four_times_a_second(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["fast"] = script(fps=240.0)
     window = open_window("fast")
     wait(lambda: window.view._hud is not None)
@@ -204,7 +204,7 @@ def test_the_hud_is_drawn_four_times_a_second_at_most_and_goes_away(open_window:
     assert window.view._hud is None
 
 
-def test_every_command_has_a_key_of_its_own(app: QApplication, open_window: OpenWindow) -> None:
+def test_no_two_commands_have_the_same_key(app: QApplication, open_window: OpenWindow) -> None:
     keys = [key for command in COMMANDS for key in command.keys]
     assert len(keys) == len(set(keys))
     window = open_window()
@@ -213,7 +213,7 @@ def test_every_command_has_a_key_of_its_own(app: QApplication, open_window: Open
         make_actions(window, {})
 
 
-def test_a_key_turns_masks_into_contours_areas_and_both(open_window: OpenWindow, studio) -> None:
+def test_a_key_changes_the_mask_style(open_window: OpenWindow, studio) -> None:
     window = open_window()
     for expected in ("contour", "fill", "both"):
         QTest.keyClick(window, Qt.Key.Key_O)
@@ -221,7 +221,7 @@ def test_a_key_turns_masks_into_contours_areas_and_both(open_window: OpenWindow,
         assert window.status.currentMessage().startswith("Masks: ")
 
 
-def test_the_overlay_is_locked_or_live_and_its_tooltip_says_what_that_means(open_window: OpenWindow, studio) -> None:
+def test_the_overlay_is_locked_or_live_and_its_tooltip_explains_both(open_window: OpenWindow, studio) -> None:
     window = open_window()
     for expected in (True, False):
         QTest.keyClick(window, Qt.Key.Key_V)
@@ -229,22 +229,22 @@ def test_the_overlay_is_locked_or_live_and_its_tooltip_says_what_that_means(open
         assert window.commands["live_overlay"].isChecked() is expected
     tip = window.commands["live_overlay"].toolTip()
     assert tip.startswith("Overlay: locked / live")
-    assert "waits for its own masks" in tip
-    assert "moved to where things are now" in tip
+    assert "is shown with its own masks" in tip
+    assert "moved to fit it" in tip
 
 
-def test_a_recording_that_waits_for_the_model_says_so_when_turned_live(open_window: OpenWindow, studio, script) -> None:
+def test_for_a_file_that_waits_for_the_model_the_live_overlay_comes_with_advice(open_window: OpenWindow, studio, script) -> None:
     studio.scripts["film.mp4"] = script(is_live=False)
     camera = open_window("camera")
     QTest.keyClick(camera, Qt.Key.Key_V)
     assert camera.status.currentMessage() == "Overlay: live"
     film = open_window("film.mp4")
-    for told in ("Overlay: live; this recording waits for the model: open it with --overlay live", "Overlay: locked"):
+    for expected in ("Overlay: live; this recording waits for the model: open it with --overlay live", "Overlay: locked"):
         QTest.keyClick(film, Qt.Key.Key_V)
-        assert film.status.currentMessage().startswith(told)
+        assert film.status.currentMessage().startswith(expected)
 
 
-def test_a_click_on_an_object_selects_it_and_one_beside_or_escape_lets_go(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_click_selects_an_object_and_a_click_beside_it_or_escape_deselects(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     wait(lambda: studio.session.shown_indices)
     picture = window.view.picture_rect()
@@ -263,19 +263,19 @@ def test_a_click_on_an_object_selects_it_and_one_beside_or_escape_lets_go(open_w
     QTest.keyClick(window, Qt.Key.Key_F1)
     middle = window.view.help.geometry().center()
     QTest.mouseClick(window.view.help, Qt.MouseButton.LeftButton, pos=window.view.help.mapFromParent(middle))
-    assert studio.session.knobs.selected_id is None, "no click through the help"
+    assert studio.session.knobs.selected_id is None, "a click on the help selects nothing"
 
 
-def test_a_selection_does_not_outlive_its_session(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_selection_ends_with_its_session(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     studio.session.select_at(1, 1)
     window.open_source("pattern")
     wait(lambda: len(studio.sessions) == 2)
-    assert studio.session.knobs.selected_id is None, "its ids are others"
+    assert studio.session.knobs.selected_id is None, "the next session has other ids"
 
 
 @pytest.mark.parametrize("width_px", [480, 640, 1280])
-def test_every_button_in_sight_is_whole(open_window: OpenWindow, width_px: int) -> None:
+def test_no_visible_button_is_clipped(open_window: OpenWindow, width_px: int) -> None:
     window = open_window(width_px=width_px, height_px=400)
     assert window.width() == width_px
     buttons = [button for button in window.bar.findChildren(QToolButton) if button.isVisible()]

@@ -1,4 +1,4 @@
-"""Qt is asked for only where it will start; otherwise one line tells the cure."""
+"""Qt is started only where it can start; otherwise the error is one line with the cure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from realtime.errors import DisplayError
 from realtime.viewer.display import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
 
-LINUX_ONLY = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Debian packages are Linux matters")
+LINUX_ONLY = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Debian packages exist on Linux only")
 
 
 @LINUX_ONLY
-def test_a_screen_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_screen_is_found_by_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     assert not has_display()
@@ -29,7 +29,7 @@ def test_a_screen_is_known_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @LINUX_ONLY
-def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_library_and_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
     with pytest.raises(DisplayError) as raised:
         check_qt(xcb_libraries=("libc.so.6", "libxcb-not-there.so.0"))
@@ -41,7 +41,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 @LINUX_ONLY
-def test_what_only_x11_needs_is_not_asked_of_other_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_of_x11_are_not_required_on_other_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     check_qt(xcb_libraries=("libxcb-not-there.so.0",))
     with pytest.raises(DisplayError, match=r"libEGL-not-there\.so\.1"):
@@ -49,15 +49,15 @@ def test_what_only_x11_needs_is_not_asked_of_other_platforms(monkeypatch: pytest
 
 
 @LINUX_ONLY
-def test_a_display_that_nobody_answers_at_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_display_without_a_server_is_an_error_and_does_not_abort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":7654")
-    with pytest.raises(DisplayError, match="no X server answers at DISPLAY=':7654'"):
+    with pytest.raises(DisplayError, match="No X server answers at DISPLAY=':7654'"):
         check_qt(xcb_libraries=())
 
 
-def test_opencvs_qt_plugins_are_forgotten_and_ones_own_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opencvs_qt_plugins_are_removed_and_the_users_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     own = str(Path("opt", "qt", "plugins"))
     monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(Path("lib", "cv2", "qt", "plugins")))
     monkeypatch.setenv("QT_QPA_FONTDIR", own)
@@ -66,7 +66,7 @@ def test_opencvs_qt_plugins_are_forgotten_and_ones_own_are_kept(monkeypatch: pyt
     assert os.environ["QT_QPA_FONTDIR"] == own
 
 
-def test_asking_whether_there_is_a_window_loads_no_qt() -> None:
+def test_checking_for_a_screen_does_not_load_qt() -> None:
     code = "import sys, realtime.viewer.display, realtime.sessions.session, realtime.viewer.run\n"
     code += "print('PyQt6' in sys.modules, 'cv2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Ours, without a screen unless one is given."""
+    """This process's environment, without a screen unless one is given."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")}
     return {**kept, "PYTHONPATH": str(ROOT), **changes}
 
@@ -48,7 +48,7 @@ def test_a_signal_ends_the_window_and_the_session_within_two_seconds(number: sig
 @pytest.mark.skipif(
     not (shutil.which("xvfb-run") and shutil.which("xauth")), reason="xvfb-run or xauth is missing: apt-get install xvfb xauth"
 )
-def test_the_window_stands_on_a_real_x_server(tmp_path: Path) -> None:
+def test_the_window_is_shown_on_a_real_x_server(tmp_path: Path) -> None:
     shot = tmp_path / "screen.png"
     command = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24", sys.executable, str(PROGRAM), str(shot)]
     ended = subprocess.run(
@@ -63,10 +63,10 @@ def test_the_window_stands_on_a_real_x_server(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_window_ends_it_and_is_raised(app: QApplication) -> None:
-    def go_wrong() -> None:
+    def fail() -> None:
         raise ZeroDivisionError("a mistake in a slot")
 
-    QTimer.singleShot(0, go_wrong)
+    QTimer.singleShot(0, fail)
     hook = sys.excepthook
     with pytest.raises(ZeroDivisionError, match="a mistake in a slot"), Ending(app):
         app.exec()
@@ -74,7 +74,7 @@ def test_an_error_in_the_window_ends_it_and_is_raised(app: QApplication) -> None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a screen")
-def test_without_a_screen_one_line_says_so() -> None:
+def test_without_a_screen_the_error_is_one_line() -> None:
     code = "from realtime.errors import DisplayError; from realtime.viewer.run import run_viewer\n"
     code += "try: run_viewer(None, 'film', title='t')\nexcept DisplayError as error: print(error)"
     ended = subprocess.run(

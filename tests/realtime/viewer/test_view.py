@@ -1,4 +1,4 @@
-"""The picture on the screen is the canvas, the newest one, once."""
+"""The picture on the screen is the newest canvas, reported once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from realtime.viewer.view import VideoView
 
 
 def canvas_of(image: Image, index: int = 0) -> Canvas:
-    image.flags.writeable = False  # as canvases come
+    image.flags.writeable = False  # like a real canvas
     return Canvas(image, index, 0.0, time.monotonic_ns())
 
 
@@ -59,7 +59,7 @@ def test_the_next_canvas_replaces_the_picture_in_the_same_buffer(view: VideoView
     assert np.array_equal(pixels_of(view.grab()), second)
 
 
-def test_another_size_of_canvas_is_taken_as_it_comes(view: VideoView) -> None:
+def test_canvases_can_change_their_size(view: VideoView) -> None:
     view.show_canvas(canvas_of(random_picture(100, 100)))
     view.grab()
     smaller = random_picture(160, 90)
@@ -69,7 +69,7 @@ def test_another_size_of_canvas_is_taken_as_it_comes(view: VideoView) -> None:
 
 
 @pytest.mark.parametrize(("size_px", "picture_px"), [((400, 180), (40, 0, 320, 180)), ((320, 300), (0, 60, 320, 180))])
-def test_the_shape_is_kept_between_dark_bars(view: VideoView, size_px: tuple[int, int], picture_px: tuple[int, ...]) -> None:
+def test_the_aspect_is_kept_between_dark_bars(view: VideoView, size_px: tuple[int, int], picture_px: tuple[int, ...]) -> None:
     view.resize(*size_px)
     white = np.full((180, 320, 3), 255, np.uint8)
     view.show_canvas(canvas_of(white))
@@ -80,7 +80,7 @@ def test_the_shape_is_kept_between_dark_bars(view: VideoView, size_px: tuple[int
     assert painted.max() < 32, "nothing bright outside the picture"
 
 
-def test_a_canvas_is_reported_once_after_it_is_painted_and_never_if_it_was_replaced(view: VideoView) -> None:
+def test_a_canvas_is_reported_once_when_painted_and_never_if_replaced(view: VideoView) -> None:
     reported: list[int] = []
     view.painted.connect(lambda canvas: reported.append(canvas.index))
     view.show_canvas(canvas_of(random_picture(32, 18), 1))
@@ -119,10 +119,10 @@ def test_the_figures_are_readable_on_any_picture(view: VideoView, background: in
     paper = luminance(np.median(panel.reshape(-1, 3), axis=0))
     ink = luminance(panel.reshape(-1, 3).max(axis=0))
     assert (ink + 0.05) / (paper + 0.05) >= 7, "WCAG AAA contrast of text on panel"
-    assert (painted[:, 12 + WIDTH_PX :] == background).all(), "the picture beside the panel is untouched"
+    assert (painted[:, 12 + WIDTH_PX :] == background).all(), "the picture beside the panel is unchanged"
 
 
-def test_the_stage_table_gives_way_where_there_is_no_room(view: VideoView) -> None:
+def test_the_stage_table_is_left_out_if_there_is_no_room(view: VideoView) -> None:
     _, full = hud_on(0, view)
     _, short = hud_on(0, view, room_px=full.height() - 1)
     assert short.height() < full.height()

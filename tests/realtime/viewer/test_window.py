@@ -31,7 +31,7 @@ def test_canvases_reach_the_window_and_are_reported_in_order(open_window: OpenWi
     assert centre.red() == 40, "the pattern's red"
 
 
-def test_a_blocked_window_keeps_one_frame_and_one_wake_and_then_shows_the_newest(
+def test_a_blocked_window_keeps_one_frame_and_one_wake_and_then_shows_the_newest_frame(
     open_window: OpenWindow, studio, script, wait: Wait
 ) -> None:
     studio.scripts["fast"] = script(fps=240.0)
@@ -41,25 +41,25 @@ def test_a_blocked_window_keeps_one_frame_and_one_wake_and_then_shows_the_newest
     for _ in range(3):
         alive = canvases_alive()
         wakes, before = studio.session.wakes, studio.session.canvas.put_count
-        time.sleep(0.5)  # the Qt thread is stuck
+        time.sleep(0.5)  # the Qt thread is blocked
         assert studio.session.canvas.put_count - before > 60, "the producer went on"
         assert studio.session.wakes - wakes <= 1
         assert studio.session.canvas.waiting <= 1
-        assert canvases_alive() - alive <= 2, "one waits, one is in the making"
+        assert canvases_alive() - alive <= 2, "one waits, one is being drawn"
         newest = studio.session.canvas.put_count - 1
         released_s = time.monotonic()
         wait(lambda newest=newest: studio.session.shown_indices[-1] >= newest, limit_s=1)
         took_s.append(time.monotonic() - released_s)
-    assert min(took_s) < 0.05, "the best of three: other programs have the processor, too"
+    assert min(took_s) < 0.05, "the best of three, since other programs may be running"
 
 
 def canvases_alive() -> int:
     gc.collect()
-    # By type, not isinstance: that asks every object for its class, and deprecated ones warn when touched.
+    # By type: isinstance reads every object's class, and deprecated ones warn when read.
     return sum(type(thing) is Canvas for thing in gc.get_objects())
 
 
-def test_a_hidden_window_takes_canvases_but_reports_none(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_hidden_window_takes_canvases_but_reports_none_as_shown(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     wait(lambda: studio.session.shown_indices)
     window.hide()
@@ -70,7 +70,7 @@ def test_a_hidden_window_takes_canvases_but_reports_none(open_window: OpenWindow
     wait(lambda: len(studio.session.shown_indices) > shown)
 
 
-def test_while_it_starts_the_window_says_what_it_does(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_while_starting_the_window_shows_what_it_does(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["slow"] = script(start_s=30.0)
     window = open_window("slow")
     wait(lambda: "1 s" in window.view.card.text.text())
@@ -80,7 +80,7 @@ def test_while_it_starts_the_window_says_what_it_does(open_window: OpenWindow, s
     assert not window.view.card.retry.isVisible()
 
 
-def test_a_failure_is_told_and_retry_opens_again(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_a_failure_is_shown_and_retry_opens_again(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["camera"] = script(fails="camera 0 is in use by another program. Close it, then retry")
     window = open_window("camera")
     wait(window.view.card.retry.isVisible)
@@ -94,7 +94,7 @@ def test_a_failure_is_told_and_retry_opens_again(open_window: OpenWindow, studio
     assert not window.view.card.isVisible()
 
 
-def test_a_source_that_makes_no_sense_is_told_in_the_window(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_an_invalid_source_is_reported_in_the_window(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     opens = window.host._open_session
 
@@ -111,26 +111,26 @@ def test_a_source_that_makes_no_sense_is_told_in_the_window(open_window: OpenWin
     wait(lambda: len(studio.sessions) == 2 and studio.session.shown_indices)
 
 
-def test_the_end_of_a_film_keeps_the_last_frame_and_offers_it_again(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_after_the_end_the_last_frame_stays_and_can_be_replayed(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["film"] = script(frames=5, is_live=False)
     window = open_window("film")
     wait(window.view.banner.button.isVisible)
     assert window.view.banner.text.text() == "end of film"
     assert window.view.canvas is not None
     assert window.view.canvas.index == 4
-    assert window.view.smooth, "a picture that stands still is worth filtering"
+    assert window.view.smooth, "a still picture is interpolated"
     QTest.mouseClick(window.view.banner.button, Qt.MouseButton.LeftButton)
     wait(lambda: len(studio.sessions) == 2 and studio.session.shown_indices)
 
 
-def test_a_stalled_source_is_told_over_the_frame(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_a_stalled_source_is_reported_over_the_frame(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["camera"] = script(status=SourceStatus("retrying", "attempt 3"))
     window = open_window("camera")
     wait(lambda: window.view.banner.isVisible() and studio.session.shown_indices)
     assert "attempt 3" in window.view.banner.text.text()
 
 
-def test_changing_the_source_keeps_the_window_alive_and_the_knobs_as_they_were(
+def test_changing_the_source_does_not_block_the_window_and_keeps_the_knobs(
     open_window: OpenWindow, studio, script, wait: Wait
 ) -> None:
     studio.scripts["slow to close"] = script(close_s=0.6)
@@ -142,7 +142,7 @@ def test_changing_the_source_keeps_the_window_alive_and_the_knobs_as_they_were(
     assert time.monotonic() - started_s < 0.1
     wait(lambda: len(studio.sessions) == 2 and studio.session.shown_indices)
     assert not studio.overlapped
-    assert studio.session.state().source == "pattern", "the last wish counts"
+    assert studio.session.state().source == "pattern", "the last source opened counts"
     assert not studio.session.knobs.boxes
 
 
@@ -171,7 +171,7 @@ def test_a_file_dropped_on_the_window_is_opened(open_window: OpenWindow, studio,
     assert studio.session.state().source == str(film)
 
 
-def test_an_address_is_asked_for_and_opened(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_an_address_can_be_entered_and_is_opened(open_window: OpenWindow, studio, wait: Wait) -> None:
     window = open_window()
     QTest.keyClick(window, Qt.Key.Key_U, Qt.KeyboardModifier.ControlModifier)
     dialog = window.findChild(QInputDialog)
@@ -184,7 +184,7 @@ def test_an_address_is_asked_for_and_opened(open_window: OpenWindow, studio, wai
     assert studio.session.state().source == "rtsp://camera/1"
 
 
-def test_a_file_is_asked_for_and_opened(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+def test_a_file_can_be_chosen_and_is_opened(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.touch()
     window = open_window()
@@ -201,7 +201,7 @@ def test_a_file_is_asked_for_and_opened(open_window: OpenWindow, studio, wait: W
 @pytest.mark.parametrize("size_px", [(480, 360), (640, 480), (1280, 720), (3840, 2160)])
 def test_nothing_is_clipped_at_any_size(open_window: OpenWindow, studio, wait: Wait, size_px: tuple[int, int]) -> None:
     window = open_window(width_px=size_px[0], height_px=size_px[1])
-    window.view.turn_help()
+    window.view.toggle_help()
     wait(lambda: studio.session.shown_indices)
     assert (window.width(), window.height()) == size_px
     for part in (*window.bar.findChildren(type(window.where)), window.view.help, window.bar.threshold, window.bar.opacity):
@@ -212,7 +212,7 @@ def test_nothing_is_clipped_at_any_size(open_window: OpenWindow, studio, wait: W
     assert keys.widget().sizeHint().width() <= keys.viewport().width(), "the keys scroll up and down only"
 
 
-def test_resized_minimised_and_hidden_while_streaming(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_the_window_can_be_resized_and_hidden_while_streaming(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["fast"] = script(fps=240.0)
     window = open_window("fast")
     dice = random.Random(1)
@@ -224,7 +224,7 @@ def test_resized_minimised_and_hidden_while_streaming(open_window: OpenWindow, s
                 window.showNormal,
                 window.hide,
                 window.show,
-                window.turn_full_screen,
+                window.toggle_full_screen,
             )
         )()
         QCoreApplication.processEvents()
@@ -233,7 +233,7 @@ def test_resized_minimised_and_hidden_while_streaming(open_window: OpenWindow, s
     wait(lambda: studio.session.shown_indices[-1] >= newest)
 
 
-def test_windows_are_opened_and_closed_while_streaming(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_windows_can_be_opened_and_closed_while_streaming(open_window: OpenWindow, studio, script, wait: Wait) -> None:
     studio.scripts["fast"] = script(fps=240.0)
     for _ in range(15):
         window = open_window("fast")
