@@ -196,7 +196,7 @@ class Run:
         except EngineNotBuiltError as error:
             if not self._builds_engines:
                 raise
-            segmenter, unbuilt = Segmenter(model, "auto"), str(error)
+            segmenter, unbuilt = Segmenter(model, "auto"), error.what
         if unbuilt and self._builds_engines:
             self.upgrade = EngineUpgrade(model, options, unbuilt)
             self.pipeline.on_stop(self.upgrade.cancel)

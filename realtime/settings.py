@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from engines.backends import check_options, names, options_of
 from engines.backends.common.options import EngineOptions, declared
-from engines.errors import did_you_mean
+from engines.errors import BackendUnavailableError, did_you_mean
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
 from engines.tables import explained
@@ -106,24 +107,19 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
             raise SettingsError(f'no preset "{preset}"; there are: {", ".join(known)}{hint} (or give the path of a .toml file)')
         written, where = _read(path), str(path)
     _convert(written, where)  # alone, so that its mistakes are told as its own
-    if overrides.get("backend", "trt") != "trt" and "engine" not in overrides:
-        _drop_engine(written)  # a preset's engine is for its own backend; an input's size for all
+    if (backend := overrides.get("backend")) in ("auto", *names()) and "engine" in written:
+        used = options_of(backend)  # a preset's engine is for its own backend
+        written["engine"] = {key: value for key, value in written["engine"].items() if key in used}
     both = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
     merged = {"engine": {**both[0], **both[1]}} if len(both) == 2 else {}  # a table: option by option, as the others
     settings = _convert({**written, **overrides, **merged}, "settings")
-    if replace(settings.engine, input_px=None) != EngineOptions() and settings.backend != "trt":
-        raise SettingsError(
-            f"{where}: its table [engine] chooses among TensorRT engines, except for input_px: "
-            'write backend = "trt" above it, or add --backend trt'
-        )
+    changed = [key for key in ENGINE_KEYS if getattr(settings.engine, key) != getattr(EngineOptions(), key)]
+    if changed and settings.backend in ("auto", *names()):
+        try:
+            check_options(settings.backend, changed)
+        except BackendUnavailableError as error:
+            raise SettingsError(f"{where}: its table [engine]: {error.what}", error.cure) from error
     return settings
-
-
-def _drop_engine(written: dict[str, Any]) -> None:
-    """Take the table [engine] from what a preset says, except for the input's size. In place."""
-    table = written.pop("engine", None)
-    if isinstance(table, dict) and "input_px" in table:
-        written["engine"] = {"input_px": table["input_px"]}
 
 
 def _convert(facts: dict[str, Any], where: str) -> Settings:

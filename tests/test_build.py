@@ -111,7 +111,7 @@ def test_a_mistake_gets_one_line_with_the_cure(
 @pytest.mark.parametrize("option", [["--precision", "fp16"], ["--inflight", "1"], ["--dla", "0"]])
 def test_an_option_of_gpu_engines_is_not_ignored_on_the_cpu(option: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["process", "sample://bikes", "--out", "o.mp4", *option]) == 2
-    assert f"{option[0]}: for TensorRT engines only: add --backend trt" in capfd.readouterr().err
+    assert f"{option[0]}: not with --backend auto. Add --backend trt" in capfd.readouterr().err
 
 
 def test_trusting_a_foreign_engine_says_what_that_means(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

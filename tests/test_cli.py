@@ -177,7 +177,7 @@ MISTAKES = [
     (["process", "CLIP", "--out", "o.mp4", "--model", "raod"], 'did you mean "road"?'),
     (["process", "CLIP", "--out", "o.mp4", "--model", "CLIP"], "car.mp4"),
     (["process", "CLIP", "--out", "o.mp4", "--backend", "openvno"], 'did you mean "openvino"?'),
-    (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "known: auto, trt, ort-cuda, openvino, ort"),
+    (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "Known: auto, openvino, ort, ort-cuda, trt"),
     (["process", "CLIP", "--out", "o.mp4", "--tracker", "bytetrak"], 'did you mean "bytetrack"?'),
     (["process", "CLIP", "--out", "o.mp4", "--preset", "dashcm"], 'did you mean "dashcam"?'),
     (["process", "CLIP", "--mot", "o.txt", "--tracker", "none"], "--tracker auto"),

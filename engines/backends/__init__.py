@@ -1,30 +1,22 @@
-"""Backends: the runtimes that run a network. The folder is the registry: module NAME holds a function `open_engine(model)`."""
+"""Backends: the runtimes that run a network. The folder is the registry: each of its modules is a `Backend`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from engines.backends.common.options import EngineOptions
-from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, did_you_mean
+from engines.backends.common.options import EngineOptions, declared
+from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, choices
 from engines.loading import load_module, module_names
 
 if TYPE_CHECKING:
     from engines.models.card import ModelCard
     from engines.models.fit import Fit
     from engines.models.model import Model
-    from engines.types import Image, Outputs, Size
+    from engines.types import Image, Outputs
 
 __all__ = ["EngineOptions"]
-
-PREFERENCE = ("trt", "ort-cuda", "openvino", "ort")
-"""The order in which "auto" tries: the fastest first."""
-
-GPU_BACKENDS = ("trt", "ort-cuda")
-
 
 DEFAULTS = EngineOptions()
 
@@ -109,7 +101,7 @@ class BatchEngine(Protocol):
 class Choice:
     """An engine, and why the backends before it were not taken: backend name → one line.
 
-    unbuilt: such a line of a backend that could run the model once an engine is built for it; empty where there is none.
+    unbuilt: what a backend lacks that could run the model once an engine is built for it; empty where there is none.
     """
 
     engine: Engine
@@ -118,69 +110,100 @@ class Choice:
     unbuilt: str = ""
 
 
+class Backend(Protocol):
+    """What a backend's module holds. It is named like its module, with a hyphen for each underscore."""
+
+    RANK: int
+    """"auto" tries the lowest first: the fastest."""
+    OPTIONS: tuple[str, ...]
+    """The fields of EngineOptions that it uses."""
+    TAKES_SIDE_INPUTS: bool
+    """Whether it can feed a network anything beside the image."""
+
+    def missing(self) -> str | None:
+        """What this machine lacks for it, in a few words; None where it can run. Quick: `run.py models` lists by it."""
+        ...
+
+    def open_engine(self, model: Model, options: EngineOptions) -> Engine:
+        """Load `model`. Raises BackendUnavailableError: something is missing here, or the runtime refuses the network."""
+        ...
+
+
 def names() -> tuple[str, ...]:
-    """The backends this version has, best first."""
-    found = {name.replace("_", "-") for name in module_names(__path__)}
-    return tuple(name for name in PREFERENCE if name in found) + tuple(sorted(found - set(PREFERENCE)))
+    """The backends this version has, sorted. Imports none of them."""
+    return tuple(sorted(name.replace("_", "-") for name in module_names(__path__)))
+
+
+def ranked() -> tuple[str, ...]:
+    """The backends this version has, in the order in which "auto" tries them."""
+    return tuple(sorted(names(), key=lambda name: _module(name).RANK))
+
+
+def here() -> tuple[str, ...]:
+    """The backends that this machine can run, best first."""
+    return tuple(name for name in ranked() if _module(name).missing() is None)
+
+
+def options_of(backend: str) -> tuple[str, ...]:
+    """The fields of EngineOptions that a backend uses; of "auto", the input's size alone."""
+    return ("input_px",) if backend == "auto" else _module(backend).OPTIONS
+
+
+def check_options(backend: str, fields: Iterable[str]) -> None:
+    """Raises BackendUnavailableError for fields of EngineOptions that a backend does not use."""
+    used = options_of(backend)
+    unused = [name for name in fields if name not in used]
+    if unused:
+        users = " or ".join(name for name in ranked() if set(unused) <= set(_module(name).OPTIONS))
+        flags = ", ".join(declared()[name][1].flag for name in unused)
+        raise BackendUnavailableError(f"{flags}: not with --backend {backend}", f"Add --backend {users}" if users else "")
 
 
 def open_engine(model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> Choice:
-    """Load `model` on `backend`, or with "auto" on the first of PREFERENCE that takes it.
+    """Load `model` on `backend`, or with "auto" on the best ranked that takes it.
 
-    Raises BackendUnavailableError with every reason when none does; EngineNotBuiltError for a GPU backend that is named and
-    lacks its engine.
+    Raises BackendUnavailableError with every reason when none does; EngineNotBuiltError for a backend that is named and lacks
+    its engine.
     """
     if backend != "auto":
         try:
             return Choice(_open(model, backend, options), backend, {})
         except NoGpuError as error:
-            raise NoGpuError(f"{error}; or run on the CPU: --backend auto") from error
+            cure = f"{error.cure}, or run on the CPU" if error.cure else "Run on the CPU"
+            raise NoGpuError(error.what, f"{cure}: --backend auto") from error
     refusals: dict[str, str] = {}
     unbuilt = ""
-    for name in names():
+    for name in ranked():
         try:
             return Choice(_open(model, name, options), name, refusals, unbuilt)
         except BackendUnavailableError as error:
             # Most machines have no GPU, and need no advice on it each time.
-            refusals[name] = str(error).partition(":")[0] if isinstance(error, NoGpuError) else str(error)
+            refusals[name] = error.what if isinstance(error, NoGpuError) else str(error)
             if isinstance(error, EngineNotBuiltError):
-                unbuilt = str(error)
+                unbuilt = error.what
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
     raise BackendUnavailableError(f"no backend can run {model.card.name} here ({reasons})")
 
 
 def check_backend(backend: str) -> None:
-    """Raises BackendUnavailableError unless `backend` is "auto" or one this version has: the text lists them."""
-    if backend == "auto" or backend in names():
-        return
+    """Raises BackendUnavailableError unless `backend` is "auto" or one this version has."""
     known = ("auto", *names())
-    hint = '; did you mean "trt"?' if backend.startswith("tensorrt") else did_you_mean(backend, known)
-    raise BackendUnavailableError(f'unknown backend "{backend}"; known: {", ".join(known)}{hint}')
+    if backend not in known:
+        cure = 'Did you mean "trt"?' if backend.startswith("tensorrt") else choices(backend, known)
+        raise BackendUnavailableError(f'unknown backend "{backend}"', cure)
+
+
+def _module(backend: str) -> Backend:
+    check_backend(backend)
+    return cast(Backend, load_module(__name__, backend.replace("-", "_")))
 
 
 def _open(model: Model, backend: str, options: EngineOptions) -> Engine:
-    check_backend(backend)
-    if backend in GPU_BACKENDS and model.card.side_inputs:
+    module = _module(backend)
+    if model.card.side_inputs and not module.TAKES_SIDE_INPUTS:
         fed = ", ".join(model.card.side_inputs)
         raise BackendUnavailableError(
-            f"{model.card.name} is fed {fed} beside the image, which {backend} cannot do; the CPU's backends can: --backend auto"
+            f"{model.card.name} is fed {fed} beside the image, which {backend} cannot do",
+            "The CPU's backends can: --backend auto",
         )
-    module = load_module(__name__, backend.replace("-", "_"))
-    if backend == "trt":  # its engines were built for their sizes
-        return cast(Engine, module.open_engine(model, options))
-    with _at_size(model, options.size) as sized:
-        return cast(Engine, module.open_engine(sized, options) if backend in GPU_BACKENDS else module.open_engine(sized))
-
-
-@contextmanager
-def _at_size(model: Model, size: Size | None) -> Iterator[Model]:
-    """The model with an input of `size`, for as long as it takes to load it. Raises ModelFileError, CardError."""
-    if size is None or size == model.card.input.size:
-        yield model
-        return
-    import tempfile
-
-    from engines.onnx_graph.sizing import sized_copy
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a runtime may hold on to the file
-        yield sized_copy(model, size, Path(folder))
+    return module.open_engine(model, options)

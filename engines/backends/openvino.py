@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
-from engines.backends import Inference
+from engines.backends import EngineOptions, Inference
 from engines.backends.common.side_inputs import SideInputs
+from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.loading import import_openvino
 from engines.models.fit import InputFiller
@@ -15,9 +17,19 @@ from engines.types import Image
 PRECISION_NAMES = {"bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16", "f32": "fp32", "float32": "fp32"}
 
 
-def open_engine(model: Model) -> OpenVinoEngine:
+RANK = 30
+OPTIONS = ("input_px",)
+TAKES_SIDE_INPUTS = True
+
+
+def missing() -> str | None:
+    return None if find_spec("openvino") else "OpenVINO is not installed"
+
+
+def open_engine(model: Model, options: EngineOptions) -> OpenVinoEngine:
     """Compile `model` for the CPU. Raises BackendUnavailableError when OpenVINO is missing or refuses the graph."""
-    return OpenVinoEngine(model)
+    with at_size(model, options.size) as sized:
+        return OpenVinoEngine(sized)
 
 
 class OpenVinoEngine:
@@ -25,7 +37,7 @@ class OpenVinoEngine:
         try:
             openvino = import_openvino()
         except ImportError as error:
-            raise BackendUnavailableError(f"OpenVINO is not installed ({error}): pip install openvino") from error
+            raise BackendUnavailableError(f"OpenVINO is not installed ({error})", "Install it: pip install openvino") from error
         spec = model.card.input
         height, width = spec.size.height, spec.size.width
         shape = [1, 3, height, width] if spec.layout == "nchw" else [1, height, width, 3]

@@ -6,14 +6,16 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from engines.backends import Inference
+from engines.backends import EngineOptions, Inference
+from engines.backends.common.onnxruntime import load_onnxruntime, one_line
 from engines.backends.common.side_inputs import SideInputs
+from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.loading import import_onnxruntime
 from engines.models.fit import InputFiller
 from engines.models.model import Model
 from engines.types import Image
@@ -24,17 +26,24 @@ MOST_IMAGES = 8
 """In a batch: more gain nothing on a CPU."""
 
 
-def open_engine(model: Model) -> OrtEngine:
+RANK = 40
+OPTIONS = ("input_px",)
+TAKES_SIDE_INPUTS = True
+
+
+def missing() -> str | None:
+    return None if find_spec("onnxruntime") else "ONNX Runtime is not installed"
+
+
+def open_engine(model: Model, options: EngineOptions) -> OrtEngine:
     """Load `model`. Raises BackendUnavailableError when ONNX Runtime is missing or refuses the graph."""
-    return OrtEngine(model)
+    with at_size(model, options.size) as sized:
+        return OrtEngine(sized)
 
 
 class OrtEngine:
     def __init__(self, model: Model) -> None:
-        try:
-            onnxruntime = import_onnxruntime()
-        except ImportError as error:
-            raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime") from error
+        onnxruntime = load_onnxruntime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
         options.log_severity_level = 4  # failures arrive as exceptions; its log would say them twice
@@ -43,8 +52,8 @@ class OrtEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
-            cure = "; its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
-            raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {_one_line(error)}{cure}") from error
+            cure = "Its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
+            raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {one_line(error)}", cure) from error
         self.card = model.card
         self._fill = InputFiller(model.card.input)
         self._input = model.card.input.tensor
@@ -93,7 +102,7 @@ class OrtEngine:
         try:
             return dict(zip(self._asked, self._session.run(self._asked, feeds), strict=True))
         except Exception as error:
-            raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime failed while running: {one_line(error)}") from error
 
     def _batch(self) -> int:
         """How many images a run may take: several where the network has no states and its batch axis is open throughout."""
@@ -109,9 +118,3 @@ class OrtEngine:
 
     def close(self) -> None:
         del self._session
-
-
-def _one_line(error: Exception) -> str:
-    """One line, and of a long one its end: it begins with paths and ends with the reason."""
-    line = " ".join(str(error).split())
-    return line if len(line) <= 200 else f"...{line[-200:]}"

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
+from engines.backends.common.onnxruntime import load_onnxruntime, one_line
+from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Memory, Pinned
 from engines.gpu.driver import Driver
 from engines.gpu.frame import FrameBuffer
 from engines.gpu.letterbox import LetterboxKernel
-from engines.loading import import_onnxruntime
 from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import input_shape
@@ -29,28 +30,40 @@ from engines.types import Image, Size
 
 PROVIDER = "CUDAExecutionProvider"
 
-INSTALL = (
-    "this ONNX Runtime is built without CUDA: pip uninstall -y onnxruntime, then "
-    "pip install 'onnxruntime-gpu[cuda,cudnn]' pycuda (on a Jetson: NVIDIA's wheel for its JetPack)"
-)
+NO_PROVIDER = "this ONNX Runtime is built without CUDA"
+
+RANK = 20
+OPTIONS = ("input_px",)
+TAKES_SIDE_INPUTS = False
+
+
+def missing() -> str | None:
+    try:
+        Driver()
+        available = load_onnxruntime("onnxruntime-gpu").get_available_providers()
+    except BackendUnavailableError as error:
+        return error.what
+    return None if PROVIDER in available else NO_PROVIDER
 
 
 def open_engine(model: Model, options: EngineOptions) -> OrtCudaEngine:
-    """Load `model` on the GPU. Raises BackendUnavailableError in words: no GPU, no CUDA in ONNX Runtime, a graph it refuses."""
-    return OrtCudaEngine(model)
+    """Load `model` on the GPU. Raises BackendUnavailableError: no GPU, no CUDA in ONNX Runtime, a graph that it refuses."""
+    with at_size(model, options.size) as sized:
+        return OrtCudaEngine(sized)
 
 
 class OrtCudaEngine:
     def __init__(self, model: Model) -> None:
-        try:
-            onnxruntime = import_onnxruntime()
-        except ImportError as error:
-            raise BackendUnavailableError(f"ONNX Runtime is not installed ({error}): pip install onnxruntime-gpu") from error
+        onnxruntime = load_onnxruntime("onnxruntime-gpu")
         Driver()
         if PROVIDER not in onnxruntime.get_available_providers():
-            raise BackendUnavailableError(INSTALL)
+            raise BackendUnavailableError(
+                NO_PROVIDER,
+                "Replace it: pip uninstall -y onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]' pycuda "
+                "(on a Jetson: NVIDIA's wheel for its JetPack)",
+            )
         if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA and cuDNN that came from pip
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; the session tells that better
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; the session's error is clearer
                 onnxruntime.preload_dlls()
         import onnx
 
@@ -105,11 +118,11 @@ class OrtCudaEngine:
         try:
             session = onnxruntime.InferenceSession(network, options, providers=[(PROVIDER, provider), "CPUExecutionProvider"])
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
-            raise BackendUnavailableError(f"ONNX Runtime cannot load {name} on the GPU: {_one_line(error)}") from error
+            raise BackendUnavailableError(f"ONNX Runtime cannot load {name} on the GPU: {one_line(error)}") from error
         if PROVIDER not in session.get_providers():
             raise BackendUnavailableError(
-                "ONNX Runtime fell back to the CPU, as it does where cuDNN or the CUDA libraries are missing: "
-                "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+                "ONNX Runtime fell back to the CPU, as it does where cuDNN or the CUDA libraries are missing",
+                "Install them: pip install 'onnxruntime-gpu[cuda,cudnn]'",
             )
         return session
 
@@ -128,7 +141,7 @@ class OrtCudaEngine:
             if tensor.name not in self.card.outputs.values():
                 continue
             if None in tensor.shape:
-                raise BackendUnavailableError(f"{self.card.name}: the size of output {tensor} is open; run it with --backend ort")
+                raise BackendUnavailableError(f"{self.card.name}: the size of output {tensor} is open", "Use --backend ort")
             dims = tuple(length or 0 for length in tensor.shape)
             pinned = device.pinned(dims, tensor.dtype)
             memory = device.memory(pinned.array.nbytes)
@@ -139,15 +152,9 @@ class OrtCudaEngine:
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
         except Exception as error:
-            raise InferenceError(f"ONNX Runtime failed while running: {_one_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime failed while running: {one_line(error)}") from error
 
     def _forget(self) -> None:
-        """Let ONNX Runtime give its memory back while the CUDA context is there."""
+        """Let ONNX Runtime free its memory while the CUDA context exists."""
         self._binding = None
         self._session = None
-
-
-def _one_line(error: Exception) -> str:
-    """One line, and of a long one its end: it begins with paths and ends with the reason."""
-    line = " ".join(str(error).split())
-    return line if len(line) <= 200 else f"...{line[-200:]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from engines.backends import EngineOptions, Inference
+from engines.backends.common.options import declared
 from engines.errors import BackendUnavailableError
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
@@ -19,11 +20,24 @@ from engines.trt.runner import Finished, Runner
 from engines.trt.runtime import how_to_install, installed, open_tensorrt
 from engines.types import Image
 
+RANK = 10
+OPTIONS = tuple(declared())
+TAKES_SIDE_INPUTS = False
+
+
+def missing() -> str | None:
+    try:
+        Driver()
+        first_runtime()
+    except BackendUnavailableError as error:
+        return error.what
+    return None
+
 
 def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
-    """The engine that was built for `model` on this machine, or the one that the user vouches for.
+    """The engine that was built for `model` on this machine, or the foreign one in `options.trust`.
 
-    Raises EngineNotBuiltError when there is none that fits, BackendUnavailableError when it cannot run here: both in words.
+    Raises EngineNotBuiltError when there is none that fits, BackendUnavailableError when it cannot run here.
     """
     facts = Driver().facts()  # before TensorRT: see there
     import_pycuda()  # or a build would be proposed for nothing

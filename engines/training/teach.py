@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from engines.backends import Engine
+from engines.backends import Engine, EngineOptions
 from engines.backends.ort import open_engine
 from engines.datasets.folder import hold_out_patterns, images_in, read_sample
 from engines.datasets.image_files import read_image
@@ -116,7 +116,7 @@ def _opened(path: Path, recipe: Recipe) -> Iterator[Opinion]:
         raise TrainingError(f'{path}: recipe "{recipe.name}" has no table [teachers.{name}]; it knows: {known}')
     if not {"logits", "labels", "alpha"} & set(model.card.outputs):
         raise TrainingError(f"{path}: gives no map of classes; a teacher needs an output logits, labels or alpha")
-    with closing(open_engine(model)) as engine:
+    with closing(open_engine(model, EngineOptions())) as engine:
         yield Opinion(engine, recipe.teachers[name], recipe.classes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engines.backends.common.options import EngineOptions, declared
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_options, engine_facts, given_for_trt, one_of, positive
+from realtime.commands.common.options import MODEL, MODEL_HELP, add_backend, add_engine_options, engine_facts, one_of, positive
 
 NAME = "evaluate"
 
@@ -79,9 +79,7 @@ def _add_images(images: Any) -> None:
     )
     images.add_argument("--json", metavar="FILE.json", help="write all figures there (of tracks too)")
     images.add_argument("--sheets", metavar="DIR", help="where pictures go: confusion, worst images (default: out)")
-    images.add_argument(
-        "--backend", metavar="NAME", help="auto, trt, ort-cuda, openvino or ort (default: auto, the fastest that works)"
-    )
+    add_backend(images)
 
 
 def run(options: dict[str, Any]) -> int:
@@ -115,12 +113,11 @@ def run(options: dict[str, Any]) -> int:
 
 
 def _engine_options(options: dict[str, Any]) -> EngineOptions:
-    from realtime.errors import SettingsError
+    from engines.backends import check_options
 
-    of_trt = given_for_trt(options)
-    if of_trt and options["backend"] != "trt":
-        raise SettingsError(f"{of_trt}: for TensorRT engines only", "Add --backend trt")
-    return EngineOptions(**engine_facts(options))
+    given = engine_facts(options)
+    check_options(options["backend"] or "auto", given)
+    return EngineOptions(**given)
 
 
 def _check_job(options: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class EngineUpgrade:
 
     def __init__(self, model: Model, options: EngineOptions, reason: str) -> None:
         """Starts at once. What goes wrong is told by `text`, and leaves things as they are. reason: why there is none yet."""
-        why, _, _ = redact(" ".join(reason.split())).rpartition(": ")  # without its cure: that is what happens now
+        why = redact(" ".join(reason.split()))
         print(f"note: {why}. It is built now; the model runs without it meanwhile", file=sys.stderr, flush=True)
         self._model, self._options = model, options
         self._builder: EngineBuilder | None = None

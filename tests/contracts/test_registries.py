@@ -36,8 +36,15 @@ def test_a_family_reads_a_card_and_refuses_one_without_its_outputs(name: str) ->
 @pytest.mark.parametrize("name", backends.names())
 def test_a_backend_opens_an_engine_from_a_model(name: str) -> None:
     module = importlib.import_module(f"engines.backends.{name.replace('-', '_')}")
-    assert list(inspect.signature(module.open_engine).parameters)[:1] == ["model"]
-    assert name in backends.PREFERENCE, f"{name} is never tried by auto: give it its place in PREFERENCE"
+    assert list(inspect.signature(module.open_engine).parameters) == ["model", "options"]
+    assert list(inspect.signature(module.missing).parameters) == []
+    assert set(module.OPTIONS) <= {field.name for field in dataclasses.fields(backends.EngineOptions)}
+    assert isinstance(module.TAKES_SIDE_INPUTS, bool)
+
+
+def test_no_two_backends_share_a_rank() -> None:
+    ranks = {name: importlib.import_module(f"engines.backends.{name.replace('-', '_')}").RANK for name in backends.names()}
+    assert len(set(ranks.values())) == len(ranks), f"auto tries them in no fixed order: {ranks}"
 
 
 @pytest.mark.parametrize("name", ["ort", "openvino"])

@@ -100,7 +100,7 @@ def test_a_preset_s_input_size_is_for_every_backend_and_the_rest_of_its_engine_f
     path.write_text("[engine]\ninput_px = [512, 256]\n")
     assert load_settings(PRESETS, str(path), {}).backend == "auto"
     path.write_text("[engine]\ninput_px = [512, 256]\ninflight = 2\n")
-    with pytest.raises(SettingsError, match="chooses among TensorRT engines, except for input_px"):
+    with pytest.raises(SettingsError, match=r"\[engine\]: --inflight: not with --backend auto\. Add --backend trt"):
         load_settings(PRESETS, str(path), {})
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from engines.backends import GPU_BACKENDS
-from engines.backends import names as backend_names
-from engines.errors import CardError, NoGpuError
-from engines.gpu.driver import Driver
+from engines.backends import here as backends_here
+from engines.errors import CardError
 from engines.models import zoo
 from engines.models.card import ModelCard
 
@@ -21,9 +18,6 @@ LICENCE_COLUMNS = 44
 INDENT = 9
 """Columns of a card's keys."""
 
-MODULES = {"ort": ("onnxruntime",), "openvino": ("openvino",), "trt": ("tensorrt", "tensorrt_rtx")}
-"""Backend → the Python packages it stands on, one of which it needs."""
-
 
 def list_models(name_or_path: str | None) -> int:
     """Print a table of the bundled models and the user's own, or one model's card."""
@@ -31,7 +25,7 @@ def list_models(name_or_path: str | None) -> int:
         model = zoo.find(name_or_path)
         print_card(model.card, model.path)
         return 0
-    here = ", ".join(backend for backend in backend_names() if _is_here(backend))
+    here = ", ".join(backends_here())
     rows: list[tuple[str, ...]] = [("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
     rows += [_row(name, here) for name in zoo.names()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -52,15 +46,6 @@ def _row(name: str, here: str) -> tuple[str, ...]:
     size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
     licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
     return name, origin, card.family, str(len(card.classes)), str(card.input.size), size, licence, here
-
-
-def _is_here(backend: str) -> bool:
-    if backend in GPU_BACKENDS:
-        try:
-            Driver()
-        except NoGpuError:
-            return False
-    return any(importlib.util.find_spec(module) for module in MODULES.get(backend, ("onnxruntime",)))
 
 
 def print_card(card: ModelCard, path: Path) -> None:

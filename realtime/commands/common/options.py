@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from engines.backends import names
 from engines.backends.common.options import Option, declared
 from engines.errors import did_you_mean
 
@@ -16,9 +17,7 @@ MODEL_HELP = "a model that run.py models lists, or an ONNX file"
 def add_running(parser: argparse.ArgumentParser) -> None:
     """Options of every command that runs a model. Their defaults are the presets' and settings', so None here."""
     parser.add_argument("--model", metavar=MODEL, help=f"{MODEL_HELP} (default: road)")
-    parser.add_argument(
-        "--backend", metavar="NAME", help="auto, trt, ort-cuda, openvino or ort (default: auto, the fastest that works)"
-    )
+    add_backend(parser)
     parser.add_argument("--tracker", metavar="NAME", help="auto, bytetrack, ocsort or none (default: auto)")
     parser.add_argument("--preset", metavar="NAME", help="webcam, dashcam, or a .toml file of settings")
     parser.add_argument("--width", metavar="PX", type=positive, help="the picture is at most this wide (default: 1280)")
@@ -43,6 +42,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     add_engine_options(engine)
 
 
+def add_backend(group: Any) -> None:
+    """The option for the runtime; `group` is a parser or a group of one."""
+    group.add_argument("--backend", metavar="NAME", help=f"auto (the default: the fastest that works), {', '.join(names())}")
+
+
 def add_engine_options(group: Any, without: Container[str] = ()) -> None:
     """The fields of EngineOptions as options, each under its field's name; `group` is a parser or a group of one."""
     for name, (kind, option) in declared().items():
@@ -53,11 +57,6 @@ def add_engine_options(group: Any, without: Container[str] = ()) -> None:
 def engine_facts(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields of EngineOptions that were given."""
     return {name: options[name] for name in declared() if options.get(name) is not None}
-
-
-def given_for_trt(options: Mapping[str, Any]) -> str:
-    """The options that were given and only TensorRT's engines have, as they were typed; "" where there is none."""
-    return ", ".join(declared()[name][1].flag for name in engine_facts(options) if name != "input_px")
 
 
 def _reader(kind: Any, option: Option) -> Callable[[str], Any]:

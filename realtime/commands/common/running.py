@@ -16,13 +16,12 @@ from typing import Any
 
 import msgspec
 
-from engines.backends import check_backend
+from engines.backends import check_backend, check_options
 from engines.errors import SegmentationError
 from engines.models import zoo
 from engines.plans.store import TRUST_WARNING
 from realtime.app import Run
-from realtime.commands.common.options import engine_facts, given_for_trt
-from realtime.errors import SettingsError
+from realtime.commands.common.options import engine_facts
 from realtime.process.redact import one_line
 from realtime.process.tuning import prepare
 from realtime.sessions.headless import Summary, run_headless
@@ -82,12 +81,8 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
         if options.get(key) is not None
     }
     if engine := engine_facts(options):
-        of_trt = given_for_trt(options)
-        if of_trt and (options["backend"] or "auto") != "trt" and not (options["backend"] is None and options["preset"]):
-            raise SettingsError(
-                f"{of_trt}: for TensorRT engines only: add --backend trt "
-                "(for the CPU, another precision is another file: run.py export MODEL --out FILE.onnx)"
-            )
+        if options["backend"] or not options["preset"]:  # a preset may name the backend
+            check_options(options["backend"] or "auto", engine)
         overrides["engine"] = engine
     settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
     check_backend(settings.backend)

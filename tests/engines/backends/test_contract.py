@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -24,6 +23,8 @@ from engines.types import Size
 from ...fakes import host_kernels
 from ..gpu_machine import fake_machine
 
+GPU_BACKENDS = ("trt", "ort-cuda")
+
 Opener = Callable[[Model, str], Engine]
 
 
@@ -35,7 +36,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def opened(backend: str, cpu_backends: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
     """Opens an engine: on the CPU here, on a GPU that is a stand-in; skips where a CPU backend is not for this machine."""
-    if backend not in backends.GPU_BACKENDS:
+    if backend not in GPU_BACKENDS:
         if backend not in cpu_backends:
             pytest.skip(f"{backend} is not for this kind of machine")
         yield lambda model, name: open_engine(model, name).engine
@@ -116,7 +117,7 @@ def test_what_is_no_image_is_refused(engine: Engine) -> None:
 
 
 def test_closing_frees_the_runtime(opened: Opener, backend: str, colours: Model, painted: Callable[..., Any]) -> None:
-    if backend in backends.GPU_BACKENDS:
+    if backend in GPU_BACKENDS:
         pytest.skip("the stand-in GPU itself tells what was not freed")
     engine = opened(colours, backend)
     engine.infer(painted(class_map_of(Size(32, 24))))
@@ -148,7 +149,7 @@ def test_every_kind_of_input_and_output_is_run(
     run = engine.infer(painted(class_map))
 
     outputs = run.outputs
-    if backend in backends.GPU_BACKENDS:
+    if backend in GPU_BACKENDS:
         found = seen(engine, run)
     elif form == "logits":
         found = outputs["logits"][0].argmax(axis=0)
@@ -200,7 +201,7 @@ def test_backends_agree(session_nets, opened: Opener, backend: str) -> None:
     expected, found = reference_engine.infer(frame), engine.infer(frame)
 
     assert (seen(engine, found) == seen(reference_engine, expected)).mean() >= 0.97
-    if backend not in backends.GPU_BACKENDS:  # whose logits stay there
+    if backend not in GPU_BACKENDS:  # whose logits stay there
         logits = expected.outputs["logits"]
         assert np.abs(found.outputs["logits"] - logits).max() <= 3 * 2**-8 * np.abs(logits).max()
     reference_engine.close()
@@ -257,13 +258,14 @@ def test_auto_takes_the_next_when_one_refuses_and_keeps_the_reason(nets, cpu_bac
     choice = open_engine(fixed_reshape(nets), "auto")
     assert choice.backend == "ort"
     assert "OpenVINO cannot compile fixed.onnx: Requested output shape [1,3,16,16]" in choice.refusals["openvino"]
-    assert list(choice.refusals) == [name for name in backends.PREFERENCE if name != "ort"]
+    assert list(choice.refusals) == [name for name in backends.ranked() if name != "ort"]
     choice.engine.close()
 
 
 def test_auto_takes_the_first_that_opens(colours: Model) -> None:
     choice: Choice = open_engine(colours)
-    tried = backends.PREFERENCE[: backends.PREFERENCE.index(choice.backend)]
+    ranked = backends.ranked()
+    tried = ranked[: ranked.index(choice.backend)]
     assert tuple(choice.refusals) == tried
     for name in tried:
         with pytest.raises(BackendUnavailableError):
@@ -281,7 +283,7 @@ def test_auto_reports_every_refusal(nets) -> None:
     path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n")
     with pytest.raises(BackendUnavailableError, match="no backend can run foreign here") as caught:
         open_engine(load_model(path))
-    for name in backends.PREFERENCE:
+    for name in backends.names():
         assert f"{name}: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -299,18 +301,25 @@ def test_a_named_backend_is_taken_or_refused_never_replaced(colours: Model, cpu_
 def test_an_unknown_backend_is_answered_with_the_known_ones(colours: Model) -> None:
     with pytest.raises(BackendUnavailableError) as caught:
         open_engine(colours, "openvin")
-    assert 'unknown backend "openvin"; known: auto, ' in str(caught.value)
-    assert 'did you mean "openvino"?' in str(caught.value)
+    assert str(caught.value) == 'unknown backend "openvin". Did you mean "openvino"?'
+    with pytest.raises(BackendUnavailableError, match=r"Known: auto, openvino, ort, ort-cuda, trt$"):
+        open_engine(colours, "zzz")
 
 
-def test_names_go_by_preference_and_each_opens_engines(cpu_backends: tuple[str, ...]) -> None:
-    names = backends.names()
-    assert [name for name in names if name in backends.PREFERENCE] == [name for name in backends.PREFERENCE if name in names]
-    assert set(cpu_backends) <= set(names)
-    for name in names:
-        assert callable(importlib.import_module(f"engines.backends.{name.replace('-', '_')}").open_engine)
+def test_the_fastest_are_tried_first_and_those_of_this_machine_are_listed(cpu_backends: tuple[str, ...]) -> None:
+    assert backends.ranked() == ("trt", "ort-cuda", "openvino", "ort")
+    assert sorted(backends.ranked()) == list(backends.names())
+    assert set(cpu_backends) <= set(backends.here())
+    for name in ("auto", *backends.names()):
         backends.check_backend(name)
-    backends.check_backend("auto")
+
+
+def test_options_that_a_backend_does_not_use_are_refused() -> None:
+    for name in ("auto", *backends.names()):
+        backends.check_options(name, ["input_px"])
+    backends.check_options("trt", ["precision", "inflight", "trust"])
+    with pytest.raises(BackendUnavailableError, match=r"^--dla, --inflight: not with --backend ort\. Add --backend trt$"):
+        backends.check_options("ort", ["input_px", "dla_core", "inflight"])
 
 
 def test_another_size_of_the_input_is_made_when_the_model_is_loaded(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from onnx import helper
 
-from engines.backends import open_engine
+from engines.backends import here, open_engine
 from engines.errors import BackendUnavailableError, InferenceError, NoGpuError, WrongThreadError
 from engines.models.model import Model, load_model
 from engines.segmenter import Segmenter
@@ -82,15 +82,18 @@ def test_where_it_falls_back_to_the_cpu_it_says_what_is_missing(tmp_path: Path, 
 def test_an_onnx_runtime_without_cuda_is_told_with_the_cure(tmp_path: Path, monkeypatch, nets) -> None:
     model = load_model(nets.semantic())
     told = r"pip uninstall -y onnxruntime, then pip install 'onnxruntime-gpu\[cuda,cudnn\]' pycuda"
-    with (
-        fake_machine(tmp_path, monkeypatch, World(has_cuda_provider=False)),
-        pytest.raises(BackendUnavailableError, match=told),
-    ):
-        open_engine(model, "ort-cuda")
+    with fake_machine(tmp_path, monkeypatch, World(has_cuda_provider=False)):
+        assert "ort-cuda" not in here(), "run.py models lists only what can run"
+        with pytest.raises(BackendUnavailableError, match=told):
+            open_engine(model, "ort-cuda")
+
+
+def test_where_it_can_run_it_is_listed(machine: GpuMachine) -> None:
+    assert "ort-cuda" in here()
 
 
 def test_without_a_gpu_that_is_said_first(model: Model) -> None:
-    with pytest.raises(NoGpuError, match="or run on the CPU: --backend auto"):
+    with pytest.raises(NoGpuError, match="un on the CPU: --backend auto"):
         open_engine(model, "ort-cuda")
 
 

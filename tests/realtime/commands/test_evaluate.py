@@ -100,7 +100,7 @@ def test_pictures_go_where_they_are_wanted(tiny_model: Path, data: Path) -> None
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--data", "DATA", "--means", "road=grnd"], 'the model has no class "grnd"; did you mean "ground"?'),
         (["--data", "DATA", "--means", "road"], "write SET CLASS=MODEL CLASS"),
-        (["--data", "DATA", "--precision", "fp16"], "--precision: for TensorRT engines only"),
+        (["--data", "DATA", "--precision", "fp16"], "--precision: not with --backend auto"),
         (["--data", "DATA", "--threshold", "2"], "--threshold 2: not between 0 and 1"),
         (["--data", "DATA", "--json", "."], "--json .: is a folder"),
     ],
