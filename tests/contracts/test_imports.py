@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
 
 HEAVY = (
     "onnxruntime", "openvino", "onnx", "av", "PyQt6", "torch", "tensorrt", "pycuda", "PIL", "tqdm", "skvideo", "matplotlib",
@@ -42,13 +51,23 @@ LIGHT_IN_VIEWER = ("realtime.viewer", "realtime.viewer.display", "realtime.viewe
 """Asked before it is known whether a window can be opened."""
 
 
-def _modules() -> list[str]:
-    """Every module of both packages."""
-    root = Path(__file__).parents[2]
-    found = [
-        path.relative_to(root).with_suffix("") for package in ("engines", "realtime") for path in (root / package).rglob("*.py")
-    ]
-    return sorted(".".join(path.parts).removesuffix(".__init__") for path in found)
+def _modules(root: Path = ROOT) -> dict[str, Path]:
+    """Every module of both packages below `root`, by name."""
+    files = [path for package in ("engines", "realtime") for path in sorted((root / package).rglob("*.py"))]
+    return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def _not_importable(root: Path = ROOT) -> list[str]:
+    """Modules whose name cannot be imported, or whose text is not Python."""
+    found = []
+    for name, path in _modules(root).items():
+        try:
+            compile(path.read_text(encoding="utf-8"), str(path), "exec")
+        except (SyntaxError, ValueError) as error:
+            found.append(f"{name}: {error}")
+        if not all(part.isidentifier() for part in name.split(".")):
+            found.append(f"{name}: not a name that can be imported")
+    return found
 
 
 def _is_heavy(name: str) -> bool:
@@ -143,10 +162,41 @@ print(sorted(name for name in set(sys.modules) - loaded if name.startswith("{pac
     assert newly == "[]"
 
 
-def test_every_module_is_importable_by_name_and_compiles(repo_root: Path) -> None:
-    """A file with a typing mistake in its name, or a syntax error, shows here and not at a user's; heavy modules included."""
-    for name in _modules():
-        assert all(part.isidentifier() for part in name.split("."))
-        path = repo_root.joinpath(*name.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        compile(file.read_text(encoding="utf-8"), str(file), "exec")
+def test_every_module_is_importable_by_name_and_compiles() -> None:
+    """A syntax error, or a file name that cannot be imported, shows here and not at a user's; heavy modules included."""
+    assert not _not_importable()
+
+
+def test_a_module_with_a_syntax_error_or_a_bad_name_is_found(tmp_path: Path) -> None:
+    (tmp_path / "engines" / "rooms").mkdir(parents=True)
+    (tmp_path / "engines" / "fine.py").write_text("x = 1\n")
+    (tmp_path / "engines" / "rooms" / "broken.py").write_text("def f(:\n")
+    (tmp_path / "engines" / "rooms" / "two-words.py").write_text("x = 1\n")
+    assert [fault.partition(":")[0] for fault in _not_importable(tmp_path)] == ["engines.rooms.broken", "engines.rooms.two-words"]
+
+
+def test_owners_of_heavy_packages_exist() -> None:
+    owners = " ".join(OWNERS.values()).split()
+    assert not [name for name in owners if name.removesuffix(".") not in _modules()]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count; those for types alone do not."""
+    graph = grimp.build_graph("engines", "realtime", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
+
+
+def test_every_module_of_engines_has_a_layer() -> None:
+    """The rooms of realtime are checked by the contract itself, which is exhaustive. Here some rooms are on several layers."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["name"] == "engines, from the top down")
+    listed = [name.strip() for layer in layers for name in layer.replace("|", ":").split(":")]
+    packages = {name for name, path in _modules().items() if path.name == "__init__.py"}
+    homeless = [
+        name
+        for name in _modules()
+        if name.startswith("engines") and name not in packages and not any(f"{name}.".startswith(f"{room}.") for room in listed)
+    ]
+    assert not homeless, "give each its place in the layers of pyproject.toml"
