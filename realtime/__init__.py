@@ -1,1 +1,40 @@
-"""Camera in, screen and file out: sources, threads, tracks, drawing, files and the window."""
+"""Cameras in; screens, files and events out.
+
+The names below are what programs may rely on; each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from realtime.errors import RealtimeError as RealtimeError
+    from realtime.sessions.iterating import Streams as Streams
+    from realtime.sessions.iterating import open_stream as open_stream
+    from realtime.sessions.iterating import open_streams as open_streams
+    from realtime.sessions.results import FrameResult as FrameResult
+    from realtime.sessions.results import SeenObject as SeenObject
+    from realtime.types import Event as Event
+    from realtime.types import Frame as Frame
+    from realtime.types import Observation as Observation
+    from realtime.types import Observer as Observer
+    from realtime.types import Result as Result
+    from realtime.types import Track as Track
+
+_HOMES = {
+    "realtime.errors": ("RealtimeError",),
+    "realtime.sessions.iterating": ("Streams", "open_stream", "open_streams"),
+    "realtime.sessions.results": ("FrameResult", "SeenObject"),
+    "realtime.types": ("Event", "Frame", "Observation", "Observer", "Result", "Track"),
+}
+
+__all__ = [name for names in _HOMES.values() for name in names]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

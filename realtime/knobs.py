@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 MaskStyle = Literal["both", "contour", "fill"]
 """Masks as areas with a contour, as contours alone, or as areas alone."""
@@ -11,7 +13,7 @@ MaskStyle = Literal["both", "contour", "fill"]
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """What to show, and how sure an object must be.
+    """What to show, and from which score on.
 
     threshold: lowest score of an object that is shown, 0..1.
     opacity:   of the masks, 0..1.
@@ -37,3 +39,26 @@ class Knobs:
     def with_class(self, class_id: int, visible: bool) -> frozenset[int]:
         """The hidden classes after showing or hiding one."""
         return self.hidden_classes - {class_id} if visible else self.hidden_classes | {class_id}
+
+
+class Panel:
+    """The knobs of one stream. Any thread may turn them: a turn replaces the named fields only, and none is lost."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+        self._lock = threading.Lock()
+
+    @property
+    def knobs(self) -> Knobs:
+        """The present positions."""
+        return self._knobs
+
+    def turn(self, **changes: Any) -> Knobs:
+        """Set the named fields of `Knobs`; the others keep their values. Returns the new positions."""
+        return self.change(lambda knobs: replace(knobs, **changes))
+
+    def change(self, change: Callable[[Knobs], Knobs]) -> Knobs:
+        """Replace the knobs by what `change` makes of the present ones; it must not block. Returns the new positions."""
+        with self._lock:
+            self._knobs = change(self._knobs)
+            return self._knobs

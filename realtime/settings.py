@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_objects: int = 100
     tracking: dict[str, Any] = {}
     """Settings of the tracker, by name; each tracker's module lists its own."""
+    observers: dict[str, dict[str, Any]] = {}
+    """Settings of observers by their names, beside those that every stream has; each observer's module lists its own."""
     engine: EngineOptions = EngineOptions()
 
     def first_knobs(self) -> Knobs:

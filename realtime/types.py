@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,13 +56,38 @@ class Track(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, as an observer reports it.
+
+    kind:     one word, such as "entered". observer: the name of the observer that reports it.
+    t_s:      when, in seconds of the stream (`Frame.pts_s` of a recording).
+    track_id: the object it happened to, if any. facts: whatever else is known, as plain values.
+    """
+
+    kind: str
+    observer: str
+    t_s: float
+    track_id: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an observer says about one result. numbers: by track id, class id or another whole number of its own."""
+
+    events: tuple[Event, ...] = ()
+    numbers: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A frame with what was seen in it.
 
-    tracks:    None when nothing tracks.
-    freshness: 1 where masks and tracks are the frame's own; lower, to 0, the older they are that were carried on to a later one.
-        Drawing fades by it.
-    mask_age_s: by how much the frame that the masks were made of is older than `frame`.
+    tracks:     None without a tracker.
+    freshness:  1 where masks and tracks are the frame's own; lower, down to 0, the older they are. Drawing fades by it.
+    mask_age_s: age of the masks relative to `frame`: 0 where they were made from it.
+    events:     what observers report since the result before; each event is in one result only.
+    numbers:    observer's name → its present numbers.
     """
 
     frame: Frame
@@ -70,6 +95,8 @@ class Result:
     tracks: tuple[Track, ...] | None
     freshness: float = 1.0
     mask_age_s: float = 0.0
+    events: tuple[Event, ...] = ()
+    numbers: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +158,17 @@ class Tracker(Protocol):
 
         t_s: the frame's time in seconds on any monotonic scale; it rises from call to call, gaps are normal.
         """
+        ...
+
+
+class Observer(Protocol):
+    """Looks at one stream's results over time. Knows no clock, no window and no file."""
+
+    name: str
+    """What its events and numbers are called by; no two observers of a stream share one."""
+
+    def update(self, result: Result, t_s: float) -> Observation | None:
+        """Look at the next result. t_s: its time in seconds on any monotonic scale; gaps are normal. None: nothing to say."""
         ...
 
 

@@ -23,9 +23,8 @@ from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.process.version import version
-from realtime.sessions.live import sinks_for
 from realtime.settings import Settings
-from realtime.streams.recorder import Recording
+from realtime.streams.recorder import Recording, recording_to
 from realtime.types import Source
 
 ALONE_FRAMES = 60
@@ -114,7 +113,7 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
 
 
 def _encoder(path: Path) -> Callable[[], Recording]:
-    return lambda: Recording(sinks_for({"video": path}))
+    return lambda: recording_to({"video": path})
 
 
 def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:

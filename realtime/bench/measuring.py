@@ -18,9 +18,13 @@ from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
 from realtime.errors import BenchError, SourceLostError
 from realtime.flow.links import Latest
-from realtime.flow.meter import Reading
+from realtime.flow.meter import Meter, Reading
+from realtime.flow.pipeline import Pipeline
+from realtime.sessions.live import LEAST_SCREEN_PX
 from realtime.settings import Settings
+from realtime.streams.outlets import CanvasFormat, Delivery, FilesOutlet, WindowOutlet
 from realtime.streams.recorder import Recording
+from realtime.streams.stream import StreamPlan
 from realtime.types import Canvas, Source
 
 WARM_UP_FRAMES, LEAST_FRAMES = 5, 10
@@ -96,6 +100,22 @@ class Repeat:
         return self.cpu_s * 1e3 / self.counts.processed
 
 
+class Drawn:
+    """An outlet that has every result drawn, and keeps nothing: where no file is encoded, drawing is measured all the same."""
+
+    is_screen, dropped = False, 0
+
+    def __init__(self, format: CanvasFormat) -> None:
+        self._format = format
+
+    def join(self, pipeline: Pipeline, meter: Meter) -> None: ...
+
+    def canvas_format(self) -> CanvasFormat:
+        return self._format
+
+    def put(self, delivery: Delivery, may_wait: bool) -> None: ...
+
+
 class Bench:
     """One run and who looks at its pictures. Opens the model anew; used once."""
 
@@ -103,13 +123,11 @@ class Bench:
         self._job = job
         self._feed: Feed | None = None
         self._screen: Latest[Canvas] | None = Latest() if job.rate_hz is not None else None
-        self.run = Run(
-            job.settings,
-            self._open,
-            lambda: job.model,
-            screen=self._screen,
-            recording=job.recording() if job.recording else None,
-        )
+        format = CanvasFormat(job.settings.width, 0 if self._screen is None else LEAST_SCREEN_PX)
+        screens = [] if self._screen is None else [WindowOutlet(self._screen, format)]
+        self._files = FilesOutlet(format, job.recording() if job.recording else None, survives_errors=bool(screens))
+        drawn = [] if screens or job.recording else [Drawn(format)]
+        self.run = Run(job.settings, lambda: job.model, [StreamPlan(job.settings, self._open, [*screens, *drawn, self._files])])
 
     def measure(self) -> Repeat:
         """Warm up, measure, end. Raises the run's first error."""
@@ -120,8 +138,8 @@ class Bench:
             self._warm_up()
             return self._measure()
         finally:
-            self.run.pipeline.stop()
-            self.run.pipeline.wait(STOP_TIMEOUT_S)
+            self.run.stop()
+            self.run.wait(STOP_TIMEOUT_S)
             if looker.ident is not None:
                 looker.join(STOP_TIMEOUT_S)
 
@@ -136,14 +154,14 @@ class Bench:
         """Stands in for a screen that shows each picture at once: it takes the newest whenever there is one."""
         if self._screen is not None:
             for canvas in self._screen:
-                self.run.meter.delivered(canvas.captured_ns)
+                self.run.stream.meter.delivered(canvas.captured_ns)
 
     def _warm_up(self) -> None:
         """Wait until the first frames are through, and caches, threads and tracks are as they stay."""
         first_s: float | None = None
         while True:
             self._check()
-            processed, now_s = self.run.reading().processed, time.monotonic()
+            processed, now_s = self.run.stream.reading().processed, time.monotonic()
             if processed and first_s is None:
                 first_s = now_s
             if first_s is not None and processed >= WARM_UP_FRAMES and now_s - first_s >= self._job.warm_up_s:
@@ -151,16 +169,16 @@ class Bench:
             time.sleep(TICK_S)
 
     def _measure(self) -> Repeat:
-        rapl, run = Rapl(), self.run
+        rapl, stream = Rapl(), self.run.stream
         with PowerMeter() as power:
-            run.meter.forget()
-            before, missed = run.reading(), self._missed()
-            tracks = sum(run.objects.by_class.values())
+            stream.meter.forget()
+            before, missed = stream.reading(), self._missed()
+            tracks = sum(stream.counts.values())
             counters, machine_s = rapl.counters(), machine_cpu_s()
             start_s, cpu_s = time.monotonic(), time.process_time()
             times_s, memory_mb = self._wait(start_s + self._job.seconds)
             cpu_s, seconds = time.process_time() - cpu_s, time.monotonic() - start_s
-            after, samples_ms = run.reading(), run.meter.samples_ms()
+            after, samples_ms = stream.reading(), stream.meter.samples_ms()
             joules, machine_end_s = rapl.joules_since(counters), machine_cpu_s()
         self._check()
         if after.processed - before.processed < 2:
@@ -181,17 +199,17 @@ class Bench:
             cpu_joules=joules,
             no_power=power.why_not,
             no_cpu_joules=rapl.why_not,
-            tracks=sum(run.objects.by_class.values()) - tracks,
+            tracks=int(sum(stream.counts.values()) - tracks),
         )
 
     def _wait(self, end_s: float) -> tuple[list[float], list[float]]:
         """Until then and `LEAST_FRAMES` have come, looking at the memory: when, and how much of it there was."""
         times_s: list[float] = []
         memory_mb: list[float] = []
-        last_frame = self.run.reading().processed + LEAST_FRAMES
+        last_frame = self.run.stream.reading().processed + LEAST_FRAMES
         while True:
             left_s = end_s - time.monotonic()
-            if left_s <= 0 and (self.run.reading().processed >= last_frame or left_s < -PATIENCE_S):
+            if left_s <= 0 and (self.run.stream.reading().processed >= last_frame or left_s < -PATIENCE_S):
                 return times_s, memory_mb
             self._check()
             taken_mb = rss_mb()
@@ -205,11 +223,11 @@ class Bench:
 
     def _check(self) -> None:
         """Raises the run's first error, or SourceLostError when it is over too soon."""
-        error = self.run.pipeline.error or self.run.recorder.error
+        error = self.run.error or self._files.error
         if error is not None:
             raise error
-        if not self.run.pipeline.running:
-            name = self.run.source.name if self.run.source else "the source"
+        if not self.run.running:
+            name = self.run.stream.name or "the source"
             raise SourceLostError(f"{name}: ended while it was measured; a live source has to last longer than the bench")
 
 

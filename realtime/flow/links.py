@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class Counts(NamedTuple):
 class Link(Generic[T]):
     """What `Latest` and `Bounded` share. `capacity` items wait at most; what happens at the limit is the subclass's rule."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, changed: threading.Condition | None = None) -> None:
+        """changed: shared by links that one reader waits for together (`take_any`)."""
         if capacity < 1:
             raise ValueError(f"a link needs room for at least one item, not {capacity}")
         self.capacity = capacity
@@ -41,7 +42,7 @@ class Link(Generic[T]):
         self._items: deque[T] = deque()
         self._closed = False
         self._nudged = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
 
     @property
     def waiting(self) -> int:
@@ -151,7 +152,7 @@ class Latest(Link[T]):
 
 
 class Bounded(Link[T]):
-    """A short queue. A full one makes the writer wait: nothing is ever dropped but by `cancel`."""
+    """A short queue. With `put` a full one makes the writer wait; with `offer` the new item is dropped instead, and counted."""
 
     def put(self, item: T) -> None:
         with self._changed:
@@ -160,3 +161,40 @@ class Bounded(Link[T]):
             if self._closed:
                 raise Closed
             self._append(item)
+
+    def offer(self, item: T) -> bool:
+        """Hand over `item` without waiting. False when the queue was full: `item` then counts as put and dropped."""
+        with self._changed:
+            if self._closed:
+                raise Closed
+            if len(self._items) >= self.capacity:
+                self.put_count += 1
+                self.dropped += 1
+                return False
+            self._append(item)
+            return True
+
+    def supersede(self, item: T) -> None:
+        """Hand over `item` in place of all that wait: these are dropped, and counted. Never waits."""
+        with self._changed:
+            if self._closed:
+                raise Closed
+            self.dropped += len(self._items)
+            self._items.clear()
+            self._append(item)
+
+
+def take_any(links: Sequence[Link[T]], after: int = -1) -> tuple[int, T]:
+    """Wait for the next item of any of these links, which share their condition: the link's place, and the item.
+
+    after: the place served last; the search begins behind it, so that each link has its turn. Raises Closed when all have ended.
+    """
+    with links[0]._changed:
+        while True:
+            for step in range(len(links)):
+                place = (after + 1 + step) % len(links)
+                if links[place]._items:
+                    return place, links[place]._take()
+            if all(link._closed for link in links):
+                raise Closed
+            links[0]._changed.wait()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from engines.types import F64
-from realtime.types import Track
 
 WINDOW = 4096
 """Stage times kept for percentiles: about two minutes at 30 frames per second, and 32 kB a stage whatever the run's length."""
@@ -105,20 +104,6 @@ class Series:
             return None
         p50, p95, p99 = np.percentile(self._ring_ms[: min(self.count, WINDOW)], (50, 95, 99))
         return Quantiles(float(p50), float(p95), float(p99), self.count)
-
-
-class ObjectCounter:
-    """How many different objects were tracked, by class. Ids rise and are never used again, so one number tells what is new."""
-
-    def __init__(self) -> None:
-        self.by_class: Counter[int] = Counter()
-        self._newest_id = 0
-
-    def add(self, tracks: Iterable[Track]) -> None:
-        """Count the tracks with ids not seen before."""
-        new = [track for track in tracks if track.id > self._newest_id]
-        self.by_class.update(track.class_id for track in new)
-        self._newest_id = max((track.id for track in new), default=self._newest_id)
 
 
 class Meter:

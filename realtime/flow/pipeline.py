@@ -26,6 +26,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._on_stop: list[Callable[[], None]] = []
+        self._on_failure: list[Callable[[BaseException], None]] = []
         self._stopped = False
 
     def link(self, link: AnyLink) -> AnyLink:
@@ -48,6 +49,10 @@ class Pipeline:
             stopped = self._stopped
         if stopped:
             release()
+
+    def on_failure(self, report: Callable[[BaseException], None]) -> None:
+        """Call `report` with the first error, on the thread where it happened."""
+        self._on_failure.append(report)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -78,16 +83,19 @@ class Pipeline:
             except Exception as error:
                 self._keep(error)
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all threads have ended, then re-raise the first error. False when `timeout_s` passed before that."""
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until all threads have ended. False when `timeout_s` passed before that."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
-        if self.running:
-            return False
-        if self._error is not None:
+        return not self.running
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """As `join`, but raises the first error at the end."""
+        has_ended = self.join(timeout_s)
+        if has_ended and self._error is not None:
             raise self._error
-        return True
+        return has_ended
 
     def _guarded(self, run: Callable[[], None], outputs: tuple[Link[Any], ...]) -> None:
         try:
@@ -103,50 +111,67 @@ class Pipeline:
 
     def _keep(self, error: BaseException) -> None:
         with self._lock:
-            if self._error is None:
+            is_first = self._error is None
+            if is_first:
                 self._error = error
+        if is_first:
+            for report in self._on_failure:
+                report(error)
 
 
 class Gate:
-    """Pause and single step for a stage that hands frames on: it calls `wait` before each."""
+    """Pause and single step. Whoever hands frames on calls `wait` before each, or looks at `is_open` and then calls `passed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
+        """on_change: called after each change, from the thread that makes it."""
         self._changed = threading.Condition()
-        self._paused = False
+        self._on_change = on_change
         self._steps = 0
         self._open_for_good = False
+        self.paused = False
+        self.released_ns = 0
+        """When the latest pause or step let a frame go (`time.monotonic_ns()`): frames that waited are no older than that."""
 
     @property
-    def paused(self) -> bool:
-        return self._paused
+    def is_open(self) -> bool:
+        """Whether a frame may pass."""
+        return not self.paused or self._steps > 0 or self._open_for_good
 
     def set_paused(self, paused: bool) -> None:
         with self._changed:
-            self._paused = paused
+            if self.paused and not paused:
+                self.released_ns = time.monotonic_ns()
+            self.paused = paused
             self._steps = 0
-            self._changed.notify_all()
+        self._notify()
 
     def step(self) -> None:
         """Admit one more frame while paused."""
         with self._changed:
-            self._steps += self._paused
-            self._changed.notify_all()
+            if self.paused:
+                self._steps += 1
+                self.released_ns = time.monotonic_ns()
+        self._notify()
 
     def release(self) -> None:
         """Never block again: the pipeline ends."""
         with self._changed:
             self._open_for_good = True
-            self._changed.notify_all()
+        self._notify()
 
-    def wait(self) -> bool:
-        """Block while paused, until a step or the end of the pause. For sources that wait for their reader.
-
-        True when that took time.
-        """
-        has_waited = False
+    def wait(self) -> None:
+        """Block while paused, until a step or the end of the pause, and pass."""
         with self._changed:
-            while self._paused and not self._steps and not self._open_for_good:
-                has_waited = True
-                self._changed.wait()
+            self._changed.wait_for(lambda: self.is_open)
+        self.passed()
+
+    def passed(self) -> None:
+        """A frame has passed: it used up a step, if there was one."""
+        with self._changed:
             self._steps = max(0, self._steps - 1)
-        return has_waited
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        if self._on_change is not None:
+            self._on_change()

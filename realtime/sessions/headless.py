@@ -13,6 +13,7 @@ from engines.models.card import ModelCard
 from engines.onnx_graph.sizing import tight_size
 from engines.types import Size
 from realtime.app import Run
+from realtime.streams.outlets import FilesOutlet
 from realtime.types import Result
 
 TICK_S = 0.2
@@ -28,28 +29,28 @@ class Summary:
     interrupted: bool
 
 
-def run_headless(run: Run, outputs: Mapping[str, Path]) -> Summary:
+def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> Summary:
     """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
 
-    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.pipeline.running` tells of it.
+    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` tells of it.
     """
     started_s = time.monotonic()
     interrupted = False
     try:
         run.start()
-        _follow(run)
+        _follow(run, files)
     except KeyboardInterrupt:
         interrupted = True
-        run.pipeline.stop()
-        run.pipeline.wait(STOP_TIMEOUT_S)
+        run.stop()
+        run.wait(STOP_TIMEOUT_S)
     except BaseException:
-        run.pipeline.stop()
+        run.stop()
         raise
     seconds = time.monotonic() - started_s
-    return Summary(_summary(run, outputs, seconds, interrupted), interrupted)
+    return Summary(_summary(run, files, outputs, seconds, interrupted), interrupted)
 
 
-def _follow(run: Run) -> None:
+def _follow(run: Run, files: FilesOutlet) -> None:
     """Tick the progress bar until the run is over."""
     from tqdm import tqdm
 
@@ -59,23 +60,23 @@ def _follow(run: Run) -> None:
     # What fails at once, such as a source that is not there, is told in one line without a bar around it.
     new_bar = partial(tqdm, leave=False, dynamic_ncols=True, mininterval=interval_s, delay=1.0)
     with new_bar(total=None, unit=" frames", desc="opening  ") as bar:
-        while not run.pipeline.wait(TICK_S):
-            if run.pipeline.error is not None:
-                run.pipeline.wait(STOP_TIMEOUT_S)
-                raise run.pipeline.error
-            source = run.source
+        while not run.wait(TICK_S):
+            if run.error is not None:
+                run.wait(STOP_TIMEOUT_S)
+                raise run.error
+            source = run.stream.source
             if bar.total is None and source is not None and source.frame_count and not source.is_live:
                 bar.total, bar.bar_format = source.frame_count, bar_format
             if run.model is not None:
                 bar.set_description_str(f"{run.model.card.name} on {run.model.backend}  ", refresh=False)
-            bar.update(run.recorder.frames_written - bar.n)
+            bar.update(files.frames_written - bar.n)
             if sys.stderr.isatty():
                 bar.refresh()
-        bar.update(run.recorder.frames_written - bar.n)
+        bar.update(files.frames_written - bar.n)
 
 
-def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:
-    reading = run.reading()
+def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:
+    reading = run.stream.reading()
     lines = []
     if run.model is not None:
         lines.append(f"model    {run.model.card.name} on {run.model.backend}")
@@ -83,14 +84,14 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
         for reason in reasons:  # two GPU backends lack the same GPU
             names = ", ".join(name for name, given in run.model.refusals.items() if given == reason)
             lines.append(f"         not {names}: {reason}")
-        lines += _size_hint(run.model.card, run.shown)
-    if run.source is not None:
-        status = run.source.status
+        lines += _size_hint(run.model.card, run.stream.shown)
+    if run.stream.source is not None:
+        status = run.stream.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"
-        lines.append(f"source   {run.source.name} ({ending})")
+        lines.append(f"source   {run.stream.source.name} ({ending})")
     lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
     # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
-    dropped = reading.dropped_before_model if run.source is not None and run.source.is_live else 0
+    dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0
     cut_off = reading.captured - reading.processed - dropped
     lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
     if reading.stages:
@@ -98,9 +99,12 @@ def _summary(run: Run, outputs: Mapping[str, Path], seconds: float, interrupted:
         lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]
     if run.settings.tracker != "none" and run.model is not None:
         card = run.model.card
-        counts = [f"{count} {card.class_name(class_id)}" for class_id, count in run.objects.by_class.most_common()]
+        most_first = sorted(run.stream.counts.items(), key=lambda item: -item[1])
+        counts = [f"{count:.0f} {card.class_name(class_id)}" for class_id, count in most_first]
         lines.append(f"tracks   {', '.join(counts) or 'none'}")
     lines += [f"written  {path}" for path in outputs.values() if path.exists()]
+    if files.dropped:
+        lines.append(f"         {files.dropped} results are not in them: writing was slower than the source")
     return "\n".join(lines)
 
 

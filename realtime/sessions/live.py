@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engines.errors import SegmentationError
 from engines.models.card import ModelCard
@@ -18,17 +18,21 @@ from realtime.flow.links import Latest
 from realtime.flow.meter import Reading
 from realtime.knobs import Knobs
 from realtime.process.redact import redact
-from realtime.process.version import version
 from realtime.render.palette import class_colours
-from realtime.sessions.picking import Ages, Selected, facts_of, find, track_at
-from realtime.sessions.session import SessionState
+from realtime.sessions.picking import Selected, facts_of, find, track_at
+from realtime.sessions.session import Phase, SessionState
 from realtime.settings import Settings
-from realtime.sinks import StreamFacts, check_outputs, open_sinks
-from realtime.streams.recorder import Recording
-from realtime.types import Canvas, Sink, Source, SourceStatus
+from realtime.sinks import check_outputs
+from realtime.streams.outlets import CanvasFormat, FilesOutlet, WindowOutlet
+from realtime.streams.recorder import recording_to
+from realtime.streams.stream import StreamPlan
+from realtime.types import Canvas, Source, SourceStatus
 
 CLOSE_TIMEOUT_S = 1.8
 """Longer than a file or a model takes to let go; a driver that hangs for longer is left behind."""
+
+LEAST_SCREEN_PX = 640
+"""Small frames are drawn at least this wide on a screen, or their labels would be enlarged with them."""
 
 
 class LiveSession:
@@ -46,35 +50,35 @@ class LiveSession:
         self.canvas: Latest[Canvas] = Latest(wake)
         self._source_name = redact(source_name)
         self._record_folder = record_folder
-        self._recording_path: Path | None = None
         self._recorded: set[Path] = set()
         self._settings = settings
-        self._ages = Ages()
-        self._run = Run(settings, open_source, find_model, screen=self.canvas, builds_engines=True)
+        self._format = CanvasFormat(settings.width, LEAST_SCREEN_PX)
+        self._files = FilesOutlet(self._format, survives_errors=True)
+        plan = StreamPlan(settings, open_source, (WindowOutlet(self.canvas, self._format), self._files))
+        self._run = Run(settings, find_model, [plan], builds_engines=True)
+        self._stream = self._run.stream
         self._run.start()
 
     @property
     def knobs(self) -> Knobs:
-        return self._run.knobs
+        return self._stream.panel.knobs
 
-    @knobs.setter
-    def knobs(self, knobs: Knobs) -> None:
-        turns_overlay = knobs.live_overlay != self._run.knobs.live_overlay
-        self._run.knobs = knobs
-        if turns_overlay:
-            self._run.meter.forget_ages()
-        if self._run.gate.paused or not self._run.pipeline.running:
-            self._run.redraw()
+    def turn(self, **changes: Any) -> None:
+        before = self.knobs
+        if self._stream.panel.turn(**changes).live_overlay != before.live_overlay:
+            self._stream.meter.forget_ages()
+        if self._stream.gate.paused or not self._stream.pipeline.running:
+            self._stream.redraw()
 
     def state(self) -> SessionState:
-        run, model, source = self._run, self._run.model, self._run.source
+        run, model, source = self._run, self._run.model, self._stream.source
         phase, message = self._phase()
-        if run.recording is not None and run.recorder.failed is run.recording:
-            self._recording_path, run.recording = None, None
+        recording = self._files.recording if phase == "running" else None
         card = model.card if model else None
         return SessionState(
-            phase=phase,  # type: ignore[arg-type]
+            phase=phase,
             message=message,
+            warning=self._warning() if phase == "running" else "",
             source=source.name if source else self._source_name,
             source_status=source.status if source else SourceStatus("connecting"),
             is_live=source.is_live if source else True,
@@ -85,87 +89,83 @@ class LiveSession:
             colours=class_colours(card) if card and _is_painted_by_class(card) else (),
             shown_classes=_shown_classes(card) if card else (),
             gives_matte=card.gives_matte if card else False,
-            paused=run.gate.paused,
+            paused=self._stream.gate.paused,
             waits_for_model=source is not None and not source.is_live and self._settings.overlay != "live",
-            recording=self._recording_path if phase == "running" else None,
+            recording=recording.path if recording else None,
             selected=self._selected(card),
         )
 
     def _selected(self, card: ModelCard | None) -> Selected | None:
-        selected_id, result = self._run.knobs.selected_id, self._run.shown
+        selected_id, result = self.knobs.selected_id, self._stream.shown
         if selected_id is None or card is None:
             return None
         track = find(result, selected_id)
-        return facts_of(result, selected_id, self._ages, card.class_name(track.class_id) if track else "")
+        return facts_of(result, selected_id, card.class_name(track.class_id) if track else "")
 
     def select_at(self, x: float, y: float) -> None:
-        result, model = self._run.shown, self._run.model
+        result, model = self._stream.shown, self._run.model
         if result is None or model is None:
             return
-        canvas = model.look.canvas_size(Size.of(result.frame.image))
-        track = track_at(result, x / canvas.width, y / canvas.height, self._run.knobs)
-        self.knobs = replace(self._run.knobs, selected_id=track.id if track else None)
+        canvas = self._stream.look(model.card, self._format).canvas_size(Size.of(result.frame.image))
+        track = track_at(result, x / canvas.width, y / canvas.height, self.knobs)
+        self.turn(selected_id=track.id if track else None)
 
-    def _phase(self) -> tuple[str, str]:
-        run = self._run
-        error = run.pipeline.error
+    def _phase(self) -> tuple[Phase, str]:
+        run, source = self._run, self._stream.source
+        error = run.error
         if error is not None:
-            return "failed", redact(str(error)) if isinstance(error, SegmentationError) else _unexpected(error)
-        if not run.pipeline.running:
-            status = run.source.status if run.source else SourceStatus("ended")
-            return "ended", status.detail
-        if run.reading().processed:
-            return "running", redact(str(run.recorder.error)) if run.recorder.error else ""
+            is_ours = isinstance(error, SegmentationError)
+            return "failed", redact(str(error) if is_ours else f"unexpected {type(error).__name__}: {error}")
+        if not run.running:
+            return "ended", source.status.detail if source else ""
+        if self._stream.reading().processed:
+            return "running", ""
         if run.model is None:
             return "starting", f"Loading {self._settings.model} ..."
-        return "starting", f"Opening {self._source_name} ..." if run.source is None else "Waiting for the first picture ..."
+        return "starting", f"Opening {self._source_name} ..." if source is None else "Waiting for the first picture ..."
+
+    def _warning(self) -> str:
+        if self._files.error is not None:
+            return redact(f"Recording stopped: {self._files.error}")
+        dropped = self._files.dropped if self._files.recording is not None else 0
+        return f"The recording lacks {dropped} frames: the disk or the encoder is too slow" if dropped else ""
 
     def reading(self) -> Reading:
-        return self._run.reading()
+        return self._stream.reading()
 
     def shown(self, canvas: Canvas) -> None:
-        if self._run.shown is not None:
-            self._ages.see(self._run.shown)
-        self._run.meter.delivered(canvas.captured_ns)
+        self._stream.meter.delivered(canvas.captured_ns)
 
     def set_paused(self, paused: bool) -> None:
-        self._run.gate.set_paused(paused)
+        self._stream.gate.set_paused(paused)
 
     def step(self) -> None:
-        self._run.gate.step()
+        self._stream.gate.step()
 
     def start_recording(self) -> Path:
-        if not self._run.pipeline.running:
-            raise SinkError("nothing is playing, so there is nothing to record: open a source first")
+        if not self._run.running:
+            raise SinkError("nothing is playing, so there is nothing to record", "Open a source first")
         path = _unused(self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4", self._recorded)
         check_outputs({"video": path})
         self._recorded.add(path)
-        self._run.recording = Recording(lambda card, source: open_sinks({"video": path}, stream_facts(card, source)))
-        self._recording_path = path
-        self._run.redraw()
+        self._files.recording = recording_to({"video": path})
+        self._stream.redraw()
         return path
 
     def stop_recording(self) -> Path | None:
-        path, self._recording_path = self._recording_path, None
-        self._run.recording = None
-        self._run.redraw()
-        return path
+        recording, self._files.recording = self._files.recording, None
+        self._stream.redraw()
+        return recording.path if recording else None
 
     def close(self) -> None:
-        self._run.pipeline.stop()
+        self._run.stop()
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
-        while self._run.pipeline.running and time.monotonic() < deadline_s:
+        while self._run.running and time.monotonic() < deadline_s:
             try:
-                self._run.pipeline.wait(max(0.0, deadline_s - time.monotonic()))
-            except BaseException:  # told by `state` already; closing has nothing to add
+                self._run.wait(max(0.0, deadline_s - time.monotonic()))
+            except BaseException:  # reported by `state`; closing has nothing to add
                 continue
         self._run.end_upgrade()
-
-
-def stream_facts(card: ModelCard, source: Source) -> StreamFacts:
-    """What files say about where they come from."""
-    versions = {"realtime-segmentation": version()}
-    return StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions)
 
 
 def _unused(path: Path, taken: set[Path]) -> Path:
@@ -184,12 +184,3 @@ def _shown_classes(card: ModelCard) -> tuple[int, ...]:
 def _is_painted_by_class(card: ModelCard) -> bool:
     """A model of nothing but things has no class map: its masks have their tracks' colours."""
     return set(card.things) | set(card.void) != set(card.classes)
-
-
-def _unexpected(error: BaseException) -> str:
-    return redact(f"unexpected {type(error).__name__}: {error}")
-
-
-def sinks_for(paths: dict[str, Path]) -> Callable[[ModelCard, Source], tuple[Sink, ...]]:
-    """Opens `paths` (kind → file) once the run is known."""
-    return lambda card, source: open_sinks(paths, stream_facts(card, source))

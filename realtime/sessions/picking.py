@@ -29,23 +29,6 @@ class Selected:
         return bool(self.class_name)
 
 
-class Ages:
-    """Since when each track of a stream has been seen. Knows the present tracks only: nothing grows."""
-
-    def __init__(self) -> None:
-        self._since_s: dict[int, float] = {}
-        self._now_s = 0.0
-
-    def see(self, result: Result) -> None:
-        """Take note of a result's tracks. The same one may come again."""
-        self._now_s = result.frame.pts_s
-        self._since_s = {track.id: self._since_s.get(track.id, self._now_s) for track in result.tracks or ()}
-
-    def age_s(self, track_id: int) -> float:
-        """0 of one that is not there."""
-        return self._now_s - self._since_s.get(track_id, self._now_s)
-
-
 def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Track | None:
     """The visible track whose mask covers the point, or else that with the smallest box around it.
 
@@ -66,13 +49,14 @@ def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Tr
     return min(around, key=_area, default=None)
 
 
-def facts_of(result: Result | None, track_id: int, ages: Ages, class_name: str) -> Selected:
+def facts_of(result: Result | None, track_id: int, class_name: str) -> Selected:
     """What is known now of the track with that id. class_name: of its class, from the model's card."""
     track = find(result, track_id)
-    if track is None:
+    if track is None or result is None:
         return Selected(track_id)
+    age_s = result.numbers.get("ages", {}).get(track_id, 0.0)
     speed = math.hypot(float(track.velocity_px_s[0]), float(track.velocity_px_s[1]))
-    return Selected(track_id, class_name, track.score, ages.age_s(track_id), speed)
+    return Selected(track_id, class_name, track.score, age_s, speed)
 
 
 def find(result: Result | None, track_id: int) -> Track | None:

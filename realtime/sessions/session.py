@@ -1,11 +1,11 @@
-"""What the window asks of a running pipeline. `realtime.app` implements it; the viewer knows no more than this."""
+"""Session: what a window needs of a running pipeline. `LiveSession` implements it; the viewer knows no more than this."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from realtime.flow.links import Latest
 from realtime.flow.meter import Reading
@@ -21,6 +21,7 @@ class SessionState:
     """A session at one moment, ready to be shown.
 
     message: one line for people: what it is doing while starting, why it failed, how it ended; empty while running.
+    warning: while running, what went wrong beside the picture, such as a recording that broke off.
     colours: one (red, green, blue) per class, the colour of its masks; empty when masks are coloured by track instead.
     shown_classes: the class ids worth a legend entry (void classes left out).
     gives_matte: the model tells foreground from background, so that the latter can be replaced.
@@ -28,6 +29,7 @@ class SessionState:
 
     phase: Phase
     message: str = ""
+    warning: str = ""
     source: str = ""
     source_status: SourceStatus = field(default_factory=lambda: SourceStatus("connecting"))
     is_live: bool = True
@@ -54,10 +56,16 @@ class Session(Protocol):
     canvas: Latest[Canvas]
     """The newest canvas; its arrival calls the `wake` the session was opened with (from another thread)."""
 
-    knobs: Knobs
-    """Assign a new value to change it; it takes effect with the next frame (a paused picture is redrawn with it)."""
+    @property
+    def knobs(self) -> Knobs: ...
 
-    def state(self) -> SessionState: ...
+    def turn(self, **changes: Any) -> None:
+        """Set the named fields of the knobs; effective with the next frame (a paused picture is redrawn)."""
+        ...
+
+    def state(self) -> SessionState:
+        """The state now. Asking changes nothing."""
+        ...
 
     def reading(self) -> Reading: ...
 

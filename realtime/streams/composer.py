@@ -1,49 +1,64 @@
-"""The compose stage's work: segmentations become pictures. Follows objects over time, and draws. Used on one thread."""
+"""Composer: segmentations become results and pictures. Follows objects over time, asks observers, draws. Used on one thread."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from engines.models.card import ModelCard
 from engines.types import Segmentation
-from realtime.flow.meter import Meter, ObjectCounter
+from realtime.flow.meter import Meter
 from realtime.knobs import Knobs
+from realtime.observers import observed, open_observers
 from realtime.render import Look, Painter
 from realtime.settings import Settings
 from realtime.streams.overlay import Anchor, carried
 from realtime.streams.smoothing import AlphaSmoother, ClassSmoother
 from realtime.tracking import open_tracker
-from realtime.types import Canvas, Frame, Result
+from realtime.types import Canvas, Event, Frame, Observer, Result
 
 
 class Composer:
     """One stream's objects over time, and its pictures."""
 
     def __init__(
-        self, settings: Settings, meter: Meter, objects: ObjectCounter, time_s: Callable[[Frame], float], on_screen: bool
+        self,
+        settings: Settings,
+        meter: Meter,
+        time_s: Callable[[Frame], float],
+        observers: Sequence[Observer] = (),
+        *,
+        on_screen: bool,
     ) -> None:
-        """time_s: when a frame was, for what follows things over time. on_screen: for eyes, not for files alone."""
+        """time_s: a frame's time. observers: beside those of the settings. on_screen: not for files alone."""
         self._tracker = None if settings.tracker == "none" else open_tracker(settings.tracker, **settings.tracking)
         self._follows_camera = settings.tracking.get("camera_motion") != "off"
         self._alpha_smoother = None if settings.smooth is False else AlphaSmoother()
         smooths_classes = on_screen if settings.smooth is None else settings.smooth  # files hold what the network saw
         self._class_smoother = ClassSmoother() if smooths_classes else None
         self._paint = Painter()
-        self._meter, self._objects, self._time_s = meter, objects, time_s
+        self._settings, self._meter, self._time_s = settings, meter, time_s
+        self._given = tuple(observers)
+        self._observers: tuple[Observer, ...] | None = None
+        self._events: list[Event] = []
         self._result: Result | None = None
         self._anchor: Anchor | None = None
 
-    def take(self, frame: Frame, segmentation: Segmentation) -> None:
-        """A frame out of the model; they come in order."""
+    def take(self, frame: Frame, segmentation: Segmentation, card: ModelCard) -> None:
+        """A frame out of the model that `card` describes; they come in order."""
         segmentation = self._smoothed(frame, segmentation)
         tracks = None
         if self._tracker is not None:
             start = time.perf_counter()
             tracks = self._tracker.update(segmentation, self._time_s(frame), frame.image)
-            self._objects.add(tracks)
             self._meter.add({"track": (time.perf_counter() - start) * 1e3})
-        self._result, self._anchor = Result(frame, segmentation, tracks), None
+        result = Result(frame, segmentation, tracks)
+        if self._observers is None:
+            self._observers = (*open_observers(self._settings.observers, card), *self._given)
+        events, numbers = observed(self._observers, result, self._time_s(frame))
+        self._events += events
+        self._result, self._anchor = replace(result, numbers=numbers), None
 
     def result_for(self, newest: Frame | None) -> Result | None:
         """What is to be drawn: the latest result or, where there is a newer frame, that with what is expected in it.
@@ -55,9 +70,14 @@ class Composer:
         start = time.perf_counter()
         if self._anchor is None:  # once a result, and only where it is asked for
             self._anchor = Anchor.of(self._result, self._time_s(self._result.frame), self._follows_camera)
-        result = carried(self._anchor, newest, self._time_s(newest))
+        result = replace(carried(self._anchor, newest, self._time_s(newest)), numbers=self._result.numbers)
         self._meter.add({"carry": (time.perf_counter() - start) * 1e3})
         return result
+
+    def with_events(self, result: Result) -> Result:
+        """`result` with what was reported since the last call: each event is in one result only."""
+        events, self._events = self._events, []
+        return replace(result, events=tuple(events)) if events else result
 
     def draw(self, result: Result, knobs: Knobs, look: Look) -> Canvas:
         """Its picture."""

@@ -1,23 +1,43 @@
-"""Recorder: the thread that writes. Opens files when told to, closes them when told to, at the end, and after an error."""
+"""Recorder: the thread that writes. Opens files on request, closes them on request, at the end, and after an error."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from engines.models.card import ModelCard
 from realtime.errors import SinkError
 from realtime.flow.meter import Meter
+from realtime.process.redact import redact
+from realtime.process.version import version
+from realtime.sinks import StreamFacts, needs_canvas, open_sinks
 from realtime.types import Canvas, Result, Sink, Source
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A wish to record: what opens its files, once the model and the source are known. Compared by identity."""
+    """A request to record. Compared by identity.
+
+    open_sinks: opens the files, once the model and the source are known. needs_canvas: whether any of them holds pictures.
+    path: the file to name to people, if there is one.
+    """
 
     open_sinks: Callable[[ModelCard, Source], tuple[Sink, ...]]
+    needs_canvas: bool = True
+    path: Path | None = None
+
+
+def recording_to(paths: Mapping[str, Path]) -> Recording:
+    """A request to record to these files: kind of sink → path."""
+
+    def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
+        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, {"realtime-segmentation": version()})
+        return open_sinks(paths, facts)
+
+    return Recording(open_files, needs_canvas(paths), next(iter(paths.values()), None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +54,33 @@ class Finish:
     """Close the files."""
 
 
-ToRecord = tuple[Result, Canvas] | Start | Finish
+ToRecord = tuple[Result, Canvas | None] | Start | Finish
 
 
 class Recorder:
-    """Writes what comes through a link. Used on one thread.
+    """Writes what comes through a link. Used on one thread; its fields may be read from any.
 
-    survives_errors: a file that cannot be written ends the recording (see `error`), not the run: the picture goes on.
-    error, failed: the latest error, until a new recording starts, and the recording that it ended.
+    error: the latest error, until a new recording starts. frames_written: of all recordings.
     """
 
-    def __init__(self, meter: Meter, survives_errors: bool) -> None:
+    def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None]) -> None:
+        """survives_errors: an error ends the recording only, not `run`. on_failure: told which recording an error has ended."""
         self.error: SinkError | None = None
-        self.failed: Recording | None = None
         self.frames_written = 0
-        self._meter = meter
-        self._survives_errors = survives_errors
+        self._survives_errors, self._on_failure = survives_errors, on_failure
         self._sinks: tuple[Sink, ...] = ()
         self._recording: Recording | None = None
 
-    def run(self, items: Iterable[ToRecord]) -> None:
-        """Until `items` end. Raises SinkError when a file breaks and errors are not survived."""
+    def run(self, items: Iterable[ToRecord], meter: Meter) -> None:
+        """Write until `items` end. Raises SinkError when a file breaks and errors are not survived."""
         try:
             for item in items:
                 try:
-                    self._take(item)
+                    self._take(item, meter)
                 except SinkError as error:
-                    self.error, self.failed = error, self._recording
+                    self.error = error
+                    if self._recording is not None:
+                        self._on_failure(self._recording)
                     if not self._survives_errors:
                         raise
                     self._close_quietly()
@@ -69,7 +89,7 @@ class Recorder:
             raise
         self._close()
 
-    def _take(self, item: ToRecord) -> None:
+    def _take(self, item: ToRecord, meter: Meter) -> None:
         if isinstance(item, Start):
             self._close()
             self.error, self._recording = None, item.recording
@@ -80,7 +100,7 @@ class Recorder:
             start = time.perf_counter()
             for sink in self._sinks:
                 sink.write(*item)
-            self._meter.add({"write": (time.perf_counter() - start) * 1e3})
+            meter.add({"write": (time.perf_counter() - start) * 1e3})
             self.frames_written += 1
 
     def _close(self) -> None:
@@ -96,6 +116,6 @@ class Recorder:
             raise first
 
     def _close_quietly(self) -> None:
-        """Close after an error that is already being told: a second one would hide it."""
+        """Close after an error that is already reported: a second one would hide it."""
         with contextlib.suppress(SinkError):
             self._close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 import time
+from collections.abc import Callable
 
 from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
@@ -14,37 +15,32 @@ from engines.errors import BuildCancelledError, BuildError, SegmentationError
 from engines.models.model import Model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
+from engines.segmenter import Segmenter
 from realtime.process.redact import one_line, redact
+from realtime.streams.inference import Swap
+
+log = logging.getLogger(__name__)
 
 FAILURE_SHOWN_S = 20.0
-"""The picture goes on without it: long enough to be read."""
+"""How long a failure is shown: long enough to be read. The stream goes on without the engine."""
 
 
 class EngineUpgrade:
-    """One build in the background. `text`, `take` and `cancel` are for any thread; whoever starts it closes it."""
+    """One build in the background; when it is done, it asks for the engine to be exchanged. The caller closes it."""
 
-    def __init__(self, model: Model, options: EngineOptions, reason: str) -> None:
-        """Starts at once. What goes wrong is told by `text`, and leaves things as they are. reason: why there is none yet."""
-        why = redact(" ".join(reason.split()))
-        print(f"note: {why}. It is built now; the model runs without it meanwhile", file=sys.stderr, flush=True)
-        self._model, self._options = model, options
+    def __init__(self, model: Model, options: EngineOptions, reason: str, swap: Callable[[Swap], None]) -> None:
+        """Starts at once; a failure shows in `text` and the log. reason: why there is no engine yet. swap: takes the request."""
+        log.warning("%s. It is built now; the model runs without it meanwhile", redact(" ".join(reason.split())))
+        self._model, self._options, self._swap = model, options, swap
         self._builder: EngineBuilder | None = None
         self._error, self._failed_s = "", 0.0
         self._is_cancelled = False
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._build, name="upgrade")
         self._thread.start()
 
-    def take(self) -> bool:
-        """Whether an engine is there to be opened: True once."""
-        if not self._ready.is_set():
-            return False
-        self._ready.clear()
-        return True
-
     @property
     def text(self) -> str:
-        """What to tell about it, in a few words; empty when there is nothing."""
+        """The state of the build in a few words; empty when there is nothing to report."""
         if self._error:
             is_news = time.monotonic() - self._failed_s < FAILURE_SHOWN_S
             return f"No TensorRT engine: {self._error}" if is_news else ""
@@ -53,12 +49,7 @@ class EngineUpgrade:
             return ""
         progress = builder.progress
         done = "" if progress.fraction is None else f", {progress.fraction:.0%}"
-        return f"Building a TensorRT engine meanwhile: {progress.phase}{done} ({progress.seconds:.0f} s)"
-
-    def fail(self, error: SegmentationError) -> None:
-        """Tell that there will be no engine. Called here, and by whoever could not run the one that was built."""
-        self._error, self._failed_s = str(error), time.monotonic()
-        print(f"warning: no TensorRT engine: {one_line(error)}", file=sys.stderr, flush=True)  # where it stays
+        return f"Building a TensorRT engine: {progress.phase}{done} ({progress.seconds:.0f} s)"
 
     def cancel(self) -> None:
         """Stop building. Returns at once."""
@@ -84,10 +75,15 @@ class EngineUpgrade:
             self._builder = EngineBuilder(self._model, request, environment_for(request), Store())
             if not self._is_cancelled:
                 self._builder.run()
-                self._ready.set()
+                self._swap(Swap(lambda: Segmenter(self._model, "trt", options), self._finished))
         except BuildCancelledError:
             pass
         except SegmentationError as error:
-            self.fail(error)
+            self._finished(error)
         except OSError as error:  # the model's file is gone
-            self.fail(BuildError(f"{self._model.path} cannot be read ({error.strerror})"))
+            self._finished(BuildError(f"{self._model.path} cannot be read ({error.strerror})"))
+
+    def _finished(self, error: SegmentationError | None) -> None:
+        if error is not None:
+            self._error, self._failed_s = str(error), time.monotonic()
+            log.warning("no TensorRT engine: %s", one_line(error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from PyQt6.QtCore import QObject, Qt, pyqtSignal, pyqtSlot
 
@@ -43,7 +44,7 @@ class SessionHost(QObject):
         self.source = source
         self.session = self._open_session(source, self._woken.emit)
         if self._knobs is not None:
-            self.session.knobs = self._knobs
+            self.session.turn(**{field.name: getattr(self._knobs, field.name) for field in fields(Knobs)})
         self.opened.emit()
 
     def replace(self, source: str) -> None:
@@ -72,19 +73,19 @@ class SessionHost(QObject):
             return self.session.knobs
         return self._knobs or Knobs()
 
-    @knobs.setter
-    def knobs(self, knobs: Knobs) -> None:
-        self._knobs = knobs
+    def turn(self, **changes: Any) -> None:
+        """Set the named fields of the knobs, of this session and of the next."""
+        self._knobs = replace(self.knobs, **changes)
         if self.session is not None:
-            self.session.knobs = knobs
+            self.session.turn(**changes)
 
     def state(self) -> SessionState:
         """The session's state; or, between two sessions, what is going on there."""
         if self.session is not None:
             return self.session.state()
         if self._refusal:
-            return SessionState("failed", self._refusal, self.source, SourceStatus("ended"))
-        return SessionState("starting", "closing the previous source", self.source)
+            return SessionState("failed", self._refusal, source=self.source, source_status=SourceStatus("ended"))
+        return SessionState("starting", "closing the previous source", source=self.source)
 
     def reading(self) -> Reading:
         return self.session.reading() if self.session is not None else Reading()

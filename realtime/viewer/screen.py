@@ -40,7 +40,7 @@ class Screen(VideoView):
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
         """Show the panels for this state. elapsed_s: since the session was opened; shown in whole seconds while it starts."""
         seconds = int(elapsed_s) if state.phase == "starting" else 0
-        saying = (state.phase, state.message, state.notice, state.source, state.source_status, seconds)
+        saying = (state.phase, state.message, state.warning, state.notice, state.source, state.source_status, seconds)
         if saying != self._said:
             self._said = saying
             self._say(state, seconds)
@@ -93,6 +93,8 @@ class Screen(VideoView):
             self.banner.say(state.message or "End of the video", MUTED, "Reconnect" if state.is_live else "Replay")
         elif state.phase == "running" and status.state in TROUBLE:
             self.banner.say(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
+        elif state.phase == "running" and state.warning:
+            self.banner.say(state.warning, WARNING)
         elif state.phase == "running" and state.notice:
             self.banner.say(state.notice, MUTED)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -111,4 +110,4 @@ class SessionControl:
             self._say(f"Not recorded: {error}")
 
     def _change(self, name: str, value: Any) -> None:
-        self._host.knobs = replace(self._host.knobs, **{name: value})
+        self._host.turn(**{name: value})

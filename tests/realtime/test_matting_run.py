@@ -15,7 +15,8 @@ from realtime.app import Run
 from realtime.errors import SettingsError
 from realtime.sessions.live import LiveSession
 from realtime.settings import Settings
-from realtime.streams.recorder import Recording
+
+from .runs import run_of
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -48,12 +49,12 @@ def matte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_over(source: Any, sink: Any, model: Path, **settings: Any) -> Run:
     chosen = Settings(model=str(model), backend="ort", width=320, **settings)
-    run = Run(chosen, lambda: source, lambda: zoo.find(chosen.model), recording=Recording(lambda card, source: (sink,)))
+    run = run_of(chosen, lambda: source, [sink])
     run.start()
     try:
-        assert run.pipeline.wait(20), "the run hangs"
+        assert run.wait(20), "the run hangs"
     finally:
-        run.pipeline.stop()
+        run.stop()
     return run
 
 
@@ -73,7 +74,7 @@ def test_smoothing_is_switched(MemorySource: Any, MemorySink: Any, matte_model: 
     """The car of the scene is half opaque and drives: where it has gone from, the average would linger, but that moves."""
     sink = MemorySink()
     run = run_over(MemorySource(20), sink, matte_model, smooth=smooth)
-    assert ("smooth" in run.reading().stages) is smooth
+    assert ("smooth" in run.stream.reading().stages) is smooth
     raw = np.clip((sink.results[-1].frame.image.astype(float).mean(axis=2) - 60) / 120, 0, 1) * 255
     alpha = sink.results[-1].segmentation.alpha
     assert alpha is not None
@@ -82,7 +83,7 @@ def test_smoothing_is_switched(MemorySource: Any, MemorySink: Any, matte_model: 
 
 def test_a_model_without_a_matte_is_not_smoothed(MemorySource: Any, MemorySink: Any, tiny_model: Path) -> None:
     run = run_over(MemorySource(5), MemorySink(), tiny_model)
-    assert "smooth" not in run.reading().stages
+    assert "smooth" not in run.stream.reading().stages
 
 
 def test_the_background_is_replaced_and_nothing_else_drawn(MemorySource: Any, MemorySink: Any, matte_model: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_background_wants_a_model_with_a_matte(MemorySource: Any, MemorySink: 
 
 def test_a_picture_that_is_gone_is_told_before_anything_opens(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"gone\.png cannot be read"):
-        Run(Settings(background=str(tmp_path / "gone.png")), lambda: pytest.fail("opened"), lambda: zoo.find(str(tiny_model)))
+        run_of(Settings(background=str(tmp_path / "gone.png")), lambda: pytest.fail("opened"))
 
 
 def test_a_session_tells_that_there_is_a_matte(MemorySource: Any, matte_model: Path, tmp_path: Path, wait_until: Any) -> None:
@@ -116,5 +117,5 @@ def test_a_session_tells_that_there_is_a_matte(MemorySource: Any, matte_model: P
     finally:
         session.close()
         deadline_s = time.monotonic() + 5
-        while session._run.pipeline.running and time.monotonic() < deadline_s:
+        while session._run.running and time.monotonic() < deadline_s:
             time.sleep(0.01)

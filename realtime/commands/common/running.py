@@ -28,7 +28,9 @@ from realtime.sessions.headless import Summary, run_headless
 from realtime.settings import Settings, load_settings
 from realtime.sources import Paced, first_webcam, open_source
 from realtime.streams.backdrop import open_background
-from realtime.streams.recorder import Recording
+from realtime.streams.outlets import CanvasFormat, FilesOutlet
+from realtime.streams.recorder import recording_to
+from realtime.streams.stream import StreamPlan
 from realtime.tracking import open_tracker
 from realtime.types import Frame, Source, SourceStatus
 
@@ -43,17 +45,16 @@ DEMO_CLIP = "sample://carphone"
 
 def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
     """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path)."""
-    from realtime.sessions.live import sinks_for
-
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
-    run = Run(settings, limited, lambda: model, recording=Recording(sinks_for(paths)))
+    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths))
+    run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
     with _termination_as_interrupt() as signals:
         try:
-            summary: Summary = run_headless(run, paths)
+            summary: Summary = run_headless(run, files, paths)
         except SegmentationError as error:
-            if not run.pipeline.running:
+            if not run.running:
                 raise
             print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
             os._exit(2)  # a thread hangs in a driver and would keep the process from ending

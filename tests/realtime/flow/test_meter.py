@@ -11,12 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.flow.meter import RATE_SPAN_S, WINDOW, Meter, ObjectCounter, Rate, Series
-from realtime.types import Track, as_box
-
-
-def track(track_id: int, class_id: int = 0) -> Track:
-    return Track(track_id, class_id, 0.9, as_box(0, 0, 1, 1), None, np.zeros((0, 2), np.float32))
+from realtime.flow.meter import RATE_SPAN_S, WINDOW, Meter, Rate, Series
 
 
 def ticked(*stamps_s: float) -> Rate:
@@ -74,13 +69,6 @@ def test_no_time_has_no_percentile() -> None:
     assert Series().quantiles() is None
     assert Meter().reading().stages == {}
     assert Meter().reading().age is None
-
-
-def test_each_object_is_counted_once_with_its_class() -> None:
-    counter = ObjectCounter()
-    for tracks in ([track(1), track(2, 1)], [], [track(2, 1), track(4)], [track(1), track(3 + 2, 1)]):
-        counter.add(tracks)
-    assert counter.by_class == {0: 2, 1: 2}
 
 
 def test_age_is_the_time_from_capture_to_delivery() -> None:

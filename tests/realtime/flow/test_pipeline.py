@@ -313,12 +313,20 @@ def test_a_released_gate_never_blocks_again(producer: Producer) -> None:
     assert not producer.stands_still()
 
 
-def test_the_gate_says_whether_it_held_anybody_up() -> None:
-    gate = Gate()
-    assert gate.wait() is False
+def test_the_gate_says_whether_a_frame_may_pass_and_since_when() -> None:
+    changes = []
+    gate = Gate(lambda: changes.append(gate.is_open))
+    assert (gate.is_open, gate.released_ns) == (True, 0)
     gate.set_paused(True)
+    assert not gate.is_open
+    before_ns = time.monotonic_ns()
     gate.step()
-    assert gate.wait() is False, "the step was there already"
+    assert gate.is_open
+    assert gate.released_ns >= before_ns
+    gate.wait()
+    assert not gate.is_open, "the step is used up"
     threading.Timer(0.02, gate.release).start()
-    assert gate.wait() is True
+    gate.wait()
+    assert gate.is_open
     time.sleep(0.02)
+    assert changes == [False, True, True]

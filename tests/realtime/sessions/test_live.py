@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_knobs_reach_a_paused_picture(open_session: Open, MemorySource: Any, wai
     session.set_paused(True)
     assert session.state().paused
     wait_until(lambda: session.canvas.poll() is None)
-    session.knobs = replace(session.knobs, masks=False)
+    session.turn(masks=False)
     wait_until(lambda: session.canvas.waiting)
 
 
@@ -106,10 +105,10 @@ def test_recordings_follow_each_other_and_none_replaces_another(
     wait_until(lambda: session.state().phase == "running")
     paths = []
     for _ in range(3):
-        written = session._run.recorder.frames_written
+        written = session._files.frames_written
         path = session.start_recording()
         assert session.state().recording == path
-        wait_until(lambda written=written: session._run.recorder.frames_written > written + 3)
+        wait_until(lambda written=written: session._files.frames_written > written + 3)
         assert session.stop_recording() == path
         assert session.state().recording is None
         paths.append(path)
@@ -126,16 +125,17 @@ def test_a_recording_after_one_that_failed_is_not_stopped_by_the_old_error(
     session = open_session(MemorySource(None, is_live=True, fps=30), tracker="slow")
     wait_until(lambda: session.state().phase == "running")
     session.start_recording()
-    session._run.recording = Recording(lambda card, source: (MemorySink(fails_at=1),))
+    session._files.recording = Recording(lambda card, source: (MemorySink(fails_at=1),), path=Path("other.mp4"))
     wait_until(lambda: session.state().recording is None)
-    assert "the disk is full" in session.state().message
+    assert "the disk is full" in session.state().warning
+    assert session.state().message == "", "the session runs"
     assert session.state().phase == "running", "the picture goes on"
     path = session.start_recording()
     for _ in range(50):
         assert session.state().recording == path
-    written = session._run.recorder.frames_written
-    wait_until(lambda: session._run.recorder.frames_written > written + 3)
-    assert session.state().message == ""
+    written = session._files.frames_written
+    wait_until(lambda: session._files.frames_written > written + 3)
+    assert session.state().warning == ""
     session.stop_recording()
     session.close()
     assert path.is_file()
@@ -153,8 +153,8 @@ def test_a_recording_ends_with_its_clip(open_session: Open, MemorySource: Any, w
     session = open_session(MemorySource(None))
     wait_until(lambda: session.state().phase == "running")
     path = session.start_recording()
-    wait_until(lambda: session._run.recorder.frames_written > 3)
-    session._run.source._end.set()
+    wait_until(lambda: session._files.frames_written > 3)
+    session._stream.source._end.set()
     wait_until(lambda: session.state().phase == "ended")
     assert session.state().recording is None
     assert path.is_file()
@@ -167,7 +167,7 @@ def test_knobs_reach_the_last_picture_of_a_clip_that_has_ended(
     wait_until(lambda: session.state().phase == "ended")
     wait_until(lambda: session.canvas.waiting)
     last = session.canvas.poll()
-    session.knobs = replace(session.knobs, masks=False, boxes=False, labels=False, trails=False)
+    session.turn(masks=False, boxes=False, labels=False, trails=False)
     bare = session.canvas.poll()
     assert last is not None
     assert bare is not None
@@ -191,10 +191,10 @@ def test_ages_begin_anew_when_pictures_are_shown_in_another_way(
     wait_until(lambda: session.state().phase == "ended" and session.canvas.waiting)
     last = session.canvas.get()
     session.shown(last)
-    session.knobs = replace(session.knobs, opacity=0.9)
+    session.turn(opacity=0.9)
     assert session.reading().age is not None
     assert session.reading().mask_age is not None
-    session.knobs = replace(session.knobs, live_overlay=True)
+    session.turn(live_overlay=True)
     assert session.reading().age is None, "that of locked pictures is not that of live ones"
     assert session.reading().mask_age is None
     assert session.reading().stages, "the rest goes on"
@@ -202,7 +202,7 @@ def test_ages_begin_anew_when_pictures_are_shown_in_another_way(
 
 def test_knobs_turned_while_the_model_opens_stay_turned(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
     session = open_session(MemorySource(None), hide=("car",))
-    session.knobs = replace(session.knobs, opacity=0.9)
+    session.turn(opacity=0.9)
     wait_until(lambda: session.state().phase == "running")
     assert session.knobs.opacity == 0.9
     assert session.knobs.hidden_classes == {1}
@@ -214,17 +214,17 @@ def test_a_pause_of_a_recording_holds_it_within_two_pictures(
     session = open_session(MemorySource(None))
     wait_until(lambda: session.state().phase == "running")
     session.set_paused(True)
-    shown = session._run._segmented.taken
+    shown = session._stream._port.segmented.taken
     time.sleep(0.3)
-    assert session._run._segmented.taken <= shown + 2
+    assert session._stream._port.segmented.taken <= shown + 2
 
 
 def test_an_object_is_selected_by_a_pixel_of_the_canvas_and_told_of(
     open_session: Open, MemorySource: Any, wait_until: WaitUntil
 ) -> None:
     session = open_session(MemorySource(None, is_live=True, fps=50))
-    wait_until(lambda: session._run.shown is not None and session._run.shown.tracks)
-    result = session._run.shown
+    wait_until(lambda: session._stream.shown is not None and session._stream.shown.tracks)
+    result = session._stream.shown
     assert result is not None
     track = result.tracks[0]
     x, y = (track.box_px[:2] + track.box_px[2:]) / 2

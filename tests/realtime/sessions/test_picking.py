@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
-from realtime.sessions.picking import Ages, Selected, facts_of, find, track_at
+from realtime.sessions.picking import Selected, facts_of, find, track_at
 from realtime.types import Frame, Result, Track, as_box
 
 BIG, SMALL, FAR = as_box(0, 0, 100, 100), as_box(40, 40, 60, 60), as_box(150, 60, 190, 90)
@@ -58,20 +60,8 @@ def test_nothing_is_there_when_nothing_tracks() -> None:
 
 
 def test_facts_of_an_object_in_sight_and_out_of_it() -> None:
-    ages = Ages()
-    ages.see(result(track(1, BIG), pts_s=2.0))
-    now = result(track(1, BIG, score=0.7), pts_s=5.5)
-    ages.see(now)
-    ages.see(now)
-    assert facts_of(now, 1, ages, "car") == Selected(1, "car", 0.7, 3.5, 50.0)
-    assert facts_of(now, 2, ages, "car") == Selected(2)
-    assert not facts_of(now, 2, ages, "").in_sight
-
-
-def test_ages_begin_anew_and_forget_what_is_gone() -> None:
-    ages = Ages()
-    ages.see(result(track(1, BIG), pts_s=1.0))
-    ages.see(result(pts_s=2.0))
-    ages.see(result(track(1, BIG), track(2, SMALL), pts_s=3.0))
-    assert ages.age_s(1) == 0.0
-    assert ages.age_s(9) == 0.0
+    now = replace(result(track(1, BIG, score=0.7)), numbers={"ages": {1: 3.5}})
+    assert facts_of(now, 1, "car") == Selected(1, "car", 0.7, 3.5, 50.0)
+    assert facts_of(now, 2, "car") == Selected(2)
+    assert not facts_of(now, 2, "").in_sight
+    assert facts_of(None, 1, "car") == Selected(1)

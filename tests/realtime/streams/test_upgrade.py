@@ -18,14 +18,13 @@ from engines.gpu import primary
 from engines.models import zoo
 from engines.plans.requests import request_for
 from engines.plans.store import Store
-from realtime.app import Run
 from realtime.sessions.live import LiveSession
 from realtime.settings import Settings
-from realtime.streams.recorder import Recording
 
 from ...engines.conftest import Nets
 from ...fakes import host_kernels
 from ...fakes.gpu.fake_gpu import World, install
+from ..runs import run_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,7 +85,7 @@ def test_a_view_begins_on_the_cpu_and_switches_over_without_a_gap(
     session = open_session(MemorySource(None, is_live=True, fps=50), backend=backend)
     wait_until(lambda: session.reading().processed > 2, 20)
     assert "CPU" in session.state().backend
-    assert session.state().notice.startswith("Building a TensorRT engine meanwhile")
+    assert session.state().notice.startswith("Building a TensorRT engine")
     wait_until(lambda: is_on_gpu(session), 30)
     assert session.state().backend == "TensorRT 10.13.3, Fake RTX 4000, fp16"
     assert session.state().notice == ""
@@ -192,12 +191,10 @@ def test_a_run_without_a_window_wants_its_engine_built_first(
     world: World, colours: Path, MemorySource: Any, MemorySink: Any
 ) -> None:
     settings = Settings(model=str(colours), backend="trt", width=160)
-    run = Run(
-        settings, lambda: MemorySource(5), lambda: zoo.find(settings.model), recording=Recording(lambda *_: (MemorySink(),))
-    )
+    run = run_of(settings, lambda: MemorySource(5), [MemorySink()])
     run.start()
     with pytest.raises(EngineNotBuiltError, match=r"no engine for .* yet: run.py build"):
-        run.pipeline.wait(20)
+        run.wait(20)
 
 
 def test_every_frame_arrives_in_order_with_frames_in_flight(
@@ -218,8 +215,8 @@ def test_every_frame_arrives_in_order_with_frames_in_flight(
 
 
 def plays_every_frame(settings: Settings, source: Any, sink: Any) -> None:
-    run = Run(settings, lambda: source, lambda: zoo.find(settings.model), recording=Recording(lambda *_: (sink,)))
+    run = run_of(settings, lambda: source, [sink])
     run.start()
-    assert run.pipeline.wait(20)
+    assert run.wait(20)
     assert sink.indices == list(range(40))
-    assert run.reading().processed == 40
+    assert run.stream.reading().processed == 40

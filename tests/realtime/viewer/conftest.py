@@ -99,6 +99,9 @@ class MemorySession:
             selected=Selected(7, "person", 0.83, 12.4, 85.0) if self.knobs.selected_id == 7 else None,
         )
 
+    def turn(self, **changes: object) -> None:
+        self.knobs = replace(self.knobs, **changes)
+
     def reading(self) -> Reading:
         count, dropped = self.canvas.put_count, self.canvas.dropped
         return self._meter.reading(captured=count, processed=count, dropped_before_screen=dropped)
@@ -120,7 +123,7 @@ class MemorySession:
     def select_at(self, x: float, y: float) -> None:
         """The left half of the picture is object 7; beside it there is none."""
         selected_id = 7 if 0 <= x < self._script.size_px[0] / 2 and 0 <= y < self._script.size_px[1] else None
-        self.knobs = replace(self.knobs, selected_id=selected_id)
+        self.turn(selected_id=selected_id)
 
     def start_recording(self) -> Path:
         if "unwritable" in self._source:

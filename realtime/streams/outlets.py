@@ -1,0 +1,181 @@
+"""Outlets: who gets a stream's results. Each says whether it wants pictures, has a link of its own, and counts its own drops."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from realtime.errors import SinkError
+from realtime.flow.links import Bounded, Latest, Link
+from realtime.flow.meter import Meter
+from realtime.flow.pipeline import Pipeline
+from realtime.streams.inference import OpenedModel
+from realtime.streams.recorder import Finish, Recorder, Recording, Start, ToRecord
+from realtime.types import Canvas, Result, Source
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasFormat:
+    """How large pictures are drawn: at most `width_px` wide, small frames enlarged to at least `least_width_px` (0: never)."""
+
+    width_px: int
+    least_width_px: int = 0
+
+
+class Delivery(NamedTuple):
+    """One result for an outlet. canvas: None unless the outlet wants one. is_new: not a redraw, nor older than one before."""
+
+    result: Result
+    canvas: Canvas | None
+    model: OpenedModel
+    source: Source
+    is_new: bool
+
+
+class Outlet(Protocol):
+    """Gets every result of a stream, on the thread that composes them."""
+
+    is_screen: bool
+    """Somebody looks at it, and reports when a picture is shown (`Meter.delivered`)."""
+
+    @property
+    def dropped(self) -> int:
+        """How many results or pictures it has dropped."""
+        ...
+
+    def join(self, pipeline: Pipeline, meter: Meter) -> Link[Any] | None:
+        """Become a part of the stream. Returns the link that closes when the stream ends, if there is one."""
+        ...
+
+    def canvas_format(self) -> CanvasFormat | None:
+        """The format of the picture that it wants with the next result; None where it wants none."""
+        ...
+
+    def put(self, delivery: Delivery, may_wait: bool) -> None:
+        """Take a result. may_wait: the source waits, so nothing need be dropped. Raises Closed when it has ended."""
+        ...
+
+
+class WindowOutlet:
+    """The newest picture, for a window. Its link outlives the stream: the last picture stays."""
+
+    is_screen = True
+
+    def __init__(self, canvas: Latest[Canvas], format: CanvasFormat) -> None:
+        self._canvas, self._format = canvas, format
+
+    @property
+    def dropped(self) -> int:
+        return self._canvas.dropped
+
+    def join(self, pipeline: Pipeline, meter: Meter) -> None:
+        pipeline.link(self._canvas)
+
+    def canvas_format(self) -> CanvasFormat:
+        return self._format
+
+    def put(self, delivery: Delivery, may_wait: bool) -> None:
+        assert delivery.canvas is not None
+        self._canvas.put(delivery.canvas)
+
+
+class FilesOutlet:
+    """Every result, to files, while there is a `recording`. Where the source waits for nobody, a full queue drops, and counts.
+
+    error: why the latest recording ended before its time, until a new one starts.
+    """
+
+    is_screen = False
+
+    def __init__(self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False) -> None:
+        """survives_errors: a file that cannot be written ends the recording, not the stream."""
+        self._format = format
+        self._wished = recording
+        self._current: Recording | None = None
+        self._lock = threading.Lock()
+        self._link: Bounded[ToRecord] = Bounded(64)
+        self._dropped_before = 0
+        self._recorder = Recorder(survives_errors, self._forget)
+
+    @property
+    def recording(self) -> Recording | None:
+        """What is recorded, or will be from the next picture on. Assign None to finish it."""
+        return self._wished
+
+    @recording.setter
+    def recording(self, recording: Recording | None) -> None:
+        with self._lock:
+            self._wished = recording
+
+    @property
+    def error(self) -> SinkError | None:
+        return self._recorder.error
+
+    @property
+    def frames_written(self) -> int:
+        return self._recorder.frames_written
+
+    @property
+    def waiting(self) -> int:
+        """Results that wait to be written."""
+        return self._link.waiting
+
+    @property
+    def dropped(self) -> int:
+        """Results of the present recording, or else the last, that were not written because the files could not keep up."""
+        return self._link.dropped - self._dropped_before
+
+    def join(self, pipeline: Pipeline, meter: Meter) -> Link[ToRecord]:
+        pipeline.link(self._link)
+        pipeline.stage("record", lambda: self._recorder.run(self._link, meter))
+        return self._link
+
+    def canvas_format(self) -> CanvasFormat | None:
+        wished = self._wished
+        return self._format if wished is not None and wished.needs_canvas else None
+
+    def put(self, delivery: Delivery, may_wait: bool) -> None:
+        wished = self._wished
+        if wished is not self._current:
+            self._current, self._dropped_before = wished, self._link.dropped
+            self._link.put(Finish() if wished is None else Start(wished, delivery.model.card, delivery.source))
+        if wished is None or not delivery.is_new:
+            return
+        if wished.needs_canvas and delivery.canvas is None:
+            return  # wished for after this picture was planned: it begins with the next
+        hand_over = self._link.put if may_wait else self._link.offer
+        hand_over((delivery.result, delivery.canvas))
+
+    def _forget(self, failed: Recording) -> None:
+        """The recorder gave a recording up."""
+        with self._lock:
+            if self._wished is failed:
+                self._wished = None
+
+
+class IteratorOutlet:
+    """Results for a program: every one of a source that waits, the newest of one that does not, unless every one is wanted."""
+
+    is_screen = False
+
+    def __init__(self, changed: threading.Condition, every: bool = False) -> None:
+        """changed: the condition of the link, for a reader of several. every: of live sources too; they drop before the model."""
+        self.link: Bounded[Delivery] = Bounded(4, changed)
+        self._every = every
+
+    @property
+    def dropped(self) -> int:
+        return self.link.dropped
+
+    def join(self, pipeline: Pipeline, meter: Meter) -> Link[Delivery]:
+        return pipeline.link(self.link)
+
+    def canvas_format(self) -> None:
+        return None
+
+    def put(self, delivery: Delivery, may_wait: bool) -> None:
+        if delivery.source.is_live and not self._every:
+            self.link.supersede(delivery)
+        else:
+            self.link.put(delivery)

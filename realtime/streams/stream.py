@@ -1,0 +1,217 @@
+"""Stream: one source, from its frames to its outlets. Two threads of its own; the model is behind a port of the inference thread.
+
+    capture ──Latest or Bounded(2)──▶ (inference) ──▶ compose ──▶ outlets
+       └──────── the newest frame, for the overlay "live" ──┘
+
+A live source waits for nobody, so what the model cannot take is dropped before it (`Latest`); a recording waits, and nothing is
+dropped. With the overlay "live" the newest frame bypasses the model: masks and tracks are drawn on it where they are expected.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from engines.families import DecodeSettings
+from engines.models.card import ModelCard
+from realtime.errors import SettingsError
+from realtime.flow.links import Bounded, Closed, Latest, Link
+from realtime.flow.meter import Meter, Reading
+from realtime.flow.pipeline import Gate, Pipeline
+from realtime.knobs import Panel
+from realtime.observers import check_observers
+from realtime.render import Look, compose
+from realtime.settings import Settings
+from realtime.streams.backdrop import open_background
+from realtime.streams.composer import Composer
+from realtime.streams.inference import Inference, OpenedModel
+from realtime.streams.outlets import CanvasFormat, Delivery, Outlet
+from realtime.types import Canvas, Frame, Observer, Result, Source
+
+TRACKER_LOW_SCORE = 0.1
+"""Trackers get objects of low score as well: they keep a track alive, and are shown only as part of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """What a stream is made of. open_source: called on the thread that reads. observers: beside those of the settings."""
+
+    settings: Settings
+    open_source: Callable[[], Source]
+    outlets: Sequence[Outlet]
+    observers: Sequence[Observer] = ()
+
+
+class Stream:
+    """One source on its way. Its first error ends it, and nothing else: see `pipeline.error`."""
+
+    def __init__(self, plan: StreamPlan, inference: Inference) -> None:
+        """Raises SettingsError when the picture that the settings name for a background cannot be read."""
+        settings = plan.settings
+        check_observers(settings.observers)
+        self.settings = settings
+        self.panel = Panel(settings.first_knobs())
+        self.meter = Meter()
+        self.source: Source | None = None
+        self.shown: Result | None = None
+        """The latest result, as the outlets got it."""
+        self.pipeline = Pipeline()
+        self._plan, self._inference = plan, inference
+        self.outlets = tuple(sorted(plan.outlets, key=lambda outlet: not outlet.is_screen))  # screens first
+        self._is_watched = any(outlet.is_screen for outlet in self.outlets)
+        self._background = open_background(settings.background)
+        self._looks: dict[CanvasFormat, Look] = {}
+        self._newest: Frame | None = None
+        self._skips = False
+        self._model_is_open = threading.Event()
+        self._port = inference.port(self.meter, self._decode_settings, self._introduce)
+        self.gate = Gate(self._port.wake)
+        self.pipeline.on_stop(self.gate.release)
+        self.pipeline.on_stop(self._model_is_open.set)
+        self.pipeline.on_stop(self._port.cancel)
+        self.pipeline.stage("capture", self._capture)
+        links = [link for outlet in self.outlets if (link := outlet.join(self.pipeline, self.meter)) is not None]
+        self.pipeline.stage("compose", self._compose, *links)
+
+    @property
+    def name(self) -> str:
+        """Of its source, without password; empty until that is open."""
+        return self.source.name if self.source is not None else ""
+
+    @property
+    def counts(self) -> Mapping[int, float]:
+        """How many different objects were tracked so far, by class id."""
+        return self.shown.numbers.get("counts", {}) if self.shown is not None else {}
+
+    def look(self, card: ModelCard, format: CanvasFormat) -> Look:
+        """How a model's results are drawn in that format."""
+        look = self._looks.get(format)
+        if look is None or look.card is not card:
+            look = self._looks[format] = Look(card, format.width_px, self._background, format.least_width_px)
+        return look
+
+    def redraw(self) -> None:
+        """Draw the present picture again with the knobs as they are now: for one that stands still."""
+        model = self._inference.model
+        if self.pipeline.running:
+            self._port.segmented.nudge()
+        elif self.shown is not None and model is not None and self.source is not None:
+            for outlet in self.outlets:  # the stream has ended, and no thread is left to draw its last picture
+                if outlet.is_screen and (format := outlet.canvas_format()) is not None:
+                    canvas = compose(self.shown, self.panel.knobs, self.look(model.card, format))
+                    with suppress(Closed):
+                        outlet.put(Delivery(self.shown, canvas, model, self.source, False), False)
+
+    def reading(self) -> Reading:
+        """All figures now."""
+        # Processed first: whatever it counts was captured before, so nothing is ever in flight less than zero times.
+        processed, frames = self._port.segmented.put_count, self._port.frames
+        counts = frames.counts() if frames else None
+        return self.meter.reading(
+            captured=counts.put if counts else 0,
+            processed=processed,
+            dropped_before_model=counts.dropped if counts else 0,
+            dropped_before_screen=sum(outlet.dropped for outlet in self.outlets if outlet.is_screen),
+        )
+
+    def _decode_settings(self) -> DecodeSettings:
+        threshold = self.panel.knobs.threshold
+        if self.settings.tracker != "none":
+            threshold = min(threshold, TRACKER_LOW_SCORE)
+        return self.settings.decode_settings(threshold)
+
+    def _introduce(self, model: OpenedModel) -> None:
+        self.panel.change(lambda knobs: self.settings.knobs(model.card, knobs))
+        self._model_is_open.set()
+
+    def _capture(self) -> None:
+        try:
+            source = self._plan.open_source()
+            try:
+                self.source = source
+                self.pipeline.on_stop(source.close)
+                self._skips = source.is_live or (self._is_watched and self.settings.overlay == "live")
+                frames: Link[Frame] = self.pipeline.link(Latest() if self._skips else Bounded(2))
+                self._port.open(frames, None if self._skips else self.gate)
+                self._read(source)
+            finally:
+                source.close()
+        finally:
+            self._port.end()
+
+    def _read(self, source: Source) -> None:
+        if not source.is_live:
+            self._model_is_open.wait()  # a recording can wait: its first frames shall not grow old while the model loads
+        asked = time.perf_counter()
+        for frame in source:
+            if source.is_live and self.gate.paused:
+                continue  # the picture stands still, but the camera is drained all the same
+            if not source.is_live and not self._is_watched:  # on a screen it plays at its own speed: waiting is no work
+                self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
+            if self._skips and not source.is_live:
+                self.gate.wait()
+                frame = self._released(frame)
+            self._newest = frame
+            self._port.put(frame)
+            if self._is_watched and self.panel.knobs.live_overlay:
+                self._port.segmented.nudge()
+            asked = time.perf_counter()
+
+    def _released(self, frame: Frame) -> Frame:
+        """The frame, its age counted from when a pause let it go."""
+        return replace(frame, captured_ns=max(frame.captured_ns, self.gate.released_ns))
+
+    def _compose(self) -> None:
+        composer = Composer(self.settings, self.meter, self._time_s, self._plan.observers, on_screen=self._is_watched)
+        newest_delivered = -1
+        model: OpenedModel | None = None
+        while True:
+            try:
+                item = self._port.get()
+            except Closed:
+                return
+            if item is not None:
+                if item.model is not model:
+                    model = item.model
+                    self._check(model.card)
+                composer.take(item.frame if self._skips else self._released(item.frame), item.segmentation, model.card)
+            is_live = self.panel.knobs.live_overlay and self._is_watched
+            newest = self._newest if is_live else None
+            result = composer.result_for(newest)
+            if result is None or model is None:
+                continue  # a nudge before the first picture
+            is_new = result.frame.index > newest_delivered  # and no redraw, nor an older frame after the overlay was live
+            newest_delivered = max(newest_delivered, result.frame.index)
+            if is_new:
+                result = composer.with_events(result)
+            self.shown = result
+            self._deliver(composer, result, model, is_new)
+
+    def _check(self, card: ModelCard) -> None:
+        if self.settings.background != "none" and not card.gives_matte:
+            raise SettingsError(
+                f"background: {card.name} does not tell foreground from background", "Choose a model that gives a matte: people"
+            )
+
+    def _deliver(self, composer: Composer, result: Result, model: OpenedModel, is_new: bool) -> None:
+        """Hand a result to every outlet. It is drawn once for all that want the same format, and not at all if none does."""
+        assert self.source is not None, "known before its first frame"
+        canvases: dict[CanvasFormat, Canvas] = {}
+        may_wait = not self.source.is_live or len(self.outlets) == 1
+        for outlet in self.outlets:
+            format = outlet.canvas_format()
+            if format is not None and format not in canvases:
+                canvases[format] = composer.draw(result, self.panel.knobs, self.look(model.card, format))
+            if outlet.is_screen:
+                self.meter.masks_shown(result.mask_age_s)
+            outlet.put(Delivery(result, canvases[format] if format else None, model, self.source, is_new), may_wait)
+        if not self._is_watched:
+            self.meter.delivered(result.frame.captured_ns)
+
+    def _time_s(self, frame: Frame) -> float:
+        """The time for trackers and observers: a camera's on this machine's clock, a recording's on its own."""
+        assert self.source is not None, "known before its first frame"
+        return frame.captured_ns / 1e9 if self.source.is_live else frame.pts_s
