@@ -1,18 +1,17 @@
-"""Headless: drive a run to its end with a progress bar, and tell how it went."""
+"""Headless: drive a run to its end, show its progress, and sum it up."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from engines.models.card import ModelCard
 from engines.onnx_graph.sizing import tight_size
 from engines.types import Size
 from realtime.app import Run
+from realtime.process.progress import Progress
 from realtime.streams.outlets import FilesOutlet
 from realtime.types import Result
 
@@ -51,28 +50,17 @@ def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> S
 
 
 def _follow(run: Run, files: FilesOutlet) -> None:
-    """Tick the progress bar until the run is over."""
-    from tqdm import tqdm
-
-    # A log file wants a line now and then, a terminal a bar that moves.
-    interval_s = 0.1 if sys.stderr.isatty() else 10.0
-    bar_format = "{desc}{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} frames  {rate_fmt}  {elapsed} < {remaining}"
-    # What fails at once, such as a source that is not there, is told in one line without a bar around it.
-    new_bar = partial(tqdm, leave=False, dynamic_ncols=True, mininterval=interval_s, delay=1.0)
-    with new_bar(total=None, unit=" frames", desc="opening  ") as bar:
+    """Show progress until the run is over."""
+    # What fails at once, such as a source that does not exist, is one line without a bar around it.
+    with Progress(unit="frames", delay_s=1.0) as progress:
         while not run.wait(TICK_S):
             if run.error is not None:
                 run.wait(STOP_TIMEOUT_S)
                 raise run.error
             source = run.stream.source
-            if bar.total is None and source is not None and source.frame_count and not source.is_live:
-                bar.total, bar.bar_format = source.frame_count, bar_format
-            if run.model is not None:
-                bar.set_description_str(f"{run.model.card.name} on {run.model.backend}  ", refresh=False)
-            bar.update(files.frames_written - bar.n)
-            if sys.stderr.isatty():
-                bar.refresh()
-        bar.update(files.frames_written - bar.n)
+            total = source.frame_count if source is not None and not source.is_live else None
+            doing = f"{run.model.card.name} on {run.model.backend}" if run.model is not None else "opening"
+            progress.show(files.frames_written, total, doing)
 
 
 def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:
