@@ -29,7 +29,7 @@ from benchmarks.tracking_contenders import TOLD_TIME, Contender, Seen, contender
 from benchmarks.tracking_scenes import LEAST_SCORE, Clip, DrawnStreet, Scene
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
 from realtime.bench.machine import facts
-from realtime.judging.files import TrackLines
+from realtime.judging.files import TrackRows
 from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
 
 ALL, SECOND = "all frames", "every second"
@@ -54,14 +54,14 @@ class Run:
     frames: list[int] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
 
-    def lines(self) -> TrackLines:
+    def rows(self) -> TrackRows:
         """As `--mot` would write it."""
         frames = np.repeat(np.array(self.frames, np.int64), [len(ids) for ids, _ in self.seen])
         ids = np.concatenate([ids for ids, _ in self.seen])
         corners = np.concatenate([boxes for _, boxes in self.seen])
         boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
         real = (boxes[:, 2:] > 0).all(axis=1)  # a filter may shrink a box to nothing
-        return TrackLines(Path("run"), frames[real], ids[real], boxes[real], np.ones(int(real.sum())), None)
+        return TrackRows(Path("run"), frames[real], ids[real], boxes[real], np.ones(int(real.sum())), None)
 
 
 def thinnings(frame_count: int) -> Kept:
@@ -93,7 +93,7 @@ def play(scene: Scene, entered: Sequence[Contender], kept: Kept) -> dict[tuple[s
                 runs[name, thinning].frames.append(view.index + 1)
                 runs[name, thinning].seen.append(follower.read(output))
     truth = scene.truth()
-    return {key: count(truth, run.lines(), np.array(run.frames), (ClassPair(1, 1),)) for key, run in runs.items()}
+    return {key: count(truth, run.rows(), np.array(run.frames), (ClassPair(1, 1),)) for key, run in runs.items()}
 
 
 def compare(scenes: Sequence[tuple[Scene, Kept]], entered: Sequence[Contender]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from engines.families import DecodeSettings
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import U8, Image, Instances, Segmentation
-from realtime.judging.files import TrackLines, read_truth
+from realtime.judging.files import TrackRows, read_truth
 from realtime.sources import open_source
 from realtime.sources.synthetic import SyntheticSource, SyntheticTruth
 
@@ -52,7 +52,7 @@ class Scene(Protocol):
 
     def frames(self) -> Iterator[View]: ...
 
-    def truth(self) -> TrackLines: ...
+    def truth(self) -> TrackRows: ...
 
 
 class Clip:
@@ -70,8 +70,8 @@ class Clip:
         for frame, seen in zip(open_source(str(self._video)), self._seen, strict=True):
             yield View(frame.index, frame.pts_s, Segmentation(seen), frame.image)
 
-    def truth(self) -> TrackLines:
-        return self._truth.lines
+    def truth(self) -> TrackRows:
+        return self._truth.rows
 
 
 class DrawnStreet:
@@ -91,7 +91,7 @@ class DrawnStreet:
             self._true.append((frame.index, truth))
             yield View(frame.index, frame.pts_s, Segmentation(noisy(truth, rng)), frame.image)
 
-    def truth(self) -> TrackLines:
+    def truth(self) -> TrackRows:
         rows = [
             (index + 1, track_id, x, y, x_max - x, y_max - y, visibility >= SEEN_VISIBILITY)
             for index, true in self._true
@@ -101,7 +101,7 @@ class DrawnStreet:
         ]
         table = np.array(rows, np.float64).reshape(-1, 7)
         frames, ids = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
-        return TrackLines(Path(self.name), frames, ids, table[:, 2:6], table[:, 6], None)
+        return TrackRows(Path(self.name), frames, ids, table[:, 2:6], table[:, 6], None)
 
 
 def noisy(truth: SyntheticTruth, rng: np.random.Generator) -> Instances:

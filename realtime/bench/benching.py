@@ -53,9 +53,9 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
     """
     began = datetime.now(timezone.utc)
     image, source, is_live, source_alone = _source_alone(plan)
-    say(f"source   {source.name}, {source.size}")
+    say(f"source {source.name}, {source.size}")
     facts, model_alone = _model_alone(plan, image)
-    say(f"model    {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms a frame alone")
+    say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms a frame alone")
     card = Card(
         format=FORMAT,
         date=began.isoformat(timespec="seconds"),
@@ -108,7 +108,7 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
                 job = Job(plan.settings, plan.model, plan.open_source, rate_hz, plan.seconds, plan.warm_up_s, recording)
                 repeat = Bench(job).measure()
             repeats.append(repeat)
-            say(f"{name:<8} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU a frame")
+            say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU a frame")
     return fixed, maximum
 
 

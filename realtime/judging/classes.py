@@ -1,7 +1,7 @@
-"""Which classes of a result stand for which of the ground truth: by number, or by name.
+"""Which classes of a result correspond to which of the ground truth: by number, or by name.
 
-MOTChallenge numbers its classes in one way, a result in its model's: class id plus one. Person is 1 in both where the model is
-COCO's; for any other model its own names say so.
+MOTChallenge has its own numbers of classes. A result has its model's class ids plus one. Person is 1 in both for COCO's classes;
+for other models their class names are needed.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engines.errors import EvaluationError, did_you_mean
+from engines.errors import EvaluationError, choices, nearest
 from engines.models.coco import COCO_CLASSES
 from realtime.errors import SettingsError
-from realtime.judging.files import TrackLines
+from realtime.judging.files import TrackRows
 from realtime.judging.scores import DISTRACTORS, ClassPair
 
 PEDESTRIAN = 1
 TRUE_NAMES = {"pedestrian": PEDESTRIAN, "person": PEDESTRIAN, "car": 3, "bicycle": 4, "motorbike": 5, "motorcycle": 5}
-"""Source: MOT16 (Milan et al., 2016), table 3; beside its words COCO's."""
+"""Source: MOT16 (Milan et al., 2016), table 3; and COCO's words."""
 
 SYNONYMS = {"pedestrian": "person", "person": "pedestrian", "motorbike": "motorcycle", "motorcycle": "motorbike"}
 
 
 def class_pairs(
-    text: str | None, model_classes: Sequence[str] | None, truth: TrackLines, result: TrackLines
+    text: str | None, model_classes: Sequence[str] | None, truth: TrackRows, result: TrackRows
 ) -> tuple[ClassPair, ...]:
-    """What counts. text: "1", "person", "1,3", "pedestrian=12"; None for all that the ground truth scores.
+    """The classes to score. text: "1", "person", "1,3", "pedestrian=12"; None for all that the ground truth scores.
 
-    model_classes: the names that the result's numbers have; None for COCO's. Raises SettingsError or EvaluationError.
+    model_classes: the names of the result's classes; None for COCO's. Raises SettingsError or EvaluationError.
     """
     names = COCO_CLASSES if model_classes is None else model_classes
     if text is not None:
@@ -46,15 +46,14 @@ def _pair(item: str, names: Sequence[str]) -> ClassPair:
     true, separator, found = item.partition("=")
     true, found = true.strip(), (found if separator else true).strip()
     if not true or not found:
-        raise SettingsError(f'--classes: "{item}" names no class; write person, or 1, or TRUE=FOUND as in pedestrian=12')
+        raise SettingsError(f'--classes: "{item}" is not a class', "Write person, or 1, or TRUE=FOUND as in pedestrian=12")
     if true.isdigit():
         number = int(true)
     elif true.lower() in TRUE_NAMES:
         number = TRUE_NAMES[true.lower()]
     else:
         raise SettingsError(
-            f'--classes: MOTChallenge has no class "{true}"; it has {", ".join(TRUE_NAMES)}, or write NUMBER={found}'
-            f"{did_you_mean(true, TRUE_NAMES)}"
+            f'--classes: MOTChallenge has no class "{true}"', f"{choices(true, TRUE_NAMES)} Or write NUMBER={found}"
         )
     return ClassPair(number, int(found) if found.isdigit() else _number(found, names))
 
@@ -65,13 +64,15 @@ def _number(name: str, names: Sequence[str]) -> int:
     for word in (name.lower(), SYNONYMS.get(name.lower(), "")):
         if word in lower:
             return lower.index(word) + 1
+    near = nearest(name, names)
+    cure = f'Did you mean "{near}"? Or name' if near else "Name"
     raise SettingsError(
-        f'--classes: the model has no class "{name}"{did_you_mean(name, names)}; name the MODEL that made the result, or a number'
+        f'--classes: the model has no class "{name}"', f"{cure} the MODEL that made the result, or write a number"
     )
 
 
-def _scored(truth: TrackLines) -> list[int]:
-    """The classes of true lines that are to be scored: people where the file does not say."""
+def _scored(truth: TrackRows) -> list[int]:
+    """The classes with scored rows in the ground truth; people where it has no classes."""
     if truth.classes is None:
         return [PEDESTRIAN]
     codes = np.setdiff1d(truth.classes[truth.values != 0], DISTRACTORS).tolist()
@@ -84,23 +85,23 @@ def _by_default(code: int, model_classes: Sequence[str] | None) -> ClassPair:
     return ClassPair(code, code if model_classes is None or name is None else _number(name, model_classes))
 
 
-def _check_used(pairs: Sequence[ClassPair], truth: TrackLines, result: TrackLines, names: Sequence[str]) -> None:
-    """Raises EvaluationError where neither file has a line that would count: a number is wrong, not a tracker."""
+def _check_used(pairs: Sequence[ClassPair], truth: TrackRows, result: TrackRows, names: Sequence[str]) -> None:
+    """Raises EvaluationError where a file has no row of these classes: then a number is wrong, not a tracker."""
     if truth.classes is not None and not np.isin(truth.classes[truth.values != 0], [pair.truth for pair in pairs]).any():
         raise EvaluationError(
-            f"{truth.path}: has no line to score of class {_listed(pair.truth for pair in pairs)}; {_there(truth)}"
+            f"{truth.path}: has no row to score of class {_listed(pair.truth for pair in pairs)}", f"It has {_classes_in(truth)}"
         )
     if result.classes is not None and not np.isin(result.classes, [pair.result for pair in pairs]).any():
         raise EvaluationError(
-            f"{result.path}: has no track of class {_listed(pair.result for pair in pairs)}; {_there(result, names)}; "
-            "say which stands for which with --classes, such as --classes pedestrian=12"
+            f"{result.path}: has no track of class {_listed(pair.result for pair in pairs)}, but of {_classes_in(result, names)}",
+            "Map its classes with --classes, such as --classes pedestrian=12",
         )
 
 
-def _there(lines: TrackLines, names: Sequence[str] = ()) -> str:
-    classes = lines.classes if lines.classes is not None else np.zeros(0, np.int64)
-    codes = np.unique(classes[lines.values != 0]).tolist()
-    return f"it has {_listed(f'{code} ({names[code - 1]})' if 1 <= code <= len(names) else code for code in codes[:8]) or 'none'}"
+def _classes_in(rows: TrackRows, names: Sequence[str] = ()) -> str:
+    classes = rows.classes if rows.classes is not None else np.zeros(0, np.int64)
+    codes = np.unique(classes[rows.values != 0]).tolist()
+    return _listed(f"{code} ({names[code - 1]})" if 1 <= code <= len(names) else code for code in codes[:8]) or "none"
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -1,7 +1,7 @@
-"""How well tracks follow true tracks: counted by TrackEval, the evaluator of MOTChallenge, and put into plain figures.
+"""Scores of tracks against ground truth, by TrackEval, the evaluator of MOTChallenge.
 
-HOTA (Luiten et al., 2021) is the mean over 19 overlaps from 0.05 to 0.95; CLEAR's MOTA (Bernardin and Stiefelhagen, 2008) and
-IDF1 (Ristani et al., 2016) take an overlap of 0.5 for a hit.
+HOTA (Luiten et al., 2021) is a mean over 19 IoU thresholds from 0.05 to 0.95; CLEAR's MOTA (Bernardin and Stiefelhagen, 2008) and
+IDF1 (Ristani et al., 2016) count an IoU of 0.5 as a hit.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from engines.errors import EvaluationError
-from engines.types import F64, I64
-from realtime.judging.files import TrackLines
+from engines.types import F64, I64, Bools
+from realtime.judging.files import TrackRows
 
 DISTRACTORS = (2, 7, 8, 12)
-"""MOTChallenge's person on a vehicle, static person, distractor, reflection: who finds one is neither right nor wrong.
+"""MOTChallenge's person on a vehicle, static person, distractor, reflection: detections of them are neither right nor wrong.
 Source: MOT16 (Milan et al., 2016), section 4.2."""
 
 HIT_IOU = 0.5
 
 Counts = dict[str, dict[str, Any]]
-"""Of one clip, by the name of the metric: TrackEval's own dictionary."""
+"""Of one clip: TrackEval's own dictionary of each metric, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One clip's figures, or several clips' together. Shares lie in 0..1 (MOTA also below); NaN where there is nothing to say.
+    """The scores of one clip, or of several together. Shares are in 0..1 (MOTA also below); NaN where undefined.
 
-    hota, det_a, ass_a, loc_a: all of it; how well objects are found; how long they keep their id; how tightly boxes fit.
-    idf1, idp, idr: share of boxes that have the one right id all clip long; idp of those found, idr of the true ones.
-    switches: how often a true object got another id. fragments: how often it was lost and found again.
+    hota, det_a, ass_a, loc_a: HOTA, and its detection, association and localisation accuracy.
+    idf1, idp, idr: F1, precision and recall of boxes with the one right id over the whole clip.
+    switches: how often a true object got another id. fragments: how often it was lost and found again. false_alarms: false
+    positives.
     """
 
     hota: float
@@ -59,20 +59,20 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class ClassPair:
-    """A class by the number that stands for it in the ground truth, and by its number in the result."""
+    """A class: its number in the ground truth, and in the result."""
 
     truth: int
     result: int
 
 
-def count(truth: TrackLines, result: TrackLines, frames: I64, classes: Sequence[ClassPair]) -> Counts:
-    """Compare two files on those frames, (F,) int64, rising. Raises EvaluationError where TrackEval is not installed.
+def count(truth: TrackRows, result: TrackRows, frames: I64, classes: Sequence[ClassPair]) -> Counts:
+    """Compare two files on these frames, (F,) int64, rising. Raises EvaluationError where TrackEval is not installed.
 
-    Lines of other classes do not count, nor true ones that are marked as not to be scored; where both files tell classes, an
-    object is only ever found by one of its own class.
+    Rows of other classes do not count, nor ground truth marked as not scored. Where both files have classes, objects match only
+    within their class.
     """
     hota, clear, identity = _metrics()
-    kept_truth, kept_result = _of_frames(truth, frames), _of_frames(result, frames)
+    kept_truth, kept_result = (rows.take(np.isin(rows.frames, frames)) for rows in (truth, result))
     data = _data(kept_truth, kept_result, frames, classes)
     facts = {key: data[key] for key in ("num_gt_dets", "num_tracker_dets", "num_gt_ids", "num_tracker_ids", "num_timesteps")}
     return {
@@ -84,7 +84,7 @@ def count(truth: TrackLines, result: TrackLines, frames: I64, classes: Sequence[
 
 
 def combined(clips: Sequence[Counts]) -> Counts:
-    """All clips' counts as one: boxes of each weigh the same, an id is never shared by two clips."""
+    """All clips' counts as one: all boxes weigh the same, ids of different clips are different."""
     hota, clear, identity = _metrics()
     named = {str(number): clip for number, clip in enumerate(clips)}
     sums = {
@@ -95,7 +95,7 @@ def combined(clips: Sequence[Counts]) -> Counts:
 
 
 def figures(counts: Counts) -> Figures:
-    """Counts as figures."""
+    """The scores of these counts."""
     hota, clear, identity, sizes = counts["HOTA"], counts["CLEAR"], counts["Identity"], counts["sizes"]
     is_seen = sizes["num_gt_dets"] > 0
     hits = np.asarray(hota["HOTA_TP"])
@@ -129,18 +129,13 @@ def _metrics() -> tuple[Any, Any, Any]:
         from trackeval.metrics import CLEAR, HOTA, Identity
     except ImportError as error:
         raise EvaluationError(
-            f"tracks are scored by TrackEval, which is not installed ({error}): pip install -e '.[evaluate]'"
+            f"TrackEval, which scores tracks, is not installed ({error})", "Install it: pip install -e '.[evaluate]'"
         ) from None
-    quiet = {"PRINT_CONFIG": False}
-    return HOTA(), CLEAR({**quiet}), Identity({**quiet})
+    return HOTA(), CLEAR({"PRINT_CONFIG": False}), Identity({"PRINT_CONFIG": False})
 
 
-def _of_frames(lines: TrackLines, frames: I64) -> TrackLines:
-    return lines.take(np.isin(lines.frames, frames))
-
-
-def _data(truth: TrackLines, result: TrackLines, frames: I64, classes: Sequence[ClassPair]) -> dict[str, Any]:
-    """What TrackEval's metrics take: ids from 0 without gaps, and overlaps, frame by frame."""
+def _data(truth: TrackRows, result: TrackRows, frames: I64, classes: Sequence[ClassPair]) -> dict[str, Any]:
+    """The input of TrackEval's metrics: ids from 0 without gaps, and IoUs, frame by frame."""
     counted, distracting = _roles(truth, classes)
     if result.classes is not None:
         result = result.take(np.isin(result.classes, [pair.result for pair in classes]))
@@ -172,8 +167,8 @@ def _data(truth: TrackLines, result: TrackLines, frames: I64, classes: Sequence[
     }
 
 
-def _roles(truth: TrackLines, classes: Sequence[ClassPair]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which true lines are scored, and which are MOTChallenge's distractors. Both (N,)."""
+def _roles(truth: TrackRows, classes: Sequence[ClassPair]) -> tuple[Bools, Bools]:
+    """Which rows of the ground truth are scored, and which are MOTChallenge's distractors. Both (N,)."""
     counted = truth.values != 0
     if truth.classes is None:
         return counted, np.zeros_like(counted)
@@ -182,17 +177,17 @@ def _roles(truth: TrackLines, classes: Sequence[ClassPair]) -> tuple[npt.NDArray
 
 
 def _translated(found: I64 | None, classes: Sequence[ClassPair]) -> I64 | None:
-    """Classes of the result in the ground truth's numbers."""
+    """Classes of the result, with the ground truth's numbers."""
     if found is None:
         return None
     names = {pair.result: pair.truth for pair in classes}
     return np.array([names[code] for code in found.tolist()], np.int64)
 
 
-def _rows_by_frame(lines: TrackLines, frames: I64) -> list[I64]:
-    """The rows of each frame; a list as long as `frames`."""
-    order = np.argsort(lines.frames, kind="stable")
-    ends = np.searchsorted(lines.frames[order], (frames, frames + 1))
+def _rows_by_frame(rows: TrackRows, frames: I64) -> list[I64]:
+    """The indices of the rows of each frame; a list as long as `frames`."""
+    order = np.argsort(rows.frames, kind="stable")
+    ends = np.searchsorted(rows.frames[order], (frames, frames + 1))
     return [order[begin:end] for begin, end in ends.T.tolist()]
 
 
@@ -204,8 +199,8 @@ def _overlap(true_px: F64, found_px: F64) -> F64:
     return np.asarray(shared / (true_px[:, 2:].prod(axis=1)[:, None] + found_px[:, 2:].prod(axis=1) - shared))
 
 
-def _hits_distractor(overlap: F64, distracting: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(F,) which found boxes belong to a distractor, when each true box takes its best one."""
+def _hits_distractor(overlap: F64, distracting: Bools) -> Bools:
+    """(F,) which detections match a distractor, in the best assignment to true boxes."""
     hit = np.zeros(overlap.shape[1], bool)
     if distracting.any():
         good = np.where(overlap >= HIT_IOU, overlap, 0)
@@ -215,6 +210,6 @@ def _hits_distractor(overlap: F64, distracting: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _numbered(ids: list[I64]) -> tuple[int, list[I64]]:
-    """How many ids there are, and the same lists with ids from 0 without gaps."""
+    """The number of ids, and the same lists with ids from 0 without gaps."""
     known = np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.int64)
     return len(known), [np.searchsorted(known, part) for part in ids]

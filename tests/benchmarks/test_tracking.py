@@ -13,7 +13,7 @@ from benchmarks.tracking_contenders import Contender, contenders
 from benchmarks.tracking_scenes import DrawnStreet, View, renumbered
 from benchmarks.tracking_speed import cpu_ms
 from engines.types import Instances, Segmentation
-from realtime.judging.files import TrackLines
+from realtime.judging.files import TrackRows
 
 FRAMES = 40
 
@@ -29,10 +29,10 @@ class TwoBoxes:
         for index in range(FRAMES):
             yield View(index, index / self.fps, Segmentation(seen), np.zeros((8, 8, 3), np.uint8))
 
-    def truth(self) -> TrackLines:
+    def truth(self) -> TrackRows:
         frames, ids = np.repeat(np.arange(1, FRAMES + 1), 2), np.tile((1, 2), FRAMES)
         boxes = np.tile(np.array(((0, 0, 10, 10), (50, 0, 10, 10)), np.float64), (FRAMES, 1))
-        return TrackLines(Path("truth"), frames, ids, boxes, np.ones(2 * FRAMES), None)
+        return TrackRows(Path("truth"), frames, ids, boxes, np.ones(2 * FRAMES), None)
 
 
 class Numbering:

@@ -1,9 +1,9 @@
-"""What `run.py bench` does: from options to a plan, from a card to files and a verdict."""
+"""The work of `run.py bench`: measures, prints and writes the card, compares it with a baseline."""
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,6 @@ from realtime.bench.comparing import Change, compare, differences
 from realtime.bench.report import TITLES, markdown
 from realtime.commands.common.running import leave_hanging_threads
 from realtime.errors import BenchError, SettingsError, SinkError
-from realtime.process.redact import redact
 from realtime.process.tuning import prepare
 from realtime.settings import Settings
 from realtime.sources import open_source
@@ -27,6 +26,8 @@ from realtime.sources import open_source
 SECONDS, QUICK_SECONDS = 6.0, 1.0
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
 REPEATS, QUICK_REPEATS = 5, 3
+
+log = logging.getLogger(__name__)
 
 FILES = ("card.json", "card.md", "card.png")
 
@@ -64,10 +65,15 @@ def run_bench(
     )
     _check_folder(folder)
     prepare()
+
+    def check(card: Card) -> None:
+        if baseline is not None and before is not None:
+            _refuse(card, before, baseline, force=force)
+
     try:
-        card = bench(plan, _say, lambda card: _refuse(card, before, baseline or "", force=force) if before is not None else None)
+        card = bench(plan, log.info, check)
     except KeyboardInterrupt:
-        print("interrupted: no card is written", file=sys.stderr)
+        log.warning("interrupted: no card is written")
         leave_hanging_threads(128 + signal.SIGINT)
         raise
     changes = compare(card, before, tolerance_percent) if before is not None else []
@@ -79,7 +85,7 @@ def run_bench(
 
 
 def _baseline(path: str | None, folder: Path, repeats: int) -> Card | None:
-    """The card to compare with, read before anything is measured."""
+    """The card to compare with."""
     if path is None:
         return None
     if repeats < 2:
@@ -96,10 +102,10 @@ def _baseline(path: str | None, folder: Path, repeats: int) -> Card | None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises SinkError where the card could not be written, before minutes are spent on it."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    """Raises SinkError, before the measurement, where the card cannot be written."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
-        tempfile.TemporaryDirectory(prefix=".card-", dir=there).cleanup()
+        tempfile.TemporaryDirectory(prefix=".card-", dir=existing).cleanup()
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -109,14 +115,12 @@ def _unwritable(folder: Path, error: OSError) -> SinkError:
 
 
 def _write(folder: Path, card: Card, changes: Sequence[Change], baseline: str | None) -> None:
-    """All three files, whole, or none."""
+    """Write all three files, or none."""
     encoded, png = cv2.imencode(".png", chart(card, changes))
     assert encoded, "any BGR picture is a PNG"
     contents = (to_json(card), markdown(card, changes, baseline or "").encode(), png.tobytes())
     try:
         publish({folder / name: content for name, content in zip(FILES, contents, strict=True)})
-        for name in FILES:
-            (folder / name).chmod(0o644)
     except OSError as error:
         raise _unwritable(folder, error) from error
     for name in FILES:
@@ -142,7 +146,7 @@ def _refuse(card: Card, baseline: Card, path: str, *, force: bool) -> None:
     if differing and not force:
         raise BenchError(f"{path}: a card of something else, so not compared: {differing}", "Compare all the same with --force")
     if differing:
-        print(f"warning: compared although different: {differing}", file=sys.stderr)
+        log.warning("compared although different: %s", differing)
 
 
 def _print_verdict(changes: Sequence[Change], baseline: str) -> int:
@@ -153,17 +157,11 @@ def _print_verdict(changes: Sequence[Change], baseline: str) -> int:
             print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.text})")
     worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "worse?"))
     if unsure:
-        print(
-            f"{unsure} of {len(changes)} figures look worse, but other programs were busier than then: run it again without them"
-        )
+        print(f"{unsure} of {len(changes)} figures look worse, but other programs were busier: run it again without them")
     if worse:
-        print(f"{worse} of {len(changes)} figures are worse than in {baseline}, beyond the noise")
+        print(f"{worse} of {len(changes)} figures are worse than in {baseline} beyond the noise")
         return 1
     if unsure:
         return 3
     print(f"no regression: none of {len(changes)} figures is worse than in {baseline} beyond the noise")
     return 0
-
-
-def _say(line: str) -> None:
-    print(redact(line), file=sys.stderr, flush=True)

@@ -1,20 +1,18 @@
-"""What `data check` prints, draws and writes."""
+"""The work of `data check`: checks sets, prints reports, draws contact sheets, writes dataset.toml."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from engines.datasets.checking import SetReport, check_set
-from engines.datasets.folder import IMAGE_SUFFIXES, read_sample
+from engines.datasets.folder import find_images, read_sample
 from engines.datasets.settings import FILE_NAME, open_settings
 from engines.datasets.writing import write_settings
 from engines.errors import DataError
@@ -23,16 +21,20 @@ from engines.models import zoo
 from engines.types import VOID_CLASS, Image
 from realtime.commands.common.tables import bar, counted, percent, table
 from realtime.errors import SettingsError, SinkError
+from realtime.process.progress import Progress
 from realtime.render.palette import named_colours
 from realtime.reports.sheets import Legend, Row, blend, sheet
 
 SHOWN_FAULTS = 8
-"""Of a kind; --all shows them all."""
+"""Of each kind; --all shows all."""
 
 SHOWN_SIZES = 3
 
+PROGRESS_DELAY_S = 1.0
+"""Shorter work shows no progress."""
+
 BACKGROUND = "#5c5c5c"
-"""Grey, so that the eye goes to the rest."""
+"""Grey, so that other classes stand out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,12 @@ def check_sets(sets: Sequence[str], options: CheckOptions) -> int:
 
 
 def _check(path: Path, options: CheckOptions) -> bool:
-    """Check one set and print the report; whether it is without fault."""
+    """Check one set and print the report; whether it has no faults."""
     is_described = path.is_file() or (path / FILE_NAME).is_file()
     folder, settings = open_settings(path) if is_described else (path, None)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    with Progress(f"checking {folder.resolve().name}") as progress:
+    with Progress(f"checking {folder.resolve().name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
         report = check_set(folder, settings, options.names, progress.show)
     print(describe(report, show_all=options.shows_all))
     if report.examples:
@@ -94,7 +96,7 @@ def _as_option(names: Sequence[str]) -> list[str]:
 
 
 def describe(report: SetReport, *, show_all: bool = False) -> str:
-    """A report in lines that are pleasant to read."""
+    """The report as text."""
     settings, images = report.settings, len(report.stems)
     held = len(report.held_out)
     lines = [
@@ -102,13 +104,11 @@ def describe(report: SetReport, *, show_all: bool = False) -> str:
         f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report)}",
         f"split       {images - held} to train on, {held} held out ({_split(report)})",
         *(f"note        {note}" for note in report.notes),
-        *(f"also        {name}/ holds {key} labels" for key, name in _layers(report)),
+        *(f"also        {name}/ has {key} labels" for key, name in _layers(report)),
     ]
     if report.brightness:
         dark, middle, light = report.brightness
-        lines.append(
-            f"brightness  {dark:.0f} to {light:.0f} for nine images of ten, {middle:.0f} in the middle (mean grey, 0..255)"
-        )
+        lines.append(f"brightness  {dark:.0f} to {light:.0f} for nine images of ten, median {middle:.0f} (mean grey, 0..255)")
     lines += ["", *_balance(report), ""]
     lines += [f"warning     {warning}" for warning in report.warnings]
     lines += _faults(report, show_all)
@@ -136,7 +136,7 @@ def _layers(report: SetReport) -> list[tuple[str, str]]:
 
 
 def _balance(report: SetReport) -> list[str]:
-    """A table of classes: their share of the labelled pixels, and of the images they occur in."""
+    """A table of classes: their share of the labelled pixels, and of the images."""
     pixels, images = report.class_pixels, max(1, report.label_count)
     labelled = max(1, int(pixels[:VOID_CLASS].sum()))
     largest = max(1, int(pixels[:VOID_CLASS].max()))
@@ -151,29 +151,27 @@ def _balance(report: SetReport) -> list[str]:
 
 def _faults(report: SetReport, show_all: bool) -> list[str]:
     if not report.faults:
-        return ["no fault"]
+        return ["no faults"]
     counts = Counter(fault.kind for fault in report.faults)
-    told: Counter[str] = Counter()
+    listed: Counter[str] = Counter()
     lines = []
     for fault in report.faults:
-        told[fault.kind] += 1
-        if show_all or told[fault.kind] <= SHOWN_FAULTS:
+        listed[fault.kind] += 1
+        if show_all or listed[fault.kind] <= SHOWN_FAULTS:
             lines.append(f"fault       {fault}")
-        elif told[fault.kind] == SHOWN_FAULTS + 1:
+        elif listed[fault.kind] == SHOWN_FAULTS + 1:
             lines.append(f"            ... and {counts[fault.kind] - SHOWN_FAULTS} more of this kind (--all shows them)")
     return [*lines, counted(len(report.faults), "fault")]
 
 
 def contact_sheet(report: SetReport) -> Image:
-    """The report's examples, each beside itself with its label over it."""
+    """The report's examples, each next to a copy with its label drawn over it."""
     settings = report.settings
     legend = legend_of(settings.classes)
+    images = {path.stem: path for path in reversed(find_images(report.folder))}
     rows, seen = [], np.zeros(256, bool)
     for stem in report.examples:
-        image_path = next(
-            path for suffix in IMAGE_SUFFIXES for path in _cases(report.folder / "images" / stem, suffix) if path.is_file()
-        )
-        sample = read_sample(image_path, report.folder / "labels" / f"{stem}.png", settings)
+        sample = read_sample(images[stem], report.folder / "labels" / f"{stem}.png", settings)
         seen[np.unique(sample.label)] = True
         held = ", held out" if stem in report.held_out else ""
         rows.append(Row(f"{stem}{held}", (sample.image, blend(sample.image, sample.label, legend))))
@@ -183,14 +181,9 @@ def contact_sheet(report: SetReport) -> Image:
 
 
 def legend_of(names: tuple[str, ...]) -> Legend:
-    """Colours for class names: where the default model has such a class its own, since a blue sky reads best."""
+    """Colours for class names: those of the default model where it has the class, such as a blue sky."""
     card = next((card for card, _ in zoo.cards() if card.name == zoo.DEFAULT_MODEL), None)
     return Legend(names, named_colours(names, {"background": BACKGROUND, **(card.palette if card else {})}))
-
-
-def _cases(base: Path, suffix: str) -> tuple[Path, Path]:
-    """Both ways to write a suffix."""
-    return base.with_name(base.name + suffix), base.with_name(base.name + suffix.upper())
 
 
 def write_png(path: Path, image: Image, cure: str = "") -> None:
@@ -201,27 +194,3 @@ def write_png(path: Path, image: Image, cure: str = "") -> None:
         write_whole(path, data.tobytes())
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error})", cure) from error
-
-
-class Progress:
-    """A bar on stderr, where that is a terminal."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._bar: Any = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, done: int, of: int) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm(
-                total=of, desc=self._title, unit="image", leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()
-            )
-        self._bar.update(done - self._bar.n)

@@ -1,9 +1,9 @@
-"""What `evaluate` does: opens the model and the sets, scores, prints, draws and writes."""
+"""The work of `evaluate`: scores a model on sets, prints, draws and writes the scores."""
 
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from engines.models import zoo
 from engines.plans.store import TRUST_WARNING
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS
-from realtime.commands.common.checking import Progress, legend_of, write_png
+from realtime.commands.common.checking import PROGRESS_DELAY_S, legend_of, write_png
 from realtime.commands.common.scores import described, report
 from realtime.errors import SettingsError, SinkError
+from realtime.process.progress import Progress
 from realtime.process.tuning import prepare
 from realtime.reports.charts import check_charts, confusion_chart
 from realtime.reports.sheets import Row, blend, sheet
 
 PICTURES = "out"
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -50,7 +53,7 @@ def evaluate(
     if threshold is not None and not 0 <= threshold <= 1:
         raise SettingsError(f"--threshold {threshold:g}: not between 0 and 1")
     if engine.trust:
-        print(f"warning: {TRUST_WARNING}", file=sys.stderr)
+        log.warning(TRUST_WARNING)
     check_json(json_path)
     if sheets is not None:
         check_charts()
@@ -63,7 +66,7 @@ def evaluate(
     scored = []
     with Segmenter(found, backend, engine) as segmenter:
         for truths, mapping in zip(sets, mappings, strict=True):
-            with Progress(f"{found.card.name} on {truths.settings.name}") as progress:
+            with Progress(f"{found.card.name} on {truths.settings.name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
                 figures = score_set(segmenter, truths, mapping, threshold, progress.show)
             scored.append((truths, figures))
             print("\n".join(described(segmenter, truths, figures)), end="\n\n")
@@ -75,20 +78,20 @@ def evaluate(
 
 
 def check_json(path: str | None) -> None:
-    """Before the work. Raises SettingsError where no JSON file can be written."""
+    """Raises SettingsError, before the work, where no JSON file can be written."""
     if path and Path(path).is_dir():
         raise SettingsError(f"--json {path}: is a folder", "Name a file")
 
 
 def _draw(model: str, truths: TruthSet, figures: SetFigures, folder: str | None) -> None:
-    """Confusion and worst images. Without a folder that was asked for, a chart that cannot be drawn is only told of."""
+    """Draw the confusion matrix and the worst images. folder: None for the default; without matplotlib there is no chart then."""
     base = Path(folder or PICTURES) / f"{model}-{truths.settings.name}"
     drawn = []
     if figures.pixels is not None:
         try:
             chart = confusion_chart(figures.pixels.counts, truths.settings.classes, f"{model} on {truths.settings.name}")
         except EvaluationError as error:
-            print(f"no picture  of what was taken for what: {error}")
+            print(f"no chart    of the confusion matrix: {error}")
         else:
             drawn.append(base.with_name(f"{base.name}-confusion.png"))
             write_png(drawn[-1], chart)
@@ -100,7 +103,7 @@ def _draw(model: str, truths: TruthSet, figures: SetFigures, folder: str | None)
 
 
 def worst_sheet(model: str, truths: TruthSet, figures: SetFigures) -> Any:
-    """The worst images: as they are, what is true, what the model said."""
+    """The worst images, with their labels and predictions."""
     names = truths.settings.classes
     legend = legend_of(names)
     of_objects = figures.pixels is None

@@ -1,4 +1,4 @@
-"""What `evaluate --tracks` does: reads pairs of files, has them judged, prints a table and writes JSON."""
+"""The work of `evaluate --tracks`: scores pairs of files, prints a table, writes JSON."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from engines.errors import DataError, EvaluationError
 from engines.models import zoo
 from engines.types import I64
 from realtime.commands.common.evaluating import check_json, write_json
-from realtime.commands.common.scores import plain, show
-from realtime.commands.common.tables import table
+from realtime.commands.common.tables import plain, show, table
 from realtime.judging.classes import class_pairs
-from realtime.judging.files import TrackLines, Truth, read_tracks, read_truth
+from realtime.judging.files import TrackRows, Truth, read_tracks, read_truth
 from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
 from realtime.process.version import version
 
-HEAD = ("clip", "HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "switches", "fragments", "misses", "false alarms")
 SHARES = ("hota", "det_a", "ass_a", "loc_a", "idf1", "idp", "idr", "mota")
 NUMBERS = ("switches", "fragments", "misses", "false_alarms")
+HEAD = ("clip", "HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", *NUMBERS[:3], "false positives")
 TOGETHER = "together"
 
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """One pair of files. notes: what is left out, or might surprise."""
+    """One pair of files. notes: for the reader of the scores."""
 
     truth: Truth
-    result: TrackLines
+    result: TrackRows
     frames: I64
     classes: tuple[ClassPair, ...]
     notes: tuple[str, ...]
@@ -55,7 +54,7 @@ def judge(
         _open(Path(true).expanduser(), Path(found).expanduser(), names, classes, skip_gaps=skip_gaps)
         for true, found in zip(truths, results, strict=True)
     ]
-    counts = [count(clip.truth.lines, clip.result, clip.frames, clip.classes) for clip in clips]
+    counts = [count(clip.truth.rows, clip.result, clip.frames, clip.classes) for clip in clips]
     print("\n".join(_described(clips, counts)))
     if json_path:
         write_json(Path(json_path), _facts(clips, counts, skips_gaps=skip_gaps))
@@ -66,38 +65,38 @@ def _open(true_path: Path, found_path: Path, names: Sequence[str] | None, classe
     truth, result = read_truth(true_path), read_tracks(found_path)
     last = _last_frame(truth)
     frames, notes = _frames(truth, result, last, skips_gaps=skip_gaps)
-    pairs = class_pairs(classes, names, truth.lines, result)
+    pairs = class_pairs(classes, names, truth.rows, result)
     if result.classes is not None:
         others = int((~np.isin(result.classes, [pair.result for pair in pairs])).sum())
-        notes += [f"{others} of the result's {len(result.frames)} lines are of other classes and do not count"] * (others > 0)
+        notes += [f"{others} of the result's {len(result.frames)} rows are of other classes and do not count"] * (others > 0)
     return _Clip(truth, result, frames, pairs, tuple(notes))
 
 
 def _last_frame(truth: Truth) -> int:
-    """The clip's length where that is known, or else the last frame with a true object."""
-    last = int(truth.lines.frames.max())
+    """The clip's length where it is known, or else the last frame with a true object."""
+    last = int(truth.rows.frames.max())
     if truth.frame_count is not None and last > truth.frame_count:
-        raise DataError(f"{truth.lines.path}: has frame {last}, but seqinfo.ini says the clip has {truth.frame_count}")
+        raise DataError(f"{truth.rows.path}: has frame {last}, but seqinfo.ini says the clip has {truth.frame_count}")
     return truth.frame_count or last
 
 
-def _frames(truth: Truth, result: TrackLines, last: int, *, skips_gaps: bool) -> tuple[I64, list[str]]:
-    """The frames to score, and what there is to say of them."""
+def _frames(truth: Truth, result: TrackRows, last: int, *, skips_gaps: bool) -> tuple[I64, list[str]]:
+    """The frames to score, and notes on them."""
     beyond = int((result.frames > last).sum())
     if beyond and truth.frame_count is not None:
         raise EvaluationError(
-            f"{result.path}: has frame {result.frames.max()}, but the clip {truth.name} has {last} (seqinfo.ini); "
-            "is it another clip's result?"
+            f"{result.path}: has frame {result.frames.max()}, but the clip {truth.name} has {last} (seqinfo.ini)",
+            "Check that the result is of this clip",
         )
-    if not np.isin(result.frames, truth.lines.frames).any():
-        spans = [f"{lines.path} has {lines.frames.min()} to {lines.frames.max()}" for lines in (truth.lines, result)]
-        raise EvaluationError(f"no frame in common: {' and '.join(spans)}; are they of the same clip, from its first frame on?")
-    notes = [f"{beyond} lines after frame {last}, the last one with a true object, do not count"] if beyond else []
-    there = np.unique(result.frames[result.frames <= last])
+    if not np.isin(result.frames, truth.rows.frames).any():
+        spans = [f"{rows.path} has {rows.frames.min()} to {rows.frames.max()}" for rows in (truth.rows, result)]
+        raise EvaluationError(f"no frame in common: {' and '.join(spans)}", "Both must be of one clip, from its first frame on")
+    notes = [f"{beyond} rows after frame {last}, the last one with a true object, do not count"] if beyond else []
+    present = np.unique(result.frames[result.frames <= last])
     if skips_gaps:
-        return there, [*notes, f"scored on the {len(there)} frames of {last} that the result has lines for"]
-    if len(there) < last:
-        notes.append(f"the result has lines for {len(there)} of {last} frames; the others count as missed (not with --skip-gaps)")
+        return present, [*notes, f"scored on the {len(present)} of {last} frames that the result has rows for"]
+    if len(present) < last:
+        notes.append(f"rows for {len(present)} of {last} frames; the others count as missed (not with --skip-gaps)")
     return np.arange(1, last + 1), notes
 
 
@@ -105,7 +104,7 @@ def _described(clips: Sequence[_Clip], counts: Sequence[Counts]) -> list[str]:
     rows = [_row(clip.truth.name, figures(counted)) for clip, counted in zip(clips, counts, strict=True)]
     if len(clips) > 1:
         rows.append(_row(TOGETHER, figures(combined(counts))))
-    lines = [f"judge       TrackEval {importlib.metadata.version('trackeval')}"]
+    lines = [f"scored by   TrackEval {importlib.metadata.version('trackeval')}"]
     for clip, counted in zip(clips, counts, strict=True):
         one = figures(counted)
         lines.append(
@@ -125,11 +124,11 @@ def _row(name: str, of: Figures) -> tuple[str, ...]:
 
 
 def _facts(clips: Sequence[_Clip], counts: Sequence[Counts], *, skips_gaps: bool) -> dict[str, Any]:
-    """Everything. Shares are 0..1; null where there is nothing to say."""
+    """The JSON file. Shares are 0..1; null where undefined."""
     each = [
         {
             "name": clip.truth.name,
-            "tracks": str(clip.truth.lines.path),
+            "tracks": str(clip.truth.rows.path),
             "mot": str(clip.result.path),
             "classes": [{"truth": pair.truth, "result": pair.result} for pair in clip.classes],
             "notes": list(clip.notes),

@@ -1,4 +1,4 @@
-"""What `run.py models` does with the user's own models: add, get, verify, remove."""
+"""The work of `run.py models` with the user's own models: add, get, verify, remove."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from engines.models.collection.manifest import Entry, bundled_manifest, read_man
 from engines.models.collection.names import check_free, check_name, name_for
 from engines.models.collection.verify import verify as verdict_of
 from engines.models.model import Model
-from realtime.commands.common.checking import write_png
+from realtime.commands.common.checking import PROGRESS_DELAY_S, write_png
 from realtime.commands.common.listing import print_card
 from realtime.commands.common.trial import Trial, try_model
 from realtime.errors import SettingsError
+from realtime.process.progress import Progress
 
 TRIAL_FRAMES = 4
 OUT = Path("out")
@@ -56,10 +57,13 @@ def get(model: str | None, *, name: str | None, accept_licence: bool, manifest: 
     entry = listed.entry(model)
     name = name or model
     check_name(name)
-    check_free(name)  # before the download, and before anybody reads a licence
+    check_free(name)  # before the download and the question about the licence
     _accept(model, entry, is_accepted=accept_licence)
-    with _Progress(name, entry.size_bytes) as progress:
-        path = download(entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=progress.show)
+    with Progress(name, "MB", delay_s=PROGRESS_DELAY_S) as progress:
+        size_mb = entry.size_bytes / 1e6
+        path = download(
+            entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=lambda done: progress.show(done / 1e6, size_mb)
+        )
     facts = {"description": entry.description, **entry.card, "licence": entry.licence, "source": entry.url}
     return _keep(name, trial, lambda folder: add_downloaded(path, name, facts, folder))
 
@@ -69,12 +73,11 @@ def verify(model: str | None) -> int:
     names = [model] if model else zoo.names()
     verdicts = [verdict_of(name) for name in names]
     for verdict in verdicts:
-        print(f"{verdict.name:<24}{verdict.problem or 'as its card says'}")
+        print(f"{verdict.name:<24}{verdict.problem or 'matches its card'}")
     bad = [verdict.name for verdict in verdicts if verdict.problem]
     if bad:
-        raise ModelFileError(
-            f"{len(bad)} of {len(verdicts)} models are not what their cards say: {', '.join(bad)}; get them again"
-        )
+        what = f"{len(bad)} of {len(verdicts)} models differ from their cards: {', '.join(bad)}"
+        raise ModelFileError(what, "Get or add them again")
     return 0
 
 
@@ -97,13 +100,11 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
         write_png(preview_path, trial.preview, "Name another file with --preview")
     kept = zoo.find(name)
     print_card(kept.card, kept.path)
-    print(f"ran      {trial.ms:.1f} ms a frame on {trial.description}")
+    print(f"ran      {trial.ms:.1f} ms per frame on {trial.description}")
     print(f"saw      {trial.seen}, in {len(frames)} frames{_doubt(trial)}")
     print(f"preview  {preview_path}")
-    print(
-        f"\nAdded: it works everywhere as --model {name}. If the picture is wrong, remove it, write what the file does not tell"
-    )
-    print("(mean, std, channels, classes ...) into a card beside the file (docs/models.md), and add it again.")
+    print(f"\nAdded: use it with --model {name}. If the picture is wrong, remove the model, write the missing facts (mean, std,")
+    print("channels, classes ...) into a card next to the file (docs/models.md), and add it again.")
     return 0
 
 
@@ -112,36 +113,18 @@ def _doubt(trial: Trial) -> str:
 
 
 def _accept(name: str, entry: Entry, *, is_accepted: bool) -> None:
-    """Show the licence and ask. Raises SettingsError when it is not accepted, or nobody is there to ask."""
+    """Show the licence and ask. Raises SettingsError when it is not accepted, or there is no terminal to ask on."""
     print(f"model    {name}: {entry.description}" if entry.description else f"model    {name}")
     print(f"from     {entry.url} ({entry.size_bytes / 1e6:.1f} MB)")
     print(f"licence  {entry.licence} {entry.licence_url}".rstrip())
     if is_accepted:
         return
     if not sys.stdin.isatty():
-        raise SettingsError(f"{name}: its licence must be accepted: read it, then add --accept-licence")
+        raise SettingsError(f"{name}: its licence must be accepted", "Read it, then add --accept-licence")
     sys.stdout.flush()
     try:
         answer = input("Accept this licence and download? [y/N] ")
-    except EOFError:  # Ctrl-D: no answer is none
+    except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise SettingsError(f"{name}: its licence was not accepted; nothing was downloaded")
-
-
-class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, name: str, size_bytes: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=size_bytes, unit="B", unit_scale=True, desc=name, leave=False, disable=None)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._bar.close()
-
-    def show(self, have_bytes: int) -> None:
-        self._bar.update(have_bytes - self._bar.n)
+        raise SettingsError(f"{name}: its licence was not accepted", "Nothing was downloaded")

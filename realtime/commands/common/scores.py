@@ -1,4 +1,4 @@
-"""A model's figures on a set: as lines for a terminal, and as plain values for a JSON file."""
+"""A model's scores on a set: as lines for the terminal, and as values for a JSON file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from engines.evaluation.figures import PixelFigures, SetFigures
 from engines.evaluation.objects import ObjectFigures
 from engines.models.model import Model
 from engines.segmenter import Segmenter
-from realtime.commands.common.tables import bar, table
+from realtime.commands.common.tables import bar, plain, show, table
 from realtime.process.version import installed, version
+
+CLASSES_PER_LINE = 7
 
 PACKAGES = ("numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "pycuda", "pycocotools")
 
 
 def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> list[str]:
-    """All of it in lines."""
+    """All scores, in lines."""
     times = figures.latency
     total_ms = times.preprocess_ms + times.inference_ms + times.decode_ms
     lines = [
         f"{segmenter.card.name} on {truths.settings.name}: {truths.described}",
         f"backend     {segmenter.choice.engine.description}, input {segmenter.card.input.size}",
-        f"latency     {total_ms:.1f} ms an image: preprocess {times.preprocess_ms:.1f}, inference {times.inference_ms:.1f}, "
+        f"latency     {total_ms:.1f} ms per image: preprocess {times.preprocess_ms:.1f}, inference {times.inference_ms:.1f}, "
         f"decode {times.decode_ms:.1f} (medians)",
     ]
     mapped = figures.mapping.described(truths.settings.classes)
@@ -53,8 +55,8 @@ def _pixel_lines(figures: PixelFigures, names: Sequence[str]) -> list[str]:
     )
     total = max(1, int(figures.counts.sum()))
     rows = [
-        (name, show(iou), bar(float(iou)), show(accuracy), show(boundary), f"{100 * there / total:.1f} %")
-        for name, iou, accuracy, boundary, there in zip(
+        (name, show(iou), bar(float(iou)), show(accuracy), show(boundary), f"{100 * count / total:.1f} %")
+        for name, iou, accuracy, boundary, count in zip(
             names, figures.iou, figures.accuracy, figures.boundary, figures.counts.sum(axis=1), strict=True
         )
     ]
@@ -65,28 +67,19 @@ def _object_lines(figures: ObjectFigures, names: Sequence[str]) -> list[str]:
     lines = [
         f"objects     {figures.by} AP {show(figures.ap)}, AP50 {show(figures.ap50)}, AP75 {show(figures.ap75)} (COCO's)",
         f"            at threshold {figures.threshold:g} and IoU 0.5: precision {show(figures.precision)}, recall "
-        f"{show(figures.recall)}, F1 {show(figures.f1)} ({figures.hits} of {figures.found} found are right, "
-        f"{figures.truths} are there)",
+        f"{show(figures.recall)}, F1 {show(figures.f1)} ({figures.hits} of {figures.found} detections are right, "
+        f"{figures.truths} true objects)",
     ]
     of_class = [f"{name} {show(ap)}" for name, ap in zip(names, figures.ap_of, strict=True) if not math.isnan(ap)]
     lines += [
-        f"{'            AP of ' if index == 0 else '                  '}{', '.join(part)}"
-        for index, part in enumerate(_wrapped(of_class))
+        f"{'' if start else '            AP of':<18}{', '.join(of_class[start : start + CLASSES_PER_LINE])}"
+        for start in range(0, len(of_class), CLASSES_PER_LINE)
     ]
     return lines
 
 
-def _wrapped(words: Sequence[str], count: int = 7) -> list[Sequence[str]]:
-    return [words[start : start + count] for start in range(0, len(words), count)]
-
-
-def show(share: float) -> str:
-    """A share in per cent, one digit after the point; "-" for NaN."""
-    return "-" if math.isnan(share) else f"{100 * share:.1f}"
-
-
 def report(model: Model, segmenter: Segmenter, scored: Sequence[tuple[TruthSet, SetFigures]]) -> dict[str, Any]:
-    """Everything, with what it takes to measure it again. Shares are 0..1; null where there is nothing to say."""
+    """All scores, and the facts to reproduce them. Shares are 0..1; null where undefined."""
     card = segmenter.card
     facts = {
         "model": {
@@ -102,8 +95,8 @@ def report(model: Model, segmenter: Segmenter, scored: Sequence[tuple[TruthSet, 
         "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **installed(PACKAGES)},
         "sets": [_set_facts(truths, figures) for truths, figures in scored],
     }
-    as_json: dict[str, Any] = plain(facts)
-    return as_json
+    in_json: dict[str, Any] = plain(facts)
+    return in_json
 
 
 def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
@@ -138,14 +131,3 @@ def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
     if figures.surface is not None:
         facts["surface"] = asdict(figures.surface)
     return facts
-
-
-def plain(value: Any) -> Any:
-    """NaN as null, which JSON has; floats to six digits."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
-    return value

@@ -1,4 +1,4 @@
-"""Trying a model on a few real frames: does it run here, how fast, what does it see, and what does that look like."""
+"""Tries a model on a few real frames: backend, speed, what it finds, and a picture."""
 
 from __future__ import annotations
 
@@ -21,17 +21,14 @@ PREVIEW_WIDTH_PX = 640
 """Of one frame."""
 
 COLUMNS = 2
-FEW = 6
-"""So many classes are told of what was seen, the most frequent first."""
+MOST_CLASSES = 6
+"""In the description of what was found, the most frequent first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it.
-
-    description: what ran it. ms: pre-processing, inference and decoding together, the median frame's. preview: the frames as
-    drawn, side by side.
-    """
+    """description: of the engine that ran. ms: median time of pre-processing, inference and decoding together. seen: what was
+    found, in words. preview: the drawn frames, side by side."""
 
     description: str
     ms: float
@@ -40,7 +37,7 @@ class Trial:
 
 
 def try_model(model: Model, frames: Sequence[Image], backend: str = "auto") -> Trial:
-    """Run `model` on each frame; "auto" is the fastest backend that works.
+    """Run `model` on each frame. backend: "auto" for the fastest that works.
 
     Raises CardError, BackendUnavailableError or InferenceError.
     """
@@ -55,23 +52,24 @@ def try_model(model: Model, frames: Sequence[Image], backend: str = "auto") -> T
 
 
 def what_is_in(seen: Sequence[Segmentation], card: ModelCard) -> str:
-    """In words: "2 car, 1 person; 61 % road, 22 % sky"; "nothing" when the network found nothing in any frame."""
-    said = []
+    """Such as "2 car, 1 person; 61 % road, 22 % sky"; "nothing" when the network found nothing in any frame."""
+    parts = []
     objects = Counter(card.class_name(int(class_id)) for each in seen for class_id in each.instances.class_ids)
     if objects:
-        said.append(", ".join(f"{count} {name}" for name, count in objects.most_common(FEW)))
+        parts.append(", ".join(f"{count} {name}" for name, count in objects.most_common(MOST_CLASSES)))
     maps = [each.class_map for each in seen if each.class_map is not None]
     if maps:
         shares = np.mean([np.bincount(class_map.ravel(), minlength=256) / class_map.size for class_map in maps], axis=0)
         often = [class_id for class_id in np.argsort(-shares).tolist() if class_id != VOID_CLASS and shares[class_id] >= 0.005]
-        said += [", ".join(f"{shares[class_id]:.0%} {card.class_name(class_id)}" for class_id in often[:FEW])] if often else []
+        if often:
+            parts.append(", ".join(f"{shares[class_id]:.0%} {card.class_name(class_id)}" for class_id in often[:MOST_CLASSES]))
     alphas = [each.alpha for each in seen if each.alpha is not None]
     if alphas:
-        said.append(f"{np.mean([alpha.mean() for alpha in alphas]) / 255:.0%} foreground")
+        parts.append(f"{np.mean([alpha.mean() for alpha in alphas]) / 255:.0%} foreground")
     surfaces = [each.surface for each in seen if each.surface is not None]
     if surfaces:
-        said.append(f"{np.mean([(surface > 0).mean() for surface in surfaces]):.0%} drivable or lane line")
-    return "; ".join(said) or "nothing"
+        parts.append(f"{np.mean([(surface > 0).mean() for surface in surfaces]):.0%} drivable or lane line")
+    return "; ".join(parts) or "nothing"
 
 
 def _drawn(frame: Image, segmentation: Segmentation, card: ModelCard) -> Image:
@@ -80,7 +78,7 @@ def _drawn(frame: Image, segmentation: Segmentation, card: ModelCard) -> Image:
 
 
 def _tiled(pictures: Sequence[Image]) -> Image:
-    """Rows of pictures, with black where one is smaller than its neighbours."""
+    """Rows of pictures, filled up with black where one is smaller than its neighbours."""
     rows = [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
     strips = [np.concatenate([_padded(p, max(q.shape[0] for q in row), p.shape[1]) for p in row], axis=1) for row in rows]
     width = max(strip.shape[1] for strip in strips)

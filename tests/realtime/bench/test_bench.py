@@ -118,7 +118,7 @@ def test_a_card_is_made_told_drawn_and_written(
     assert cv2.imread(str(folder / "card.png")).shape[1] == 1280
     told = capsys.readouterr()
     assert "frames through the model" in told.out
-    assert "maximum  2/2" in told.err
+    assert "maximum 2/2" in told.err
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_what_other_programs_may_have_slowed_ends_with_three(
 ) -> None:
     # Less load of others than any machine's can be.
     assert against(fps=1e6, others_cores=-1.0, cpu_s=1e3, rss_peak_mb=1e4) == 3
-    assert "figures look worse, but other programs were busier than then" in capsys.readouterr().out
+    assert "figures look worse, but other programs were busier" in capsys.readouterr().out
 
 
 def test_a_card_of_another_machine_is_not_compared(

@@ -15,7 +15,7 @@ __all__ = ["authority", "home", "server", "trusted_server"]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, and beside it the folder of the user's own models, not made yet, which this is the path of."""
+    """A new working directory; returns the path of the folder of the user's own models, which does not exist yet."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trusted_server(
     server: HttpsServer, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[HttpsServer]:
-    """A server whose certificate the system trusts, as OpenSSL is told in its own way."""
+    """A server whose certificate the system trusts, through OpenSSL's environment variable."""
     certificate = tmp_path / "certificate.pem"
     authority.cert_pem.write_to_path(str(certificate))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

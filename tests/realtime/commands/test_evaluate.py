@@ -13,7 +13,7 @@ import pytest
 from realtime.cli import main
 
 CLASSES = 'classes = ["road", "automobile"]\n'
-"""Other people's words: the tiny model says ground, car and person, and knows no road."""
+"""Other class names: the tiny model has ground, car and person, but no road."""
 
 
 @pytest.fixture
@@ -40,23 +40,23 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate", *map(str, arguments), "--backend", "ort"])
 
 
-def test_another_size_of_the_input_is_scored_and_told(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_size_of_the_input_is_scored(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tiny_model, "--data", data, "--means", "road=ground", "--size", "48x64", "--json", "figures.json") == 0
     assert "CPU, fp32, input 64x48\n" in capsys.readouterr().out
     assert json.loads(Path("figures.json").read_text())["model"]["input_px"] == [64, 48]
 
 
-def test_a_model_is_scored_told_drawn_and_written(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_are_printed_drawn_and_written(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tiny_model, "--data", data, "--json", "f/figures.json", "--means", "road=ground") == 0
-    told = capsys.readouterr().out
-    assert told.startswith("tiny on street: 2 held-out images (b_*)\n")
-    assert "backend     ONNX Runtime" in told
-    assert "classes     road = ground (as given)" in told
-    assert "automobile = car (known name)" in told
-    assert "mIoU 100.0   pixel accuracy 100.0   class accuracy 100.0   boundary F1 100.0 (within 0.6 px)" in told
-    assert "mask AP 100.0, AP50 100.0, AP75 100.0" in told
-    assert "(2 of 2 found are right, 2 are there)" in told
-    assert "surface" not in told, "the model says nothing of it"
+    printed = capsys.readouterr().out
+    assert printed.startswith("tiny on street: 2 held-out images (b_*)\n")
+    assert "backend     ONNX Runtime" in printed
+    assert "classes     road = ground (as given)" in printed
+    assert "automobile = car (known name)" in printed
+    assert "mIoU 100.0   pixel accuracy 100.0   class accuracy 100.0   boundary F1 100.0 (within 0.6 px)" in printed
+    assert "mask AP 100.0, AP50 100.0, AP75 100.0" in printed
+    assert "(2 of 2 detections are right, 2 true objects)" in printed
+    assert "surface" not in printed, "the model does not predict it"
     for name in ("confusion", "worst"):
         picture = cv2.imread(f"out/tiny-street-{name}.png")
         assert picture.std() > 10, "something is drawn"
@@ -73,22 +73,22 @@ def test_a_model_is_scored_told_drawn_and_written(tiny_model: Path, data: Path, 
     assert set(of_set["latency_p50_ms"]) == {"preprocess", "inference", "decode"}
 
 
-def test_what_the_model_does_not_know_is_told(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_unknown_to_the_model_are_listed(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tiny_model, "--data", data) == 0
-    told = capsys.readouterr().out
-    assert "road: the model knows nothing of the kind" in told
-    assert "over the 1 classes it knows (50.0 over all 2)" in told
+    printed = capsys.readouterr().out
+    assert "road: not known to the model" in printed
+    assert "over the 1 classes it knows (50.0 over all 2)" in printed
 
 
 def test_several_sets_all_images_and_a_few_of_them(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data.parent / "again.toml").write_text(f'folder = "street"\nname = "again"\n{CLASSES}')
     assert evaluate(tiny_model, "--data", data, "--data", data.parent / "again.toml", "--split", "all", "--limit", "3") == 0
-    told = capsys.readouterr().out
-    assert "tiny on street: 3 of all 4 images, 2 of them held out" in told
-    assert "tiny on again: 3 of all 4 images, none of them held out" in told
+    printed = capsys.readouterr().out
+    assert "tiny on street: 3 of all 4 images, 2 of them held out" in printed
+    assert "tiny on again: 3 of all 4 images, none of them held out" in printed
 
 
-def test_pictures_go_where_they_are_wanted(tiny_model: Path, data: Path) -> None:
+def test_pictures_are_written_to_the_named_folder(tiny_model: Path, data: Path) -> None:
     assert evaluate(tiny_model, "--data", data, "--sheets", "here/too") == 0
     assert {path.name for path in Path("here/too").iterdir()} == {"tiny-street-confusion.png", "tiny-street-worst.png"}
     assert not Path("out").exists()
@@ -98,8 +98,8 @@ def test_pictures_go_where_they_are_wanted(tiny_model: Path, data: Path) -> None
     ("arguments", "words"),
     [
         (["--data", "nowhere"], "nowhere: no such folder"),
-        (["--data", "DATA", "--means", "road=grnd"], 'the model has no class "grnd"; did you mean "ground"?'),
-        (["--data", "DATA", "--means", "road"], "write SET CLASS=MODEL CLASS"),
+        (["--data", "DATA", "--means", "road=grnd"], 'the model has no class "grnd". Did you mean "ground"?'),
+        (["--data", "DATA", "--means", "road"], "Write SET CLASS=MODEL CLASS"),
         (["--data", "DATA", "--precision", "fp16"], "--precision: not with --backend auto"),
         (["--data", "DATA", "--threshold", "2"], "--threshold 2: not between 0 and 1"),
         (["--data", "DATA", "--json", "."], "--json .: is a folder"),
@@ -114,21 +114,21 @@ def test_mistakes_are_one_line(
     assert words in line
 
 
-def test_a_broken_label_is_told_with_its_file(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_label_is_an_error_that_names_the_file(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(data / "labels" / "b_3.png"), np.full((48, 64), 7, np.uint8))
     assert evaluate(tiny_model, "--data", data) == 2
     assert "b_3.png: class id 7, but the set has 2 classes" in capsys.readouterr().err
 
 
-def test_without_the_extra_figures_are_told_and_pictures_said_to_lack(
+def test_without_the_extra_scores_are_printed_without_a_chart(
     tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (data / "dataset.toml").write_text(CLASSES)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert evaluate(tiny_model, "--data", data) == 0
-    told = capsys.readouterr().out
-    assert "mIoU" in told
-    assert "no picture" in told
-    assert "pip install -e '.[evaluate]'" in told
+    printed = capsys.readouterr().out
+    assert "mIoU" in printed
+    assert "no chart" in printed
+    assert "pip install -e '.[evaluate]'" in printed
     assert evaluate(tiny_model, "--data", data, "--sheets", "x") == 2, "asked for, it is an error before anything runs"
     assert "pip install -e '.[evaluate]'" in capsys.readouterr().err

@@ -56,18 +56,18 @@ def test_an_added_model_works_everywhere_by_name(
     home: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "add", str(tiny_model), "--name", "mine", "--frames", str(pictures), "--backend", "ort"]) == 0
-    told = lines_of(capsys.readouterr().out)
-    assert told["family"] == "semantic"
-    assert told["input"].startswith("64x48 uint8 nhwc bgr")
-    assert told["classes"] == "ground, car, person"
-    assert told["saw"].startswith("1 car; 5")
-    assert "ms a frame on ONNX Runtime" in told["ran"]
-    assert told["preview"] == "out/mine-preview.png"
+    facts = lines_of(capsys.readouterr().out)
+    assert facts["family"] == "semantic"
+    assert facts["input"].startswith("64x48 uint8 nhwc bgr")
+    assert facts["classes"] == "ground, car, person"
+    assert facts["saw"].startswith("1 car; 5")
+    assert "ms per frame on ONNX Runtime" in facts["ran"]
+    assert facts["preview"] == "out/mine-preview.png"
     assert files_in(home) == ["mine/card.toml", "mine/model.onnx"]
 
     assert main(["models", "info", "mine"]) == 0
     info = lines_of(capsys.readouterr().out)
-    assert {key: told[key] for key in info} == info
+    assert {key: facts[key] for key in info} == info
     assert main(["process", str(pictures), "--model", "mine", "--jsonl", "o.jsonl", "--backend", "ort"]) == 0
     assert "mine on ONNX Runtime" in capsys.readouterr().out
     assert "car" in Path("o.jsonl").read_text()
@@ -105,10 +105,10 @@ def test_the_installed_clips_are_the_default(home: Path, tiny_model: Path, capsy
     ],
     ids=["yolo11", "yolox"],
 )
-def test_what_others_made_is_added_and_sees(
+def test_models_of_others_are_added_and_find_objects(
     home: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, card: str, seen: str
 ) -> None:
-    """Third-party files as they are, with no more than what they do not tell; the file may lie where nobody may write."""
+    """Third-party files as they are, with a card of the missing facts only; their folder may be read-only."""
     if card:
         labels = shared / "models" / Path(file).parent / "labels.txt"
         names = f"classes = {labels.read_text().splitlines()}\n" if labels.is_file() else ""
@@ -121,7 +121,7 @@ def test_what_others_made_is_added_and_sees(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "words"),
     [
         (["--name", "../mine"], "cannot be the name of a model"),
         (["--name", "road"], "bundled"),
@@ -132,11 +132,11 @@ def test_what_others_made_is_added_and_sees(
         (["--backend", "openvno"], 'did you mean "openvino"'),
     ],
 )
-def test_an_add_that_cannot_be_leaves_nothing(
-    home: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+def test_an_add_that_fails_leaves_nothing(
+    home: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], more: list[str], words: str
 ) -> None:
     Path("file").write_text("not a folder")
-    assert told in error_of(capsys, ["models", "add", str(tiny_model), *more])
+    assert words in error_of(capsys, ["models", "add", str(tiny_model), *more])
     assert files_in(home.parent.parent.parent / "work") == ["file"]
     assert not home.exists() or not [path for path in home.iterdir() if path.suffix != ".lock"]
 
@@ -144,7 +144,7 @@ def test_an_add_that_cannot_be_leaves_nothing(
 def test_a_model_that_loads_and_does_not_run_is_not_added(
     home: Path, nets_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its logits are no numbers, which shows only when it runs."""
+    """Its logits are NaN, which shows only when it runs."""
     nets = Nets(nets_folder)
     path = nets.constant({"logits": np.full((1, 3, 64, 64), np.nan, np.float32)}, name="nan")
     path.with_suffix(".toml").write_text('classes = ["a", "b", "c"]\n[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n')
@@ -171,7 +171,7 @@ def mine(home: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFix
     return home / "mine"
 
 
-def test_the_list_tells_whose_they_are(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_which_models_are_bundled(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["NAME", "FROM", "FAMILY"]
@@ -190,35 +190,35 @@ def test_a_broken_card_does_not_hide_the_others(mine: Path, capsys: pytest.Captu
 
 def test_info_takes_a_file_and_the_option_means_the_same(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "info", str(tiny_model)]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert main(["models", "--model", str(tiny_model)]) == 0
-    assert capsys.readouterr().out == told
-    assert "tiny" in told
+    assert capsys.readouterr().out == printed
+    assert "tiny" in printed
 
 
 def test_verify_reads_every_model(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
-    told = lines_of(capsys.readouterr().out)
-    assert set(told) == {*zoo.bundled_names(), "mine"}
-    assert set(told.values()) == {"as its card says"}
+    facts = lines_of(capsys.readouterr().out)
+    assert set(facts) == {*zoo.bundled_names(), "mine"}
+    assert set(facts.values()) == {"matches its card"}
 
 
 def test_verify_ends_with_code_2_when_one_was_changed(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (mine / "model.onnx").open("ab") as file:
         file.write(b"x")
     assert main(["models", "verify"]) == 2
-    told = capsys.readouterr()
-    assert lines_of(told.out)["road"] == "as its card says"
-    assert "was changed or damaged" in lines_of(told.out)["mine"]
-    assert told.err.startswith("error: 1 of ")
-    assert "mine" in told.err
+    printed = capsys.readouterr()
+    assert lines_of(printed.out)["road"] == "matches its card"
+    assert "was changed or damaged" in lines_of(printed.out)["mine"]
+    assert printed.err.startswith("error: 1 of ")
+    assert "mine" in printed.err
     assert main(["models", "verify", "road"]) == 0
     assert "mine" not in capsys.readouterr().out
 
 
 def test_remove_takes_own_models_only(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is a bundled model" in error_of(capsys, ["models", "remove", "road"])
-    assert 'did you mean "mine"' in error_of(capsys, ["models", "remove", "mime"])
+    assert 'Did you mean "mine"' in error_of(capsys, ["models", "remove", "mime"])
     assert "no model of your own" in error_of(capsys, ["models", "remove", "../mine"])
     assert main(["models", "remove", "mine"]) == 0
     assert str(mine) in capsys.readouterr().out
@@ -226,13 +226,13 @@ def test_remove_takes_own_models_only(mine: Path, capsys: pytest.CaptureFixture[
     assert 'no model "mine"' in error_of(capsys, ["models", "info", "mine"])
 
 
-def test_a_wrong_action_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_action_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["models", "infoo"])
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    assert "info" in told
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert "info" in printed
     with pytest.raises(SystemExit):
         main(["models", "add", "x.onnx", "--nmae", "x"])
     assert 'did you mean "--name"' in capsys.readouterr().err
@@ -271,8 +271,8 @@ def test_a_listed_model_is_downloaded_and_works(
     assert card.classes == ("blue", "green", "red")
     assert files_in(home) == ["colours/card.toml", "colours/model.onnx"]
     assert main(["models", "verify", "colours"]) == 0
-    told = error_of(capsys, get(manifest, pictures, "--accept-licence"))
-    assert "run.py models remove colours" in told
+    error = error_of(capsys, get(manifest, pictures, "--accept-licence"))
+    assert "run.py models remove colours" in error
     assert len(trusted_server.asked) == 1, "what is there is not downloaded again"
 
 
@@ -286,7 +286,7 @@ def test_without_a_terminal_the_licence_is_accepted_by_an_option(
 
 
 class Terminal(io.StringIO):
-    """Somebody who types."""
+    """A terminal with typed input."""
 
     def isatty(self) -> bool:
         return True
@@ -299,12 +299,12 @@ def test_on_a_terminal_the_licence_is_asked_about(
 ) -> None:  # fmt: skip
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     assert main(get(manifest, pictures)) == (0 if is_accepted else 2)
-    told = capsys.readouterr()
-    assert "MIT, Copyright Ada" in told.out
-    assert "[y/N]" in told.out
+    printed = capsys.readouterr()
+    assert "MIT, Copyright Ada" in printed.out
+    assert "[y/N]" in printed.out
     assert len(trusted_server.asked) == int(is_accepted)
     if not is_accepted:
-        assert "not accepted; nothing was downloaded" in told.err
+        assert "not accepted. Nothing was downloaded" in printed.err
         assert not home.exists()
 
 
@@ -323,7 +323,7 @@ def test_a_manifest_name_may_be_another_here(home: Path, manifest: Path, picture
     assert zoo.own_names() == ("mine",)
 
 
-def test_what_can_be_downloaded_is_listed(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_downloads_are_listed(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "get", "--manifest", str(manifest)]) == 0
     assert "MIT, Copyright Ada" in lines_of(capsys.readouterr().out)["colours"]
     assert main(["models", "get"]) == 0
@@ -333,7 +333,7 @@ def test_what_can_be_downloaded_is_listed(manifest: Path, capsys: pytest.Capture
 
 
 def test_a_card_can_be_read_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its long texts were once one line each, with the commands to copy in their midst."""
+    """Its long texts were once one line each, with the commands to copy among them."""
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["models", "info", "road"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""`run.py evaluate --tracks` as a user types it, on tracks whose figures are worked out by hand."""
+"""`run.py evaluate --tracks` as a user types it, on tracks with scores worked out by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from realtime.sinks.mot import MotSink
 from realtime.types import Canvas, Frame, Result, Track
 
 FAR = 500
-"""Pixels away: overlaps with nothing."""
+"""Pixels; far enough to overlap with no other box."""
 
 
 def line(frame: int, track_id: int, x: float = 0, *rest: object) -> str:
@@ -33,7 +33,7 @@ SWITCHED = [line(1, 5, 0, 0.9, 1, -1), line(2, 5, 0, 0.9, 1, -1), line(3, 6, 0, 
 TRUE_B = [line(frame, track_id, 100 * track_id, 1, -1, -1, -1) for frame in (1, 2, 3, 4) for track_id in (1, 2)]
 LOST = [line(frame, 7, 100, 0.9, 1, -1) for frame in (1, 2, 4)] + [line(frame, 8, 200, 0.9, 1, -1) for frame in (1, 2, 3, 4)]
 LOST += [line(2, 9, FAR, 0.9, 1, -1)]
-"""Two objects, one of them missing in a frame, and a false alarm: 7 hits, 1 miss, 1 false alarm, 1 fragment."""
+"""Two objects, one of them missing in a frame, and a false positive: 7 hits, 1 miss, 1 false positive, 1 fragment."""
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def judged(*arguments: str) -> dict[str, object]:
-    """The JSON of a run that works out."""
+    """The JSON of a run that succeeds."""
     assert main(["evaluate", *arguments, "--json", "figures.json"]) == 0
     return json.loads(Path("figures.json").read_text())
 
 
-def test_figures_are_those_worked_out_by_hand(write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_are_those_worked_out_by_hand(write, capsys: pytest.CaptureFixture[str]) -> None:
     facts = judged(
         "--tracks", write("a/gt/gt.txt", TRUE_A), "--mot", write("a.txt", SWITCHED),
         "--tracks", write("b/gt.txt", TRUE_B), "--mot", write("b.txt", LOST),
@@ -79,15 +79,15 @@ def test_figures_are_those_worked_out_by_hand(write, capsys: pytest.CaptureFixtu
     assert (both["idf1"], both["mota"]) == (9 / 12, 1 - 3 / 12)
     assert (both["frames"], both["true_boxes"], both["true_ids"], both["found_ids"]) == (8, 12, 3, 5)
 
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("judge       TrackEval ")
-    assert "a: 4 frames, 4 true boxes of 1 objects, 4 found of 2 tracks, class 1" in told
-    (row,) = [row.split() for row in told if row.startswith("together")]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("scored by   TrackEval ")
+    assert "a: 4 frames, 4 true boxes of 1 objects, 4 found of 2 tracks, class 1" in printed
+    (row,) = [row.split() for row in printed if row.startswith("together")]
     assert row[1:6] == ["79.7", "84.6", "75.0", "100.0", "75.0"]
     assert facts["versions"]["trackeval"]
 
 
-def test_a_box_that_lies_beside_hits_at_low_overlaps_only(write) -> None:
+def test_a_shifted_box_hits_at_low_overlaps_only(write) -> None:
     """Shifted by 2 of 10 px, the overlap is 2/3: a hit for 13 of HOTA's 19 overlaps, and for MOTA's one half."""
     facts = judged("--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", [line(frame, 3, 2) for frame in (1, 2, 3, 4)]))
     of = facts["clips"][0]["figures"]
@@ -99,14 +99,14 @@ def test_gaps_of_a_live_run_count_as_missed_unless_they_are_skipped(write, capsy
     pair = ("--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", [line(frame, 3) for frame in (1, 3)]))
     whole = judged(*pair)["together"]
     assert (whole["frames"], whole["misses"], whole["mota"], whole["idf1"]) == (4, 2, 0.5, pytest.approx(2 / 3, abs=1e-6))
-    assert "lines for 2 of 4 frames; the others count as missed (not with --skip-gaps)" in capsys.readouterr().out
+    assert "rows for 2 of 4 frames; the others count as missed (not with --skip-gaps)" in capsys.readouterr().out
     skipped = judged(*pair, "--skip-gaps")
     assert skipped["skips_gaps"] is True
     assert (skipped["together"]["frames"], skipped["together"]["misses"], skipped["together"]["hota"]) == (2, 0, 1)
 
 
-def test_what_ground_truth_marks_or_calls_distracting_is_nobodys_fault(write) -> None:
-    """Class 8 is a distractor: found, it is no false alarm. A line with 0 is not missed, but who finds it gets no pardon."""
+def test_ignored_ground_truth_and_distractors_are_not_errors(write) -> None:
+    """A detection of class 8, a distractor, is not a false positive. A row with 0 is not missed; detections of it are wrong."""
     true = [line(frame, 1, 0, 1, 1, 1.0) for frame in (1, 2)] + [line(1, 2, 100, 1, 8, 1.0), line(2, 3, 200, 0, 1, 1.0)]
     found = [line(frame, 4, 0, 0.9, 1, -1) for frame in (1, 2)] + [line(1, 5, 100, 0.9, 1, -1)]
     of = judged("--tracks", write("t.txt", true), "--mot", write("r.txt", found))["together"]
@@ -119,12 +119,12 @@ def test_other_classes_do_not_count(write, capsys: pytest.CaptureFixture[str]) -
     found = [*(line(frame, 3, 0, 0.9, 1, -1) for frame in (1, 2, 3, 4)), line(1, 4, FAR, 0.9, 3, -1)]
     pair = ("--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", found))
     assert judged(*pair)["together"]["false_alarms"] == 0
-    assert "1 of the result's 5 lines are of other classes and do not count" in capsys.readouterr().out
+    assert "1 of the result's 5 rows are of other classes and do not count" in capsys.readouterr().out
     assert judged(*pair, "--classes", "person,car")["together"]["false_alarms"] == 1
     assert judged(*pair, "--classes", "1=3")["together"]["misses"] == 4
 
 
-def test_a_class_is_found_by_its_own_only(write) -> None:
+def test_objects_match_within_their_class_only(write) -> None:
     true = [line(frame, 1, 0, 1, 1, 1.0) for frame in (1, 2)] + [line(frame, 2, 100, 1, 3, 1.0) for frame in (1, 2)]
     found = [line(frame, 1, 0, 0.9, 1, -1) for frame in (1, 2)] + [line(1, 2, 100, 0.9, 3, -1), line(2, 2, 100, 0.9, 1, -1)]
     of = judged("--tracks", write("t.txt", true), "--mot", write("r.txt", found))
@@ -132,7 +132,7 @@ def test_a_class_is_found_by_its_own_only(write) -> None:
     assert (of["together"]["misses"], of["together"]["false_alarms"]) == (1, 1)
 
 
-def test_a_model_says_what_its_classes_are_called(write, tiny_model: Path) -> None:
+def test_class_names_are_the_model_s(write, tiny_model: Path) -> None:
     """The tiny model knows ground, car and person: its people are class 3."""
     found = [line(frame, 3, 0, 0.9, 3, -1) for frame in (1, 2, 3, 4)]
     facts = judged(str(tiny_model), "--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", found))
@@ -140,7 +140,7 @@ def test_a_model_says_what_its_classes_are_called(write, tiny_model: Path) -> No
     assert facts["together"]["hota"] == 1
 
 
-def test_the_clips_length_is_seqinfos(write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_length_of_a_clip_is_that_in_seqinfo(write, capsys: pytest.CaptureFixture[str]) -> None:
     write("clip/gt/gt.txt", TRUE_A)
     write("clip/seqinfo.ini", ["[Sequence]", "name=clip", "seqLength=6"])
     found = [line(frame, 3) for frame in range(1, 7)]
@@ -149,7 +149,7 @@ def test_the_clips_length_is_seqinfos(write, capsys: pytest.CaptureFixture[str])
     Path("clip/seqinfo.ini").unlink()
     of = judged("--tracks", "clip", "--mot", "r.txt")["together"]
     assert (of["frames"], of["false_alarms"]) == (4, 0)
-    assert "2 lines after frame 4, the last one with a true object, do not count" in capsys.readouterr().out
+    assert "2 rows after frame 4, the last one with a true object, do not count" in capsys.readouterr().out
 
 
 def test_what_process_writes_is_read(tmp_path: Path) -> None:
@@ -159,48 +159,48 @@ def test_what_process_writes_is_read(tmp_path: Path) -> None:
     nothing = Segmentation(Instances(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), image[..., 0]))
     sink.write(Result(Frame(image, 4, 0.0, 0), nothing, tracks), Canvas(image, 4, 0.0, 0))
     sink.close()
-    lines = read_tracks(tmp_path / "r.txt")
-    assert (lines.frames.tolist(), lines.ids.tolist(), lines.classes.tolist()) == ([5], [7], [1])
-    assert lines.boxes_px.tolist() == [[1, 2, 3, 6]]
+    rows = read_tracks(tmp_path / "r.txt")
+    assert (rows.frames.tolist(), rows.ids.tolist(), rows.classes.tolist()) == ([5], [7], [1])
+    assert rows.boxes_px.tolist() == [[1, 2, 3, 6]]
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], "is empty, there is no track in it"),
-        (["a picture"], "line 1: has 2 columns, MOTChallenge's have 6 at least"),
+        ([], "has no tracks"),
+        (["a picture"], "line 1: has 2 columns, fewer than 6. The format is frame,id,x"),
         (["1,1,0,0,10,ten"], 'line 1: "ten" is not a number'),
-        ([line(1, 1), line(2, 1, 0, 1)], "line 2: has 7 columns, those before it 6; was the file cut off?"),
-        ([line(1, 1), "", line(1, 2), line(1, 1, 50)], "line 4: id 1 stands twice in frame 1"),
-        ([line(0, 1)], "line 1: frame 0, but MOTChallenge counts from 1; add 1 to every frame"),
+        ([line(1, 1), line(2, 1, 0, 1)], "line 2: has 7 columns, the lines before it 6. The file may be incomplete"),
+        ([line(1, 1), "", line(1, 2), line(1, 1, 50)], "line 4: id 1 occurs twice in frame 1"),
+        ([line(0, 1)], "line 1: frame 0, but MOTChallenge counts from 1. Add 1 to every frame"),
         ([line(1, -1)], "line 1: id -1: these are detections (det.txt), not tracks"),
-        ([line(1, 1), "2,1,50,50,-10,10"], "line 2: width and height must be above 0"),
-        ([line(1, 1), line(2, 1, float("nan"))], "line 2: holds NaN or infinity"),
-        (["1.5,1,0,0,10,10"], "line 1: frame and id must be whole numbers"),
+        ([line(1, 1), "2,1,50,50,-10,10"], "line 2: width or height is not above 0"),
+        ([line(1, 1), line(2, 1, float("nan"))], "line 2: has NaN or infinity"),
+        (["1.5,1,0,0,10,10"], "line 1: frame and id are not whole numbers"),
         ([line(11, 1)], "no frame in common: t.txt has 1 to 4 and r.txt has 11 to 11"),
-        ([line(1, 1, 0, 0.9, 12, -1)], "r.txt: has no track of class 1; it has 12; say which stands for which with --classes"),
+        ([line(1, 1, 0, 0.9, 12, -1)], "r.txt: has no track of class 1, but of 12. Map its classes with --classes"),
     ],
 )
-def test_a_result_that_cannot_be_one_is_told_in_a_line(
+def test_an_invalid_result_is_an_error_of_one_line(
     write, capsys: pytest.CaptureFixture[str], lines: list[str], words: str
 ) -> None:
     assert main(["evaluate", "--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", lines)]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith("error: ")
-    assert words in told
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert words in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--tracks", "t.txt", "--mot", "none.txt"], "none.txt: no such file; tracks are written by run.py process"),
-        (["--tracks", ".", "--mot", "t.txt"], ": holds neither gt/gt.txt nor gt.txt"),
-        (["--tracks", "t.txt", "--mot", "binary.txt"], "binary.txt: is not text"),
+        (["--tracks", "t.txt", "--mot", "none.txt"], "none.txt: no such file. Write tracks with run.py process"),
+        (["--tracks", ".", "--mot", "t.txt"], ": has neither gt/gt.txt nor gt.txt"),
+        (["--tracks", "t.txt", "--mot", "binary.txt"], "binary.txt: not a text file"),
         (["--tracks", "t.txt"], "1 --tracks and 0 --mot: they go in pairs"),
         (["--mot", "t.txt"], "--mot: for tracks; name the true ones with --tracks GT"),
         (["--tracks", "t.txt", "--mot", "t.txt", "--data", "x", "--limit", "2"], "--data, --limit: for a model on images"),
         (["--tracks", "t.txt", "--mot", "t.txt", "--classes", "persn"], 'has no class "persn"'),
-        (["--tracks", "t.txt", "--mot", "t.txt", "--classes", "1,"], '"" names no class'),
+        (["--tracks", "t.txt", "--mot", "t.txt", "--classes", "1,"], '"" is not a class'),
         (["--tracks", "t.txt", "--mot", "t.txt", "--json", "."], "--json .: is a folder"),
         (["--tracks", "ends/gt/gt.txt", "--mot", "t.txt"], "has frame 4, but seqinfo.ini says the clip has 3"),
         (["--tracks", "odd/gt.txt", "--mot", "t.txt"], "seqinfo.ini: cannot be read"),
@@ -217,12 +217,12 @@ def test_mistakes_are_one_line(write, capsys: pytest.CaptureFixture[str], argume
     write("odd/seqinfo.ini", ["seqLength=3"])
     Path("binary.txt").write_bytes(b"\xff\xfe\x00\x80")
     assert main(["evaluate", *arguments]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith("error: ")
-    assert words in told
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert words in error
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_library_is_an_error_with_the_command_that_installs_it(
     write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
@@ -230,8 +230,8 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install -e '.[evaluate]'" in capsys.readouterr().err
 
 
-def test_real_tracks_score_as_the_evaluators_own_reading_of_them(shared: Path, write, tmp_path: Path) -> None:
-    """A clip's truth, made worse: boxes off by some pixels, a tenth lost, ids changed in the middle."""
+def test_real_tracks_score_as_with_trackeval_alone(shared: Path, write, tmp_path: Path) -> None:
+    """A clip's ground truth, made worse: boxes off by some pixels, a tenth lost, ids changed in the middle."""
     gt = shared / "tracks" / "TUD-Campus" / "gt.txt"
     if not gt.is_file():
         pytest.skip("no tracks/TUD-Campus in the shared folder")
@@ -252,7 +252,7 @@ def test_real_tracks_score_as_the_evaluators_own_reading_of_them(shared: Path, w
 
 
 def _by_trackeval(gt: Path, trackers: Path) -> dict[str, dict[str, object]]:
-    """TrackEval from its files on."""
+    """The same scores by TrackEval alone, from files."""
     from trackeval.datasets import MotChallenge2DBox
     from trackeval.metrics import CLEAR, HOTA, Identity
 
