@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def publish(contents: Mapping[Path, bytes]) -> None:
     """Write each file whole, then move all to their places in the order given. Makes missing parent folders. Raises OSError.
 
-    All are on the disk before the first is moved. After an error none of the new ones is there, nor a folder made for them.
+    All are on the disk before the first is moved. After an error everything is as it was, folders included.
     """
     written: list[Path] = []
     folders: list[Path] = []
@@ -53,9 +54,7 @@ def publish(contents: Mapping[Path, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        for path, part in parts.items():
-            part.replace(path)
-            written.append(path)
+        move_all({part: path for path, part in parts.items()})
     except BaseException:
         for file_path in written:
             file_path.unlink(missing_ok=True)
@@ -65,6 +64,40 @@ def publish(contents: Mapping[Path, bytes]) -> None:
         raise
     for folder in {path.parent for path in contents}:
         sync_to_disk(folder)
+
+
+def move_all(places: Mapping[Path, Path]) -> None:
+    """Move written files to their places on the same file system, in the order given. Raises OSError.
+
+    After an error the files that were there before are there again.
+    """
+    moved: list[Path] = []
+    before: dict[Path, Path] = {}
+    try:
+        for part, place in places.items():
+            if place.is_symlink() or place.exists():
+                before[place] = part.with_name(f"{part.name[-40:]}.before{PART}")
+                _keep_as(place, before[place])
+            moved.append(place)
+            part.replace(place)
+    except BaseException:
+        for place in reversed(moved):
+            if place in before:
+                before[place].replace(place)
+            else:
+                place.unlink(missing_ok=True)
+        raise
+    finally:
+        for kept in before.values():
+            kept.unlink(missing_ok=True)
+
+
+def _keep_as(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it if the file system has no hard links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def sync_to_disk(path: Path) -> None:

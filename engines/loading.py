@@ -59,6 +59,16 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+def cpu_session(model: str | bytes, *, optimised: bool = True) -> Any:
+    """An ONNX Runtime session on the CPU for an ONNX file's path or bytes. Raises what ONNX Runtime raises."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # failures arrive as exceptions
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def import_openvino() -> Any:
     """OpenVINO, its telemetry off. Raises ImportError where it is not installed.
 

@@ -1,4 +1,4 @@
-"""`run.py export` as a user runs it, on the bundled model and on third-party ones, judged by what the models then see."""
+"""`run.py export` as a user runs it, on bundled and third-party models, judged by the results of the exported models."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from realtime.errors import SettingsError
 pytestmark = pytest.mark.slow
 
 
-def answers(path: Path, backend: str, settings: object) -> list:
+def results(path: Path, backend: str, settings: object) -> list:
     with Segmenter(load_model(path), backend) as segmenter:
         return [segmenter(frame, settings) for frame in real_frames(None, 2)]
 
 
-def test_the_bundled_model_in_half_precision_sees_the_same(repo_root: Path, tmp_path: Path, capsys) -> None:
+def test_the_bundled_model_in_half_precision_gives_the_same_results(repo_root: Path, tmp_path: Path, capsys) -> None:
     assert main(["export", "road", "--precision", "fp16", "--out", str(tmp_path / "half.onnx")]) == 0
     assert "fp16" in capsys.readouterr().out
     model = load_model(tmp_path / "half.onnx")
     assert model.precision == "fp16"
     assert model.path.stat().st_size < 0.6 * (repo_root / "assets/models/road/model.onnx").stat().st_size
-    wanted = answers(repo_root / "assets/models/road/model.onnx", "ort", REFERENCE_SETTINGS)
-    report = compare(wanted, answers(model.path, "ort", CANDIDATE_SETTINGS))
+    wanted = results(repo_root / "assets/models/road/model.onnx", "ort", REFERENCE_SETTINGS)
+    report = compare(wanted, results(model.path, "ort", CANDIDATE_SETTINGS))
     assert not shortfall(report, "fp16"), report
 
 
 @pytest.fixture(scope="module")
 def fused_yolo(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Somebody else's network, and what the command makes of it."""
+    """A third-party network, and its fused export."""
     source = next((shared / "models/yolo11n-seg-coco").glob("*320*.onnx"))
     out = tmp_path_factory.mktemp("yolo") / "fused.onnx"
     assert main(["export", str(source), "--fuse", "--out", str(out)]) == 0
@@ -48,16 +48,16 @@ def fused_yolo(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.mark.parametrize("backend", ["ort", "openvino"])
-def test_a_fused_yolo_sees_the_same_on_every_backend(fused_yolo: tuple[Path, Path], backend: str) -> None:
+def test_a_fused_yolo_gives_the_same_results_on_every_backend(fused_yolo: tuple[Path, Path], backend: str) -> None:
     pytest.importorskip("openvino" if backend == "openvino" else "onnxruntime")
     source, fused = fused_yolo[0], load_model(fused_yolo[1])
     assert set(fused.card.outputs) == {"candidates", "prototypes"}
-    wanted = answers(source, backend, REFERENCE_SETTINGS)
-    if backend == "openvino":  # bfloat16, which rounds the same numbers at other places once the graph differs
-        report = compare(wanted, answers(fused.path, backend, CANDIDATE_SETTINGS))
+    wanted = results(source, backend, REFERENCE_SETTINGS)
+    if backend == "openvino":  # bfloat16, which rounds in other places if the graph differs
+        report = compare(wanted, results(fused.path, backend, CANDIDATE_SETTINGS))
         assert not shortfall(report, "bf16"), report
         return
-    for one, other in zip(wanted, answers(fused.path, backend, REFERENCE_SETTINGS), strict=True):
+    for one, other in zip(wanted, results(fused.path, backend, REFERENCE_SETTINGS), strict=True):
         np.testing.assert_array_equal(one.instances.class_ids, other.instances.class_ids)
         np.testing.assert_allclose(one.instances.boxes_px, other.instances.boxes_px, atol=0.01)
         np.testing.assert_array_equal(one.instances.label_map, other.instances.label_map)
@@ -67,13 +67,13 @@ def test_another_size_runs(tmp_path: Path) -> None:
     assert main(["export", "road", "--size", "192x320", "--out", str(tmp_path / "small.onnx")]) == 0
     model = load_model(tmp_path / "small.onnx")
     assert model.card.input.size == Size(320, 192)
-    (first, *_) = answers(model.path, "ort", REFERENCE_SETTINGS)
+    (first, *_) = results(model.path, "ort", REFERENCE_SETTINGS)
     assert first.class_map is not None
     assert first.class_map.size > 0
 
 
-def test_what_is_written_is_told_as_the_options_take_it(tmp_path: Path, capsys) -> None:
-    """The size is height x width here and there: it was told the other way round."""
+def test_the_report_has_sizes_in_the_format_of_the_options(tmp_path: Path, capsys) -> None:
+    """The size is height x width in both: it was once reported as width x height."""
     path = tmp_path / "small.onnx"
     assert main(["export", "road", "--size", "192x320", "--batch", "dynamic", "--fuse", "--out", str(path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -82,8 +82,8 @@ def test_what_is_written_is_told_as_the_options_take_it(tmp_path: Path, capsys) 
     assert first == f"written  {path} ({size}), fp32, input 192x320, outputs {roles}"
     assert second.strip() == str(path.with_suffix(".toml"))
     assert main(["export", "road", "--size", "100x330", "--out", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert "cannot run at 100x330 (height x width), batch 1; it runs at 96x320, 128x320, 96x352, 128x352: ask for" in told
+    reported = capsys.readouterr().err
+    assert "cannot run at 100x330 (height x width), batch 1. Use a size that works: 96x320, 128x320, 96x352, 128x352" in reported
 
 
 @pytest.fixture
@@ -95,18 +95,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options_of(out: Path, precision: str, frames: Path | str | None) -> dict[str, Any]:
-    """As the command line gives them."""
-    told = {
+    """Options as the command line passes them."""
+    given = {
         "fuse": True,
         "precision": precision,
         "size": (96, 160),
         "batch": 1,
         "frames": None if frames is None else str(frames),
     }
-    return {"model": "road", "out": str(out), **told}
+    return {"model": "road", "out": str(out), **given}
 
 
-def test_int8_is_measured_on_pictures_of_one_s_own(tmp_path: Path, pictures: Path, capsys) -> None:
+def test_int8_is_measured_on_given_pictures(tmp_path: Path, pictures: Path, capsys) -> None:
     assert export.run(options_of(tmp_path / "int8.onnx", "int8-qdq", pictures)) == 0
     assert ", int8, " in capsys.readouterr().out
     assert load_model(tmp_path / "int8.onnx").precision == "int8"
@@ -127,7 +127,7 @@ def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monk
         ("fp16", "nowhere.mp4", SettingsError, "--frames: fp16 measures nothing on frames, int8-qdq does; leave it out"),
     ],
 )
-def test_frames_that_are_none_or_for_nothing_are_told(
+def test_missing_or_useless_frames_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, frames: str, error: type[Exception], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -144,22 +144,22 @@ def test_frames_that_are_none_or_for_nothing_are_told(
         (["--batch", "two"], "not a whole number"),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(options: list[str], words: str, tmp_path: Path, capsys) -> None:
+def test_a_wrong_option_is_reported_in_one_line(options: list[str], words: str, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["export", "road", "--out", str(tmp_path / "out.onnx"), *options])
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert words in reported
+    assert reported.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_size_the_network_cannot_have_leaves_nothing(tmp_path: Path, capsys) -> None:
+def test_an_impossible_size_leaves_nothing(tmp_path: Path, capsys) -> None:
     assert main(["export", "road", "--size", "100x100", "--out", str(tmp_path / "odd.onnx")]) == 2
     assert capsys.readouterr().err.startswith("error: road: its network cannot run at 100x100")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bad_place_is_told_before_any_work(tmp_path: Path, capsys) -> None:
+def test_a_bad_place_is_reported_before_any_work(tmp_path: Path, capsys) -> None:
     assert main(["export", "road", "--out", str(tmp_path / "nowhere" / "out.onnx")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert main(["export", "road", "--out", str(tmp_path / "out.txt")]) == 2

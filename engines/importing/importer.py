@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from engines.errors import ModelFileError
 from engines.families import DecodeSettings
 from engines.importing.cards import Meaning, Wishes, input_of, meaning_of, things_of
 from engines.importing.errors import KerasImportError
@@ -94,10 +93,7 @@ def import_keras(path: Path, out: Path, wishes: Wishes) -> Imported:
     source = Source(path, keras, network, head, pixels)
     draft = _windows_draft(source, wishes) if wishes.sliding else _map_draft(source, wishes)
     card = _card(source, draft, wishes, out)
-    try:
-        written = write_model(draft.made.model, card, out, lambda found: _run_once(found, draft))
-    except OSError as error:
-        raise ModelFileError(f"{out}: cannot be written ({error.strerror or error}); name another place") from error
+    written = write_model(draft.made.model, card, out, lambda found: _run_once(found, draft))
     return Imported(written, draft, source, is_assumed)
 
 

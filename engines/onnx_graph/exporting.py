@@ -1,33 +1,37 @@
-"""Exporting: a model in another form (fused, cast, resized), as an ONNX file with its card, whole or not at all."""
+"""Exporting: a model in another form (fused, cast, resized), written as an ONNX file with its card, both or neither."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy.typing as npt
 
-from engines.errors import CardError, EngineError, ModelFileError
+from engines.errors import CardError, EngineError, ModelFileError, choices
 from engines.families import open_family
-from engines.models.card import ModelCard
+from engines.files import move_all
+from engines.models.card import InputSpec, ModelCard
 from engines.models.card_text import facts_of_file, to_toml
 from engines.models.fit import InputFiller
 from engines.models.model import Model, find_card, load_model
 from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.fusing import fuse_outputs
+from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
+from engines.onnx_graph.precision.quantise import quantise_qdq
 from engines.onnx_graph.sizing import with_input_size
 from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
 
 OF_THE_FILE = ("size_bytes",)
-"""Figures that every export has anew. The others were measured on the network as it was, whatever they measure."""
+"""Figures that are written again for every export. The others were measured on the original network."""
 
 
 def export_model(
@@ -40,28 +44,24 @@ def export_model(
     batch: int | Literal["dynamic"] = 1,
     calibration: Sequence[Image] = (),
 ) -> Model:
-    """Write `model` to `out` (NAME.onnx) with its card beside it (NAME.toml), and return what was written.
+    """Write `model` to `out` (NAME.onnx) with its card next to it (NAME.toml), and return the exported model.
 
-    calibration: frames like those the model will see; "int8-qdq" measures ranges on them. Before the two files take their places
-    they are checked, read back, and run once on ONNX Runtime; after an error there is what was there before. Figures of the card
-    that another size or precision would not reach are left out. Raises ModelFileError, CardError.
+    calibration: frames like those the model will see; "int8-qdq" measures ranges on them. The files are checked, read back and
+    run once on ONNX Runtime before they replace earlier ones, which stay after an error. With another size or precision the card
+    loses the figures measured on the original. Raises ModelFileError, CardError.
     """
     import onnx
 
-    try:
+    with _writing(out):
         _check_target(model, out, precision)
-    except OSError as error:
-        raise _unwritable(out, error) from error
     open_family(model.card)
     if model.card.side_inputs:
         fed = ", ".join(model.card.side_inputs)
-        raise ModelFileError(
-            f"{model.card.name}: is fed {fed} beside the image, and what is exported an image alone; use {model.path} as it is"
-        )
+        what = f"{model.card.name}: takes {fed} in addition to the image, which an exported model cannot"
+        raise ModelFileError(what, f"Use {model.path} itself")
     if isinstance(batch, int) and batch > 1:
-        raise CardError(
-            f'{model.card.name}: a fixed batch of {batch} fits no camera, which gives one frame a time; use "dynamic"'
-        )
+        what = f"{model.card.name}: a fixed batch of {batch} does not suit a camera, which gives one frame at a time"
+        raise CardError(what, 'Use "dynamic"')
     network, done = onnx.load(model.path), []
     network, card = with_input_size(network, model.card, size, batch)
     done.append(f"input {card.input.size}, batch {batch}")
@@ -70,89 +70,102 @@ def export_model(
         network, card = fuse_outputs(network, card)
         done.append("outputs fused" if network is not before else "outputs as they were")
     if precision != "fp32":
-        network, card = _cast(network, card, precision, calibration)
+        if precision == "int8-qdq" and not calibration:
+            raise ModelFileError(f"{card.name}: int8-qdq measures its ranges on frames, but has none", "Give --frames FOLDER")
+        network, card = cast_model(network, card, precision, calibration)
         done.append(f"cast to {precision}")
     if precision != "fp32" or card.input.size != model.card.input.size:
         card = msgspec.structs.replace(card, figures={key: card.figures[key] for key in OF_THE_FILE if key in card.figures})
     source = hashlib.sha256(model.path.read_bytes()).hexdigest()
     made = f"Exported from {model.path.name} (SHA-256 {source}): {'; '.join(done)}."
     card = msgspec.structs.replace(card, recipe=f"{card.recipe.strip()}\n{made}".strip())
+    return write_model(network, card, out)
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turns OSError into ModelFileError."""
     try:
-        return write_model(network, card, out)
+        yield
     except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _unwritable(out: Path, error: OSError) -> ModelFileError:
-    return ModelFileError(f"{out}: cannot be written ({error.strerror or error}); name another place")
+        raise ModelFileError(f"{out}: cannot be written ({error.strerror or error})", "Choose another place") from error
 
 
 def _check_target(model: Model, out: Path, precision: str) -> None:
     if precision not in PRECISIONS:
-        raise ModelFileError(f'unknown precision "{precision}"; known: {", ".join(PRECISIONS)}')
+        raise ModelFileError(f'unknown precision "{precision}"', choices(precision, PRECISIONS))
     check_place(out, [path for path in (model.path, find_card(model.path)) if path is not None])
 
 
 def check_place(out: Path, sources: Collection[Path] = ()) -> None:
-    """Raises ModelFileError when a model can't be written to `out` and its card beside it, or where that would replace others.
+    """Raises ModelFileError if `out` and the card next to it cannot be written, or would replace files of another kind.
 
-    sources: the files that it is made of.
+    sources: the files that the model is made from.
     """
     if out.suffix != ".onnx":
-        raise ModelFileError(f"{out}: an exported model is an .onnx file; call it {out.stem.strip('.') or 'model'}.onnx")
+        name = f"{out.stem.strip('.') or 'model'}.onnx"
+        raise ModelFileError(f"{out}: an exported model is an .onnx file", f"Call it {name}")
     if not out.parent.is_dir():
-        raise ModelFileError(f"{out}: there is no folder {out.parent}; make it first")
+        raise ModelFileError(f"{out}: there is no folder {out.parent}", "Create it first")
     if not os.access(out.parent, os.W_OK):
-        raise ModelFileError(f"{out}: nothing may be written into {out.parent.absolute()}; name another place")
+        raise ModelFileError(f"{out}: the folder {out.parent.absolute()} is not writable", "Choose another place")
     card_path = out.with_suffix(".toml")
     kept = [path.resolve() for path in sources]
     for path in (out, card_path):
         if path.resolve() in kept:
-            raise ModelFileError(f"{path}: belongs to the model that is exported; name another file")
+            raise ModelFileError(f"{path}: belongs to the model that is exported", "Choose another file")
         if path.is_dir():
-            raise ModelFileError(f"{path}: is a folder; name another file")
+            raise ModelFileError(f"{path}: is a folder", "Choose another file")
     if card_path.exists() and not out.exists():
-        raise ModelFileError(f"{card_path}: is there already, and no card of an earlier {out.name}; name another file")
+        raise ModelFileError(f"{card_path}: exists and is not the card of an earlier {out.name}", "Choose another file")
 
 
-def _cast(network: Any, card: ModelCard, precision: str, calibration: Sequence[Image]) -> tuple[Any, ModelCard]:
+def cast_model(
+    network: Any, card: ModelCard, precision: str, frames: Sequence[Image], keep: tuple[str, ...] = ()
+) -> tuple[Any, ModelCard]:
+    """A new network in `precision` ("fp16", "bf16", "int8-qdq"), and its card.
+
+    An FP16 network takes an FP16 input. frames: "int8-qdq" measures its ranges on them. keep: nodes that keep more precision,
+    see `cast_precision` and `quantise_qdq`. Raises ModelFileError if the network cannot be quantised.
+    """
     import onnx
 
     if precision == "int8-qdq":
-        if not calibration:
-            raise ModelFileError(f"{card.name}: int8-qdq measures its ranges on frames, and there are none; give --frames FOLDER")
-        from engines.onnx_graph.precision.quantise import quantise_qdq
-
-        fill = InputFiller(card.input)
         try:
-            network = quantise_qdq(network, [{card.input.tensor: fill(image)[0].copy()} for image in calibration])
+            network = quantise_qdq(network, network_feeds(card.input, frames), keep=keep)
         except ValueError as error:
-            raise ModelFileError(f"{card.name}: cannot be quantised ({error}); ask for another precision") from error
+            raise ModelFileError(f"{card.name}: cannot be quantised ({error})", "Choose another precision") from error
+    elif precision == "fp16":
+        network = cast_precision(network, "fp16", keep_fp32=keep, io_dtype="float16")
     else:
-        from engines.onnx_graph.precision import cast_precision
-
-        is_half = precision == "fp16"
-        network = cast_precision(network, "fp16" if is_half else "bf16", io_dtype="float16" if is_half else "float32")
+        network = cast_precision(network, "bf16", keep_fp32=keep)
     elem_type = input_of(network, card.input.tensor).type.tensor_type.elem_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
     return network, msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, dtype=dtype))
 
 
-def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model], None] | None = None) -> Model:
-    """Write both files in a folder beside `out`, try them there, and move them to their places: all of it, or nothing.
+def network_feeds(spec: InputSpec, frames: Sequence[Image]) -> list[dict[str, npt.NDArray[Any]]]:
+    """The network's input for each frame, by tensor name."""
+    fill = InputFiller(spec)
+    return [{spec.tensor: fill(frame)[0].copy()} for frame in frames]
 
-    network: an onnx.ModelProto. trial: looks at the written model before it is moved; what it raises keeps it from being moved.
-    Raises ModelFileError, CardError, OSError.
+
+def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model], None] | None = None) -> Model:
+    """Write both files in a folder next to `out`, test them there, and move them to their places, both or neither.
+
+    network: an onnx.ModelProto. trial: called with the written model before it is moved; if it raises, nothing is moved.
+    Raises ModelFileError, CardError.
     """
     import onnx
     from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+    with _writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
         part = Path(folder) / out.name
         try:
             onnx.save(network, str(part))
-        except (ValueError, EncodeError) as error:  # protobuf's ways to say 2 GiB
-            raise ModelFileError(f"{out}: larger than an ONNX file can be ({str(error)[:80]})") from error
+        except (ValueError, EncodeError) as error:  # protobuf's errors above 2 GiB
+            what = f"{out}: larger than an ONNX file can be ({str(error)[:80]})"
+            raise ModelFileError(what, "Export a smaller network") from error
         card_part = part.with_suffix(".toml")
         card_part.write_text(to_toml(facts_of_file(card, part)), encoding="utf-8")
         try:
@@ -161,44 +174,17 @@ def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model
             _try(network, written.card)
             if trial is not None:
                 trial(written)
-        except EngineError as error:  # it speaks of files that will not be there
-            raise type(error)(str(error).replace(str(part.parent), str(out.parent))) from error
-        _move({part: out, card_part: out.with_suffix(".toml")}, Path(folder))
+        except EngineError as error:  # it names temporary files
+            what, cure = (text.replace(str(part.parent), str(out.parent)) for text in (error.what, error.cure))
+            raise type(error)(what, cure) from error
+        move_all({part: out, card_part: out.with_suffix(".toml")})
     return dataclasses.replace(written, path=out)
 
 
-def _move(places: Mapping[Path, Path], spare: Path) -> None:
-    """Move files to their places, all or none: after an error, what was there before is there again. spare: a folder for that."""
-    done: list[tuple[Path, Path | None]] = []
-    try:
-        for part, place in places.items():
-            before = spare / f"before-{place.suffix[1:]}" if place.is_symlink() or place.exists() else None
-            if before is not None:
-                _copy(place, before)
-            done.append((place, before))
-            part.replace(place)
-    except BaseException:
-        for place, before in reversed(done):
-            if before is None:
-                place.unlink(missing_ok=True)
-            else:
-                before.replace(place)
-        raise
-
-
-def _copy(source: Path, target: Path) -> None:
-    """As a second name of the same file where the file system has such."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
-
-
 def _try(network: Any, card: ModelCard) -> None:
-    from engines.onnx_graph.precision import rounded_for_cpu
-
     check(network, card.name)
     try:
         run_on_zeros(rounded_for_cpu(network), card.input, list(card.outputs.values()))
-    except Exception as error:  # its types are private; all mean that the graph does not run
-        raise ModelFileError(f"{card.name}: what was made does not run ({' '.join(str(error).split())[-160:]})") from error
+    except Exception as error:  # of private types; all mean that the graph does not run
+        text = " ".join(str(error).split())[-160:]
+        raise ModelFileError(f"{card.name}: the exported network does not run ({text})", "Report this with the model") from error

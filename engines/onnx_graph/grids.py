@@ -1,22 +1,23 @@
-"""Networks that have written down where their cells lie, cut to a smaller input.
+"""Networks with the positions of their grid cells stored as constants, cut to a smaller input.
 
-YOLO's exporters bake the places of all cells of their three grids, one grid behind the other, into constants, and with them the
-input's size. For an input that is no longer on either side the cells keep their places, and there are fewer: constants are cut to
-the ones that remain. So a network for 640x640 also runs at 384x640, which is all that a picture of 16:9 fills of it.
+YOLO exporters store the positions of all cells of three grids, one grid after the other, in constants, which fixes the input
+size. For an input that is smaller or equal on both sides the remaining cells keep their positions, so the constants are cut to
+these. A network for 640x640 then also runs at 384x640, the part of it that a 16:9 picture fills.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.onnx_graph.editing import constants
+from engines.onnx_graph.precision.wiring import constants
 from engines.types import Size
 
 STRIDES = (8, 16, 32)
-"""Of the three grids of cells, in input pixels; in this order one grid follows the other."""
+"""Cell sizes of the three grids in input pixels, in the order of the grids."""
 
 
 def can_be_cut(before: Size, after: Size) -> bool:
@@ -26,15 +27,14 @@ def can_be_cut(before: Size, after: Size) -> bool:
 
 
 def cut(model: Any, before: Size, after: Size) -> Any:
-    """The onnx.ModelProto with what its constants say about grids cut from an input of `before` to one of `after`; a new model.
+    """A new onnx.ModelProto whose constants about grids are cut from an input of `before` to one of `after`.
 
-    Cut are floating-point constants with as many entries along one axis as there are cells, and the shapes that Reshape nodes
-    ask for. Whether the network runs then is for the caller to try.
+    Cut are floating-point constants with as many entries along one axis as there are cells, and the target shapes of Reshape
+    nodes. The caller checks whether the network then runs.
     """
-    from onnx import ModelProto, numpy_helper
+    from onnx import numpy_helper
 
-    new = ModelProto()
-    new.CopyFrom(model)
+    new = copy.deepcopy(model)
     kept = kept_cells(before, after)
     count = sum(_cells(before, stride) for stride in STRIDES)
     shapes = {node.input[1] for node in new.graph.node if node.op_type == "Reshape"}
@@ -51,7 +51,7 @@ def cut(model: Any, before: Size, after: Size) -> Any:
 
 
 def kept_cells(before: Size, after: Size) -> npt.NDArray[np.intp]:
-    """The places of the cells of `after` among those of `before`, all grids one behind the other."""
+    """The indices of the cells of `after` among those of `before`, all grids one after the other."""
     parts, first = [], 0
     for stride in STRIDES:
         cells = np.arange(_cells(before, stride)).reshape(before.height // stride, before.width // stride)
@@ -61,7 +61,7 @@ def kept_cells(before: Size, after: Size) -> npt.NDArray[np.intp]:
 
 
 def _cut_shape(shape: list[int], before: Size, after: Size) -> list[int]:
-    """What a Reshape asks for: rows and columns of a grid, the cells of one, or the cells of all."""
+    """The target shape of a Reshape, which ends with a grid's rows and columns, its cells, or the cells of all grids."""
     for stride in STRIDES:
         if shape[-2:] == [before.height // stride, before.width // stride]:
             return [*shape[:-2], after.height // stride, after.width // stride]

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: inputs, outputs, shapes, metadata. Reads; decides nothing."""
+"""Facts read from an ONNX file: inputs, outputs, shapes, metadata."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from engines.errors import ModelFileError
-from engines.loading import import_onnxruntime
+from engines.loading import cpu_session
 from engines.onnx_graph.precision import main_precision
+from engines.onnx_graph.precision.wiring import with_inferred_shapes
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
-    """A network's input or output. shape: a batch dimension becomes 1; None where the file leaves it open."""
+    """A network's input or output. shape: a batch dimension becomes 1; None for an open dimension."""
 
     name: str
     dtype: str
@@ -36,24 +37,24 @@ class NetworkFacts:
     outputs: tuple[TensorFacts, ...]
     metadata: Mapping[str, str]
     precision: str = "fp32"
-    """What most of the weights are in: "fp32", "fp16", "bf16" or "int8"."""
+    """The precision of most weights: "fp32", "fp16", "bf16" or "int8"."""
     unit_outputs: frozenset[str] = frozenset()
-    """Outputs that lie in 0..1 whatever the weights are: a sigmoid made them."""
+    """Outputs that are always in 0..1: the results of a sigmoid."""
 
 
 def read_network(path: Path) -> NetworkFacts:
-    """Read an ONNX file's facts. Raises ModelFileError when it is missing, no ONNX, or corrupt."""
+    """Read an ONNX file's facts. Raises ModelFileError if it is missing, not ONNX, or corrupt."""
     import onnx
 
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file")
+        raise ModelFileError(f"{path}: no such model file", "Check the path")
     if path.stat().st_size > MAX_MODEL_BYTES:
-        raise ModelFileError(f"{path}: larger than 2 GiB, more than an ONNX file can hold")
+        raise ModelFileError(f"{path}: larger than 2 GiB, the limit of an ONNX file", "Export it with external weights")
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(str(path), full_check=False)  # by path: weights may lie in a file beside it
-    except Exception as error:  # protobuf and onnx raise a dozen types for one fact: the file is broken
-        raise ModelFileError(f"{path}: not a readable ONNX file; export or download it again ({_first_line(error)})") from error
+        onnx.checker.check_model(str(path), full_check=False)  # by path: weights may be in a file next to it
+    except Exception as error:  # protobuf and onnx raise a dozen types for a corrupt file
+        raise ModelFileError(f"{path}: not a readable ONNX file ({_first_line(error)})", "Export or download it again") from error
     inputs, outputs = _tensors(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), _unit_outputs(model))
@@ -63,36 +64,26 @@ def read_network(path: Path) -> NetworkFacts:
 
 
 def read_tensors(onnx_bytes: bytes) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
-    """Inputs and outputs of a network in memory, shapes as far as they can be inferred."""
+    """Inputs and outputs of a network in memory, with the shapes that can be inferred."""
     import onnx
 
     return _tensors(onnx.load_from_string(onnx_bytes))
 
 
 def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
-    model = _with_inferred_shapes(model)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
-    return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
-
-
-def _with_inferred_shapes(model: Any) -> Any:
-    """The model with a batch of one and the output shapes that follow; unchanged when inference gives up."""
-    import onnx
-
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
         if len(dims) == 4 and not dims[0].dim_value:
             dims[0].dim_value = 1
-    # Exporters name unknown dimensions ("Resizelogits_dim_2"); cleared, so that inference may fill them in.
+    # Exporters name unknown dimensions ("Resizelogits_dim_2"): cleared, so that inference fills them in.
     for value in model.graph.output:
         for dim in value.type.tensor_type.shape.dim:
             if not dim.dim_value:
                 dim.Clear()
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # inference is a convenience; a graph it cannot follow may still run
-        return model
+    model = with_inferred_shapes(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
+    return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
 
 
 def _tensor_facts(value: Any) -> TensorFacts:
@@ -107,7 +98,7 @@ def _tensor_facts(value: Any) -> TensorFacts:
 
 
 def _unit_outputs(model: Any) -> frozenset[str]:
-    """The outputs that a sigmoid makes, at most moved about since."""
+    """The outputs that are results of a sigmoid, possibly reshaped or transposed."""
     producers = {output: node for node in model.graph.node for output in node.output}
     found = []
     for value in model.graph.output:
@@ -124,15 +115,11 @@ def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
 
 
 def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:
-    """The facts with output shapes read off one run on zeros: the last resort for graphs that inference cannot follow."""
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    """The facts with output shapes of one run on zeros, for graphs that inference cannot handle."""
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         zeros = {tensor.name: np.zeros([d or 1 for d in tensor.shape], tensor.dtype) for tensor in facts.inputs}
-        arrays = session.run(None, zeros)
-    except Exception:  # whoever runs the model for real reports why it fails
+        arrays = cpu_session(str(path)).run(None, zeros)
+    except Exception:  # the backend that runs the model reports why it fails
         return facts
     outputs = tuple(
         TensorFacts(tensor.name, tensor.dtype, tuple(array.shape)) for tensor, array in zip(facts.outputs, arrays, strict=True)

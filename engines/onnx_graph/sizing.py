@@ -1,7 +1,8 @@
-"""Sizing: the same network for another input size or batch, proved by running it once."""
+"""Sizing: the same network for another input size or batch, tested by one run."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Iterable
@@ -16,47 +17,49 @@ from engines.errors import CardError, ModelFileError
 from engines.models.card import InputSpec, ModelCard
 from engines.models.fit import fit
 from engines.models.model import Model
-from engines.onnx_graph.editing import CONSTANTS_ALONE_IR, check, constants, input_of, input_shape, run_on_zeros, tensor_facts
+from engines.onnx_graph.editing import check, input_of, input_shape, run_on_zeros, tensor_facts
 from engines.onnx_graph.grids import can_be_cut, cut
+from engines.onnx_graph.precision.wiring import CONSTANTS_ALONE_IR, constants, tensor_names, unused_name
 from engines.types import Size
 
 STRIDE = 32
-"""Sizes that are proposed are multiples of it: of the coarsest stride of the usual networks."""
+"""Proposed sizes are multiples of the coarsest stride of common networks."""
 
 SMALLEST, LARGEST = 8, 8192
 LARGEST_BATCH = 256
 
 
 def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard]:
-    """A new onnx.ModelProto whose input is `size` (None keeps rows and columns) and `batch`, and its card.
+    """A new onnx.ModelProto with an input of `size` (None: unchanged) and `batch`, and its card.
 
-    The pair given where it is so already. Raises CardError for a size or batch that cannot be, ModelFileError when the graph has
-    the old ones baked in, or can only do with others: the text proposes the nearest that work.
+    Returns the given pair if nothing changes. Raises CardError for an invalid size or batch, ModelFileError if these are
+    constants of the graph or do not work; its cure then proposes the nearest sizes that do.
     """
     size = size or card.input.size
-    _check_asked(card, size, batch)
+    _check_size(card, size, batch)
     if not _changes(model, card, size, batch):
         return model, card
     if "peaks" in card.outputs and size != card.input.size and bakes_centres(model, card.outputs["peaks"]):
-        # It would run, and find every centre elsewhere: the number of cells in a row is a constant among others.
+        # It would run, with every centre in the wrong place: the number of cells per row is a constant of the graph.
         raise ModelFileError(
-            f"{card.name}: works out its centres for an input of {_asked(card.input.size)}, which is baked into its graph; "
-            f"export its checkpoint again at {_asked(size)}, or with an open size"
+            f"{card.name}: the input size {_option(card.input.size)} is a constant of its graph",
+            f"Export its checkpoint again at {_option(size)}, or with an open size",
         )
     sized, sized_card, trouble = _attempt(model, card, size, batch)
     if not trouble:
         return sized, sized_card
-    name = f"{card.name}: its network cannot run at {_asked(size)} (height x width), batch {batch}"
+    name = f"{card.name}: its network cannot run at {_option(size)} (height x width), batch {batch}"
     if _rows_and_columns(model, card) == [size.height, size.width]:
-        raise ModelFileError(f"{name}: its own batch is baked into its graph; export it again with an open one ({trouble})")
+        what = f"{name}: its batch is a constant of its graph ({trouble})"
+        raise ModelFileError(what, "Export it again with an open batch")
     near = [found for found in _nearby(size) if not _attempt(model, card, found, batch)[2]]
     if near:
-        raise ModelFileError(f"{name}; it runs at {', '.join(map(_asked, near))}: ask for one of these")
-    raise ModelFileError(f"{name}: another size is baked into its graph; export it again at that size ({trouble})")
+        raise ModelFileError(name, f"Use a size that works: {', '.join(map(_option, near))}")
+    raise ModelFileError(f"{name}: another size is a constant of its graph ({trouble})", "Export it again at that size")
 
 
 def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard, str]:
-    """The network and its card for `size`, and why that does not run; empty when it does."""
+    """The network and its card for `size`, and why it does not run; empty if it does."""
     whole = resized(model, card, size, batch)
     trouble = _trouble(*whole, batch)
     if trouble and can_be_cut(card.input.size, size):
@@ -67,7 +70,7 @@ def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dyna
 
 
 def tight_size(spec: InputSpec, frame: Size) -> Size:
-    """The input without the padding around a frame of that size, in steps of STRIDE; as it is where that wins a fifth or less."""
+    """The input size without the padding of such a frame, in steps of STRIDE; unchanged if that saves a fifth or less."""
     content = fit(frame, spec.size, spec.fit).content
     width, height = (-(-length // STRIDE) * STRIDE for length in (content.width, content.height))
     tight = Size(min(width, spec.size.width), min(height, spec.size.height))
@@ -76,12 +79,13 @@ def tight_size(spec: InputSpec, frame: Size) -> Size:
 
 
 def sized_copy(model: Model, size: Size, folder: Path) -> Model:
-    """The model for an input of `size`, written into `folder`. Raises what `with_input_size` raises."""
+    """The model for an input of `size`, written to `folder`. Raises what `with_input_size` raises."""
     import onnx
 
     if model.card.side_inputs:
         fed = ", ".join(model.card.side_inputs)
-        raise ModelFileError(f"{model.card.name}: is fed {fed} beside the image, and keeps the size it has; leave out --size")
+        what = f"{model.card.name}: takes {fed} in addition to the image, so its size is fixed"
+        raise ModelFileError(what, "Leave out --size")
     network, card = with_input_size(onnx.load(model.path), model.card, size, 1)
     path = folder / model.path.name
     onnx.save(network, str(path))
@@ -89,7 +93,7 @@ def sized_copy(model: Model, size: Size, folder: Path) -> Model:
 
 
 def bakes_centres(model: Any, peaks: str) -> bool:
-    """The graph divides the number of a cell by a constant, the cells in a row, on the way to the output `peaks`."""
+    """Whether the graph divides cell numbers by a constant, the cells per row, before the output `peaks`."""
     makers = {output: node for node in model.graph.node for output in node.output}
     seen, waiting = set(), [peaks]
     while waiting:
@@ -100,28 +104,29 @@ def bakes_centres(model: Any, peaks: str) -> bool:
         if node.op_type in ("Mod", "Div") and _constant(model, node.input[1]) is not None:
             return True
         if node.op_type in ("TopK", "Shape"):
-            continue  # before them are values of cells, not their numbers
+            continue  # their inputs are values of cells, not cell numbers
         waiting += node.input
     return False
 
 
-def _check_asked(card: ModelCard, size: Size, batch: int | str) -> None:
+def _check_size(card: ModelCard, size: Size, batch: int | str) -> None:
     if not all(SMALLEST <= length <= LARGEST for length in (size.width, size.height)):
-        raise CardError(f"{card.name}: an input of {_asked(size)} is not between {SMALLEST} and {LARGEST} pixels high and wide")
+        what = f"{card.name}: an input of {_option(size)} is too small or too large"
+        raise CardError(what, f"Height and width must be {SMALLEST} to {LARGEST} pixels")
     if isinstance(batch, str) and batch != "dynamic":
-        raise CardError(f'{card.name}: batch "{batch}" is neither a number nor "dynamic"')
+        raise CardError(f'{card.name}: unknown batch "{batch}"', 'Give a number or "dynamic"')
     if isinstance(batch, int) and not 1 <= batch <= LARGEST_BATCH:
-        raise CardError(f"{card.name}: batch {batch} must lie in 1..{LARGEST_BATCH}")
+        raise CardError(f"{card.name}: batch {batch} is out of range", f"Give 1 to {LARGEST_BATCH}")
 
 
 def _rows_and_columns(model: Any, card: ModelCard) -> list[int]:
-    """Of the network's input as it is; 0 for what is open."""
+    """Height and width of the network's input; 0 for an open one."""
     dims = input_of(model, card.input.tensor).type.tensor_type.shape.dim
     return [dim.dim_value for dim in (dims[2:4] if card.input.layout == "nchw" else dims[1:3])]
 
 
-def _asked(size: Size) -> str:
-    """As `--size` takes it."""
+def _option(size: Size) -> str:
+    """The value of `--size`."""
     return f"{size.height}x{size.width}"
 
 
@@ -132,11 +137,8 @@ def _changes(model: Any, card: ModelCard, size: Size, batch: int | str) -> bool:
 
 
 def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[Any, ModelCard]:
-    """Input, outputs and what is easily freed in between set to `size` and `batch`; not yet proved to run."""
-    import onnx
-
-    new = onnx.ModelProto()
-    new.CopyFrom(model)
+    """A copy with input, outputs and Reshapes set to `size` and `batch`, and its card. Not tested yet."""
+    new = copy.deepcopy(model)
     new.ir_version = max(model.ir_version, CONSTANTS_ALONE_IR)
     _free_reshapes(new, card)
     spec = msgspec.structs.replace(card.input, size_px=(size.width, size.height))
@@ -163,7 +165,7 @@ def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[
 
 
 def _free_reshapes(model: Any, card: ModelCard) -> None:
-    """Where a batch of one is written into a Reshape, let it keep whatever batch comes in."""
+    """Let a Reshape with a constant batch of one keep the batch of its input."""
     facts = tensor_facts(model, card.input)
     for node in model.graph.node:
         if node.op_type != "Reshape" or any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
@@ -175,7 +177,7 @@ def _free_reshapes(model: Any, card: ModelCard) -> None:
 
 
 def _constant(model: Any, tensor: str) -> list[int] | None:
-    """The numbers of an integer constant, or None for what is none."""
+    """The numbers of an integer constant, or None if the tensor is not constant."""
     import onnx
 
     found = next((value for name, value in constants(model) if name == tensor), None)
@@ -185,21 +187,18 @@ def _constant(model: Any, tensor: str) -> list[int] | None:
 def _new_constant(model: Any, name: str, numbers: list[int]) -> str:
     import onnx
 
-    taken = {initializer.name for initializer in model.graph.initializer} | {o for node in model.graph.node for o in node.output}
-    while name in taken:
-        name += "_"
+    name = unused_name(name, tensor_names(model.graph))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
     return name
 
 
 def _trouble(model: Any, card: ModelCard, batch: int | str) -> str:
-    """Why `model` does not run at its card's size, in one line; empty when it does."""
+    """Why `model` does not run at its card's size, in one line; empty if it does."""
     try:
         check(model, card.name)
-        # Two for any: a batch of one would not tell a fixed one.
-        count = 2 if isinstance(batch, str) else batch
+        count = 2 if isinstance(batch, str) else batch  # a batch of one would not reveal a fixed one
         arrays = run_on_zeros(model, card.input, list(card.outputs.values()), count)
-    except Exception as error:  # the checker's and the runtime's types are private; all mean that it does not run
+    except Exception as error:  # of private types; all mean that the network does not run
         text = " ".join(str(error).split())
         node = re.search(r"node name: ([^)\s]+)|Node ?\(([^)\s]+)\)", text)
         return f"it fails at the node {node[1] or node[2]}" if node else text[-160:]

@@ -1,14 +1,14 @@
-"""Precision as a property of the graph: an ONNX network in float32 becomes one in mixed FP16 or BF16, or INT8 between Q/DQ nodes.
+"""Precision as a property of the graph: a float32 ONNX network becomes mixed FP16 or BF16, or INT8 between Q/DQ nodes.
 
-TensorRT 11 has no other way, and what is cast here runs in the same precision on every runtime.
+TensorRT 11 supports nothing else, and the cast network runs in the same precision on every runtime.
 """
 
 from __future__ import annotations
 
 from engines.onnx_graph.precision.cast import cast_precision
-from engines.onnx_graph.precision.kinds import main_precision
 from engines.onnx_graph.precision.offenders import offenders
 from engines.onnx_graph.precision.prepare import name_nodes
 from engines.onnx_graph.precision.rounding import rounded_for_cpu
+from engines.onnx_graph.precision.weights import main_precision
 
 __all__ = ["cast_precision", "main_precision", "name_nodes", "offenders", "rounded_for_cpu"]

@@ -1,7 +1,8 @@
-"""An ONNX network in float32 becomes one in mixed FP16 or BF16: precision is a property of the graph, not of a builder's flag."""
+"""The caster: a float32 ONNX network becomes one in mixed FP16 or BF16."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from engines.onnx_graph.precision.wiring import (
     as_type,
     captures,
     rename_captures,
-    replace_nodes,
+    replace_entries,
     tensor_names,
     unused_name,
 )
@@ -33,16 +34,15 @@ def cast_precision(
     keep_fp32: Collection[str] = (),
     io_dtype: Literal["float32", "float16"] = "float32",
 ) -> onnx.ModelProto:
-    """A new model that calculates in `precision` where that is safe; `model` is not touched, and its weights must be loaded.
+    """A new model that calculates in `precision` where that is safe. `model` is not changed; its weights must be loaded.
 
-    Softmax, normalisation, sums, exponents, coordinates and whatever holds values beyond the type's range stay in float32, and
-    so do the nodes named in `keep_fp32` (see `name_nodes`). Batch normalisation is folded into its convolution where there is
-    one. float32 inputs and outputs become `io_dtype`; with "bf16" they stay float32. The opset is kept; for "bf16" it is raised
-    to 22 where ONNX's converter can. Raises ValueError for an unknown precision or a node that is not there, ModelFileError for
-    a graph with a circle.
+    Softmax, normalisation, sums, exponents, coordinates and everything with values beyond the type's range stay in float32, and
+    so do the nodes named in `keep_fp32` (see `name_nodes`). Batch normalisation is folded into the convolution before it.
+    float32 inputs and outputs become `io_dtype`; with "bf16" they stay float32. The opset is kept; for "bf16" it is raised to 22
+    if ONNX's converter can. Raises ValueError for an unknown precision or node, ModelFileError for a graph with a cycle.
     """
     if precision not in LOW_TYPES:
-        raise ValueError(f'precision "{precision}" is not one of: {", ".join(LOW_TYPES)}')
+        raise ValueError(f'unknown precision "{precision}"; known: {", ".join(LOW_TYPES)}')
     low_type = LOW_TYPES[precision]
     io_type = FLOAT16 if io_dtype == "float16" and precision == "fp16" else FLOAT
     ready, gone = prepared(model, low_type)
@@ -54,7 +54,7 @@ def cast_precision(
 
 
 def known_nodes(wiring: Wiring, names: Collection[str], gone: Mapping[str, str]) -> set[str]:
-    """The nodes that are meant by `names`, of which some may be `gone`. Raises ValueError for one that never was."""
+    """The nodes that `names` stand for. gone: see `prepared`. Raises ValueError for a name that no node ever had."""
     meant = {gone.get(name, name) for name in names} - {""}
     unknown = meant - {node.name for node in wiring.nodes}
     if unknown:
@@ -63,9 +63,9 @@ def known_nodes(wiring: Wiring, names: Collection[str], gone: Mapping[str, str])
 
 
 class _Caster:
-    """Writes a graph anew, node by node, with a cast wherever a tensor is read in another type than it is made in.
+    """Rewrites a graph node by node, with a cast wherever a tensor is read in another type than it is produced in.
 
-    A tensor has one cast for each direction, shared by all its readers. Graph inputs and outputs keep their names.
+    A tensor has one cast per direction, shared by all its readers. Graph inputs and outputs keep their names.
     """
 
     def __init__(self, model: onnx.ModelProto, wiring: Wiring, low_type: int, io_type: int) -> None:
@@ -90,23 +90,21 @@ class _Caster:
             if self.wiring.is_float(value.name):
                 self.made_in[value.name] = self.io_type
                 self.names[value.name, self.io_type] = value.name
-        for name in self.wiring.constants:  # one that is an output gives its name to the type that outputs have
+        for name in self.wiring.constants:  # a constant that is an output keeps its name for the type of outputs
             self.names[name, self.io_type if name in self.outputs else FLOAT] = name
         for node, low in zip(self.wiring.nodes, lows, strict=True):
             self._add(node, low)
         for name in dict.fromkeys(name for name in self.wiring.outputs if name in self.wiring.constants):
             self._read(name, self.io_type)
-        replace_nodes(self.graph, self.nodes)
+        replace_entries(self.graph.node, self.nodes)
         others = [tensor for name, tensor in self.wiring.constants.items() if not self.wiring.is_float(name)]
-        kept = [type(tensor).FromString(tensor.SerializeToString()) for tensor in (*others, *self.constants.values())]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
+        replace_entries(self.graph.initializer, [*others, *self.constants.values()])
 
     def _add(self, source: Any, low: bool) -> None:
-        node = type(source).FromString(source.SerializeToString())
+        node = copy.deepcopy(source)
         wanted = self.low_type if low else FLOAT
         castable = set(self.wiring.float_inputs(source))
-        if source.op_type in ("Cast", "Shape", "Size"):  # these take any type: no cast before them
+        if source.op_type in ("Cast", "Shape", "Size"):  # these accept any type: no cast before them
             node.input[0] = self._read(source.input[0], self.made_in.get(source.input[0], FLOAT))
         else:
             node.input[:] = [self._read(name, wanted if name in castable else FLOAT) for name in source.input]
@@ -121,7 +119,7 @@ class _Caster:
                 self._make(node, slot, wanted)
 
     def _retype(self, node: Any) -> None:
-        """The types that a node names in its attributes."""
+        """Change the types in a node's attributes."""
         import onnx
 
         for attribute in node.attribute:
@@ -134,7 +132,7 @@ class _Caster:
             node.attribute.append(onnx.helper.make_attribute("value", as_type(zero, self.low_type, "zero")))
 
     def _is_idle(self, source: Any, node: Any) -> bool:
-        """Whether a cast would change nothing; its readers then read what it reads."""
+        """Whether a cast has no effect; its readers then read its input."""
         name, result = source.input[0], source.output[0]
         target = next(attribute.i for attribute in node.attribute if attribute.name == "to")
         made = self.made_in.get(name, self.wiring.types.get(name))
@@ -148,7 +146,7 @@ class _Caster:
         return True
 
     def _make(self, node: Any, slot: int, element_type: int) -> None:
-        """Note the type in which a node makes an output; a graph output of another type is cast from it."""
+        """Record the type in which a node produces an output; a graph output of another type is cast from it."""
         name = node.output[slot]
         self.made_in[name] = element_type
         if name in self.outputs and element_type != self.io_type:
@@ -159,7 +157,7 @@ class _Caster:
             self.names[name, element_type] = name
 
     def _read(self, name: str, element_type: int) -> str:
-        """The name under which a tensor can be read; a float32 one in this type, cast where it must be."""
+        """The name under which a tensor can be read: a float32 tensor in `element_type`, cast if necessary."""
         if name not in self.made_in and not (self.wiring.is_float(name) and name in self.wiring.constants):
             return self.same_as.get(name, name)
         found = self.names.get((name, element_type))
@@ -188,12 +186,9 @@ class _Caster:
 
 
 def _with_inferred_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Types and shapes of what is between worked out anew; those that only the file knew, of custom operators, stay."""
+    """Infer types and shapes of inner tensors again; those of custom operators, which cannot be inferred, are kept."""
     import onnx
 
     custom = {name for node in model.graph.node if node.domain not in ("", "ai.onnx") for name in node.output}
-    known = [value for value in model.graph.value_info if value.name in custom]
-    known = [type(value).FromString(value.SerializeToString()) for value in known]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(known)
+    replace_entries(model.graph.value_info, [value for value in model.graph.value_info if value.name in custom])
     return onnx.shape_inference.infer_shapes(model, data_prop=True)

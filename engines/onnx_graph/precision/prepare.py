@@ -1,20 +1,22 @@
-"""What is tidied in a graph before it is cast: names, order, constants in one place, batch normalisation folded away."""
+"""Preparing a graph for the caster: node names, order, constants as initializers, batch normalisation folded."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engines.onnx_graph.precision.wiring import (
     BFLOAT16,
+    CONSTANTS_ALONE_IR,
     FLOAT,
-    captures,
-    main_opset,
-    replace_nodes,
+    opset_of,
+    replace_entries,
     sort_nodes,
     subgraphs,
     tensor_names,
+    tensors_read,
     unused_name,
 )
 
@@ -22,17 +24,17 @@ if TYPE_CHECKING:
     import onnx
 
 BFLOAT16_OPSET = 22
-"""The first in which convolution, pooling and the common activations take bfloat16."""
+"""The first opset in which convolution, pooling and the common activations support bfloat16."""
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every node has a name of its own, those in bodies too. Names that are unique stay as they are.
+    """A copy in which every node, including those in bodies, has a unique name. Names that are unique already are kept.
 
-    Local functions are written out: their nodes are what `keep_fp32` can name.
+    Local functions are inlined, so that `keep_fp32` can name their nodes.
     """
     from onnx.inliner import inline_local_functions
 
-    named = inline_local_functions(model) if model.functions else _copy(model)
+    named = inline_local_functions(model) if model.functions else copy.deepcopy(model)
     taken: set[str] = set()
     _name_nodes(named.graph, taken)
     return named
@@ -53,47 +55,43 @@ def _name_nodes(graph: onnx.GraphProto, taken: set[str]) -> None:
 
 
 def prepared(model: onnx.ModelProto, low_type: int) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """A tidy copy, and for each node that is gone its name -> the name of the one that does its work, or "".
+    """A tidy copy, and the names of removed nodes -> the node that replaces each, or "".
 
-    Functions are inlined, nodes named and sorted, float constants are initialisers, and none of these is an input; batch
-    normalisation is folded into the convolution before it.
+    Functions are inlined, nodes named and sorted, float constants are initializers that are not inputs, and batch normalisation
+    is folded into the convolution before it.
     """
     ready = name_nodes(model)
     sort_nodes(ready.graph)
     if low_type == BFLOAT16:
         ready = name_nodes(_with_opset(ready, BFLOAT16_OPSET))  # the converter adds nodes of its own
     constants = {tensor.name for tensor in ready.graph.initializer}
-    inputs = [value for value in ready.graph.input if value.name not in constants]
-    del ready.graph.input[:]
-    ready.graph.input.extend(inputs)
-    ready.ir_version = max(ready.ir_version, 4)  # the first in which an initialiser need not be an input
+    replace_entries(ready.graph.input, [value for value in ready.graph.input if value.name not in constants])
+    ready.ir_version = max(ready.ir_version, CONSTANTS_ALONE_IR)
     gone = dict.fromkeys(_gather_constants(ready.graph), "")
     return ready, gone | fold_batch_normalisation(ready)
 
 
 def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in a newer opset; as it is where it is new enough already, or ONNX's converter cannot carry it over."""
-    return _with_opset(_copy(model), opset)
+    """A copy in a newer opset; unchanged if it is new enough already or ONNX's converter fails."""
+    return _with_opset(copy.deepcopy(model), opset)
 
 
 def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     import onnx
 
-    if main_opset(model) >= opset:
+    if opset_of(model) >= opset:
         return model
     try:
         newer = onnx.version_converter.convert_version(model, opset)
         newer.ir_version = max(newer.ir_version, 10)
         onnx.checker.check_model(newer, full_check=True)
-    except (
-        Exception
-    ):  # it gives up in many ways, on custom operators above all; the older graph is right, only less in low precision
+    except Exception:  # of many types, mostly for custom operators; the older graph is correct, with less in low precision
         return model
     return newer
 
 
 def _gather_constants(graph: onnx.GraphProto) -> list[str]:
-    """Turn the float Constant nodes of a graph, which is changed, into initialisers. Returns their names."""
+    """Turn the float Constant nodes of a graph into initializers. Changes the graph; returns the names of the nodes."""
     import onnx
 
     outputs = {value.name for value in graph.output}
@@ -106,7 +104,7 @@ def _gather_constants(graph: onnx.GraphProto) -> list[str]:
             graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), node.output[0]))
             gone.append(node.name)
     if gone:
-        replace_nodes(graph, kept)
+        replace_entries(graph.node, kept)
     return gone
 
 
@@ -123,16 +121,18 @@ def _constant_tensor(node: Any) -> Any:
 
 
 def fold_batch_normalisation(model: onnx.ModelProto) -> dict[str, str]:
-    """Move each batch normalisation into the convolution before it where nothing else reads that; `model` is changed.
+    """Fold each batch normalisation into the convolution before it if nothing else reads that. Changes `model`.
 
-    Worked out in float64 and rounded once. Returns the name of each normalisation that went -> its convolution's.
+    Calculated in float64 and rounded once. Returns the names of the removed normalisations -> those of their convolutions.
     """
+    import onnx
+
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     reads: dict[str, int] = dict.fromkeys((value.name for value in graph.output), 1)
     for node in graph.node:
-        for name in (*node.input, *captures(node)):
+        for name in tensors_read(node):
             reads[name] = reads.get(name, 0) + 1
     taken = tensor_names(graph)
     folded: dict[str, str] = {}
@@ -143,14 +143,15 @@ def fold_batch_normalisation(model: onnx.ModelProto) -> dict[str, str]:
         weights = _folded(convolution, node, constants)
         for slot, values in enumerate(weights, start=1):
             name = unused_name(f"{node.name}_{'weight' if slot == 1 else 'bias'}", taken)
-            graph.initializer.append(_float_tensor(values, name))
+            graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
             del convolution.input[slot : slot + 1]
             convolution.input.insert(slot, name)
         convolution.output[0] = node.output[0]
         folded[node.name] = convolution.name
     if folded:
-        replace_nodes(graph, [node for node in graph.node if node.name not in folded])
-        _drop_unread_constants(graph)
+        replace_entries(graph.node, [node for node in graph.node if node.name not in folded])
+        read = {value.name for value in graph.output}.union(*map(tensors_read, graph.node))
+        replace_entries(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in read])
     return folded
 
 
@@ -158,14 +159,14 @@ def _can_fold(convolution: Any, norm: Any, constants: dict[str, Any]) -> bool:
     if convolution.op_type not in ("Conv", "ConvTranspose") or len([name for name in norm.output if name]) > 1:
         return False
     settings = {attribute.name: attribute.i for attribute in norm.attribute}
-    if settings.get("training_mode") or settings.get("spatial") == 0:  # statistics of the batch; of every single pixel
+    if settings.get("training_mode") or settings.get("spatial") == 0:  # statistics of the batch, or of each pixel
         return False
     used = [*convolution.input[1:], *norm.input[1:]]
     return all(name in constants and constants[name].data_type == FLOAT for name in used if name)
 
 
 def _folded(convolution: Any, norm: Any, constants: dict[str, Any]) -> tuple[Any, Any]:
-    """The convolution's weight and bias with the normalisation in them, float64."""
+    """The convolution's weight and bias including the normalisation, float64."""
     import onnx
 
     def values(name: str) -> Any:
@@ -178,31 +179,8 @@ def _folded(convolution: Any, norm: Any, constants: dict[str, Any]) -> tuple[Any
     bias = values(convolution.input[2]) if len(convolution.input) > 2 and convolution.input[2] else np.zeros_like(gain)
     if convolution.op_type == "Conv":
         per_weight = gain.reshape(-1, *[1] * (weight.ndim - 1))
-    else:  # (inputs, outputs / groups, ...): each group of inputs makes its own share of the outputs
+    else:  # (inputs, outputs / groups, ...): each group of inputs has its own outputs
         groups = next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
         rows = np.repeat(gain.reshape(groups, -1), weight.shape[0] // groups, axis=0)
         per_weight = rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))
     return weight * per_weight, (bias - mean) * gain + shift
-
-
-def _float_tensor(values: Any, name: str) -> Any:
-    import onnx
-
-    return onnx.numpy_helper.from_array(values.astype(np.float32), name)
-
-
-def _drop_unread_constants(graph: onnx.GraphProto) -> None:
-    read = {value.name for value in graph.output}
-    read |= {name for node in graph.node for name in (*node.input, *captures(node))}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    copies = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(copies)
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
-    duplicate = onnx.ModelProto()
-    duplicate.CopyFrom(model)
-    return duplicate

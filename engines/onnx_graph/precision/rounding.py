@@ -1,48 +1,40 @@
-"""A half-precision network as ONNX Runtime's CPU can run it honestly: each result rounded as a GPU would store it."""
+"""A half-precision network for ONNX Runtime's CPU: each result is rounded as a GPU would store it."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+from engines.onnx_graph.precision.rules import NEUTRAL
 from engines.onnx_graph.precision.wiring import (
     BFLOAT16,
     FLOAT,
     FLOAT16,
     Wiring,
     as_type,
-    captures,
     rename_captures,
-    replace_nodes,
+    replace_entries,
     subgraphs,
     tensor_names,
+    tensors_read,
     unused_name,
 )
 
 if TYPE_CHECKING:
     import onnx
 
-EXACT = frozenset(
-    {
-        "Reshape", "Transpose", "Concat", "Slice", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND",
-        "Identity", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Tile", "Pad", "Split", "Where", "DepthToSpace", "SpaceToDepth",
-        "MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "TopK", "Relu", "Clip", "Neg", "Abs", "Max", "Min",
-        "ConstantOfShape", "Constant",
-    }
-)  # fmt: skip
-"""Give values that they were given: nothing to round."""
+EXACT = NEUTRAL - {"Dropout", "Resize", "Upsample"} | {"ConstantOfShape", "Constant"}
+"""Operators whose results, for half-precision inputs, are half-precision numbers: there is nothing to round."""
 
 
 def rounded_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A new model with the same inputs, outputs and answers, in which float32 kernels do the work of half precision.
+    """A new model with the inputs, outputs and results of `model`, calculated by float32 kernels.
 
-    Every result is rounded to the type it has in `model` and kept in float32, under its own name. ONNX Runtime's CPU would run
-    `model` itself in float32 from end to end: it takes the casts between its nodes out, so that an overflow is never seen; and it
-    has no bfloat16 kernels at all. A model without half precision comes back as it is.
+    Every result is rounded to the type it has in `model` and stored as float32 under the same name. `model` itself would run in
+    float32 throughout: ONNX Runtime's CPU removes the casts between nodes, which hides overflows, and it has no bfloat16
+    kernels. Without half precision in it, the model comes back unchanged.
     """
-    import onnx
-
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     wiring = Wiring(result)
     low = {name: kind for name, kind in wiring.types.items() if kind in (FLOAT16, BFLOAT16)}
     if not low:
@@ -73,22 +65,20 @@ class _Rounder:
             as_type(tensor, FLOAT, self.names.get(tensor.name, tensor.name)) if tensor.name in self.low else tensor
             for tensor in self.graph.initializer
         ]
-        constants = [type(tensor).FromString(tensor.SerializeToString()) for tensor in constants]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(constants)
+        replace_entries(self.graph.initializer, constants)
         for node in self.graph.node:
             self._add(node)
         made = {name for node in self.nodes for name in node.output}
-        for name in outputs:  # an output that no node rounds
+        for name in outputs:  # outputs that no node rounds
             if name not in made:
                 self._cast(self.names[name], name, self.low[name])
-        replace_nodes(self.graph, self.nodes)
+        replace_entries(self.graph.node, self.nodes)
         del self.graph.value_info[:]
 
     def _add(self, source: Any) -> None:
-        node = type(source).FromString(source.SerializeToString())
+        node = copy.deepcopy(source)
         if source.domain not in ("", "ai.onnx") or any(True for _ in subgraphs(source)):
-            self._add_as_it_is(node)
+            self._add_unchanged(node)
             return
         node.input[:] = [self.names.get(name, name) for name in node.input]
         for attribute in node.attribute:
@@ -108,9 +98,9 @@ class _Rounder:
             self._cast(raw, stored, self.low[name])
             self._cast(stored, self.names.get(name, name), FLOAT)
 
-    def _add_as_it_is(self, node: Any) -> None:
-        """A node with a body, or of somebody else's: what it takes and makes stays in half precision, between casts."""
-        halves = {name: self._half(name) for name in dict.fromkeys((*node.input, *captures(node))) if name in self.low}
+    def _add_unchanged(self, node: Any) -> None:
+        """A custom operator or a node with a body: its inputs and outputs stay in half precision, between casts."""
+        halves = {name: self._half(name) for name in dict.fromkeys(tensors_read(node)) if name in self.low}
         node.input[:] = [halves.get(name, name) for name in node.input]
         rename_captures(node, halves)
         self.nodes.append(node)
@@ -128,7 +118,7 @@ class _Rounder:
     def _cast(self, source: str, target: str, element_type: int) -> None:
         import onnx
 
-        name = unused_name(f"round_{target}", self.taken)  # ONNX Runtime refuses a name that two nodes have
+        name = unused_name(f"round_{target}", self.taken)  # ONNX Runtime refuses two nodes with one name
         self.nodes.append(onnx.helper.make_node("Cast", [source], [target], name, to=element_type))
 
     def _fresh(self, name: str) -> str:

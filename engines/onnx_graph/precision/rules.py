@@ -1,4 +1,4 @@
-"""Which nodes of a network may calculate in half precision, and which must not."""
+"""Which nodes of a network may calculate in half precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from engines.onnx_graph.precision.wiring import BFLOAT16, FLOAT, FLOAT16, Wiring, captures, subgraphs
 
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"})
-"""Multiply and accumulate: what half precision is for. Hardware adds up in float32 inside."""
+"""Multiply and accumulate: the purpose of half precision. Hardware accumulates in float32."""
 
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Mean"})
 
@@ -29,7 +29,7 @@ NEUTRAL = frozenset(
         "Less", "LessOrEqual", "Equal", "QuantizeLinear",
     }
 )  # fmt: skip
-"""Move, choose or compare values: as exact in one type as in the other, so they take the type that comes in."""
+"""Move, select or compare values: equally exact in every type, so they take the type of their inputs."""
 
 BOUNDED = frozenset(
     {
@@ -38,7 +38,7 @@ BOUNDED = frozenset(
         "GlobalAveragePool",
     }
 )  # fmt: skip
-"""Calculate in float32 what fits in half precision again: whatever follows need not stay in float32."""
+"""Calculated in float32; their results fit in half precision, so the nodes after them need not stay in float32."""
 
 SUMS = frozenset(
     {"ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "CumSum",
@@ -46,7 +46,7 @@ SUMS = frozenset(
 )  # fmt: skip
 
 NO_BFLOAT16 = frozenset({"ConvTranspose", "HardSwish"})
-"""What TensorRT-RTX 1.7 refuses in bfloat16."""
+"""Operators that TensorRT-RTX 1.7 refuses in bfloat16."""
 
 MAX_POOL_WINDOW = 64
 """An average over more values than 8 x 8 is a reduction."""
@@ -58,16 +58,16 @@ LARGEST = {FLOAT16: 65504.0, BFLOAT16: 3.38953139e38}
 SMALLEST_NORMAL = {FLOAT16: 2.0**-14, BFLOAT16: 2.0**-126}
 
 DEAD_FACTOR = 1e-9
-"""Of the largest float16 it leaves 0.00007."""
+"""A factor below this counts as zero: it reduces the largest float16 to 0.00007."""
 
 _TYPE_NAMES = {FLOAT16: "tensor(float16)", BFLOAT16: "tensor(bfloat16)"}
 
 
 def low_nodes(wiring: Wiring, low_type: int, keep_fp32: Collection[str], io_type: int) -> list[bool]:
-    """For each node: whether it calculates in `low_type`. What changes no float32 tensor counts as not.
+    """For each node: whether it calculates in `low_type`. False for nodes without float32 tensors.
 
-    Heavy nodes, arithmetic and activations do, unless something about them needs float32's range or its digits; neutral nodes
-    take the type of what makes their inputs; where that is open or mixed, the type that is asked of their outputs.
+    Heavy nodes, arithmetic and activations do, unless they need float32's range or precision. Neutral nodes take the type of the
+    nodes before them; if that is open or mixed, the type that their readers need.
     """
     verdicts, sensitive = _own_verdicts(wiring, low_type, keep_fp32)
     lows: list[bool | None] = []
@@ -85,30 +85,30 @@ def low_nodes(wiring: Wiring, low_type: int, keep_fp32: Collection[str], io_type
 
 
 def _settled(wiring: Wiring, lows: list[bool | None], io_type: int) -> list[bool]:
-    """Nodes still open take what is asked of them, from the last to the first."""
-    asked: dict[str, set[bool]] = {name: {io_type != FLOAT} for name in wiring.outputs}
+    """Give open nodes the type that their readers need, from the last node to the first."""
+    needed: dict[str, set[bool]] = {name: {io_type != FLOAT} for name in wiring.outputs}
     settled = [False] * len(lows)
     for index in reversed(range(len(lows))):
         node = wiring.nodes[index]
         low = lows[index]
         if low is None:
-            wishes = set().union(*(asked.get(name, set()) for name in node.output))
-            has_choice = node.op_type in NEUTRAL  # what starts a chain stays float32 if anybody needs that
-            low = True in wishes and (has_choice or False not in wishes)
+            needs = set().union(*(needed.get(name, set()) for name in node.output))
+            # The first node of a chain stays in float32 if any reader needs that.
+            low = True in needs and (node.op_type in NEUTRAL or False not in needs)
         settled[index] = low
         if node.op_type not in ("Shape", "Size"):
             for name in wiring.float_inputs(node):
-                asked.setdefault(name, set()).add(low)
+                needed.setdefault(name, set()).add(low)
         for name in captures(node):
-            asked.setdefault(name, set()).add(False)
+            needed.setdefault(name, set()).add(False)
     return settled
 
 
 def _own_verdicts(wiring: Wiring, low_type: int, keep_fp32: Collection[str]) -> tuple[list[str], set[str]]:
-    """Each node's verdict by itself ("low", "high", "neutral", "open"), and the tensors whose readers must be careful.
+    """Each node's own verdict ("low", "high", "neutral", "open"), and the sensitive tensors.
 
-    Careful: statistics, exponents, counts and coordinates, whose range or digits arithmetic would lose. That lasts until a heavy
-    or a bounded node has read them.
+    Sensitive: statistics, exponents, counts and coordinates, whose range or digits arithmetic in half precision would lose. So
+    are the results of their readers, up to the next heavy or bounded node.
     """
     leads_to_heavy = leading_to_heavy(wiring)
     sensitive: set[str] = set()
@@ -119,21 +119,21 @@ def _own_verdicts(wiring: Wiring, low_type: int, keep_fp32: Collection[str]) -> 
             verdicts.append("high")
             continue
         has_sensitive = any(name in sensitive for name in node.input) and node.op_type not in HEAVY | BOUNDED
-        is_careful = has_sensitive or (verdict == "high" and node.op_type not in BOUNDED | NO_BFLOAT16)
-        if node.op_type in ARITHMETIC and (has_sensitive or _works_out_coordinates(wiring, node, leads_to_heavy)):
-            verdict, is_careful = "high", True
+        makes_sensitive = has_sensitive or (verdict == "high" and node.op_type not in BOUNDED | NO_BFLOAT16)
+        if node.op_type in ARITHMETIC and (has_sensitive or _calculates_coordinates(wiring, node, leads_to_heavy)):
+            verdict, makes_sensitive = "high", True
         if node.op_type in ACTIVATIONS and (has_sensitive or _is_summed_up(wiring, node)):
             verdict = "high"
         if node.name in keep_fp32:
-            verdict, is_careful = "high", has_sensitive
-        if is_careful:
+            verdict, makes_sensitive = "high", has_sensitive
+        if makes_sensitive:
             sensitive.update(name for name in node.output if wiring.is_float(name))
         verdicts.append(verdict)
     return verdicts, sensitive
 
 
 def _verdict(wiring: Wiring, node: Any, low_type: int) -> str:
-    """By the kind of node, its attributes and its constants."""
+    """A node's verdict by its operator, attributes and constants."""
     op = node.op_type
     if any(True for _ in subgraphs(node)) or not wiring.is_typed(node):
         return "high"
@@ -149,7 +149,7 @@ def _verdict(wiring: Wiring, node: Any, low_type: int) -> str:
         window = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), ())
         return "low" if math.prod(window) <= MAX_POOL_WINDOW else "high"
     if op == "Mul" and len(set(node.input)) == 1:
-        return "high"  # a square: beyond float16 from 256 on
+        return "high"  # a square: exceeds float16 from 256 on
     if op in NEUTRAL:
         return "neutral"
     return "low" if op in HEAVY or op in ARITHMETIC or op in ACTIVATIONS or op == "DequantizeLinear" else "high"
@@ -163,7 +163,7 @@ def _verdict_on_cast(wiring: Wiring, node: Any, low_type: int) -> str:
 
 
 def leading_to_heavy(wiring: Wiring) -> list[bool]:
-    """For each node: whether a heavy one comes after it."""
+    """For each node: whether a heavy node follows it."""
     leads = [False] * len(wiring.nodes)
     for index in reversed(range(len(leads))):
         readers = [reader for name in wiring.nodes[index].output for reader in wiring.readers.get(name, ())]
@@ -171,14 +171,14 @@ def leading_to_heavy(wiring: Wiring) -> list[bool]:
     return leads
 
 
-def _works_out_coordinates(wiring: Wiring, node: Any, leads_to_heavy: list[bool]) -> bool:
-    """Arithmetic on lists (not on maps) after the last heavy node: boxes in pixels, where float16 has steps of half a pixel."""
+def _calculates_coordinates(wiring: Wiring, node: Any, leads_to_heavy: list[bool]) -> bool:
+    """Arithmetic on lists (not maps) after the last heavy node: boxes in pixels, where float16 has steps of half a pixel."""
     rank = wiring.ranks.get(node.output[0])
     return rank is not None and rank <= 3 and not leads_to_heavy[wiring.makers[node.output[0]]]
 
 
 def _is_summed_up(wiring: Wiring, node: Any) -> bool:
-    """Whether a sum reads this node, straight or through neutral nodes: many values near 0 or 1, whose rounding adds up."""
+    """Whether a sum reads this node, directly or through neutral nodes: the rounding of many values near 0 or 1 adds up."""
     if node.op_type not in ("Sigmoid", "HardSigmoid", "Tanh"):
         return False
     tensors, seen = list(node.output), set()
@@ -194,10 +194,10 @@ def _is_summed_up(wiring: Wiring, node: Any) -> bool:
 
 
 def _fits(wiring: Wiring, node: Any, low_type: int) -> bool:
-    """Whether the node's constants keep their meaning: none beyond the type's range, no divisor or offset that vanishes.
+    """Whether the node's constants keep their meaning: none beyond the type's range, no divisor or offset that becomes zero.
 
-    The bounds of a Clip may be beyond: infinite, they bound nothing, as before. Weights and slopes may vanish, and factors that
-    make nothing of everything: trained networks are full of dead branches.
+    The bounds of a Clip may exceed the range: infinite bounds have no effect, as before. Weights, slopes and tiny factors may
+    become zero: trained networks have many dead branches.
     """
     import onnx
 
@@ -215,22 +215,19 @@ def _fits(wiring: Wiring, node: Any, low_type: int) -> bool:
         is_dead = node.op_type in HEAVY or node.op_type in ACTIVATIONS or (node.op_type == "Mul" and largest < DEAD_FACTOR)
         if 0 < largest < SMALLEST_NORMAL[low_type] and not is_dead and not _is_exact(sizes, low_type):
             return False
-        if (
-            node.op_type in ("QuantizeLinear", "DequantizeLinear")
-            and low_type == FLOAT16
-            and (sizes[sizes > 0] <= 2.0**-25).any()
-        ):
-            return False  # a scale of nought, which TensorRT refuses
+        is_scaled = node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if is_scaled and low_type == FLOAT16 and (sizes[sizes > 0] <= 2.0**-25).any():
+            return False  # a scale of zero, which TensorRT refuses
     return True
 
 
 def _is_exact(sizes: Any, low_type: int) -> bool:
-    """Whether float16 has these numbers, which may be among its smallest."""
+    """Whether float16 can represent these numbers, its smallest ones included."""
     return low_type == FLOAT16 and np.array_equal(sizes.astype(np.float16), sizes)
 
 
 def _is_allowed(wiring: Wiring, node: Any, low_type: int) -> bool:
-    """Whether ONNX has this operator for this type, in the opset that the model is written in."""
+    """Whether ONNX has this operator for this type in the model's opset."""
     if node.domain not in ("", "ai.onnx"):
         return False
     floats = set(wiring.float_inputs(node))
@@ -250,7 +247,7 @@ def _allows(op_type: str, opset: int, inputs: tuple[int, ...], outputs: tuple[in
     by_variable = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
     for formal, used in ((schema.inputs, inputs), (schema.outputs, outputs)):
         for index in used:
-            kind = formal[min(index, len(formal) - 1)].type_str  # the last may stand for many
+            kind = formal[min(index, len(formal) - 1)].type_str  # the last may be variadic
             if type_name not in by_variable.get(kind, [kind]):
                 return False
     return True

@@ -1,9 +1,10 @@
-"""An ONNX graph as the caster reads it: who makes each tensor, who reads it, what type it has; and rewriting by names."""
+"""An ONNX graph as the caster reads it: producers, readers and types of tensors; and small edits of a graph."""
 
 from __future__ import annotations
 
+import copy
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
     import onnx
 
 FLOAT, FLOAT16, BFLOAT16 = 1, 10, 16
-"""onnx.TensorProto's numbers for the three types that a cast moves between."""
+"""onnx.TensorProto's numbers of the three types that a cast converts between."""
 
 LOW_TYPES = {"fp16": FLOAT16, "bf16": BFLOAT16}
 
 TYPE_NAMES = {FLOAT: "fp32", FLOAT16: "fp16", BFLOAT16: "bf16"}
 
+CONSTANTS_ALONE_IR = 4
+"""The first IR version in which an initializer need not be listed among the graph's inputs too."""
+
 
 class Wiring:
-    """The top level of a graph whose nodes are in topological order. Made once, then only read.
+    """The top level of a graph whose nodes are in topological order. Read-only once made.
 
     types: tensor -> element type, where inference finds one. ranks: tensor -> number of dimensions, likewise.
-    makers: tensor -> index of its node. readers: tensor -> indices of nodes, those included that read it in a subgraph.
+    makers: tensor -> index of the node that produces it. readers: tensor -> indices of its readers, also in a subgraph.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -34,33 +38,51 @@ class Wiring:
         self.nodes: list[Any] = list(graph.node)
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs = [value.name for value in graph.output]
-        self.opset = main_opset(model)
+        self.opset = opset_of(model)
         self.makers: dict[str, int] = {}
         self.readers: dict[str, list[int]] = {}
         for index, node in enumerate(self.nodes):
             self.makers.update((name, index) for name in node.output if name)
-            for name in dict.fromkeys((*node.input, *captures(node))):
-                if name:
-                    self.readers.setdefault(name, []).append(index)
+            for name in dict.fromkeys(tensors_read(node)):
+                self.readers.setdefault(name, []).append(index)
         self.types, self.ranks = _types_and_ranks(model)
 
     def is_float(self, tensor: str) -> bool:
-        """Whether the file holds it as float32: only these change."""
+        """Whether the file stores it as float32: only these tensors change."""
         return self.types.get(tensor) == FLOAT
 
     def is_typed(self, node: Any) -> bool:
-        """Whether the type of all that a node reads and makes is known. What custom operators make often is not."""
+        """Whether the types of all inputs and outputs of a node are known. Those of custom operators often are not."""
         return all(name in self.types for name in (*node.input, *node.output) if name)
 
     def float_inputs(self, node: Any) -> list[str]:
-        """The float32 inputs that change type with their node: all but the scales and the region of a resize."""
+        """The float32 inputs that change type with their node: all except the scales and the region of a resize."""
         names = node.input[:1] if node.op_type in ("Resize", "Upsample") else node.input
         return [name for name in names if name and self.is_float(name)]
 
 
-def main_opset(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that a model is written in."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that `model` uses; 0 if it uses none."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def constants(model: onnx.ModelProto) -> Iterator[tuple[str, Any]]:
+    """Name and onnx.TensorProto of each constant of a graph: its initializers and the values of its Constant nodes."""
+    for tensor in model.graph.initializer:
+        yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            yield node.output[0], node.attribute[0].t
+
+
+def with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inferred types and shapes; unchanged if ONNX cannot infer them, which does not mean that it cannot run."""
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # of several types
+        return model
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
@@ -69,6 +91,11 @@ def subgraphs(node: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def tensors_read(node: Any) -> list[str]:
+    """The tensors that a node reads, including those that its bodies (If, Loop, Scan) read from the graph around them."""
+    return [name for name in (*node.input, *captures(node)) if name]
 
 
 def captures(node: Any) -> list[str]:
@@ -83,7 +110,7 @@ def captures(node: Any) -> list[str]:
 
 
 def rename_captures(node: Any, names: Mapping[str, str]) -> None:
-    """Make the bodies of a node, which is changed, read the outer tensors under their new names."""
+    """Make the bodies of a node read the outer tensors under their new names. Changes the node."""
     for body in subgraphs(node):
         own = {value.name for value in (*body.input, *body.initializer)}
         own |= {name for inner in body.node for name in inner.output}
@@ -96,15 +123,15 @@ def rename_captures(node: Any, names: Mapping[str, str]) -> None:
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Put the nodes of a graph, which is changed, and of the bodies in it in topological order; those already so keep it.
+    """Sort the nodes of a graph, and those of the bodies in it, topologically. Changes the graph; keeps an order that is valid.
 
-    Raises ModelFileError when they form a circle.
+    Raises ModelFileError when the nodes form a cycle.
     """
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     waiting: list[set[int]] = []
     followers: dict[int, list[int]] = {}
     for index, node in enumerate(graph.node):
-        sources = {makers[name] for name in (*node.input, *captures(node)) if name in makers}
+        sources = {makers[name] for name in tensors_read(node) if name in makers}
         waiting.append(sources)
         for source in sources:
             followers.setdefault(source, []).append(index)
@@ -118,24 +145,23 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
             if not waiting[follower]:
                 heapq.heappush(ready, follower)
     if len(order) < len(waiting):
-        raise ModelFileError("the network's nodes form a circle; export it again")
+        raise ModelFileError("the network's nodes form a cycle", "Export it again")
     if order != sorted(order):
-        replace_nodes(graph, [graph.node[index] for index in order])
+        replace_entries(graph.node, [graph.node[index] for index in order])
     for node in graph.node:
         for body in subgraphs(node):
             sort_nodes(body)
 
 
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[Any]) -> None:
-    """Give a graph, which is changed, these nodes."""
-    copies = list(nodes)  # they may be views of what is deleted next
-    fresh = [type(node).FromString(node.SerializeToString()) for node in copies]
-    del graph.node[:]
-    graph.node.extend(fresh)
+def replace_entries(field: Any, entries: Iterable[Any]) -> None:
+    """Replace the entries of a repeated protobuf field, such as `graph.node`, by copies of `entries`, which may be its own."""
+    copies = [copy.deepcopy(entry) for entry in entries]
+    del field[:]
+    field.extend(copies)
 
 
 def unused_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or with a number behind it, where it is taken; takes it."""
+    """`wanted`, with a number appended if it is taken. Adds the name to `taken`."""
     name, number = wanted, 2
     while name in taken:
         name, number = f"{wanted}_{number}", number + 1
@@ -155,7 +181,7 @@ def tensor_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def as_type(tensor: onnx.TensorProto, element_type: int, name: str) -> onnx.TensorProto:
-    """A copy of a float tensor in another float type, rounded to nearest; what is beyond that type becomes infinite."""
+    """A copy of a float tensor in another float type, rounded to nearest; values beyond its range become infinite."""
     import onnx
 
     values = onnx.numpy_helper.to_array(tensor).astype(np.float32)

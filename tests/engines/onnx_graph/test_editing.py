@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelFileError
 from engines.models.card import InputSpec
-from engines.onnx_graph.editing import GraphEditor, check, input_of, names_read, opset_of, run_on_zeros, tensor_facts
+from engines.onnx_graph.editing import GraphEditor, check, input_of, opset_of, run_on_zeros, tensor_facts
+from engines.onnx_graph.precision.wiring import tensors_read
 
 SPEC = InputSpec("image", (8, 6), "nchw", "float32", "rgb", "stretch")
 
@@ -31,7 +32,7 @@ def relu(opset: int = 17) -> onnx.ModelProto:
     return network([helper.make_node("Relu", ["image"], ["out"], name="relu")], {"out": (1, 3, 6, 8)}, opset=opset)
 
 
-def test_edits_are_of_a_copy_under_free_names() -> None:
+def test_edits_change_a_copy_and_use_unused_names() -> None:
     model = relu()
     edit = GraphEditor(model, "new")
     names = [edit.add("Neg", ["out"], "relu", output="out"), edit.add("Neg", ["out"], "relu"), edit.add("Neg", ["out"], "relu")]
@@ -57,7 +58,7 @@ def test_a_name_inside_a_branch_is_taken_too() -> None:
 
 @pytest.mark.parametrize("opset", [11, 13, 17, 18, 21])
 @pytest.mark.parametrize("op_type", ["ReduceMax", "ReduceMean", "ReduceSum"])
-def test_reductions_name_their_axes_as_their_opset_wants(op_type: str, opset: int) -> None:
+def test_reductions_have_axes_in_the_form_of_their_opset(op_type: str, opset: int) -> None:
     edit = GraphEditor(relu(opset), "new")
     reduced = edit.reduce(op_type, "out", [1, 2], "reduced", keepdims=False)
     edit.set_outputs([(reduced, TensorProto.FLOAT, (1, 8))])
@@ -66,8 +67,8 @@ def test_reductions_name_their_axes_as_their_opset_wants(op_type: str, opset: in
     assert run_on_zeros(edit.model, SPEC, [reduced])[0].shape == (1, 8)
 
 
-def test_what_no_output_needs_goes() -> None:
-    """Nodes, weights and noted shapes; what a branch reads stays, and an output that is left out needs nothing."""
+def test_everything_unused_is_dropped() -> None:
+    """Nodes, weights and value_info; tensors that a branch reads stay, and omitted outputs need nothing."""
     branch = helper.make_graph(
         [helper.make_node("Add", ["image", "kept"], ["in"])], "b", [], [helper.make_tensor_value_info("in", 1, None)]
     )
@@ -87,10 +88,10 @@ def test_what_no_output_needs_goes() -> None:
     assert [node.name for node in edit.graph.node] == ["second", "third"]
     assert {tensor.name for tensor in edit.graph.initializer} == {"kept", "yes"}
     assert [value.name for value in edit.graph.value_info] == ["second"]
-    assert {"image", "kept"} <= names_read(edit.graph.node[0])
+    assert {"image", "kept"} <= set(tensors_read(edit.graph.node[0]))
 
 
-def test_an_open_size_is_pinned_and_the_batch_left() -> None:
+def test_an_open_size_is_pinned_and_the_batch_stays_open() -> None:
     model = network([helper.make_node("Relu", ["image"], ["out"])], {"out": None}, shape=("batch", 3, "h", "w"))
     edit = GraphEditor(model, "new")
     edit.pin_size(SPEC)
@@ -105,7 +106,7 @@ def test_shapes_are_those_of_the_card_not_those_the_exporter_wrote() -> None:
         input_of(model, "picture")
 
 
-def test_a_shape_that_does_not_follow_is_read_off_a_run() -> None:
+def test_a_shape_that_cannot_be_inferred_is_taken_from_a_run() -> None:
     nodes = [
         helper.make_node("NonZero", ["image"], ["where"]),
         helper.make_node("Cast", ["where"], ["out"], to=TensorProto.FLOAT),
@@ -117,7 +118,7 @@ def test_a_shape_that_does_not_follow_is_read_off_a_run() -> None:
     assert tensor_facts(broken, SPEC, ["out"])["out"][1] == (None, None)
 
 
-def test_the_opset_is_that_of_onnx_itself() -> None:
+def test_the_opset_is_that_of_onnx_operators() -> None:
     model = relu()
     model.opset_import.extend([helper.make_opsetid("ai.onnx.ml", 99)])
     assert opset_of(model) == 17
@@ -125,9 +126,9 @@ def test_the_opset_is_that_of_onnx_itself() -> None:
     assert opset_of(model) == 0
 
 
-def test_an_unsound_graph_is_told_in_one_line() -> None:
+def test_an_invalid_graph_is_reported_in_one_line() -> None:
     model = relu()
     model.graph.node[0].input[0] = "nobody makes this"
-    with pytest.raises(ModelFileError, match="small: not a sound ONNX graph") as told:
+    with pytest.raises(ModelFileError, match="small: not a valid ONNX graph") as caught:
         check(model, "small")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)

@@ -1,10 +1,11 @@
-"""Exported files: whole or not there, loaded and run again on every backend."""
+"""Exported files: complete or absent, loaded and run again on every backend."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def source(nets) -> Model:
-    """A network that tells blue, green and red, in a folder of its own."""
+    """A network that separates blue, green and red, in a folder of its own."""
     nets.folder = nets.folder / "source"
     nets.folder.mkdir()
     return load_model(nets.semantic(card=f'things = ["class 1"]\n{ZERO_TO_ONE}channels = "bgr"\n'))
@@ -58,13 +59,13 @@ def see(model: Model, backend: str, image: np.ndarray) -> Segmentation:
         return segmenter(image)
 
 
-# What is written
+# The written files
 
 
 @pytest.mark.parametrize("batch", [1, "dynamic"])
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_what_is_written_loads_again_and_runs_everywhere(
+def test_an_exported_model_loads_and_runs_on_every_backend(
     source: Model,
     target: Path,
     cpu_backends: tuple[str, ...],
@@ -90,7 +91,7 @@ def test_what_is_written_loads_again_and_runs_everywhere(
         np.testing.assert_allclose(found.instances.boxes_px, [[10, 0, 30, 24]], atol=1e-3)
 
 
-def test_the_card_says_what_was_done_and_keeps_all_else(nets, tmp_path: Path) -> None:
+def test_the_card_records_the_export_and_keeps_everything_else(nets, tmp_path: Path) -> None:
     source = zoo.find(zoo.DEFAULT_MODEL)
     made = export_model(source, tmp_path / "again.onnx", fuse=True)
     same = {"file": source.card.file, "sha256": source.card.sha256, "recipe": source.card.recipe, "figures": source.card.figures}
@@ -104,14 +105,14 @@ def test_the_card_says_what_was_done_and_keeps_all_else(nets, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("options", [{"precision": "fp16"}, {"size": Size(320, 192)}], ids=["fp16", "size"])
-def test_figures_that_were_measured_on_another_network_are_left_out(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_figures_measured_on_the_original_are_dropped(tmp_path: Path, options: dict[str, Any]) -> None:
     """50.6 mIoU is what the model reaches at its own size and precision."""
     made = export_model(zoo.find(zoo.DEFAULT_MODEL), tmp_path / "small.onnx", fuse=False, **options)
     assert made.card.figures == {"size_bytes": float(made.path.stat().st_size)}
 
 
-def test_what_a_card_denies_is_not_read_from_the_metadata_again(nets, tmp_path: Path) -> None:
-    """A default that is not written would be guessed anew."""
+def test_empty_card_entries_are_not_filled_from_the_metadata_again(nets, tmp_path: Path) -> None:
+    """A default that is not written would be guessed again."""
     card = f'things = []\nlicence = "unknown"\ndescription = ""\n{ZERO_TO_ONE}'
     source = load_model(nets.semantic(card=card, metadata={"license": "AGPL-3.0", "description": "colours"}))
     made = export_model(source, tmp_path / "made.onnx", fuse=True)
@@ -125,11 +126,11 @@ def test_an_export_can_be_exported(source: Model, target: Path) -> None:
     assert len(again.card.recipe.splitlines()) == 2
     assert again.card.outputs == first.card.outputs
     over = export_model(source, target, fuse=False)
-    assert load_model(target) == over, "an earlier export is written over"
+    assert load_model(target) == over, "an earlier export is overwritten"
     assert "logits" in over.card.outputs
 
 
-def test_weights_beside_the_network_are_brought_along(nets, tmp_path: Path, cpu_backend: str) -> None:
+def test_weights_in_a_separate_file_are_included(nets, tmp_path: Path, cpu_backend: str) -> None:
     source = load_model(nets.semantic("outside", external_data=True))
     folder = tmp_path / "target"
     folder.mkdir()
@@ -138,9 +139,10 @@ def test_weights_beside_the_network_are_brought_along(nets, tmp_path: Path, cpu_
     assert see(made, cpu_backend, np.full((24, 32, 3), (0, 255, 0), np.uint8)).class_map.tolist() == [[1] * 32] * 24  # type: ignore[union-attr]
 
 
-def test_a_name_as_long_as_a_name_can_be(source: Model, target: Path) -> None:
+def test_the_longest_file_name_works_also_a_second_time(source: Model, target: Path) -> None:
     path = target.with_name("n" * 250 + ".onnx")
-    assert export_model(source, path, fuse=False).path.is_file()
+    for fuse in (False, True):
+        assert export_model(source, path, fuse=fuse).path.is_file()
 
 
 # Other precisions
@@ -151,14 +153,14 @@ def test_the_command_offers_every_precision() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_the_bundled_network_in_another_precision_sees_much_the_same(tmp_path: Path, precision: str) -> None:
+def test_the_bundled_network_in_another_precision_gives_similar_results(tmp_path: Path, precision: str) -> None:
     frames = real_frames(None, 4)
     model = zoo.find(zoo.DEFAULT_MODEL)
     made = export_model(model, tmp_path / "cast.onnx", fuse=True, precision=precision)
     assert made.precision == precision
     assert f"cast to {precision}" in made.card.recipe
     if precision == "bf16":
-        pytest.importorskip("openvino")  # ONNX Runtime's CPU multiplies no bfloat16
+        pytest.importorskip("openvino")  # ONNX Runtime's CPU has no bfloat16 products
     backend = "openvino" if precision == "bf16" else "ort"
     seen = []
     for candidate, settings in ((model, REFERENCE_SETTINGS), (made, CANDIDATE_SETTINGS)):
@@ -168,8 +170,8 @@ def test_the_bundled_network_in_another_precision_sees_much_the_same(tmp_path: P
     assert not shortfall(report, precision), report
 
 
-def test_int8_is_measured_on_the_frames_given(tmp_path: Path, cpu_backends: tuple[str, ...]) -> None:
-    """That it sees as well is a matter of engines.onnx_graph.precision, and of frames like those to come."""
+def test_int8_ranges_are_measured_on_the_given_frames(tmp_path: Path, cpu_backends: tuple[str, ...]) -> None:
+    """Its accuracy is tested with engines.onnx_graph.precision."""
     frames = real_frames(None, 4)
     model = zoo.find(zoo.DEFAULT_MODEL)
     written = []
@@ -185,29 +187,29 @@ def test_int8_is_measured_on_the_frames_given(tmp_path: Path, cpu_backends: tupl
 
 
 def test_int8_without_frames_is_refused_with_the_cure(source: Model, target: Path) -> None:
-    with pytest.raises(ModelFileError, match="int8-qdq measures its ranges on frames, and there are none; give --frames"):
+    with pytest.raises(ModelFileError, match=r"int8-qdq measures its ranges on frames, but has none\. Give --frames"):
         export_model(source, target, fuse=False, precision="int8-qdq")
     assert names(target.parent) == []
 
 
-def test_a_network_that_cannot_be_quantised_is_told(source: Model, target: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"cannot be quantised .*; ask for another precision"):
+def test_a_network_that_cannot_be_quantised_is_refused(source: Model, target: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"cannot be quantised .*\. Choose another precision"):
         export_model(source, target, fuse=False, precision="int8-qdq", calibration=[np.zeros((24, 32, 3), np.uint8)])
     assert names(target.parent) == []
 
 
-# Refused at the door
+# Refused before any work
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("made.txt", r"an exported model is an .onnx file; call it made\.onnx"),
-        ("made", r"call it made\.onnx"),
-        ("", r"call it target\.onnx"),
-        ("nowhere/made.onnx", "there is no folder .*nowhere; make it first"),
-        ("file/made.onnx", "there is no folder .*file; make it first"),
-        ("folder.onnx", "is a folder; name another file"),
+        ("made.txt", r"an exported model is an .onnx file\. Call it made\.onnx"),
+        ("made", r"Call it made\.onnx"),
+        ("", r"Call it target\.onnx"),
+        ("nowhere/made.onnx", r"there is no folder .*nowhere\. Create it first"),
+        ("file/made.onnx", r"there is no folder .*file\. Create it first"),
+        ("folder.onnx", r"is a folder\. Choose another file"),
         ("card.onnx", r"card\.toml: is a folder"),
         ("n" * 300 + "/made.onnx", "cannot be written .*File name too long"),
         ("n" * 300 + ".onnx", "cannot be written .*File name too long"),
@@ -226,11 +228,11 @@ def test_a_bad_place_is_refused(source: Model, target: Path, name: str, words: s
 
 @pytest.mark.parametrize("name", [".", "..", "/", ""])
 def test_a_place_without_a_name_is_refused(source: Model, name: str) -> None:
-    with pytest.raises(ModelFileError, match=r"call it model\.onnx"):
+    with pytest.raises(ModelFileError, match=r"Call it model\.onnx"):
         export_model(source, Path(name), fuse=False)
 
 
-def test_the_source_is_never_written_over(source: Model, target: Path) -> None:
+def test_the_source_is_never_overwritten(source: Model, target: Path) -> None:
     """Neither the network nor its card, by whatever path."""
     folder = source.path.parent
     target.symlink_to(source.path)
@@ -245,16 +247,16 @@ def test_the_source_is_never_written_over(source: Model, target: Path) -> None:
         (source, target),
         (load_model(shared_card / "model.onnx"), shared_card / "card.onnx"),
     ):
-        with pytest.raises(ModelFileError, match="belongs to the model that is exported; name another file"):
+        with pytest.raises(ModelFileError, match=r"belongs to the model that is exported\. Choose another file"):
             export_model(model, out, fuse=False)
     assert contents(shared_card) == before
     assert load_model(source.path) == source
 
 
 def test_a_file_of_another_kind_is_not_taken_for_an_old_card(source: Model, target: Path) -> None:
-    """`--out pyproject.onnx` would write over pyproject.toml."""
+    """`--out pyproject.onnx` would overwrite pyproject.toml."""
     target.with_suffix(".toml").write_text("[project]\n")
-    with pytest.raises(ModelFileError, match=r"made\.toml: is there already, and no card of an earlier made\.onnx"):
+    with pytest.raises(ModelFileError, match=r"made\.toml: exists and is not the card of an earlier made\.onnx"):
         export_model(source, target, fuse=False)
     assert contents(target.parent) == {"made.toml": b"[project]\n"}
 
@@ -262,10 +264,10 @@ def test_a_file_of_another_kind_is_not_taken_for_an_old_card(source: Model, targ
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"precision": "fp8"}, ModelFileError, 'unknown precision "fp8"; known: fp32, fp16, bf16, int8-qdq'),
-        ({"batch": 2}, CardError, 'a fixed batch of 2 fits no camera, which gives one frame a time; use "dynamic"'),
-        ({"batch": 0}, CardError, "batch 0 must lie in"),
-        ({"size": Size(4, 4)}, CardError, "an input of 4x4 is not between"),
+        ({"precision": "fp8"}, ModelFileError, r'unknown precision "fp8"\. Known: fp32, fp16, bf16, int8-qdq'),
+        ({"batch": 2}, CardError, r'a fixed batch of 2 does not suit a camera, which gives one frame at a time\. Use "dynamic"'),
+        ({"batch": 0}, CardError, "batch 0 is out of range"),
+        ({"size": Size(4, 4)}, CardError, "an input of 4x4 is too small"),
     ],
     ids=["precision", "batch", "no batch", "size"],
 )
@@ -277,7 +279,7 @@ def test_a_wrong_option_is_refused(
     assert names(target.parent) == []
 
 
-def test_a_card_that_its_family_refuses_is_told_first(source: Model, target: Path) -> None:
+def test_a_card_that_its_family_refuses_is_reported_first(source: Model, target: Path) -> None:
     """It ended in a KeyError, or wrote a file that nothing opens."""
     for outputs, family in (({"predictions": "logits"}, "yolo_seg"), ({}, "semantic"), ({"logits": "logits"}, "semantics")):
         card = msgspec.structs.replace(source.card, outputs=outputs, family=family)
@@ -287,7 +289,7 @@ def test_a_card_that_its_family_refuses_is_told_first(source: Model, target: Pat
     assert names(target.parent) == []
 
 
-# Whole or not at all
+# Complete or not at all
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -299,14 +301,14 @@ def full_disk(*_: Any, **__: Any) -> None:
 
 @pytest.fixture(params=[False, True], ids=["new", "over an earlier one"])
 def before(request: pytest.FixtureRequest, source: Model, target: Path) -> dict[str, bytes]:
-    """What is there before: nothing, or an earlier export."""
+    """The files that exist before: none, or an earlier export."""
     if request.param:
         export_model(source, target, fuse=False)
     return contents(target.parent)
 
 
-@pytest.mark.parametrize("part", ["the network", "the card", "a link to what was there"])
-def test_a_full_disk_leaves_what_was_there(
+@pytest.mark.parametrize("part", ["the network", "the card", "a link to the earlier files"])
+def test_a_full_disk_leaves_the_earlier_files(
     source: Model, target: Path, before: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     if part == "the network":
@@ -315,11 +317,11 @@ def test_a_full_disk_leaves_what_was_there(
         monkeypatch.setattr(Path, "write_text", full_disk)
     else:
         monkeypatch.setattr(os, "link", full_disk)
-        monkeypatch.setattr(exporting.shutil, "copy2", full_disk)
+        monkeypatch.setattr(shutil, "copy2", full_disk)
     if part.startswith("a link") and not before:
         export_model(source, target, fuse=True)  # there is nothing to link to
         return
-    with pytest.raises(ModelFileError, match=r"made\.onnx: cannot be written \(No space left on device\); name another place"):
+    with pytest.raises(ModelFileError, match=r"made\.onnx: cannot be written \(No space left on device\)\. Choose another place"):
         export_model(source, target, fuse=True)
     assert contents(target.parent) == before
 
@@ -327,7 +329,7 @@ def test_a_full_disk_leaves_what_was_there(
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "Ctrl-C"])
 @pytest.mark.parametrize("suffix", [".onnx", ".toml"])
 @pytest.mark.parametrize("can_link", [True, False])
-def test_a_move_that_fails_leaves_what_was_there(
+def test_a_move_that_fails_leaves_the_earlier_files(
     source: Model,
     target: Path,
     before: dict[str, bytes],
@@ -352,7 +354,7 @@ def test_a_move_that_fails_leaves_what_was_there(
     assert contents(target.parent) == before
 
 
-def test_a_symbolic_link_is_replaced_and_its_file_left_alone(source: Model, target: Path) -> None:
+def test_a_symbolic_link_is_replaced_and_its_target_is_kept(source: Model, target: Path) -> None:
     other = export_model(source, target.with_name("other.onnx"), fuse=False)
     kept = other.path.read_bytes()
     for suffix in (".onnx", ".toml"):
@@ -363,25 +365,25 @@ def test_a_symbolic_link_is_replaced_and_its_file_left_alone(source: Model, targ
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_told(source: Model, target: Path) -> None:
+def test_a_read_only_folder_is_refused(source: Model, target: Path) -> None:
     target.parent.chmod(0o555)
     try:
-        with pytest.raises(ModelFileError, match=r"nothing may be written into .*; name another place"):
+        with pytest.raises(ModelFileError, match=r"the folder .* is not writable\. Choose another place"):
             export_model(source, target, fuse=False)
     finally:
         target.parent.chmod(0o755)
 
 
-def test_a_folder_that_takes_no_files_is_told(source: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even root's: /proc has no new files, whoever asks."""
+def test_a_folder_that_takes_no_files_is_refused(source: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc takes no new files, not even from root."""
     if not Path("/proc/self").is_dir():
         pytest.skip("no /proc here")
-    with pytest.raises(ModelFileError, match="name another place"):
+    with pytest.raises(ModelFileError, match="Choose another place"):
         export_model(source, Path("/proc/made.onnx"), fuse=False)
 
 
 @pytest.mark.parametrize("error", [ValueError("message too big"), EncodeError("Failed to serialize proto")], ids=repr)
-def test_more_than_a_file_can_hold_is_told(
+def test_more_than_an_onnx_file_can_hold_is_refused(
     source: Model, target: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def too_large(*_: Any, **__: Any) -> None:
@@ -393,17 +395,17 @@ def test_more_than_a_file_can_hold_is_told(
     assert names(target.parent) == []
 
 
-def test_what_does_not_run_is_not_written(
+def test_a_network_that_does_not_run_is_not_written(
     source: Model, target: Path, before: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of ours in a cast or in fusing: told before anything takes its place, without the folder it was tried in."""
+    """After a bug in a cast or in fusing: nothing is replaced, and the message does not name the temporary folder."""
 
     def broken(network: Any, card: Any) -> Any:
         card = msgspec.structs.replace(card, outputs={"logits": "nowhere"})
         return network, card
 
     monkeypatch.setattr(exporting, "fuse_outputs", broken)
-    with pytest.raises(CardError, match=r"made\.onnx: its card names the output") as told:
+    with pytest.raises(CardError, match=r"made\.onnx: its card names the output") as caught:
         export_model(source, target, fuse=True)
-    assert ".export-" not in str(told.value)
+    assert ".export-" not in str(caught.value)
     assert contents(target.parent) == before

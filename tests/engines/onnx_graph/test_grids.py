@@ -1,4 +1,4 @@
-"""Networks with their cells' places baked in, cut to a smaller input."""
+"""Networks with cell positions as constants, cut to a smaller input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE, PART = Size(128, 96), Size(64, 96)
 
 
 def baked_network(size: Size) -> Any:
-    """The mean of each cell of three grids, one behind the other, and the cell's centre in pixels, which is a constant."""
+    """The mean of each cell of three grids, one after the other, and the cell's centre in pixels, which is a constant."""
     nodes, constants, cells, centres = [], [], [], []
     for stride in STRIDES:
         rows, columns = size.height // stride, size.width // stride
@@ -48,7 +48,7 @@ def run(network: Any, image: np.ndarray) -> np.ndarray:
     return session.run(None, {"image": image})[0]
 
 
-def test_what_is_cut_says_of_each_cell_what_the_whole_said() -> None:
+def test_the_cut_network_gives_the_same_for_each_cell() -> None:
     image = np.random.default_rng(0).random((1, 1, WHOLE.height, WHOLE.width), np.float32)
     network = baked_network(WHOLE)
     smaller = cut(network, WHOLE, PART)
@@ -56,7 +56,7 @@ def test_what_is_cut_says_of_each_cell_what_the_whole_said() -> None:
     whole, part = run(network, image), run(smaller, np.ascontiguousarray(image[..., : PART.width]))
     assert part == pytest.approx(whole[..., kept_cells(WHOLE, PART)], abs=1e-6)
     assert set(part[0, 1]) < set(whole[0, 1]), "the cut network has fewer columns"
-    assert run(network, image) == pytest.approx(whole), "the network itself is as it was"
+    assert run(network, image) == pytest.approx(whole), "the network itself is unchanged"
 
 
 def test_a_grid_s_own_rows_and_columns_are_cut_too() -> None:
@@ -75,7 +75,7 @@ def test_only_a_part_of_the_same_grids_can_be_cut_out(after: Size, expected: boo
     assert can_be_cut(WHOLE, after) is expected
 
 
-def test_a_yolo_of_640x640_sees_in_a_wide_picture_what_it_saw(shared: Path) -> None:
+def test_a_yolo_of_640x640_finds_the_same_in_a_wide_picture(shared: Path) -> None:
     """Only padding was left out."""
     from realtime.sources import open_source
 

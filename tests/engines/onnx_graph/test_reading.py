@@ -10,7 +10,7 @@ from engines.errors import ModelFileError
 from engines.onnx_graph.reading import TensorFacts, read_network
 
 
-def test_open_shapes_are_worked_out_with_a_batch_of_one(nets) -> None:
+def test_open_shapes_are_inferred_with_a_batch_of_one(nets) -> None:
     facts = read_network(nets.semantic(size=(32, 24)))
     assert [str(tensor) for tensor in facts.inputs] == ["image float32[1, 3, 24, 32]"]
     assert [str(tensor) for tensor in facts.outputs] == ["logits float32[1, 3, 24, 32]"]
@@ -26,7 +26,7 @@ def test_metadata_is_read(nets) -> None:
     assert read_network(nets.semantic(metadata={"task": "segment", "x": "y"})).metadata == {"task": "segment", "x": "y"}
 
 
-def test_weights_that_are_listed_as_inputs_are_none(nets) -> None:
+def test_weights_listed_among_the_inputs_are_not_inputs(nets) -> None:
     """Old exporters list every weight among the inputs."""
     node = helper.make_node("Conv", ["image", "weights"], ["logits"])
     path = nets.save(
@@ -39,7 +39,7 @@ def test_weights_that_are_listed_as_inputs_are_none(nets) -> None:
     assert [tensor.name for tensor in read_network(path).inputs] == ["image"]
 
 
-def test_a_shape_that_inference_cannot_follow_is_read_off_a_run(nets) -> None:
+def test_a_shape_that_cannot_be_inferred_is_taken_from_a_run(nets) -> None:
     """The shape of this output depends on the values of a tensor."""
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["most"], keepdims=0),
@@ -52,17 +52,17 @@ def test_a_shape_that_inference_cannot_follow_is_read_off_a_run(nets) -> None:
     assert read_network(path).outputs == (TensorFacts("logits", "float32", (1, 3, 4, 16)),)
 
 
-def test_weights_in_a_file_beside_the_model_are_fine_wherever_we_stand(
+def test_weights_in_a_file_next_to_the_model_work_from_any_working_folder(
     nets, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As PyTorch's exporter writes them by default. Checked by content alone, the file was sought in the working folder."""
+    """PyTorch's exporter writes them by default. Checked by content, the file was searched in the working folder."""
     path = nets.semantic(external_data=True)
     assert path.with_name("colours.onnx.data").is_file()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert read_network(path).outputs[0].shape == (1, 3, 24, 32)
 
 
-def test_weights_missing_beside_the_model_are_named(nets) -> None:
+def test_a_missing_weights_file_is_named(nets) -> None:
     path = nets.semantic(external_data=True)
     path.with_name("colours.onnx.data").unlink()
     with pytest.raises(ModelFileError, match=r"colours\.onnx\.data"):
@@ -83,7 +83,8 @@ def test_a_file_cut_short_is_refused(nets, share: float) -> None:
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ModelFileError) as caught:
         read_network(path)
-    assert "colours.onnx: not a readable ONNX file; export or download it again" in str(caught.value)
+    assert caught.value.what.startswith(f"{path}: not a readable ONNX file")
+    assert caught.value.cure == "Export or download it again"
     assert "\n" not in str(caught.value)
 
 
@@ -95,16 +96,16 @@ def test_a_file_cut_short_is_refused(nets, share: float) -> None:
         np.random.default_rng(3).bytes(5000),
         b"\x89PNG\r\n\x1a\n" + b"\1" * 99,
     ],
-    ids=["text", "noughts", "noise", "picture"],
+    ids=["text", "zeros", "noise", "picture"],
 )
-def test_what_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fake.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=r"fake\.onnx: not a readable ONNX file"):
         read_network(path)
 
 
-def test_every_shared_model_is_read_with_whole_shapes(shared: Path) -> None:
+def test_every_shared_model_has_complete_shapes(shared: Path) -> None:
     paths = [path for path in sorted((shared / "models").glob("*/*.onnx")) if "dynamic" not in path.name]
     assert len(paths) >= 10
     for path in paths:

@@ -1,4 +1,4 @@
-"""The networks that casts are judged on: the bundled one, and other people's with the cards that they need."""
+"""The networks that casts are tested on: the bundled ones, and shared ones with the cards that they need."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ WITHOUT_FAMILY = (
     "yolox-nano-coco/yolox_nano",
 )
 LARGER = ("espnetv2-cityscapes/espnetv2_s2.0_city_1024x512", "yolo11n-seg-coco/yolo11n-seg_coco_640")
-"""The network of another file at a larger size, and of the same kinds of nodes: it is cast, but neither built nor run."""
+"""A network that is also there at a smaller size, with the same nodes: cast, but neither built nor run."""
 
 SHARED = (*(case.file for case in WITH_CARD.values()), *YOLO, *WITHOUT_FAMILY)
 
 
 @functools.lru_cache(maxsize=32)
 def cast_of(path: Path, precision: Any) -> onnx.ModelProto:
-    """Not to be changed: other tests get the same."""
+    """Cached: other tests get the same object, so do not change it."""
     return cast_precision(onnx.load(path), precision)
 
 
 def parity(model: Model, network: onnx.ModelProto, frames: Sequence[Image], folder: Path) -> ParityReport:
-    """How what `network` sees in `frames`, on the CPU with honest rounding, compares with what `model` sees."""
+    """How the results of `network` on `frames`, rounded on the CPU, compare with those of `model`."""
     path = folder / "rounded.onnx"
     onnx.save(rounded_for_cpu(network), str(path))
     with Segmenter(model, "ort") as segmenter:

@@ -1,4 +1,4 @@
-"""Small networks in ONNX's own text form, and how they are run and looked at."""
+"""Small networks in ONNX's text form, and helpers that run and inspect them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UNIT_ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 
 
 def net(text: str, opset: int = 17, ir_version: int = 8, domains: str = "", **constants: Any) -> onnx.ModelProto:
-    """text: a graph, `(inputs) => (outputs) {nodes}`, and local functions behind it. constants: its initialisers by name.
+    """text: a graph, `(inputs) => (outputs) {nodes}`, followed by local functions. constants: its initializers by name.
 
-    A node is named after what it does and makes, "Conv_a".
+    A node is named after its operator and output, "Conv_a".
     """
     model = onnx.parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["": {opset}{domains}]> g {text}')
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items())
@@ -75,7 +75,7 @@ def feeds_for(model: onnx.ModelProto, seed: int = 0) -> dict[str, npt.NDArray[An
 
 
 def made_in(model: onnx.ModelProto, node_name: str) -> str:
-    """The float type of what the node of that name makes."""
+    """The float type of the output of the node of that name."""
     (node,) = [node for node in model.graph.node if node.name == node_name]
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*inferred.value_info, *inferred.output, *inferred.input)}
@@ -87,7 +87,7 @@ def io_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def is_sorted(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -> bool:
-    """Whether every node, in bodies too, comes after what makes its inputs."""
+    """Whether every node, also in bodies, comes after the nodes that produce its inputs."""
     known = set(outer) | {value.name for value in (*graph.input, *graph.initializer)} | {""}
     for node in graph.node:
         if not known.issuperset(node.input):

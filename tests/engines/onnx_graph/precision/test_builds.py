@@ -1,4 +1,4 @@
-"""The casts, built for real: TensorRT-RTX builds engines for other machines' GPUs without having one."""
+"""Engines built from the casts by TensorRT-RTX, which needs no GPU to build for other machines' GPUs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ROAD = next(path for path in BUNDLED if path.parent.name == "road")
 
 
 class Refused(Exception):
-    """With what the parser says."""
+    """With the parser's message."""
 
 
 def build(model: onnx.ModelProto, batches: tuple[int, int, int] = (1, 1, 1)) -> tuple[int, Mapping[str, Any]]:
     """A strongly typed engine for an RTX 30: its size in bytes, and the type of each input and output.
 
-    batches: the smallest, the usual and the largest, where the model leaves the batch open.
+    batches: the smallest, usual and largest, if the model's batch is open.
     """
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     builder = trt.Builder(logger)
@@ -80,7 +80,7 @@ def test_a_shared_model_in_fp16_becomes_an_engine(shared: Path, file: str) -> No
     path = shared / "models" / f"{file}.onnx"
     size, types = build(cast_of(path, "fp16"))
     assert size > 100_000
-    assert trt.DataType.HALF not in types.values(), "inputs and outputs stay as they were"
+    assert trt.DataType.HALF not in types.values(), "inputs and outputs keep their types"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -91,12 +91,12 @@ def test_a_bundled_model_becomes_an_engine(path: Path, precision: Any) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
 def test_a_small_network_becomes_an_engine(precision: Any) -> None:
-    """In INT8 with channels whose scale FP16 would round to nought, which TensorRT refuses."""
+    """In INT8 with channels whose scale FP16 would round to zero, which TensorRT refuses."""
     model = small_int8() if precision == "int8" else cast_precision(small_net(), precision)
     assert build(model)[0] > 1000
 
 
-def test_an_engine_takes_and_gives_halves_where_that_is_asked() -> None:
+def test_an_engine_can_have_float16_inputs_and_outputs() -> None:
     _, types = build(cast_precision(small_net(), "fp16", io_dtype="float16"))
     assert types == {"x": trt.DataType.HALF, "y": trt.DataType.HALF}
 
@@ -107,7 +107,7 @@ def test_road_in_int8_becomes_an_engine() -> None:
 
 
 DYNAMIC = ("road", "coral")
-"""A YOLO is built so in test_fuse_built.py: with its outputs fused, as all are that become engines."""
+"""A YOLO is built with an open batch in test_fusing_built.py, with fused outputs like all engines."""
 
 
 @pytest.mark.parametrize("name", DYNAMIC)
@@ -125,8 +125,8 @@ def test_a_network_with_an_open_batch_becomes_an_engine_for_one_to_four_frames(
     assert build(cast_precision(opened, "fp16"), (1, 2, 4))[0] > 100_000
 
 
-def test_what_is_wrongly_typed_is_refused() -> None:
-    """Proof that the tests above would notice: a strongly typed network takes no Conv of a half and a float."""
+def test_a_wrongly_typed_network_is_refused() -> None:
+    """The tests above would notice an error: a strongly typed network refuses a Conv of a float16 and a float32."""
     cast = cast_precision(small_net(), "fp16")
     (first,) = [node for node in cast.graph.node if node.name == "Conv_a"]
     first.input[0] = "x"

@@ -1,4 +1,4 @@
-"""Every model there is, cast and run on real frames: does it still see the same? What is measured stands beside each bar."""
+"""Every model, cast and run on real frames, gives the same results. Each docstring has the measured figure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from engines.building.parity import shortfall
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.models.model import load_model
+from engines.onnx_graph.exporting import network_feeds
 from engines.onnx_graph.precision import rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
 from engines.types import Image
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def street(shared: Path) -> list[Image]:
-    """Of two drives, each with its own camera."""
+    """Frames of two drives with different cameras."""
     drives = sorted((shared / "data" / "camvid" / "images").glob("0001TP*.jpg"))[10::40][:1]
     return [
         *(cv2.imread(str(path)) for path in drives),
@@ -42,7 +43,7 @@ def people(shared: Path) -> list[Image]:
     return real_frames(shared / "tracks" / "TUD-Stadtmitte" / "TUD-Stadtmitte.mp4", 2)
 
 
-def test_all_that_is_shared_is_tested(shared: Path) -> None:
+def test_every_shared_model_is_tested(shared: Path) -> None:
     there = {
         str(path.relative_to(shared / "models").with_suffix(""))
         for path in (shared / "models").glob("*/*.onnx")
@@ -55,11 +56,11 @@ IN_BFLOAT16 = (
     "coral-deeplab/deeplabv3_mnv2_dm05_pascal_quant", "espnetv2-cityscapes/espnetv2_s2.0_city_512x256",
     "mediapipe-selfie/selfie_segmentation_landscape", "yolox-nano-coco/yolox_nano", YOLO[0],
 )  # fmt: skip
-"""One of each kind: to raise the opset takes a second or two."""
+"""One of each kind: raising the opset takes a second or two."""
 
 
 @pytest.mark.parametrize(("file", "precision"), [*((file, "fp16") for file in SHARED), *((file, "bf16") for file in IN_BFLOAT16)])
-def test_a_shared_model_is_cast_soundly(shared: Path, file: str, precision: Any) -> None:
+def test_the_cast_of_a_shared_model_is_valid(shared: Path, file: str, precision: Any) -> None:
     path = shared / "models" / f"{file}.onnx"
     cast = cast_of(path, precision)
     check(cast)
@@ -95,7 +96,7 @@ def test_yolo_in_half_precision_gives_the_same_masks(
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("path", BUNDLED, ids=[path.parent.name for path in BUNDLED])
 def test_a_bundled_model_in_half_precision_gives_the_same_labels(path: Path, tmp_path: Path, precision: Any) -> None:
-    """Measured on clips that road was not made for: 0.9992 in FP16, 0.9936 in BF16; on streets 0.9998 and 0.9987."""
+    """Measured on clips unlike the training data of road: 0.9992 in FP16, 0.9936 in BF16; on streets 0.9998 and 0.9987."""
     cast = cast_of(path, precision)
     check(cast)
     report = parity(load_model(path), cast, real_frames(None, 4), tmp_path)
@@ -106,12 +107,9 @@ def test_a_bundled_model_in_half_precision_gives_the_same_labels(path: Path, tmp
 
 @pytest.fixture(scope="module")
 def road_in_int8() -> onnx.ModelProto:
-    """Its ranges measured on the clips that come installed, as a build does it."""
+    """Its ranges measured on the installed clips, as in a build."""
     model = load_model(next(path for path in BUNDLED if path.parent.name == "road"))
-    fill = InputFiller(model.card.input)
-    return quantise_qdq(
-        onnx.load(model.path), [{model.card.input.tensor: fill(frame)[0].copy()} for frame in real_frames(None, 12)]
-    )
+    return quantise_qdq(onnx.load(model.path), network_feeds(model.card.input, real_frames(None, 12)))
 
 
 @pytest.mark.parametrize("where", ["installed", "street"])
@@ -127,7 +125,7 @@ def test_road_in_int8_gives_the_same_labels(
     assert not shortfall(report, "int8-qdq"), report
 
 
-# Networks that no family reads: by what their outputs are for
+# Networks that no family reads: compared by the purpose of their outputs
 
 
 def outputs_of(path: Path, network: onnx.ModelProto, frames: list[Image], spec: InputSpec) -> list[dict[str, Any]]:
@@ -147,12 +145,12 @@ def unit_spec(tensor: str, size: tuple[int, int], layout: Any = "nchw") -> Input
 
 
 @pytest.mark.parametrize(("file", "size"), [("", (256, 256)), ("_landscape", (256, 144))])
-def test_the_person_matte_in_fp16_cuts_out_the_same(shared: Path, people: list[Image], file: str, size: tuple[int, int]) -> None:
+def test_the_person_matte_in_fp16_is_the_same(shared: Path, people: list[Image], file: str, size: tuple[int, int]) -> None:
     """Measured: 0.9997."""
     for wanted, found in both(shared, f"mediapipe-selfie/selfie_segmentation{file}", people, unit_spec("input_1", size, "nhwc")):
         for name, matte in wanted.items():
             assert ((matte > 0.5) == (found[name] > 0.5)).mean() >= 0.995
-            assert 0.01 < (matte > 0.5).mean() < 0.9, "there is somebody"
+            assert 0.01 < (matte > 0.5).mean() < 0.9, "a person is visible"
             assert np.abs(matte - found[name]).mean() <= 0.002
 
 
@@ -160,12 +158,12 @@ def test_lanes_and_drivable_area_in_fp16_are_the_same(shared: Path, street: list
     """Measured: 0.9999."""
     for wanted, found in both(shared, "twinlitenet-bdd100k/twinlitenet_640x360", street, unit_spec("image", (640, 360))):
         for name, logits in wanted.items():
-            assert 0.001 < logits.argmax(1).mean() < 0.9, "there is something to see"
+            assert 0.001 < logits.argmax(1).mean() < 0.9, "lanes and drivable area are visible"
             assert (logits.argmax(1) == found[name].argmax(1)).mean() >= 0.995, name
 
 
 def corners(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """YOLOX leaves cells and strides to whoever reads it: centre and size in pixels of a 416 x 416 input."""
+    """YOLOX boxes, whose decoding needs cells and strides: centre and size in pixels of a 416 x 416 input."""
     cells, strides = [], []
     for stride in (8, 16, 32):
         count = 416 // stride

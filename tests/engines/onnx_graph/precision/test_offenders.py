@@ -1,4 +1,4 @@
-"""The nodes that spoil a half-precision network are named, and keeping them in float32 mends it."""
+"""The nodes that spoil a half-precision network are named, and keeping them in float32 fixes it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def feeds(model: onnx.ModelProto) -> list[dict[str, npt.NDArray[Any]]]:
 
 
 def off_by(model: onnx.ModelProto, cast: onnx.ModelProto) -> float:
-    """The largest difference of the output y on the first feed; infinite for what is not finite."""
+    """The largest difference of the output y on the first feed; infinite if y is not finite."""
     feed = feeds_for(model)
     found = run(rounded_for_cpu(cast), feed)["y"].astype(np.float64)
     return float(np.abs(found - run(name_nodes(model), feed)["y"]).max()) if np.isfinite(found).all() else np.inf
 
 
-def mended(model: onnx.ModelProto, good_enough: float, precision: Any = "fp16") -> tuple[tuple[str, ...], float]:
-    """Keep what `offenders` names, a node a round, five at most, until the output is right; the nodes, and how far off it is."""
+def fixed(model: onnx.ModelProto, good_enough: float, precision: Any = "fp16") -> tuple[tuple[str, ...], float]:
+    """Keep one node of `offenders` per round, at most five, until the output is right; the nodes, and the remaining error."""
     kept: tuple[str, ...] = ()
     while True:
         cast = cast_precision(model, precision, keep_fp32=kept)
@@ -45,21 +45,21 @@ HOT = """(float[1,4,8,8] x) => (float[1,4,8,8] y) {
 LONG = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = Mul(a, k) c = Mul(b, k) d = Mul(c, l) y = Conv(d, w) }"
 
 
-def test_a_planted_overflow_is_named_and_in_float32_it_is_mended() -> None:
+def test_a_planted_overflow_is_named_and_fixed_in_float32() -> None:
     model = net(HOT, w=W, huge=HUGE)
     cast = cast_precision(model, "fp16")
     assert off_by(model, cast) == np.inf
     assert offenders(model, cast, feeds(model)) == ("Conv_c",)
-    kept, off = mended(model, 0.01)
+    kept, off = fixed(model, 0.01)
     assert kept == ("Conv_c",)
     assert off <= 0.01
 
 
-def test_an_overflow_that_runs_through_several_nodes_is_named_where_it_starts_and_mended_round_by_round() -> None:
+def test_an_overflow_through_several_nodes_is_named_where_it_starts_and_fixed_round_by_round() -> None:
     model = net(LONG, w=W, k=np.float32(300), l=np.float32(1e-4))
     cast = cast_precision(model, "fp16")
-    assert offenders(model, cast, feeds(model)) == ("Mul_c",), "and not what only reads the infinite"
-    kept, off = mended(model, 0.1)
+    assert offenders(model, cast, feeds(model)) == ("Mul_c",), "not the nodes that only read infinity"
+    kept, off = fixed(model, 0.1)
     assert kept == ("Mul_c", "Mul_d")
     assert off <= 0.1
 
@@ -71,8 +71,8 @@ def test_an_overflow_is_seen_where_it_is_cast_for_a_graph_output() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_planted_loss_of_digits_is_named_before_all_others_and_mended(precision: Any) -> None:
-    """An offset that is added and taken away again: in between, what matters lies in the last digits."""
+def test_a_planted_loss_of_digits_is_named_first_and_fixed(precision: Any) -> None:
+    """An offset is added and subtracted again: in between, the signal is in the last digits."""
     text = """(float[1,4,8,8] x) => (float[1,4,8,8] y) {
         a = Conv(x, w) b = Sigmoid(a) c = Add(b, far) d = Sub(c, far) e = Conv(d, w) y = Relu(e) }"""
     model = net(text, w=W, far=np.float32(3000))
@@ -80,12 +80,12 @@ def test_a_planted_loss_of_digits_is_named_before_all_others_and_mended(precisio
     limit = 0.01 if precision == "fp16" else 0.04
     assert off_by(model, cast) > 10 * limit
     assert offenders(model, cast, feeds(model))[0] == "Add_c"
-    kept, off = mended(model, limit, precision)
+    kept, off = fixed(model, limit, precision)
     assert kept == ("Add_c", "Sub_d")
     assert off <= limit
 
 
-def test_no_more_are_named_than_asked_for_and_the_worst_come_first() -> None:
+def test_at_most_limit_nodes_are_named_the_worst_first() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Add(x, near) b = Conv(a, w) c = Add(b, far) y = Conv(c, w) }"
     model = net(text, w=W, near=np.float32(40), far=np.float32(20000))
     cast = cast_precision(model, "fp16")
@@ -103,7 +103,7 @@ def test_nodes_in_float32_already_are_not_named() -> None:
     assert not {"Conv_a", "Softmax_s"} & set(named)
 
 
-def test_what_is_infinite_in_float32_too_is_no_offence() -> None:
+def test_infinity_in_float32_too_is_not_an_offence() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) e = Conv(a, w) c = Add(e, endless) y = Relu(c) }"
     model = net(text, w=W, endless=np.array([0, 0, 0, np.inf], np.float32).reshape(4, 1, 1))
     named = offenders(model, cast_precision(model, "fp16"), feeds(model), 9)
@@ -115,7 +115,7 @@ def test_a_folded_normalisation_is_named_and_can_be_kept() -> None:
     text = """(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = BatchNormalization(a, g, z, z, o)
         s = Softmax<axis=1>(b) y = Conv(s, w) }"""
     one, seven = np.ones(4, np.float32), np.full((4, 4, 1, 1), 7, np.float32)
-    kept, off = mended(net(text, w=seven, g=one * 8000, z=one * 0, o=one), 0.05)
+    kept, off = fixed(net(text, w=seven, g=one * 8000, z=one * 0, o=one), 0.05)
     assert kept == ("BatchNormalization_b",)
     assert off <= 0.05
 
@@ -137,8 +137,8 @@ def test_names_hold_for_a_network_with_functions_out_of_order_and_without_names(
     assert np.isfinite(run(rounded_for_cpu(cast_precision(model, "fp16", keep_fp32=[named])), feeds_for(model))["y"]).all()
 
 
-def test_of_an_int8_network_the_layer_that_does_not_bear_it_is_named_first() -> None:
-    """One channel a thousand times the others: on its scale these are nothing."""
+def test_the_int8_layer_that_loses_most_accuracy_is_named_first() -> None:
+    """One channel is a thousand times the others, which its scale rounds to zero."""
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) {" + " ".join(
         f"t{i} = Conv({'x' if i == 0 else f't{i - 1}'}, {'blow' if i == 3 else 'shrink' if i == 4 else 'w'})" for i in range(7)
     )

@@ -1,4 +1,4 @@
-"""What is tidied before a cast: names, order, functions, constants, batch normalisation."""
+"""Preparing a graph for the caster: names, order, functions, constants, batch normalisation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IF = """(float[1,4] x, bool t) => (float[1,4] y) { y = If(t)<then_branch = g1 ()
 
 
 def names(graph: onnx.GraphProto) -> list[str]:
-    """Of its nodes, and of those in the bodies of these."""
+    """The names of a graph's nodes and of those in their bodies."""
     found = []
     for node in graph.node:
         found.append(node.name)
@@ -41,7 +41,7 @@ def names(graph: onnx.GraphProto) -> list[str]:
         (["", "Relu_a"], ["Relu_a_2", "Relu_a"]),
     ],
 )
-def test_each_node_gets_a_name_of_its_own_and_keeps_one_that_it_has(given: list[str], expected: list[str]) -> None:
+def test_each_node_gets_a_unique_name_and_keeps_a_unique_one(given: list[str], expected: list[str]) -> None:
     model = net("(float[1] x) => (float[1] y) { a = Relu(x) y = Neg(a) }")
     for node, name in zip(model.graph.node, given, strict=True):
         node.name = name
@@ -50,7 +50,7 @@ def test_each_node_gets_a_name_of_its_own_and_keeps_one_that_it_has(given: list[
     assert model.SerializeToString() == before
 
 
-def test_nodes_in_bodies_get_names_of_their_own_too() -> None:
+def test_nodes_in_bodies_get_unique_names_too() -> None:
     found = names(name_nodes(net(IF)).graph)
     assert len(found) == len(set(found)) == 3
     assert all(found)
@@ -93,7 +93,7 @@ def test_batch_normalisation_folded_into_its_convolution_changes_nothing(convolu
     folded, gone = prepared(model, FLOAT16)
     assert [node.op_type for node in folded.graph.node] == [convolution.split("(")[0].split("<")[0]]
     assert gone == {"BatchNormalization_y": folded.graph.node[0].name}
-    assert len(folded.graph.initializer) == 2, "the statistics went with it"
+    assert len(folded.graph.initializer) == 2, "the statistics are dropped"
     feeds = feeds_for(model)
     np.testing.assert_allclose(run(folded, feeds)["y"], run(model, feeds)["y"], atol=2e-5, rtol=1e-5)
 
@@ -119,7 +119,7 @@ def test_batch_normalisation_that_cannot_be_folded_stays_in_float32(text: str) -
     assert made_in(cast, norm) == "fp32"
 
 
-def test_a_weight_shared_by_two_convolutions_is_folded_for_each_by_itself() -> None:
+def test_a_weight_shared_by_two_convolutions_is_folded_separately() -> None:
     text = f"""(float[1,4,8,8] x) => (float[1,4,8,8] y) {{ a = Conv(x, w) n = {NORM} y = Conv(n, w) }}"""
     model = net(text, w=weights(4, 4, 1, 1), **STATISTICS)
     folded, _ = prepared(model, FLOAT16)
@@ -142,10 +142,10 @@ def test_every_name_that_name_nodes_gives_can_be_kept() -> None:
     for precision in ("fp16", "bf16"):
         cast = cast_precision(model, precision, keep_fp32=kept)  # type: ignore[arg-type]
         check(cast)
-        assert not [node for node in cast.graph.node if node.op_type == "Cast"], "all in float32: nothing to cast"
+        assert not [node for node in cast.graph.node if node.op_type == "Cast"], "all in float32: there is nothing to cast"
 
 
-def test_float_constants_become_initialisers_once_and_others_stay_nodes() -> None:
+def test_float_constants_become_initializers_once_and_others_stay_nodes() -> None:
     text = """(float[1,4] x) => (float[1,4] y) { c = Constant<value_float = 2.0>() s = Constant<value_ints = [1, 4]>()
         a = Mul(x, c) b = Add(a, c) y = Reshape(b, s) }"""
     ready, gone = prepared(net(text), FLOAT16)
@@ -154,7 +154,7 @@ def test_float_constants_become_initialisers_once_and_others_stay_nodes() -> Non
     assert [(tensor.name, float(numpy_helper.to_array(tensor))) for tensor in ready.graph.initializer] == [("c", 2.0)]
 
 
-def test_a_node_order_that_is_right_is_kept() -> None:
+def test_a_valid_node_order_is_kept() -> None:
     text = "(float[1] x) => (float[1] y) { d = Neg(x) a = Relu(x) c = Abs(a) b = Add(d, c) y = Sub(b, a) }"
     ready, _ = prepared(net(text), FLOAT16)
     assert [node.output[0] for node in ready.graph.node] == ["d", "a", "c", "b", "y"]

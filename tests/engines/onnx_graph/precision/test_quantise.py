@@ -1,4 +1,4 @@
-"""INT8 between Q/DQ nodes: sound, small, near to float32, and with scales that FP16 has."""
+"""INT8 between Q/DQ nodes: valid, small, close to float32, and with scales that FP16 can represent."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def feeds(count: int = 6) -> list[dict[str, npt.NDArray[Any]]]:
 
 
 def agreement(model: onnx.ModelProto, other: onnx.ModelProto) -> float:
-    honest = rounded_for_cpu(other)
-    pairs = [(run(model, feed)["y"].argmax(1), run(honest, feed)["y"].argmax(1)) for feed in feeds()]
+    rounded = rounded_for_cpu(other)
+    pairs = [(run(model, feed)["y"].argmax(1), run(rounded, feed)["y"].argmax(1)) for feed in feeds()]
     return float(np.mean([one == two for one, two in pairs]))
 
 
 def stored(model: onnx.ModelProto) -> dict[str, int]:
-    """For each convolution the type that its weight is stored in."""
+    """The type in which the weight of each convolution is stored."""
     constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node}
     found = {}
@@ -56,7 +56,7 @@ def stored(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def test_the_layers_in_the_middle_are_int8_and_the_network_gives_the_same() -> None:
+def test_the_middle_layers_are_int8_and_the_network_gives_the_same_results() -> None:
     model = chain()
     before = model.SerializeToString()
     quantised = quantise_qdq(model, feeds())
@@ -72,7 +72,7 @@ def test_the_layers_in_the_middle_are_int8_and_the_network_gives_the_same() -> N
     assert agreement(model, quantised) >= 0.95
 
 
-def test_what_is_kept_stays_in_fp16_and_what_is_no_layer_in_float32() -> None:
+def test_kept_layers_stay_in_fp16_and_other_kept_nodes_in_float32() -> None:
     quantised = quantise_qdq(chain(), feeds(2), keep=["Conv_c4", "Relu_r2", "Conv_c6"])
     check(quantised)
     assert stored(quantised)["Conv_c4"] == TensorProto.FLOAT16
@@ -84,7 +84,7 @@ def test_what_is_kept_stays_in_fp16_and_what_is_no_layer_in_float32() -> None:
     )
 
 
-def test_each_weight_is_the_nearest_that_its_scale_allows_and_each_scale_is_one_that_fp16_has() -> None:
+def test_weights_are_rounded_to_nearest_and_scales_are_fp16_numbers() -> None:
     model = chain(w3=weights(8, 8, 1, 1, seed=3) * np.logspace(-9, 1, 8, dtype=np.float32).reshape(8, 1, 1, 1))
     quantised = quantise_qdq(model, feeds(2))
     check(quantised)
@@ -105,13 +105,13 @@ def test_each_weight_is_the_nearest_that_its_scale_allows_and_each_scale_is_one_
     assert count == 4
 
 
-def test_an_old_opset_is_raised_so_that_the_scales_may_be_halves() -> None:
+def test_an_old_opset_is_raised_so_that_scales_can_be_fp16() -> None:
     quantised = quantise_qdq(chain(13), feeds(2))
     check(quantised)
     assert next(entry.version for entry in quantised.opset_import if entry.domain == "") == 21
 
 
-def test_a_weight_shared_with_a_layer_that_is_not_quantised_is_int8_only_where_it_is() -> None:
+def test_a_weight_shared_with_a_layer_in_fp16_is_int8_only_for_the_quantised_layer() -> None:
     text = """(float[1,4,16,16] x) => (float[1,4,16,16] y) { a = Conv(x, w) b = Conv(a, w) c = Conv(b, w) d = Conv(c, w)
         e = Conv(d, w) y = Conv(e, w) }"""
     model = net(text, w=weights(4, 4, 1, 1))
@@ -135,22 +135,22 @@ def test_every_name_that_name_nodes_gives_can_be_kept_but_not_all_at_once() -> N
         node.name = ""
     everything = [node.name for node in name_nodes(model).graph.node]
     check(quantise_qdq(model, feeds(1), keep=[name for name in everything if name != "Conv_c3"]))
-    with pytest.raises(ValueError, match="between the first and the last layers is left"):
+    with pytest.raises(ValueError, match="no convolution or matrix product with constant weights is left"):
         quantise_qdq(model, feeds(1), keep=everything)
 
 
-def test_a_node_to_keep_that_is_not_there_is_named() -> None:
+def test_an_unknown_node_to_keep_is_named() -> None:
     with pytest.raises(ValueError, match="no node is named Conv_z"):
         quantise_qdq(chain(), feeds(1), keep=["Conv_z"])
 
 
 def test_without_frames_nothing_can_be_measured() -> None:
-    with pytest.raises(ValueError, match="give some dozens of frames"):
+    with pytest.raises(ValueError, match="no frames to measure activation ranges on"):
         quantise_qdq(chain(), [])
 
 
 def test_a_network_of_first_and_last_layers_only_is_refused() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = Conv(a, w) y = Conv(b, w) }"
     model = net(text, w=weights(4, 4, 1, 1))
-    with pytest.raises(ValueError, match="between the first and the last layers is left"):
+    with pytest.raises(ValueError, match="no convolution or matrix product with constant weights is left"):
         quantise_qdq(model, [feeds_for(model)])

@@ -1,4 +1,4 @@
-"""Half precision on the CPU, honestly: every result rounded as it would be stored; weights with an eye on sums."""
+"""Half precision on the CPU: every result is rounded as it would be stored, and weights so that sums are kept."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def test_each_step_is_rounded_as_numpy_rounds_halves(is_optimised: bool) -> None
 
 
 @pytest.mark.parametrize("is_optimised", [False, True])
-def test_an_overflow_shows_that_the_cpu_would_hide(is_optimised: bool) -> None:
+def test_an_overflow_that_the_cpu_would_hide_is_visible(is_optimised: bool) -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = Conv(a, w) y = Conv(b, v) }"
     model = net(text, w=np.full((4, 4, 1, 1), 200, np.float32), v=np.full((4, 4, 1, 1), 1e-4, np.float32))
     cast = cast_precision(model, "fp16")
     feeds = {"x": np.ones((1, 4, 8, 8), np.float32)}
     assert np.isinf(run(rounded_for_cpu(cast), feeds, is_optimised)["y"]).all()
     assert np.isfinite(run(model, feeds)["y"]).all()
-    assert np.isfinite(run(cast, feeds, is_optimised=True)["y"]).all(), "hidden: else there were no need to round"
+    assert np.isfinite(run(cast, feeds, is_optimised=True)["y"]).all(), "the CPU hides it, which is why results are rounded"
 
 
-def test_bfloat16_runs_though_the_cpu_has_no_kernels_for_it_and_every_result_is_rounded() -> None:
+def test_bfloat16_runs_without_cpu_kernels_and_every_result_is_rounded() -> None:
     model = net(
         "(float[1,4,8,8] x) => (float[1,4,8,8] a, float[1,4,8,8] y) { a = Conv(x, w) y = Relu(a) }", w=weights(4, 4, 1, 1)
     )
@@ -69,14 +69,14 @@ def test_inputs_and_outputs_keep_names_types_and_shapes(io_dtype: Any) -> None:
     assert sum(value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in inner) < len(inner) / 2
 
 
-def test_a_network_without_halves_comes_back_as_it_is() -> None:
+def test_a_network_without_half_precision_comes_back_unchanged() -> None:
     model = net("(float[1,4,8,8] x) => (float[1,4,8,8] y) { y = Conv(x, w) }", w=weights(4, 4, 1, 1))
     rounded = rounded_for_cpu(model)
     assert rounded == model
     assert rounded is not model
 
 
-def test_a_body_written_in_halves_still_runs() -> None:
+def test_a_body_in_float16_still_runs() -> None:
     text = """(float16[1,4] x, bool t) => (float16[1,4] y) { a = Mul(x, k) b = If(t)<then_branch = g1 () => (float16[1,4] p)
         { p = Add(a, k) }, else_branch = g2 () => (float16[1,4] q) { q = Identity(a) }> c = Mul(b, b) y = Add(c, a) }"""
     k = np.array([0.3], np.float16)
@@ -88,7 +88,7 @@ def test_a_body_written_in_halves_still_runs() -> None:
     np.testing.assert_array_equal(run(rounded, {"x": x, "t": np.array(False)})["y"], a * a + a)
 
 
-def test_a_node_that_is_called_like_one_of_those_added_is_no_trouble() -> None:
+def test_a_node_named_like_an_added_one_does_not_clash() -> None:
     model = net("(float16[4] x) => (float16[4] y) { a = Exp(x) y = Sqrt(a) }")
     model.graph.node[0].name = "round_a_rounded"
     model.graph.node[1].name = "round_a"
@@ -100,7 +100,7 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(
 
 @settings(deadline=None)
 @given(hnp.arrays(np.float32, st.integers(1, 20), elements=floats))
-def test_bfloat16_is_the_nearest_that_there_is(values: npt.NDArray[np.float32]) -> None:
+def test_bfloat16_rounds_to_the_nearest(values: npt.NDArray[np.float32]) -> None:
     found = bfloat16_bits(values)
     error = np.abs(to_bfloat16(values).astype(np.float64) - values)
     for step in (-1, 1):
@@ -108,7 +108,7 @@ def test_bfloat16_is_the_nearest_that_there_is(values: npt.NDArray[np.float32]) 
         assert (error <= np.abs(neighbour - values)).all() or not np.isfinite(neighbour).all()
 
 
-def test_bfloat16_rounds_ties_to_even_and_keeps_what_is_no_number() -> None:
+def test_bfloat16_rounds_ties_to_even_and_keeps_nan_and_infinity() -> None:
     given_values = np.array([1 + 2**-8, 1 + 3 * 2**-8, np.nan, np.inf, -np.inf, 3.4028235e38, -0.0], np.float32)
     expected = np.array([1, 1 + 4 * 2**-8, np.nan, np.inf, -np.inf, np.inf, -0.0], np.float32)
     np.testing.assert_array_equal(to_bfloat16(given_values), expected)
@@ -133,13 +133,13 @@ def test_no_weight_moves_by_more_than_two_steps(shape: tuple[int, ...], kind: in
     assert (rounded.name, rounded.data_type, tuple(rounded.dims)) == ("half", kind, shape)
     bits, lowest = (10, -14) if kind == FLOAT16 else (7, -126)
     step = 2.0 ** (np.maximum(np.floor(np.log2(np.abs(values, dtype=np.float64) + 1e-300)), lowest) - bits)
-    # One and a half; but carried over a power of two, a weight is rounded to steps twice as wide.
+    # One and a half; but beyond a power of two, a weight is rounded to steps twice as wide.
     assert (np.abs(as_float(rounded) - values) <= 2 * step).all()
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("kind", [FLOAT16, BFLOAT16])
-def test_the_sums_over_each_output_stay_nearer_than_with_plain_rounding(kind: int, axis: int) -> None:
+def test_sums_of_each_output_are_closer_than_with_plain_rounding(kind: int, axis: int) -> None:
     values = weights(24, 24, 3, 3)
     tensor = numpy_helper.from_array(values, "w")
     plain = to_bfloat16(values) if kind == BFLOAT16 else values.astype(np.float16)
@@ -150,6 +150,6 @@ def test_the_sums_over_each_output_stay_nearer_than_with_plain_rounding(kind: in
     assert lost.mean() < lost_plainly.mean() / 10
 
 
-def test_the_largest_weight_is_not_pushed_to_infinity() -> None:
+def test_the_largest_weight_does_not_become_infinite() -> None:
     values = np.array([[65504, 65503, 65487.9, 65490]], np.float32)
     assert np.isfinite(as_float(rounded_weight(numpy_helper.from_array(values, "w"), FLOAT16, "w", 0))).all()

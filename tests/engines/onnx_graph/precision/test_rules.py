@@ -1,4 +1,4 @@
-"""Which nodes calculate in half precision, told by what each one makes in the cast graph."""
+"""Which nodes calculate in half precision, seen from the types of their results in the cast graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .nets import check, feeds_for, made_in, net, run, weights
 
 W = weights(4, 4, 1, 1)
 BETWEEN = "(float[1,4,8,8] x) => (float[1,4,N,M] y) {{ a = Conv(x, w) {0} y = Conv(s, w) }}"
-"""Something that makes `s` of `a`, between two convolutions."""
+"""Nodes that turn `a` into `s`, between two convolutions."""
 
 
 def between(nodes: str, opset: int = 17, **constants: Any) -> onnx.ModelProto:
@@ -40,13 +40,13 @@ IN_FLOAT32 = {
     "square": "s = Mul(a, a)",
     "square_root": "r = Relu(a) s = Sqrt(r)",
     "softplus": "s = Softplus(a)",
-    "sigmoid_that_is_summed_up": "q = Sigmoid(a) s = ReduceSum(q, axes)",
+    "sigmoid_read_by_a_sum": "q = Sigmoid(a) s = ReduceSum(q, axes)",
 }
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("nodes", IN_FLOAT32.values(), ids=IN_FLOAT32)
-def test_what_sums_up_or_stretches_values_stays_in_float32_between_halves(nodes: str, precision: Any) -> None:
+def test_sums_and_exponents_stay_in_float32_between_half_precision_nodes(nodes: str, precision: Any) -> None:
     model = between(
         nodes,
         scale8=np.ones(8, np.float32),
@@ -69,7 +69,7 @@ IN_HALF = {
     "tanh": "s = Tanh(a)",
     "leaky_relu": "s = LeakyRelu<alpha=0.1>(a)",
     "clip": "s = Clip(a, zero, six)",
-    "clip_to_bounds_beyond": "s = Clip(a, lowest, highest)",
+    "clip_with_bounds_beyond_fp16": "s = Clip(a, lowest, highest)",
     "sum_of_maps": "s = Add(a, a)",
     "gain_of_maps": "q = Sigmoid(a) s = Mul(a, q)",
     "concat_and_slice": "c = Concat<axis=1>(a, a) s = Slice(c, zeros, fours, ones)",
@@ -82,7 +82,7 @@ IN_HALF = {
 
 
 @pytest.mark.parametrize("nodes", IN_HALF.values(), ids=IN_HALF)
-def test_what_is_safe_calculates_in_fp16(nodes: str) -> None:
+def test_safe_nodes_calculate_in_fp16(nodes: str) -> None:
     model = between(
         nodes,
         zero=np.float32(0),
@@ -102,7 +102,7 @@ def test_what_is_safe_calculates_in_fp16(nodes: str) -> None:
     assert set(kinds.values()) == {"fp16"}, kinds
 
 
-def test_the_scales_of_a_resize_stay_float32_even_where_they_are_worked_out() -> None:
+def test_the_scales_of_a_resize_stay_float32_even_if_they_are_calculated() -> None:
     text = """(float[1,4,8,8] x, float[1,4,12,12] like) => (float[1,4,N,M] y) {
         a = Conv(x, w) l = Shape<start=2>(like) lf = Cast<to=1>(l) k = Shape<start=2>(a) kf = Cast<to=1>(k)
         f = Div(lf, kf) scales = Concat<axis=0>(ones, f) s = Resize(a, , scales) y = Conv(s, w) }"""
@@ -130,7 +130,7 @@ def test_the_scales_of_a_resize_stay_float32_even_where_they_are_worked_out() ->
         ("s = Add(a, c)", -np.inf, "fp16", "fp16"),
     ],
 )
-def test_a_constant_that_half_precision_cannot_hold_keeps_its_node_in_float32(
+def test_a_constant_beyond_half_precision_keeps_its_node_in_float32(
     nodes: str, constant: float, precision: Any, kind: str
 ) -> None:
     cast = cast_precision(between(nodes, c=np.float32(constant)), precision)
@@ -139,7 +139,7 @@ def test_a_constant_that_half_precision_cannot_hold_keeps_its_node_in_float32(
     assert made_in(cast, node.name) == kind
 
 
-def test_weights_beyond_fp16_keep_their_convolution_in_float32_and_denormal_ones_do_not() -> None:
+def test_weights_beyond_fp16_keep_their_convolution_in_float32_but_denormal_ones_do_not() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, big) b = Conv(a, tiny) y = Conv(b, w) }"
     cast = cast_precision(net(text, big=W * 1e6, tiny=W * np.float32(1e-9), w=W), "fp16")
     check(cast)
@@ -156,7 +156,7 @@ def test_a_number_in_an_attribute_counts_like_a_constant(value: float, kind: str
 
 
 @pytest.mark.parametrize("kind", ["Reshape", "Transpose", "Slice"])
-def test_a_sigmoid_stays_in_float32_where_a_sum_reads_it_through_nodes_that_only_move(kind: str) -> None:
+def test_a_sigmoid_stays_in_float32_if_a_sum_reads_it_through_neutral_nodes(kind: str) -> None:
     moves = {
         "Reshape": "r = Reshape(q, shape)",
         "Transpose": "r = Transpose<perm=[0,1,3,2]>(q)",
@@ -171,7 +171,7 @@ def test_a_sigmoid_stays_in_float32_where_a_sum_reads_it_through_nodes_that_only
 
 
 def test_arithmetic_on_statistics_stays_in_float32_until_the_next_heavy_node() -> None:
-    """A normalisation in pieces, as exporters write it."""
+    """A normalisation in single nodes, as exporters write it."""
     nodes = """m = ReduceMean<axes=[1,2,3]>(a) d = Sub(a, m) q = Mul(d, d) v = ReduceMean<axes=[1,2,3]>(q)
         e = Add(v, eps) r = Sqrt(e) s = Div(d, r)"""
     cast = cast_precision(between(nodes, eps=np.float32(1e-5)), "fp16")
@@ -181,7 +181,7 @@ def test_arithmetic_on_statistics_stays_in_float32_until_the_next_heavy_node() -
     assert made_in(cast, "Conv_y") == "fp16"
 
 
-def test_boxes_in_pixels_are_worked_out_in_float32_and_maps_are_not() -> None:
+def test_boxes_in_pixels_are_calculated_in_float32_but_maps_are_not() -> None:
     text = """(float[1,4,8,8] x) => (float[1,4,64] boxes, float[1,4,8,8] map) {
         a = Conv(x, w) rows = Reshape(a, shape) centre = Add(rows, half) boxes = Mul(centre, stride) map = Add(a, half) }"""
     constants = {"shape": np.array([1, 4, 64]), "half": np.float32(0.5), "stride": np.float32(32)}
@@ -192,7 +192,7 @@ def test_boxes_in_pixels_are_worked_out_in_float32_and_maps_are_not() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("uint8", "fp16"), ("bool", "fp16"), ("int64", "fp32")])
-def test_only_small_integers_become_halves(dtype: str, kind: str) -> None:
+def test_only_small_integers_become_half_precision(dtype: str, kind: str) -> None:
     text = f"({dtype}[1,4,8,8] x) => (float[1,4,8,8] y) {{ f = Cast<to=1>(x) y = Conv(f, w) }}"
     cast = cast_precision(net(text, w=W), "fp16")
     check(cast)
@@ -215,7 +215,7 @@ def test_what_tensorrt_refuses_in_bfloat16_stays_in_float32() -> None:
     assert made_in(cast, "ConvTranspose_t") == "fp16"
 
 
-def test_where_the_opset_cannot_be_raised_a_convolution_has_no_bfloat16_and_the_graph_stays_sound() -> None:
+def test_without_a_newer_opset_a_convolution_has_no_bfloat16_and_the_graph_stays_valid() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = BatchNormalization<spatial=0>(x, n, n, n, n) y = Conv(a, w) }"
     model = net(text, opset=7, w=W, n=np.ones((4, 8, 8), np.float32))
     cast = cast_precision(model, "bf16")
@@ -224,7 +224,7 @@ def test_where_the_opset_cannot_be_raised_a_convolution_has_no_bfloat16_and_the_
     assert made_in(cast, "Conv_y") == "fp32"
 
 
-def test_what_follows_an_operator_that_tells_no_type_is_left_alone() -> None:
+def test_nodes_after_an_operator_of_unknown_type_are_not_cast() -> None:
     text = (
         "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = custom.Odd(a) c = Conv(b, w) d = Add(c, a) y = Relu(d) }"
     )
@@ -237,7 +237,7 @@ def test_what_follows_an_operator_that_tells_no_type_is_left_alone() -> None:
     assert kinds.get(by_name["Add_d"].input[1]) == onnx.TensorProto.FLOAT
 
 
-def test_a_custom_operator_whose_type_the_file_tells_is_fed_float32_and_the_rest_is_cast() -> None:
+def test_a_custom_operator_of_known_type_gets_float32_and_the_rest_is_cast() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w) b = custom.Odd(a) y = Conv(b, w) }"
     model = net(text, domains=', "custom": 1', w=W)
     model.graph.value_info.append(helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [1, 4, 8, 8]))
@@ -251,9 +251,9 @@ def test_a_custom_operator_whose_type_the_file_tells_is_fed_float32_and_the_rest
 
 
 @pytest.mark.parametrize("kept", ["Conv_a", "Relu_s", "Conv_y"])
-def test_a_node_named_in_keep_fp32_stays_in_float32_and_its_neighbours_do_not(kept: str) -> None:
+def test_only_the_node_named_in_keep_fp32_stays_in_float32(kept: str) -> None:
     cast = cast_precision(between("s = Relu(a)"), "fp16", keep_fp32=[kept])
     check(cast)
     assert {name: made_in(cast, name) for name in ("Conv_a", "Relu_s", "Conv_y")} == {
         name: "fp32" if name == kept else "fp16" for name in ("Conv_a", "Relu_s", "Conv_y")
-    } | ({"Relu_s": "fp32"} if kept == "Conv_a" else {}), "what only moves values takes what comes in"
+    } | ({"Relu_s": "fp32"} if kept == "Conv_a" else {}), "a neutral node takes the type of its input"

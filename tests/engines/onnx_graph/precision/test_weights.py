@@ -1,4 +1,4 @@
-"""What precision a file is said to be in."""
+"""The precision in which a file stores its weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def two_convolutions() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_cast_network_is_in_what_it_was_cast_to(precision: Any) -> None:
+def test_a_cast_network_has_the_precision_of_its_cast(precision: Any) -> None:
     assert main_precision(two_convolutions()) == "fp32"
     assert main_precision(cast_precision(two_convolutions(), precision)) == precision
 
@@ -32,7 +32,7 @@ def test_a_network_kept_in_float32_node_by_node_is_in_float32() -> None:
     assert main_precision(cast_precision(two_convolutions(), "fp16", keep_fp32=["Conv_a", "Conv_y"])) == "fp32"
 
 
-def test_weights_that_are_only_stored_in_another_way_count_as_stored() -> None:
+def test_weights_count_as_the_type_they_are_stored_in() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { d = DequantizeLinear(w, s, z) r = Identity(d) y = Conv(x, r) }"
     assert main_precision(net(text, w=QUANTISED, **SCALES)) == "int8"
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { f = Cast<to=1>(w) y = Conv(x, f) }"
@@ -48,7 +48,7 @@ def test_the_larger_part_of_the_weights_decides() -> None:
 def test_weights_in_constant_nodes_count() -> None:
     text = "(float[1,4,8,8] x) => (float[1,4,8,8] y) { k = Constant() d = Cast<to=1>(k) y = Conv(x, d) }"
     model = net(text)
-    assert main_precision(model) == "fp32", "a constant without a value is no reason to fail"
+    assert main_precision(model) == "fp32", "a constant without a value must not fail"
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("value", numpy_helper.from_array(W.astype(np.float16))))
     assert main_precision(model) == "fp16"
 
@@ -67,7 +67,7 @@ def test_operators_that_multiply_integers_are_int8() -> None:
         "(float16[1,4] x) => (float16[1,4] y) { t = Transpose(x) y = MatMul(x, t) }",
         "(float[1,4] x) => (float[1,4] y) { a = Identity(b) b = Identity(a) y = MatMul(x, a) }",
     ],
-    ids=["no_product", "no_weights", "a_circle"],
+    ids=["no_product", "no_weights", "a_cycle"],
 )
 def test_a_network_without_weights_is_in_float32(text: str) -> None:
     assert main_precision(net(text)) == "fp32"
