@@ -1,11 +1,11 @@
-"""Time of a frame on the GPU, part by part, and what of it is not the network.
+"""Times of a frame on the GPU, part by part, and the share besides the network.
 
     python benchmarks/gpu.py road                      # the engine that `run.py build road` made
     python benchmarks/gpu.py road --backend ort-cuda   # without TensorRT
     python benchmarks/gpu.py road --backend none       # copies and kernel alone: needs PyCUDA only
 
-Wall times are of `infer`: copy into pinned memory, upload, kernel, network, download, one wait; with the CUDA graph and without,
-in turns. Times of the parts are the GPU's own, by events, without a graph. Everything after 100 frames of warming up.
+Wall times are those of `infer`: copy into pinned memory, upload, kernel, network, download, one wait; with and without the CUDA
+graph, in turns. Times of the parts are measured on the GPU by events, without a graph. Everything after 100 warm-up frames.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.errors import SegmentationError
+from engines.files import write_whole
 from engines.gpu.device import Device
 from engines.gpu.driver import Driver
-from engines.gpu.frame import FrameBuffer
-from engines.gpu.letterbox import LetterboxKernel
+from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import fit
@@ -45,12 +45,12 @@ def quantiles(times_ms: Sequence[float]) -> dict[str, float]:
 
 
 def frame_of(size: Size) -> Image:
-    """Noise: nothing on the way is faster for what is in a picture, and no clip is needed."""
+    """Noise: the content of a frame does not affect the times, and no clip is needed."""
     return np.random.default_rng(0).integers(0, 255, (size.height, size.width, 3), np.uint8)
 
 
 def wall(run: Callable[[], object], count: int) -> tuple[list[float], float]:
-    """Wall milliseconds of each run, and the CPU milliseconds of this thread for one."""
+    """Wall milliseconds of each run, and this thread's CPU milliseconds per run."""
     times = []
     cpu_s = time.thread_time()
     for _ in range(count):
@@ -69,7 +69,7 @@ def measure_engine(model_name: str, backend: str, options: EngineOptions, frame:
     try:
         wall(lambda: engine.infer(frame), WARM_UP)
         ways: dict[str, tuple[list[float], list[float]]] = {}
-        for _ in range(TURNS):  # in turns, so that a neighbour's load falls on both
+        for _ in range(TURNS):  # in turns, so that the load of other processes affects both
             for with_graph in (True, False) if isinstance(engine, TrtEngine) else (False,):
                 if isinstance(engine, TrtEngine):
                     engine.runner.uses_graphs = with_graph
@@ -96,7 +96,7 @@ def measure_engine(model_name: str, backend: str, options: EngineOptions, frame:
 
 
 def measure_parts(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
-    """Upload, kernel and the download of a label map, without a network."""
+    """Times of the upload, the kernel and the download of a label map, without a network."""
     geometry = fit(Size.of(frame), spec.size, spec.fit)
     with Device() as device:
         stream, buffer = device.stream(), FrameBuffer(device)
@@ -189,7 +189,7 @@ def main() -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_whole(options.out, text + "\n")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Memory, Pinned
 from engines.gpu.driver import Driver
-from engines.gpu.frame import FrameBuffer
-from engines.gpu.letterbox import LetterboxKernel
+from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import input_shape

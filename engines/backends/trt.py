@@ -14,10 +14,11 @@ from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
 from engines.plans.passport import Passport
+from engines.plans.reading import load_foreign
 from engines.plans.requests import environment_of, request_for
-from engines.plans.store import Store, load_foreign
+from engines.plans.store import Store
 from engines.trt.runner import Finished, Runner
-from engines.trt.runtime import how_to_install, installed, open_tensorrt
+from engines.trt.runtime import installed, not_installed, open_tensorrt
 from engines.types import Image
 
 RANK = 10
@@ -66,7 +67,7 @@ def first_runtime() -> str:
     """The runtime to use when none is named. Raises BackendUnavailableError when none is installed."""
     found = installed()
     if not found:
-        raise BackendUnavailableError(how_to_install("tensorrt"))
+        raise not_installed("tensorrt")
     return found[0]
 
 

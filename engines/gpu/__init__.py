@@ -1,1 +1,1 @@
-"""The GPU: driver, context, buffers, streams, graphs and kernels. Knows arrays and pixels; no model, no card, no camera."""
+"""The GPU: driver, context, memory, streams, graphs and kernels. Depends on arrays and pixels, not on models or cameras."""

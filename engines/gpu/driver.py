@@ -1,6 +1,6 @@
-"""The CUDA driver (libcuda) through ctypes: what GPU this is, and CUDA graphs, which PyCUDA lacks. Needs no other package.
+"""The CUDA driver (libcuda) through ctypes: facts about the GPU, and CUDA graphs, which PyCUDA lacks. Needs no package.
 
-`cuInit` comes before everything else that knows CUDA: TensorRT 11 ends the process where there is no driver.
+Call `cuInit` before any other use of CUDA: TensorRT 11 ends the process if there is no driver.
 """
 
 from __future__ import annotations
@@ -14,50 +14,56 @@ from typing import Any
 from engines.errors import InferenceError, NoGpuError
 
 PTX_CUDA = 12020
-"""CUDA 12.2, whose PTX (ISA 8.2) the kernels are shipped in: older drivers cannot read it."""
+"""CUDA 12.2: the kernels are shipped as its PTX (ISA 8.2), which older drivers cannot read."""
 
 OLDEST_CAPABILITY = (7, 5)
-"""What the kernels are compiled for."""
+"""The kernels are compiled for this one and newer."""
 
-INSTALL = "install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers install; a Jetson has it in JetPack)"
+INSTALL = "Install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers install; on a Jetson it is part of JetPack)"
 
 INIT_ERRORS = {
-    34: "the CUDA driver found here is only a stub for linking: take its folder out of LD_LIBRARY_PATH",
-    100: "the driver sees no GPU: is one plugged in, and given to this container or user (docker: --gpus all)?",
-    101: "there is no GPU of that number",
-    800: "this user may not use the GPU: add it to the groups video and render",
-    802: "the GPU is still starting (Fabric Manager not running?): try again in a minute",
-    803: "kernel driver and CUDA library are of different versions, as after an update: restart the machine",
-    804: "this driver cannot be used with this GPU's compatibility package: remove cuda-compat",
-    999: "the driver failed (unknown error), as after the machine slept: sudo modprobe -r nvidia_uvm; sudo modprobe nvidia_uvm",
+    34: ("the CUDA driver found here is only a stub for linking", "Remove its folder from LD_LIBRARY_PATH"),
+    100: ("the driver finds no GPU", "Check that one is installed and available to this container or user (docker: --gpus all)"),
+    101: ("there is no GPU of that number", "List them with nvidia-smi"),
+    800: ("this user has no access to the GPU", "Add the user to the groups video and render"),
+    802: ("the GPU is still starting", "Try again in a minute, and check that Fabric Manager runs"),
+    803: ("kernel driver and CUDA library have different versions, as after an update", "Restart the machine"),
+    804: ("this driver does not work with the GPU's compatibility package", "Remove cuda-compat"),
+    999: (
+        "the driver failed (unknown error), as after a suspended machine wakes up",
+        "Run: sudo modprobe -r nvidia_uvm; sudo modprobe nvidia_uvm",
+    ),
 }
+"""Result of cuInit -> the problem and the cure."""
+
+RESTART = "Restart the program, and the machine if it happens again"
 
 MAJOR, MINOR, INTEGRATED = 75, 76, 18
 """CUdevice_attribute: compute capability, and whether the GPU shares the machine's memory."""
 
 CAPTURE_THREAD_LOCAL = 1
-"""What other threads do with CUDA does not spoil a capture on this one."""
+"""CUDA calls of other threads do not interrupt a capture on this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """A GPU, and the driver it has."""
+    """A GPU and its driver."""
 
     number: int
     name: str
     compute_capability: str
     """"8.7"."""
     cuda_version: str
-    """The newest CUDA that the driver speaks: "13.0"."""
+    """The newest CUDA that the driver supports: "13.0"."""
     driver_version: str
-    """The kernel driver's: "580.65.06"; empty where it does not say."""
+    """Version of the kernel driver: "580.65.06"; empty if unknown."""
     total_bytes: int
     is_integrated: bool
-    """A Jetson's: its memory is the machine's."""
+    """Shares its memory with the CPU, as on a Jetson."""
 
     @property
     def short_name(self) -> str:
-        """ "RTX 4060 Laptop GPU": without the maker, who is no news, so that it fits where there is little room."""
+        """The name without the maker, to save space: "RTX 4060 Laptop GPU"."""
         return self.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
@@ -65,51 +71,51 @@ _kept: set[int] = set()
 
 
 def load_library() -> Any:
-    """libcuda. Raises OSError where there is none."""
+    """libcuda. Raises OSError if there is none."""
     return ctypes.CDLL("libcuda.so.1")
 
 
 class Driver:
-    """libcuda, initialised. Asking it needs no context; what goes wrong comes in words."""
+    """libcuda, initialised. Queries need no context."""
 
     def __init__(self) -> None:
-        """Raises NoGpuError when there is no driver, no GPU, or a driver too old."""
+        """Raises NoGpuError if there is no driver, no GPU, or the driver is too old."""
         try:
             self._library = load_library()
         except OSError as error:
-            raise NoGpuError(f"no NVIDIA driver here: libcuda.so.1 is missing; {INSTALL}") from error
+            raise NoGpuError("no NVIDIA driver here (libcuda.so.1 is missing)", INSTALL) from error
         code = self._library.cuInit(0)
         if code:
-            words = INIT_ERRORS.get(code, f"the driver failed to start ({self._name_of(code)})")
-            raise NoGpuError(f"no usable GPU: {words}")
+            what, cure = INIT_ERRORS.get(code, (f"the driver failed to start ({self._name_of(code)})", RESTART))
+            raise NoGpuError(f"no usable GPU: {what}", cure)
         version = ctypes.c_int()
-        self._check(self._library.cuDriverGetVersion(ctypes.byref(version)), "ask for the driver's version")
+        self._check(self._library.cuDriverGetVersion(ctypes.byref(version)), "report the driver's version")
         self.cuda = version.value
-        """The newest CUDA that the driver speaks, as it says it: 12020 is 12.2."""
+        """The newest CUDA that the driver supports: 12020 is 12.2."""
         if self.cuda < PTX_CUDA:
             raise NoGpuError(
-                f"the NVIDIA driver is too old: it speaks CUDA {_dotted(self.cuda)}, this program needs {_dotted(PTX_CUDA)}; "
-                f"update it (desktop: 535 or newer; Jetson: JetPack 6 or newer)"
+                f"the NVIDIA driver is too old: it supports CUDA {_dotted(self.cuda)}, and {_dotted(PTX_CUDA)} is required",
+                "Update it (desktop: 535 or newer; Jetson: JetPack 6 or newer)",
             )
 
     def facts(self, number: int = 0) -> GpuFacts:
-        """What GPU `number` is. Raises NoGpuError when there is none."""
+        """Facts about GPU `number`. Raises NoGpuError if it does not exist."""
         count = ctypes.c_int()
         self._check(self._library.cuDeviceGetCount(ctypes.byref(count)), "count the GPUs")
         if not 0 <= number < count.value:
-            raise NoGpuError(f"no usable GPU: the driver sees {count.value}, and number {number} was asked for")
+            raise NoGpuError(f"no usable GPU: there is no number {number}, only {count.value} in all", "List them: nvidia-smi")
         device = ctypes.c_int()
         self._check(self._library.cuDeviceGet(ctypes.byref(device), ctypes.c_int(number)), "open the GPU")
         capability = (self._attribute(MAJOR, device), self._attribute(MINOR, device))
         name = ctypes.create_string_buffer(256)
-        self._check(self._library.cuDeviceGetName(name, ctypes.c_int(len(name)), device), "ask for the GPU's name")
+        self._check(self._library.cuDeviceGetName(name, ctypes.c_int(len(name)), device), "report its name")
         if capability < OLDEST_CAPABILITY:
             raise NoGpuError(
-                f"no usable GPU: {name.value.decode(errors='replace')} has compute capability {capability[0]}.{capability[1]}, "
-                "this program needs 7.5 (Turing) or newer"
+                f"no usable GPU: {name.value.decode(errors='replace')} has compute capability {capability[0]}.{capability[1]}",
+                "Use a GPU with 7.5 (Turing) or newer, or the CPU: --backend ort",
             )
         total = ctypes.c_size_t()
-        self._check(self._library.cuDeviceTotalMem_v2(ctypes.byref(total), device), "ask for the GPU's memory")
+        self._check(self._library.cuDeviceTotalMem_v2(ctypes.byref(total), device), "report its memory")
         return GpuFacts(
             number=number,
             name=name.value.decode(errors="replace"),
@@ -121,10 +127,10 @@ class Driver:
         )
 
     def keep_context(self, number: int) -> None:
-        """Hold the primary context of GPU `number` until the process ends; again is harmless.
+        """Retain the primary context of GPU `number` until the process ends. Idempotent.
 
-        Else it would be destroyed with the last engine, and what TensorRT and CUDA's runtime keep of it would speak of a dead one
-        when the next engine is opened.
+        Otherwise it would be destroyed with the last engine, while TensorRT and CUDA's runtime still refer to it when the next
+        engine is opened.
         """
         if number in _kept:
             return
@@ -134,10 +140,9 @@ class Driver:
         _kept.add(number)
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> ctypes.c_void_p:
-        """Record what `enqueue` puts on `stream` (a handle) instead of running it; returns what `launch` and `destroy` take.
+        """Record the work that `enqueue` puts on `stream` (a handle) instead of running it, for `launch` and `destroy`.
 
-        Raises InferenceError when something in it cannot be recorded; the stream is then as it was. Whatever `enqueue` raises
-        is raised.
+        Raises InferenceError if some of it cannot be recorded, and what `enqueue` raises; the stream stays usable.
         """
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         handle = ctypes.c_void_p(stream)
@@ -145,43 +150,41 @@ class Driver:
         try:
             enqueue()
         except BaseException:
-            self._library.cuStreamEndCapture(handle, ctypes.byref(graph))  # or the stream could not be used again
+            self._library.cuStreamEndCapture(handle, ctypes.byref(graph))  # otherwise the stream would stay unusable
             if graph:
                 self._library.cuGraphDestroy(graph)
             raise
         self._done(self._library.cuStreamEndCapture(handle, ctypes.byref(graph)), "record a CUDA graph")
         try:
             flags = ctypes.c_ulonglong(0)
-            self._done(
-                self._library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, flags), "make a CUDA graph ready"
-            )
+            self._done(self._library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, flags), "prepare a CUDA graph")
         finally:
             self._library.cuGraphDestroy(graph)
         return executable
 
     def launch(self, executable: ctypes.c_void_p, stream: int) -> None:
-        """Run what was recorded, on `stream` (a handle). Raises InferenceError."""
+        """Run a recorded graph on `stream` (a handle). Raises InferenceError."""
         self._done(self._library.cuGraphLaunch(executable, ctypes.c_void_p(stream)), "launch a CUDA graph")
 
     def destroy(self, executable: ctypes.c_void_p) -> None:
-        """Free what was recorded. Raises InferenceError."""
+        """Free a recorded graph. Raises InferenceError."""
         self._done(self._library.cuGraphExecDestroy(executable), "free a CUDA graph")
 
     def _attribute(self, attribute: int, device: ctypes.c_int) -> int:
         value = ctypes.c_int()
         code = self._library.cuDeviceGetAttribute(ctypes.byref(value), ctypes.c_int(attribute), device)
-        self._check(code, "ask for the GPU's abilities")
+        self._check(code, "report its attributes")
         return value.value
 
     def _check(self, code: int, what: str) -> None:
-        """Of questions: a GPU that does not answer cannot be used."""
+        """For queries: a GPU that does not answer cannot be used."""
         if code:
-            raise NoGpuError(f"no usable GPU: it could not {what} ({self._name_of(code)})")
+            raise NoGpuError(f"no usable GPU: it could not {what} ({self._name_of(code)})", RESTART)
 
     def _done(self, code: int, what: str) -> None:
-        """Of work."""
+        """For work."""
         if code:
-            raise InferenceError(f"the GPU could not {what} ({self._name_of(code)})")
+            raise InferenceError(f"the GPU could not {what} ({self._name_of(code)})", RESTART)
 
     def _name_of(self, code: int) -> str:
         text = ctypes.c_char_p()
@@ -196,7 +199,7 @@ def _dotted(version: int) -> str:
 
 
 def _kernel_driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str:
-    """ "580.65.06" of "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Fri ..."; empty where it does not say."""
+    """ "580.65.06" of "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Fri ..."; empty if unknown."""
     try:
         words = path.read_text(encoding="ascii", errors="replace").splitlines()[0].split()
     except (OSError, IndexError):

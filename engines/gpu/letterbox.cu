@@ -1,27 +1,27 @@
 // Letterbox: a BGR frame of bytes becomes a network's input in one pass. Bilinear resize, padding, channel order, normalisation,
-// layout and number format, written in place. The CPU's way of the same is engines/fit.py (InputFiller), which this must equal.
+// layout and number format, written in place. It must equal the CPU's InputFiller in engines/models/fit.py.
 //
-// Plain C++ but for the three kernels at the end, so that a host compiler can run the same arithmetic in the tests.
-// letterbox.ptx is made from this file by compile_kernels.py; a test ties the two together.
+// Plain C++ except for the three kernels at the end, so that a host compiler can run the same arithmetic in the tests.
+// letterbox.ptx is compiled from this file by tests/engines/gpu/compile_kernels.py; a test compares their hashes.
 
 struct Letterbox {
-    int frame_width, frame_height;                 // of the frame, whose rows lie close together
+    int frame_width, frame_height;                 // of the frame, whose rows are contiguous
     int net_width, net_height;                     // of the input
     int left, top, content_width, content_height;  // the rectangle of the input that the frame fills
     float step_x, step_y;                          // frame pixels per network pixel
     float gain[3], bias[3];                        // in the network's channel order: value = pixel * gain + bias
     int pad;                                       // the pixel value of the padding
-    int is_rgb;                                    // the network's channel order: else BGR, as the frame's
-    int is_planar;                                 // NCHW: else NHWC
+    int is_rgb;                                    // the network's channel order; otherwise BGR, like the frame
+    int is_planar;                                 // NCHW; otherwise NHWC
 };
 
-// Weights have 11 bits and the sums below drop what cv2.resize (INTER_LINEAR, bytes) drops: so a frame means the same to a network
-// wherever it was resized. What remains is the last digit of a position, a double there.
+// Weights have 11 bits and the sums below are truncated as in cv2.resize (INTER_LINEAR, bytes), so that CPU and GPU give a network the
+// same input. The only difference is the last digit of positions, which are doubles in OpenCV.
 const int ONE = 1 << 11;
 
-struct Sample {  // where along one axis a network pixel lies between two frame pixels
+struct Sample {  // the position of a network pixel between two frame pixels, along one axis
     int near, far;
-    int weight;  // of the far one, 0..ONE; the near one has the rest
+    int weight;  // of the far pixel, 0..ONE; the near one has the rest
 };
 
 __device__ __forceinline__ int clamp(int index, int length) { return index < 0 ? 0 : index < length ? index : length - 1; }
@@ -59,7 +59,7 @@ __device__ __forceinline__ void store(Half* target, float value)
 #ifdef __CUDA_ARCH__
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
 #else
-    bits = host_half(value);  // given by whoever compiles this for a CPU
+    bits = host_half(value);  // defined by the host program
 #endif
     target->bits = bits;
 }

@@ -1,4 +1,4 @@
-"""The letterbox kernel: a frame in GPU memory becomes a network's input there. Equals `InputFiller` on the CPU."""
+"""A frame on its way into a network: uploaded to the GPU, and letterboxed there by a kernel that equals `InputFiller`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendUnavailableError
-from engines.gpu.device import Device, Stream
+from engines.gpu.device import Device, Memory, Pinned, Stream
 from engines.models.card import InputSpec
 from engines.models.fit import Fit
+from engines.types import U8, Image
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 
@@ -23,16 +24,54 @@ BLOCK = (32, 8, 1)
 """Threads of a block: 32 pixels of a row are read and written together."""
 
 
+class FrameBuffer:
+    """Host and GPU memory for one frame. It grows to the largest frame and never shrinks."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pinned: Pinned | None = None
+        self._memory: Memory | None = None
+        self._staged: U8 = np.zeros(0, np.uint8)
+
+    @property
+    def address(self) -> int:
+        """The frame's address in GPU memory. It changes only for a frame that is larger than all before."""
+        assert self._memory is not None, "staged before it is used"
+        return self._memory.address
+
+    def stage(self, image: Image) -> None:
+        """Copy `image`, which need not be contiguous. Raises ValueError for a wrong shape or type."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        if self._pinned is None or self._pinned.array.nbytes < image.nbytes:
+            self._grow(image.nbytes)
+        assert self._pinned is not None, "made above"
+        self._staged = self._pinned.array[: image.nbytes]
+        np.copyto(self._staged.reshape(image.shape), image)
+
+    def upload(self, stream: Stream) -> None:
+        """Upload the staged frame, on `stream`. Stage the next one only after that has happened."""
+        self._device.upload(self.address, self._staged, stream)
+
+    def _grow(self, size_bytes: int) -> None:
+        self._staged = np.zeros(0, np.uint8)
+        for old in (self._pinned, self._memory):
+            if old is not None:
+                old.free()
+        self._pinned = self._memory = None  # if the next lines fail, no freed memory is referenced
+        self._pinned = self._device.pinned((size_bytes,), np.uint8)
+        self._memory = self._device.memory(size_bytes)
+
+
 class LetterboxKernel:
-    """The kernel for one kind of input. Belongs to a Device, and ends with it."""
+    """The kernel for one kind of input. Valid until its Device closes."""
 
     def __init__(self, device: Device, spec: InputSpec) -> None:
-        """Raises BackendUnavailableError when the driver does not take the kernel."""
+        """Raises BackendUnavailableError if the driver refuses the kernel."""
         ptx = PTX.read_bytes()
         if LAYOUT.size != (size := parameter_bytes(ptx)):
-            raise BackendUnavailableError(
-                f"{PTX.name} is of another version ({size} bytes of parameters, not {LAYOUT.size}): install this program anew"
-            )
+            what = f"{PTX.name} is of another version ({size} bytes of parameters, not {LAYOUT.size})"
+            raise BackendUnavailableError(what, "Install this program again")
         module = device.module(ptx)
         with device.taking("find its kernels"):
             self._function: Any = module.get_function(f"letterbox_{spec.dtype}")
@@ -42,7 +81,7 @@ class LetterboxKernel:
         device.on_close(self._forget)
 
     def enqueue(self, frame: int, target: int, geometry: Fit, stream: Stream) -> None:
-        """Read the frame at address `frame`, write the input at `target`, in the order of `stream`."""
+        """Read the frame at address `frame` and write the network's input to `target`, on `stream`."""
         self._function.prepared_async_call(self._grid, BLOCK, stream.raw, frame, target, parameters(geometry, self._spec))
 
     def _forget(self) -> None:
@@ -50,13 +89,13 @@ class LetterboxKernel:
 
 
 def parameter_bytes(ptx: bytes) -> int:
-    """The size of `struct Letterbox` as the compiler laid it out, which letterbox.cu leaves in a variable; 0 without one."""
+    """The compiled size of `struct Letterbox`, which letterbox.cu stores in a variable; 0 without one."""
     found = re.search(rb"\bletterbox_bytes = (\d+);", ptx)
     return int(found[1]) if found else 0
 
 
 def parameters(geometry: Fit, spec: InputSpec) -> bytes:
-    """`struct Letterbox` for frames of this geometry. A pixel enters as (pixel - mean) / std, as one factor and one offset."""
+    """`struct Letterbox` for frames of this geometry. (pixel - mean) / std is passed as a factor and an offset."""
     mean, std = np.array(spec.mean), np.array(spec.std)
     frame, content = geometry.frame, geometry.content
     return LAYOUT.pack(

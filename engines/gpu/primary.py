@@ -1,6 +1,6 @@
-"""The GPU's primary context, retained once for this process and shared by every Device on the one thread that holds it.
+"""The GPU's primary context, retained once per process and shared by all Devices on one thread.
 
-PyCUDA makes a new object of every retain, and memory that was taken through one cannot be freed through another.
+PyCUDA makes a new object for every retain, and memory allocated through one cannot be freed through another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engines.errors import BackendUnavailableError
 
 @dataclass(slots=True)
 class _Held:
-    """The primary context that this process holds, and for how many Devices."""
+    """The primary context that this process holds, and the number of Devices that use it."""
 
     context: Any
     number: int
@@ -24,14 +24,14 @@ class _Held:
 
 
 HANDOVER_S = 3.0
-"""How long a thread waits for another to let the GPU go: a source that is switched ends beside the next one's start."""
+"""How long a thread waits for another to release the GPU: when sources are switched, both overlap for a moment."""
 
 _changed = threading.Condition()
 _held: _Held | None = None
 
 
 def retain(cuda: Any, number: int) -> Any:
-    """The primary context of GPU `number`. Raises BackendUnavailableError when another thread or GPU holds it.
+    """The primary context of GPU `number`. Raises BackendUnavailableError if another thread or GPU is in use.
 
     cuda: `pycuda.driver`.
     """
@@ -40,9 +40,9 @@ def retain(cuda: Any, number: int) -> Any:
         _changed.wait_for(lambda: _held is None or _held.thread == threading.get_ident(), HANDOVER_S)
         if _held is not None:
             if _held.thread != threading.get_ident():
-                raise BackendUnavailableError("the GPU is in use by another thread of this program: close that engine first")
+                raise BackendUnavailableError("another thread of this program uses the GPU", "Close its engine first")
             if _held.number != number:
-                raise BackendUnavailableError(f"this program holds GPU {_held.number} already: close that engine first")
+                raise BackendUnavailableError(f"this program uses GPU {_held.number} already", "Close its engine first")
             _held.count += 1
             return _held.context
         _held = _Held(cuda.Device(number).retain_primary_context(), number, threading.get_ident())
@@ -50,10 +50,10 @@ def retain(cuda: Any, number: int) -> Any:
 
 
 def release(cuda: Any) -> None:
-    """The last one lets the context go. It must not be anybody's current context any more."""
+    """Release the context with its last user. It must not be current on any thread."""
     global _held
     with _changed:
-        assert _held is not None, "retained by whoever releases"
+        assert _held is not None, "retained before"
         _held.count -= 1
         if _held.count == 0:
             with contextlib.suppress(cuda.Error):

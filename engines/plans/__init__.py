@@ -1,1 +1,1 @@
-"""Plans: built engines on this machine's disk, each with its passport. Reads and writes files; runs nothing."""
+"""Plans: built engines on disk, each with its passport. Reads and writes files; runs nothing."""

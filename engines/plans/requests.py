@@ -1,4 +1,4 @@
-"""From a model and a machine to what is looked up: which engine is wanted, and where it is to run."""
+"""From a model and a machine to the keys of the store: the request for an engine and its environment."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def request_for(
     target: str = "",
     dla_core: int | None = None,
 ) -> BuildRequest:
-    """The request for an engine of `model`. size: of its input; None: the model's own.
+    """The request for an engine of `model`. size: of its input; None for the model's own.
 
-    Raises BuildError for a network that is fed more than an image, such as its own states.
+    Raises BuildError for a network with inputs besides the image, such as its own states.
     """
     if model.card.side_inputs:
         raise BuildError(
-            f"{model.card.name}: is fed {', '.join(model.card.side_inputs)} beside the image, and an engine the image alone; "
-            "it runs on the CPU: run.py view --backend auto"
+            f"{model.card.name}: takes {', '.join(model.card.side_inputs)} in addition to the image, which an engine cannot",
+            "Run it on the CPU: run.py view --backend auto",
         )
     size = size or model.card.input.size
     return BuildRequest(
@@ -48,7 +48,7 @@ def request_for(
 
 
 def environment_of(runtime: str, version: str, facts: GpuFacts) -> Environment:
-    """This machine."""
+    """The environment of this machine."""
     return Environment(
         runtime=runtime,
         runtime_version=version,
@@ -60,7 +60,7 @@ def environment_of(runtime: str, version: str, facts: GpuFacts) -> Environment:
 
 
 def environment_of_target(runtime: str, version: str, target: str) -> Environment:
-    """Any machine with a GPU of compute capability `target` ("86")."""
+    """The environment of any machine with a GPU of compute capability `target` ("86")."""
     return Environment(
         runtime=runtime,
         runtime_version=version,
@@ -72,7 +72,7 @@ def environment_of_target(runtime: str, version: str, target: str) -> Environmen
 
 
 def _card_sha256(model: Model) -> str:
-    """Of what decides how an engine is built and read; words about the model may change without a new engine."""
+    """Hash of the card without its descriptive texts, which may change without a new engine."""
     card = model.card
     words = dict.fromkeys(("name", "file", "sha256", "description", "licence", "source", "data", "recipe", "limits"), "")
     facts = msgspec.structs.replace(card, **words, figures={}, palette={})

@@ -1,4 +1,4 @@
-"""Scratch: a folder to build one engine in, for one process at a time; the others wait."""
+"""Scratch: a folder for building one engine, used by one process at a time while others wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import filelock
 from engines.errors import BuildCancelledError, BuildError
 
 POLL_S = 0.2
-"""How often a waiting build looks whether it is still wanted."""
+"""Interval at which a waiting build checks for a cancel."""
+
+
+MAKE_ROOM = "Free some space, or choose another disk with XDG_CACHE_HOME"
 
 
 @contextlib.contextmanager
@@ -27,11 +30,11 @@ def hold_scratch(
     is_cancelled: Callable[[], bool],
     before: Callable[[], None],
 ) -> Iterator[Path]:
-    """Hold the lock `name`, and an empty folder under `root`: removed in the end, or by the next holder if this one is killed.
+    """Hold the lock `name` and yield an empty folder under `root`, removed at the end, or by the next holder after a crash.
 
-    wait_s: for another holder; None waits as long as it lives. on_wait: called once when there is one.
-    before: called first of all with the lock held. Raises BuildError when the wait is over or the disk refuses,
-    BuildCancelledError when `is_cancelled` says so while it waits.
+    wait_s: longest wait for another holder; None waits until it ends. on_wait: called once if there is one. before: called first
+    with the lock held. Raises BuildError if the wait takes too long or the disk refuses, BuildCancelledError if `is_cancelled`
+    returns true while waiting.
     """
     scratches = root / ".scratch"
     with contextlib.ExitStack() as stack:
@@ -43,9 +46,7 @@ def hold_scratch(
             before()
             scratch = Path(tempfile.mkdtemp(dir=scratches, prefix=f"{name}-"))
         except OSError as error:
-            raise BuildError(
-                f"{root}: engines cannot be built there ({error.strerror}); make room, or name another disk with XDG_CACHE_HOME"
-            ) from error
+            raise BuildError(f"{root}: engines cannot be built there ({error.strerror})", MAKE_ROOM) from error
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         yield scratch
 
@@ -54,7 +55,7 @@ def hold_scratch(
 def _lock(
     root: Path, name: str, wait_s: float | None, on_wait: Callable[[], None], is_cancelled: Callable[[], bool]
 ) -> Iterator[None]:
-    # Its file stays: to delete a lock is to let two in, one on the old file and one on the new.
+    # The lock file is never deleted: otherwise two processes could hold the old and the new file.
     folder = root / ".locks"
     folder.mkdir(exist_ok=True)
     lock = filelock.FileLock(str(folder / f"{name}.lock"))
@@ -79,7 +80,7 @@ def _wait_for(lock: filelock.BaseFileLock, wait_s: float | None, is_cancelled: C
                 raise BuildCancelledError("the build was cancelled") from error
             if deadline_s is not None and time.monotonic() > deadline_s:
                 raise BuildError(
-                    f"another process still builds this engine after {wait_s:g} s: wait for it, or end it"
+                    f"another process is still building this engine after {wait_s:g} s", "Wait for it, or end it"
                 ) from error
         else:
             return

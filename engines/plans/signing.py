@@ -1,4 +1,4 @@
-"""The key of this machine: engines are native code, so only what was signed here is loaded unasked."""
+"""The key of this machine. Engines are native code: only those that were signed here are loaded without asking."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ KEY_BYTES = 32
 
 
 class MachineKey:
-    """HMAC-SHA256 under a random key that lies in one file and leaves this machine never."""
+    """HMAC-SHA256 with a random key in one file, which never leaves this machine."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """path: of the key; the user's state folder when None. The file is made by the first `sign`."""
+        """path: of the key; None uses the user's state folder. The first `sign` creates the file."""
         self.path = path or platformdirs.user_state_path("realtime-segmentation") / "engine.key"
 
     def sign(self, message: bytes) -> str:
-        """64 hex digits, of a new key if there is none. Raises BackendUnavailableError when the key can't be made or trusted."""
+        """64 hex digits. Creates a missing key. Raises BackendUnavailableError if the key cannot be created or trusted."""
         if not self.path.exists():
             self._create()
         return self._digest(message)
 
     def verify(self, message: bytes, signature: str) -> bool:
-        """Whether this machine signed `message`. Raises BackendUnavailableError when its key cannot be trusted."""
+        """Whether this machine signed `message`. Raises BackendUnavailableError if its key cannot be trusted."""
         if not self.path.exists():
-            return False  # who has no key has signed nothing
+            return False  # without a key nothing was signed
         return hmac.compare_digest(self._digest(message).encode(), signature.encode())
 
     def _digest(self, message: bytes) -> str:
@@ -46,28 +46,30 @@ class MachineKey:
                 self._check_owner(os.fstat(file.fileno()))
                 key = file.read(KEY_BYTES + 1)
         except OSError as error:
-            raise BackendUnavailableError(f"{self.path}: the key that signs engines cannot be read ({error.strerror})") from error
+            what = f"{self.path}: the key that signs engines cannot be read ({error.strerror})"
+            raise BackendUnavailableError(what, "Make it readable, or delete it: engines are then built again") from error
         if len(key) != KEY_BYTES:
             raise BackendUnavailableError(
-                f"{self.path}: the key that signs engines is damaged ({len(key)} bytes, not {KEY_BYTES}); "
-                "delete it, and engines are built again"
+                f"{self.path}: the key that signs engines is damaged ({len(key)} bytes, not {KEY_BYTES})",
+                "Delete it: engines are then built again",
             )
         return key
 
     def _check_owner(self, facts: os.stat_result) -> None:
         if os.name != "posix":
-            return  # mode bits say nothing there
+            return  # mode bits mean nothing there
         if stat.S_IMODE(facts.st_mode) & 0o077:
             raise BackendUnavailableError(
-                f"{self.path}: others may read the key that signs engines, so they could sign their own: chmod 600 {self.path}"
+                f"{self.path}: other users may read the key that signs engines, and could sign their own",
+                f"Run: chmod 600 {self.path}",
             )
         if facts.st_uid != os.geteuid():
             raise BackendUnavailableError(
-                f"{self.path}: the key that signs engines belongs to another user; run as that user, or delete it"
+                f"{self.path}: the key that signs engines belongs to another user", "Run as that user, or delete it"
             )
 
     def _create(self) -> None:
-        """Write the key whole under another name, then link it: whoever links second finds the first one's key."""
+        """Write the key under another name, then link it: of two processes, the second one uses the first one's key."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".key-")  # mode 0600 from the start
@@ -82,6 +84,6 @@ class MachineKey:
                 Path(temporary).unlink()
         except OSError as error:
             raise BackendUnavailableError(
-                f"{self.path}: the key that signs engines cannot be made ({error.strerror}); "
-                "free the folder, or name another with XDG_STATE_HOME"
+                f"{self.path}: the key that signs engines cannot be created ({error.strerror})",
+                "Make its folder writable, or choose another with XDG_STATE_HOME",
             ) from error

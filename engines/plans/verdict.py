@@ -1,59 +1,59 @@
-"""Why there is no engine to load, as one sentence with its cure. Pure: passports in, words out."""
+"""Why there is no engine to load: passports in, errors out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engines.plans.passport import BuildRequest, Environment, Passport
+from engines.errors import EngineNotBuiltError
+from engines.plans.passport import RUNTIMES, BuildRequest, Environment, Passport
 
 ANY_GPU = "any"
-"""The GPU's name in the environment of an engine that was built for a compute capability, on whichever machine."""
-
-RUNTIMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+"""The GPU's name in the environment of an engine that was built for a compute capability, on any machine."""
 
 
-def missing(request: BuildRequest, environment: Environment, siblings: Sequence[Passport], typed: str = "") -> str:
-    """The sentence for an engine that is not there. siblings: passports of the same model's other engines, trusted or not.
+def missing(
+    request: BuildRequest, environment: Environment, siblings: Sequence[Passport], typed: str = ""
+) -> EngineNotBuiltError:
+    """The error for an engine that does not exist. siblings: passports of the same model's other engines, trusted or not.
 
-    typed: what `run.py build` is to be given for just this model and size; the model's name when empty.
+    typed: the arguments of `run.py build` for this model and size; the model's name if empty.
     """
-    cure = how_to_build(request, siblings, typed)
-    alike = [passport for passport in siblings if not _asked_differently(passport.request, request)]
+    alike = [passport for passport in siblings if not _differences(passport.request, request)]
     if alike:
         nearest = min(alike, key=lambda passport: len(_changes(passport, request, environment)))
         return outdated(nearest, request, environment, siblings, typed)
     name = _line(request.model_name)
     wanted = f"{request.precision}, {_size(request)}"
-    if not siblings:
-        return f"no engine for {name} ({wanted}) yet: {cure}"
-    nearest = min(siblings, key=lambda passport: len(_asked_differently(passport.request, request)))
-    only = ", ".join(_asked_differently(nearest.request, request))
-    return f"no engine for {name} ({wanted}) yet, only one for {only}: {cure}"
+    what = f"no engine for {name} ({wanted}) yet"
+    if siblings:
+        nearest = min(siblings, key=lambda passport: len(_differences(passport.request, request)))
+        what += f", only one for {', '.join(_differences(nearest.request, request))}"
+    return EngineNotBuiltError(what, f"Build it: {how_to_build(request, siblings, typed)}")
 
 
 def outdated(
     found: Passport, request: BuildRequest, environment: Environment, siblings: Sequence[Passport] = (), typed: str = ""
-) -> str:
-    """The sentence for an engine of the same kind that does not fit: only what differs is named."""
+) -> EngineNotBuiltError:
+    """The error for an engine of the same kind that does not fit; it names only the differences."""
     name = _line(request.model_name)
-    cure = f"it must be built again ({how_to_build(request, siblings or [found], typed)})"
+    cure = f"Build it again: {how_to_build(request, siblings or [found], typed)}"
     changed = _changed_files(found.request, request)
     then, now = _machines(found.environment, environment)
     if not then:
-        what = " and ".join(changed) or "what was asked"
-        return f"the {what} of {name} changed since its engine was built: {cure}"
+        what = " and ".join(changed) or "request"
+        return EngineNotBuiltError(f"the {what} of {name} changed since its engine was built", cure)
     also = f", and the {' and '.join(changed)} changed" if changed else ""
-    return _line(f"the engine of {name} was built {then}; {now}{also}: {cure}")
+    return EngineNotBuiltError(_line(f"the engine of {name} was built {then}; {now}{also}"), cure)
 
 
-def broken(found: Passport, what: str) -> str:
-    """The sentence for an engine whose file or passport cannot be believed. what: "is cut off at 3 of 5 bytes"."""
+def broken(found: Passport, what: str) -> EngineNotBuiltError:
+    """The error for an engine whose file or passport cannot be trusted. what: "is cut off at 3 of 5 bytes"."""
     name = _line(found.request.model_name)
-    return f"the engine of {name} {what}: it must be built again ({how_to_build(found.request, [found])})"
+    return EngineNotBuiltError(f"the engine of {name} {what}", f"Build it again: {how_to_build(found.request, [found])}")
 
 
 def how_to_build(request: BuildRequest, siblings: Sequence[Passport] = (), typed: str = "") -> str:
-    """ "run.py build road --precision bf16, about 4 min": the time is that of the model's last build, if there was one."""
+    """ "run.py build road --precision bf16 (about 4 min)", with the time of the model's last build if there was one."""
     options = [f"run.py build {_line(typed or request.model_name)}"]
     if request.precision != "fp16":
         options.append(f"--precision {request.precision}")
@@ -69,7 +69,7 @@ def how_to_build(request: BuildRequest, siblings: Sequence[Passport] = (), typed
     if not siblings:
         return command
     seconds = max(siblings, key=lambda passport: passport.built_at).build_seconds
-    return f"{command}, {_duration(seconds)}"
+    return f"{command} ({_duration(seconds)})"
 
 
 def runtime_name(environment: Environment) -> str:
@@ -77,8 +77,8 @@ def runtime_name(environment: Environment) -> str:
     return f"{RUNTIMES.get(environment.runtime, environment.runtime)} {environment.runtime_version}"
 
 
-def _asked_differently(built: BuildRequest, asked: BuildRequest) -> list[str]:
-    """What `built` is for, where that is not what was asked; the model's files aside."""
+def _differences(built: BuildRequest, asked: BuildRequest) -> list[str]:
+    """The properties of `built` that differ from `asked`, except those of the model's files."""
     facts = (
         (built.precision, asked.precision, built.precision),
         (built.size_px, asked.size_px, _size(built)),
@@ -96,18 +96,18 @@ def _changed_files(built: BuildRequest, asked: BuildRequest) -> list[str]:
 
 
 def _changes(found: Passport, request: BuildRequest, environment: Environment) -> list[str]:
-    """Fields that differ: the fewer, the nearer."""
+    """The fields that differ."""
     then, now = found.environment, environment
     fields = [field for field in Environment.__struct_fields__ if getattr(then, field) != getattr(now, field)]
     return fields + _changed_files(found.request, request)
 
 
 def _machines(then: Environment, now: Environment) -> tuple[str, str]:
-    """("for RTX 3060 with TensorRT 10.3.0", "this is Orin with TensorRT 10.3.0"); empty where nothing differs."""
+    """("for RTX 3060 with TensorRT 10.3.0", "this is Orin with TensorRT 10.3.0"); empty if nothing differs."""
     if then == now:
         return "", ""
     other_gpu = then.gpu_name != now.gpu_name and ANY_GPU not in (then.gpu_name, now.gpu_name)
-    if other_gpu:  # capability, driver and CUDA are then other ones as a matter of course
+    if other_gpu:  # capability, driver and CUDA then differ as well
         return f"for {then.gpu_name} with {runtime_name(then)}", f"this is {now.gpu_name} with {runtime_name(now)}"
     facts = (
         (runtime_name(then), runtime_name(now), ""),
@@ -127,7 +127,7 @@ def _duration(seconds: float) -> str:
 
 
 def _size(request: BuildRequest) -> str:
-    """Height x width, as --size takes it."""
+    """Height x width, as in --size."""
     return f"{request.size_px[1]}x{request.size_px[0]}"
 
 
@@ -137,5 +137,5 @@ def _dotted(target: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Names come from files: none may break the one line."""
+    """In one line: names come from files and may contain line breaks."""
     return " ".join(text.split())

@@ -1,6 +1,6 @@
-"""Audit: which precision an engine's layers really have, read from TensorRT's own inspector. Pure: JSON in, shares out.
+"""Audit: the actual precision of an engine's layers, read from the JSON of TensorRT's inspector.
 
-Asked for FP16, a builder may give FP32 with one warning and exit code 0; so what was built is looked at, not what was asked for.
+Asked for FP16, a builder may build FP32 and only log a warning, so the built engine is inspected.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from engines.plans.passport import PrecisionAudit
 
 LEAST_SHARE = {"fp16": 0.9, "bf16": 0.9, "int8-qdq": 0.5, "fp32": 0.99}
-"""Of the heavy layers in the precision that was asked for."""
+"""The least share of heavy layers in the requested precision."""
 
 COUNTED_AS = {"fp16": ("fp16",), "bf16": ("bf16",), "int8-qdq": ("int8", "fp8"), "fp32": ("fp32",)}
 
 HEAVY = re.compile(r"conv|correlation|gemm|matrix|matmul|mha|fully|einsum|attention|myelin|foreign|fusion|\bdla\b", re.IGNORECASE)
-"""Layer kinds that multiply matrices, or that TensorRT has put such into."""
+"""Layer kinds that multiply matrices or contain layers that do."""
 
 GENERATED, HEAVY_NAME = re.compile(r"^kgen$", re.IGNORECASE), re.compile(r"gemm|mha|matmul|_conv", re.IGNORECASE)
-"""Kernels that were generated have one kind; their names tell what they do: "_gemm_mha_v2_myl0_4"."""
+"""Generated kernels have a single kind; their names say what they do: "_gemm_mha_v2_myl0_4"."""
 
 IDLE = re.compile(r"reformat|shuffle|constant|noop|signal|wait|shape|copy|reinterpret|slice|concat|cast|identity", re.IGNORECASE)
 """Layer kinds that only move data."""
 
-TYPES = (  # what the inspector writes, in its many ways over the versions
+TYPES = (  # as the inspectors of different versions write them
     ("bf16", re.compile(r"bf16|bfloat", re.IGNORECASE)),
     ("fp16", re.compile(r"fp16|half|float16", re.IGNORECASE)),
     ("fp8", re.compile(r"fp8|float8", re.IGNORECASE)),
@@ -50,7 +50,7 @@ class Layer:
 
 
 def read_layers(inspector_json: str) -> list[Layer]:
-    """The layers that calculate and whose type is told; none where the inspector tells nothing that can be read."""
+    """The layers that calculate and have a known type; empty if the JSON cannot be read."""
     try:
         entries = [entry for entry in json.loads(inspector_json)["Layers"] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError):
@@ -65,7 +65,7 @@ def read_layers(inspector_json: str) -> list[Layer]:
 
 
 def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit | None:
-    """Shares by precision; None where no heavy layer's precision is told, so that nothing is proved.
+    """Shares by precision; None if no heavy layer's precision is known, so that nothing is proved.
 
     layer_ms: measured times by layer name; may be empty.
     """
@@ -80,10 +80,10 @@ def audit(layers: list[Layer], layer_ms: Mapping[str, float]) -> PrecisionAudit 
 
 
 def shortfall(layers: list[Layer], precision: str) -> str:
-    """Why an engine may not be called `precision`, in words, with the layers that are something else; empty when it may."""
+    """Why an engine is not in `precision`, with the layers in another one; empty if it is."""
     judged = [layer for layer in layers if layer.is_heavy]
     if not judged:
-        return ""  # no evidence is none against it: the network is strongly typed, and the audit says that nothing was proved
+        return ""  # unknown: the network is strongly typed, and the audit records that nothing was proved
     wrong = [layer for layer in judged if layer.precision not in COUNTED_AS[precision]]
     share = 1 - len(wrong) / len(judged)
     least = LEAST_SHARE[precision]
@@ -91,11 +91,11 @@ def shortfall(layers: list[Layer], precision: str) -> str:
         return ""
     named = ", ".join(f"{layer.name[:60]} ({layer.precision})" for layer in wrong[:5])
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return f"only {share:.0%} of its heavy layers are {precision}, {least:.0%} is the least: {named}{more}"
+    return f"only {share:.0%} of its heavy layers are {precision}, {least:.0%} are required: {named}{more}"
 
 
 def _precision_of(entry: dict[str, Any]) -> str | None:
-    """What a layer multiplies in: its weights' type where it is told, else its first float or int8 input, else its output."""
+    """A layer's precision: the type of its weights if known, else of its first float or int8 input, else of its output."""
     weights = entry.get("Weights")
     if isinstance(weights, dict) and (found := _type_in(str(weights.get("Type", "")))):
         return found

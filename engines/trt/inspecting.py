@@ -1,4 +1,4 @@
-"""What a loaded engine says of itself: its layers, and how long each takes."""
+"""Facts about a loaded engine: its tensors' types, its layers and their times."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DTYPES = {
     "UINT8": np.uint8,
     "BOOL": np.bool_,
 }
-"""TensorRT's types that NumPy has, by their names."""
+"""NumPy types by the names of TensorRT's."""
 
 
 def numpy_type(tensorrt: TensorRt, engine: Any, tensor: str) -> np.dtype[Any]:
-    """The NumPy type of an engine's input or output. Raises BackendUnavailableError for one that NumPy lacks."""
+    """The NumPy type of an engine's input or output. Raises BackendUnavailableError if NumPy has none."""
     name = str(engine.get_tensor_dtype(tensor)).rpartition(".")[2]
     if name not in DTYPES:
-        raise BackendUnavailableError(f"{tensor} is {name}, which cannot be read here: build the engine again")
+        raise BackendUnavailableError(f"{tensor} has the type {name}, which NumPy lacks", "Build the engine again")
     return np.dtype(DTYPES[name])
 
 
 def inspect(tensorrt: TensorRt, engine: Any, context: Any) -> str:
-    """The inspector's JSON: every layer with its kind and the types of its tensors, which depend on the context's shapes."""
+    """The inspector's JSON: every layer with its kind and the types of its tensors, for the context's shapes."""
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
     return str(inspector.get_engine_information(tensorrt.trt.LayerInformationFormat.JSON))
@@ -40,18 +40,18 @@ def inspect(tensorrt: TensorRt, engine: Any, context: Any) -> str:
 
 @contextmanager
 def layer_times(tensorrt: TensorRt, context: Any) -> Iterator[Callable[[], dict[str, float]]]:
-    """While entered, every run of `context` is timed by layer; call what is given for the median milliseconds by name."""
+    """Time every run of `context` by layer inside the block; the yielded function returns median milliseconds by name."""
     times: dict[str, list[float]] = {}
     profiler = _profiler(tensorrt.trt.IProfiler, times)
     context.profiler = profiler
     yield lambda: {name: float(np.median(values)) for name, values in times.items()}
-    # TensorRT has no way to take a profiler away: the context is not to be used again.
+    # TensorRT cannot remove a profiler: do not use the context again.
 
 
 def _profiler(base: Any, times: dict[str, list[float]]) -> Any:
-    class Profiler(base):  # type: ignore[misc]  # known only now
+    class Profiler(base):  # type: ignore[misc]  # known only at run time
         def __init__(self) -> None:
-            base.__init__(self)  # pybind11 wants it called so
+            base.__init__(self)  # required by pybind11
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             times.setdefault(layer_name, []).append(ms)
@@ -60,5 +60,5 @@ def _profiler(base: Any, times: dict[str, list[float]]) -> Any:
 
 
 def device_memory_bytes(engine: Any) -> int:
-    """What a context of this engine takes for what is between its layers; 0 where this version does not say."""
+    """Memory that a context of this engine needs for activations; 0 if this version does not report it."""
     return int(getattr(engine, "device_memory_size_v2", 0) or getattr(engine, "device_memory_size", 0))

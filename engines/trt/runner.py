@@ -1,9 +1,9 @@
-"""Runner: a loaded engine at work, from a frame in the machine's memory to outputs there again.
+"""Runner: a loaded engine, from a frame in host memory to outputs in host memory.
 
-A frame goes up once as bytes; one kernel makes the input of it in place; the network runs; its outputs come down into pinned
-memory; one wait. From the second frame on all that is one CUDA graph. With `inflight` 2 the upload of the next frame runs beside
-the computing of this one, and a graph holds what comes after the upload. Each frame in flight has an execution context of its
-own: a graph lasts only as long as nothing about its context changes.
+A frame is uploaded once as bytes; one kernel turns it into the network's input; the network runs; its outputs are downloaded to
+pinned memory; one wait. From the second frame on all this is one CUDA graph. With `inflight` 2 the upload of the next frame
+overlaps the computation of this one, and the graph begins after the upload. Each frame in flight has its own execution context,
+since a graph is valid only as long as its context does not change.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from engines.trt.slots import Slot, check_tensors, make_slot
 from engines.types import Image, Size
 
 WARM_UP_RUNS, TIMED_RUNS = 3, 10
-"""Of the measuring of layers."""
+"""For measuring layers."""
 
 PARTS = ("upload", "kernel", "network", "download")
-"""What a frame goes through on the GPU."""
+"""The steps of a frame on the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """One image's run. outputs: valid until the image after the next `inflight` is started.
 
-    staged_ms: the copy into pinned memory. ran_ms: from then until the outputs were here, upload and kernel included; with
-    several in flight on the GPU's clock, from the upload's begin.
+    staged_ms: the copy into pinned memory. ran_ms: from then until the outputs are in host memory; with several in flight, by
+    the GPU's clock from the start of the upload.
     """
 
     outputs: Mapping[str, npt.NDArray[Any]]
@@ -50,7 +50,7 @@ class Finished:
 
 @dataclass(slots=True)
 class _Loaded:
-    """TensorRT's objects. Forgotten all at once, the newest first, while the CUDA context is still there."""
+    """TensorRT's objects. Released together, the newest first, while the CUDA context still exists."""
 
     runtime: Any = None
     engine: Any = None
@@ -65,10 +65,10 @@ class _Loaded:
 
 
 class Runner:
-    """A loaded engine on one GPU and one thread: opened, used and closed there."""
+    """A loaded engine, opened, used and closed on one GPU and one thread."""
 
     def __init__(self, tensorrt: TensorRt, plan: bytes, card: ModelCard, inflight: int = 1, dla_core: int | None = None) -> None:
-        """Load `plan`, which somebody has vouched for. Raises BackendUnavailableError; nothing stays open then."""
+        """Load `plan`, which must be trusted. Raises BackendUnavailableError, with nothing left open."""
         self.card = card
         self.inflight = inflight
         self.uses_graphs = True
@@ -79,10 +79,10 @@ class Runner:
         with ExitStack() as stack:
             self._device = stack.enter_context(Device())
             self._computes = self._device.stream()
-            # One stream for both where latency counts; an upload on a stream of its own overlaps the frame before.
+            # One stream for the lowest latency; an upload on a second stream overlaps the frame before.
             self._uploads = self._computes if inflight == 1 else self._device.stream()
             self._kernel = LetterboxKernel(self._device, card.input)
-            self._device.on_close(self._loaded.forget)  # before its streams, and after the memory that its contexts use
+            self._device.on_close(self._loaded.forget)  # before its streams, after the memory that its contexts use
             self._load(plan, dla_core)
             check_tensors(tensorrt, self._loaded.engine, card)
             for _ in range(inflight):
@@ -95,24 +95,23 @@ class Runner:
         except BackendUnavailableError as error:
             if not self._tensorrt.messages.is_out_of_memory:
                 raise
-            text = self._device.out_of_memory(f"take the {len(plan) / 2**20:.0f} MiB of {self.card.name}")
-            raise BackendUnavailableError(text) from error
+            raise self._device.out_of_memory(f"load the {len(plan) / 2**20:.0f} MiB of {self.card.name}") from error
 
     def infer(self, image: Image) -> Finished:
-        """Begin and wait. Raises InferenceError."""
+        """Start and finish one image. Raises InferenceError."""
         self.start(image)
         return self.finish()
 
     def start(self, image: Image) -> None:
-        """Begin with `image`, which may change once this returns. Raises InferenceError, also when `inflight` are under way."""
+        """Start `image`, which may change once this returns. Raises InferenceError, also if `inflight` are in flight already."""
         self._device.check_thread()
         if len(self._pending) == len(self._loaded.slots):
-            raise InferenceError(f"{len(self._pending)} images are in flight already: finish one first")
+            raise InferenceError(f"{len(self._pending)} images are in flight already", "Finish one first")
         begin_s = time.perf_counter()
         slot = self._loaded.slots[self._turn]
         slot.frame.stage(image)
         geometry = fit(Size.of(image), self.card.input.size, self.card.input.fit)
-        if geometry != slot.geometry:  # what a graph holds is for frames of one size
+        if geometry != slot.geometry:  # a graph is for frames of one size
             self._forget_graph(slot)
             slot.geometry = geometry
         slot.started_s = time.perf_counter()
@@ -124,41 +123,41 @@ class Runner:
         self._turn = (self._turn + 1) % len(self._loaded.slots)
 
     def finish(self) -> Finished:
-        """Wait for the first image that was started and not finished. Raises InferenceError."""
+        """Wait for the oldest image in flight. Raises InferenceError."""
         if not self._pending:
-            raise InferenceError("no image is in flight: start one first")
+            raise InferenceError("no image is in flight", "Start one first")
         slot = self._pending.popleft()
         slot.done.synchronise()
         assert slot.geometry is not None, "staged before it was started"
         outputs = {name: pinned.array for name, (pinned, _) in slot.outputs.items()}
         if self.inflight == 1:
             ran_ms = (time.perf_counter() - slot.started_s) * 1e3
-        else:  # who finishes later has not been running since
+        else:  # the frame may have ended long before this call
             ran_ms = slot.done.ms_since(slot.begun)
         return Finished(outputs, slot.geometry, slot.staged_ms, ran_ms)
 
     def forget_graphs(self) -> None:
-        """Let go of what was recorded: the next frames run without, or, where `uses_graphs` is set, are recorded anew."""
+        """Drop the recorded graphs: the next frames run without, or are recorded again if `uses_graphs` is set."""
         self._device.check_thread()
         for slot in self._loaded.slots:
             self._forget_graph(slot)
 
     def inspect(self) -> str:
-        """TensorRT's JSON of the engine's layers."""
+        """TensorRT's JSON about the engine's layers."""
         self._device.check_thread()
         return inspect(self._tensorrt, self._loaded.engine, self._loaded.slots[0].context)
 
     def layer_times(self, image: Image) -> dict[str, float]:
-        """Median milliseconds of each layer, by name. The engine is slower afterwards: close it then."""
+        """Median milliseconds of each layer, by name. Close the engine afterwards: it has become slower."""
         self.uses_graphs = False
-        self.forget_graphs()  # a graph tells a profiler nothing
+        self.forget_graphs()  # a profiler sees no layers in a graph
         with layer_times(self._tensorrt, self._loaded.slots[0].context) as result:
             for _ in range(WARM_UP_RUNS + TIMED_RUNS):
                 self.infer(image)
             return result()
 
     def part_times(self, image: Image, runs: int) -> dict[str, list[float]]:
-        """Milliseconds on the GPU of each part of a frame, over `runs` frames; the network as a graph, where it can be one."""
+        """Milliseconds on the GPU of each part of a frame, for `runs` frames; the network as a graph if possible."""
         slot = self._loaded.slots[0]
         self.infer(image)
         graph: Graph | None = None
@@ -186,7 +185,7 @@ class Runner:
         return times
 
     def close(self) -> None:
-        """Wait for what is under way, and give everything back in order. Once more is harmless."""
+        """Wait for frames in flight and release everything. Idempotent."""
         if self._loaded.runtime is not None:
             for stream in (self._uploads, self._computes):
                 with suppress(InferenceError):
@@ -200,7 +199,7 @@ class Runner:
             self._upload(slot)
             slot.uploaded.record(self._uploads)
             self._computes.wait_for(slot.uploaded)
-        # TensorRT sets up the rest of itself in the first run, which cannot be recorded.
+        # TensorRT completes its set-up in the first run, which cannot be recorded.
         if slot.graph is None and slot.ran and self.uses_graphs:
             self._capture(slot)
         if slot.graph is not None:
@@ -212,11 +211,11 @@ class Runner:
     def _capture(self, slot: Slot) -> None:
         try:
             slot.graph = self._computes.capture(lambda: self._work(slot))
-        except InferenceError:  # some networks copy or allocate while they run; they work, only not as a graph
+        except InferenceError:  # some networks copy or allocate while they run, which a graph cannot contain
             self.uses_graphs = False
 
     def _work(self, slot: Slot) -> None:
-        """All that a graph holds: from the frame (from its upload, where that is on the same stream) to the outputs."""
+        """The contents of a graph: everything from the upload (if on the same stream) or the kernel to the outputs."""
         if self._uploads is self._computes:
             self._upload(slot)
         self._fill(slot)
@@ -233,7 +232,8 @@ class Runner:
     def _compute(self, slot: Slot) -> None:
         self._tensorrt.messages.clear()
         if not slot.context.execute_async_v3(self._computes.handle):
-            raise InferenceError(f"{self._tensorrt.title} failed to run {self.card.name}: {self._tensorrt.messages.reason()}")
+            what = f"{self._tensorrt.title} failed to run {self.card.name}: {self._tensorrt.messages.reason()}"
+            raise InferenceError(what, "Build the engine again")
 
     def _download(self, slot: Slot) -> None:
         for pinned, memory in slot.outputs.values():

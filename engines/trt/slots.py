@@ -1,4 +1,4 @@
-"""Slots: what one image in flight needs of an engine, an execution context and memory on both sides."""
+"""Slots: the execution context and the host and GPU memory of one image in flight."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 
 from engines.errors import BackendUnavailableError, CardError
 from engines.gpu.device import Device, Event, Graph, Memory, Pinned
-from engines.gpu.frame import FrameBuffer
+from engines.gpu.letterbox import FrameBuffer
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import input_shape
 from engines.trt.inspecting import device_memory_bytes, numpy_type
 from engines.trt.runtime import TensorRt
 
+WRONG_CARD = "Copy the engine's passport, the .json next to it, as well"
+
 
 @dataclass(slots=True)
 class Slot:
-    """One image in flight. outputs: where TensorRT writes each tensor, and the pinned array that it comes down into."""
+    """One image in flight. outputs: for each tensor the pinned array that receives it, and its GPU memory."""
 
     context: Any
     frame: FrameBuffer
@@ -36,33 +38,32 @@ class Slot:
 
 
 def check_tensors(tensorrt: TensorRt, engine: Any, card: ModelCard) -> None:
-    """Raises CardError where the engine does not take and give what the card says."""
+    """Raises CardError if the engine's inputs and outputs are not those of the card."""
     trt = tensorrt.trt
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     if inputs != [card.input.tensor]:
-        raise CardError(f"{card.name}: the engine's inputs are {', '.join(inputs)}, its card says {card.input.tensor}")
+        what = f"{card.name}: the engine's inputs are {', '.join(inputs)}, its card names {card.input.tensor}"
+        raise CardError(what, WRONG_CARD)
     missing = [name for name in card.outputs.values() if name not in names]
     if missing:
-        raise CardError(f"{card.name}: the engine has no output {', '.join(missing)}; it has {', '.join(names)}")
+        raise CardError(f"{card.name}: the engine has no output {', '.join(missing)}, only {', '.join(names)}", WRONG_CARD)
     dtype = numpy_type(tensorrt, engine, card.input.tensor)
     if dtype != np.dtype(card.input.dtype):
-        raise CardError(
-            f"{card.name}: the engine's input is {dtype}, its card says {card.input.dtype}; "
-            "was it copied without its passport, the .json beside it?"
-        )
+        raise CardError(f"{card.name}: the engine's input is {dtype}, its card says {card.input.dtype}", WRONG_CARD)
 
 
 def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, *, timed: bool) -> Slot:
-    """timed: its events tell the GPU's clock. Raises BackendUnavailableError, and CardError for an input of another shape."""
+    """timed: its events record the GPU's clock. Raises BackendUnavailableError, CardError for an input of another shape."""
     spec = card.input
     needed = device_memory_bytes(engine)
     context = engine.create_execution_context()
     if context is None:
-        raise BackendUnavailableError(device.out_of_memory(f"take {needed / 2**20:.0f} MiB to run {card.name}"))
+        raise device.out_of_memory(f"allocate {needed / 2**20:.0f} MiB to run {card.name}")
     shape = input_shape(spec)
     if not context.set_input_shape(spec.tensor, shape):
-        raise CardError(f"{card.name}: the engine takes no input of {shape}, as its card says ({tensorrt.messages.reason()})")
+        what = f"{card.name}: the engine refuses an input of {shape}, its card's shape ({tensorrt.messages.reason()})"
+        raise CardError(what, WRONG_CARD)
     memory = device.memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
     context.set_tensor_address(spec.tensor, memory.address)
     outputs: dict[str, tuple[Pinned, Memory]] = {}
@@ -73,8 +74,8 @@ def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, 
         dims = tuple(int(length) for length in context.get_tensor_shape(name))
         if -1 in dims:
             raise BackendUnavailableError(
-                f"{card.name}: the size of output {name} depends on the picture, which is not supported; "
-                "leave it out of the network, or run it on the CPU"
+                f"{card.name}: the size of output {name} depends on the picture, which is not supported",
+                "Remove that output from the network, or run it on the CPU: --backend ort",
             )
         pinned = device.pinned(dims, numpy_type(tensorrt, engine, name))
         there = device.memory(pinned.array.nbytes)

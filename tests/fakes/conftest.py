@@ -1,4 +1,4 @@
-"""A World in place for each test here, and what stands in it."""
+"""An installed World for each test, and its parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The kernels of engines/gpu/letterbox.cu, run by the CPU: the same source through g++ (host_kernels.cpp), thread after thread.
 
-It has the arithmetic and the memory accesses of the GPU, and nothing of its order or speed. Pointers are host addresses.
+It has the GPU's arithmetic and memory accesses, but not its order or speed. Pointers are host addresses.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ COMPILER = "g++"
 OPTIONS = ("-O2", "-ffp-contract=off", "-std=c++14", "-w", "-shared", "-fPIC")
 
 SHARED_FOLDER = "HOST_KERNELS_FOLDER"
-"""Environment variable: where the processes of one test run, builds' children among them, share what is compiled."""
+"""Environment variable: the folder where all processes of a test run, also builds' children, share the compiled library."""
 
 
 def is_available() -> bool:
-    """Whether this machine can compile them; the rest of this module raises FileNotFoundError where not."""
+    """Whether this machine can compile the kernels; if not, the other functions raise FileNotFoundError."""
     return shutil.which(COMPILER) is not None
 
 
@@ -42,12 +42,12 @@ def launch(name: str, frame: int, target: int, params: bytes, grid: tuple[int, i
 
 
 def params_bytes() -> int:
-    """What the .cu says the size of its struct Letterbox is."""
+    """The size of struct Letterbox in the .cu."""
     return ctypes.c_uint.in_dll(_library(), "letterbox_bytes").value
 
 
 def halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """float32 to float16 as the float16 kernel here rounds; a new array."""
+    """float32 to float16 with the rounding of the float16 kernel; a new array."""
     values = np.ascontiguousarray(values, np.float32)
     rounded = np.empty(values.shape, np.float16)
     _library().halves(values.ctypes.data, rounded.ctypes.data, values.size)
@@ -56,14 +56,14 @@ def halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    """Compiled once a process, or once for all that share a folder. Raises FileNotFoundError without a compiler."""
+    """Compiled once per process, or per shared folder. Raises FileNotFoundError without a compiler."""
     shared = os.environ.get(SHARED_FOLDER)
     with tempfile.TemporaryDirectory(prefix="host_kernels_", dir=shared) as folder:
         library_path = Path(shared or folder) / "host_kernels.so"
         if not library_path.exists():
             compiled = _compile(Path(folder) / "compiled.so")
-            compiled.replace(library_path)  # whole or not at all: others may be looking for it
-        library = ctypes.CDLL(str(library_path))  # loaded, it needs its file no more
+            compiled.replace(library_path)  # complete or absent: other processes may look for it
+        library = ctypes.CDLL(str(library_path))  # once loaded, it does not need its file
     library.launch.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_uint] * 4]
     library.launch.restype = ctypes.c_int
     library.halves.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong]
@@ -72,10 +72,10 @@ def _library() -> ctypes.CDLL:
 
 
 def _compile(library_path: Path) -> Path:
-    """Raises FileNotFoundError without a compiler, RuntimeError with its log when it fails."""
+    """Raises FileNotFoundError without a compiler, RuntimeError with the compiler's log if it fails."""
     compiler = shutil.which(COMPILER)
     if compiler is None:
-        raise FileNotFoundError(f"the CUDA kernels run on a CPU only where {COMPILER} is on PATH: install it, or skip this")
+        raise FileNotFoundError(f"{COMPILER}, which compiles the kernels for the CPU, is not on PATH: install it, or skip this")
     command = [compiler, *OPTIONS, f"-I{KERNELS}", str(SHIM), "-o", str(library_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The fake GPU keeps CUDA's and PyCUDA's rules: each rule one small test. Kernels, graphs and TensorRT: see gpu/."""
+"""The fake GPU enforces CUDA's and PyCUDA's rules: one small test per rule. Kernels, graphs and TensorRT: see gpu/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.threads import raised_elsewhere
 
 
 class TestStart:
-    def test_the_fakes_are_gone_after_the_block(self) -> None:
+    def test_the_fakes_are_removed_after_the_block(self) -> None:
         with install(World()):
             assert "fake" in (sys.modules["pycuda"].__doc__ or "")
         assert "pycuda" not in sys.modules
@@ -29,7 +29,7 @@ class TestStart:
         assert FakeLibcuda(world).cuDeviceGetCount(ctypes.byref(ctypes.c_int())) == 3
 
     @pytest.mark.parametrize("code", [35, 100, 803, 999])
-    def test_init_fails_as_told(self, world: World, lib: FakeLibcuda, code: int) -> None:
+    def test_init_fails_as_planned(self, world: World, lib: FakeLibcuda, code: int) -> None:
         import pycuda.driver as cuda
 
         world.init_result = code
@@ -52,13 +52,13 @@ class TestStart:
                 import pycuda.driver  # noqa: F401
             with pytest.raises(ImportError):
                 import tensorrt  # noqa: F401
-            library = FakeLibcuda(world)  # which knows neither
+            library = FakeLibcuda(world)  # which needs neither
             assert library.cuInit(0) == 0
             assert library.cuDeviceGetAttribute(ctypes.byref(ctypes.c_int()), 76, 0) == 0
 
 
 class TestContexts:
-    def test_without_one_nothing_can_be_had(self, world: World) -> None:
+    def test_nothing_works_without_a_context(self, world: World) -> None:
         import pycuda.driver as cuda
 
         cuda.init()
@@ -70,13 +70,13 @@ class TestContexts:
         error = raised_elsewhere(lambda: cuda.mem_alloc(1))
         assert isinstance(error, cuda.LogicError)
 
-    def test_a_pop_of_nothing_fails(self, world: World) -> None:
+    def test_a_pop_of_an_empty_stack_fails(self, world: World) -> None:
         import pycuda.driver as cuda
 
         with pytest.raises(cuda.LogicError, match="cannot pop"):
             cuda.Context.pop()
 
-    def test_what_is_left_when_it_goes_is_a_leak(self, world: World) -> None:
+    def test_objects_alive_at_the_release_are_leaks(self, world: World) -> None:
         import pycuda.driver as cuda
 
         cuda.init()
@@ -126,7 +126,7 @@ class TestMemory:
         with pytest.raises(cuda.LogicError, match="invalid argument"):
             cuda.memcpy_htod(memory, bytes(5))
 
-    def test_it_is_finite(self, cuda: Any, world: World) -> None:
+    def test_memory_is_finite(self, cuda: Any, world: World) -> None:
         world.total_bytes = 1000
         memory = cuda.mem_alloc(600)
         assert cuda.mem_get_info() == (400, 1000)
@@ -154,7 +154,7 @@ class TestMemory:
         with pytest.raises(cuda.LogicError):
             array.base.free()
 
-    def test_a_free_under_running_work_is_written_down(self, cuda: Any, world: World) -> None:
+    def test_a_free_under_running_work_is_recorded(self, cuda: Any, world: World) -> None:
         _, _, _, memory, enqueue = copies(cuda)
         enqueue()
         memory.free()
@@ -175,7 +175,7 @@ class TestMemory:
 
 
 class TestStreams:
-    def test_nothing_is_done_before_somebody_waits(self, cuda: Any) -> None:
+    def test_no_work_is_done_before_a_wait(self, cuda: Any) -> None:
         stream, source, target, _, enqueue = copies(cuda)
         source[:] = 7
         enqueue()
@@ -213,7 +213,7 @@ class TestStreams:
         assert target.tolist() == [7] * 16
         assert world.violations == []
 
-    def test_no_order_between_streams_is_a_race(self, cuda: Any, world: World) -> None:
+    def test_unordered_streams_are_a_race(self, cuda: Any, world: World) -> None:
         stream, source, target, memory, _ = copies(cuda)
         other = cuda.Stream()
         cuda.memcpy_htod_async(memory, source, stream)
@@ -231,7 +231,7 @@ class TestStreams:
             assert result[0] == first
             stream.synchronize()
 
-    def test_events_tell_milliseconds(self, cuda: Any) -> None:
+    def test_events_measure_milliseconds(self, cuda: Any) -> None:
         stream, _, _, _, enqueue = copies(cuda)
         before, after = cuda.Event().record(stream), cuda.Event()
         enqueue()
@@ -243,7 +243,7 @@ class TestStreams:
         with pytest.raises(cuda.LogicError):
             cuda.Event(cuda.event_flags.DISABLE_TIMING).record(stream).synchronize().time_since(before)
 
-    def test_a_crash_stays(self, cuda: Any, world: World) -> None:
+    def test_a_crash_is_permanent(self, cuda: Any, world: World) -> None:
         stream, _, _, _, enqueue = copies(cuda)
         world.fail("work:htod", 1, 700)
         enqueue()

@@ -1,5 +1,5 @@
-"""On a real GPU: `pytest -m gpu`. What the stand-ins promise is asked of the real thing here; each test skips, with its reason,
-where the machine lacks what it needs."""
+"""Tests on a real GPU: `pytest -m gpu`. They check the fakes' behaviour on real hardware. Each test skips, with a reason, if the
+machine lacks something."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from engines.building.frames import real_frames
 from engines.errors import BackendUnavailableError, BuildError, NoGpuError, WrongThreadError
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
-from engines.gpu.frame import FrameBuffer
-from engines.gpu.letterbox import LetterboxKernel
+from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
@@ -58,7 +57,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def build(own_folders: None) -> Callable[..., None]:
-    """Builds `road`, or skips with the runtime's own reason."""
+    """Builds `road`, or skips with the runtime's reason."""
 
     def run(**asked: object) -> None:
         try:
@@ -68,7 +67,7 @@ def build(own_folders: None) -> Callable[..., None]:
         except BackendUnavailableError as error:
             pytest.skip(str(error).partition(":")[0])
         except BuildError as error:
-            if "compute capability" in str(error):  # TensorRT-RTX does not know every GPU
+            if "compute capability" in str(error):  # TensorRT-RTX does not support every GPU
                 pytest.skip(str(error))
             raise
 
@@ -91,7 +90,7 @@ def test_the_kernel_equals_the_cpu(device: Device, dtype: str, layout: str, fit:
     spec = spec_of(dtype, layout, fit)
     fill, stream, buffer = InputFiller(spec), device.stream(), FrameBuffer(device)
     kernel = LetterboxKernel(device, spec)
-    level = 1.0 if dtype == "uint8" else 1.01 / min(spec.std) + (2**-9 if dtype == "float16" else 0)  # and a half's own rounding
+    level = 1.0 if dtype == "uint8" else 1.01 / min(spec.std) + (2**-9 if dtype == "float16" else 0)  # and float16's rounding
     wanted, _ = fill(noise(ODD_SIZES[0]))
     target, result = device.memory(wanted.nbytes), device.pinned(wanted.shape, wanted.dtype)
     for seed, size in enumerate(ODD_SIZES):
@@ -134,7 +133,7 @@ def test_a_replayed_graph_equals_the_eager_run(device: Device) -> None:
         np.testing.assert_array_equal(result.array, eager)
 
 
-def test_another_thread_is_refused_by_our_own_check(device: Device) -> None:
+def test_another_thread_is_refused(device: Device) -> None:
     raised: list[BaseException] = []
 
     def use() -> None:
@@ -150,7 +149,7 @@ def test_another_thread_is_refused_by_our_own_check(device: Device) -> None:
     device.memory(10)
 
 
-def test_fifty_times_open_and_close_leave_no_memory_behind(device: Device) -> None:
+def test_opening_and_closing_fifty_times_leaks_no_memory(device: Device) -> None:
     free = []
     for _ in range(50):
         with Device() as another:
@@ -162,8 +161,8 @@ def test_fifty_times_open_and_close_leave_no_memory_behind(device: Device) -> No
     assert free[0] - free[-1] <= 1 << 21
 
 
-def test_more_memory_than_there_is_is_told_in_words(device: Device) -> None:
-    with pytest.raises(BackendUnavailableError, match=r"could not take .* MiB of its memory: \d+ of its \d+ MiB are free"):
+def test_a_lack_of_memory_is_reported(device: Device) -> None:
+    with pytest.raises(BackendUnavailableError, match=r"could not allocate .* MiB of its memory: \d+ of its \d+ MiB are free"):
         device.memory(device.facts.total_bytes * 2)
 
 
@@ -178,7 +177,7 @@ def agreement(backend: str, options: EngineOptions | None = None) -> float:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("inflight", [1, 2])
-def test_tensorrt_sees_what_the_cpu_sees(build: Callable[..., None], inflight: int) -> None:
+def test_tensorrt_gives_the_results_of_the_cpu(build: Callable[..., None], inflight: int) -> None:
     build()
     assert agreement("trt", EngineOptions(inflight=inflight)) >= 0.995
 
@@ -199,7 +198,7 @@ def test_a_graph_of_tensorrt_equals_its_eager_run(build: Callable[..., None]) ->
 
 
 @pytest.mark.timeout(600)
-def test_fifty_engines_leave_no_memory_behind(build: Callable[..., None]) -> None:
+def test_fifty_engines_leak_no_memory(build: Callable[..., None]) -> None:
     build()
     frame, free = real_frames(None, 2)[0], []
     with Device() as device:
@@ -212,7 +211,7 @@ def test_fifty_engines_leave_no_memory_behind(build: Callable[..., None]) -> Non
 
 
 @pytest.mark.timeout(300)
-def test_onnx_runtime_on_cuda_sees_what_the_cpu_sees() -> None:
+def test_onnx_runtime_on_cuda_gives_the_results_of_the_cpu() -> None:
     try:
         assert agreement("ort-cuda") >= 0.995
     except BackendUnavailableError as error:

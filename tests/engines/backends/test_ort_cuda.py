@@ -53,7 +53,7 @@ def test_one_wait_a_frame_on_our_own_stream(machine: GpuMachine, model: Model, p
     engine = open_engine(model, "ort-cuda").engine
     frame = painted(maps(1)[0])
     engine.infer(frame)
-    machine.count_anew()
+    machine.reset_counts()
     for _ in range(5):
         engine.infer(frame)
     assert machine.world.calls["Event.synchronize"] == 5

@@ -124,12 +124,12 @@ def test_a_gpu_refuses_in_words_and_auto_goes_on_to_the_cpu(nets, backend: str) 
 
 
 def test_it_is_not_exported(nets, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="is fed before, gain beside the image"):
+    with pytest.raises(ModelFileError, match="takes before, gain in addition to the image"):
         export_model(load_model(running_mean(nets)), tmp_path / "out.onnx", fuse=False)
 
 
 def test_no_engine_is_built_of_it(nets) -> None:
-    with pytest.raises(BuildError, match=r"is fed before, gain beside the image.*it runs on the CPU"):
+    with pytest.raises(BuildError, match=r"takes before, gain in addition to the image.*Run it on the CPU"):
         request_for(load_model(running_mean(nets)), precision="fp16", runtime="tensorrt")
 
 

@@ -81,7 +81,7 @@ def test_frames_of_any_size_may_follow_each_other(machine: GpuMachine, model: Mo
 
 def test_the_first_frame_runs_eagerly_and_all_later_ones_as_a_graph(machine: GpuMachine, model: Model, painted: Paint) -> None:
     engine = machine.open(model).engine
-    machine.count_anew()
+    machine.reset_counts()
     calls = machine.world.calls
     frame = painted(class_map_of(NET))
     engine.infer(frame)
@@ -116,7 +116,7 @@ def test_a_network_that_cannot_be_recorded_runs_without_a_graph_and_says_so(
     engine = machine.open(model).engine
     frame = painted(class_map_of(NET))
     engine.infer(frame)
-    machine.count_anew()
+    machine.reset_counts()
     machine.world.fail("cuGraphInstantiateWithFlags", 1, 900)
     for _ in range(3):
         np.testing.assert_array_equal(2 - engine.infer(frame).outputs["labels"][0], class_map_of(NET))
@@ -209,7 +209,7 @@ LOADING = [*((name, 1) for name in ONCE), *((name, nth) for name in SEVERAL for 
 def test_a_load_that_fails_half_way_gives_everything_back(machine: GpuMachine, model: Model, name: str, nth: int) -> None:
     """F14. Opening again then works."""
     machine.build(model)
-    machine.count_anew()
+    machine.reset_counts()
     machine.world.fail(name, nth, 2 if name in ("mem_alloc", "pagelocked_empty") else 999)
     with pytest.raises(BackendUnavailableError) as caught:
         open_engine(model, "trt")
@@ -252,20 +252,20 @@ def test_a_full_gpu_says_what_was_needed_and_proposes_a_smaller_size(machine: Gp
     machine.build(model)
     machine.world.workspace_bytes = machine.world.total_bytes * 2
     with pytest.raises(
-        BackendUnavailableError, match=r"could not take 8192 MiB to run colours: \d+ of its 4096 MiB are free; .*--size"
+        BackendUnavailableError, match=r"could not allocate 8192 MiB to run colours: \d+ of its 4096 MiB are free\. .*--size"
     ):
         open_engine(model, "trt")
 
 
 def test_without_an_engine_the_sentence_says_how_to_build_one(machine: GpuMachine, model: Model) -> None:
-    with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 24x32\) yet: run.py build \S+colours.onnx$"):
+    with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 24x32\) yet\. .* build \S+colours.onnx$"):
         open_engine(model, "trt")
 
 
 def test_another_driver_or_tensorrt_makes_the_engine_outdated(machine: GpuMachine, model: Model) -> None:
     machine.build(model)
     machine.world.driver_version = 13010
-    with pytest.raises(EngineNotBuiltError, match=r"built with CUDA 13.0; this machine has CUDA 13.1: it must be built again"):
+    with pytest.raises(EngineNotBuiltError, match=r"built with CUDA 13.0; this machine has CUDA 13.1\. Build it again"):
         open_engine(model, "trt")
 
 
@@ -303,7 +303,7 @@ def test_damaged_bytes_never_reach_tensorrt(machine: GpuMachine, model: Model) -
     plan[len(plan) // 2] ^= 1
     found.plan_path.write_bytes(plan)
     before = machine.world.calls["Runtime.deserialize_cuda_engine"]
-    with pytest.raises(EngineNotBuiltError, match="was changed since it was built"):
+    with pytest.raises(EngineNotBuiltError, match="was changed after it was built"):
         open_engine(model, "trt")
     assert machine.world.calls["Runtime.deserialize_cuda_engine"] == before
 
@@ -311,7 +311,7 @@ def test_damaged_bytes_never_reach_tensorrt(machine: GpuMachine, model: Model) -
 def test_an_engine_that_tensorrt_refuses_is_told_in_its_words(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
     junk = tmp_path / "junk.plan"
     junk.write_bytes(b"FAKEPLAN of another kind")
-    with pytest.raises(BackendUnavailableError, match=r"TensorRT 10.13.3 does not load this engine: \w"):
+    with pytest.raises(BackendUnavailableError, match=r"TensorRT 10.13.3 cannot load this engine: \w"):
         open_engine(model, "trt", EngineOptions(trust=str(junk)))
     machine.world.violations.clear()  # the stand-in disapproves of junk; so do we
 
@@ -337,7 +337,7 @@ def test_a_trusted_engine_of_another_model_is_refused_by_its_tensors(
     (found,) = Store().engines()
     copied = tmp_path / "from-a-friend.plan"
     copied.write_bytes(found.plan_path.read_bytes())  # without its passport
-    with pytest.raises(CardError, match="the engine has no output logits; it has image, labels"):
+    with pytest.raises(CardError, match="the engine has no output logits, only image, labels"):
         open_engine(model, "trt", EngineOptions(trust=str(copied)))
 
 

@@ -1,4 +1,4 @@
-"""One thread holds the GPU: opens it, uses it, gives everything back in order."""
+"""One thread opens the GPU, uses it, and releases everything in order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 
 from engines.errors import BackendUnavailableError, InferenceError, WrongThreadError
 from engines.gpu.device import Device, import_pycuda
-from engines.gpu.frame import FrameBuffer
-from engines.gpu.letterbox import LetterboxKernel
+from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from tests.threads import raised_elsewhere
@@ -30,12 +29,12 @@ def world() -> Iterator[World]:
     with install(World()) as world:
         yield world
         gc.collect()
-        assert world.live() == [], "something was not given back"
+        assert world.live() == [], "something was not freed"
         assert world.leaks == [], "something outlived its context"
         assert world.violations == []
 
 
-def test_what_is_taken_is_given_back_and_closing_twice_is_harmless(world: World) -> None:
+def test_everything_is_freed_and_close_is_idempotent(world: World) -> None:
     device = Device()
     device.memory(1000)
     device.pinned((3, 4), np.float32)
@@ -45,7 +44,7 @@ def test_what_is_taken_is_given_back_and_closing_twice_is_harmless(world: World)
     device.close()
 
 
-def test_memory_may_be_given_back_early_and_only_once(world: World) -> None:
+def test_memory_can_be_freed_early_and_only_once(world: World) -> None:
     with Device() as device:
         memory = device.memory(1 << 20)
         free = device.free_bytes()
@@ -64,7 +63,7 @@ def test_devices_of_one_thread_share_the_context(world: World) -> None:
     assert world.calls["Device.retain_primary_context"] == 2
 
 
-def test_fifty_times_open_and_close_leave_nothing(world: World) -> None:
+def test_opening_and_closing_fifty_times_leaks_nothing(world: World) -> None:
     for _ in range(50):
         with Device() as device:
             device.memory(1 << 20)
@@ -81,15 +80,15 @@ def test_fifty_times_open_and_close_leave_nothing(world: World) -> None:
     ],
     ids=["memory", "stream", "close", "check"],
 )
-def test_another_thread_is_refused_by_our_own_check(world: World, use: Callable[[Device], object]) -> None:
+def test_another_thread_is_refused(world: World, use: Callable[[Device], object]) -> None:
     with Device() as device:
         error = raised_elsewhere(lambda: use(device))
     assert isinstance(error, WrongThreadError)
-    assert "belongs to the thread that opens it" in str(error)
+    assert "its CUDA context belongs to that thread" in str(error)
 
 
-def test_a_second_thread_waits_for_the_first_to_let_go(world: World) -> None:
-    """A source that is switched: the old session ends beside the new one's start."""
+def test_a_second_thread_waits_until_the_first_releases_the_gpu(world: World) -> None:
+    """When sources are switched, the old session ends while the new one starts."""
     opened, errors = threading.Event(), []
 
     def hold() -> None:
@@ -105,7 +104,7 @@ def test_a_second_thread_waits_for_the_first_to_let_go(world: World) -> None:
     assert errors == [None]
 
 
-def test_what_cannot_be_freed_does_not_keep_the_context(world: World) -> None:
+def test_an_error_while_freeing_still_releases_the_context(world: World) -> None:
     """A thread that ended with a context on its stack would end the process."""
     device = Device()
 
@@ -123,25 +122,25 @@ def test_what_cannot_be_freed_does_not_keep_the_context(world: World) -> None:
         pass
 
 
-def test_a_second_thread_cannot_open_the_gpu_meanwhile_but_afterwards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_thread_can_open_the_gpu_only_after_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.gpu.primary.HANDOVER_S", 0.1)
     with Device():
         error = raised_elsewhere(Device)
         assert isinstance(error, BackendUnavailableError)
-        assert "in use by another thread" in str(error)
+        assert "another thread of this program uses the GPU" in str(error)
     assert raised_elsewhere(lambda: Device().close()) is None
 
 
-def test_a_full_gpu_says_how_full_and_what_to_do(world: World) -> None:
+def test_a_lack_of_gpu_memory_is_reported_with_the_cure(world: World) -> None:
     with Device() as device, pytest.raises(BackendUnavailableError) as caught:
         device.memory(world.total_bytes + 1)
-    assert "could not take 4096.0 MiB of its memory" in str(caught.value)
+    assert "could not allocate 4096.0 MiB of its memory" in str(caught.value)
     assert "of its 4096 MiB are free" in str(caught.value)
     assert "--size HxW" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Context.push", "Device.retain_primary_context"])
-def test_a_context_that_does_not_open_is_told_and_leaves_nothing(world: World, name: str) -> None:
+def test_a_context_that_does_not_open_is_reported_and_leaks_nothing(world: World, name: str) -> None:
     world.fail(name, 1, 2)
     with pytest.raises(BackendUnavailableError, match="its CUDA context cannot be opened"):
         Device()
@@ -149,7 +148,7 @@ def test_a_context_that_does_not_open_is_told_and_leaves_nothing(world: World, n
         pass
 
 
-def test_work_that_failed_is_told_when_it_is_waited_for(world: World) -> None:
+def test_failed_work_is_reported_by_the_wait_for_it(world: World) -> None:
     with Device() as device:
         stream, array = device.stream(), device.pinned((16,), np.uint8)
         memory = device.memory(16)
@@ -160,13 +159,13 @@ def test_work_that_failed_is_told_when_it_is_waited_for(world: World) -> None:
     world.violations.clear()
 
 
-def test_pycuda_that_is_missing_or_broken_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pycuda_is_reported_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(BackendUnavailableError, match=r"PATH=/usr/local/cuda/bin:\$PATH and then pip install pycuda"):
         import_pycuda()
 
 
-def test_without_pycuda_the_device_says_so() -> None:
+def test_a_device_needs_pycuda() -> None:
     with (
         install(World(has_pycuda=False, has_tensorrt=False)),
         pytest.raises(BackendUnavailableError, match="PyCUDA is not installed"),
@@ -176,7 +175,7 @@ def test_without_pycuda_the_device_says_so() -> None:
 
 @pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
-def test_a_frame_becomes_the_input_that_the_cpu_makes_of_it(world: World, dtype: str) -> None:
+def test_a_frame_becomes_the_same_input_as_on_the_cpu(world: World, dtype: str) -> None:
     scale = (1.0, 1.0, 1.0) if dtype == "uint8" else (255.0, 255.0, 255.0)
     spec = InputSpec("image", (64, 48), "nhwc", dtype, "rgb", "letterbox", std=scale)  # type: ignore[arg-type]
     fill = InputFiller(spec)
@@ -197,7 +196,7 @@ def test_a_frame_becomes_the_input_that_the_cpu_makes_of_it(world: World, dtype:
             assert np.abs(result.array.astype(np.float32) - wanted.astype(np.float32)).max() <= level
 
 
-def test_a_recorded_graph_repeats_the_work_with_new_contents(world: World) -> None:
+def test_a_recorded_graph_repeats_the_work_on_new_data(world: World) -> None:
     with Device() as device:
         stream, memory = device.stream(), device.memory(4)
         source, target = device.pinned((4,), np.uint8), device.pinned((4,), np.uint8)
@@ -217,7 +216,7 @@ def test_a_recorded_graph_repeats_the_work_with_new_contents(world: World) -> No
         graph.free()
 
 
-def test_what_cannot_be_recorded_leaves_the_stream_usable(world: World) -> None:
+def test_a_failed_recording_leaves_the_stream_usable(world: World) -> None:
     with Device() as device:
         stream, memory, array = device.stream(), device.memory(4), device.pinned((4,), np.uint8)
         with pytest.raises(InferenceError):
@@ -228,7 +227,7 @@ def test_what_cannot_be_recorded_leaves_the_stream_usable(world: World) -> None:
         stream.synchronise()
 
 
-def test_a_frame_buffer_grows_and_takes_only_pictures(world: World) -> None:
+def test_a_frame_buffer_grows_and_refuses_other_arrays(world: World) -> None:
     with Device() as device:
         buffer = FrameBuffer(device)
         for size in ((10, 20), (100, 200), (10, 20)):

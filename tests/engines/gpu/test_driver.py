@@ -1,4 +1,4 @@
-"""The driver says what GPU this is, or in words why there is none to use."""
+"""The driver reports facts about the GPU, or why there is no usable one."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ def test_a_gpu_is_described() -> None:
     assert (facts.total_bytes, facts.is_integrated) == (8 << 30, True)
 
 
-def test_no_driver_is_told_with_the_cure() -> None:
-    with install(World(has_driver=False)), pytest.raises(NoGpuError, match=r"no NVIDIA driver here: .*ubuntu-drivers install"):
+def test_a_missing_driver_is_reported_with_the_cure() -> None:
+    with install(World(has_driver=False)), pytest.raises(NoGpuError, match=r"no NVIDIA driver here .*ubuntu-drivers install"):
         Driver()
 
 
 @pytest.mark.parametrize("code", sorted(INIT_ERRORS))
-def test_a_driver_that_does_not_start_says_why(code: int) -> None:
+def test_a_driver_that_does_not_start_is_explained(code: int) -> None:
     with install(World(init_result=code)), pytest.raises(NoGpuError, match=r"^no usable GPU: ") as caught:
         Driver()
-    assert INIT_ERRORS[code] in str(caught.value)
+    what, cure = INIT_ERRORS[code]
+    assert (caught.value.what, caught.value.cure) == (f"no usable GPU: {what}", cure)
 
 
-def test_an_error_that_nobody_foresaw_has_its_name() -> None:
+def test_an_unknown_error_is_named() -> None:
     with install(World(init_result=201)), pytest.raises(NoGpuError, match=r"CUDA_ERROR_INVALID_CONTEXT, 201"):
         Driver()
 
 
 @pytest.mark.parametrize(("version", "is_fine"), [(12010, False), (11080, False), (12020, True), (13020, True)])
-def test_a_driver_must_read_our_ptx(version: int, is_fine: bool) -> None:
+def test_the_driver_must_read_the_shipped_ptx(version: int, is_fine: bool) -> None:
     with install(World(driver_version=version)):
         if is_fine:
             Driver()
         else:
-            with pytest.raises(NoGpuError, match=r"driver is too old: it speaks CUDA 1\d\.\d+, this program needs 12\.2; update"):
+            with pytest.raises(NoGpuError, match=r"driver is too old: it supports CUDA 1\d\.\d+, and 12\.2 is required\. Update"):
                 Driver()
 
 
 @pytest.mark.parametrize(("devices", "number"), [(1, 1), (2, 7), (1, -1)])
-def test_a_gpu_that_is_not_there(devices: int, number: int) -> None:
+def test_an_unknown_gpu_number_is_refused(devices: int, number: int) -> None:
     with install(World(devices=devices)):
         driver = Driver()
-        with pytest.raises(NoGpuError, match=f"the driver sees {devices}, and number {number}"):
+        with pytest.raises(NoGpuError, match=f"there is no number {number}, only {devices} in all"):
             driver.facts(number)
 
 
-def test_a_gpu_older_than_the_kernels_is_told() -> None:
+def test_a_gpu_older_than_the_kernels_is_refused() -> None:
     with (
         install(World(gpu_name="Tesla V100", compute_capability=(7, 0))),
-        pytest.raises(NoGpuError, match=r"Tesla V100 has compute capability 7\.0, this program needs 7\.5 \(Turing\)"),
+        pytest.raises(NoGpuError, match=r"Tesla V100 has compute capability 7\.0\. Use a GPU with 7\.5 \(Turing\)"),
     ):
         Driver().facts()
 
 
-def test_the_context_is_kept_once_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_context_is_retained_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.gpu.driver._kept", set())
     world = World()
     with install(world):
@@ -72,7 +73,7 @@ def test_the_context_is_kept_once_for_the_process(monkeypatch: pytest.MonkeyPatc
     assert world.calls["cuDevicePrimaryCtxRetain"] == 1
 
 
-def test_work_that_fails_is_an_inference_error_with_the_name() -> None:
+def test_failed_work_is_an_inference_error_with_the_name() -> None:
     world = World()
     with install(world):
         driver = Driver()
@@ -90,11 +91,11 @@ def test_work_that_fails_is_an_inference_error_with_the_name() -> None:
         ("no figures here", ""),
     ],
 )
-def test_the_kernel_drivers_version_is_read(tmp_path: Path, text: str, version: str) -> None:
+def test_the_version_of_the_kernel_driver_is_read(tmp_path: Path, text: str, version: str) -> None:
     path = tmp_path / "version"
     path.write_text(text)
     assert _kernel_driver_version(path) == version
 
 
-def test_a_machine_that_does_not_tell_it_has_none(tmp_path: Path) -> None:
+def test_a_missing_version_file_is_an_empty_version(tmp_path: Path) -> None:
     assert _kernel_driver_version(tmp_path / "nothing") == ""

@@ -1,4 +1,4 @@
-"""The letterbox kernel does what InputFiller does: letterbox.cu, run by the CPU, against engines/fit.py."""
+"""The letterbox kernel equals InputFiller: letterbox.cu, run on the CPU, against engines/models/fit.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engines.types import Image, Size
 
 from ...fakes import host_kernels
 
-pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="no g++ here to run the CUDA kernel on the CPU")
+pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the CUDA kernel on the CPU")
 
 Array = npt.NDArray[np.generic]
 
@@ -30,20 +30,20 @@ FRAMES = [
 SMALL_FRAMES = [(37, 23), (23, 37), (91, 7), (101, 151)]
 THIN_FRAMES = [(1, 1), (1, 77), (77, 1), (2, 1), (1, 300)]
 NET = (190, 126)
-"""No multiple of a block's threads."""
+"""Not a multiple of a block's threads."""
 
 FITS = ("letterbox", "letterbox_top_left", "stretch")
 ZERO_TO_ONE = {"mean": (0.0, 0.0, 0.0), "std": (255.0, 255.0, 255.0)}
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-AS_THEY_ARE = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-NORMALISATIONS = [("uint8", AS_THEY_ARE), *itertools.product(("float32", "float16"), (ZERO_TO_ONE, IMAGENET))]
+UNCHANGED = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+NORMALISATIONS = [("uint8", UNCHANGED), *itertools.product(("float32", "float16"), (ZERO_TO_ONE, IMAGENET))]
 
 SHARE_A_LEVEL_OFF = 0.01 if platform.machine() in ("x86_64", "AMD64") else 0.2
-"""Of the values, in noise, at worst. Measured on x86-64: 0.0064 in the worst frame of these, 0.001 in most. OpenCV for ARM has
-resizing code of its own, which may round another way than its plain code and the kernel do."""
+"""The largest share of values of noise that may differ by one level. Measured on x86-64: 0.0064 in the worst frame, 0.001 in
+most. OpenCV for ARM has its own resizing code, which may round in another way than its generic code and the kernel."""
 
 GUARD = 256
-"""Bytes around each buffer that nobody may touch."""
+"""Bytes around each buffer that must not change."""
 
 
 def spec_of(how: str, layout: str, dtype: str, channels: str, numbers: dict[str, tuple[float, ...]], net: tuple[int, int] = NET):
@@ -56,7 +56,7 @@ def noise(width: int, height: int) -> Image:
 
 
 def run_kernel(spec: InputSpec, image: Image, around: int = 0xA5) -> Array:
-    """The kernel's input tensor for this frame. Fails where it wrote outside. around: the bytes before and after the frame."""
+    """The kernel's input tensor for this frame. Fails if it wrote outside. around: the bytes before and after the frame."""
     frame = np.full(image.nbytes + 2 * GUARD, around, np.uint8)
     frame[GUARD:-GUARD] = image.ravel()
     shape = (1, 3, spec.size.height, spec.size.width) if spec.layout == "nchw" else (1, spec.size.height, spec.size.width, 3)
@@ -96,7 +96,7 @@ def share_a_level_off(spec: InputSpec, image: Image) -> float:
 )
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize(("dtype", "numbers"), NORMALISATIONS)
-def test_it_fills_the_input_as_the_cpu_does(
+def test_the_kernel_fills_the_input_like_the_cpu(
     dtype: str, numbers: dict[str, tuple[float, ...]], how: str, layout: str, channels: str, frames: list[tuple[int, int]]
 ) -> None:
     spec = spec_of(how, layout, dtype, channels, numbers)
@@ -109,22 +109,22 @@ def test_it_fills_the_input_as_the_cpu_does(
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize("size", [(1920, 1080), *FRAMES[:4], (150, 301)])
 @pytest.mark.parametrize("net", [(640, 640), (1030, 770)])
-def test_large_inputs_too_up_and_down(net: tuple[int, int], size: tuple[int, int], how: str) -> None:
-    spec = spec_of(how, "nhwc", "uint8", "rgb", AS_THEY_ARE, net)
+def test_large_inputs_scaled_up_and_down(net: tuple[int, int], size: tuple[int, int], how: str) -> None:
+    spec = spec_of(how, "nhwc", "uint8", "rgb", UNCHANGED, net)
 
     assert share_a_level_off(spec, noise(*size)) <= SHARE_A_LEVEL_OFF
 
 
 @settings(deadline=None, max_examples=75)
 @given(st.tuples(*[st.integers(1, 400)] * 2), st.tuples(*[st.integers(1, 200)] * 2), st.sampled_from(FITS))
-def test_any_frame_in_any_input_is_at_most_a_level_off(size: tuple[int, int], net: tuple[int, int], how: str) -> None:
-    share_a_level_off(spec_of(how, "nchw", "uint8", "rgb", AS_THEY_ARE, net), noise(*size))
+def test_any_frame_in_any_input_differs_by_at_most_one_level(size: tuple[int, int], net: tuple[int, int], how: str) -> None:
+    share_a_level_off(spec_of(how, "nchw", "uint8", "rgb", UNCHANGED, net), noise(*size))
 
 
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
-def test_where_nothing_is_resized_every_pixel_is_the_cpus(channels: str, layout: str, how: str) -> None:
+def test_without_resizing_every_pixel_equals_the_cpus(channels: str, layout: str, how: str) -> None:
     size = NET if how == "stretch" else (NET[0], NET[1] - 9)
     for dtype, numbers in NORMALISATIONS:
         spec = spec_of(how, layout, dtype, channels, numbers)
@@ -150,7 +150,7 @@ def test_float16_is_float32_rounded_bit_for_bit(numbers: dict[str, tuple[float, 
         np.testing.assert_array_equal(halves.view(np.uint16), singles.astype(np.float16).view(np.uint16))
 
 
-def test_the_cpu_stands_in_for_the_gpus_rounding_to_half() -> None:
+def test_the_cpu_rounds_to_half_like_the_gpu() -> None:
     exact = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
     exact = exact[np.isfinite(exact)]
     between = np.nextafter(exact, np.float32(np.inf)), np.nextafter(exact, np.float32(-np.inf))
@@ -169,7 +169,7 @@ def test_the_cpu_stands_in_for_the_gpus_rounding_to_half() -> None:
 
 @pytest.mark.parametrize(("dtype", "numbers"), NORMALISATIONS)
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_padding_is_exactly_a_pixel_of_its_value(layout: str, dtype: str, numbers: dict[str, tuple[float, ...]]) -> None:
+def test_padding_equals_a_pixel_of_its_value(layout: str, dtype: str, numbers: dict[str, tuple[float, ...]]) -> None:
     spec = spec_of("letterbox", layout, dtype, "rgb", numbers)
     tensor = run_kernel(spec, np.full((40, 300, 3), spec.pad, np.uint8))[0]
     pixels = (tensor.transpose(1, 2, 0) if layout == "nchw" else tensor).reshape(-1, 3)
@@ -180,8 +180,8 @@ def test_padding_is_exactly_a_pixel_of_its_value(layout: str, dtype: str, number
 
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize("size", [*FRAMES, *SMALL_FRAMES, *THIN_FRAMES])
-def test_padding_lies_where_the_cpu_puts_it(size: tuple[int, int], how: str) -> None:
-    spec = spec_of(how, "nhwc", "uint8", "rgb", AS_THEY_ARE)
+def test_padding_is_at_the_same_place_as_on_the_cpu(size: tuple[int, int], how: str) -> None:
+    spec = spec_of(how, "nhwc", "uint8", "rgb", UNCHANGED)
     black = np.zeros((size[1], size[0], 3), np.uint8)
 
     np.testing.assert_array_equal(run_kernel(spec, black), InputFiller(spec)(black)[0])
@@ -189,8 +189,8 @@ def test_padding_lies_where_the_cpu_puts_it(size: tuple[int, int], how: str) -> 
 
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize("size", [*FRAMES[:3], *SMALL_FRAMES, *THIN_FRAMES])
-def test_what_lies_around_the_frame_does_not_matter(size: tuple[int, int], how: str) -> None:
-    spec = spec_of(how, "nhwc", "uint8", "bgr", AS_THEY_ARE)
+def test_memory_around_the_frame_has_no_effect(size: tuple[int, int], how: str) -> None:
+    spec = spec_of(how, "nhwc", "uint8", "bgr", UNCHANGED)
 
     np.testing.assert_array_equal(run_kernel(spec, noise(*size), around=0), run_kernel(spec, noise(*size), around=255))
 

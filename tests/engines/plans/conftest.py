@@ -1,4 +1,4 @@
-"""A store of this test's own, with a key of its own."""
+"""A separate store and key for each test."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ORIN = Environment("tensorrt", "10.3.0", "12.6", "540.4.0", "Orin", "8.7")
 ROAD = BuildRequest("road", "a1" * 32, "b2" * 32, "fp16", (640, 384))
 
 PLAN = np.random.default_rng(7).bytes(20_011)
-"""Stands for an engine: nothing here looks into one."""
+"""Stands for an engine: these tests do not read its content."""
 
 
 def passport_of(plan: bytes = PLAN, request: BuildRequest = ROAD, environment: Environment = RTX_3060, **facts: Any) -> Passport:

@@ -1,4 +1,4 @@
-"""The machine's key: made once, for its owner only, and believed only while that holds."""
+"""The machine's key: created once, readable by its owner only, and trusted only while that holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "engine.key"
 
 
-def test_what_this_machine_signed_verifies_and_nothing_else_does(path: Path, tmp_path: Path) -> None:
+def test_only_the_signature_of_this_machine_verifies(path: Path, tmp_path: Path) -> None:
     key, other = MachineKey(path), MachineKey(tmp_path / "other.key")
     signature = key.sign(b"engine")
     assert len(signature) == 64
@@ -36,21 +36,21 @@ def test_the_key_is_random_and_for_its_owner_only(path: Path) -> None:
     assert len(path.read_bytes()) == KEY_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert list(path.parent.iterdir()) == [path], "no temporary file stays"
+    assert list(path.parent.iterdir()) == [path], "no temporary file is left"
 
 
-def test_a_machine_without_a_key_verifies_nothing_and_makes_none(path: Path) -> None:
+def test_without_a_key_nothing_verifies_and_none_is_created(path: Path) -> None:
     assert not MachineKey(path).verify(b"engine", "0" * 64)
     assert not path.parent.exists()
 
 
-def test_the_key_lies_in_the_users_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_in_the_users_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert MachineKey().path == tmp_path / "realtime-segmentation" / "engine.key"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o620])
-def test_a_key_that_others_may_touch_is_refused_with_the_command_that_mends_it(path: Path, mode: int) -> None:
+def test_a_key_open_to_other_users_is_refused_with_the_command_that_fixes_it(path: Path, mode: int) -> None:
     key = MachineKey(path)
     signature = key.sign(b"engine")
     path.chmod(mode)
@@ -73,14 +73,15 @@ def test_a_key_of_the_wrong_length_is_refused(path: Path, size_bytes: int) -> No
     path.parent.mkdir()
     path.write_bytes(b"k" * size_bytes)
     path.chmod(0o600)
-    with pytest.raises(BackendUnavailableError, match=r"damaged .*delete it"):
+    with pytest.raises(BackendUnavailableError, match=r"damaged .*Delete it"):
         MachineKey(path).sign(b"engine")
 
 
-def test_a_folder_that_cannot_hold_a_key_is_told_in_words(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_hold_a_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        BackendUnavailableError, match=r"cannot be made \(.+\); free the folder, or name another with XDG_STATE_HOME"
+        BackendUnavailableError,
+        match=r"cannot be created \(.+\)\. Make .*XDG_STATE_HOME",
     ):
         MachineKey(tmp_path / "file" / "engine.key").sign(b"engine")
     (tmp_path / "engine.key").mkdir()
@@ -88,7 +89,7 @@ def test_a_folder_that_cannot_hold_a_key_is_told_in_words(tmp_path: Path) -> Non
         MachineKey(tmp_path / "engine.key").sign(b"engine")
 
 
-def test_threads_that_make_the_key_at_once_get_the_same_one(tmp_path: Path) -> None:
+def test_threads_that_create_the_key_at_once_get_the_same_one(tmp_path: Path) -> None:
     for turn in range(20):
         path = tmp_path / str(turn) / "engine.key"
         start, signatures = threading.Barrier(6), set()

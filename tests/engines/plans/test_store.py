@@ -1,4 +1,4 @@
-"""The store: what is given out was signed by this machine, whole and for this machine; else one sentence says why not."""
+"""The store returns only complete engines that this machine signed and that fit it; otherwise an error says why not."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from engines.plans.store import Found, Store
 
 from .examples import ORIN, PLAN, ROAD, RTX_3060, passport_of
 
-AGAIN = r"it must be built again \(run.py build road, about 4 min\)$"
+AGAIN = r"\. Build it again: run.py build road \(about 4 min\)$"
 
 
 def fetch(store: Store, request: BuildRequest = ROAD, environment: Environment = RTX_3060) -> bytes:
-    """As a backend gets its engine."""
+    """Get an engine like a backend."""
     return store.read(store.find(request, environment))
 
 
@@ -49,7 +49,7 @@ def test_a_saved_engine_is_found_and_read(store: Store) -> None:
     assert store.timing_cache(ROAD, RTX_3060) == b"timings"
 
 
-def test_the_layout_can_be_read_by_people(store: Store) -> None:
+def test_the_layout_is_readable(store: Store) -> None:
     store.save(passport_of(), PLAN, b"timings")
     request = msgspec.structs.replace(ROAD, batch=4, runtime="tensorrt-rtx", target="86", dla_core=0)
     store.save(passport_of(request=request), PLAN)
@@ -62,29 +62,29 @@ def test_the_layout_can_be_read_by_people(store: Store) -> None:
     assert '\n    "build_seconds": 240.0,' in passport_file(store.find(ROAD, RTX_3060)).read_text()
 
 
-def test_the_store_lies_in_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_in_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert Store().root == tmp_path / "realtime-segmentation" / "engines"
-    assert list(tmp_path.iterdir()) == [], "nothing is made before it is needed"
+    assert list(tmp_path.iterdir()) == [], "nothing is created before it is needed"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..", "a/../../b", "C:\\x", "CON", "nul\0l", "é" * 300, "", ".", " "])
-def test_a_models_name_never_leads_out_of_the_store(store: Store, name: str) -> None:
+def test_a_models_name_cannot_leave_the_store(store: Store, name: str) -> None:
     request = msgspec.structs.replace(ROAD, model_name=name, precision="../p", runtime="../r", onnx_sha256="../../..")
     found = store.save(passport_of(request=request), PLAN)
     assert found.plan_path.resolve().parent.parent.parent == store.root.resolve()
     assert fetch(store, request) == PLAN
 
 
-def test_names_that_look_alike_on_disk_do_not_share_an_engine(store: Store) -> None:
+def test_names_that_are_equal_on_disk_do_not_share_an_engine(store: Store) -> None:
     one, two = (msgspec.structs.replace(ROAD, model_name=name) for name in ("a/b", "a:b"))
     store.save(passport_of(request=one), PLAN)
     with pytest.raises(EngineNotBuiltError, match="no engine for a:b"):
         store.find(two, RTX_3060)
 
 
-def test_an_empty_store_says_how_to_build(store: Store) -> None:
-    with pytest.raises(EngineNotBuiltError, match=r"^no engine for road \(fp16, 384x640\) yet: run.py build road$"):
+def test_an_empty_store_reports_how_to_build(store: Store) -> None:
+    with pytest.raises(EngineNotBuiltError, match=r"^no engine for road \(fp16, 384x640\) yet\. Build it: run.py build road$"):
         store.find(ROAD, RTX_3060)
     assert not store.root.exists()
 
@@ -92,22 +92,22 @@ def test_an_empty_store_says_how_to_build(store: Store) -> None:
 @pytest.mark.parametrize(
     ("request_now", "environment", "sentence"),
     [
-        (ROAD, ORIN, "built for NVIDIA GeForce RTX 3060 with TensorRT 10.3.0; this is Orin with TensorRT 10.3.0: " + AGAIN),
+        (ROAD, ORIN, "built for NVIDIA GeForce RTX 3060 with TensorRT 10.3.0; this is Orin with TensorRT 10.3.0" + AGAIN),
         (
             ROAD,
             msgspec.structs.replace(RTX_3060, runtime_version="10.13.3"),
-            "built with TensorRT 10.3.0; this machine has TensorRT 10.13.3: " + AGAIN,
+            "built with TensorRT 10.3.0; this machine has TensorRT 10.13.3" + AGAIN,
         ),
-        (msgspec.structs.replace(ROAD, onnx_sha256="c3" * 32), RTX_3060, "the model file of road changed since .*: " + AGAIN),
-        (msgspec.structs.replace(ROAD, card_sha256="c3" * 32), RTX_3060, "the card of road changed since .*: " + AGAIN),
+        (msgspec.structs.replace(ROAD, onnx_sha256="c3" * 32), RTX_3060, "the model file of road changed since .*" + AGAIN),
+        (msgspec.structs.replace(ROAD, card_sha256="c3" * 32), RTX_3060, "the card of road changed since .*" + AGAIN),
         (
             msgspec.structs.replace(ROAD, precision="fp32"),
             RTX_3060,
-            r"no engine for road \(fp32, 384x640\) yet, only one for fp16: run.py build road --precision fp32, about 4 min$",
+            r"no engine for road \(fp32, 384x640\) yet, only one for fp16\. Build it: .* --precision fp32 \(about 4 min\)$",
         ),
     ],
 )
-def test_the_nearest_engine_says_why_it_is_not_the_one(
+def test_the_nearest_engine_explains_the_difference(
     store: Store, request_now: BuildRequest, environment: Environment, sentence: str
 ) -> None:
     store.save(passport_of(), PLAN)
@@ -118,7 +118,7 @@ def test_the_nearest_engine_says_why_it_is_not_the_one(
 def test_engines_of_other_models_are_not_compared_with(store: Store) -> None:
     for name in ("road-night", "cityscapes"):
         store.save(passport_of(request=msgspec.structs.replace(ROAD, model_name=name)), PLAN)
-    with pytest.raises(EngineNotBuiltError, match=r"yet: run\.py build road$"):
+    with pytest.raises(EngineNotBuiltError, match=r"yet\. Build it: run\.py build road$"):
         store.find(ROAD, RTX_3060)
 
 
@@ -137,7 +137,7 @@ def test_an_engine_built_ahead_serves_every_machine_of_its_compute_capability(st
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reported"),
     [
         ({"compute_capability": "8.9"}, "8.6"),
         ({"runtime_version": "1.8.0"}, "1.7.1|compute capability 8.6"),
@@ -145,15 +145,17 @@ def test_an_engine_built_ahead_serves_every_machine_of_its_compute_capability(st
     ],
 )
 @pytest.mark.parametrize("target", ["", "86"])
-def test_an_engine_built_ahead_serves_no_other_machine(store: Store, changed: dict[str, str], told: str, target: str) -> None:
+def test_an_engine_built_ahead_serves_only_its_own_kind(
+    store: Store, changed: dict[str, str], reported: str, target: str
+) -> None:
     store.save(passport_of(request=AHEAD, environment=ANY_86), PLAN)
     environment = msgspec.structs.replace(RTX_HERE, **changed)
     request = msgspec.structs.replace(AHEAD, target=target, runtime=environment.runtime)
-    with pytest.raises(EngineNotBuiltError, match=told):
+    with pytest.raises(EngineNotBuiltError, match=reported):
         store.find(request, environment)
 
 
-def test_an_engine_built_for_this_very_gpu_goes_first(store: Store) -> None:
+def test_an_engine_built_on_this_gpu_is_preferred(store: Store) -> None:
     store.save(passport_of(request=AHEAD, environment=ANY_86), PLAN)
     store.save(passport_of(b"measured here", request=FOR_HERE, environment=RTX_HERE), b"measured here")
     assert fetch(store, FOR_HERE, RTX_HERE) == b"measured here"
@@ -179,7 +181,7 @@ def test_a_truncated_passport_is_refused(store: Store, percent: int) -> None:
         fetch(store)
 
 
-def test_a_thousand_flipped_bits_never_let_a_wrong_byte_out(store: Store) -> None:
+def test_a_thousand_flipped_bits_never_change_a_returned_byte(store: Store) -> None:
     found = store.save(passport_of(), PLAN)
     chance = random.Random(17)
     originals = {path: path.read_bytes() for path in (found.plan_path, passport_file(found))}
@@ -194,7 +196,7 @@ def test_a_thousand_flipped_bits_never_let_a_wrong_byte_out(store: Store) -> Non
             plan = store.read(looked_up)
         except EngineNotBuiltError as error:
             refusals.append(str(error))
-        else:  # a flip in the passport's indentation: what is signed is its content
+        else:  # a flip in the passport's indentation, which is not signed
             assert path == passport_file(found)
             assert (plan, looked_up.passport) == (PLAN, found.passport)
         path.write_bytes(data)
@@ -203,7 +205,7 @@ def test_a_thousand_flipped_bits_never_let_a_wrong_byte_out(store: Store) -> Non
     assert fetch(store) == PLAN
 
 
-def test_every_flipped_bit_of_a_small_engine_is_noticed(store: Store) -> None:
+def test_every_flipped_bit_of_a_small_engine_is_detected(store: Store) -> None:
     plan = b"engine"
     found = store.save(passport_of(plan), plan)
     for position in range(len(plan)):
@@ -211,7 +213,7 @@ def test_every_flipped_bit_of_a_small_engine_is_noticed(store: Store) -> None:
             flipped = bytearray(plan)
             flipped[position] ^= 1 << bit
             found.plan_path.write_bytes(flipped)
-            with pytest.raises(EngineNotBuiltError, match="was changed since it was built: " + AGAIN):
+            with pytest.raises(EngineNotBuiltError, match="was changed after it was built" + AGAIN):
                 fetch(store)
 
 
@@ -236,7 +238,7 @@ def test_a_passport_of_4_gib_is_refused_without_being_read(store: Store) -> None
     with passport_file(found).open("r+b") as file:
         file.truncate(2**32)
     before = peak_memory_bytes()
-    with pytest.raises(EngineNotBuiltError, match="absurdly large"):
+    with pytest.raises(EngineNotBuiltError, match="is too large"):
         fetch(store)
     assert peak_memory_bytes() - before < 50 * 2**20
 
@@ -245,9 +247,9 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def test_an_onnx_file_in_the_engines_place_is_named(store: Store, tiny_model: Path) -> None:
+def test_an_onnx_file_in_place_of_the_engine_is_named(store: Store, tiny_model: Path) -> None:
     store.save(passport_of(), PLAN).plan_path.write_bytes(tiny_model.read_bytes())
-    with pytest.raises(EngineNotBuiltError, match="this is an ONNX file, not an engine: " + AGAIN):
+    with pytest.raises(EngineNotBuiltError, match="was replaced by an ONNX file" + AGAIN):
         fetch(store)
 
 
@@ -261,19 +263,19 @@ def test_no_bundled_model_passes_for_an_engine(repo_root: Path, store: Store) ->
             fetch(store)
 
 
-def test_an_engine_that_happens_to_begin_like_any_bytes_is_not_taken_for_onnx(store: Store) -> None:
+def test_other_first_bytes_are_not_taken_for_onnx(store: Store) -> None:
     for plan in (b"ptrt\0\0\0\0", b"\x08", b"\x08\x01", b"\x08\x00\x12", b"\x08\x09\x00", b"\x00" * 10):
         store.save(passport_of(plan), plan)
         assert fetch(store) == plan
 
 
-def test_an_engine_that_is_gone_is_told(store: Store) -> None:
+def test_a_missing_engine_is_reported(store: Store) -> None:
     store.save(passport_of(), PLAN).plan_path.unlink()
-    with pytest.raises(EngineNotBuiltError, match=r"cannot be read \(No such file or directory\): " + AGAIN):
+    with pytest.raises(EngineNotBuiltError, match=r"cannot be read \(No such file or directory\)" + AGAIN):
         fetch(store)
 
 
-def test_a_folder_or_fifo_in_the_engines_place_is_refused(store: Store) -> None:
+def test_a_folder_or_fifo_in_place_of_the_engine_is_refused(store: Store) -> None:
     path = store.save(passport_of(), PLAN).plan_path
     path.unlink()
     os.mkfifo(path)
@@ -292,11 +294,11 @@ def test_an_engine_without_a_passport_does_not_exist(store: Store) -> None:
 
 
 def test_an_engine_of_another_machine_is_refused(store: Store, tmp_path: Path) -> None:
-    """Copied with its passport from a computer that is the same in everything but the key."""
+    """Copied with its passport from a computer that differs only in the key."""
     Store(store.root, tmp_path / "other.key").save(passport_of(), PLAN)
-    with pytest.raises(EngineNotBuiltError, match="was not signed by this machine, or its passport was changed: " + AGAIN):
+    with pytest.raises(EngineNotBuiltError, match="was not signed by this machine, or its passport was changed" + AGAIN):
         fetch(store)
-    store.save(passport_of(environment=ORIN), PLAN)  # now this machine has a key, and the refusal stays
+    store.save(passport_of(environment=ORIN), PLAN)  # now this machine has a key
     with pytest.raises(EngineNotBuiltError, match="was not signed by this machine"):
         fetch(store)
 
@@ -321,19 +323,19 @@ def test_a_passport_that_was_edited_is_refused(store: Store, forged: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "reported"),
     [(ORIN, "built for Orin with"), (msgspec.structs.replace(RTX_3060, runtime_version="10.4.0"), "built with TensorRT 10.4.0;")],
 )
-def test_a_signed_engine_moved_to_another_ones_place_is_refused(store: Store, environment: Environment, told: str) -> None:
-    """F17: another GPU, another version in the sidecar, its signature being right."""
+def test_a_signed_engine_at_the_path_of_another_is_refused(store: Store, environment: Environment, reported: str) -> None:
+    """F17: another GPU or version in a passport with a valid signature."""
     here, elsewhere = store.save(passport_of(), PLAN), store.save(passport_of(environment=environment), PLAN)
     passport_file(elsewhere).replace(passport_file(here))
     elsewhere.plan_path.replace(here.plan_path)
-    with pytest.raises(EngineNotBuiltError, match=told + ".*" + AGAIN):
+    with pytest.raises(EngineNotBuiltError, match=reported + ".*" + AGAIN):
         fetch(store)
 
 
-def test_read_believes_no_passport_that_it_is_handed(store: Store) -> None:
+def test_read_verifies_the_given_passport(store: Store) -> None:
     found = store.save(passport_of(), PLAN)
     found.plan_path.write_bytes(b"evil")
     forged = Found(found.plan_path, passport_of(b"evil"), found.signature)
@@ -341,8 +343,8 @@ def test_read_believes_no_passport_that_it_is_handed(store: Store) -> None:
         store.read(forged)
 
 
-def test_what_is_returned_is_what_was_verified_however_the_file_changes(store: Store) -> None:
-    """No gap between the check and the use: somebody swaps the file all the time."""
+def test_the_returned_bytes_are_the_verified_ones_while_the_file_changes(store: Store) -> None:
+    """Check and use are of the same bytes, while another thread replaces the file all the time."""
     found = store.save(passport_of(), PLAN)
     evil = bytes(len(PLAN))
     stop = threading.Event()
@@ -368,13 +370,13 @@ def test_what_is_returned_is_what_was_verified_however_the_file_changes(store: S
     finally:
         stop.set()
         thread.join()
-    assert outcomes == {True, None}, "whole and signed, or refused: both were met"
+    assert outcomes == {True, None}, "both cases occurred: verified and refused"
 
 
 @pytest.mark.parametrize(
     "junk", [b"", b"{}", b"[" * 100_000, b"\xff\xfe", b"null", b'{"passport": {}, "signature": ""}', b"\0" * 1000]
 )
-def test_a_passport_of_junk_is_refused_with_its_path(store: Store, junk: bytes) -> None:
+def test_a_damaged_passport_is_refused_with_its_path(store: Store, junk: bytes) -> None:
     path = passport_file(store.save(passport_of(), PLAN))
     path.write_bytes(junk)
     with pytest.raises(EngineNotBuiltError, match=rf"{path}: the engine's passport is damaged.*run.py build road"):
@@ -389,7 +391,7 @@ def test_a_passport_of_a_later_format_is_refused(store: Store) -> None:
         fetch(store)
 
 
-def test_a_key_that_others_may_read_is_told_rather_than_a_rebuild(store: Store, tmp_path: Path) -> None:
+def test_a_key_that_others_may_read_is_reported_instead_of_a_rebuild(store: Store, tmp_path: Path) -> None:
     store.save(passport_of(), PLAN)
     (tmp_path / "state" / "engine.key").chmod(0o644)
     with pytest.raises(BackendUnavailableError, match="chmod 600") as caught:
@@ -410,9 +412,7 @@ json_values = st.recursive(
 
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
-def test_whatever_a_passport_says_it_comes_back_so_and_still_verifies(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_passport_is_read_back_unchanged_and_verifies(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.getbasetemp() / "property"
     store = Store(folder / "engines", folder / "engine.key")
     plan = data.draw(st.binary(max_size=64).filter(lambda plan: plan[:1] not in (b"", b"\x08")))
@@ -431,7 +431,7 @@ def test_whatever_a_passport_says_it_comes_back_so_and_still_verifies(
     assert store.read(found) == plan
 
 
-# Saving (F18): an engine is there whole, or not at all.
+# Saving (F18): an engine is complete or absent.
 
 
 def test_a_passport_of_another_plan_cannot_be_saved(store: Store) -> None:
@@ -440,8 +440,8 @@ def test_a_passport_of_another_plan_cannot_be_saved(store: Store) -> None:
     assert files_under(store.root.parent) == []
 
 
-def test_a_passport_that_json_cannot_hold_cannot_be_saved(store: Store) -> None:
-    with pytest.raises(ValueError, match=r"damaged|survive"):
+def test_a_passport_that_json_cannot_represent_cannot_be_saved(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"damaged|cannot be represented in JSON"):
         store.save(passport_of(build_seconds=float("nan")), PLAN)
     assert not store.root.exists()
 
@@ -456,7 +456,7 @@ def test_saving_again_replaces(store: Store) -> None:
 
 @contextmanager
 def small_disk(size_bytes: int) -> Iterator[None]:
-    """Writing past so many bytes fails, as the kernel does it: for this whole process, its own log too, so only briefly."""
+    """The kernel refuses to write files beyond this size, for the whole process, so only briefly."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:
@@ -468,19 +468,19 @@ def small_disk(size_bytes: int) -> Iterator[None]:
 @pytest.mark.parametrize("room_bytes", [0, 100, len(PLAN) - 1])
 def test_a_plan_that_does_not_fit_leaves_nothing(store: Store, room_bytes: int) -> None:
     store._key.sign(b"")
-    words = r"the engine \(0.0 MB\) cannot be written there \(File too large\); make room, or"
+    words = r"the engine \(0.0 MB\) cannot be written there \(File too large\)\. Free some space, or"
     with pytest.raises(BuildError, match=words), small_disk(room_bytes):
         store.save(passport_of(), PLAN, b"")
     assert not store.root.exists()
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-@pytest.mark.parametrize("there_before", [False, True])
-def test_a_disk_that_is_full_at_the_nth_file_leaves_what_was_there(
-    store: Store, monkeypatch: pytest.MonkeyPatch, nth: int, there_before: bool
+@pytest.mark.parametrize("exists_before", [False, True])
+def test_a_full_disk_at_the_nth_file_leaves_the_earlier_files(
+    store: Store, monkeypatch: pytest.MonkeyPatch, nth: int, exists_before: bool
 ) -> None:
     store._key.sign(b"")
-    if there_before:
+    if exists_before:
         store.save(passport_of(), PLAN, b"timings")
     before = {name: (store.root / name).read_bytes() for name in files_under(store.root)}
     calls = 0
@@ -497,10 +497,10 @@ def test_a_disk_that_is_full_at_the_nth_file_leaves_what_was_there(
     with pytest.raises(BuildError, match="No space left on device"):
         store.save(passport_of(b"newer"), b"newer", b"newer timings")
     assert {name: (store.root / name).read_bytes() for name in files_under(store.root)} == before
-    assert store.root.exists() == there_before
+    assert store.root.exists() == exists_before
 
 
-def test_when_a_move_fails_no_half_engine_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_move_no_incomplete_engine_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     real_replace = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
@@ -514,10 +514,10 @@ def test_when_a_move_fails_no_half_engine_is_found(store: Store, monkeypatch: py
     assert not store.root.exists()
 
 
-def test_a_store_that_cannot_be_a_folder_is_told_in_words(tmp_path: Path) -> None:
+def test_a_store_whose_path_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file" / "engines", tmp_path / "engine.key")
-    with pytest.raises(BuildError, match=r"cannot be written there \(.+\); make room, or name another disk with XDG_CACHE_HOME"):
+    with pytest.raises(BuildError, match=r"cannot be written there \(.+\)\. Free some space.*XDG_CACHE_HOME"):
         store.save(passport_of(), PLAN)
     with pytest.raises(BuildError, match="engines cannot be built there"), store.building(ROAD, RTX_3060):
         pass
@@ -574,10 +574,10 @@ def test_nothing_outside_the_store_is_removed(store: Store, tmp_path: Path) -> N
     assert outside.exists()
 
 
-# Building: one at a time, and nothing left.
+# Building: one at a time, with nothing left behind.
 
 
-def test_the_scratch_folder_goes_however_the_build_ends(store: Store) -> None:
+def test_the_scratch_folder_is_removed_however_the_build_ends(store: Store) -> None:
     with store.building(ROAD, RTX_3060) as scratch:
         (scratch / "deep").mkdir()
         (scratch / "deep" / "file").write_bytes(b"x")
@@ -587,7 +587,7 @@ def test_the_scratch_folder_goes_however_the_build_ends(store: Store) -> None:
     assert not scratch.exists()
 
 
-def test_what_a_killed_build_left_is_removed_by_the_next_of_the_same_engine(store: Store) -> None:
+def test_files_of_a_killed_build_are_removed_by_the_next_build_of_the_engine(store: Store) -> None:
     with store.building(ROAD, RTX_3060) as scratch:
         name = scratch.name.rpartition("-")[0]
     found = store.save(passport_of(), PLAN)
@@ -602,18 +602,18 @@ def test_what_a_killed_build_left_is_removed_by_the_next_of_the_same_engine(stor
     with store.building(ROAD, RTX_3060):
         assert not leftover.exists()
         assert not part.exists()
-    assert all(path.exists() for path in others), "what other builds write is theirs"
+    assert all(path.exists() for path in others), "files of other builds are kept"
     assert fetch(store) == PLAN
 
 
 def test_the_second_builder_waits_for_the_first(store: Store) -> None:
-    first_is_in, let_go = threading.Event(), threading.Event()
+    first_is_in, release = threading.Event(), threading.Event()
     order: list[str] = []
 
     def first() -> None:
         with store.building(ROAD, RTX_3060):
             first_is_in.set()
-            let_go.wait(10)
+            release.wait(10)
             order.append("first")
 
     thread = threading.Thread(target=first)
@@ -621,13 +621,13 @@ def test_the_second_builder_waits_for_the_first(store: Store) -> None:
     first_is_in.wait(10)
     with store.building(ROAD, ORIN, on_wait=lambda: order.append("waits for another engine")):
         order.append("another engine")
-    with store.building(ROAD, RTX_3060, on_wait=let_go.set):
+    with store.building(ROAD, RTX_3060, on_wait=release.set):
         order.append("second")
     thread.join()
     assert order == ["another engine", "first", "second"]
 
 
-def test_a_wait_that_is_over_is_told_in_words(store: Store) -> None:
+def test_a_wait_that_takes_too_long_is_reported(store: Store) -> None:
     inside, over = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -639,8 +639,8 @@ def test_a_wait_that_is_over_is_told_in_words(store: Store) -> None:
     thread.start()
     inside.wait(10)
     waits = []
-    told = r"another process still builds this engine after 0.2 s: wait for it"
-    with pytest.raises(BuildError, match=told), store.building(ROAD, RTX_3060, 0.2, lambda: waits.append(1)):
+    words = r"another process is still building this engine after 0.2 s\. Wait for it"
+    with pytest.raises(BuildError, match=words), store.building(ROAD, RTX_3060, 0.2, lambda: waits.append(1)):
         pass
     over.set()
     thread.join()

@@ -1,13 +1,13 @@
-"""Developers only: what TensorRT's Python bindings call things, as JSON for test_names.py. Needs no GPU and no TensorRT.
+"""For developers: collects the names of TensorRT's Python bindings as JSON for test_names.py. Needs no GPU and no TensorRT.
 
-The bindings are a small package; the libraries below them come from NVIDIA only, and here are replaced by empty ones (g++ and
-binutils make them), which is enough to import and to look. With any Python that the wheel is made for:
+The bindings are a small package. Their libraries come only from NVIDIA and are replaced here by empty ones, made with g++ and
+binutils, which is enough for an import. With any Python that the wheel supports:
 
     pip install --no-deps --target bindings tensorrt-cu13-bindings==11.4.0.106
     PYTHONPATH=bindings python tests/engines/trt/collect_names.py tensorrt_bindings tests/engines/trt/names/tensorrt-11.4.json
 
-The others: tensorrt-cu13-bindings==10.16.1.11 and ==10.13.3.9, tensorrt-cu12-bindings==10.3.0. TensorRT-RTX is whole on PyPI:
-`pip install tensorrt-rtx`, and name the module tensorrt_rtx.
+The others: tensorrt-cu13-bindings==10.16.1.11 and ==10.13.3.9, tensorrt-cu12-bindings==10.3.0. TensorRT-RTX is complete on PyPI:
+`pip install tensorrt-rtx`, and give the module tensorrt_rtx.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _public(kind: type) -> list[str]:
 
 
 def load_stubs(package: str) -> None:
-    """Load an empty library in the place of each TensorRT one that the package's extension module needs."""
+    """Load an empty library for each TensorRT library that the package's extension module needs."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         sys.exit(f"no package {package} on PYTHONPATH")

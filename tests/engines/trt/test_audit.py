@@ -1,4 +1,4 @@
-"""What an engine's inspector says decides what the engine may be called, whichever version wrote it."""
+"""The inspector's report decides which precision an engine has, whichever version wrote it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def report(*layers: Any, bindings: str = "I/O Tensors") -> str:
 
 @pytest.mark.parametrize("style", [OLD_STYLE, NEW_STYLE], ids=["10.3", "11.4"])
 @pytest.mark.parametrize("bindings", ["Bindings", "I/O Tensors"])
-def test_precisions_are_read_in_the_words_of_every_version(style: dict[str, str], bindings: str) -> None:
+def test_precisions_are_read_in_the_format_of_every_version(style: dict[str, str], bindings: str) -> None:
     names = ("fp16", "fp32", "int8")
     layers = read_layers(report(*(layer("CaskConvolution", name, style=style) for name in names), bindings=bindings))
     assert [each.precision for each in layers] == list(names)
 
 
-def test_weights_tell_more_than_tensors() -> None:
+def test_the_type_of_weights_decides_before_that_of_tensors() -> None:
     """A convolution that reads FP16 and multiplies FP32 weights is an FP32 convolution."""
     (found,) = read_layers(report(layer("CaskConvolution", "fp16", Weights={"Type": "Float", "Count": 100})))
     assert found.precision == "fp32"
@@ -45,13 +45,13 @@ def test_layers_that_only_move_data_are_not_counted() -> None:
     assert read_layers(report(*(layer(kind, "fp32") for kind in kinds))) == []
 
 
-def test_uint8_and_integers_are_no_precision() -> None:
+def test_uint8_and_integers_are_not_a_precision() -> None:
     tensor = {"Name": "image", "Format/Datatype": "UInt8"}
     index = {"Name": "labels", "Format/Datatype": "Row major linear INT32"}
     assert read_layers(report({"Name": "argmax", "LayerType": "TopK", "Inputs": [tensor], "Outputs": [index]})) == []
 
 
-def test_an_fp16_engine_may_be_called_fp16() -> None:
+def test_an_fp16_engine_passes_as_fp16() -> None:
     layers = read_layers(report(*[layer("CaskConvolution", "fp16", f"conv{i}") for i in range(20)], layer("SoftMax", "fp32")))
     assert shortfall(layers, "fp16") == ""
     shares = audit(layers, {f"conv{i}": 0.1 for i in range(20)} | {"SoftMax_fp32": 2.0, "reformat": 5.0})
@@ -61,10 +61,10 @@ def test_an_fp16_engine_may_be_called_fp16() -> None:
     assert shares.heavy_share == {"fp16": 1.0}
 
 
-def test_an_fp32_engine_is_never_called_fp16_and_the_layers_are_named() -> None:
+def test_an_fp32_engine_fails_as_fp16_and_its_layers_are_named() -> None:
     names = [f"stage{i}/conv" for i in range(8)]
     text = shortfall(read_layers(report(*(layer("CaskConvolution", "fp32", name) for name in names))), "fp16")
-    assert text.startswith("only 0% of its heavy layers are fp16, 90% is the least: stage0/conv (fp32)")
+    assert text.startswith("only 0% of its heavy layers are fp16, 90% are required: stage0/conv (fp32)")
     assert text.endswith("and 3 more")
 
 
@@ -74,31 +74,31 @@ def test_one_heavy_layer_in_ten_may_stay_in_fp32(wrong: int, passes: bool) -> No
     assert (shortfall(read_layers(report(*layers)), "fp16") == "") == passes
 
 
-def test_many_light_fp32_layers_do_not_spoil_heavy_fp16_ones() -> None:
+def test_light_fp32_layers_do_not_count_against_heavy_fp16_ones() -> None:
     layers = [layer("CaskConvolution", "fp16"), *(layer("PointWise", "fp32", f"p{i}") for i in range(30))]
     assert shortfall(read_layers(report(*layers)), "fp16") == ""
 
 
-def test_without_a_heavy_layer_nothing_is_proved_and_nothing_is_claimed() -> None:
-    """What the caster itself leaves in FP32 is no evidence against an engine."""
+def test_without_a_heavy_layer_nothing_is_proved() -> None:
+    """Layers that the caster leaves in FP32 are not evidence against an engine."""
     layers = read_layers(report(layer("PointWise", "fp32"), layer("SoftMax", "fp32")))
     assert shortfall(layers, "fp16") == ""
     assert audit(layers, {}) is None
 
 
-def test_generated_kernels_tell_by_their_names_what_they_do() -> None:
+def test_generated_kernels_are_classified_by_their_names() -> None:
     heavy, light = layer("kgen", "fp32", "_gemm_mha_v2_myl0_4"), layer("kgen", "fp32", "__myl_AddMul_3")
     assert [each.is_heavy for each in read_layers(report(heavy, light))] == [True, False]
     assert "_gemm_mha_v2_myl0_4 (fp32)" in shortfall(read_layers(report(heavy, light)), "fp16")
 
 
-def test_what_runs_on_the_dla_is_heavy() -> None:
+def test_layers_on_the_dla_are_heavy() -> None:
     layers = read_layers(report(layer("DLA", "fp16", "{ForeignNode[conv1...conv9]}"), layer("PointWise", "fp32")))
     assert shortfall(layers, "fp16") == ""
     assert audit(layers, {}) is not None
 
 
-def test_types_that_depend_on_a_shape_are_not_told() -> None:
+def test_types_that_depend_on_a_shape_are_unknown() -> None:
     tensor = {"Name": "x", "Format/Datatype": "N/A due to dynamic shapes"}
     weighed = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
     assert read_layers(report(weighed)) == []
@@ -111,7 +111,7 @@ def test_tf32_or_half_is_not_fp32() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"Bindings": []}', "null"])
-def test_an_inspector_that_says_nothing_proves_nothing(text: str) -> None:
+def test_an_empty_report_proves_nothing(text: str) -> None:
     assert audit(read_layers(text), {}) is None
 
 

@@ -1,4 +1,4 @@
-"""Builds for real: TensorRT-RTX builds ahead of time where there is no GPU and no driver."""
+"""Real builds: TensorRT-RTX builds ahead of time without a GPU or driver."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def network(batch: int | str = 1, rows: int | str = 16, op: str = "Relu", half: 
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-def test_a_network_is_built_and_its_progress_told(tensorrt: TensorRt, half: bool) -> None:
-    told: list[tuple[str, float | None]] = []
-    built = build_plan(tensorrt, network(half=half), OPTIONS, report=lambda phase, fraction: told.append((phase, fraction)))
+def test_a_network_is_built_and_its_progress_reported(tensorrt: TensorRt, half: bool) -> None:
+    reported: list[tuple[str, float | None]] = []
+    built = build_plan(tensorrt, network(half=half), OPTIONS, report=lambda phase, fraction: reported.append((phase, fraction)))
     assert len(built.plan) > 1000
-    assert built.timing_cache is None, "nothing is timed without a GPU"
-    assert told[0] == ("building", None)
-    assert all(fraction is None or 0 <= fraction <= 1 for _, fraction in told)
+    assert built.timing_cache is None, "nothing is measured without a GPU"
+    assert reported[0] == ("building", None)
+    assert all(fraction is None or 0 <= fraction <= 1 for _, fraction in reported)
 
 
 def test_a_dynamic_batch_gets_its_profile(tensorrt: TensorRt) -> None:
@@ -62,24 +62,24 @@ def test_open_rows_are_refused_with_the_cure(tensorrt: TensorRt) -> None:
         build_plan(tensorrt, network(rows="rows"), OPTIONS)
 
 
-def test_a_node_that_tensorrt_does_not_know_is_named(tensorrt: TensorRt) -> None:
+def test_an_unknown_operator_is_named(tensorrt: TensorRt) -> None:
     with pytest.raises(BuildError, match=r"cannot read the network \(node last: it has no operator NoSuchOperator\)"):
         build_plan(tensorrt, network(op="NoSuchOperator"), OPTIONS)
 
 
-@pytest.mark.parametrize("junk", [b"", b"no onnx at all", b"\x08\x07" + bytes(100)])
-def test_junk_is_an_error_in_words(tensorrt: TensorRt, junk: bytes) -> None:
+@pytest.mark.parametrize("junk", [b"", b"not onnx at all", b"\x08\x07" + bytes(100)])
+def test_a_file_of_another_kind_is_refused(tensorrt: TensorRt, junk: bytes) -> None:
     with pytest.raises(BuildError, match="TensorRT-RTX"):
         build_plan(tensorrt, junk, OPTIONS)
 
 
-def test_a_cancelled_build_says_so(tensorrt: TensorRt) -> None:
+def test_a_cancelled_build_raises(tensorrt: TensorRt) -> None:
     with pytest.raises(BuildCancelledError):
         build_plan(tensorrt, network(), OPTIONS, is_cancelled=lambda: True)
 
 
-def test_a_target_that_is_not_there_gets_the_list(tensorrt: TensorRt) -> None:
-    with pytest.raises(BuildError, match=r"does not build for compute capability 87; it knows 75, 80, 86, 89, 120, 121"):
+def test_an_unknown_target_lists_the_known_ones(tensorrt: TensorRt) -> None:
+    with pytest.raises(BuildError, match=r"does not build for compute capability 87\. Known: 75, 80, 86, 89, 120, 121"):
         check_target(tensorrt, "87")
 
 
@@ -89,18 +89,18 @@ def test_two_targets_make_one_plan(tensorrt: TensorRt) -> None:
     assert len(two) != len(one)
 
 
-def test_without_a_gpu_and_a_target_it_says_why_not(tensorrt: TensorRt) -> None:
+def test_without_a_gpu_and_a_target_the_reason_is_reported(tensorrt: TensorRt) -> None:
     with pytest.raises(BuildError, match=r"could not build the network: Error Code 1: .*CUDA driver version is insufficient"):
         build_plan(tensorrt, network(), BuildOptions(workspace_bytes=2**28))
 
 
-def test_dla_where_there_is_none_is_refused(tensorrt: TensorRt) -> None:
+def test_a_missing_dla_is_refused(tensorrt: TensorRt) -> None:
     options = BuildOptions(workspace_bytes=2**28, targets=("86",), dla_core=0)
     with pytest.raises(BuildError, match="finds no DLA on this machine"):
         build_plan(tensorrt, network(), options)
 
 
-def test_the_model_given_is_built_as_it_is(tensorrt: TensorRt) -> None:
+def test_the_precision_of_the_network_is_built(tensorrt: TensorRt) -> None:
     """An FP16 network has FP16 weights in its plan: half as many bytes."""
     weights = np.random.default_rng(0).normal(size=(512, 512, 3, 3))
     sizes = []
@@ -120,14 +120,14 @@ def test_the_model_given_is_built_as_it_is(tensorrt: TensorRt) -> None:
 
 
 def steps(*events: tuple[str, Any]) -> list[float]:
-    told: list[float] = []
-    progress = Progress(lambda phase, fraction: told.append(fraction or 0.0), every_s=0.0)
+    reported: list[float] = []
+    progress = Progress(lambda phase, fraction: reported.append(fraction or 0.0), every_s=0.0)
     for name, arguments in events:
         getattr(progress, name)(*arguments)
-    return told
+    return reported
 
 
-def test_nested_phases_make_one_fraction_that_never_falls() -> None:
+def test_nested_phases_give_one_fraction_that_never_decreases() -> None:
     events = [
         ("start", ("Building", None, 2)),
         ("start", ("Tactics", "Building", 4)),
@@ -139,7 +139,7 @@ def test_nested_phases_make_one_fraction_that_never_falls() -> None:
         ("finish", ("Serialising",)),
         ("step", ("Building", 1)),
     ]
-    told = steps(*events)
-    assert told[0] == 0.0
-    assert told[2:6] == [0.125, 0.25, 0.375, 0.5]
-    assert max(told) == told[-1] == 1.0
+    reported = steps(*events)
+    assert reported[0] == 0.0
+    assert reported[2:6] == [0.125, 0.25, 0.375, 0.5]
+    assert max(reported) == reported[-1] == 1.0

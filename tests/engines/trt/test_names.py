@@ -1,7 +1,7 @@
 """Each name of TensorRT that the project uses exists in every version it supports.
 
-The lists in names/ are what the real bindings say (collect_names.py). What the project uses is read from its source: all that is
-reached from a module called `trt`, and all that is asked of objects called as BY_NAME says.
+The lists in names/ are those of the real bindings (collect_names.py). The names that the project uses are read from its source:
+the attributes of a module called `trt`, and those of objects with the variable names of BY_NAME.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ BY_NAME = {
     "layer": "ILayer",
     "tensor": "ITensor",
 }
-"""Variables and attributes, a leading underscore or not → what they hold, in files that use TensorRT."""
+"""Variables and attributes, without a leading underscore -> their class, in files that use TensorRT."""
 
 RESULTS = {"get_error": "ParserError"}
-"""Methods → what a variable holds that is assigned from them."""
+"""Methods -> the class of their results."""
 
 DERIVED = {"Monitor": "IProgressMonitor", "Profiler": "IProfiler", "Listener": "ILogger"}
-"""Our classes → TensorRT's, whose methods they override: a misspelt one would never be called."""
+"""The project's classes -> those of TensorRT whose methods they override: a misspelt one would never be called."""
 
 ONLY_IN = {
     "IBuilderConfig.num_compute_capabilities": frozenset({"tensorrt-rtx-1.7"}),
     "IBuilderConfig.set_compute_capability": frozenset({"tensorrt-rtx-1.7"}),
 }
-"""Used behind a question which TensorRT it is."""
+"""Names that are used for one kind of TensorRT only."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Use:
 
     path: str
     where: str
-    is_asked: bool = False
-    """Through getattr with a default: it may be missing."""
+    is_optional: bool = False
+    """Read by getattr with a default: it may be missing."""
 
 
 def files() -> list[Path]:
-    found = [*(ENGINES / "trt").glob("*.py"), *(ENGINES / "building").glob("*.py"), ENGINES / "backends" / "trt.py"]
-    return sorted(path for path in found if path.is_file())
+    """All modules: a new one that uses TensorRT is checked by existing."""
+    return sorted(ENGINES.rglob("*.py"))
 
 
 def uses_in(source: str, name: str, *, has_objects: bool) -> list[Use]:
-    """The uses in one file. has_objects: whether BY_NAME holds in it."""
+    """The uses in one file. has_objects: whether BY_NAME applies to it."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     kinds = {**BY_NAME, **_results(nodes)}
@@ -82,10 +82,10 @@ def uses_in(source: str, name: str, *, has_objects: bool) -> list[Use]:
         if isinstance(node, ast.Attribute) and id(node) not in inner:
             uses += [Use(path, where) for path in _paths(_chain(node), kinds if has_objects else {})]
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr":
-            asked = _literal(node.args[1])
-            chain = (*_chain(node.args[0]), asked) if asked else ()
+            attribute = _literal(node.args[1])
+            chain = (*_chain(node.args[0]), attribute) if attribute else ()
             paths = _paths(chain, kinds if has_objects else {})
-            uses += [Use(path, where, is_asked=len(node.args) == 3) for path in paths[-1:]]
+            uses += [Use(path, where, is_optional=len(node.args) == 3) for path in paths[-1:]]
         elif has_objects and isinstance(node, ast.ClassDef) and node.name in DERIVED:
             methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
             uses += [Use(f"{DERIVED[node.name]}.{method}", where) for method in methods]
@@ -102,14 +102,14 @@ def _results(nodes: list[ast.AST]) -> dict[str, str]:
 
 
 def _chain(node: ast.AST) -> tuple[str, ...]:
-    """("self", "_context", "profiler") of self._context.profiler; what is no name becomes ""."""
+    """("self", "_context", "profiler") of self._context.profiler; parts that are not names become ""."""
     if isinstance(node, ast.Attribute):
         return (*_chain(node.value), node.attr)
     return (node.id,) if isinstance(node, ast.Name) else ("",)
 
 
 def _paths(chain: tuple[str, ...], kinds: dict[str, str]) -> list[str]:
-    """What a chain says of TensorRT: of tensorrt.trt.BuilderFlag.TF32, "BuilderFlag" and "BuilderFlag.TF32"."""
+    """The TensorRT names in a chain: "BuilderFlag" and "BuilderFlag.TF32" for tensorrt.trt.BuilderFlag.TF32."""
     names = [part.lstrip("_") for part in chain]
     if "trt" in names[:-1]:
         after = chain[names.index("trt") + 1 :][:2]
@@ -140,13 +140,13 @@ by_path = pytest.mark.parametrize("path", sorted({use.path for use in USES}))
 
 
 @by_path
-def test_every_supported_version_has_it(path: str) -> None:
+def test_every_supported_version_has_the_name(path: str) -> None:
     places = [use for use in USES if use.path == path]
     there = {version for version, names in LISTS.items() if has(names, path)}
     text = f"{path} ({', '.join(use.where for use in places)}) is in {', '.join(sorted(there)) or 'no version'}"
 
     assert there, text
-    if any(not use.is_asked for use in places):
+    if any(not use.is_optional for use in places):
         assert there == ONLY_IN.get(path, ALL), text
 
 
@@ -158,7 +158,7 @@ def test_the_lists_are_those_of_the_supported_versions() -> None:
         assert len(names["classes"]["IBuilderConfig"]) > 30
 
 
-def test_the_lists_tell_versions_apart() -> None:
+def test_the_lists_distinguish_versions() -> None:
     assert {name for name in ALL if has(LISTS[name], "BuilderFlag.FP16")} == {"tensorrt-10.3", "tensorrt-10.13", "tensorrt-10.16"}
     assert {name for name in ALL if has(LISTS[name], "ComputeCapability")} == {"tensorrt-rtx-1.7"}
     assert not any(has(names, "Builder.build_engine") for names in LISTS.values())
@@ -176,10 +176,10 @@ def test_the_source_was_read() -> None:
 
 
 def test_every_exception_is_still_needed() -> None:
-    assert ONLY_IN.keys() <= {use.path for use in USES if not use.is_asked}
+    assert ONLY_IN.keys() <= {use.path for use in USES if not use.is_optional}
 
 
-def test_names_are_found_in_every_way_they_are_written() -> None:
+def test_names_are_found_in_every_form() -> None:
     source = (
         "flag = self._tensorrt.trt.BuilderFlag.TF32\n"
         "if trt.Builder(logger): slot.context.set_input_shape('x', [1])\n"
@@ -188,7 +188,7 @@ def test_names_are_found_in_every_way_they_are_written() -> None:
         "print(error.desc(), logging.config.dictConfig)\n"
         "class Monitor(base):\n    def phase_strat(self): ...\n"
     )
-    paths = {(use.path, use.is_asked) for use in uses_in(source, "example.py", has_objects=True)}
+    paths = {(use.path, use.is_optional) for use in uses_in(source, "example.py", has_objects=True)}
 
     assert paths == {
         ("BuilderFlag", False), ("BuilderFlag.TF32", False), ("Builder", False), ("IExecutionContext.set_input_shape", False),
@@ -205,17 +205,17 @@ def test_every_version_has_the_types_that_are_read_by_name() -> None:
         assert DTYPES.keys() <= set(names["classes"]["DataType"])
 
 
-def test_tensorrt_rtx_still_is_what_its_list_says() -> None:
+def test_tensorrt_rtx_equals_its_list() -> None:
     live, kept = installed("tensorrt_rtx"), LISTS["tensorrt-rtx-1.7"]
     paths = {use.path for use in USES}
 
     assert {path for path in paths if has(live, path)} == {path for path in paths if has(kept, path)}
 
 
-def test_a_tensorrt_that_is_installed_has_all_that_is_used() -> None:
+def test_an_installed_tensorrt_has_all_names() -> None:
     live = installed("tensorrt")
 
-    assert not [use for use in USES if not use.is_asked and use.path not in ONLY_IN and not has(live, use.path)]
+    assert not [use for use in USES if not use.is_optional and use.path not in ONLY_IN and not has(live, use.path)]
 
 
 def installed(module: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""TensorRT found, or missed in words that fit the machine."""
+"""TensorRT is found, or reported as missing with a cure for the machine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> 
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_a_missing_tensorrt_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorrt_is_reported_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BackendUnavailableError, match=r"TensorRT is not installed: pip install tensorrt-cu13"):
+    with pytest.raises(BackendUnavailableError, match=r"not installed for this Python\. Run: pip install tensorrt-cu13"):
         open_tensorrt("tensorrt")
 
 
-def test_on_a_jetson_it_is_never_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cure_on_a_jetson_is_not_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "nv_tegra_release").write_text("# R36 (release), REVISION: 4.0")
     monkeypatch.setattr(runtime, "TEGRA_RELEASE", tmp_path / "nv_tegra_release")
     text = how_to_install("tensorrt")
@@ -48,47 +48,47 @@ def test_versions_from_10_3_on_work(monkeypatch: pytest.MonkeyPatch, version: st
     if is_fine:
         assert open_tensorrt("tensorrt").title == f"TensorRT {version}"
     else:
-        with pytest.raises(BackendUnavailableError, match=f"TensorRT {version} is too old, 10.3 is the oldest"):
+        with pytest.raises(BackendUnavailableError, match=f"TensorRT {version} is too old: 10.3 or newer is required"):
             open_tensorrt("tensorrt")
 
 
-def test_bindings_without_their_libraries_are_told_apart_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bindings_without_their_libraries_are_not_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> Any:
         raise ImportError("libnvinfer.so.10: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr(importlib, "import_module", fail)
-    with pytest.raises(BackendUnavailableError, match=r"TensorRT is installed but does not load \(libnvinfer.so.10: cannot open"):
+    with pytest.raises(BackendUnavailableError, match=r"is installed but cannot be loaded \(libnvinfer.so.10: cannot open"):
         open_tensorrt("tensorrt")
 
 
-def test_an_empty_package_of_that_name_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip's stub packages leave such a thing behind."""
+def test_an_empty_package_of_that_name_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's stub packages leave one behind."""
     pretend(monkeypatch, "tensorrt", None)
-    with pytest.raises(BackendUnavailableError, match="installed but does not load"):
+    with pytest.raises(BackendUnavailableError, match="installed but cannot be loaded"):
         open_tensorrt("tensorrt")
 
 
-def test_what_is_installed_is_found_without_importing_it() -> None:
+def test_installed_packages_are_found_without_importing_them() -> None:
     pytest.importorskip("tensorrt_rtx")
     assert "tensorrt-rtx" in installed()
 
 
 @pytest.mark.parametrize(
-    ("logged", "told"),
+    ("logged", "reason"),
     [
         ("[runtime.cpp::f::90] Error Code 1: Serialization (Version tag)", "Error Code 1: Serialization (Version tag)"),
         ("IBuilder::build: Error Code 9: Out (In g at /_src/b.cpp:2 (cudaError 2))", "Error Code 9: Out ((cudaError 2))"),
         ("plain words", "plain words"),
     ],
 )
-def test_the_first_error_is_the_reason_and_its_place_is_left_out(logged: str, told: str) -> None:
+def test_the_first_error_is_the_reason_without_its_position(logged: str, reason: str) -> None:
     messages = Messages()
     messages.add(False, "a warning")
     messages.add(True, logged)
     messages.add(True, "what follows from it")
-    assert messages.reason() == told
+    assert messages.reason() == reason
     messages.clear()
-    assert messages.reason() == "TensorRT does not say why"
+    assert messages.reason() == "TensorRT gives no reason"
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -16,7 +16,7 @@ VARIABLE = "FAKE_GPU"
 
 
 def build(options: dict[str, Any], report: Callable[..., None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """`engines.building.work.build`, on the fake. Fails when the fake has something to complain of."""
+    """`engines.building.work.build`, on the fake. Fails if the fake reports errors."""
     settings = json.loads(os.environ.get(VARIABLE, "{}"))
     if "compute_capability" in settings:
         settings["compute_capability"] = tuple(settings["compute_capability"])

@@ -1,4 +1,4 @@
-"""CUDA's error numbers in words, as cuGetErrorName and cuGetErrorString give them."""
+"""CUDA's error numbers with the texts of cuGetErrorName and cuGetErrorString."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ ERRORS = {
 }
 
 STICKY = frozenset({700, 702, 716, 719})
-"""After these the context is dead: every later call fails with the same number."""
+"""After these errors every later call fails with the same number."""
 
 
 class CudaError(Exception):
-    """A CUDA call failed with `code`; `detail` is what PyCUDA puts after a dash."""
+    """A CUDA call failed with `code`; `detail`: the text that PyCUDA adds after a dash."""
 
     def __init__(self, code: int, detail: str = "") -> None:
         super().__init__(code, detail)

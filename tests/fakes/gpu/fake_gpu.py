@@ -1,18 +1,18 @@
-"""A machine with a GPU, for machines that have none.
+"""A fake GPU for machines without one.
 
     from tests.fakes.gpu.fake_gpu import World, install
 
     world = World(tensorrt_version="10.3.0", compute_capability=(8, 7))
     with install(world):                # pycuda, tensorrt and libcuda are fakes in here
         ...                             # the code under test
-    assert world.live() == []           # all was given back ...
-    assert world.leaks == []            # ... and before its context was
+    assert world.live() == []           # everything was freed ...
+    assert world.leaks == []            # ... before its context
     assert world.violations == []       # races, stale memory, frees of memory in use ...
 
-`world.fail("cuGraphLaunch", 1, 700)` makes calls fail; `world.calls["Stream.synchronize"]` counts them; World lists what can be
-set. Memory is real, so results are: kernels run through g++, engines through ONNX Runtime, and both only when somebody waits for
-their stream. A child process (a build) inherits nothing: call `install(world).__enter__()` in it first, as `child_build.py` does
-for `engines.building`. `install_ort` adds ONNX Runtime's CUDA provider. After a crash (700, 719) only a new World works again.
+`world.fail("cuGraphLaunch", 1, 700)` makes calls fail; `world.calls["Stream.synchronize"]` counts them; World lists all settings.
+Memory and results are real: kernels run through g++, engines through ONNX Runtime, both only during a wait for their stream. A
+child process (a build) inherits nothing: call `install(world).__enter__()` in it first, like `child_build.py`. `install_ort` adds
+ONNX Runtime's CUDA provider. After a crash (700, 719) only a new World works again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAKES = ("pycuda", "tensorrt")
 
 
 def _provide_package() -> None:
-    """`fakegpu`: this folder under one name, however this file was loaded, so that there is one current World."""
+    """`fakegpu`: this folder under one name, however this file is loaded, so that there is one current World."""
     if "fakegpu" not in sys.modules:
         spec = importlib.machinery.ModuleSpec("fakegpu", None, is_package=True)
         package = importlib.util.module_from_spec(spec)
@@ -52,7 +52,7 @@ _saved: list[dict[str, Any]] = []
 
 @contextlib.contextmanager
 def install(world: World | None = None) -> Iterator[World]:
-    """Put the fakes in place of pycuda, tensorrt and libcuda until the block ends."""
+    """Replace pycuda, tensorrt and libcuda by the fakes inside the block."""
     world = world if world is not None else World()
     _install(world)
     try:
@@ -99,6 +99,6 @@ def _load(name: str) -> None:
 
 
 def _take_modules() -> dict[str, Any]:
-    """Take the real (or fake) modules out of sys.modules."""
+    """Remove the real (or fake) modules from sys.modules."""
     names = [name for name in sys.modules if name.split(".")[0] in FAKES]
     return {name: sys.modules.pop(name) for name in names}

@@ -1,4 +1,4 @@
-"""libcuda as ctypes gives it: C functions that return error numbers and write through pointers.
+"""libcuda as ctypes presents it: C functions that return error numbers and write through pointers.
 
 Arguments are checked where ctypes leaves room for mistakes: their number, the size of what a pointer points to, and whole numbers
 without argtypes, which ctypes squeezes into a C int.
@@ -62,7 +62,7 @@ class FakeFunction:
 
 
 class FakeLibcuda:
-    """What ctypes.CDLL("libcuda.so.1") would be. AttributeError for functions that it does not have."""
+    """Stands for ctypes.CDLL("libcuda.so.1"). AttributeError for unknown functions."""
 
     def __init__(self, world: World) -> None:
         self._name = "libcuda.so.1"
@@ -89,7 +89,7 @@ def _check_untyped(name: str, number: int, arg: Any) -> None:
 
 
 def _value(arg: Any) -> int:
-    """A handle or number, however it was wrapped."""
+    """A handle or number, in any ctypes wrapper."""
     value = getattr(arg, "value", arg)
     return 0 if value is None else int(value)
 
@@ -196,7 +196,7 @@ def cuDeviceTotalMem_v2(world: World, size: Any, device: Any) -> None:
 
 @_c_function(2)
 def cuDevicePrimaryCtxRetain(world: World, context: Any, device: Any) -> None:
-    """Whoever never releases it keeps it until the process ends: that counts for nobody else's retain."""
+    """Without a release it lasts until the process ends, independently of other retains."""
     _needs_init(world)
     _device(world, device)
     _store(context, world.primaries[_value(device)].handle, 8)

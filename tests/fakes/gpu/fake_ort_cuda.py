@@ -30,7 +30,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 NO_SYNC = "disable_synchronize_execution_providers"
-"""Run option: "1" returns while the GPU still works."""
+"""Run option: "1" returns before the GPU has finished."""
 
 WHOLE = re.compile(r"-?\d+")
 TRUTH = re.compile(r"[01]|[Tt]rue|[Ff]alse")
@@ -49,7 +49,7 @@ OPTIONS = {
 
 @contextlib.contextmanager
 def install_ort(world: World) -> Iterator[World]:
-    """Put the fake session in place of the real one until the block ends."""
+    """Replace the real session by the fake inside the block."""
     before = onnxruntime.InferenceSession, onnxruntime.get_available_providers
     onnxruntime.InferenceSession = InferenceSession
     onnxruntime.get_available_providers = lambda: available(world)
@@ -60,12 +60,12 @@ def install_ort(world: World) -> Iterator[World]:
 
 
 def available(world: World) -> list[str]:
-    """What onnxruntime-gpu is compiled with, whether it works here or not."""
+    """The providers that onnxruntime-gpu is compiled with, usable here or not."""
     return ["TensorrtExecutionProvider", CUDA, CPU] if world.has_cuda_provider else real_ort.get_available_providers()
 
 
 class InferenceSession:
-    """A session with the CUDA provider first; or the real one, where that was not asked for."""
+    """A session with the CUDA provider first, or the real session if that is not requested."""
 
     def __new__(cls, path_or_bytes: Any, sess_options: Any = None, providers: Any = None, provider_options: Any = None) -> Any:
         names = [entry if isinstance(entry, str) else entry[0] for entry in providers or []]
@@ -106,7 +106,7 @@ class InferenceSession:
         handle = int(self._options.get("user_compute_stream", 0))
         self._own_stream = None if handle else world.make_stream(is_blocking=False)
         if self._own_stream is not None:
-            world.died(id(self._own_stream))  # is part of the session
+            world.died(id(self._own_stream))  # part of the session
         self._stream = world.stream(handle) if handle else self._own_stream
         self._network = Network(data, rounds=True)
         self._weights = world.allocate(max(1, self._network.weight_bytes), "ONNX Runtime weights", is_backed=False)
@@ -141,10 +141,10 @@ class InferenceSession:
         return self._real.get_modelmeta()
 
     def disable_fallback(self) -> None:
-        """Against a second try with other providers when a run fails; the fake never tries again."""
+        """Disables a second try with other providers after a failed run; the fake never retries."""
 
     def run(self, output_names: Any, input_feed: dict[str, Any], run_options: Any = None) -> Any:
-        """From and to host memory, and waits."""
+        """Run with host memory, and wait."""
         with _words():
             self._world.count("InferenceSession.run")
         if self._providers == [CPU]:
@@ -172,7 +172,7 @@ class InferenceSession:
 
 
 class IOBinding:
-    """Where inputs and outputs lie."""
+    """The addresses of inputs and outputs."""
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
@@ -186,13 +186,13 @@ class IOBinding:
         buffer_ptr: int | None = None,
     ) -> None:  # fmt: skip
         if buffer_ptr is None:
-            raise NotImplementedError("the fake binds outputs to memory that is there already")
+            raise NotImplementedError("the fake binds outputs only to allocated memory")
         if element_type is None or shape is None:
             raise ValueError("`element_type` and `shape` are to be provided if pre-allocated memory is provided")
         self._bind(name, False, device_type, device_id, element_type, shape, buffer_ptr)
 
     def synchronize_inputs(self) -> None:
-        """For inputs that ONNX Runtime copies: there are none here."""
+        """For inputs that ONNX Runtime copies; the fake has none."""
 
     def synchronize_outputs(self) -> None:
         with _words():
@@ -257,7 +257,7 @@ def _says(run_options: Any, key: str, value: str) -> bool:
 
 @contextlib.contextmanager
 def _words() -> Iterator[None]:
-    """CudaError as ONNX Runtime raises it."""
+    """CudaError in ONNX Runtime's form."""
     try:
         yield
     except CudaError as error:

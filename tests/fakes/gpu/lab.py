@@ -1,4 +1,4 @@
-"""What the tests of the fakes share."""
+"""Helpers of the fakes' tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cuda_with_context() -> Iterator[Any]:
 
 
 def copies(cuda: Any) -> tuple[Any, Any, Any, Any, Callable[[], None]]:
-    """A stream, source, target and memory; and what copies through them."""
+    """A stream, source, target and memory, and a function that copies through them."""
     stream, memory = cuda.Stream(), cuda.mem_alloc(16)
     source, target = cuda.pagelocked_zeros(16, np.uint8), cuda.pagelocked_zeros(16, np.uint8)
 
@@ -45,7 +45,7 @@ def copies(cuda: Any) -> tuple[Any, Any, Any, Any, Callable[[], None]]:
 
 
 def capture(lib: FakeLibcuda, stream: Any, enqueue: Callable[[], None], mode: int = 1) -> tuple[int, HANDLE]:
-    """EndCapture's answer, and the executable graph."""
+    """EndCapture's result, and the executable graph."""
     graph, executable = HANDLE(), HANDLE()
     assert lib.cuStreamBeginCapture_v2(HANDLE(stream.handle), mode) == 0
     enqueue()
@@ -57,7 +57,7 @@ def capture(lib: FakeLibcuda, stream: Any, enqueue: Callable[[], None], mode: in
 
 
 def network(kind: int = FLOAT, batch: int | str = 1, factor: float = 2.0) -> bytes:
-    """Convolution with one weight of `factor`, then a sigmoid that is not one: Relu."""
+    """A convolution with one weight of `factor`, then a Relu."""
     dtype = np.float16 if kind == HALF else np.float32
     weights = numpy_helper.from_array(np.full((1, 1, 1, 1), factor, dtype), "weights")
     nodes = [
@@ -74,7 +74,7 @@ def network(kind: int = FLOAT, batch: int | str = 1, factor: float = 2.0) -> byt
 
 
 class Lab:
-    """TensorRT with a logger that keeps what it hears, a context, and the shortest way to an engine."""
+    """TensorRT with a logger that keeps messages, a context, and a short way to an engine."""
 
     def __init__(self, world: World) -> None:
         import pycuda.driver as cuda

@@ -1,4 +1,4 @@
-"""What TensorRT makes of an ONNX graph: its layers, as the engine inspector lists them."""
+"""The layers that TensorRT makes from an ONNX graph, as the engine inspector lists them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Options:
-    """lowers_to: floats become this type. is_flat: they become Float, whatever the graph says."""
+    """lowers_to: the type that floats become. is_flat: they become Float in any case."""
 
     lowers_to: str = ""
     is_flat: bool = False
@@ -87,7 +87,7 @@ class LayerList:
         return [layer.name for layer in self.layers]
 
     def to_json(self, version: str, verbosity: str, inputs_and_outputs: list[str]) -> str:
-        """The inspector's answer."""
+        """The inspector's report."""
         major = int(version.split(".")[0])
         layers: list[Any] = self.names()
         if verbosity == "DETAILED":
@@ -123,7 +123,7 @@ class LayerList:
         return last if alone and self._readers.get(last.outputs[0]) == 1 else None
 
     def _is_quantisation_of(self, node: Any) -> bool:
-        """A DequantizeLinear, or a QuantizeLinear of weights: what reads it reads int8 instead."""
+        """A DequantizeLinear, or a QuantizeLinear of weights: its readers read int8 instead."""
         return node.op_type == "DequantizeLinear" or (node.op_type == "QuantizeLinear" and self._is_constant(node.input[0]))
 
     def _source(self, name: str) -> str:
@@ -175,7 +175,7 @@ class LayerList:
         return {"Name": name, "Location": "Device", "Dimensions": shape, "Format/Datatype": kind}
 
     def _on_dla(self, refuses: frozenset[str]) -> list[Layer]:
-        """Runs of layers that the DLA takes become one each."""
+        """Consecutive layers that the DLA supports become one layer."""
         result: list[Layer] = []
         run: list[Layer] = []
         for layer in [*self.layers, None]:

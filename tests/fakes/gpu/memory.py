@@ -1,4 +1,4 @@
-"""The memory of the fake GPU, and the host memory that is pinned for it. Addresses of freed blocks are never given out again."""
+"""The memory of the fake GPU, and the host memory pinned for it. Addresses of freed blocks are never reused."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 from fakegpu.codes import CudaError
 
 FRESH, STALE = 0xCD, 0xDD
-"""What fresh memory holds, and freed one."""
+"""The bytes of new and of freed memory."""
 
 FIRST_ADDRESS = 0x7_0000_0000
-"""Beyond 32 bits, so that an address squeezed through a C int is noticed; never a host address."""
+"""Beyond 32 bits, so that an address truncated to a C int is detected; never a host address."""
 
 GUARD_BYTES = 4096
-"""Between two blocks there is nothing."""
+"""The unused space between two blocks."""
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Registry:
         del self._addresses[place], self._blocks[place]
 
     def find(self, address: int, size: int) -> Block | None:
-        """The block that holds these bytes, or None: there is none, or they reach beyond its end."""
+        """The block with these bytes, or None if there is none or they exceed it."""
         place = bisect.bisect(self._addresses, address) - 1
         if place < 0:
             return None
@@ -66,7 +66,7 @@ class Registry:
 
 
 class Memory:
-    """All memory. Not thread-safe by itself: the World's lock is held."""
+    """All memory. Not thread-safe: callers hold the World's lock."""
 
     def __init__(self, total_bytes: int) -> None:
         self.total_bytes = total_bytes
@@ -80,7 +80,7 @@ class Memory:
         return self.total_bytes - sum(block.size for block in self.device)
 
     def allocate(self, size: int, what: str, context: Any, is_backed: bool = True) -> Block:
-        """Device memory. is_backed: with bytes behind it; else it is only counted, as TensorRT's own is."""
+        """Device memory. is_backed: with real bytes; otherwise only counted, like TensorRT's own."""
         if size <= 0:
             raise CudaError(1)
         if size > self.free_bytes:
@@ -107,7 +107,7 @@ class Memory:
             self.freed.add(block)
 
     def bytes_at(self, address: int, size: int, what: str) -> npt.NDArray[np.uint8]:
-        """The device's bytes there, as a view. Raises CudaError 700 as a kernel does that touches what is not its own."""
+        """A view of the device's bytes. Raises CudaError 700 for an illegal access, like a kernel."""
         if size == 0:
             return np.empty(0, np.uint8)
         block = self.device.find(address, size)
@@ -117,7 +117,7 @@ class Memory:
         return block.data[start : start + size]
 
     def host_at(self, address: int, size: int, what: str) -> npt.NDArray[np.uint8]:
-        """Pinned host bytes, as a view. Raises CudaError 700 when they are not pinned any more."""
+        """A view of pinned host bytes. Raises CudaError 700 if they are no longer pinned."""
         if size == 0:
             return np.empty(0, np.uint8)
         block = self.pinned.find(address, size)

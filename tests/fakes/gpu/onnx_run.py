@@ -12,7 +12,7 @@ import onnx
 from fakegpu.memory import Memory
 
 NUMPY = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
-"""onnx.TensorProto's numbers, as far as NumPy has the types."""
+"""onnx.TensorProto's numbers of the types that NumPy has."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Network:
     """An ONNX model that can be run."""
 
     def __init__(self, data: bytes, *, rounds: bool) -> None:
-        """rounds: half precision is rounded after each step, as a GPU stores it; else computed in float32."""
+        """rounds: half precision is rounded after each step, as on a GPU; otherwise computed in float32."""
         self.model = onnx.load_from_string(data)
         self._rounds = rounds
         self._session: Any = None
@@ -47,7 +47,7 @@ class Network:
             return dict(zip(names, self.session().run(names, arrays), strict=True))
 
     def output_shapes(self, input_shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        """Of these inputs; where a shape is open, by trying it once."""
+        """Output shapes for these inputs; if they are open, found by one run."""
         if all(-1 not in tensor.shape for tensor in self.outputs):
             return {tensor.name: tensor.shape for tensor in self.outputs}
         key = tuple(sorted(input_shapes.items()))
@@ -70,7 +70,7 @@ class Network:
             memory.bytes_at(addresses[tensor.name], result.nbytes, tensor.name)[:] = result.reshape(-1).view(np.uint8)
 
     def session(self) -> Any:
-        """ONNX Runtime's, made when it is first needed."""
+        """ONNX Runtime's session, created at first use."""
         if self._session is None:
             model = _rounded(self.model) if self._rounds else self.model
             self._session = _cpu_session(model.SerializeToString())

@@ -1,4 +1,4 @@
-"""A fake plan: who built it for what, and the network, in one piece of bytes."""
+"""A fake plan: facts about the build and the network, as bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAGIC = b"FAKEPLAN"
 
 @dataclass
 class Plan:
-    """What an engine is made of."""
+    """The content of a plan."""
 
     version: str
     gpu: str
@@ -20,7 +20,7 @@ class Plan:
     onnx: bytes
     is_strongly_typed: bool = True
     lowers_to: str = ""
-    """ "Half" where flags, not the graph, asked for less precision."""
+    """ "Half" if flags, not the graph, reduce the precision."""
     ignores_precision: bool = False
     verbosity: str = "LAYER_NAMES_ONLY"
     profiles: list[dict[str, list[list[int]]]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan | None:
-        """None when it is none, or not all of it."""
+        """None if the bytes are not a complete plan."""
         if len(data) < 16 or not data.startswith(MAGIC):
             return None
         header_bytes, onnx_bytes = struct.unpack_from("<II", data, 8)
@@ -48,6 +48,6 @@ class Plan:
 
 
 def version_tag(version: str) -> int:
-    """The number that TensorRT writes into plans and names when it differs."""
+    """The version tag that TensorRT writes into plans, and reports if it differs."""
     major, minor = version.split(".")[:2]
     return 20 * int(major) + int(minor) + 2

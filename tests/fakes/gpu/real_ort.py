@@ -1,4 +1,4 @@
-"""The real ONNX Runtime, held before anything is put in its place."""
+"""The real ONNX Runtime, imported before it is replaced."""
 
 from onnxruntime import InferenceSession, SessionOptions, get_available_providers
 

@@ -1,4 +1,4 @@
-"""Streams of the fake GPU: queues of work that nobody does until somebody waits; events, captures and graphs."""
+"""Streams of the fake GPU: queues of work that is done only during a wait; events, captures and graphs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Span:
-    """Something that work touches: bytes of the device or of pinned host memory, or a thing such as a TensorRT context."""
+    """A resource of work: bytes of the device or of pinned host memory, or an object such as a TensorRT context."""
 
     space: str
     start: int
@@ -42,7 +42,7 @@ def writes(space: str, start: int, size: int = 1) -> Span:
 
 @dataclass(eq=False)
 class Work:
-    """A piece of work. `undefine` runs when it is enqueued: what it will write is nobody's to read until it is done."""
+    """A piece of work. `undefine` runs when it is enqueued: its results are undefined until it is done."""
 
     name: str
     run: Callable[[], None]
@@ -52,7 +52,7 @@ class Work:
 
 @dataclass(eq=False)
 class Mark:
-    """A place in a stream: an event's record."""
+    """A position in a stream: an event's record."""
 
     stream: Stream
     is_done: bool = False
@@ -61,7 +61,7 @@ class Mark:
 
 @dataclass(eq=False)
 class Wait:
-    """Go on once `mark` is done."""
+    """Continue once `mark` is done."""
 
     mark: Mark
 
@@ -94,7 +94,7 @@ class Stream:
 
 
 class Scheduler:
-    """Does the work. Under the World's lock."""
+    """Does the work. Callers hold the World's lock."""
 
     def __init__(self, on_error: Callable[[CudaError, Work], None], on_race: Callable[[str], None]) -> None:
         self.default = Stream(0)
@@ -104,7 +104,7 @@ class Scheduler:
         self._on_race = on_race
 
     def enqueue(self, stream: Stream, work: Work) -> None:
-        """Append `work`, or record it while `stream` captures. Raises CudaError 901 and 906 as CUDA does."""
+        """Append `work`, or record it while `stream` captures. Raises CudaError 901 and 906 like CUDA."""
         if stream.capture is not None:
             capture = stream.capture
             if capture.is_invalid:
@@ -131,7 +131,7 @@ class Scheduler:
             stream.queue.append(Wait(mark))
 
     def run(self, stream: Stream, until: Mark | None = None) -> None:
-        """Do what is enqueued, up to `until`."""
+        """Do the enqueued work, up to `until`."""
         while stream.queue and not (until is not None and until.is_done):
             item = stream.queue.popleft()
             if isinstance(item, Mark):
@@ -150,7 +150,7 @@ class Scheduler:
             self.run(stream)
 
     def run_default(self) -> None:
-        """What a synchronous call on the legacy default stream waits for: it and all blocking streams."""
+        """The streams that a synchronous call on the legacy default stream waits for: itself and all blocking ones."""
         for stream in list(self.streams.values()):
             if stream.is_blocking:
                 self.run(stream)
@@ -162,7 +162,7 @@ class Scheduler:
                     yield stream, item
 
     def users_of(self, span: Span) -> list[str]:
-        """Which pending work touches `span`."""
+        """The pending work that uses `span`."""
         return [f"{work.name} on stream {stream.handle:#x}" for stream, work in self.pending() if _touches(work, span)]
 
     def _keep_default_order(self, stream: Stream) -> None:
@@ -195,7 +195,7 @@ class Scheduler:
                     return
 
     def _before(self, stream: Stream, until: Mark | None, seen: set[int]) -> set[int]:
-        """Ids of the pending work that is done before what comes next on `stream` (or before `until`)."""
+        """Ids of the pending work that is done before the next work on `stream` (or before `until`)."""
         found: set[int] = set()
         for item in stream.queue:
             if item is until:
@@ -219,7 +219,7 @@ class Scheduler:
         self.captures.append(stream.capture)
 
     def end_capture(self, stream: Stream) -> list[Work]:
-        """The works recorded. Raises CudaError 401, 901, 904, 908; but for 401 and 908 the capture is over then too."""
+        """The recorded works. Raises CudaError 401, 901, 904, 908; except for 401 and 908 this ends the capture too."""
         capture = stream.capture
         if capture is None:
             raise CudaError(401)
@@ -235,7 +235,7 @@ class Scheduler:
         return capture.works
 
     def forbid_in_capture(self, stream: Stream | None = None) -> None:
-        """For calls that a capture does not allow: on its `stream` always, elsewhere as its mode says. Raises CudaError 900."""
+        """For calls that a capture forbids: always on its `stream`, elsewhere depending on its mode. Raises CudaError 900."""
         if stream is not None and stream.capture is not None:
             invalid = stream.capture.is_invalid
             stream.capture.is_invalid = True

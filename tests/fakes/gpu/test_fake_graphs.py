@@ -1,4 +1,4 @@
-"""Kernels, CUDA graphs and libcuda on the fake GPU: each rule one small test."""
+"""Kernels, CUDA graphs and libcuda on the fake GPU: one small test per rule."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TestKernels:
         with pytest.raises(cuda.LogicError, match="arguments"):
             kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 1, 1, bytes(60))
 
-    def test_a_frame_that_is_not_there_crashes_the_gpu(self, cuda: Any) -> None:
+    def test_an_invalid_frame_crashes_the_gpu(self, cuda: Any) -> None:
         kernel = cuda.module_from_buffer(PTX.read_bytes()).get_function("letterbox_uint8").prepare(["P", "P", np.dtype("V76")])
         stream = cuda.Stream()
         kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 4096, 4096, struct.pack("<19i", 2, 2, 2, 2, *[0] * 15))
@@ -69,7 +69,7 @@ class TestKernels:
 
 
 class TestGraphs:
-    def test_recorded_work_is_not_done_and_then_done_again_and_again(self, cuda: Any, lib: FakeLibcuda, world: World) -> None:
+    def test_recorded_work_is_done_only_by_launches(self, cuda: Any, lib: FakeLibcuda, world: World) -> None:
         stream, source, target, _, enqueue = copies(cuda)
         code, graph = capture(lib, stream, enqueue)
         assert code == 0
@@ -94,7 +94,7 @@ class TestGraphs:
         assert capture(lib, stream, wait)[0] == 901
         stream.synchronize()
 
-    def test_memory_cannot_be_taken_while_recording(self, cuda: Any, lib: FakeLibcuda) -> None:
+    def test_memory_cannot_be_allocated_while_recording(self, cuda: Any, lib: FakeLibcuda) -> None:
         stream = cuda.Stream()
 
         def allocate() -> None:
@@ -122,7 +122,7 @@ class TestGraphs:
         with pytest.raises(cuda.LogicError, match="used after it was freed"):
             stream.synchronize()
 
-    def test_a_fork_must_come_back(self, cuda: Any, lib: FakeLibcuda) -> None:
+    def test_a_fork_must_be_joined(self, cuda: Any, lib: FakeLibcuda) -> None:
         stream, other, event = cuda.Stream(), cuda.Stream(), cuda.Event()
         memory = cuda.mem_alloc(4)
 
@@ -147,7 +147,7 @@ class TestCtypes:
         lib.cuGraphLaunch.argtypes = [HANDLE, HANDLE]
         assert lib.cuGraphLaunch(cuda.Stream().handle, cuda.Stream().handle) == 400
 
-    def test_results_need_room(self, lib: FakeLibcuda) -> None:
+    def test_results_need_a_pointer(self, lib: FakeLibcuda) -> None:
         lib.cuInit(0)
         with pytest.raises(AssertionError, match="overwritten"):
             lib.cuDeviceTotalMem_v2(ctypes.byref(ctypes.c_int()), 0)
@@ -162,6 +162,6 @@ class TestCtypes:
         assert lib.cuGetErrorName(700, ctypes.byref(text)) == 0
         assert text.value == b"CUDA_ERROR_ILLEGAL_ADDRESS"
 
-    def test_unknown_functions_are_not_there(self, lib: FakeLibcuda) -> None:
+    def test_unknown_functions_are_missing(self, lib: FakeLibcuda) -> None:
         with pytest.raises(AttributeError, match="undefined symbol"):
             lib.cuMakeCoffee  # noqa: B018

@@ -1,4 +1,4 @@
-"""Engines at work on the fake GPU, by TensorRT and by ONNX Runtime: each rule one small test."""
+"""Engines run on the fake GPU by TensorRT and ONNX Runtime: one small test per rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ every_version = pytest.mark.parametrize("lab", ["10.3.0", "10.13.3", "11.4.0"], 
 
 class TestRunning:
     @every_version
-    def test_it_computes_on_the_memory_of_the_gpu_once_waited_for(self, lab: Lab) -> None:
+    def test_it_computes_in_gpu_memory_during_a_wait(self, lab: Lab) -> None:
         context, stream, _, y = lab.ready(lab.engine(network()))
         assert context.execute_async_v3(stream.handle)
         assert lab.world.calls["work:tensorrt"] == 0
@@ -49,7 +49,7 @@ class TestRunning:
         context.execute_async_v3(other.handle)
         assert lab.world.violations[0].startswith("race: tensorrt")
 
-    def test_a_profiler_hears_of_every_layer(self, lab: Lab) -> None:
+    def test_a_profiler_gets_every_layer(self, lab: Lab) -> None:
         times: dict[str, float] = {}
 
         class Profiler(lab.trt.IProfiler):  # type: ignore[name-defined,misc]
@@ -64,14 +64,14 @@ class TestRunning:
         context.execute_async_v3(stream.handle)
         assert sorted(times) == ["conv + relu", "pool"]
 
-    def test_an_engine_may_compute_wrong(self, lab: Lab) -> None:
+    def test_an_engine_may_give_wrong_results(self, lab: Lab) -> None:
         lab.world.build_breaks_parity = lambda outputs: {name: value + 1 for name, value in outputs.items()}
         context, stream, _, y = lab.ready(lab.engine(network()))
         context.execute_async_v3(stream.handle)
         stream.synchronize()
         assert lab.cuda.from_device(y, 4, np.float32).tolist() == [7.0] * 4
 
-    def test_calls_fail_as_told(self, lab: Lab) -> None:
+    def test_calls_fail_as_planned(self, lab: Lab) -> None:
         context, stream, *_ = lab.ready(lab.engine(network()))
         lab.world.fail("IExecutionContext.execute_async_v3", 1, 700)
         assert not context.execute_async_v3(stream.handle)
@@ -93,7 +93,7 @@ class TestOnnxRuntime:
         return binding, x, y
 
     @pytest.mark.parametrize("waits", [True, False])
-    def test_it_waits_unless_told_not_to(self, lab: Lab, waits: bool) -> None:
+    def test_it_waits_unless_disabled(self, lab: Lab, waits: bool) -> None:
         with install_ort(lab.world):
             session, stream = self.session(lab)
             binding, _, y = self.bound(lab, session)
@@ -112,7 +112,7 @@ class TestOnnxRuntime:
             with pytest.raises(Exception, match="Failed to parse"):
                 self.session(lab, cudnn_conv_algo_search="BEST")
 
-    def test_it_falls_back_in_silence(self, lab: Lab) -> None:
+    def test_it_falls_back_silently(self, lab: Lab) -> None:
         lab.world.cuda_provider_fails = True
         with install_ort(lab.world):
             assert "CUDAExecutionProvider" in onnxruntime.get_available_providers()

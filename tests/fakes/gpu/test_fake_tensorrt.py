@@ -1,4 +1,4 @@
-"""The fake TensorRT keeps the rules of the real one in building and loading: each rule one small test."""
+"""The fake TensorRT enforces the rules of the real one for building and loading: one small test per rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ every_version = pytest.mark.parametrize("lab", VERSIONS, indirect=True)
 
 class TestNames:
     @every_version
-    def test_there_is_nothing_that_the_real_one_lacks(self, lab: Lab) -> None:
+    def test_the_fake_has_no_names_that_the_real_one_lacks(self, lab: Lab) -> None:
         real = importlib.import_module("tensorrt._base").real_names(lab.trt.__version__)
         ours = {name for name in vars(lab.trt) if not name.startswith("_")}
         assert ours <= set(real["module"]) | {"annotations"}
@@ -39,7 +39,7 @@ class TestNames:
             assert trt.BuilderFlag.FP16
             assert hasattr(trt.ICudaEngine, "device_memory_size")
 
-    def test_what_the_fake_lacks_it_says(self, lab: Lab) -> None:
+    def test_missing_parts_of_the_fake_raise(self, lab: Lab) -> None:
         config = lab.trt.Builder(lab.logger).create_builder_config()
         with pytest.raises(NotImplementedError, match="fake TensorRT lacks"):
             config.set_tactic_sources(1)
@@ -79,7 +79,7 @@ class TestBuilding:
                 lab.trt.Builder(lab.logger)
             assert "Error Code 1" in lab.heard[0]
 
-    def test_bad_onnx_is_told_in_errors(self, lab: Lab) -> None:
+    def test_bad_onnx_is_reported_as_errors(self, lab: Lab) -> None:
         net = lab.trt.Builder(lab.logger).create_network(0)
         parser = lab.trt.OnnxParser(net, lab.logger)
         assert not parser.parse(b"nothing of the kind")
@@ -111,7 +111,7 @@ class TestBuilding:
         assert builder.build_serialized_network(net, config) is None
         assert "strongly typed" in lab.heard[-1]
 
-    def test_a_monitor_hears_and_cancels(self, lab: Lab) -> None:
+    def test_a_monitor_gets_progress_and_cancels(self, lab: Lab) -> None:
         said: list[Any] = []
 
         class Monitor(lab.trt.IProgressMonitor):  # type: ignore[name-defined,misc]
@@ -146,7 +146,7 @@ class TestBuilding:
         assert not config.set_timing_cache(config.create_timing_cache(data), False)
         assert config.set_timing_cache(config.create_timing_cache(data), True)
 
-    def test_the_dla_wants_a_core_and_fallback(self, lab: Lab) -> None:
+    def test_the_dla_needs_a_core_and_fallback(self, lab: Lab) -> None:
         builder = lab.trt.Builder(lab.logger)
         net, config = builder.create_network(0), builder.create_builder_config()
         assert lab.trt.OnnxParser(net, lab.logger).parse(network())
@@ -171,7 +171,7 @@ class TestInspector:
         assert "FP16" in second["Inputs"][0]["Format/Datatype"]
 
     @pytest.mark.parametrize("lab", ["11.4.0"], indirect=True)
-    def test_version_11_has_other_words(self, lab: Lab) -> None:
+    def test_version_11_has_other_names(self, lab: Lab) -> None:
         engine = lab.engine(network(HALF))
         text = engine.create_engine_inspector().get_engine_information(lab.trt.LayerInformationFormat.JSON)
         assert json.loads(text)["I/O Tensors"] == ["x", "y"]
@@ -203,7 +203,7 @@ class TestLoading:
         assert lab.trt.Runtime(lab.logger).deserialize_cuda_engine(plan) is None
         assert reason in lab.heard[-1]
 
-    def test_what_is_no_plan_is_refused_and_written_down(self, lab: Lab) -> None:
+    def test_other_bytes_are_refused_and_logged(self, lab: Lab) -> None:
         assert lab.trt.Runtime(lab.logger).deserialize_cuda_engine(lab.plan(network())[:-1]) is None
         assert "no whole plan" in lab.world.violations[0]
 
@@ -229,7 +229,7 @@ class TestLoading:
         assert lab.world.violations == ["ICudaEngine deleted without a current CUDA context"]
         lab.cuda.Device(0).retain_primary_context().push()
 
-    def test_host_code_is_noticed(self, lab: Lab) -> None:
+    def test_host_code_is_detected(self, lab: Lab) -> None:
         runtime = lab.trt.Runtime(lab.logger)
         assert not runtime.engine_host_code_allowed
         runtime.engine_host_code_allowed = True

@@ -1,4 +1,4 @@
-"""World: one simulated machine with a GPU. What it has, what was called, what is alive, what was done wrong, what shall fail."""
+"""World: one simulated machine with a GPU: its properties, calls, live objects, violations and planned faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Primary:
 
 @dataclass(eq=False)
 class Thing:
-    """Something that must be given back."""
+    """An object that must be freed."""
 
     kind: str
     label: str
@@ -54,7 +54,7 @@ class Thing:
 
 @dataclass
 class World:
-    """Set what you like before or while it runs; all keep to it from then on."""
+    """Attributes can be set before or during use and take effect at once."""
 
     driver_version: int = 13000
     has_driver: bool = True
@@ -69,15 +69,15 @@ class World:
     tensorrt_version: str = "10.13.3"
     dla_cores: int = 0
     dla_refuses: frozenset[str] = frozenset()
-    """ONNX operators that can't run on the DLA."""
+    """ONNX operators that cannot run on the DLA."""
     unsupported_operators: frozenset[str] = frozenset()
-    """ONNX operators that the parser does not know."""
+    """ONNX operators that the parser refuses."""
     build_seconds: float = 0.0
     build_error: str = ""
     """Makes builds fail with this line in the logger."""
     build_ignores_precision: bool = False
     build_breaks_parity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    """Outputs in, other outputs out: an engine that computes wrong."""
+    """Outputs -> other outputs, for an engine with wrong results."""
     fuses_activations: bool = True
     workspace_bytes: int = 1 << 20
     """Device memory of an execution context."""
@@ -86,9 +86,9 @@ class World:
 
     calls: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
-    """What the real thing lets pass, or punishes with a crash or wrong pictures."""
+    """Errors that the real system accepts, or answers with a crash or wrong results."""
     leaks: list[str] = field(default_factory=list)
-    """What was alive when its context was given back."""
+    """Objects that were alive when their context was released."""
     unpinned_copies: int = 0
     default_stream_uses: int = 0
 
@@ -109,7 +109,7 @@ class World:
     # Calls and faults
 
     def fail(self, name: str, nth: int, what: Any) -> None:
-        """The nth call of `name` from now on (1 is the next) fails: `what` is raised, or a CUDA error number, or called.
+        """Make the nth call of `name` from now on (1 is the next) fail. what: an exception, a CUDA error number, or a function.
 
         Names: a PyCUDA function or method ("mem_alloc", "Stream.synchronize"), a C function ("cuGraphLaunch"), TensorRT's
         ("IExecutionContext.execute_async_v3"), or "work:NAME" for what happens on the GPU later ("work:letterbox_float16",
@@ -119,7 +119,7 @@ class World:
             self._faults.setdefault(name, []).append((self.calls[name] + nth, what))
 
     def count(self, name: str) -> None:
-        """Count a call, and fail when it was told to. Raises CudaError or what `fail` was given."""
+        """Count a call, and fail if `fail` planned it. Raises CudaError or the planned exception."""
         with self.lock:
             self.calls[name] += 1
             faults = self._faults.get(name, [])
@@ -132,7 +132,7 @@ class World:
             what()
 
     def enter(self, name: str, *, needs_context: bool = True, is_unsafe: bool = False) -> None:
-        """Each CUDA call begins with this: counted, initialised, context there, GPU alive, allowed during a capture."""
+        """The checks of each CUDA call: counted, initialised, with a context, GPU alive, allowed during a capture."""
         self.count(name)
         with self.lock:
             if not self.is_initialised:
@@ -153,11 +153,11 @@ class World:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a library that calls cuInit by itself would come to run."""
+        """Whether a library that calls cuInit itself would work."""
         return self.has_driver and not self.init_result and self.devices > 0
 
     def attribute(self, number: int) -> int:
-        """A device's attribute by its number in cuda.h. Raises CudaError 1 for one that the fake does not know."""
+        """A device's attribute by its number in cuda.h. Raises CudaError 1 for an unknown one."""
         known = {1: 1024, 9: 65536, 10: 32, 13: 2_100_000, 16: 24, 19: 1, 20: 0, 31: 1, 33: 1, 34: 0, 38: 32 << 20, 40: 2, 41: 1}
         known |= {50: 0, 83: 1, 18: int(self.is_integrated), 75: self.compute_capability[0], 76: self.compute_capability[1]}
         if number not in known:
@@ -192,7 +192,7 @@ class World:
             raise CudaError(201)
         mine = self.stack()
         if any(context in stack for _, stack in self._stacks if stack is not mine):
-            self.calls["a context on two threads"] += 1  # allowed, and worth knowing
+            self.calls["a context on two threads"] += 1  # allowed, but counted
         mine.append(context)
 
     def pop(self) -> None:
@@ -201,7 +201,7 @@ class World:
         self.stack().pop()
 
     def release(self, context: Primary) -> None:
-        """cuDevicePrimaryCtxRelease: with the last release all that lives in it is gone."""
+        """cuDevicePrimaryCtxRelease: the last release destroys everything in it."""
         if not context.is_live:
             raise CudaError(201)
         context.retained -= 1
@@ -220,7 +220,7 @@ class World:
                 self.scheduler.streams.pop(handle)
         context.generation += 1
 
-    # Things that live
+    # Live objects
 
     def born(self, thing_id: int, kind: str, label: str, context: Primary | None = None) -> None:
         with self.lock:
@@ -231,7 +231,7 @@ class World:
             self.things.pop(thing_id, None)
 
     def live(self) -> list[str]:
-        """All that was not given back, one line each: for leak tests. Empty when everything was."""
+        """All objects that were not freed, one line each, for leak tests."""
         with self.lock:
             lines = [f"{thing.kind}: {thing.label}" for thing in self.things.values()]
             lines += [f"context: retained {c.retained} times, device {c.device}" for c in self.primaries.values() if c.retained]
@@ -246,7 +246,7 @@ class World:
             return handle
 
     def handle(self, handle: int, kind: type) -> Any:
-        """Raises CudaError 400 when nothing of that kind is behind it."""
+        """Raises CudaError 400 if the handle is not of that kind."""
         value = self.handles.get(handle)
         if not isinstance(value, kind):
             raise CudaError(400)
@@ -263,7 +263,7 @@ class World:
             return block
 
     def free(self, block: Block) -> None:
-        """Waits for all work, as cuMemFree does; work that still uses the block is written down as a violation."""
+        """Waits for all work, like cuMemFree; work that still uses the block is a violation."""
         with self.lock:
             space = "device" if block.kind == "device" else "host"
             for user in self.scheduler.users_of(writes(space, block.address, block.size)):
@@ -274,7 +274,7 @@ class World:
             self.died(id(block))
 
     def stream(self, handle: int) -> Stream:
-        """Raises CudaError 400 for a handle of none."""
+        """Raises CudaError 400 for an unknown handle."""
         stream = self.scheduler.streams.get(handle)
         if stream is None:
             raise CudaError(400)
@@ -302,7 +302,7 @@ class World:
             inner = work.run
 
             def run() -> None:
-                if self.sticky is None:  # else the context is dead: what comes after a crash never happens
+                if self.sticky is None:  # otherwise the context is dead: later work never runs
                     self.count(f"work:{work.name}")
                     inner()
 
@@ -316,7 +316,7 @@ class World:
             self.check_alive()
 
     def check_alive(self) -> None:
-        """After a crash all fails with the same error until the process ends, as CUDA's documentation says of it."""
+        """After a crash everything fails with the same error until the process ends, as in CUDA's documentation."""
         if self.sticky is not None:
             raise CudaError(self.sticky.code, self.sticky.detail)
 

@@ -1,4 +1,4 @@
-"""A fake PyCUDA 2026.1: its rules, checked against the real one's signatures and source. See fake_gpu.py."""
+"""A fake PyCUDA 2026.1 with the rules of the real one's signatures and source. See fake_gpu.py."""
 
 import sys as _sys
 

@@ -46,14 +46,14 @@ class ArgumentError(TypeError):
 
 
 def mismatch(routine: str, *args: object) -> ArgumentError:
-    """What Boost raises for arguments of the wrong types."""
+    """Boost's error for arguments of wrong types."""
     given = ", ".join(type(arg).__name__ for arg in args)
     return ArgumentError(f"Python argument types in\n    {routine}({given})\ndid not match C++ signature")
 
 
 @contextlib.contextmanager
 def words(routine: str) -> Iterator[None]:
-    """CudaError as PyCUDA raises it."""
+    """CudaError in PyCUDA's form."""
     try:
         yield
     except CudaError as error:
@@ -63,7 +63,7 @@ def words(routine: str) -> Iterator[None]:
 
 
 def whole(routine: str, value: object) -> int:
-    """An unsigned number as Boost takes it: NumPy's integers are none."""
+    """An unsigned number that Boost accepts: not NumPy's integers."""
     if not isinstance(value, int):
         raise mismatch(routine, value)
     if value < 0:
@@ -72,7 +72,7 @@ def whole(routine: str, value: object) -> int:
 
 
 class Instance:
-    """Most classes cannot be made from Python."""
+    """Most classes cannot be instantiated from Python."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise builtins.RuntimeError("This class cannot be instantiated from Python")
@@ -85,7 +85,7 @@ def make(kind: type, **fields: Any) -> Any:
 
 
 def _stack(world: World) -> list[Context]:
-    """PyCUDA's own stack of this thread."""
+    """PyCUDA's context stack of this thread."""
     stack: list[Context] = world.local.__dict__.setdefault("pycuda_stack", [])
     return stack
 
@@ -167,7 +167,7 @@ class Context(Instance):
 
 
 def owner(routine: str = "explicit_context_dependent") -> Context:
-    """The context that a new thing will belong to."""
+    """The context that a new object will belong to."""
     context = current_context(current())
     if context is None:
         with words(routine):
@@ -177,7 +177,7 @@ def owner(routine: str = "explicit_context_dependent") -> Context:
 
 
 def give_back(context: Context, kind: str, give: Callable[[], None], *, is_silent: bool = False) -> None:
-    """Free something of `context` as PyCUDA does: with it current, or pushed for a moment on its own thread; else it leaks."""
+    """Free an object of `context` like PyCUDA: with the context current, or pushed on its own thread; otherwise it leaks."""
     if not context._is_valid:
         context._world.violations.append(f"{kind} freed after its context was detached")
     elif current_context(context._world) is context:
@@ -196,7 +196,7 @@ def give_back(context: Context, kind: str, give: Callable[[], None], *, is_silen
 
 
 def clean_up(context: Context, kind: str, name: str, give: Callable[[], None]) -> None:
-    """What `free` does. PyCUDA raises nothing when CUDA refuses, it prints a warning: the memory is then lost."""
+    """If CUDA refuses, PyCUDA only prints a warning, and the memory is lost."""
     world = context._world
     try:
         world.count(name)

@@ -1,4 +1,4 @@
-"""PyCUDA's memory: on the device, pinned, and the copies between."""
+"""PyCUDA's memory: on the device, pinned, and copies between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pycuda._streams import raw_stream
 
 
 class PointerHolderBase:
-    """For subclasses that hold a device address."""
+    """For subclasses with a device address."""
 
     def get_pointer(self) -> int:
         raise NotImplementedError
@@ -129,7 +129,7 @@ def address_of(routine: str, value: object) -> int:
 
 
 def host_bytes(value: Any, is_written: bool = False) -> npt.NDArray[np.uint8]:
-    """The bytes of something with a buffer, as a view. Raises as Python does for what has none or not a contiguous one."""
+    """A view of the bytes of an object with a buffer. Raises like Python without a contiguous buffer."""
     view = memoryview(value)
     if not view.contiguous:
         raise ValueError("ndarray is not contiguous")
@@ -276,7 +276,7 @@ def from_device(devptr: object, shape: Any, dtype: npt.DTypeLike, order: Any = "
 
 
 def _enter_synchronous(name: str) -> World:
-    """A call on the legacy default stream, which waits for it and all blocking streams; not for non-blocking ones."""
+    """A call on the legacy default stream, which waits for all blocking streams but not for non-blocking ones."""
     world = current()
     world.enter(name, is_unsafe=True)
     with world.lock:
@@ -293,7 +293,7 @@ def _enter_async(name: str, stream: object) -> tuple[World, Stream]:
 
 
 def _unpinned(world: World, queue: Stream) -> None:
-    """CUDA waits for the stream then, and cannot record it."""
+    """CUDA then waits for the stream and cannot record the copy."""
     world.unpinned_copies += 1
     if queue.capture is not None:
         queue.capture.is_invalid = True
@@ -303,7 +303,7 @@ def _unpinned(world: World, queue: Stream) -> None:
 
 
 def _poison(world: World, target: Span) -> Callable[[], None]:
-    """Until the copy is done its target holds anything; unless pending work reads the old content."""
+    """Until the copy is done its target is undefined, unless pending work reads the old content."""
 
     def undefine() -> None:
         if not world.scheduler.users_of(target):

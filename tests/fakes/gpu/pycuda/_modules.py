@@ -1,4 +1,4 @@
-"""PyCUDA's modules and functions: PTX that is read for its names and sizes, and run by the host's compiler."""
+"""PyCUDA's modules and functions: names and sizes are read from PTX, and kernels run on the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ISA = {
     12000: (8, 0), 12010: (8, 1), 12020: (8, 2), 12030: (8, 3), 12040: (8, 4), 12050: (8, 5), 12060: (8, 5), 12070: (8, 6),
     12080: (8, 7), 12090: (8, 8), 13000: (9, 0), 13010: (9, 1), 13020: (9, 2),
 }  # fmt: skip
-"""The newest PTX that a driver reads. Source: the release notes of the PTX ISA."""
+"""The newest PTX that each driver reads. Source: the release notes of the PTX ISA."""
 
 SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 PARAMETER = re.compile(r"\.param\s+(?:\.align\s+(\d+)\s+)?\.[a-z]+(8|16|32|64)\s+(?:\.ptr[^,\[]*?\s)?[\w$]+(?:\[(\d+)\])?")
@@ -26,7 +26,7 @@ GLOBAL = re.compile(r"\.global\s+(?:\.align\s+\d+\s+)?\.[a-z](8|16|32|64)\s+(\w+
 ENTRY = re.compile(r"\.visible\s+\.entry\s+(\w+)\s*\((.*?)\)", re.DOTALL)
 
 LETTERBOX = {"letterbox_uint8": 1, "letterbox_float16": 2, "letterbox_float32": 4}
-"""The kernels that the host can run, and the size of a number of their input."""
+"""The kernels that the host can run, and the item size of their input."""
 
 
 class Module(Instance):
@@ -166,7 +166,7 @@ class Function(Instance):
         frame_width, frame_height, net_width, net_height = struct.unpack_from("4i", params)
         frame_bytes = frame_width * frame_height * 3
         target_bytes = net_width * net_height * 3 * LETTERBOX[self._name]
-        memory, name = self._world.memory, self._name  # not self: work that is under way holds no module
+        memory, name = self._world.memory, self._name  # not self: pending work must not keep the module alive
 
         def run() -> None:
             from fakegpu import host_kernels
@@ -181,7 +181,7 @@ class Function(Instance):
 
 
 def _packable(value: Any) -> Any:
-    """PyCUDA's own struct module takes all that has a buffer for "s"."""
+    """PyCUDA's own struct module accepts any object with a buffer for "s"."""
     if isinstance(value, (int, float, np.number)) or hasattr(value, "__index__"):
         return value
     return bytes(memoryview(value))

@@ -45,7 +45,7 @@ class Stream:
             with self._world.lock:
                 self._world.scheduler.forbid_in_capture(self._raw)
                 done = not self._raw.queue
-                self._world.scheduler.run(self._raw)  # time passes: who asks again and again is not kept for ever
+                self._world.scheduler.run(self._raw)  # time passes: repeated queries eventually succeed
                 self._world.check_alive()
                 return done
 
@@ -63,7 +63,7 @@ class Stream:
 
 
 def raw_stream(stream: object) -> RawStream:
-    """Of a Stream or None, the default one."""
+    """The handle of a Stream, or of the default one for None."""
     if stream is None:
         return current().scheduler.default
     if not isinstance(stream, Stream):

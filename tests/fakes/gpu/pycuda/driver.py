@@ -1,4 +1,4 @@
-"""pycuda.driver: what the real one offers, as far as the fake has it."""
+"""pycuda.driver: the part of the real one that the fake supports."""
 
 from __future__ import annotations
 

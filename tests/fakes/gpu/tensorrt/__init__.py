@@ -1,4 +1,4 @@
-"""A fake TensorRT of the version that the World says. Names are those of the real bindings (tests/engines/trt/names)."""
+"""A fake TensorRT of the World's version. Names are those of the real bindings (tests/engines/trt/names)."""
 
 import sys as _sys
 
@@ -33,7 +33,7 @@ uint8, bool, bfloat16 = (_enums.DataType[_name] for _name in ("UINT8", "BOOL", "
 
 
 def nptype(trt_type: _Any) -> _Any:
-    """The NumPy type of a DataType. Raises TypeError for one that NumPy lacks."""
+    """The NumPy type of a DataType. Raises TypeError if NumPy has none."""
     import numpy
 
     for name, ours in _base.DTYPES.items():

@@ -1,4 +1,4 @@
-"""What all of the fake TensorRT stands on: pybind11's manners, the logger, dimensions, host memory."""
+"""The base of the fake TensorRT: pybind11's behaviour, the logger, dimensions, host memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fakegpu.codes import ERRORS, CudaError
 from fakegpu.world import current
 
 NAMES = Path(__file__).resolve().parents[3] / "engines" / "trt" / "names"
-"""The names of the real bindings, one file a version."""
+"""The names of the real bindings, one file per version."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @functools.lru_cache
 def real_names(version: str) -> dict[str, Any]:
-    """What the real TensorRT has: {"module": names, "classes": {class: names}}; of that version, or the nearest older one."""
+    """The names of the real TensorRT, {"module": names, "classes": {class: names}}, of that version or the nearest older one."""
     wanted = tuple(int(part) for part in version.split(".")[:2])
     known = {}
     for path in NAMES.glob("tensorrt-[0-9]*.json"):
@@ -37,14 +37,14 @@ def mismatch(routine: str, *args: object) -> TypeError:
 
 
 def typed(routine: str, value: Any, kind: type | tuple[type, ...]) -> Any:
-    """`value`, or TypeError as pybind11 raises it."""
+    """`value`, or TypeError in pybind11's form."""
     if not isinstance(value, kind):
         raise mismatch(routine, value)
     return value
 
 
 def whole(routine: str, value: Any) -> int:
-    """typing.SupportsInt as pybind11 takes it: no floats."""
+    """typing.SupportsInt as pybind11 accepts it: no floats."""
     if isinstance(value, float) or not (hasattr(value, "__int__") or hasattr(value, "__index__")):
         raise mismatch(routine, value)
     return int(value)
@@ -73,7 +73,7 @@ class PybindEnum(enum.Enum):
 
 
 class _Meta(type):
-    """pybind11's: a Python subclass must call the __init__ of its base; names that this version lacks are not there."""
+    """pybind11's metaclass: a Python subclass must call its base's __init__; names that this version lacks do not exist."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
@@ -83,7 +83,7 @@ class _Meta(type):
 
 
 class Bound(metaclass=_Meta):
-    """A class of the bindings. Its instances have no attributes but those it defines; subclasses from outside may add."""
+    """A class of the bindings. Only subclasses from outside may add attributes to its instances."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         made = object.__new__(cls)
@@ -116,20 +116,20 @@ def _bindings_class(kind: type) -> type:
 
 
 def strip(kind: type, names: list[str]) -> None:
-    """Take from a class what this version's bindings lack."""
+    """Remove from a class what this version's bindings lack."""
     for name in [name for name in vars(kind) if not name.startswith("_") and name not in names]:
         delattr(kind, name)
 
 
 def make(kind: type, **fields: Any) -> Any:
-    """An instance of a class that Python cannot make."""
+    """An instance of a class that Python cannot instantiate."""
     made = kind.__new__(kind)
     made._bind(**fields)
     return made
 
 
 def answers(default: Any) -> Callable[[Method], Method]:
-    """Count calls by "Class.method"; what CUDA fails at goes to the logger, and `default` comes back."""
+    """Count calls by "Class.method"; CUDA's failures go to the logger, and `default` is returned."""
 
     def wrap(method: Method) -> Method:
         name = method.__qualname__
@@ -162,7 +162,7 @@ class ILogger(Bound):
     def log(self, severity: Any, msg: str) -> None:
         raise RuntimeError('Tried to call pure virtual function "ILogger::log"')
 
-    # What the C++ side calls. Unlike the real one it does not swallow what a logger raises.
+    # Called by the C++ side. Unlike the real one it does not swallow a logger's exceptions.
     @property
     def _log(self) -> Log:
         return Log(self)
@@ -248,13 +248,13 @@ class Dims:
 
 
 def dims(routine: str, value: Any) -> tuple[int, ...]:
-    """What pybind11 turns into Dims: Dims, tuples, lists of whole numbers."""
+    """The values that pybind11 converts to Dims: Dims, tuples, lists of integers."""
     typed(routine, value, (Dims, tuple, list))
     return tuple(whole(routine, number) for number in value)
 
 
 class IHostMemory(bytearray):
-    """Bytes with a buffer, and little else."""
+    """Bytes with a buffer."""
 
     @property
     def nbytes(self) -> int:
@@ -286,7 +286,7 @@ def buffer(routine: str, value: Any) -> bytes:
 DTYPES = {
     "float32": "FLOAT", "float16": "HALF", "int8": "INT8", "int32": "INT32", "int64": "INT64", "bool": "BOOL", "uint8": "UINT8",
 }  # fmt: skip
-"""NumPy's names to DataType's."""
+"""NumPy's type names -> DataType's."""
 
 
 def data_type(dtype: np.dtype[Any]) -> Any:

@@ -217,7 +217,7 @@ class Builder(Bound):
         return IHostMemory(plan.to_bytes())
 
     def _why_not(self, network: Any, config: Any) -> str:
-        """What TensorRT would refuse to build for; empty when nothing."""
+        """The reason why TensorRT would refuse to build; empty if there is none."""
         if network._network is None or not network._nodes:
             return "Error Code 4: API Usage Error (Network must have at least one output)"
         flags = [flag.name for flag in config._flags if flag.name in PRECISION_FLAGS]
@@ -273,7 +273,7 @@ class Builder(Bound):
         )
 
     def _work(self, names: list[str], monitor: Any) -> bool:
-        """Take the time that building takes, and tell the monitor from another thread. Whether it may go on to the end."""
+        """Take the time of a build, and call the monitor from another thread. Returns whether the build may continue."""
         finished: list[bool] = []
         failures: list[BaseException] = []
 

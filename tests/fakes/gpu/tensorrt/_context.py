@@ -12,7 +12,7 @@ from fakegpu.streams import Span, Work, reads, writes
 from tensorrt._base import Bound, Dims, IProfiler, answers, dims, make, typed, whole
 
 ALIGNMENT_BYTES = 256
-"""Of addresses given to TensorRT. Source: IExecutionContext::setTensorAddress."""
+"""The alignment of addresses for TensorRT. Source: IExecutionContext::setTensorAddress."""
 
 
 class IExecutionContext(Bound):
@@ -23,7 +23,7 @@ class IExecutionContext(Bound):
         self._profiler: IProfiler | None = None
         self._emits = True
         self._warm_shapes: Any = None
-        self._world.died(id(self._scratch))  # is part of the context
+        self._world.died(id(self._scratch))  # part of the context
         self._world.born(id(self), "TensorRT context", f"{self._scratch.size} bytes", self._cuda)
 
     def __del__(self) -> None:
@@ -136,7 +136,7 @@ class IExecutionContext(Bound):
             self._warm_shapes = shapes
             self._world.enqueue(stream, self._work(dict(self._addresses), shapes))
             if self._profiler is not None and self._emits and not is_recorded:
-                self._world.synchronize(stream)  # the layers' times are only known then
+                self._world.synchronize(stream)  # the layers' times are known only then
                 self._report()
         return True
 
@@ -187,7 +187,7 @@ class IExecutionContext(Bound):
 
 
 def make_context(engine: Any) -> IExecutionContext | None:
-    """None, and an error in the log, when the GPU is full."""
+    """None, and an error in the log, if the GPU's memory is full."""
     size = engine._world.workspace_bytes
     try:
         scratch = engine._world.allocate(size, "TensorRT scratch", is_backed=False)

@@ -123,7 +123,7 @@ class ICudaEngine(Bound):
         refuses = frozenset(self._plan.dla_refuses) if self._plan.is_on_dla else None
         options = Options(self._plan.lowers_to, flat, self._world.fuses_activations, refuses)
         self._layers = LayerList(self._network.model, options)
-        self._world.died(id(self._weights))  # are part of the engine
+        self._world.died(id(self._weights))  # part of the engine
         self._world.born(id(self), "TensorRT engine", f"{self._network.weight_bytes} bytes of weights", self._context)
 
     def __del__(self) -> None:

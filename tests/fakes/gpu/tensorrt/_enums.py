@@ -1,4 +1,4 @@
-"""The enums of the installed version: the names it has, and the numbers that the headers give them."""
+"""The enums of the installed version: its names, with the numbers of the headers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NUMBERS: dict[str, dict[str, int]] = {
 
 
 def _make(name: str) -> Any:
-    """Members without a known number get one beyond the others."""
+    """Members without a known number get a larger one than the others."""
     members = [each for each in real_names(current().tensorrt_version)["classes"][name] if each.isupper()]
     known = NUMBERS[name]
     numbers = {each: known[each] for each in members if each in known}

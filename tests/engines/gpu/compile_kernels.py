@@ -1,9 +1,9 @@
-"""Developers only: letterbox.cu to PTX that drivers from CUDA 12.2 on and GPUs from Turing on take. Users need no compiler.
+"""For developers: compiles letterbox.cu to PTX for drivers from CUDA 12.2 on and GPUs from Turing on. Users need no compiler.
 
     pip download --no-deps nvidia-cuda-nvrtc-cu12==12.2.140   (and unzip it)
-    python -m engines.gpu.compile_kernels path/to/libnvrtc.so.12
+    python -m tests.engines.gpu.compile_kernels path/to/libnvrtc.so.12
 
-An old compiler on purpose: newer ones write PTX that older drivers refuse (CUDA 13 writes ISA 9.0, JetPack 6 takes 8.5 at most).
+The compiler is old on purpose: newer ones write PTX that older drivers refuse (CUDA 13 writes ISA 9.0, JetPack 6 accepts 8.5).
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
-from pathlib import Path
 
-SOURCE = Path(__file__).with_name("letterbox.cu")
+from engines.files import write_whole
+from engines.gpu.letterbox import PTX
+
+SOURCE = PTX.with_suffix(".cu")
 ARCHITECTURE = "compute_75"
 
 
 def source_line(source: bytes) -> str:
-    """The PTX's first line, which ties it to its source."""
+    """The PTX's first line, which identifies its source."""
     return f"// made from {SOURCE.name}, SHA-256 {hashlib.sha256(source).hexdigest()}\n"
 
 
@@ -51,7 +53,7 @@ def main() -> None:
         sys.exit(__doc__)
     source = SOURCE.read_bytes()
     ptx = compile_ptx(ctypes.CDLL(sys.argv[1]), source)
-    SOURCE.with_suffix(".ptx").write_text(source_line(source) + ptx, encoding="ascii")
+    write_whole(PTX, source_line(source) + ptx)
 
 
 if __name__ == "__main__":
