@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.plans.store import TRUST_WARNING, Store
+from engines.plans.reading import TRUST_WARNING
+from engines.plans.store import Store
 from realtime.cli import main
 
 from .engines.conftest import Nets
@@ -25,7 +26,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def test_an_engine_is_built_in_a_child_and_its_passport_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_engine_is_built_in_a_child_and_its_passport_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "road", "--target", "8.6"]) == 0
     out, err = capfd.readouterr()
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
@@ -44,7 +45,7 @@ def test_an_engine_is_built_in_a_child_and_its_passport_told(tmp_path: Path, cap
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
-def test_the_second_time_it_is_there(nets_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_second_build_finds_the_engine(nets_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = ["build", str(nets_folder / "colours.onnx"), "--target", "86", "--frames", str(nets_folder)]
     assert main(command) == 0
     assert capfd.readouterr().out.startswith("built")
@@ -57,7 +58,7 @@ def test_the_second_time_it_is_there(nets_folder: Path, capfd: pytest.CaptureFix
 
 @pytest.fixture
 def nets_folder(tmp_path: Path) -> Path:
-    """A tiny network and pictures to compare it on."""
+    """A folder with a tiny network and pictures to compare it on."""
     folder = tmp_path / "nets"
     folder.mkdir()
     Nets(folder).semantic()
@@ -76,7 +77,7 @@ def test_other_engines_are_built_too(nets_folder: Path, options: list[str]) -> N
 
 
 def code_of(command: list[str]) -> int:
-    """The exit code: argparse leaves by an exception."""
+    """The exit code, also if argparse raises SystemExit."""
     try:
         return main(command)
     except SystemExit as end:
@@ -87,24 +88,24 @@ MISTAKES = [
     (["build", "rod"], 'no model "rod"; bundled: people, road, road-small; did you mean "road"?'),
     (["build", "road", "--precision", "fp17"], 'did you mean "fp16"?'),
     (["build", "road", "--runtime", "tensorrtrtx"], 'did you mean "tensorrt-rtx"?'),
-    (["build", "road", "--target", "87"], "does not build for compute capability 87; it knows 75, 80, 86, 89, 120, 121"),
-    (["build", "road", "--target", "86", "--runtime", "tensorrt"], "--target is for --runtime tensorrt-rtx"),
-    (["build", "road", "--target", "86", "--size", "100x100"], "it runs at 96x96, 128x96, 96x128, 128x128: ask for one of these"),
+    (["build", "road", "--target", "87"], "does not build for compute capability 87. Known: 75, 80, 86, 89, 120, 121"),
+    (["build", "road", "--target", "86", "--runtime", "tensorrt"], "Use --target with --runtime tensorrt-rtx"),
+    (["build", "road", "--target", "86", "--size", "100x100"], "Use a size that works: 96x96, 128x96, 96x128, 128x128"),
     (["build", "road", "--target", "86", "--frames", "/nowhere"], "--frames /nowhere: no such video or folder of pictures"),
     (["build", "road", "--target", "sm"], "is not a compute capability; write it as 86 or 8.6"),
     (["build", "road", "--fuse"], 'this command has no option "--fuse"; run.py export has it'),
-    (["build", "road", "--runtime", "tensorrt-rtx"], "An engine is built on the GPU that it is for"),
+    (["build", "road", "--runtime", "tensorrt-rtx"], "an engine is built on the GPU that it runs on"),
 ]
 
 
-@pytest.mark.parametrize(("command", "told"), MISTAKES, ids=[" ".join(command[1:]) for command, _ in MISTAKES])
+@pytest.mark.parametrize(("command", "words"), MISTAKES, ids=[" ".join(command[1:]) for command, _ in MISTAKES])
 def test_a_mistake_gets_one_line_with_the_cure(
-    command: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    command: list[str], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert code_of(command) == 2
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
-    assert told in error
+    assert words in error
     assert Store().engines() == []
 
 
@@ -114,7 +115,7 @@ def test_an_option_of_gpu_engines_is_not_ignored_on_the_cpu(option: list[str], c
     assert f"{option[0]}: not with --backend auto. Add --backend trt" in capfd.readouterr().err
 
 
-def test_trusting_a_foreign_engine_says_what_that_means(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_trusting_a_foreign_engine_prints_the_risk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = tmp_path / "foreign.plan"
     plan.write_bytes(b"anything")
     command = ["process", "sample://bikes", "--out", str(tmp_path / "o.mp4"), "--backend", "trt", "--trust-engine", str(plan)]
@@ -124,7 +125,7 @@ def test_trusting_a_foreign_engine_says_what_that_means(tmp_path: Path, capfd: p
 
 
 def test_a_model_that_tensorrt_cannot_read_names_its_node(nets_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the CPU can run: the determinant of a constant, added."""
+    """The network adds the determinant of a constant, which the CPU can run."""
     path = nets_folder / "colours.onnx"
     network = onnx.load(path)
     network.graph.node[-1].output[0] = "raw"

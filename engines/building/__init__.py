@@ -1,1 +1,1 @@
-"""Building: from a model to an engine of this machine, measured before it is believed."""
+"""Building: from a model to an engine for this machine, whose precision and results are measured."""

@@ -1,4 +1,4 @@
-"""The parent's side of a build: one engine at a time, made in a child process, signed and stored here; or found made already."""
+"""The parent's side of a build: one engine, built in a child process, signed and stored here, or found in the store."""
 
 from __future__ import annotations
 
@@ -12,28 +12,53 @@ from typing import Any
 import msgspec
 
 from engines.building.job import BuildJob, JobProgress
-from engines.building.task import Outcome, Task
-from engines.building.watch import ASKED_GRACE_S
+from engines.building.watch import CANCEL_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.model import Model
-from engines.plans.passport import BuildRequest, Environment, Passport
+from engines.plans.passport import BuildRequest, Environment, ParityReport, Passport, PrecisionAudit, TensorIo
 from engines.plans.requests import environment_of, environment_of_target
 from engines.plans.store import Found, Store
 from engines.trt.builder import TARGETS_ARE_RTX, check_target
 from engines.trt.runtime import open_tensorrt
 
 TARGET = "engines.building.work:build"
-"""What the child process calls."""
+"""The function that the child process calls: a Task in, an Outcome out, as JSON."""
 
 DEFAULT_TIMEOUT_S = 3600.0
 DEFAULT_WORKSPACE_BYTES = 2**30
 
 
+class Task(msgspec.Struct, frozen=True):
+    """What the child builds."""
+
+    request: BuildRequest
+    model_path: str
+    card: dict[str, Any]
+    scratch: str
+    """Folder for the plan and the timing cache."""
+    workspace_bytes: int
+    frames: str | None = None
+    timing_cache: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the child has built. plan, timing_cache: paths in the task's scratch folder."""
+
+    plan: str
+    timing_cache: str | None
+    card: dict[str, Any]
+    inputs: tuple[TensorIo, ...]
+    outputs: tuple[TensorIo, ...]
+    audit: PrecisionAudit | None
+    parity: ParityReport | None
+    build_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class BuildLimits:
-    """How much a build may take. memory_bytes: of the machine's; workspace_bytes: of the GPU's, for one layer."""
+    """Limits of a build. memory_bytes: of the process; workspace_bytes: GPU memory for one layer."""
 
     timeout_s: float = DEFAULT_TIMEOUT_S
     memory_bytes: int | None = None
@@ -41,16 +66,16 @@ class BuildLimits:
 
 
 def environment_for(request: BuildRequest) -> Environment:
-    """Where an engine for `request` is to run: this machine, or any with its target.
+    """Where an engine for `request` will run: on this machine, or on any with its target.
 
-    Raises NoGpuError when that is this machine and it has none, BackendUnavailableError when the runtime is missing, BuildError
-    for a target that it does not know.
+    Raises NoGpuError if this machine needs a GPU and has none, BackendUnavailableError if the runtime is missing, BuildError for
+    an unknown target.
     """
     if request.dla_core is not None and request.precision != "fp16":
-        raise BuildError(f"the DLA calculates in FP16 here, not in {request.precision}: --precision fp16")
+        raise BuildError(f"engines for the DLA are FP16, not {request.precision}", "Use --precision fp16")
     if request.target:
         if request.runtime != "tensorrt-rtx":
-            raise BuildError(TARGETS_ARE_RTX)
+            raise BuildError(*TARGETS_ARE_RTX)
         tensorrt = open_tensorrt(request.runtime)
         check_target(tensorrt, request.target)
         return environment_of_target(request.runtime, tensorrt.version, request.target)
@@ -58,15 +83,16 @@ def environment_for(request: BuildRequest) -> Environment:
         facts = Driver().facts()
     except NoGpuError as error:
         raise NoGpuError(
-            f"{error}. An engine is built on the GPU that it is for; for a PC with an RTX card it can be built anywhere: "
-            "--runtime tensorrt-rtx --target 86 (or another compute capability). The CPU needs none: run.py view, run.py process"
+            f"{error.what}, and an engine is built on the GPU that it runs on",
+            f"{error.cure}. Or build for an RTX card elsewhere: --runtime tensorrt-rtx --target 86 (or another compute "
+            "capability). run.py view and run.py process also run on the CPU, without an engine",
         ) from error
-    import_pycuda()  # what is built is run and measured: better told now than after minutes
+    import_pycuda()  # the engine is run and measured: fail now rather than after minutes
     return environment_of(request.runtime, open_tensorrt(request.runtime).version, facts)
 
 
 class EngineBuilder:
-    """Builds one engine. `run` on any thread; `cancel` and `progress` from others."""
+    """Builds one engine. `run` may be called on any thread; `cancel` and `progress` on others."""
 
     def __init__(
         self,
@@ -77,7 +103,7 @@ class EngineBuilder:
         limits: BuildLimits | None = None,
         frames: Path | None = None,
     ) -> None:
-        """frames: a video or folder to compare precisions on; None: the installed clips."""
+        """frames: a video or folder to compare precisions on; None uses the installed clips."""
         self._model, self._request, self._environment, self._store = model, request, environment, store
         self._limits = limits or BuildLimits()
         self._frames = frames
@@ -86,23 +112,23 @@ class EngineBuilder:
 
     @property
     def progress(self) -> JobProgress:
-        """Where it is. Waiting for another process that builds the same counts as starting."""
+        """The progress of the build. Waiting for another process that builds the same engine counts as starting."""
         return self._job.progress if self._job else JobProgress("starting", None, 0.0)
 
     def run(
         self,
         *,
-        anew: bool = False,
+        force: bool = False,
         on_progress: Callable[[JobProgress], None] | None = None,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Found:
-        """Build, and return what was stored; what another process has built meanwhile is returned as it is.
+        """Build and store an engine, unless another process has built it meanwhile; return the stored one.
 
-        anew: build even if there is one. on_wait: called when another process builds the same. Raises BuildError.
+        force: build even if it exists. on_wait: called if another process is building the same engine. Raises BuildError.
         """
         request, environment, store = self._request, self._environment, self._store
         with store.building(request, environment, on_wait=on_wait, is_cancelled=lambda: self._is_cancelled) as scratch:
-            if not anew:
+            if not force:
                 try:
                     found = store.find(request, environment)
                     store.read(found)
@@ -112,8 +138,8 @@ class EngineBuilder:
                     return found
             return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome))
 
-    def cancel(self, grace_s: float = ASKED_GRACE_S) -> None:
-        """Stop as soon as can be. Returns at once. grace_s: time for the child to stop in good order."""
+    def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
+        """Stop the build. Returns at once. grace_s: time for the child to stop by itself."""
         self._is_cancelled = True
         if self._job is not None:
             self._job.cancel(grace_s)
@@ -144,7 +170,7 @@ class EngineBuilder:
             plan = Path(outcome.plan).read_bytes()
             cache = Path(outcome.timing_cache).read_bytes() if outcome.timing_cache else None
         except OSError as error:
-            raise BuildError(f"the build left no engine that can be read ({error.strerror}): try again") from error
+            raise BuildError(f"the built engine cannot be read ({error.strerror})", "Try again") from error
         passport = Passport(
             request=self._request,
             environment=self._environment,

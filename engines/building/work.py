@@ -1,4 +1,4 @@
-"""What the child process of a build does: prepare the network, build it, load it, measure what came out."""
+"""The work of a build's child process: prepare the network, build the engine, load and measure it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import onnx
 
+from engines.building.builder import Outcome, Task
 from engines.building.frames import real_frames
-from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
+from engines.building.network import Prepared, decoded, more_kept, prepare, too_inaccurate, with_kept
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
-from engines.building.task import Outcome, Task
 from engines.errors import BuildCancelledError, BuildError
 from engines.families import open_family
 from engines.gpu.driver import Driver
@@ -28,20 +28,20 @@ from engines.types import Segmentation, Size
 
 FRAMES = 8
 MAX_BUILDS = 3
-"""Builds of the same network, each with more nodes in FP32, before it is given up."""
+"""Attempts to build a network, each with more nodes in FP32."""
 
 Report = Callable[[str, "float | None"], None]
 
 
 def build(options: dict[str, Any], report: Report, is_cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """Entry of the child process: a Task's JSON in, an Outcome's JSON out."""
+    """Entry point of the child process: a Task as JSON in, an Outcome as JSON out."""
     task = msgspec.convert(options, Task)
     outcome: dict[str, Any] = msgspec.to_builtins(Builder(task, report, is_cancelled).run())
     return outcome
 
 
 class Builder:
-    """One build, from the model's file to a plan with its measurements."""
+    """One build, from the model's file to a measured plan."""
 
     def __init__(self, task: Task, report: Report, is_cancelled: Callable[[], bool]) -> None:
         self._task, self._request = task, task.request
@@ -49,10 +49,10 @@ class Builder:
         self._card = card_from_dict(task.card, "the model's card")
 
     def run(self) -> Outcome:
-        """Raises BuildError and what the parts raise, all in words."""
+        """Raises BuildError and other EngineErrors."""
         start_s = time.monotonic()
         request = self._request
-        self._tell("comparing precisions on the CPU")
+        self._begin("comparing precisions on the CPU")
         frames = real_frames(Path(self._task.frames) if self._task.frames else None, FRAMES)
         prepared = prepare(
             onnx.load(self._task.model_path),
@@ -63,14 +63,14 @@ class Builder:
             frames=frames,
         )
         if not request.target:
-            Driver()  # before TensorRT: see engines.gpu.driver
+            Driver()  # before TensorRT, see engines.gpu.driver
         tensorrt = open_tensorrt(request.runtime)
         trouble = ""
         for attempt in range(1, MAX_BUILDS + 1):
             built = self._build(tensorrt, prepared)
             if request.target:
                 return self._outcome(prepared, built, None, prepared.parity, start_s)
-            self._tell("measuring the engine")
+            self._begin("measuring the engine")
             found, precision_audit = self._measure(tensorrt, prepared, built, trouble)
             kept = prepared.parity.kept_fp32 if prepared.parity else ()
             parity = prepared.reference.report(found, kept)
@@ -79,10 +79,11 @@ class Builder:
                 return self._outcome(prepared, built, precision_audit, parity, start_s)
             if request.precision == "fp32" or attempt == MAX_BUILDS:
                 break
-            self._tell(f"keeping more in fp32 ({trouble})")
+            self._begin(f"keeping more nodes in FP32 ({trouble})")
             kept = more_kept(prepared.reference, prepared.network, request.precision, kept, trouble)
             prepared = with_kept(prepared.reference, request.precision, kept)
-        raise BuildError(f"{self._card.name}: the engine is worse than its network: {trouble}; nothing was kept of it")
+        what = f"{self._card.name}: the engine is less accurate than its network: {trouble}"
+        raise BuildError(what, "Try --precision fp32, or another version of TensorRT")
 
     def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
         request, cache = self._request, self._task.timing_cache
@@ -103,9 +104,9 @@ class Builder:
     def _measure(
         self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, trouble_before: str
     ) -> tuple[list[Segmentation | None], PrecisionAudit | None]:
-        """What the engine sees in the frames, and the precision its layers have. Raises BuildError for another than was asked.
+        """The engine's results on the frames, and the precision of its layers. Raises BuildError if that is not as requested.
 
-        trouble_before: what an engine with less of it in FP32 did wrong; empty for the first.
+        trouble_before: why an engine with fewer nodes in FP32 was not accurate enough; empty for the first.
         """
         name, precision, frames = self._card.name, self._request.precision, prepared.reference.frames
         runner = Runner(tensorrt, built.plan, prepared.card, dla_core=self._request.dla_core)
@@ -113,9 +114,10 @@ class Builder:
             layers = audit.read_layers(runner.inspect())
             lack = audit.shortfall(layers, precision)
             if lack and trouble_before:
-                raise BuildError(f"{name} does not bear {precision}: {trouble_before}; and with more of it in fp32, {lack}")
+                raise too_inaccurate(name, precision, f"{trouble_before}; with more nodes in FP32, {lack}")
             if lack:
-                raise BuildError(f"{tensorrt.title} built {name} in another precision than asked: {lack}")
+                what = f"{tensorrt.title} built {name} in another precision than requested: {lack}"
+                raise BuildError(what, "Try another --precision, or another version of TensorRT")
             family = open_family(prepared.card)
             found = []
             for frame in frames:
@@ -145,15 +147,13 @@ class Builder:
             timing_cache=str(cache) if built.timing_cache is not None else None,
             card=msgspec.to_builtins(prepared.card),
             inputs=_tensor_ios(inputs),
-            outputs=tuple(
-                TensorIo(tensor.name, tensor.dtype, tuple(length or 0 for length in tensor.shape)) for tensor in outputs
-            ),
+            outputs=_tensor_ios(outputs),
             audit=precision_audit,
             parity=parity,
             build_seconds=time.monotonic() - start_s,
         )
 
-    def _tell(self, phase: str) -> None:
+    def _begin(self, phase: str) -> None:
         self._check_cancelled()
         self._report(phase, None)
 

@@ -1,4 +1,4 @@
-"""A machine with a GPU for the tests: stand-ins for CUDA and TensorRT that keep their rules, and engines built on them."""
+"""A machine with a GPU for the tests: fakes of CUDA and TensorRT that enforce their rules, and engines built on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..fakes.gpu.fake_gpu import World, install, install_ort
 
 
 class JobHere:
-    """Does a build job's work in this process: a tenth of the time, and the World is this one. The child has its own tests."""
+    """Does the work of a BuildJob in this process and its World, ten times as fast. The child has its own tests."""
 
     def __init__(self, target: str, options: dict[str, Any], **limits: Any) -> None:
         self._options = options
@@ -61,19 +61,19 @@ class GpuMachine:
         self.world = world
         self._frames = frames
 
-    def count_anew(self) -> None:
-        """Forget calls and faults: what a build did is not what is asked."""
+    def reset_counts(self) -> None:
+        """Forget earlier calls and faults, such as those of a build."""
         self.world.calls.clear()
         self.world._faults.clear()
 
     def build(self, model: Model, **asked: Any) -> Passport:
-        """What `run.py build` does. asked: as for `request_for`."""
+        """Build like `run.py build`. asked: as for `request_for`."""
         request = request_for(model, **{"precision": "fp16", "runtime": "tensorrt", **asked})
         environment = builder.environment_for(request)
         return builder.EngineBuilder(model, request, environment, Store(), frames=self._frames).run().passport
 
     def open(self, model: Model, backend: str = "trt", options: EngineOptions | None = None, **asked: Any) -> Choice:
-        """An engine of `model`, built first where it must be."""
+        """An engine of `model`, built first if necessary."""
         if backend == "trt":
             self.build(model, **asked)
         return open_engine(model, backend, options or EngineOptions())
@@ -81,16 +81,16 @@ class GpuMachine:
 
 @contextmanager
 def fake_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, world: World | None = None) -> Iterator[GpuMachine]:
-    """A GpuMachine whose engines lie in `folder`. In the end everything must have been given back, and no rule been broken."""
+    """A GpuMachine whose engines are in `folder`. At the end everything must be freed, and no rule broken."""
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     monkeypatch.setattr(builder, "BuildJob", JobHere)
-    monkeypatch.setattr(primary, "_held", None)  # what a failed test left open is not the next one's
+    monkeypatch.setattr(primary, "_held", None)  # a failed test may have left it open
     with install(world or World()) as installed, install_ort(installed):
         yield GpuMachine(installed, _pictures(folder / "frames"))
         gc.collect()
-        assert installed.live() == [], "something was not given back"
+        assert installed.live() == [], "something was not freed"
         assert installed.leaks == [], "something outlived its context"
         assert installed.violations == [], "a rule of CUDA or TensorRT was broken"
 

@@ -54,7 +54,7 @@ def build(options: dict[str, Any]) -> int:
             progress.show(job.fraction or 0.0, 1.0, job.phase)
 
         wait = "another process builds the same engine; waiting for it"
-        found = builder.run(anew=options["anew"], on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
+        found = builder.run(force=options["anew"], on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
     print(describe(found, is_new=is_new))
     return 0
 

@@ -19,7 +19,7 @@ import msgspec
 from engines.backends import check_backend, check_options
 from engines.errors import SegmentationError
 from engines.models import zoo
-from engines.plans.store import TRUST_WARNING
+from engines.plans.reading import TRUST_WARNING
 from realtime.app import Run
 from realtime.commands.common.options import engine_facts
 from realtime.process.redact import one_line

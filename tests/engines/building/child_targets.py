@@ -1,4 +1,4 @@
-"""Functions that build jobs call in the tests: each behaves as a builder might, for better or worse."""
+"""Functions that build jobs call in the tests: each behaves like a good or bad build."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def echo(options: Options, report: Report, is_cancelled: IsCancelled) -> Options
 
 
 def print_everywhere(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    """As native libraries do: to file descriptor 1, past Python; and reads what is not its own."""
+    """Prints like native libraries, to file descriptor 1, and reads stdin."""
     print('{"result": "forged"}', flush=True)
     os.write(1, b'{"result": "forged"}\n')
     ctypes.CDLL(None).puts(b'{"result": "forged"}')
@@ -39,7 +39,7 @@ def print_everywhere(options: Options, report: Report, is_cancelled: IsCancelled
     return {"read": sys.stdin.read()}
 
 
-def say_much(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
+def fill_stderr(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
     """More on stderr than a pipe holds."""
     for _ in range(200):
         os.write(2, b"x" * 10_000 + b"\n")
@@ -51,7 +51,7 @@ def facts(options: Options, report: Report, is_cancelled: IsCancelled) -> Option
 
 
 def refuse(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    raise BackendUnavailableError("no driver:\n  install one")
+    raise BackendUnavailableError("no\n  driver", "Install\n one")
 
 
 def stumble(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
@@ -67,7 +67,7 @@ def not_json(options: Options, report: Report, is_cancelled: IsCancelled) -> Opt
 
 
 def vanish(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    os.write(2, b"first words\n[TRT] the last words\n\n")
+    os.write(2, b"first line\n[TRT] the last line\n\n")
     os._exit(options["code"])
 
 
@@ -78,34 +78,34 @@ def crash(options: Options, report: Report, is_cancelled: IsCancelled) -> Option
 
 
 def kill_itself(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    """What the system's OOM killer does."""
+    """Ends like a process that the OOM killer ends."""
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
 def deliver_then_hang(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    """A library whose threads hang does not hold back the result."""
+    """Returns a result while a thread hangs."""
     threading.Thread(target=time.sleep, args=(60,)).start()
     return {"done": True}
 
 
-def obey(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
+def stop_on_cancel(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
     report(str(os.getpid()), None)
     while not is_cancelled():
         time.sleep(0.01)
     if "note" in options:
-        Path(options["note"]).write_text("stopped in good order")
+        Path(options["note"]).write_text("stopped by itself")
     raise BuildCancelledError("stopped")
 
 
-def be_deaf(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
+def ignore_cancel(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
     report(str(os.getpid()), None)
     time.sleep(60)
     return {}
 
 
-def be_deaf_to_all(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    """With a child of its own, as deaf as itself."""
+def ignore_signals(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
+    """Ignores SIGTERM too, and has a child process."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     grandchild = subprocess.Popen(["sleep", "60"])
     report(f"{os.getpid()} {grandchild.pid}", None)
@@ -113,7 +113,7 @@ def be_deaf_to_all(options: Options, report: Report, is_cancelled: IsCancelled) 
     return {}
 
 
-def swallow_memory(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
+def allocate_memory(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
     held = []
     for _ in range(200):
         held.append(os.urandom(4 * 2**20))
@@ -123,7 +123,7 @@ def swallow_memory(options: Options, report: Report, is_cancelled: IsCancelled) 
 
 
 def build_once(options: Options, report: Report, is_cancelled: IsCancelled) -> Options:
-    """A build as the real one goes about it: take the turn, look again, build, save."""
+    """Like a real build: take the lock, look in the store, build, save."""
     import msgspec
 
     passport = msgspec.convert(options["passport"], Passport)
@@ -141,7 +141,7 @@ def build_once(options: Options, report: Report, is_cancelled: IsCancelled) -> O
             counter.write("built\n")
         time.sleep(options["seconds"])
         if options.get("fail"):
-            raise BuildError("the network cannot be parsed: export it again")
+            raise BuildError("the network cannot be parsed", "Export it again")
         plan = options["plan"].encode()
         assert hashlib.sha256(plan).hexdigest() == passport.plan_sha256
         store.save(passport, plan, b"timings")

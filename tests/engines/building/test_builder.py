@@ -1,4 +1,4 @@
-"""From a model to a signed engine that was proved to be what it is called; or an error in words, and nothing left behind."""
+"""From a model to a signed engine of proved precision, or an error with nothing left behind."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def model(nets) -> Model:
 
 
 def stored(folder: Path) -> list[str]:
-    """Everything in the store but locks."""
+    """All files of the store except locks."""
     root = folder / "cache" / "realtime-segmentation"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and ".locks" not in path.parts)
 
 
-def test_a_passport_tells_what_was_measured(machine: GpuMachine, model: Model) -> None:
+def test_a_passport_has_the_measurements(machine: GpuMachine, model: Model) -> None:
     passport = machine.build(model)
     assert passport.environment.gpu_name == "NVIDIA Fake RTX 4000"
     assert passport.environment.runtime_version == "10.13.3"
@@ -54,30 +54,30 @@ def test_a_passport_tells_what_was_measured(machine: GpuMachine, model: Model) -
     assert passport.inputs[0].dtype == "float16"
 
 
-@pytest.mark.parametrize(("precision", "is_called"), [("fp32", "fp32"), ("int8-qdq", "int8")])
-def test_other_precisions_are_what_they_are_called(machine: GpuMachine, model: Model, precision: str, is_called: str) -> None:
+@pytest.mark.parametrize(("precision", "measured"), [("fp32", "fp32"), ("int8-qdq", "int8")])
+def test_other_precisions_are_measured_too(machine: GpuMachine, model: Model, precision: str, measured: str) -> None:
     passport = machine.build(model, precision=precision)
     assert passport.audit is not None
-    assert next(iter(passport.audit.heavy_share)) == is_called
+    assert next(iter(passport.audit.heavy_share)) == measured
 
 
-def test_fp32_is_never_called_fp16(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+def test_an_fp32_engine_is_refused_as_fp16(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
     machine.world.build_ignores_precision = True
     with pytest.raises(
-        BuildError, match=r"built deep in another precision than asked: only 0% of its heavy layers are fp16, .*\(fp32\)"
+        BuildError, match=r"built deep in another precision than requested: only 0% of its heavy layers are fp16, .*\(fp32\)"
     ):
         machine.build(model)
     assert stored(tmp_path) == []
 
 
-def test_an_engine_that_sees_something_else_fails(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+def test_an_engine_with_other_results_fails(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
     def break_some(outputs: dict[str, Any]) -> dict[str, Any]:
         labels = np.array(outputs["labels"])
         labels[..., :2] = (labels[..., :2] + 1) % 3  # a sixteenth of the picture
         return {**outputs, "labels": labels}
 
     machine.world.build_breaks_parity = break_some
-    with pytest.raises(BuildError, match=r"the engine is worse than its network: 93\.\d+% of the labels agree with FP32"):
+    with pytest.raises(BuildError, match=r"the engine is less accurate than its network: 93\.\d+% of the labels agree with FP32"):
         machine.build(model, precision="fp32")
     assert stored(tmp_path) == []
 
@@ -88,10 +88,8 @@ def test_an_engine_that_gives_nan_fails(machine: GpuMachine, model: Model) -> No
         machine.build(model, precision="fp32")
 
 
-def test_an_engine_that_errs_gets_more_of_itself_in_fp32(
-    machine: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The GPU's own rounding differs from the CPU's: then the engine's answers decide."""
+def test_an_inaccurate_engine_gets_more_nodes_in_fp32(machine: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the GPU rounds in another way than the CPU, the engine's results decide."""
     monkeypatch.setattr("engines.trt.audit.LEAST_SHARE", {"fp16": 0.1})
 
     def first_is_wrong(outputs: dict[str, Any]) -> dict[str, Any]:
@@ -108,16 +106,14 @@ def test_an_engine_that_errs_gets_more_of_itself_in_fp32(
     assert passport.audit.heavy_share["fp32"] > 0
 
 
-def test_with_too_little_left_in_half_precision_both_reasons_are_told(machine: GpuMachine, model: Model) -> None:
+def test_with_too_few_nodes_in_half_precision_both_reasons_are_reported(machine: GpuMachine, model: Model) -> None:
     machine.world.build_breaks_parity = lambda outputs: {**outputs, "labels": np.zeros_like(outputs["labels"])}
-    told = (
-        r"deep does not bear fp16: \d+\.\d+% of the labels agree .*; and with more of it in fp32, only \d+% of its heavy layers"
-    )
-    with pytest.raises(BuildError, match=told):
+    words = r"deep loses too much accuracy in FP16: \d+\.\d+% of .*; with more nodes in FP32, only \d+% of its heavy layers"
+    with pytest.raises(BuildError, match=words):
         machine.build(model)
 
 
-def test_a_network_with_an_overflow_is_built_with_that_in_fp32(
+def test_a_network_with_an_overflow_is_built_with_that_node_in_fp32(
     machine: GpuMachine, nets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.trt.audit.LEAST_SHARE", {"fp16": 0.3})
@@ -133,22 +129,22 @@ def test_a_batch_has_its_profile(machine: GpuMachine, nets) -> None:
     assert passport.request.batch == 4
 
 
-def test_the_second_build_is_the_first_ones(machine: GpuMachine, model: Model) -> None:
+def test_a_second_build_returns_the_first_engine(machine: GpuMachine, model: Model) -> None:
     first = machine.build(model)
-    machine.count_anew()
+    machine.reset_counts()
     assert machine.build(model).built_at == first.built_at
     assert machine.world.calls["Builder.build_serialized_network"] == 0
 
 
-def test_what_tensorrt_measured_is_kept_for_the_next_build(machine: GpuMachine, model: Model) -> None:
+def test_the_timing_cache_is_kept_for_the_next_build(machine: GpuMachine, model: Model) -> None:
     machine.build(model)
     request = request_for(model, precision="fp16", runtime="tensorrt")
     environment = environment_for(request)
     assert Store().timing_cache(request, environment)
-    EngineBuilder(model, request, environment, Store()).run(anew=True)
+    EngineBuilder(model, request, environment, Store()).run(force=True)
 
 
-def test_a_build_that_tensorrt_refuses_says_why(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+def test_tensorrts_reason_for_a_failed_build_is_reported(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
     machine.world.build_error = "Error Code 10: Internal Error (Could not find any implementation for node conv)"
     with pytest.raises(BuildError, match=r"could not build the network: Error Code 10: .*implementation for node conv"):
         machine.build(model)
@@ -156,31 +152,31 @@ def test_a_build_that_tensorrt_refuses_says_why(machine: GpuMachine, model: Mode
 
 
 def test_dla_needs_a_dla(machine: GpuMachine, model: Model) -> None:
-    with pytest.raises(BuildError, match="finds no DLA on this machine: build for the GPU, without --dla"):
+    with pytest.raises(BuildError, match=r"finds no DLA on this machine\. Build for the GPU, without --dla"):
         machine.build(model, dla_core=0)
 
 
-def test_dla_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nets) -> None:
+def test_an_engine_for_a_dla_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nets) -> None:
     world = World(tensorrt_version="10.3.0", dla_cores=2, gpu_name="Orin", compute_capability=(8, 7))
     with fake_machine(tmp_path, monkeypatch, world) as machine:
         model = load_model(nets.semantic())
-        with pytest.raises(BuildError, match="there is no DLA core 2: this machine has 0, 1"):
+        with pytest.raises(BuildError, match=r"there is no DLA core 2\. Known: 0, 1"):
             machine.build(model, dla_core=2)
         assert machine.build(model, dla_core=1).request.dla_core == 1
 
 
-def test_without_a_gpu_there_is_a_way_to_build_ahead(model: Model) -> None:
+def test_without_a_gpu_the_cure_names_a_build_ahead(model: Model) -> None:
     request = request_for(model, precision="fp16", runtime="tensorrt")
-    with pytest.raises(NoGpuError, match=r"An engine is built on the GPU that it is for; .*--runtime tensorrt-rtx --target 86"):
+    with pytest.raises(NoGpuError, match=r"an engine is built on the GPU that it runs on\. .*--runtime tensorrt-rtx --target 86"):
         environment_for(request)
 
 
 def test_targets_are_for_tensorrt_rtx(model: Model) -> None:
-    with pytest.raises(BuildError, match="--target is for --runtime tensorrt-rtx"):
+    with pytest.raises(BuildError, match="Use --target with --runtime tensorrt-rtx"):
         environment_for(request_for(model, precision="fp16", runtime="tensorrt", target="86"))
 
 
-# What follows runs a real child process, and there the stand-ins.
+# The following tests run a real child process, with the fakes in it.
 
 
 @pytest.fixture
@@ -197,24 +193,24 @@ def builder_of(model: Model, machine: GpuMachine, **limits: Any) -> EngineBuilde
 
 
 def test_a_child_builds_and_its_engine_runs_here(child: GpuMachine, model: Model) -> None:
-    told: list[JobProgress] = []
-    found = builder_of(model, child).run(on_progress=told.append)
+    reported: list[JobProgress] = []
+    found = builder_of(model, child).run(on_progress=reported.append)
     assert found.passport.audit is not None
-    assert {"comparing precisions on the CPU", "measuring the engine"} & {progress.phase for progress in told}
+    assert {"comparing precisions on the CPU", "measuring the engine"} & {progress.phase for progress in reported}
     child.open(model).engine.close()
 
 
-def test_a_childs_error_arrives_in_its_words(
+def test_a_childs_error_arrives_unchanged(
     child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAKE_GPU", json.dumps({"build_ignores_precision": True}))
-    with pytest.raises(BuildError, match="in another precision than asked"):
+    with pytest.raises(BuildError, match="in another precision than requested"):
         builder_of(model, child).run()
     assert stored(tmp_path) == []
 
 
-def test_two_at_once_make_one_engine(child: GpuMachine, model: Model) -> None:
-    """F18. Each in its own child."""
+def test_two_builds_at_once_make_one_engine(child: GpuMachine, model: Model) -> None:
+    """F18. Each build has its own child."""
     builders = [builder_of(model, child) for _ in range(2)]
     found: list[Any] = []
     waited: list[int] = []
@@ -251,6 +247,6 @@ def test_a_build_that_takes_too_long_is_ended(
     child: GpuMachine, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAKE_GPU", json.dumps({"build_seconds": 60.0}))
-    with pytest.raises(BuildError, match="the build took longer than 3 s: give it more with --timeout"):
+    with pytest.raises(BuildError, match=r"the build took longer than 3 s\. Allow more with --timeout"):
         builder_of(model, child, timeout_s=3.0).run()
     assert stored(tmp_path) == []

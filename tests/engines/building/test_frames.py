@@ -21,7 +21,7 @@ def write_video(path: Path, count: int) -> None:
         container.mux(stream.encode(None))
 
 
-def test_the_installed_clips_give_real_frames_of_both() -> None:
+def test_frames_come_from_both_installed_clips() -> None:
     frames = real_frames(None, 4)
     assert len(frames) == 4
     assert len({frame.shape for frame in frames}) == 2
@@ -34,15 +34,15 @@ def test_frames_are_spread_over_a_video(tmp_path: Path) -> None:
     assert brightness == pytest.approx([0, 100, 200], abs=6)
 
 
-def test_a_folder_of_pictures_will_do(tmp_path: Path) -> None:
+def test_frames_come_from_a_folder_of_pictures(tmp_path: Path) -> None:
     for index in range(5):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((8, 8, 3), index, np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not a picture")
     assert [int(frame[0, 0, 0]) for frame in real_frames(tmp_path, 3)] == [0, 2, 4]
     assert len(real_frames(tmp_path, 50)) == 5
 
 
-def test_what_holds_no_frames_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_source_without_frames_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.mp4").write_bytes(b"not a video" * 100)
     with pytest.raises(BuildError, match="no pictures in it"):

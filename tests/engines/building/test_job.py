@@ -1,4 +1,4 @@
-"""Build jobs: a child process that reports, keeps its limits, and can end in any way without taking the parent along."""
+"""Build jobs: a child process that reports progress, has limits, and may end in any way without harm to the parent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Start = Callable[..., BuildJob]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts jobs of child_targets, and closes them in the end."""
+    """Starts jobs of child_targets and closes them at the end."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     jobs: list[BuildJob] = []
 
@@ -50,7 +50,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 def wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
     until_s = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until_s, "it never came true"
+        assert time.monotonic() < until_s, "the condition never became true"
         time.sleep(0.01)
 
 
@@ -62,8 +62,8 @@ def is_alive(pid: int) -> bool:
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 
-def told_pids(job: BuildJob) -> list[int]:
-    """Process ids that a function reports as its phase, once it does."""
+def reported_pids(job: BuildJob) -> list[int]:
+    """The process ids that a function reports as its phase."""
     wait_until(lambda: job.progress.phase[0].isdigit())
     return [int(word) for word in job.progress.phase.split()]
 
@@ -73,7 +73,7 @@ def test_the_options_arrive_and_the_result_comes_back(start: Start) -> None:
     assert start("echo", options).wait() == options
 
 
-def test_progress_is_told_and_ends_with_the_last_phase(start: Start) -> None:
+def test_progress_is_reported_and_ends_with_the_last_phase(start: Start) -> None:
     seen: list[JobProgress] = []
     job = start("echo")
     job.wait(seen.append)
@@ -84,10 +84,10 @@ def test_progress_is_told_and_ends_with_the_last_phase(start: Start) -> None:
     assert job.progress.seconds == after, "the clock stops with the job"
 
 
-def test_while_nothing_new_is_told_the_seconds_still_are(start: Start) -> None:
+def test_seconds_are_reported_while_the_phase_stays(start: Start) -> None:
     seen: list[JobProgress] = []
-    job = start("obey")
-    told_pids(job)
+    job = start("stop_on_cancel")
+    reported_pids(job)
 
     def look(progress: JobProgress) -> None:
         seen.append(progress)
@@ -101,7 +101,7 @@ def test_while_nothing_new_is_told_the_seconds_still_are(start: Start) -> None:
 
 
 def test_poll_never_waits(start: Start) -> None:
-    job = start("be_deaf")
+    job = start("ignore_cancel")
     begin = time.perf_counter()
     for _ in range(1000):
         assert job.poll() is None
@@ -114,21 +114,21 @@ def test_poll_never_waits(start: Start) -> None:
     assert done.wait() == done.wait() == {}
 
 
-def test_what_libraries_print_does_not_reach_the_protocol(start: Start) -> None:
+def test_output_of_libraries_does_not_reach_the_protocol(start: Start) -> None:
     assert start("print_everywhere").wait() == {"read": ""}
 
 
-def test_more_on_stderr_than_a_pipe_holds_stops_nobody(start: Start) -> None:
-    assert start("say_much").wait() == {}
+def test_more_stderr_than_a_pipe_holds_does_not_block(start: Start) -> None:
+    assert start("fill_stderr").wait() == {}
 
 
-def test_the_child_is_polite_and_in_a_session_of_its_own(start: Start) -> None:
+def test_the_child_has_a_lower_priority_and_its_own_session(start: Start) -> None:
     facts = start("facts").wait()
     assert facts["nice"] == min(19, os.nice(0) + 10)
     assert facts["session"] == facts["pid"] != os.getsid(0)
 
 
-def test_the_child_imports_from_where_the_parent_does_and_not_from_the_working_folder(
+def test_the_child_imports_from_the_parents_path_and_not_from_the_working_folder(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("json.py", "engines.py", "child_targets.py"):
@@ -136,52 +136,52 @@ def test_the_child_imports_from_where_the_parent_does_and_not_from_the_working_f
     monkeypatch.chdir(tmp_path)
     facts = start("facts").wait()
     assert facts["path"] == [str(Path(entry).absolute()) for entry in sys.path]
-    assert facts["cwd"] == str(tmp_path), "relative paths in options mean the same there"
+    assert facts["cwd"] == str(tmp_path), "relative paths in options have the same meaning there"
 
 
 @pytest.mark.parametrize(
     ("function", "options", "words"),
     [
-        ("refuse", {}, r"^no driver: install one$"),
+        ("refuse", {}, r"^no driver\. Install one$"),
         ("stumble", {}, r"^the build failed with KeyError: 'lost' \(child_targets.py, line \d+\)$"),
         ("leave", {}, r"^the build failed with SystemExit: 3 "),
         ("not_json", {}, r"^the build failed with TypeError: .*not JSON serializable"),
         ("no_such_function", {}, r"^the build failed with AttributeError: .*no_such_function"),
-        ("vanish", {"code": 0}, r'^the build ended with code 0 and no result, last words "\[TRT\] the last words": try again'),
-        ("vanish", {"code": 7}, r'^the build ended with code 7 and no result, last words "\[TRT\] the last words": try again'),
+        ("vanish", {"code": 0}, r'^the build ended with code 0 and no result, last line "\[TRT\] the last line"\. Try again'),
+        ("vanish", {"code": 7}, r'^the build ended with code 7 and no result, last line "\[TRT\] the last line"\. Try again'),
         (
             "crash",
             {},
-            r'^the build crashed \(SIGSEGV\), last words "\[TRT\] about to read address zero": try --precision fp32, or',
+            r'^the build crashed \(SIGSEGV\), last line "\[TRT\] about to read address zero"\. Try --precision fp32, or',
         ),
         (
             "kill_itself",
             {},
-            r"^the system ended the build \(SIGKILL\), most likely because the memory ran out: close other programs, or",
+            r"^the system killed the build \(SIGKILL\), probably for lack of memory\. Close other programs, or",
         ),
     ],
 )
-def test_every_bad_end_becomes_one_line(start: Start, function: str, options: dict[str, Any], words: str) -> None:
+def test_every_failure_is_reported_in_one_line(start: Start, function: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(BuildError, match=words) as caught:
         start(function, options).wait()
     assert not isinstance(caught.value, BuildCancelledError)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_module_that_is_not_there_is_told(start: Start) -> None:
+def test_a_missing_module_is_reported(start: Start) -> None:
     with BuildJob("no_such_module:build", {}) as job:
         job.start()
         with pytest.raises(BuildError, match="ModuleNotFoundError: No module named 'no_such_module'"):
             job.wait()
 
 
-def test_a_child_that_cannot_even_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    with BuildJob("child_targets:echo", {}) as job, pytest.raises(BuildError, match=r"can be started .*No such file"):
+    with BuildJob("child_targets:echo", {}) as job, pytest.raises(BuildError, match=r"cannot be started .*No such file"):
         job.start()
 
 
-def test_a_result_counts_though_the_child_would_hang_at_exit(start: Start) -> None:
+def test_a_result_counts_if_the_child_hangs_at_exit(start: Start) -> None:
     begin = time.monotonic()
     assert start("deliver_then_hang").wait() == {"done": True}
     assert time.monotonic() - begin < 15
@@ -189,21 +189,21 @@ def test_a_result_counts_though_the_child_would_hang_at_exit(start: Start) -> No
 
 def test_a_build_that_takes_too_long_is_ended(start: Start) -> None:
     before = children()
-    job = start("be_deaf", timeout_s=1.0)
+    job = start("ignore_cancel", timeout_s=1.0)
     assert children() != before
-    with pytest.raises(BuildError, match=r"^the build took longer than 1 s: give it more with --timeout$"):
+    with pytest.raises(BuildError, match=r"^the build took longer than 1 s\. Allow more with --timeout$"):
         job.wait()
     assert children() == before
 
 
 def test_a_build_that_needs_too_much_memory_is_ended(start: Start) -> None:
     begin = time.monotonic()
-    with pytest.raises(BuildError, match=r"^the build needed more than 0\.2 GiB; raise --memory, or close other programs"):
-        start("swallow_memory", memory_limit_bytes=200 * 2**20).wait()
+    with pytest.raises(BuildError, match=r"^the build needed more than 0\.2 GiB\. Raise --memory\. Close other programs"):
+        start("allocate_memory", memory_limit_bytes=200 * 2**20).wait()
     assert time.monotonic() - begin < 20
 
 
-def test_a_build_within_its_memory_goes_through(start: Start) -> None:
+def test_a_build_within_its_memory_limit_succeeds(start: Start) -> None:
     assert start("echo", {"small": 1}, memory_limit_bytes=200 * 2**20).wait() == {"small": 1}
 
 
@@ -214,24 +214,24 @@ def test_resident_memory_is_that_of_the_process() -> None:
     assert resident_bytes(gone.pid) == 0
 
 
-def test_a_child_that_listens_stops_in_good_order(start: Start, tmp_path: Path) -> None:
-    job = start("obey", {"note": str(tmp_path / "note")})
-    told_pids(job)
+def test_a_child_that_handles_cancel_stops_by_itself(start: Start, tmp_path: Path) -> None:
+    job = start("stop_on_cancel", {"note": str(tmp_path / "note")})
+    reported_pids(job)
     begin = time.monotonic()
     job.cancel()
     assert time.monotonic() - begin < 0.05, "cancel returns at once"
     with pytest.raises(BuildCancelledError, match=r"^the build was cancelled$"):
         job.wait()
     assert time.monotonic() - begin < 1.9, "before it would have been terminated"
-    assert (tmp_path / "note").read_text() == "stopped in good order"
+    assert (tmp_path / "note").read_text() == "stopped by itself"
 
 
-@pytest.mark.parametrize(("function", "least_s", "most_s"), [("be_deaf", 1.9, 4.9), ("be_deaf_to_all", 2.9, 5.9)])
-def test_a_child_that_does_not_listen_is_ended_with_what_it_started(
+@pytest.mark.parametrize(("function", "least_s", "most_s"), [("ignore_cancel", 1.9, 4.9), ("ignore_signals", 2.9, 5.9)])
+def test_a_child_that_ignores_cancel_is_ended_with_its_own_children(
     start: Start, function: str, least_s: float, most_s: float
 ) -> None:
     job = start(function)
-    pids = told_pids(job)
+    pids = reported_pids(job)
     begin = time.monotonic()
     job.cancel()
     with pytest.raises(BuildCancelledError):
@@ -240,9 +240,9 @@ def test_a_child_that_does_not_listen_is_ended_with_what_it_started(
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_closing_does_not_wait_for_a_child_that_does_not_listen(start: Start) -> None:
-    job = start("be_deaf_to_all")
-    pids = told_pids(job)
+def test_closing_does_not_wait_for_a_child_that_ignores_cancel(start: Start) -> None:
+    job = start("ignore_signals")
+    pids = reported_pids(job)
     begin = time.monotonic()
     job.close()
     assert time.monotonic() - begin < 2.9
@@ -254,7 +254,7 @@ def test_closing_does_not_wait_for_a_child_that_does_not_listen(start: Start) ->
 
 
 def test_cancelling_before_the_start_and_after_the_end_is_harmless(start: Start) -> None:
-    early = BuildJob("child_targets:obey", {})
+    early = BuildJob("child_targets:stop_on_cancel", {})
     early.cancel()
     early.start()
     with early, pytest.raises(BuildCancelledError):
@@ -266,21 +266,21 @@ def test_cancelling_before_the_start_and_after_the_end_is_harmless(start: Start)
     BuildJob("child_targets:echo", {}).close()
 
 
-def test_misuse_is_told() -> None:
+def test_misuse_raises() -> None:
     job = BuildJob("child_targets:echo", {})
-    with pytest.raises(RuntimeError, match="must be started"):
+    with pytest.raises(RuntimeError, match="start a BuildJob before waiting"):
         job.wait()
     with pytest.raises(TypeError, match="JSON"):
         BuildJob("child_targets:echo", {"path": Path()})
     with job:
         job.start()
-        with pytest.raises(RuntimeError, match="starts once"):
+        with pytest.raises(RuntimeError, match="only once"):
             job.start()
 
 
 def test_a_failing_on_progress_reaches_the_caller_and_the_job_still_closes(start: Start) -> None:
-    job = start("be_deaf")
-    (pid,) = told_pids(job)
+    job = start("ignore_cancel")
+    (pid,) = reported_pids(job)
 
     def fail(progress: JobProgress) -> None:
         raise ZeroDivisionError
@@ -290,8 +290,8 @@ def test_a_failing_on_progress_reaches_the_caller_and_the_job_still_closes(start
     assert not is_alive(pid)
 
 
-@pytest.mark.parametrize(("function", "most_s"), [("obey", 1.5), ("be_deaf", 4.0)])
-def test_the_child_ends_when_its_parent_is_killed(start: Start, function: str, most_s: float) -> None:
+@pytest.mark.parametrize(("function", "most_s"), [("stop_on_cancel", 1.5), ("ignore_cancel", 4.0)])
+def test_the_child_ends_if_its_parent_is_killed(start: Start, function: str, most_s: float) -> None:
     program = f"""
 import sys, time
 sys.path[:] = {sys.path!r}
@@ -314,13 +314,13 @@ job.wait()
     assert time.monotonic() - begin < most_s
 
 
-def test_ctrl_c_reaches_the_parent_alone_which_then_ends_the_child(start: Start) -> None:
+def test_ctrl_c_reaches_only_the_parent_which_then_ends_the_child(start: Start) -> None:
     program = f"""
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignores it
 sys.path[:] = {sys.path!r}
 from engines.building.job import BuildJob
-with BuildJob("child_targets:be_deaf", {{}}) as job:
+with BuildJob("child_targets:ignore_cancel", {{}}) as job:
     job.start()
     while not job.progress.phase[0].isdigit():
         time.sleep(0.01)
@@ -347,7 +347,7 @@ def open_files() -> int:
 
 
 def children() -> list[str]:
-    """Process ids of what this thread has started, zombies included."""
+    """Ids of the processes that this thread has started, zombies included."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
@@ -355,11 +355,12 @@ def test_twenty_jobs_leave_no_process_thread_or_open_file(start: Start) -> None:
     start("echo").wait()
     gc.collect()
     before = open_files(), threading.active_count(), children()
-    ends = ("echo", "vanish", "refuse", "kill_itself", "obey", "be_deaf", "echo", "crash", "print_everywhere", "stumble")
+    running = ("stop_on_cancel", "ignore_cancel")
+    ends = ("echo", "vanish", "refuse", "kill_itself", *running, "echo", "crash", "print_everywhere", "stumble")
     for _ in range(2):
         jobs = [start(name, {"code": 1}) for name in ends]
         for job, name in zip(jobs, ends, strict=True):
-            if name not in ("obey", "be_deaf"):
+            if name not in running:
                 wait_until(job.poll)
         for job in jobs:
             job.close()
@@ -422,7 +423,7 @@ def kill(job: BuildJob) -> None:
     ],
     ids=["killed", "cancelled", "closed", "timeout", "memory"],
 )
-def test_a_build_that_is_ended_leaves_no_engine_and_no_lock_and_the_next_one_works(
+def test_an_ended_build_leaves_no_engine_and_no_lock_and_the_next_one_works(
     start: Start, build_options: dict[str, Any], store: Store, end: Callable[[BuildJob], None], limits: dict[str, Any], error: str
 ) -> None:
     job = start("build_once", {**build_options, "seconds": 30}, **limits)
@@ -435,19 +436,17 @@ def test_a_build_that_is_ended_leaves_no_engine_and_no_lock_and_the_next_one_wor
         store.find(ROAD, RTX_3060)
     assert start("build_once", build_options).wait() == {"built": True}
     assert store.read(store.find(ROAD, RTX_3060)) == PLAN.encode()
-    assert leftovers(store) == [], "what the first left, the second removed"
+    assert leftovers(store) == [], "the second build removed the files of the first"
 
 
-def test_a_build_that_fails_leaves_nothing_and_says_why(start: Start, build_options: dict[str, Any], store: Store) -> None:
-    with pytest.raises(BuildError, match=r"^the network cannot be parsed: export it again$"):
+def test_a_failed_build_leaves_nothing_and_reports_the_reason(start: Start, build_options: dict[str, Any], store: Store) -> None:
+    with pytest.raises(BuildError, match=r"^the network cannot be parsed\. Export it again$"):
         start("build_once", {**build_options, "seconds": 0, "fail": True}).wait()
     assert leftovers(store) == []
     assert store.engines() == []
 
 
-def test_the_waiting_process_takes_over_when_the_first_is_killed(
-    start: Start, build_options: dict[str, Any], store: Store
-) -> None:
+def test_the_waiting_process_takes_over_if_the_first_is_killed(start: Start, build_options: dict[str, Any], store: Store) -> None:
     first = start("build_once", {**build_options, "seconds": 60})
     wait_until(lambda: first.progress.phase == "building")
     second = start("build_once", build_options)
@@ -458,7 +457,7 @@ def test_the_waiting_process_takes_over_when_the_first_is_killed(
     assert leftovers(store) == []
 
 
-def test_processes_that_make_the_key_at_once_share_it(start: Start, tmp_path: Path) -> None:
+def test_processes_that_create_the_key_at_once_share_it(start: Start, tmp_path: Path) -> None:
     options = {"key": str(tmp_path / "state" / "engine.key"), "at": time.time() + 1.5}
     jobs = [start("make_key", options) for _ in range(4)]
     assert len({job.wait()["signature"] for job in jobs}) == 1

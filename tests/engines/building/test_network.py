@@ -1,4 +1,4 @@
-"""A network is proved on the CPU before minutes go into a build of it, and mended where half precision is too little."""
+"""A network is tested on the CPU before a build, and gets nodes in FP32 where half precision is too inaccurate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepared(model: Model, precision: str = "fp16", **asked: Any) -> room.Prepar
 
 
 def overflowing(nets, name: str = "overflowing") -> Model:
-    """The colours, by way of numbers beyond what FP16 holds: x 20,000 and then / 20,000, twice over."""
+    """The colours, through numbers beyond FP16: x 20,000 and then / 20,000."""
     weights = (np.eye(3) * 10).astype(np.float32).reshape(3, 3, 1, 1)
     large = (np.eye(3) * 2e4).astype(np.float32).reshape(3, 3, 1, 1)
     small = (np.eye(3) / 2e4).astype(np.float32).reshape(3, 3, 1, 1)
@@ -46,7 +46,7 @@ def overflowing(nets, name: str = "overflowing") -> Model:
 
 
 def deep(nets, name: str = "deep", layers: int = 8) -> Model:
-    """The colours, handed on by many convolutions, and made more different by each."""
+    """The colours, through many convolutions that each increase their contrast."""
     nodes, tensor = [], "image"
     for layer in range(layers):
         result = "logits" if layer == layers - 1 else f"t{layer}"
@@ -58,7 +58,7 @@ def deep(nets, name: str = "deep", layers: int = 8) -> Model:
     return load_model(path)
 
 
-def test_fp32_stays_as_it_is_and_is_compared_with_nothing(nets) -> None:
+def test_fp32_is_not_cast_and_not_compared(nets) -> None:
     made = prepared(load_model(nets.semantic()), "fp32")
     assert made.parity is None
     assert made.card.input.dtype == "float32"
@@ -75,7 +75,7 @@ def test_half_precision_is_measured_against_fp32(nets, precision: str, dtype: st
     assert made.parity.label_agreement >= 0.98
 
 
-def test_what_overflows_goes_back_to_fp32_and_is_named(nets) -> None:
+def test_an_overflowing_node_stays_in_fp32_and_is_named(nets) -> None:
     made = prepared(overflowing(nets))
     assert made.parity is not None
     assert "enlarge" in made.parity.kept_fp32
@@ -84,22 +84,23 @@ def test_what_overflows_goes_back_to_fp32_and_is_named(nets) -> None:
     assert made.parity.label_agreement >= 0.995
 
 
-def test_a_network_that_bears_no_half_precision_is_told_with_the_cure(nets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_loses_too_much_accuracy_is_refused_with_the_cure(nets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MAX_KEPT", 0)
     with pytest.raises(
-        BuildError, match=r"overflowing does not bear fp16: 3 frames with NaN or infinite outputs; try --precision fp32"
+        BuildError,
+        match=r"overflowing loses too much accuracy in FP16: 3 frames with NaN or infinite outputs\. Try --precision fp32",
     ):
         prepared(overflowing(nets))
 
 
 def test_a_network_without_weights_has_no_half_precision(tiny_model: Path) -> None:
-    with pytest.raises(BuildError, match="nothing in it multiplies weights that could run in fp16; try --precision fp32"):
+    with pytest.raises(BuildError, match=r"no layer with weights can run in fp16\. Try --precision fp32"):
         prepared(load_model(tiny_model))
 
 
-def test_weights_that_are_damaged_are_not_blamed_on_precision(nets) -> None:
+def test_damaged_weights_are_not_attributed_to_the_precision(nets) -> None:
     weights = np.full((3, 3), np.inf)
-    with pytest.raises(BuildError, match="the network itself gives NaN or infinite values in FP32"):
+    with pytest.raises(BuildError, match=r"the network gives NaN or infinit(y|e values) in FP32"):
         prepared(load_model(nets.semantic(weights=weights)))
 
 
@@ -111,7 +112,7 @@ def test_another_size_and_a_batch(nets) -> None:
     assert [dim.dim_value for dim in dims[1:]] == [3, 48, 64]
 
 
-def test_a_size_that_cannot_be_is_refused(nets) -> None:
+def test_an_impossible_size_is_refused(nets) -> None:
     model = load_model(nets.semantic(batch=1))
     network = onnx.load(model.path)
     network.graph.node.append(helper.make_node("Reshape", ["logits", "fixed"], ["same"]))
@@ -120,5 +121,5 @@ def test_a_size_that_cannot_be_is_refused(nets) -> None:
     onnx.save(network, str(model.path))
     model.path.with_suffix(".toml").write_text("[input]\nmean = [0,0,0]\nstd = [255,255,255]\n")
     model = load_model(model.path)
-    with pytest.raises(ModelFileError, match="another size is baked into its graph"):
+    with pytest.raises(ModelFileError, match="another size is a constant of its graph"):
         prepared(model, size=Size(64, 48))

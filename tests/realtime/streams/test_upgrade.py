@@ -193,7 +193,7 @@ def test_a_run_without_a_window_wants_its_engine_built_first(
     settings = Settings(model=str(colours), backend="trt", width=160)
     run = run_of(settings, lambda: MemorySource(5), [MemorySink()])
     run.start()
-    with pytest.raises(EngineNotBuiltError, match=r"no engine for .* yet: run.py build"):
+    with pytest.raises(EngineNotBuiltError, match=r"no engine for .* yet\. Build it: run.py build"):
         run.wait(20)
 
 
