@@ -15,6 +15,9 @@ F64: TypeAlias = npt.NDArray[np.float64]
 I32: TypeAlias = npt.NDArray[np.int32]
 I64: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+Floats: TypeAlias = npt.NDArray[np.floating]
+Rows: TypeAlias = npt.NDArray[np.intp]
+"""Indices of rows."""
 
 Image: TypeAlias = U8
 """(H, W, 3) uint8 BGR, C-contiguous, read-only by convention: whoever needs to draw copies first."""

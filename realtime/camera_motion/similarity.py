@@ -1,27 +1,23 @@
-"""A similarity through pairs of points of which some are wrong. In complex numbers it is `end = a * start + b`."""
+"""Fitting a similarity to pairs of points with outliers. In complex numbers it is `end = a * start + b`."""
 
 from __future__ import annotations
-
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.types import F32
-
-F64: TypeAlias = npt.NDArray[np.float64]
+from engines.types import F32, F64, Bools
 
 _GUESSES = np.random.default_rng(0).random((2, 40))
-"""Which two pairs each guess is made of, as shares of their number. With half of the pairs wrong, all fail once in 10^5."""
+"""The two pairs of each guess, as shares of their number. With half of the pairs wrong, all guesses fail once in 10^5."""
 
 _ROUNDS = 3
 
 
-def fit_similarity(start: F32, end: F32, agree_px: float) -> tuple[F64, npt.NDArray[np.bool_]]:
-    """Shift, turn and zoom that most pairs agree on, and which pairs do.
+def fit_similarity(start: F32, end: F32, agree_px: float) -> tuple[F64, Bools]:
+    """The shift, rotation and zoom that most pairs agree on, and which pairs agree.
 
-    start, end: (K, 2), K >= 2, where each point was and is. agree_px: a pair that is farther off than this has no say.
-    Returns the (2, 3) float64 matrix from start to end, and (K,) bool. Pure: the guesses are the same in every call.
+    start, end: (K, 2), K >= 2, positions of each point. agree_px: pairs with a larger error are outliers.
+    Returns the (2, 3) float64 matrix from start to end, and (K,) bool. Pure: every call uses the same guesses.
     Source: MSAC (Torr and Zisserman, 2000) for the guess, then reweighted least squares with Tukey's weights.
     """
     z, w = _as_complex(start), _as_complex(end)

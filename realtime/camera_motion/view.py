@@ -1,41 +1,37 @@
-"""How the background moved between two pictures: its corners are followed, and a similarity is fitted to most of them.
+"""The background's motion between two frames: its corners are followed, and a similarity is fitted to most of them.
 
-A similarity (shift, turn, zoom) and no homography, whose four more numbers swing wildly where corners are few or badly spread.
-What it can't say: a camera 64 degrees wide that turns by 64 of 1280 px between two pictures leaves an error of 8 px on average.
+A similarity (shift, rotation, zoom), not a homography, whose four additional numbers are unstable where corners are few or badly
+spread. Its limit: a camera of 64 degrees that turns by 64 of 1280 px between two frames leaves an error of 8 px on average.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import F32, U8, Image, Segmentation, Size
+from engines.types import F32, F64, U8, Image, Segmentation, Size
 from realtime.camera_motion.similarity import fit_similarity
 
-F64: TypeAlias = npt.NDArray[np.float64]
-
 LEAST_SHIFT = 1 / 640
-"""Half a pixel of the small picture, in widths of the frame: below it, nobody sees the background move."""
+"""Half a pixel of the small picture, in widths of the frame: a smaller motion of the background is invisible."""
 
 _SMALL_PX = 320  # the longer side
-_CELL_PX = 20  # one corner at most from each square of this size, so that they spread
-_MAX_CORNERS = 64  # more cost time, and the measured error no longer fell; fewer are lost too often behind objects
+_CELL_PX = 20  # at most one corner from each square of this size, so that they spread
+_MAX_CORNERS = 64  # more cost time without a smaller error; fewer are lost too often behind objects
 _LEAST_CORNERS = 12
 _LEAST_STRENGTH = 2e-5  # cv2.cornerMinEigenVal of a grey area with noise of one level; a real corner has a hundred times more
 _WINDOW_PX = 15
-_AROUND_OBJECTS_PX = 11  # across: most of a window at the edge of an object sees the object
+_AROUND_OBJECTS_PX = 11  # across: most of a window at the edge of an object is on the object
 _LEVELS = 3  # halvings of the small picture: the window then catches motions of 50 px, a sixth of its width
 _AGREE_PX = 1.5  # how far a followed corner may be from the common motion, pixels of the small picture
 _AGREE_SHARE = 0.1  # and in shares of the usual motion: perspective makes motions unequal
 _LEAST_SHARE = 0.6  # of the corners followed must agree; with half, one in ten steps of 0.2 s of a real drive was wrong
 _PARTS, _LEAST_PARTS = 4, 4  # and they must lie in at least so many of 4 x 4 parts of the picture
 _AROUND_PX = np.array(((0, 0, 2, 0, -2), (0, 2, 0, -2, 0)))
-_LARGEST_SHIFT, _LARGEST_ZOOM = 0.4, 1.3  # more than that in half a second is no camera but a mistake
+_LARGEST_SHIFT, _LARGEST_ZOOM = 0.4, 1.3  # more in half a second is an error, not a camera
 
 
 def _identity() -> F64:
@@ -47,8 +43,8 @@ class CameraStep:
     """The background's motion from an earlier frame to a later one.
 
     matrix:  (2, 3) float64 similarity, from the earlier frame's pixels to the later one's: `later = matrix @ (x, y, 1)`.
-    is_sure: False: nobody knows how the camera moved, and the matrix is the identity.
-    shift:   how far the corner of the frame that moved farthest did, in widths of the frame.
+    is_sure: False: the motion is unknown, and the matrix is the identity.
+    shift:   the largest motion of the frame's corners, in widths of the frame.
     """
 
     matrix: F64 = field(default_factory=_identity)
@@ -57,20 +53,20 @@ class CameraStep:
 
     @property
     def is_moving(self) -> bool:
-        """Whether the background moved so far that one sees it: more than a 640th of the picture's width."""
+        """Whether the background moved visibly: by more than a 640th of the picture's width."""
         return self.shift > LEAST_SHIFT
 
 
 STILL = CameraStep(is_sure=True)
-"""The camera surely stood still."""
+"""The camera certainly did not move."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is kept of a frame to be compared with a later one. A value: it may be compared with many.
+    """The part of a frame that is needed to compare it with later ones. Immutable.
 
-    grey:       (h, w) uint8, the whole frame made small, its longer side at most 320 px.
-    corners:    (K, 1, 2) float32, pixels of `grey`: points of the background that can be found again; K may be 0.
+    grey:       (h, w) uint8, the whole frame scaled down, its longer side at most 320 px.
+    corners:    (K, 1, 2) float32, pixels of `grey`: points of the background that can be followed; K may be 0.
     frame_size: the frame's own.
     """
 
@@ -80,17 +76,17 @@ class View:
 
     @classmethod
     def of(cls, image: Image, segmentation: Segmentation | None) -> View:
-        """Look at a frame. What `segmentation` calls an object is left out, since it moves by itself."""
+        """The view of a frame. Objects in `segmentation` are left out, since they move by themselves."""
         return cls.of_small(small_grey(image), segmentation, Size.of(image))
 
     @classmethod
     def of_small(cls, grey: U8, segmentation: Segmentation | None, frame_size: Size) -> View:
-        """The same of a frame that was made small already."""
+        """The same for a frame that is scaled down already."""
         return cls(grey, _corners(grey, segmentation, frame_size), frame_size)
 
 
 def camera_step(before: View, image: Image) -> CameraStep:
-    """How the camera moved from the frame of `before` to `image`, which may be up to about half a second later or earlier.
+    """The camera's motion from the frame of `before` to `image`, which may be up to about half a second later or earlier.
 
     Not sure, and the identity, where the sizes differ, corners are few, or too few of them agree. Pure.
     """
@@ -100,7 +96,7 @@ def camera_step(before: View, image: Image) -> CameraStep:
 
 
 def small_grey(image: Image) -> U8:
-    """The green of every k-th pixel, averaged down: as exact here as an average of all pixels, at a tenth of its cost."""
+    """The green of every k-th pixel, averaged down: as exact here as the average of all pixels, at a tenth of its cost."""
     size = Size.of(image)
     longer = max(size.width, size.height)
     every, share = max(1, longer // (2 * _SMALL_PX)), min(1.0, _SMALL_PX / longer)
@@ -110,7 +106,7 @@ def small_grey(image: Image) -> U8:
 
 
 def _corners(grey: U8, segmentation: Segmentation | None, frame_size: Size) -> F32:
-    """The strongest corner of each cell, of the cells where it is strongest. Source: Shi and Tomasi (1994)."""
+    """The strongest corner of each cell, in the cells with the strongest corners. Source: Shi and Tomasi (1994)."""
     rows, columns = grey.shape[0] // _CELL_PX, grey.shape[1] // _CELL_PX
     if rows == 0 or columns == 0:
         return np.zeros((0, 1, 2), np.float32)
@@ -137,7 +133,7 @@ def _background(segmentation: Segmentation, size: Size, frame_size: Size) -> U8:
         alpha = cv2.resize(segmentation.alpha, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
         objects = small | (alpha >> 7)
     objects = np.asarray(cv2.dilate(objects, np.ones((_AROUND_OBJECTS_PX, _AROUND_OBJECTS_PX), np.uint8)), np.uint8)
-    # A box is looser than a mask, so it only stands in for one: models without masks, and objects too small for the map.
+    # A box is looser than a mask, so it only replaces a missing one: models without masks, and objects too small for the map.
     without_mask = np.bincount(small[::2, ::2].reshape(-1), minlength=len(instances) + 1)[1 : len(instances) + 1] == 0
     scale = np.array((size.width / frame_size.width, size.height / frame_size.height) * 2)
     limits = np.array((size.width, size.height) * 2)
@@ -149,13 +145,13 @@ def _background(segmentation: Segmentation, size: Size, frame_size: Size) -> U8:
 
 
 def step_between(before: View, grey: U8) -> CameraStep:
-    """The step from `before` to a frame of the same size that was made small. Pure."""
+    """The step from `before` to a scaled-down frame of the same size. Pure."""
     if len(before.corners) < _LEAST_CORNERS:
         return CameraStep()
     step, guess = _fit(before, *_follow(before, grey, before.corners, _LEVELS))
     if step.is_sure or guess is None:
         return step
-    # In a coarse picture large objects drag the corners beside them along: once more, in the fine one, from where they should be.
+    # In a coarse picture, large objects drag the corners beside them along: repeat in the fine one, from the expected positions.
     scale = _frame_px_per_small_px(before)
     expected = (before.corners + 0.5) * scale - 0.5
     expected = (cv2.transform(expected, guess).astype(np.float32) + 0.5) / scale - 0.5
@@ -163,7 +159,7 @@ def step_between(before: View, grey: U8) -> CameraStep:
 
 
 def _follow(before: View, grey: U8, start: F32, levels: int) -> tuple[F32, U8]:
-    """(K, 1, 2) where the corners are in `grey`, and (K, 1) which were found. Source: Lucas-Kanade, pyramidal (Bouguet, 2000)."""
+    """(K, 1, 2) the corners in `grey`, and (K, 1) which were found. Source: Lucas-Kanade, pyramidal (Bouguet, 2000)."""
     follow: Callable[..., tuple[F32, U8, F32]] = cv2.calcOpticalFlowPyrLK
     enough = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
     how = {"winSize": (_WINDOW_PX, _WINDOW_PX), "maxLevel": levels, "criteria": enough, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
@@ -172,7 +168,7 @@ def _follow(before: View, grey: U8, start: F32, levels: int) -> tuple[F32, U8]:
 
 
 def _fit(before: View, found: F32, status: U8) -> tuple[CameraStep, F64 | None]:
-    """The step that corners found at `found` agree on, and where it is not sure, the best guess, if there is any."""
+    """The step that the followed corners agree on; where it is not sure, also the best guess, if there is one."""
     is_found = status[:, 0] == 1
     if np.count_nonzero(is_found) < _LEAST_CORNERS:
         return CameraStep(), None
@@ -203,17 +199,17 @@ def _is_plausible(matrix: F64, shift: float, agreeing: F32, count: int, size: Si
 
 
 def largest_shift(matrix: F64, size: Size) -> float:
-    """How far the frame's corner moves that moves farthest, in widths of the frame."""
-    rim = np.array(((0, 0, 1), (size.width, 0, 1), (0, size.height, 1), (size.width, size.height, 1)), np.float64)
-    return float(np.linalg.norm(rim @ matrix.T - rim[:, :2], axis=1).max()) / size.width
+    """The largest motion of the frame's corners, in widths of the frame."""
+    corners = np.array(((0, 0, 1), (size.width, 0, 1), (0, size.height, 1), (size.width, size.height, 1)), np.float64)
+    return float(np.linalg.norm(corners @ matrix.T - corners[:, :2], axis=1).max()) / size.width
 
 
 def changed_levels(before: View, grey: U8) -> float:
-    """By how many grey levels the background's corners differ, the light apart: the median of all. Infinite without corners."""
+    """The median difference of the background's corners in grey levels, without changes of light. Infinite without corners."""
     if len(before.corners) < _LEAST_CORNERS:
         return np.inf
     x, y = before.corners[:, 0].astype(np.intp).T
-    # A corner's own pixel may be as bright after a small motion as before: its neighbours tell.
+    # A corner's own pixel may be unchanged by a small motion, its neighbours are not.
     y, x = y[:, np.newaxis] + _AROUND_PX[0], x[:, np.newaxis] + _AROUND_PX[1]
     y, x = y.clip(0, grey.shape[0] - 1), x.clip(0, grey.shape[1] - 1)
     change = grey[y, x].astype(np.int16) - before.grey[y, x]

@@ -1,7 +1,7 @@
-"""The live overlay: masks and tracks carried on to a newer frame, each object with its own motion, everything with the camera's.
+"""The live overlay: masks and tracks moved to a newer frame, each object with its own motion, everything with the camera's.
 
-A model that takes 120 ms sees the world late. Drawn as they are over the newest frame, its masks trail behind; here each is moved
-to where its track is expected by then. How old they are is told, and they fade with age instead of pretending.
+A model that takes 120 ms is late. Drawn unchanged over the newest frame, its masks trail behind; here each is moved to the
+predicted place of its track. Their age is part of the result, and they fade with age.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import cv2
 import numpy as np
 
 from engines.types import F32, F64, U8, VOID_CLASS, Instances, Segmentation, Size
-from realtime.camera_motion.motion import CameraStep, View, camera_step
+from realtime.camera_motion import CameraStep, View, camera_step
 from realtime.types import Frame, Result, Track
 
 FRESH_S, GONE_S = 0.4, 1.2
-"""Up to the first age masks are as visible as if they were the frame's own; at the second they are gone."""
+"""Up to the first age, masks are as visible as the frame's own; at the second they are gone."""
 
 MOST_GROWTH = 1.3
-"""Nothing is made larger or smaller by more than this: velocities of sizes are the least certain."""
+"""Nothing is scaled up or down by more than this: velocities of sizes are the least certain."""
 
 AROUND_CELLS = 6
-"""A soft edge reaches this far beyond its object's own cells."""
+"""A soft edge extends this far beyond its object's own cells."""
 
 FAR_CELLS = 20_000
-"""Nothing is moved farther than this: beyond every map."""
+"""The largest motion: beyond every map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A result whose masks can be carried on. t_s: its frame's time. view: its background, to tell the camera's motion by."""
+    """A result whose masks can be moved to later frames. t_s: its frame's time. view: its background, for the camera's motion."""
 
     result: Result
     t_s: float
@@ -40,15 +40,15 @@ class Anchor:
 
     @classmethod
     def of(cls, result: Result, t_s: float, follows_camera: bool = True) -> Anchor:
-        """follows_camera: whether the background may move; False saves looking at it."""
+        """follows_camera: False where the background does not move, which saves measuring it."""
         return cls(result, t_s, View.of(result.frame.image, result.segmentation) if follows_camera else None)
 
 
 def carried(anchor: Anchor, frame: Frame, t_s: float) -> Result:
-    """What is expected in `frame`, at `t_s` seconds on the anchor's scale, which is no earlier. Pure.
+    """The result expected for `frame`, at `t_s` seconds on the anchor's scale, not earlier than the anchor. Pure.
 
-    Boxes and masks move as their tracks do; what nothing tracks, and maps of classes, move with the background alone. Places that
-    an object has left belong to no class: nobody has seen yet what is there.
+    Boxes and masks move with their tracks; untracked objects and class maps move with the background only. Places that an object
+    has left have no class: what is there has not been seen yet.
     """
     age_s = t_s - anchor.t_s
     before = anchor.result
@@ -65,7 +65,7 @@ def carried(anchor: Anchor, frame: Frame, t_s: float) -> Result:
 
 
 def _moved_tracks(tracks: tuple[Track, ...], age_s: float, step: CameraStep) -> tuple[Track, ...]:
-    """The tracks where they are expected `age_s` later. Trails move with the ground that they were walked on."""
+    """The tracks as predicted for `age_s` later. Trails move with the background."""
     if not tracks:
         return ()
     boxes, velocities = np.stack([track.box_px for track in tracks]), np.stack([track.velocity_px_s for track in tracks])
@@ -80,7 +80,7 @@ def _moved_tracks(tracks: tuple[Track, ...], age_s: float, step: CameraStep) -> 
 
 
 def _moved_boxes(boxes_px: F32, change_px: F32, camera: F64) -> F32:
-    """(N, 4) boxes whose centre x, y, width and height have changed by (N, 4), seen by a camera that has moved."""
+    """(N, 4) boxes after a change of centre x, y, width and height by (N, 4), and after the camera's motion."""
     size = boxes_px[:, 2:] - boxes_px[:, :2]
     centre = _through(((boxes_px[:, :2] + boxes_px[:, 2:]) / 2 + change_px[:, :2]).astype(np.float32), camera)
     zoom = float(np.hypot(camera[0, 0], camera[1, 0]))
@@ -109,7 +109,7 @@ def _moved_segmentation(before: Result, tracks: tuple[Track, ...], step: CameraS
 
 
 class _Cut(NamedTuple):
-    """A rectangle of a map on its way: cut out at `source`, scaled to `size`, of that the part `inside` goes to `target`."""
+    """A rectangle of a map to move: cut out at `source`, scaled to `size`; its part `inside` goes to `target`."""
 
     source: tuple[slice, slice]
     size: tuple[int, int]
@@ -117,7 +117,7 @@ class _Cut(NamedTuple):
     target: tuple[slice, slice]
 
     def of(self, map_: U8) -> U8:
-        """What arrives at `target`."""
+        """The content for `target`."""
         part = map_[self.source]
         if part.shape[::-1] != self.size:
             part = np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -131,14 +131,14 @@ class _Moves:
         self._before, self._after, self._frame, self._step = before, after, frame, step
 
     def label_map(self, labels: U8) -> U8:
-        """Each row's mask at its new place; a better row, which comes first, covers a worse one."""
+        """Each row's mask at its new place; rows of higher score, which come first, cover the others."""
         moved = np.zeros_like(labels)
         for row, cut in self._cuts(labels):
             np.copyto(moved[cut.target], np.uint8(row + 1), where=np.equal(cut.of(labels), row + 1))
         return moved
 
     def with_camera(self, map_: U8, outside: int) -> U8:
-        """A map of the background, which stands still while the camera moves."""
+        """A map of the background after the camera's motion."""
         if not self._step.is_moving:
             return map_
         scale = np.array((map_.shape[1] / self._frame.width, map_.shape[0] / self._frame.height))
@@ -159,11 +159,11 @@ class _Moves:
         return moved
 
     def alpha(self, alpha: U8, labels: U8) -> U8:
-        """Each object's part of the matte, soft edge included, at its new place; without objects the whole with the camera."""
+        """Each object's part of the matte, soft edge included, at its new place; the rest moves with the camera."""
         labels = _at_size_of(alpha, labels)
         around = np.ones((2 * AROUND_CELLS + 1,) * 2, np.uint8)
         edged = cv2.dilate(labels, around)
-        # What lies beside no object is nobody's: it stays with the background.
+        # Cells without an object nearby belong to the background.
         moved = self.with_camera(np.where(edged > 0, np.uint8(0), alpha), 0).copy()
         for row, cut in self._cuts(alpha, AROUND_CELLS):
             found = cut.of(labels)
@@ -172,7 +172,7 @@ class _Moves:
         return moved
 
     def _cuts(self, map_: U8, around: int = 0) -> Iterator[tuple[int, _Cut]]:
-        """The rows that go somewhere in a map of that size, the worst first, and how; `around`: cells to take along."""
+        """The rows that remain within a map of that size, lowest score first, with cuts. around: extra cells on each side."""
         height, width = map_.shape
         scale = np.array((width / self._frame.width, height / self._frame.height) * 2)
         limits = np.array((width, height) * 2, np.float64)

@@ -1,32 +1,32 @@
-"""Trackers: objects of single frames in, ids that persist out.
+"""Trackers: objects of single frames in, persistent ids out.
 
-Each plain module of this folder is a tracker, called by the module's name. It offers `Settings`, a frozen dataclass whose fields
-all have defaults, and `create(settings) -> Tracker`. What trackers share lies in the folder `common`.
+Each plain module of this folder is a tracker, named after the module. It offers `Settings`, a frozen dataclass with
+defaults for all fields, and `create(settings) -> Tracker`. Shared parts are in the package `common`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any, cast
 
-from engines.errors import did_you_mean
+from engines.errors import choices
 from engines.loading import load_module, module_names
 from realtime.errors import SettingsError
 from realtime.types import Tracker
 
 
 def names() -> tuple[str, ...]:
-    """The trackers there are, sorted. Imports none of them."""
+    """The names of all trackers, sorted. Imports none of them."""
     return module_names(__path__)
 
 
 def open_tracker(name: str, **settings: Any) -> Tracker:
     """A new tracker without tracks.
 
-    settings: fields of that tracker's `Settings`; those left out keep their defaults. A group of them, such as `noise`, may also
-    be given as a table of its own fields, as it stands in a preset.
-    Raises SettingsError for a name, a setting or a value that does not exist, naming what does.
+    settings: fields of that tracker's `Settings`; the others keep their defaults. A group of settings, such as `noise`, may also
+    be given as a table of its fields, as in a preset.
+    Raises SettingsError for a name, a setting or a value that does not exist.
     """
     _check_known("tracker", name, names())
     module = load_module(__name__, name)
@@ -38,19 +38,18 @@ def open_tracker(name: str, **settings: Any) -> Tracker:
 
 
 def _group(name: str, setting: Field[Any], value: Any) -> Any:
-    """`value`, or the group of settings that it describes. Raises SettingsError where that is of the wrong kind."""
+    """`value`, or the group of settings that it describes. Raises SettingsError for a value of another kind."""
     group: Any = setting.default_factory
     if not isinstance(group, type) or isinstance(value, group):
         return value
+    known = [field.name for field in fields(group)]
     if not isinstance(value, Mapping):
-        raise SettingsError(f"tracking: {name} = {value!r} must be a table: {', '.join(field.name for field in fields(group))}")
+        raise SettingsError(f"tracking: {name} = {value!r} is not a table", f"Give a table of {', '.join(known)}")
     for key in value:
-        _check_known(f"setting of {name}", key, [field.name for field in fields(group)])
+        _check_known(f"setting of {name}", key, known)
     return group(**value)
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
-    known = tuple(known)
-    if name in known:
-        return
-    raise SettingsError(f'no {what} is called "{name}"; there are: {", ".join(known) or "none"}{did_you_mean(name, known)}')
+def _check_known(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise SettingsError(f'no {kind} is called "{name}"', choices(name, known))

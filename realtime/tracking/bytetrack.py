@@ -1,6 +1,6 @@
-"""ByteTrack in seconds: confident detections choose their tracks first, faint ones may keep a track alive but never start one.
+"""ByteTrack in seconds: confident detections are matched first; faint ones may continue a track but never start one.
 
-Source: ByteTrack (Zhang et al., 2022), algorithm 1; grown boxes from C-BIoU (Yang et al., 2023).
+Source: ByteTrack (Zhang et al., 2022), algorithm 1; enlarged boxes from C-BIoU (Yang et al., 2023).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from realtime.tracking.common.tracker import BoxTracker
 
 @dataclass(frozen=True, slots=True)
 class Settings(TrackerSettings):
-    """What all trackers have in common is all there is to set."""
+    """See `TrackerSettings`."""
 
 
 class ByteTrack(BoxTracker):
-    """The shared machine as it is: boxes, scores and classes."""
+    """The shared loop without additions: boxes, scores and classes."""
 
 
 def create(settings: Settings) -> ByteTrack:

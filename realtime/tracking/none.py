@@ -1,4 +1,4 @@
-"""No tracking: every frame stands alone, and nothing gets an id."""
+"""No tracking: frames are independent, and objects get no ids."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from realtime.types import Track
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """There is nothing to set."""
+    """There are none."""
 
 
 class NoTracker:
-    """Returns no tracks, whatever it sees."""
+    """Returns no tracks."""
 
     def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
         return ()
 
 
 def create(settings: Settings) -> NoTracker:
-    """The tracker that tracks nothing."""
+    """The tracker without tracks."""
     return NoTracker()

@@ -1,1 +1,1 @@
-"""What trackers share: how objects move, and which detection belongs to which object."""
+"""Shared parts of the trackers: motion, association, appearance, the track table."""

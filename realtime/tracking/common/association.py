@@ -1,6 +1,6 @@
-"""Which detection belongs to which object: overlaps, and the best one-to-one assignment.
+"""Association of detections with tracks: overlaps, and the best one-to-one assignment.
 
-Of N x M pairs only the few count whose boxes meet; they are kept as lists, and no step but the first costs N x M.
+Of N x M pairs only those whose boxes overlap are kept, as lists; only the first step costs N x M.
 """
 
 from __future__ import annotations
@@ -9,14 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from engines.types import F32
-
-Rows: TypeAlias = npt.NDArray[np.intp]
-Boxes: TypeAlias = npt.NDArray[np.floating]
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from engines.types import F32, Bools, Floats, Rows
 
 
 class Pairs(NamedTuple):
@@ -29,7 +24,7 @@ class Pairs(NamedTuple):
     seen: Rows
     overlap: F32
 
-    def where(self, chosen: Mask) -> Pairs:
+    def where(self, chosen: Bools) -> Pairs:
         """The pairs at which `chosen`, (K,), is True."""
         return Pairs(self.tracks[chosen], self.seen[chosen], self.overlap[chosen])
 
@@ -40,16 +35,16 @@ class Pairs(NamedTuple):
 
 
 Bonus: TypeAlias = Callable[[Pairs], F32]
-"""(K,) float32, 0 or more: what else speaks for each pair."""
+"""(K,) float32, 0 or more: evidence for each pair beside its overlap."""
 
 _TINY = np.float32(1e-12)
-"""Boxes without area share nothing of nothing: 0 / _TINY is 0."""
+"""Boxes without area overlap by 0 / _TINY, which is 0."""
 
 
-def iou_matrix(boxes_a: Boxes, boxes_b: Boxes) -> F32:
+def iou_matrix(boxes_a: Floats, boxes_b: Floats) -> F32:
     """Intersection over union of each pair. (N, 4) and (M, 4) corners in the same unit -> (N, M) float32 in [0, 1]; a new array.
 
-    Boxes without area overlap nothing.
+    Boxes without area overlap with none.
     """
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
     x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
@@ -67,19 +62,19 @@ def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32) -> F32:
     return np.maximum(length, 0, out=length)
 
 
-def overlapping(boxes_a: Boxes, boxes_b: Boxes, pad: F32 | None = None) -> Pairs:
-    """The pairs that overlap at all, by row of a, with their IoU. (N, 4) and (M, 4) corners in the same unit.
+def overlapping(boxes_a: Floats, boxes_b: Floats, pad: F32 | None = None) -> Pairs:
+    """The pairs that overlap, by row of a, with their IoU. (N, 4) and (M, 4) corners in the same unit.
 
-    pad: (N, 2) float32, the width and height added on each side of box i of a, and of each box of b when compared with it. Two
-    boxes that moved apart by less than their padding still overlap, the less the farther their centres lie from each other,
-    where plain boxes would not overlap at all. Source: C-BIoU (Yang et al., 2023), section 3.1.
+    pad: (N, 2) float32, the width and height added on each side of box i of a, and of each box of b when compared with it. Boxes
+    that moved apart by less than their padding still overlap, by less the farther apart their centres are.
+    Source: C-BIoU (Yang et al., 2023), section 3.1.
     """
     a, b = boxes_a.astype(np.float32), boxes_b.astype(np.float32)
     side = np.zeros((len(a), 4), np.float32)
     if pad is not None:
         side[:, :2], side[:, 2:] = -pad, pad
     a += side
-    meet = (a + side)[:, :1] < b[:, 2]  # padding the other one as well is padding this one twice
+    meet = (a + side)[:, :1] < b[:, 2]  # padding the other box too equals padding this one twice
     meet &= (a + side)[:, 2:3] > b[:, 0]
     i, j = np.divmod(np.flatnonzero(meet), np.intp(max(len(b), 1)))
     overlap = np.minimum(pair_iou(a[i], b[j] + side[i]), 1)
@@ -99,8 +94,8 @@ def areas(boxes: F32) -> F32:
     return area
 
 
-def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
-    """The share of each box of a that lies in each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
+def containment(boxes_a: Floats, boxes_b: Floats) -> F32:
+    """The share of each box of a within each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
     x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
     shared: F32 = _shared_length(x_a, x_max_a, x_b, x_max_b)
@@ -112,19 +107,19 @@ def containment(boxes_a: Boxes, boxes_b: Boxes) -> F32:
 def assign(pairs: Pairs, tracks: int, seen: int, bonus: Bonus | None = None) -> tuple[Rows, Rows]:
     """The one-to-one pairs among `pairs` with the greatest sum of overlap and bonus.
 
-    tracks, seen: how many rows there are on either side. bonus: not asked about pairs that exclude no other.
-    Returns (K,) rows of tracks and of what was seen.
-    A pair that excludes no other is taken at once; only crowds, where rows compete, cost an assignment problem.
+    tracks, seen: the number of rows on each side. bonus: computed only for pairs that compete.
+    Returns (K,) rows of tracks and of detections.
+    A pair without a competitor is taken at once; only competing pairs cost an assignment problem.
     """
     i, j = pairs.tracks, pairs.seen
     alone = (np.bincount(i, minlength=tracks)[i] == 1) & (np.bincount(j, minlength=seen)[j] == 1)
     if alone.all():
         return i, j
-    crowd = pairs.where(~alone)
-    rows, row = _numbered(crowd.tracks, tracks)
-    columns, column = _numbered(crowd.seen, seen)
+    competing = pairs.where(~alone)
+    rows, row = _numbered(competing.tracks, tracks)
+    columns, column = _numbered(competing.seen, seen)
     gain = np.zeros((len(rows), len(columns)), np.float32)
-    gain[row, column] = crowd.overlap if bonus is None else crowd.overlap + bonus(crowd)
+    gain[row, column] = competing.overlap if bonus is None else competing.overlap + bonus(competing)
     row, column = linear_sum_assignment(gain, maximize=True)
     real = gain[row, column] > 0
     row, column = row[real], column[real]
@@ -132,15 +127,15 @@ def assign(pairs: Pairs, tracks: int, seen: int, bonus: Bonus | None = None) -> 
 
 
 def _numbered(values: Rows, count: int) -> tuple[Rows, Rows]:
-    """The different ones of `values`, all below `count`, and where in those each of the values stands."""
-    different = np.flatnonzero(np.bincount(values, minlength=count))
+    """The distinct `values`, all below `count`, and the index of each value among them."""
+    distinct = np.flatnonzero(np.bincount(values, minlength=count))
     places = np.zeros(count, np.intp)
-    places[different] = np.arange(len(different))
-    return different, places[values]
+    places[distinct] = np.arange(len(distinct))
+    return distinct, places[values]
 
 
 class Pairing:
-    """Tracks and detections that find each other in rounds; each at most once."""
+    """Matches tracks and detections in rounds; each at most once."""
 
     def __init__(self, tracks: int, seen: int) -> None:
         self.free_tracks = np.ones(tracks, bool)
@@ -148,7 +143,7 @@ class Pairing:
         self._pairs: list[tuple[Rows, Rows]] = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
 
     def match(self, pairs: Pairs, bonus: Bonus | None = None) -> None:
-        """One round among `pairs`, those of them that are still free."""
+        """One round among those of `pairs` whose track and detection are still free."""
         if not len(pairs.tracks):
             return
         free = self.free_tracks[pairs.tracks] & self.free_seen[pairs.seen]

@@ -1,4 +1,4 @@
-"""Seconds that passed between two frames, whatever the stream's timestamps do."""
+"""Seconds between two frames, however wrong the stream's timestamps are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 MIN_DT_S = 0.001
 MAX_DT_S = 2.0
-"""A longer step is a gap: what was known of motion says nothing about what comes after it."""
+"""A longer step is a gap: motion from before it does not hold after it."""
 
 _FIRST_DT_S = 1 / 30
 
@@ -21,19 +21,19 @@ class Tick(NamedTuple):
     """The stream jumped ahead by more than MAX_DT_S."""
 
 
-class StreamClock:
-    """Turns timestamps into steps that always go forward by a believable amount.
+class StepClock:
+    """Turns timestamps into plausible steps forward.
 
-    A timestamp that is not a number, or lies before the last one, tells nothing: such a frame counts as one more step like the
-    one before. Time goes on from the new timestamp.
+    A frame whose timestamp is not a number, or earlier than the last one, counts as a step like the one before. Time continues
+    from the new timestamp.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        """Seconds since the first frame, made of steps; rises with every frame."""
+        """Seconds since the first frame, the sum of the steps; rises with every frame."""
         self._last_t_s = math.nan
         self.usual_dt_s = _FIRST_DT_S
-        """The last believable step."""
+        """The last plausible step."""
 
     def tick(self, t_s: float) -> Tick:
         """Take the next frame's timestamp in seconds."""

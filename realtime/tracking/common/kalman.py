@@ -1,8 +1,8 @@
 """A constant-velocity Kalman filter for all boxes at once, in seconds.
 
-Each box is cx, cy, w, h and their velocities. All four numbers of a box carry the same noise, a multiple of its height, and none
-influences another. So the textbook's 8x8 covariance is the same 2x2 matrix four times over, and three numbers per object say it
-all: no matrix is ever multiplied or inverted.
+Each box is cx, cy, w, h and their velocities. All four numbers of a box have the same noise, a multiple of its height, and are
+independent. The textbook's 8x8 covariance is then the same 2x2 matrix four times, three numbers per object: no matrix is ever
+multiplied or inverted.
 
 Noise enters at a rate per second, never per frame: two predictions of 20 ms give exactly what one of 40 ms gives.
 """
@@ -10,24 +10,21 @@ Noise enters at a rate per second, never per frame: two predictions of 20 ms giv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-F64: TypeAlias = npt.NDArray[np.float64]
-Rows: TypeAlias = npt.NDArray[np.intp]
+from engines.types import F64, Bools, Floats, Rows
 
 MIN_SIDE_PX = 1.0
-"""A box that shrinks while unseen stays a box."""
+"""The smallest side of a box that shrinks while unseen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How restless boxes are. Every figure is in box heights, so near and far objects behave alike.
+    """The noise of boxes. Every figure is in box heights, so it holds for near and far objects.
 
-    SORT and ByteTrack use 1/20, 0.27, 1.0 and 1.9 when their figures per frame at 30 fps are turned into figures per second.
-    Lower process noise held ids better on real pedestrians with frames left out, and on objects that cross at constant speed.
+    SORT and ByteTrack use 1/20, 0.27, 1.0 and 1.9, converted from figures per frame at 30 fps to figures per second. Lower
+    process noise kept ids better on real pedestrians with frames left out, and on objects that cross at constant speed.
     """
 
     measured: float = 0.06
@@ -42,9 +39,9 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Where N objects are and where they go; row i of every array is the same object. Values: nothing changes them.
+    """Positions and velocities of N objects; row i of every array is the same object. Immutable.
 
-    numbers: (N, 11) float64. The columns are the properties below, side by side, so that choosing rows is one step.
+    numbers: (N, 11) float64. The columns are the properties below, side by side, so that selecting rows is one step.
     """
 
     numbers: F64
@@ -77,12 +74,12 @@ class Motion:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, rows: Rows | npt.NDArray[np.bool_]) -> Motion:
+    def take(self, rows: Rows | Bools) -> Motion:
         """The objects at `rows` (indices or a mask), in that order; new arrays."""
         return Motion(self.numbers[rows])
 
     def joined(self, other: Motion) -> Motion:
-        """These objects, then the other ones; new arrays."""
+        """These objects, then the others; new arrays."""
         return Motion(np.concatenate((self.numbers, other.numbers)))
 
     def halted(self) -> Motion:
@@ -102,8 +99,8 @@ class Motion:
         moved.numbers[:, 8:] *= scale**2
         return moved
 
-    def with_steady_sizes(self, rows: Rows | npt.NDArray[np.bool_]) -> Motion:
-        """The same with the sizes of the objects at `rows` no longer changing; new arrays."""
+    def with_steady_sizes(self, rows: Rows | Bools) -> Motion:
+        """The same objects; at `rows` with constant sizes. New arrays."""
         steady = Motion(self.numbers.copy())
         steady.numbers[rows, 6:8] = 0
         return steady
@@ -114,17 +111,17 @@ class Motion:
         return np.concatenate((centre - half, centre + half), axis=1)
 
 
-def begin(boxes_px: npt.NDArray[np.floating], noise: Noise) -> Motion:
-    """Objects seen for the first time, at rest as far as one can know. boxes_px: (N, 4) x_min, y_min, x_max, y_max."""
+def begin(boxes_px: Floats, noise: Noise) -> Motion:
+    """Objects seen for the first time, with unknown velocity. boxes_px: (N, 4) x_min, y_min, x_max, y_max."""
     motion = Motion(np.zeros((len(boxes_px), 11)))
     motion.position[:] = measurement(boxes_px)
     height2 = motion.position[:, 3:] ** 2
-    motion.position_variance[:] = (2 * noise.measured) ** 2 * height2  # twice the deviation of a measurement, as SORT starts
+    motion.position_variance[:] = (2 * noise.measured) ** 2 * height2  # twice the deviation of a measurement, as in SORT
     motion.velocity_variance[:] = noise.first_velocity**2 * height2
     return motion
 
 
-def measurement(boxes_px: npt.NDArray[np.floating]) -> F64:
+def measurement(boxes_px: Floats) -> F64:
     """(N, 4) corners in px -> (N, 4) float64 cx, cy, w, h in px; a new array."""
     centres_and_sizes = np.empty((len(boxes_px), 4))
     low, high = boxes_px[:, :2].astype(np.float64), boxes_px[:, 2:]
@@ -151,19 +148,17 @@ def predict(motion: Motion, dt_s: float | F64, noise: Noise) -> Motion:
     return later
 
 
-def update(
-    motion: Motion, rows: Rows, boxes_px: npt.NDArray[np.floating], noise: Noise, doubt: npt.NDArray[np.floating] | float = 1.0
-) -> Motion:
-    """The same objects after those at `rows` were seen at `boxes_px` (one box per row); the others stay as they are.
+def update(motion: Motion, rows: Rows, boxes_px: Floats, noise: Noise, doubt: Floats | float = 1.0) -> Motion:
+    """The same objects after those at `rows` were seen at `boxes_px` (one box per row); the others are unchanged.
 
-    doubt: so many times the usual noise lies on these boxes; one for all, or (K,).
+    doubt: the noise of these boxes as a multiple of the usual one; one for all, or (K,).
     """
     numbers, seen = motion.numbers.copy(), motion.take(rows)
     deviation = noise.measured * np.reshape(doubt, (-1, 1)) * seen.position[:, 3:]
     gains = seen.numbers[:, 8:10] / (seen.position_variance + deviation**2)  # of positions and of velocities
-    surprise = measurement(boxes_px) - seen.position
-    seen.position[:] += gains[:, :1] * surprise
-    seen.velocity[:] += gains[:, 1:] * surprise
+    residual = measurement(boxes_px) - seen.position
+    seen.position[:] += gains[:, :1] * residual
+    seen.velocity[:] += gains[:, 1:] * residual
     seen.velocity_variance[:] -= gains[:, 1:] * seen.covariance
     seen.numbers[:, 8:10] *= 1 - gains[:, :1]
     numbers[rows] = seen.numbers

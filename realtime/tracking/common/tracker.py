@@ -1,10 +1,10 @@
-"""The machine that trackers share: predict, associate, learn, confirm, start, forget. A tracker says how alike things are.
+"""The loop that trackers share: predict, associate, update, confirm, start, remove. A tracker defines how similarity is measured.
 
     (unseen object) ──seen──▶ TENTATIVE ──seen often enough──▶ CONFIRMED ◀──seen again── LOST
                                   │                                │                       ▲ │
                                   └─unseen too long─▶ removed      └────────unseen─────────┘ └─unseen too long─▶ removed
 
-An id is given on the way into CONFIRMED, once, and never again. The objects of the very first frame are confirmed at once.
+A track gets its id when it is first CONFIRMED; an id is never used again. Objects of the first frame are confirmed at once.
 """
 
 from __future__ import annotations
@@ -13,44 +13,42 @@ from functools import partial
 
 import numpy as np
 
-from engines.types import F32, Image, Segmentation
-from realtime.camera_motion.motion import CameraMotion
-from realtime.tracking.common import book as books
+from engines.types import F32, F64, Bools, Image, Rows, Segmentation
+from realtime.camera_motion import CameraMotion
 from realtime.tracking.common import kalman
-from realtime.tracking.common.association import Mask, Pairing, Pairs, Rows, iou_matrix, overlapping, pair_iou
-from realtime.tracking.common.book import BOOK, CONFIRMED, LOST, TENTATIVE, Detections
-from realtime.tracking.common.clock import StreamClock
+from realtime.tracking.common.association import Pairing, Pairs, iou_matrix, overlapping, pair_iou
+from realtime.tracking.common.clock import StepClock
 from realtime.tracking.common.settings import TrackerSettings
-from realtime.tracking.common.trails import Trails
+from realtime.tracking.common.table import CONFIRMED, LOST, TENTATIVE, TRACK, Detections, Trails, new_rows, updated_rows, warp
 from realtime.types import Track
 
 _SURE_SCORE = 0.6
-"""Detections from here on have boxes as good as they get."""
+"""Detections with at least this score have the most precise boxes."""
 
-_SURE, _FAINT, _AGAIN, _NEW, _NEVER = range(5)
-_ROUND = np.array(((_NEVER, _NEW), (_FAINT, _SURE), (_AGAIN, _SURE)))
-"""In which round of the association a pair may be taken, by the track's state and whether the detection is confident."""
+_SURE, _FAINT, _REVIVE, _NEW, _NEVER = range(5)
+_ROUND = np.array(((_NEVER, _NEW), (_FAINT, _SURE), (_REVIVE, _SURE)))
+"""The round of the association in which a pair may be matched, by the track's state and whether the detection is confident."""
 
 
 class BoxTracker:
-    """Tracks boxes by their overlap with where they should be. One thread, one stream.
+    """Tracks boxes by their overlap with predicted boxes. One thread, one stream.
 
-    Trackers that know more build on it: they override the methods under "What a tracker may say".
+    Other trackers extend it: they override the methods under "Hooks of trackers".
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._set = settings
-        self._clock = StreamClock()
+        self._clock = StepClock()
         self._camera = CameraMotion(settings.camera_motion)
         self._motion = kalman.begin(np.zeros((0, 4)), settings.noise)
         self._predicted = np.zeros((0, 4), np.float32)
-        self._book = np.zeros(0, BOOK)
+        self._table = np.zeros(0, TRACK)
         self._trails = Trails()
         self._last_id = 0
         self._is_first_frame = True
 
     def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
-        """Take one frame's objects; return the confirmed tracks seen in it, and those coasting for at most `coast_s`, by id.
+        """Take one frame's objects; return the confirmed tracks seen in it, and those that coast for at most `coast_s`, by id.
 
         A seen track has its detection's box and row, a coasting one its predicted box and row None.
         """
@@ -58,137 +56,136 @@ class BoxTracker:
         self._motion = kalman.predict(self._motion.halted() if tick.is_gap else self._motion, tick.dt_s, self._set.noise)
         self._follow_camera(segmentation, image, tick.dt_s)
         self._predicted = self._motion.boxes_px().astype(np.float32)
-        self._book["row"] = -1
+        self._table["row"] = -1
         seen = Detections.of(segmentation.instances, self._set.low_score)
-        self._look(seen, segmentation, image)
+        self._prepare(seen, segmentation, image)
         tracks, detections = self._associate(seen)
-        self._learn(tracks, seen, detections)
+        self._update_matched(tracks, seen, detections)
         self._advance()
         self._start(seen, detections)
         self._is_first_frame = False
         return self._shown()
 
-    # What a tracker may say
+    # Hooks of trackers
 
-    def _look(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
-        """Take from a new frame what the methods below need, once the tracks are where they should be in it."""
+    def _prepare(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
+        """Take from a new frame what the methods below need. The tracks are already predicted to it."""
 
     def _candidates(self, seen: Detections) -> Pairs:
-        """How well detections lie where tracks should be, before classes are looked at."""
+        """Overlaps of detections with predicted tracks, regardless of classes."""
         return overlapping(self._predicted, seen.boxes_px, self._padding_px())
 
     def _bonus(self, seen: Detections, pairs: Pairs) -> F32:
-        """(K,) 0 or more: what else speaks for each of the pairs, which compete."""
+        """(K,) 0 or more: evidence for each of the competing pairs beside its overlap."""
         return np.zeros(len(pairs.tracks), np.float32)
 
     def _recover(self, seen: Detections, pairing: Pairing) -> None:
-        """One more try, with what no track has claimed."""
+        """Another round, with the detections that are still free."""
 
-    def _measured(self, tracks: Rows, seen: Detections, detections: Rows) -> tuple[F32, Mask]:
-        """(K, 4) where the `tracks` were seen, and (K,) whether that says how they move."""
+    def _measured(self, tracks: Rows, seen: Detections, detections: Rows) -> tuple[F32, Bools]:
+        """(K, 4) the measured boxes of `tracks`, and (K,) whether each may update its track's motion."""
         return seen.boxes_px[detections], np.ones(len(tracks), bool)
 
-    def _learn_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
-        """Correct the motion of `tracks`, seen at `boxes_px`, (K, 4); the book still holds what was known before."""
+    def _update_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
+        """Correct the motion of `tracks`, seen at `boxes_px`, (K, 4); the table still has the state before this frame."""
         self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise, self._doubt(scores))
 
     def _doubt(self, scores: F32) -> F32:
-        """How much noisier the boxes of faint detections are. Source of the idea: NSA Kalman (Du et al., 2021)."""
-        lack = np.maximum(_SURE_SCORE - scores, 0) / np.float32(_SURE_SCORE)
-        doubt: F32 = 1 + self._set.faint_noise * lack
+        """The noise of the boxes, larger for faint detections. Source of the idea: NSA Kalman (Du et al., 2021)."""
+        shortfall = np.maximum(_SURE_SCORE - scores, 0) / np.float32(_SURE_SCORE)
+        doubt: F32 = 1 + self._set.faint_noise * shortfall
         return doubt
 
-    def _is_excused(self, tracks: Mask) -> Mask:
-        """(N,) which of the unseen `tracks` are unseen for a known reason, so that no time runs against them."""
+    def _is_merged(self, tracks: Bools) -> Bools:
+        """(N,) which of the unseen `tracks` are within a merged detection: their time until removal does not run."""
         return np.zeros(len(tracks), bool)
 
-    def _is_suspect(self, tracks: Rows) -> Mask:
-        """(K,) which of the tentative tracks should rather wait: they may be no objects of their own."""
+    def _is_fragment(self, tracks: Rows) -> Bools:
+        """(K,) which of the tentative tracks may be fragments of other objects: their confirmation waits."""
         return np.zeros(len(tracks), bool)
 
-    # The machine
+    # The loop
 
     def _follow_camera(self, segmentation: Segmentation, image: Image, dt_s: float) -> None:
-        """Move all that is known of places as the background moved."""
+        """Move all known positions as the background moved."""
         step = self._camera.update(image, segmentation, dt_s)
-        if not step.is_sure or not len(self._book) or not step.is_moving:
+        if not step.is_sure or not len(self._table) or not step.is_moving:
             return
         self._motion = self._motion.warped(step.matrix)
         self._trails.warp(step.matrix)
-        books.warp(self._book, step.matrix)
-        self._book["anchor"] = kalman.Motion(self._book["anchor"]).warped(step.matrix).numbers
+        warp(self._table, step.matrix)
+        self._table["anchor"] = kalman.Motion(self._table["anchor"]).warped(step.matrix).numbers
 
     def _associate(self, seen: Detections) -> tuple[Rows, Rows]:
-        """Which track is which detection: (K,) indices of tracks and of detections, each at most once."""
-        pairing = Pairing(len(self._book), len(seen.rows))
-        if len(self._book) and len(seen.rows):
+        """The matches: (K,) indices of tracks and of detections, each at most once."""
+        pairing = Pairing(len(self._table), len(seen.rows))
+        if len(self._table) and len(seen.rows):
             pairs = self._candidates(seen)
-            turn = self._rounds(seen, pairs)
+            rounds = self._rounds_of(seen, pairs)
             bonus = partial(self._bonus, seen)
-            waiting = np.bincount(turn, minlength=_NEVER)
-            for number in (_SURE, _FAINT, _AGAIN):
+            waiting = np.bincount(rounds, minlength=_NEVER)
+            for number in (_SURE, _FAINT, _REVIVE):
                 if waiting[number]:
-                    pairing.match(pairs.where(turn == number), bonus)
+                    pairing.match(pairs.where(rounds == number), bonus)
             self._recover(seen, pairing)
             if waiting[_NEW]:
-                pairing.match(pairs.where(turn == _NEW), bonus)
+                pairing.match(pairs.where(rounds == _NEW), bonus)
         return pairing.pairs()
 
-    def _rounds(self, seen: Detections, pairs: Pairs) -> Rows:
-        """(K,) in which round each pair may be taken; `_NEVER` for those that overlap too little."""
+    def _rounds_of(self, seen: Detections, pairs: Pairs) -> Rows:
+        """(K,) the round in which each pair may be matched; `_NEVER` for those that overlap too little."""
         s, (tracks, detections, overlap) = self._set, pairs
         is_confident = (seen.scores >= s.high_score)[detections].astype(np.intp)
-        turn: Rows = _ROUND[self._book["state"][tracks], is_confident]
-        least = np.array((s.match_overlap, s.faint_overlap, s.faint_overlap, s.match_overlap, np.inf), np.float32)[turn]
-        is_other = self._book["class_id"][tracks] != seen.class_ids[detections]
+        rounds: Rows = _ROUND[self._table["state"][tracks], is_confident]
+        least = np.array((s.match_overlap, s.faint_overlap, s.faint_overlap, s.match_overlap, np.inf), np.float32)[rounds]
+        is_other = self._table["class_id"][tracks] != seen.class_ids[detections]
         least[is_other] = np.maximum(least[is_other], s.other_class_overlap)
-        turn[overlap < least] = _NEVER
-        again = np.flatnonzero(turn == _AGAIN)
+        rounds[overlap < least] = _NEVER
+        again = np.flatnonzero(rounds == _REVIVE)
         if len(again):
             plain = pair_iou(self._predicted[tracks[again]], seen.boxes_px[detections[again]])
-            turn[again[plain < s.again_overlap]] = _NEVER
-        return turn
+            rounds[again[plain < s.again_overlap]] = _NEVER
+        return rounds
 
     def _padding_px(self) -> F32:
-        """(N, 2) float32: how far off each track may be, in x and y; see the setting `margin`."""
+        """(N, 2) float32: the possible offset of each track in x and y; see the setting `margin`."""
         size = self._motion.position[:, 2:]
         doubt_px = self._set.doubt * np.sqrt(self._motion.position_variance)
         return np.minimum(self._set.margin * size + doubt_px, self._set.max_margin * size).astype(np.float32)
 
-    def _learn(self, tracks: Rows, seen: Detections, detections: Rows) -> None:
-        """Write the matched detections into their tracks."""
+    def _update_matched(self, tracks: Rows, seen: Detections, detections: Rows) -> None:
+        """Update the tracks with their matched detections."""
         boxes, is_clear = self._measured(tracks, seen, detections)
-        self._learn_motion(tracks[is_clear], boxes[is_clear], seen.scores[detections[is_clear]])
-        lines = books.next_lines(self._book, tracks, seen, detections, self._clock.now_s)
-        lines["anchor"] = self._motion.numbers[tracks]
-        self._book[tracks] = lines
+        self._update_motion(tracks[is_clear], boxes[is_clear], seen.scores[detections[is_clear]])
+        rows = updated_rows(self._table, tracks, seen, detections, self._clock.now_s)
+        rows["anchor"] = self._motion.numbers[tracks]
+        self._table[tracks] = rows
         self._trails.add(tracks, _ground_points(self._motion.position[tracks]))
 
     def _advance(self) -> None:
-        """One step of the state machine for every track; ids are given here and nowhere else."""
-        s, book, now_s = self._set, self._book, self._clock.now_s
-        is_seen, is_tentative = book["row"] >= 0, book["state"] == TENTATIVE
-        book["state"] = np.where(is_tentative, TENTATIVE, np.where(is_seen, CONFIRMED, LOST))
+        """One step of the state machine for every track."""
+        s, table, now_s = self._set, self._table, self._clock.now_s
+        is_seen, is_tentative = table["row"] >= 0, table["state"] == TENTATIVE
+        table["state"] = np.where(is_tentative, TENTATIVE, np.where(is_seen, CONFIRMED, LOST))
         candidates = np.flatnonzero(is_tentative & is_seen)
         if len(candidates):
-            candidates = candidates[~self._is_suspect(candidates)]
-            hits, age_s = book["hits"][candidates], now_s - book["first_seen_s"][candidates]
+            candidates = candidates[~self._is_fragment(candidates)]
+            hits, age_s = table["hits"][candidates], now_s - table["first_seen_s"][candidates]
             self._confirm(candidates[(hits >= s.confirm_hits) | ((hits >= 2) & (age_s >= s.confirm_s))])
         if not is_seen.all():
-            self._motion = self._motion.with_steady_sizes(~is_seen)  # what vanishes shrinks before it does, and is not smaller
-            book["suspect_s"][~is_seen] = 0  # a piece that is one with the rest now and then is never an object
-            excused = self._is_excused(~is_seen)
-            book["excused_s"][excused] = now_s
+            self._motion = self._motion.with_steady_sizes(~is_seen)  # a box shrinks before it vanishes, its object does not
+            table["fragment_s"][~is_seen] = 0  # a fragment that is joined to the rest now and then never becomes an object
+            table["merged_until_s"][self._is_merged(~is_seen)] = now_s
             budget_s = np.where(is_tentative, s.tentative_s, s.lost_s)
-            self._keep(is_seen | (now_s - np.maximum(book["last_seen_s"], book["excused_s"]) <= budget_s))
+            self._keep(is_seen | (now_s - np.maximum(table["last_seen_s"], table["merged_until_s"]) <= budget_s))
 
     def _confirm(self, tracks: Rows) -> None:
-        self._book["id"][tracks] = self._last_id + 1 + np.arange(len(tracks))
-        self._book["state"][tracks] = CONFIRMED
+        self._table["id"][tracks] = self._last_id + 1 + np.arange(len(tracks))
+        self._table["state"][tracks] = CONFIRMED
         self._last_id += len(tracks)
 
     def _start(self, seen: Detections, matched: Rows) -> None:
-        """New tracks for confident detections that no track claimed, unless they lie on one that was claimed or is surer."""
+        """New tracks for confident free detections, except duplicates of a matched detection or of one with a higher score."""
         is_new = seen.scores >= self._set.start_score
         is_new[matched] = False
         if not is_new.any():
@@ -196,38 +193,39 @@ class BoxTracker:
         new = np.flatnonzero(is_new)
         others = np.concatenate((matched, new))
         is_duplicate = iou_matrix(seen.boxes_px[new], seen.boxes_px[others]) >= self._set.duplicate_overlap
-        new = new[~np.tril(is_duplicate, k=len(matched) - 1).any(axis=1)]  # rows fall in score: of new ones look at those before
+        # Scores fall from row to row, so a new one is compared with earlier ones only.
+        new = new[~np.tril(is_duplicate, k=len(matched) - 1).any(axis=1)]
         motion = kalman.begin(seen.boxes_px[new], self._set.noise)
-        lines = books.first_lines(seen, new, motion.numbers, self._clock.now_s)
-        self._motion, self._book = self._motion.joined(motion), np.concatenate((self._book, lines))
+        rows = new_rows(seen, new, motion.numbers, self._clock.now_s)
+        self._motion, self._table = self._motion.joined(motion), np.concatenate((self._table, rows))
         self._trails.start(_ground_points(motion.position))
         if self._is_first_frame:
-            self._confirm(np.arange(len(self._book)))
+            self._confirm(np.arange(len(self._table)))
 
-    def _keep(self, mask: Mask) -> None:
+    def _keep(self, mask: Bools) -> None:
         if not mask.all():
-            self._motion, self._book = self._motion.take(mask), self._book[mask]
+            self._motion, self._table = self._motion.take(mask), self._table[mask]
             self._trails.keep(mask)
 
     def _shown(self) -> tuple[Track, ...]:
-        book = self._book
-        shown = (book["state"] != TENTATIVE) & (self._clock.now_s - book["last_seen_s"] <= self._set.coast_s)
+        table = self._table
+        shown = (table["state"] != TENTATIVE) & (self._clock.now_s - table["last_seen_s"] <= self._set.coast_s)
         rows = np.flatnonzero(shown)
-        rows = rows[np.argsort(book["id"][rows])]
-        found, motion = book["row"][rows], self._motion.take(rows)
-        boxes = np.where(found[:, None] >= 0, book["box_px"][rows], motion.boxes_px().astype(np.float32))
+        rows = rows[np.argsort(table["id"][rows])]
+        found, motion = table["row"][rows], self._motion.take(rows)
+        boxes = np.where(found[:, None] >= 0, table["box_px"][rows], motion.boxes_px().astype(np.float32))
         columns = (
-            *(book[name][rows].tolist() for name in ("id", "class_id", "score")),
+            *(table[name][rows].tolist() for name in ("id", "class_id", "score")),
             boxes,
             [row if row >= 0 else None for row in found.tolist()],
             self._trails.of(rows),
-            book["best_score"][rows].tolist(),
+            table["best_score"][rows].tolist(),
             motion.velocity.astype(np.float32),
         )
         return tuple(map(Track._make, zip(*columns, strict=True)))
 
 
-def _ground_points(position: kalman.F64) -> F32:
+def _ground_points(position: F64) -> F32:
     """(N, 4) cx, cy, w, h -> (N, 2) float32 px: the middle of each box's lower edge."""
     points = position[:, :2].astype(np.float32)
     points[:, 1] += position[:, 3] / 2

@@ -1,4 +1,4 @@
-"""The live overlay: masks and boxes go with their objects and the camera, fade with age, and never claim what nobody saw."""
+"""The live overlay: masks and boxes move with their objects and the camera, and fade with age."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Boxes = list[tuple[int, int, int, int]]
 
 
 def picture(seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Blotches of all sizes: corners everywhere."""
+    """Discs of all sizes: corners everywhere."""
     rng = np.random.default_rng(seed)
     image = np.zeros((HEIGHT + 80, WIDTH + 80, 3), np.uint8)
     for _ in range(400):
@@ -58,7 +58,7 @@ def anchor(before: Result, follows_camera: bool = False) -> Anchor:
     return Anchor.of(before, 10.0, follows_camera)
 
 
-def test_a_frame_with_masks_of_its_own_is_left_as_it_is() -> None:
+def test_the_anchor_frame_is_unchanged() -> None:
     before = result([(40, 40, 80, 80)], [(100, 0, 0, 0)])
     assert carried(anchor(before), before.frame, 10.0) is before
     assert carried(anchor(before), frame(3), 9.9) is before
@@ -79,14 +79,14 @@ def test_boxes_and_masks_move_and_grow_with_their_track() -> None:
     assert after.freshness == 1
 
 
-def test_what_nothing_tracks_stays_where_it_is() -> None:
+def test_untracked_objects_stay_in_place() -> None:
     before = result([(40, 40, 80, 80)])
     after = carried(anchor(before), frame(6), 10.2)
     np.testing.assert_array_equal(after.segmentation.instances.label_map, before.segmentation.instances.label_map)
     assert carried(anchor(replace(before, tracks=None)), frame(6), 10.2).tracks is None
 
 
-def test_a_surer_object_stays_in_front_of_another() -> None:
+def test_an_object_with_a_higher_score_stays_in_front() -> None:
     before = result([(40, 40, 80, 80), (100, 40, 140, 80)], [(0, 0, 0, 0), (-200, 0, 0, 0)])
     after = carried(anchor(before), frame(6), 10.2)
     labels = after.segmentation.instances.label_map
@@ -103,10 +103,10 @@ def test_an_object_leaves_void_behind_in_a_map_of_classes() -> None:
     expected = np.zeros_like(classes)
     expected[20:40, 20:40], expected[20:40, 30:50] = VOID_CLASS, 1
     np.testing.assert_array_equal(moved, expected)
-    assert (classes[20:40, 20:40] == 1).all(), "the anchor's own map is not touched"
+    assert (classes[20:40, 20:40] == 1).all(), "the anchor's own map is unchanged"
 
 
-def test_a_matte_goes_with_its_object_soft_edge_included() -> None:
+def test_a_matte_moves_with_its_object_soft_edge_included() -> None:
     alpha = np.zeros((HEIGHT // MAP, WIDTH // MAP), np.uint8)
     alpha[18:42, 18:42], alpha[20:40, 20:40] = 90, 255
     before = result([(40, 40, 80, 80)], [(100, 0, 0, 0)], alpha=alpha)
@@ -131,10 +131,10 @@ def test_everything_moves_with_the_camera() -> None:
     assert segmentation.surface is not None
     assert (segmentation.class_map[58:110, 10:] == 3).all()
     assert (segmentation.surface[58:110, 10:] == 1).all()
-    assert (segmentation.class_map[-4:] == VOID_CLASS).all(), "what the camera has not seen before is no class"
+    assert (segmentation.class_map[-4:] == VOID_CLASS).all(), "places that the camera has not shown before have no class"
 
 
-def test_masks_fade_with_age_and_are_gone_beyond_the_budget() -> None:
+def test_masks_fade_with_age_and_vanish() -> None:
     before = result([(40, 40, 80, 80)], [(10, 0, 0, 0)])
     ages_s = (FRESH_S / 2, FRESH_S + 0.1, GONE_S - 0.1, GONE_S + 0.1)
     shown = [carried(anchor(before), frame(6), 10.0 + age_s) for age_s in ages_s]
@@ -147,7 +147,7 @@ def test_masks_fade_with_age_and_are_gone_beyond_the_budget() -> None:
 
 
 @pytest.mark.parametrize("velocity", [(5000.0, 0, 0, 0), (-5000.0, -5000, 0, 0), (0, 0, -1e4, -1e4), (1e30, 0, 1e30, 0)])
-def test_wild_velocities_break_nothing(velocity: tuple[float, float, float, float]) -> None:
+def test_extreme_velocities(velocity: tuple[float, float, float, float]) -> None:
     alpha = np.full((HEIGHT // MAP, WIDTH // MAP), 200, np.uint8)
     before = result([(40, 40, 80, 80), (300, 200, 320, 240)], [velocity, velocity], class_map=alpha // 200, alpha=alpha)
     after = carried(anchor(before), frame(6), 10.2)
@@ -155,7 +155,7 @@ def test_wild_velocities_break_nothing(velocity: tuple[float, float, float, floa
     assert after.segmentation.instances.label_map.max() <= 2
 
 
-def test_a_frame_of_another_size_shows_nothing_of_the_old_one() -> None:
+def test_a_frame_of_another_size_shows_no_old_masks() -> None:
     before = result([(40, 40, 80, 80)], [(10, 0, 0, 0)])
     other = Frame(np.zeros((100, 100, 3), np.uint8), 5, 0.2, 1)
     after = carried(anchor(before), other, 10.1)

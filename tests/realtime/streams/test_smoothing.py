@@ -1,4 +1,4 @@
-"""A matte in time: steady where the picture stands still, new at once where it moves, and forgotten at a cut."""
+"""Smoothing over time: steady where the picture is still, new at once where it moves, restarted at a cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FPS = 30
 
 
 def room(value: int = 100) -> np.ndarray:
-    """A frame twice as fine as the matte, with a texture to tell places by."""
+    """A frame twice as fine as the matte, with a texture."""
     rows, columns = np.indices((2 * SIZE[0], 2 * SIZE[1]))
     texture = 20 * ((rows // 8 + columns // 8) % 2)
     return np.repeat((value + texture).astype(np.uint8)[..., None], 3, axis=2)
@@ -33,7 +33,7 @@ def test_the_first_matte_is_passed_on_as_a_copy() -> None:
     assert smoothed.dtype == np.uint8
 
 
-def test_what_flickers_over_a_still_picture_becomes_steady() -> None:
+def test_flicker_over_a_still_picture_becomes_steady() -> None:
     smoother, noise = AlphaSmoother(), np.random.default_rng(3)
     seen = []
     for index in range(90):
@@ -45,7 +45,7 @@ def test_what_flickers_over_a_still_picture_becomes_steady() -> None:
     assert late.mean() == pytest.approx(128, abs=2)
 
 
-def test_a_still_matte_follows_with_its_time_constant_however_often_it_is_seen() -> None:
+def test_a_still_matte_follows_with_its_time_constant_at_any_frame_rate() -> None:
     for fps in (10, 30, 60):
         smoother = AlphaSmoother()
         smoother(matte(0), room(), 0.0)
@@ -60,12 +60,12 @@ def test_where_the_picture_moves_the_new_matte_counts_at_once() -> None:
     after[40:70, 30:60] = (220, 30, 30)
     smoother(matte(0), before, 0.0)
     alpha = smoother(matte(255), after, 1 / FPS)
-    assert (alpha[21:34, 16:29] == 255).all(), "where something came"
-    assert (alpha[:15] < 40).all(), "where nothing did"
+    assert (alpha[21:34, 16:29] == 255).all(), "where something moved"
+    assert (alpha[:15] < 40).all(), "elsewhere"
     assert (alpha[:, 40:] < 40).all()
 
 
-def test_movement_is_seen_in_colour_too() -> None:
+def test_movement_is_found_in_colour() -> None:
     smoother = AlphaSmoother()
     green, red = np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128, 3), np.uint8)
     green[:] = red[:] = (60, 110, 60)
@@ -74,8 +74,8 @@ def test_movement_is_seen_in_colour_too() -> None:
     assert (smoother(matte(255), red, 1 / FPS)[21:34, 16:29] == 255).all()
 
 
-def test_what_creeps_leaves_no_trail() -> None:
-    """So slowly that no two frames differ much: the picture that the average belongs to is what is compared."""
+def test_slow_motion_leaves_no_trail() -> None:
+    """Consecutive frames hardly differ: frames are compared with the averaged picture."""
     smoother = AlphaSmoother()
     lag = []
     for index in range(120):
@@ -83,29 +83,29 @@ def test_what_creeps_leaves_no_trail() -> None:
         alpha = matte(min(255, 2 * index))
         smoothed = smoother(alpha, np.clip(room(60) + level, 0, 255).astype(np.uint8), index / FPS)
         lag.append(float(alpha.astype(float).mean() - smoothed.mean()))
-    assert max(lag) < 2 * TIME_CONSTANT_S * FPS + 2, "never farther behind than the average alone would be"
+    assert max(lag) < 2 * TIME_CONSTANT_S * FPS + 2, "the lag of the average alone"
     frozen = AlphaSmoother()
     frozen(matte(0), room(60), 0.0)
     for index in range(1, 40):
         last = frozen(matte(200), (room(60) + 2 * index).astype(np.uint8), 0.001 * index)
-    assert (last > 195).all(), "though no time has passed, the picture is another one now"
+    assert (last > 195).all(), "no time has passed, but the picture has changed"
 
 
 @pytest.mark.parametrize("t_s", [-1.0, 0.0, LONGEST_GAP_S + 0.1], ids=["back", "no time", "long after"])
-def test_time_that_falls_back_and_long_gaps_begin_anew(t_s: float) -> None:
+def test_falling_times_and_long_gaps_restart(t_s: float) -> None:
     smoother = AlphaSmoother()
     smoother(matte(0), room(), 0.0)
     assert (smoother(matte(255), room(), t_s) == 255).all()
 
 
-def test_a_cut_begins_anew_where_nothing_seems_to_move_as_well() -> None:
+def test_a_cut_restarts_the_still_parts_as_well() -> None:
     smoother, other = AlphaSmoother(), room(180)
     other[:30] = room()[:30]
     smoother(matte(0), room(), 0.0)
     assert (smoother(matte(255), other, 1 / FPS) == 255).all()
 
 
-def test_a_matte_of_another_size_begins_anew() -> None:
+def test_a_matte_of_another_size_restarts() -> None:
     smoother = AlphaSmoother()
     smoother(matte(0), room(), 0.0)
     other = np.full((30, 40), 200, np.uint8)
@@ -114,13 +114,13 @@ def test_a_matte_of_another_size_begins_anew() -> None:
         assert smoother(np.full((1, 1), 9, np.uint8), np.zeros((1, 1, 3), np.uint8), 0.2 + index).tolist() == [[9]]
 
 
-def test_nothing_that_is_given_is_written_to() -> None:
+def test_arguments_and_earlier_results_are_unchanged() -> None:
     smoother, alpha, image = AlphaSmoother(), matte(10), room()
     alpha.flags.writeable = image.flags.writeable = False
     first = smoother(alpha, image, 0.0)
     kept = first.copy()
     smoother(matte(250), image, 0.1)
-    assert np.array_equal(first, kept), "nor what was given out before"
+    assert np.array_equal(first, kept), "an earlier result"
 
 
 # Class maps
@@ -130,7 +130,7 @@ def classes(value: int) -> np.ndarray:
     return np.full(SIZE, value, np.uint8)
 
 
-def test_a_class_that_flickers_over_a_still_picture_stays_what_it_mostly_is() -> None:
+def test_a_flickering_class_stays_the_most_frequent_one() -> None:
     smoother, noise = ClassSmoother(), np.random.default_rng(5)
     smoother(classes(1), room(), 0.0)
     seen = []
@@ -139,12 +139,12 @@ def test_a_class_that_flickers_over_a_still_picture_stays_what_it_mostly_is() ->
         camera = np.clip(room() + noise.normal(0, 4, (*room().shape[:2], 3)), 0, 255).astype(np.uint8)
         seen.append(smoother(flickering, camera, index / FPS))
     changed = np.mean([np.mean(a != b) for a, b in itertools.pairwise(seen)])
-    assert changed < 0.01 * 2 * 0.3 * 0.7, "a hundredth of what flickered"
+    assert changed < 0.01 * 2 * 0.3 * 0.7, "a hundredth of the flicker"
     assert (np.array(seen) == 1).mean() > 0.99
 
 
 @pytest.mark.parametrize("fps", [8, 30, 60])
-def test_a_new_class_is_shown_once_it_has_held_however_often_it_is_seen(fps: int) -> None:
+def test_a_new_class_is_shown_once_it_has_held_at_any_frame_rate(fps: int) -> None:
     smoother = ClassSmoother()
     smoother(classes(3), room(), 0.0)
     late_s = next(index / fps for index in range(1, 100) if (smoother(classes(4), room(), index / fps) == 4).all())
@@ -156,18 +156,18 @@ def test_where_the_picture_moves_the_new_class_counts_at_once() -> None:
     after[40:70, 30:60] = (220, 30, 30)
     smoother(classes(0), before, 0.0)
     seen = smoother(classes(7), after, 1 / FPS)
-    assert (seen[21:34, 16:29] == 7).all(), "where something came"
-    assert (seen[:15] == 0).all(), "where nothing did"
+    assert (seen[21:34, 16:29] == 7).all(), "where something moved"
+    assert (seen[:15] == 0).all(), "elsewhere"
 
 
 @pytest.mark.parametrize("t_s", [-1.0, 0.0, LONGEST_GAP_S + 0.1], ids=["back", "no time", "long after"])
-def test_class_maps_begin_anew_when_time_falls_back_or_stood_still(t_s: float) -> None:
+def test_class_maps_restart_when_time_does_not_rise(t_s: float) -> None:
     smoother = ClassSmoother()
     smoother(classes(0), room(), 0.0)
     assert (smoother(classes(5), room(), t_s) == 5).all()
 
 
-def test_class_maps_begin_anew_at_a_cut_and_with_another_size() -> None:
+def test_class_maps_restart_at_a_cut_and_with_another_size() -> None:
     smoother, other = ClassSmoother(), room(180)
     smoother(classes(0), room(), 0.0)
     assert (smoother(classes(5), other, 1 / FPS) == 5).all()
@@ -176,7 +176,7 @@ def test_class_maps_begin_anew_at_a_cut_and_with_another_size() -> None:
         assert smoother(np.full((1, 1), 9, np.uint8), np.zeros((1, 1, 3), np.uint8), 0.2 + index).tolist() == [[9]]
 
 
-def test_class_maps_that_are_given_or_given_out_are_never_written_to() -> None:
+def test_class_maps_and_earlier_results_are_unchanged() -> None:
     smoother, given, image = ClassSmoother(), classes(1), room()
     given.flags.writeable = image.flags.writeable = False
     first = smoother(given, image, 0.0)

@@ -1,4 +1,4 @@
-"""Things as a semantic model gives them: the components of what is painted, with all that does to objects that touch."""
+"""Objects of a semantic model: the connected components of painted boxes."""
 
 from __future__ import annotations
 

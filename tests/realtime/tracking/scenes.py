@@ -1,4 +1,4 @@
-"""Scenes with known identities, frames lost on purpose, and the exact IDF1 of what a tracker makes of them."""
+"""Scenes with known identities and dropped frames, and the exact IDF1 of a tracker's result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Boxes = npt.NDArray[np.float32]
 
 
 def segmentation(boxes: npt.ArrayLike, scores: npt.ArrayLike = 0.9, class_ids: npt.ArrayLike = 0) -> Segmentation:
-    """Objects at `boxes` (N, 4); one score and class for all, or one each. The label map is empty: this tracker reads none."""
+    """Objects at `boxes` (N, 4); one score and class for all, or one each. The label map is empty."""
     corners = np.asarray(boxes, np.float32).reshape(-1, 4)
     count = len(corners)
     return Segmentation(
@@ -35,7 +35,7 @@ def segmentation(boxes: npt.ArrayLike, scores: npt.ArrayLike = 0.9, class_ids: n
 
 @dataclass(frozen=True)
 class View:
-    """One frame of a scene: the truth, and what a detector saw of it."""
+    """One frame of a scene: the truth and the detections."""
 
     t_s: float
     ids: npt.NDArray[np.int64]
@@ -55,13 +55,13 @@ class Street:
     seconds: float = 10.0
     fps: float = 30.0
     certain: bool = False
-    """All scores are 1, as with objects cut out of a semantic map."""
+    """All scores are 1, as for components of a class map."""
     speeds_px_s: tuple[float, float] = (60, 400)
     pillars: int = 0
-    """So many upright pillars, 80 px wide and evenly spaced, hide whoever is behind one."""
+    """The number of upright pillars, 80 px wide and evenly spaced, that hide objects."""
 
     def frames(self, dropped: float = 0.0) -> Iterator[View]:
-        """All frames except a random part of them; the same ones for the same seed."""
+        """All frames except a random part; the same ones for the same seed."""
         rng = np.random.default_rng(self.seed)
         size = rng.uniform((30, 40), (90, 130), (self.objects, 2))
         speed = rng.uniform(*self.speeds_px_s, self.objects) * rng.choice((-1, 1), self.objects)

@@ -1,4 +1,4 @@
-"""Overlaps and assignments against slow, obvious versions of themselves."""
+"""Overlaps and assignments against slow, obvious implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user of ByteTrack sees: when ids come, how long they stay, what is returned."""
+"""ByteTrack from outside: when ids are given, how long they are kept, what is returned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_later_object_is_confirmed_after_three_sightings_or_a_tenth_of_a_secon
     assert [len(frame) for frame in tracks] == [0] * (hits - 1) + [1] * (6 - hits)
 
 
-def test_faint_objects_start_nothing_but_keep_a_track():
+def test_faint_objects_start_no_track_but_continue_one():
     tracker = open_tracker("bytetrack")
     assert not any(feed(tracker, lambda t: segmentation([STILL], 0.3), at_fps(30, 0.5)))
     tracks = feed(tracker, lambda t: segmentation([STILL], 0.9 if t < 1 else 0.15), at_fps(30, 2, start_s=0.6))
@@ -56,7 +56,7 @@ def test_faint_objects_start_nothing_but_keep_a_track():
     assert tracks[-1][0].row == 0
 
 
-def test_a_flash_of_a_false_object_gets_no_id():
+def test_a_short_false_detection_gets_no_id():
     tracker = open_tracker("bytetrack")
     tracker.update(segmentation([]), 0.0, NO_IMAGE)
     tracks = feed(tracker, lambda t: segmentation([STILL] if round(t * 30) % 10 < 2 else []), at_fps(30, 3, start_s=0.1))
@@ -86,7 +86,7 @@ def test_an_object_keeps_its_id_behind_something(fps, hidden_s):
 
 
 @pytest.mark.parametrize("name", ["auto", "ocsort", "bytetrack"])
-def test_a_lost_object_that_is_half_hidden_is_seen_again_where_it_should_be(name):
+def test_a_lost_half_hidden_object_is_found_again_at_its_predicted_place(name):
     """Behind something from 1.0 to 1.5 s, half hidden and so faint until 2.5 s: seen from 1.5 s on."""
     tracker = open_tracker(name)
 
@@ -98,23 +98,23 @@ def test_a_lost_object_that_is_half_hidden_is_seen_again_where_it_should_be(name
 
 
 @pytest.mark.parametrize("name", ["auto", "ocsort", "bytetrack"])
-def test_a_faint_detection_away_from_where_a_lost_object_should_be_is_not_it(name):
+def test_a_faint_detection_away_from_the_predicted_place_is_another_object(name):
     tracker = open_tracker(name)
     tracks = feed(tracker, lambda t: segmentation([moving(t)]), at_fps(30, 1))
     x, y, x_max, y_max = moving(1.5)
-    beside = (x + 16, y, x_max + 16, y_max)  # an IoU of 0.43, 0.6 and more once both are grown by the doubt
+    beside = (x + 16, y, x_max + 16, y_max)  # an IoU of 0.43; 0.6 and more with margin and doubt
     tracks = feed(tracker, lambda t: segmentation([] if t < 1.5 else [beside], 0.2), at_fps(30, 0.6, start_s=1))
     assert not any(track.row is not None for frame in tracks for track in frame)
 
 
-def test_an_object_gone_for_longer_is_another_one():
+def test_an_object_absent_for_longer_gets_a_new_id():
     tracker = open_tracker("bytetrack", lost_s=1.0)
     tracks = feed(tracker, lambda t: segmentation([] if 1 <= t < 2.5 else [STILL]), at_fps(30, 4))
     assert [track.id for track in tracks[0]] == [1]
     assert [track.id for track in tracks[-1]] == [2]
 
 
-def test_a_table_of_noise_is_taken_as_a_preset_has_it():
+def test_noise_may_be_a_table_as_in_a_preset():
     calm, restless = (open_tracker("bytetrack", noise={"measured": noise}) for noise in (0.01, 2.0))
     for tracker in (calm, restless):
         feed(tracker, lambda t: segmentation([moving(t)]), at_fps(30, 0.5))
@@ -129,7 +129,7 @@ def test_velocities_are_per_second_whatever_the_rate():
         assert track.velocity_px_s.tolist() == pytest.approx([120, 0, 0, 0], abs=3)
 
 
-def test_rows_are_those_of_the_frame():
+def test_rows_refer_to_the_frame():
     rng = np.random.default_rng(0)
     boxes = np.array([(200 * i, 50, 200 * i + 60, 150) for i in range(6)], np.float32)
     tracker = open_tracker("bytetrack")
@@ -208,7 +208,7 @@ def test_ids_survive_bad_timestamps(bend):
         assert all(np.isfinite(track.box_px).all() for track in tracks)
 
 
-def test_bad_boxes_are_no_objects():
+def test_invalid_boxes_are_not_objects():
     bad = [(math.nan, 0, 10, 10), (0, 0, math.inf, 10), (10, 10, 10, 40), (30, 30, 20, 40), STILL]
     (track,) = open_tracker("bytetrack").update(segmentation(bad, [0.9, 0.9, 0.9, 0.9, 0.8]), 0.0, NO_IMAGE)
     assert track.row == 4
@@ -226,7 +226,7 @@ def test_trails_keep_the_last_64_points_and_are_values():
 
 
 @pytest.mark.parametrize("name", ["auto", "bytetrack", "ocsort"])
-def test_five_hundred_objects_are_quick(name):
+def test_five_hundred_objects_are_fast(name):
     rng = np.random.default_rng(0)
     low = rng.uniform(0, (1900, 1000), (500, 2))
     boxes = np.hstack((low, low + rng.uniform(20, 60, (500, 2))))
@@ -239,22 +239,22 @@ def test_five_hundred_objects_are_quick(name):
         iou_matrix(boxes, boxes)
         spent_ms.append((between_ns - began_ns) / 1e6)
         overlap_ms.append((time.process_time_ns() - between_ns) / 1e6)
-    busy_ms = 8 * min(overlap_ms)  # other programs slow memory down for all: then one matrix of overlaps tells by how much
+    busy_ms = 8 * min(overlap_ms)  # other programs slow memory down: one matrix of overlaps measures by how much
     assert min(spent_ms[1:]) <= max(20, busy_ms)
 
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"lost": 3}, 'called "lost"; .*did you mean "lost_s"'),
+        ({"lost": 3}, 'called "lost". Did you mean "lost_s"'),
         ({"lost_s": -1}, "lost_s = -1"),
         ({"lost_s": math.nan}, "lost_s = nan"),
         ({"match_overlap": 1.5}, "match_overlap = 1.5"),
         ({"high_score": "0.4"}, "high_score = '0.4'"),
-        ({"low_score": 0.7}, "low_score = 0.7 must not exceed high_score"),
-        ({"camera_motion": "onn"}, 'camera_motion is "onn"; it can be auto, on, off'),
-        ({"noise": 3}, "noise = 3 must be a table: measured, jitter"),
-        ({"noise": {"measurd": 1}}, 'called "measurd"; .*did you mean "measured"'),
+        ({"low_score": 0.7}, "low_score = 0.7 exceeds high_score"),
+        ({"camera_motion": "onn"}, '"onn" is not a mode of camera_motion. Did you mean "on"'),
+        ({"noise": 3}, "noise = 3 is not a table. Give a table of measured, jitter"),
+        ({"noise": {"measurd": 1}}, 'called "measurd". Did you mean "measured"'),
         ({"noise": {"jitter": -1}}, "noise.jitter = -1"),
     ],
 )

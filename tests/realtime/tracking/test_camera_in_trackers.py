@@ -1,4 +1,4 @@
-"""A camera that moves: what is known of places moves with the background, and objects that stand keep velocity 0."""
+"""A moving camera: known positions move with the background, and objects at rest keep velocity 0."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def panned(x):
 
 
 @pytest.mark.parametrize("name", ["auto", "bytetrack", "ocsort"])
-def test_what_stands_still_before_a_panning_camera_has_no_velocity(name):
+def test_an_object_at_rest_has_no_velocity_while_the_camera_pans(name):
     tracker, pan_px_s = open_tracker(name, camera_motion="on"), 150.0
     for index in range(20):
         x = pan_px_s * index / FPS
@@ -30,11 +30,11 @@ def test_what_stands_still_before_a_panning_camera_has_no_velocity(name):
         (track,) = tracker.update(segmentation([box]), index / FPS, panned(x))
     assert np.abs(track.velocity_px_s[:2]).max() < 12
     ground = track.trail_px
-    assert np.abs(ground - ground[-1]).max() < 8  # the trail lies where it stood, in this frame's pixels
+    assert np.abs(ground - ground[-1]).max() < 8  # the trail is at the object's place, in the current frame's pixels
 
 
 @pytest.mark.parametrize(("mode", "is_kept"), [("on", True), ("off", False)])
-def test_a_jerk_of_the_camera_costs_an_id_only_without_compensation(mode, is_kept):
+def test_a_camera_jerk_costs_an_id_only_without_compensation(mode, is_kept):
     tracker, ids = open_tracker("auto", camera_motion=mode), set()
     for index in range(20):
         x = 0 if index < 12 else 50

@@ -1,4 +1,4 @@
-"""The filter of three numbers per object against the textbook's 8x8 matrices, and time that may be cut anywhere."""
+"""The filter of three numbers per object against the textbook's 8x8 matrices, and time that may be split anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOISE = kalman.Noise()
 
 
 class Textbook:
-    """One object's eight-state filter, written as in the books: F, Q, H, R."""
+    """One object's eight-state filter, written as in textbooks: F, Q, H, R."""
 
     H = np.hstack((np.eye(4), np.zeros((4, 4))))
 
@@ -46,7 +46,7 @@ def boxes_of(rng, count):
 def test_it_is_the_textbook_filter(seed):
     rng = np.random.default_rng(seed)
     first = boxes_of(rng, 5)
-    motion, books = kalman.begin(first, NOISE), [Textbook(box) for box in first]
+    motion, filters = kalman.begin(first, NOISE), [Textbook(box) for box in first]
     velocity = rng.uniform(-100, 100, (5, 1))
     for step in range(1, 40):
         dt_s = rng.uniform(0.01, 0.2)
@@ -54,23 +54,23 @@ def test_it_is_the_textbook_filter(seed):
         rows = np.flatnonzero(rng.random(5) < 0.7)
         seen = first[rows] + velocity[rows] * step * 0.1 + rng.normal(0, 2, (len(rows), 4))
         motion = kalman.update(motion, rows, seen, NOISE)
-        for book in books:
-            book.predict(dt_s)
+        for one in filters:
+            one.predict(dt_s)
         for row, box in zip(rows, seen, strict=True):
-            books[row].update(box)
-    for row, book in enumerate(books):
-        assert np.allclose(motion.position[row], book.x[:4], rtol=1e-9)
-        assert np.allclose(motion.velocity[row], book.x[4:], rtol=1e-9)
+            filters[row].update(box)
+    for row, one in enumerate(filters):
+        assert np.allclose(motion.position[row], one.x[:4], rtol=1e-9)
+        assert np.allclose(motion.velocity[row], one.x[4:], rtol=1e-9)
         for corner, ours in (
-            (book.P[:4, :4], motion.position_variance),
-            (book.P[:4, 4:], motion.covariance),
-            (book.P[4:, 4:], motion.velocity_variance),
+            (one.P[:4, :4], motion.position_variance),
+            (one.P[:4, 4:], motion.covariance),
+            (one.P[4:, 4:], motion.velocity_variance),
         ):
             assert np.allclose(corner, np.eye(4) * ours[row], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("parts", [2, 5, 30])
-def test_time_may_be_cut_anywhere(parts):
+def test_predictions_do_not_depend_on_how_time_is_split(parts):
     moving = kalman.predict(kalman.begin(boxes_of(np.random.default_rng(1), 4), NOISE), 0.1, NOISE)
     whole, pieces = kalman.predict(moving, 1.0, NOISE), moving
     for _ in range(parts):
@@ -96,7 +96,7 @@ def test_a_box_that_shrinks_unseen_stays_a_box():
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_a_turning_zooming_camera_takes_motions_along():
+def test_a_rotating_and_zooming_camera_moves_all():
     motion = kalman.begin(np.array([[10, 20, 50, 100.0]]), NOISE)
     motion.velocity[:] = (30, 0, 2, 4)
     matrix = 2 * np.array([[0.0, -1, 0], [1, 0, 0]]) + np.array(

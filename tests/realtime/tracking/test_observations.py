@@ -6,32 +6,32 @@ import numpy as np
 import pytest
 
 from realtime.tracking.common import kalman
-from realtime.tracking.common.observations import direction_agreement, refiltered
+from realtime.tracking.ocsort import direction_agreement, refiltered
 
 NOISE = kalman.Noise()
 
 
 def past_of(points):
-    """Sightings a tenth of a second apart, newest first, as the book has them."""
+    """Sightings a tenth of a second apart, newest first, as in the track table."""
     newest_first = np.array(points[::-1], float)
     times = -0.1 * np.arange(len(points))[:, None]
     return np.hstack((times, newest_first))[None]
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [((40, 0), 1.0), ((-40, 0), 0.0), ((0, 40), 0.5), ((0, 0), 0.5)])
-def test_a_direction_speaks_for_what_lies_ahead(ahead, expected):
+def test_a_direction_favours_detections_ahead(ahead, expected):
     past = past_of([(0, 0), (20, 0), (40, 0), (60, 0), (80, 0), (100, 0)])
     centre = np.array([(100 + ahead[0], ahead[1])], np.float32)
     assert direction_agreement(past, centre, np.array([100.0]), 0.15).tolist() == pytest.approx([expected])
 
 
-def test_who_stands_still_has_no_direction():
+def test_an_object_at_rest_has_no_direction():
     past = past_of([(0, 0), (1, 0), (0, 0), (1, 1), (0, 0), (1, 0)])
     assert direction_agreement(past, np.array([(60, 0)], np.float32), np.array([100.0]), 0.15)[0] == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_track_found_again_has_the_velocity_of_its_straight_way():
-    """Before it vanished it had been believed to go the other way."""
+def test_a_track_found_again_has_the_velocity_of_its_straight_path():
+    """Before it vanished, its estimated velocity had the opposite direction."""
     start = np.array([[0, 0, 40, 100.0]])
     motion = kalman.begin(start, NOISE)
     motion.velocity[:, 0] = -80

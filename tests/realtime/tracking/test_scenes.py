@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from realtime.tracking import open_tracker
+from realtime.tracking import names, open_tracker
 
 from .scenes import NO_IMAGE, Street, View, follow, idf1
 
 SEEDS = range(2)
 
-every_follower = pytest.mark.parametrize("tracker", ["auto", "bytetrack", "ocsort"])
+every_follower = pytest.mark.parametrize("tracker", [name for name in names() if name != "none"])
 
 
 @cache
@@ -50,21 +50,21 @@ def _as_tracks(ids, boxes):
 @pytest.mark.parametrize(("dropped", "bar"), [(0.1, 0.95), (0.3, 0.90), (0.6, 0.75)])
 @pytest.mark.parametrize("certain", [False, True])
 @every_follower
-def test_lost_frames_cost_few_identities(tracker, dropped, bar, certain):
+def test_lost_frames_cost_few_ids(tracker, dropped, bar, certain):
     assert mean_idf1(tracker, dropped, certain=certain, seconds=6.0) >= bar
 
 
 @pytest.mark.parametrize(("dropped", "bar"), [(0.0, 0.95), (0.1, 0.95), (0.3, 0.90), (0.6, 0.75)])
 @every_follower
 def test_objects_hidden_for_up_to_two_seconds_keep_their_ids(tracker, dropped, bar):
-    """Half a second to two behind pillars, for objects that move slowly enough to be believed to be the same."""
+    """Half a second to two behind pillars, for slow objects."""
     assert mean_idf1(tracker, dropped, objects=6, seconds=8.0, speeds_px_s=(40, 160), pillars=3) >= bar
 
 
 @pytest.mark.parametrize(("dropped", "bar"), [(0.3, 0.90), (0.6, 0.75)])
 @every_follower
 def test_a_tracker_that_ignores_time_fails(tracker, dropped, bar):
-    """The same frames at 15 fps, told apart by their true times or counted as if none were missing."""
+    """The same frames at 15 fps, with their true times or counted as if none were missing."""
     true_time, counted = mean_idf1(tracker, dropped, fps=15), mean_idf1(tracker, dropped, fps=15, ignore_time=True)
     assert true_time >= bar
     assert counted < bar - 0.05
@@ -74,7 +74,7 @@ def test_a_tracker_that_ignores_time_fails(tracker, dropped, bar):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_five_minutes_keep_ids_unique_and_memory_bounded():
-    """Were the tracks that are gone kept, they would hold more than twice what is allowed."""
+    """If removed tracks were kept, they would take more than twice the allowed memory."""
     tracker, last_seen, highest, sizes = open_tracker("bytetrack"), {}, 0, []
     for index, view in enumerate(Street(7, objects=4, seconds=300, fps=10).frames(0.1)):
         tracks = tracker.update(view.seen, view.t_s, NO_IMAGE)

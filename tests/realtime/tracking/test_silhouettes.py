@@ -7,7 +7,7 @@ import pytest
 
 from engines.types import Instances, Segmentation, Size
 from realtime.tracking import open_tracker
-from realtime.tracking.common.silhouettes import mask_overlap, silhouettes
+from realtime.tracking.common.appearance import mask_overlap, silhouettes
 
 FRAME = Size(640, 480)
 
@@ -21,7 +21,7 @@ def ellipse(x, y, a, b):
 
 @pytest.mark.parametrize("shift", [(0, 0), (10, 0), (25, 30), (0, -60), (200, 0)])
 @pytest.mark.parametrize("map_step", [1, 4])
-def test_the_overlap_is_that_of_all_pixels_closely_enough(shift, map_step):
+def test_the_overlap_approximates_that_of_all_pixels(shift, map_step):
     one, box_one = ellipse(200, 200, 50, 120)
     other, box_other = ellipse(200 + shift[0], 200 + shift[1], 60, 110)
     grids = [
@@ -32,7 +32,7 @@ def test_the_overlap_is_that_of_all_pixels_closely_enough(shift, map_step):
     assert overlap[0] == pytest.approx((one & other).sum() / (one | other).sum(), abs=0.12)
 
 
-def test_a_mask_that_is_not_there_is_not_known():
+def test_a_missing_mask_is_unknown():
     box = np.array([(10, 10, 50, 90)], np.float32)
     full = silhouettes(box, np.array([0]), np.ones((480, 640), np.uint8), FRAME)
     for label_map in (np.zeros((1, 1), np.uint8), np.zeros((480, 640), np.uint8)):
@@ -42,14 +42,14 @@ def test_a_mask_that_is_not_there_is_not_known():
         assert np.isnan(mask_overlap(full, box, none, box)).all()
 
 
-def test_boxes_beyond_the_border_are_fine():
+def test_boxes_beyond_the_border():
     box = np.array([(-50, -50, 700, 500), (630, 470, 900, 800)], np.float32)
     seen = silhouettes(box, np.array([0, 1]), np.ones((48, 64), np.uint8), FRAME)
     assert seen[0].all()
     assert not seen[1].any()
 
 
-def test_masks_tell_apart_what_boxes_cannot():
+def test_masks_distinguish_objects_with_equal_boxes():
     """Two bars cross, one rising and one falling: both have the same box at every moment."""
     image = np.zeros((FRAME.height, FRAME.width, 3), np.uint8)
     tracker = open_tracker("auto", camera_motion="off")

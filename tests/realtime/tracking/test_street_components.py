@@ -1,4 +1,4 @@
-"""Objects cut out of a class map melt with their neighbours and part again: ids must neither multiply nor run over."""
+"""Components of a class map merge with their neighbours and separate again: ids must neither multiply nor be swapped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEN_PX = 80
 
 
 def components_of(truth: SyntheticTruth) -> Segmentation:
-    """What a semantic model that is never wrong would give: touching objects of a class are one component."""
+    """The output of a perfect semantic model: touching objects of a class are one component."""
     size = Size.of(truth.class_map)
     things = tuple(truth.class_names.index(name) for name in ("person", "car"))
     least_px = round(2e-4 * truth.class_map.size)
@@ -26,7 +26,7 @@ def components_of(truth: SyntheticTruth) -> Segmentation:
 
 @pytest.mark.parametrize("every", [1, 2], ids=["all frames", "every second"])
 @pytest.mark.parametrize("street", ["objects=8&seed=1", "objects=10&seed=2&crossings=3"])
-def test_a_street_of_components_has_hardly_more_ids_than_objects(street: str, every: int) -> None:
+def test_components_of_a_street_get_few_extra_ids(street: str, every: int) -> None:
     source = open_source(f"synthetic://street?width=480&height=270&fps=15&seconds=5&{street}")
     assert isinstance(source, SyntheticSource)
     tracker = open_tracker("auto")

@@ -1,4 +1,4 @@
-"""Objects of semantic models: those that touch are one component, those cut by something are several. Ids hold all the same."""
+"""Objects of semantic models: touching objects are one component, split objects are several. Ids must hold all the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from realtime.tracking import open_tracker
-from realtime.tracking.common.blobs import hosts_of, hull, pair_iou, pieces_of
+from realtime.tracking.common.merging import hull, owners_of, pair_iou, with_fragments
 
 from .components import IMAGE, components
 
@@ -21,7 +21,7 @@ def follow(scene, seconds, tracker=None):
 
 
 def id_at(tracks, x, y):
-    """The id of the only track whose box holds the point."""
+    """The id of the only track whose box contains the point."""
     (found,) = [t.id for t in tracks if t.box_px[0] <= x <= t.box_px[2] and t.box_px[1] <= y <= t.box_px[3]]
     return found
 
@@ -31,13 +31,13 @@ def person(x, width=40, top=100):
 
 
 def meeting(t, stay_s):
-    """Two come from both sides until they touch, stand side by side for a while, and go back: x of the left and the right one."""
+    """Two people approach until they touch, stand side by side for a while, and go back: x of the left and the right one."""
     way = 60 * min(t, 1.5, max(0.0, 3.0 + stay_s - t))
     return 120 + way, 380 - way * 1.4
 
 
 @pytest.mark.parametrize("stay_s", [0.5, 1.0, 3.0, 6.0])
-def test_two_who_melt_into_one_component_get_their_ids_back(stay_s):
+def test_two_objects_that_merge_into_one_component_get_their_ids_back(stay_s):
     def scene(t):
         left, right = meeting(t, stay_s)
         is_touching = right - left < 90
@@ -53,7 +53,7 @@ def test_two_who_melt_into_one_component_get_their_ids_back(stay_s):
     assert {track.id for _, tracks in frames for track in tracks} == {1, 2}
 
 
-def test_the_melted_component_goes_on_under_one_id():
+def test_the_merged_component_keeps_one_id():
     def scene(t):
         left, right = meeting(t, 4.0)
         return components([person(left), person(right), *([(left, 150, right, 200)] if right - left < 90 else [])])
@@ -64,7 +64,7 @@ def test_the_melted_component_goes_on_under_one_id():
 
 
 @pytest.mark.parametrize("speed_px_s", [40, 80, 160])
-def test_two_who_walk_through_each_other_keep_their_ids(speed_px_s):
+def test_two_people_who_pass_each_other_keep_their_ids(speed_px_s):
     seconds = 400 / speed_px_s
 
     def scene(t):
@@ -78,8 +78,8 @@ def test_two_who_walk_through_each_other_keep_their_ids(speed_px_s):
 
 
 @pytest.mark.parametrize("period", [2, 3, 7])
-def test_a_component_cut_now_and_then_stays_one_object(period):
-    """A face in front of a camera, cut in two by a badly seen stripe in every few frames."""
+def test_a_component_that_is_split_at_intervals_stays_one_object(period):
+    """A face in front of a camera, split in two by a missing stripe in some frames."""
 
     def scene(t):
         sway = 10 * np.sin(2 * t)
@@ -94,19 +94,19 @@ def test_a_component_cut_now_and_then_stays_one_object(period):
     assert all(len(tracks) == 1 for _, tracks in frames)
 
 
-def test_shreds_that_come_and_go_are_no_objects():
+def test_short_lived_fragments_are_not_objects():
     rng = np.random.default_rng(0)
 
     def scene(t):
-        shreds = [(x, y, x + 16, y + 16) for x, y in rng.uniform((180, 70), (430, 320), (3, 2))]
+        fragments = [(x, y, x + 16, y + 16) for x, y in rng.uniform((180, 70), (430, 320), (3, 2))]
         return components(
-            [(200, 60, 420, 340)], [(200, 60, 230, 340), *[(x - 4, y - 4, x + 20, y + 20) for x, y, _, _ in shreds]]
+            [(200, 60, 420, 340)], [(200, 60, 230, 340), *[(x - 4, y - 4, x + 20, y + 20) for x, y, _, _ in fragments]]
         )
 
     assert {track.id for _, tracks in follow(scene, 4) for track in tracks} == {1}
 
 
-def test_what_leaves_another_object_for_good_becomes_one_of_its_own():
+def test_an_object_that_leaves_another_one_becomes_an_object_itself():
     """A person gets off a vehicle of the same class: seen within it first, then beside it."""
 
     def scene(t):
@@ -117,7 +117,7 @@ def test_what_leaves_another_object_for_good_becomes_one_of_its_own():
     assert {track.id for _, tracks in frames for track in tracks} == {1, 2}
 
 
-def test_a_small_object_in_front_of_a_large_one_is_told_from_a_shred_in_time():
+def test_a_small_object_in_front_of_a_large_one_becomes_an_object_in_time():
     from .scenes import segmentation
 
     tracker = open_tracker("auto", camera_motion="off")
@@ -130,23 +130,23 @@ def test_a_small_object_in_front_of_a_large_one_is_told_from_a_shred_in_time():
     assert counts[-1] == 2
 
 
-def test_hosts_are_those_whose_detection_holds_both():
+def test_owners_are_tracks_whose_detection_contains_both():
     vanished = np.array([[100, 0, 150, 100], [400, 0, 450, 100]], np.float32)
     predicted = np.array([[40, 0, 95, 100], [300, 0, 340, 100]], np.float32)
     detected = np.array([[40, 0, 150, 100], [300, 0, 340, 100]], np.float32)
     allowed = np.ones((2, 2), bool)
-    assert hosts_of(vanished, predicted, detected, allowed, 0.7).tolist() == [0, -1]
-    assert hosts_of(vanished, predicted, detected, ~allowed, 0.7).tolist() == [-1, -1]
+    assert owners_of(vanished, predicted, detected, allowed, 0.7).tolist() == [0, -1]
+    assert owners_of(vanished, predicted, detected, ~allowed, 0.7).tolist() == [-1, -1]
     hidden = np.array([[45, 0, 90, 100]], np.float32)  # behind it, not beside it
-    assert hosts_of(hidden, predicted[:1], predicted[:1], allowed[:1, :1], 0.7).tolist() == [-1]
+    assert owners_of(hidden, predicted[:1], predicted[:1], allowed[:1, :1], 0.7).tolist() == [-1]
 
 
-def test_pieces_are_put_together_only_where_the_whole_was_expected():
+def test_fragments_are_joined_only_where_the_whole_was_predicted():
     predicted, cut = np.array([[0, 0, 100, 200]], np.float32), np.array([[0, 0, 100, 120]], np.float32)
     rest, stranger = np.array([[0, 130, 100, 200]], np.float32), np.array([[150, 0, 190, 100]], np.float32)
     yes = np.ones((1, 1), bool)
-    assert pieces_of(predicted, cut, rest, yes, 0.8).tolist() == [[0, 0, 100, 200]]
-    assert pieces_of(predicted, cut, stranger, yes, 0.8).tolist() == cut.tolist()
-    assert pieces_of(predicted, predicted, rest, yes, 0.8).tolist() == predicted.tolist()
+    assert with_fragments(predicted, cut, rest, yes, 0.8).tolist() == [[0, 0, 100, 200]]
+    assert with_fragments(predicted, cut, stranger, yes, 0.8).tolist() == cut.tolist()
+    assert with_fragments(predicted, predicted, rest, yes, 0.8).tolist() == predicted.tolist()
     assert np.array_equal(hull(cut, rest), predicted)
     assert pair_iou(cut, predicted).tolist() == pytest.approx([0.6])

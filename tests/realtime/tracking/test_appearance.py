@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from realtime.tracking import open_tracker
-from realtime.tracking.common.looks import likeness, looks
+from realtime.tracking.common.appearance import colour_similarity, colours_of
 
 from .scenes import segmentation
 
@@ -21,27 +21,27 @@ def painted(boxes, colours):
     return image
 
 
-def test_a_look_is_the_colour_above_and_below():
+def test_the_colours_are_means_of_the_upper_and_lower_half():
     boxes = np.array([(100, 50, 140, 170), (300, 50, 340, 170)], np.float32)
     image = painted(boxes, [(RED, BLUE), (BLUE, BLUE)])
-    look = looks(image, boxes, np.zeros((2, 10, 10), bool))
-    assert look.tolist() == [pytest.approx([*RED, *BLUE]), pytest.approx([*BLUE, *BLUE])]
-    assert np.diag(likeness(look[:, None], look)).tolist() == [1, 1]
-    assert likeness(look[0], look[1]) < 0.1
+    found = colours_of(image, boxes, np.zeros((2, 10, 10), bool))
+    assert found.tolist() == [pytest.approx([*RED, *BLUE]), pytest.approx([*BLUE, *BLUE])]
+    assert np.diag(colour_similarity(found[:, None], found)).tolist() == [1, 1]
+    assert colour_similarity(found[0], found[1]) < 0.1
 
 
-def test_only_what_the_mask_covers_counts():
+def test_only_pixels_of_the_mask_count():
     boxes = np.array([(100, 50, 140, 170)], np.float32)
     image = painted(boxes, [(RED, RED)])
     image[50:170, 100:120] = BLUE
     right = np.zeros((1, 10, 10), bool)
     right[:, :, 5:] = True
-    assert looks(image, boxes, right)[0].tolist() == pytest.approx([*RED, *RED])
+    assert colours_of(image, boxes, right)[0].tolist() == pytest.approx([*RED, *RED])
 
 
 @pytest.mark.parametrize(("shirt", "expected"), [(RED, 1), (BLUE, 2)])
-def test_a_lost_track_is_not_found_in_somebody_unlike_it(shirt, expected):
-    """Lost for half a second; then somebody stands beside where it should be."""
+def test_a_lost_track_does_not_match_an_object_of_other_colours(shirt, expected):
+    """Lost for half a second; then a person is beside the predicted place."""
     tracker = open_tracker("auto", camera_motion="off")
 
     def picture(colour):
