@@ -83,15 +83,13 @@ def _stops(trails: list[I32]) -> I32:
     """(N, _STOPS, 2) points of each trail, evenly spread, both ends included."""
     counts = np.array([len(trail) for trail in trails])[:, None]
     picks = ((counts - 1) * _ALONG + 0.5).astype(np.intp) + (np.cumsum(counts, axis=0) - counts)
-    stops: I32 = np.concatenate(trails).take(picks, axis=0)
-    return stops
+    return np.asarray(np.concatenate(trails).take(picks, axis=0), np.int32)
 
 
 def _under(image: Image, points: I32) -> F32:
     """(N, points, 3) float32: the picture's colour at each point, at the nearest edge for points outside."""
     columns, rows = (np.minimum(np.maximum(points, 0), (image.shape[1] - 1, image.shape[0] - 1))).transpose(2, 0, 1)
-    under: F32 = image[rows, columns].astype(np.float32)
-    return under
+    return np.asarray(image[rows, columns], np.float32)
 
 
 def draw_boxes(image: Image, marks: Sequence[Mark]) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from engines.types import U8, Image, Size
-from realtime.render.pixels import Bgr, plain, shrunk
+from realtime.render.pixels import Bgr, plain, scaled, shrunk
 
 REDUCTION = 8
 """The blur is computed on a picture this many times smaller."""
@@ -43,9 +43,7 @@ class Blur:
         blurred = np.dstack((small * share[..., None], share))
         for _ in range(3):  # three box filters are close to a Gaussian, in a third of the time
             blurred = cv2.boxFilter(blurred, -1, (side, side), borderType=cv2.BORDER_REFLECT)
-        room = (blurred[..., :3] / blurred[..., 3:]).astype(np.uint8)
-        upsampled: Image = cv2.resize(room, (width, height), interpolation=cv2.INTER_LINEAR)
-        return upsampled
+        return scaled((blurred[..., :3] / blurred[..., 3:]).astype(np.uint8), Size(width, height), cv2.INTER_LINEAR)
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ class Picture:
 def _filling(picture: Picture, size: Size) -> Image:
     original = Size.of(picture.image)
     scale = max(size.width / original.width, size.height / original.height)
-    scaled = (max(size.width, round(original.width * scale)), max(size.height, round(original.height * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    image = cv2.resize(picture.image, scaled, interpolation=interpolation)
-    left, top = (scaled[0] - size.width) // 2, (scaled[1] - size.height) // 2
+    whole = Size(max(size.width, round(original.width * scale)), max(size.height, round(original.height * scale)))
+    image = scaled(picture.image, whole, cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left, top = (whole.width - size.width) // 2, (whole.height - size.height) // 2
     return np.ascontiguousarray(image[top : top + size.height, left : left + size.width])

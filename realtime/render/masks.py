@@ -13,7 +13,7 @@ from realtime.knobs import Knobs
 from realtime.render.layout import Box
 from realtime.render.look import Look, rim_px, unit
 from realtime.render.marks import Mark, scale_to, scaled_boxes
-from realtime.render.pixels import plain
+from realtime.render.pixels import plain, scaled
 from realtime.render.surface import CARPET_BGR
 from realtime.types import Result
 
@@ -69,7 +69,7 @@ def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs)
     rows = np.array([mark.row for mark in seen_marks])
     label_map = instances.label_map
     if Size.of(label_map) != size:
-        label_map = cv2.resize(label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST)
+        label_map = scaled(label_map, size, cv2.INTER_NEAREST)
     labels = rows + 1
     colours, kept = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.uint8)
     colours[labels, 0] = [mark.colour for mark in seen_marks]
@@ -132,12 +132,9 @@ def _mask_in(box: Box, label_map: U8, label: int, size: Size) -> U8:
     """(h, w) uint8, 0 and 1: one object's mask within a box of the canvas, with smooth edges where the map is coarser."""
     x0, y0, x1, y1 = box
     if Size.of(label_map) == size:
-        own: U8 = np.equal(label_map[y0:y1, x0:x1], label).view(np.uint8)
-        return own
+        return np.equal(label_map[y0:y1, x0:x1], label).view(np.uint8)
     opaque = np.equal(label_map, label).view(np.uint8) * np.uint8(255)
-    soft = cv2.resize(opaque, (size.width, size.height), interpolation=cv2.INTER_LINEAR)[y0:y1, x0:x1]
-    smooth: U8 = np.greater(soft, 127).view(np.uint8)
-    return smooth
+    return np.greater(scaled(opaque, size, cv2.INTER_LINEAR)[y0:y1, x0:x1], 127).view(np.uint8)
 
 
 def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs, look: Look) -> None:
@@ -146,23 +143,23 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
     surface: of the road. Its colour replaces the class's where it is drivable, since two layers of colour look muddy.
     """
     shown = look.shown(knobs.hidden_classes)
-    height, width = image.shape[:2]
+    size = Size.of(image)
     mask = cv2.LUT(class_map, shown)
     colours = cv2.applyColorMap(class_map, look.class_bgr[:256].reshape(256, 1, 3))
     if surface is not None:
         if surface.shape != class_map.shape:
-            surface = cv2.resize(surface, class_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            surface = scaled(surface, Size.of(class_map), cv2.INTER_NEAREST)
         carpet = np.greater(surface, 0).view(np.uint8)
         cv2.copyTo(plain(CARPET_BGR, Size.of(class_map)), carpet, colours)
         mask = cv2.bitwise_or(mask, carpet * np.uint8(255))
     is_everywhere = cv2.countNonZero(mask) == mask.size
-    if class_map.shape != (height, width):
+    if Size.of(class_map) != size:
         if not is_everywhere:  # extend painted colours by one pixel, or the black of the rest would darken their edges
             colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), _SQUARE))
-        colours = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
+        colours = scaled(colours, size, cv2.INTER_LINEAR)
         if not is_everywhere:
-            soft = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-            mask = np.greater(soft, 127).view(np.uint8)  # its edge is smooth, where the nearest pixel's has steps
+            # Interpolated, since the nearest pixel's edge has steps.
+            mask = np.greater(scaled(mask, size, cv2.INTER_LINEAR), 127).view(np.uint8)
     if is_everywhere:
         cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:

@@ -12,7 +12,7 @@ from realtime.knobs import Knobs
 from realtime.render.backgrounds import Background
 from realtime.render.look import Look, rim_px
 from realtime.render.marks import Mark, colour_of
-from realtime.render.pixels import Bgr, blend_colour, blend_picture, shrunk
+from realtime.render.pixels import Bgr, blend_colour, blend_picture, scaled, shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320
@@ -56,7 +56,8 @@ class Matte:
         """
         size = Size.of(image)
         guide = _guide_size(size)
-        coarse = _resized(alpha, guide)
+        interpolation = cv2.INTER_AREA if alpha.shape[1] >= 2 * guide.width else cv2.INTER_LINEAR
+        coarse = alpha if Size.of(alpha) == guide else scaled(alpha, guide, interpolation)
         left, top, right, bottom = _bounds(coarse)
         cells = slice(top, bottom), slice(left, right)
         if right <= left or bottom <= top:
@@ -65,8 +66,7 @@ class Matte:
         y0, y1 = (round(edge * size.height / guide.height) for edge in (top, bottom))
         grey = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY)
         slope, offset = _linear(shrunk(grey, Size(right - left, bottom - top)), coarse[cells])
-        to_canvas = (x1 - x0, y1 - y0)
-        slope, offset = (cv2.resize(part, to_canvas, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
+        slope, offset = (cv2.resize(part, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
         refined = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset, dtype=cv2.CV_8U)  # rounds and saturates
         return cls(x0, y0, refined, cells)
 
@@ -140,7 +140,7 @@ def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) ->
 
 def _owners(label_map: U8, grid: Size) -> U8:
     """(h, w) uint8 on `grid`: i + 1 of the nearest object i, since soft edges extend beyond the objects' pixels."""
-    labels: U8 = cv2.resize(label_map, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
+    labels = scaled(label_map, grid, cv2.INTER_NEAREST)
     background = np.equal(labels, 0).view(np.uint8)
     if not cv2.countNonZero(labels):
         return labels
@@ -148,21 +148,12 @@ def _owners(label_map: U8, grid: Size) -> U8:
     # `nearest` numbers the objects' pixels: look up the object of each number, then of each pixel.
     of_number = np.zeros(int(nearest.max()) + 1, np.uint8)
     of_number[nearest[labels > 0]] = labels[labels > 0]
-    owners: U8 = np.take(of_number, nearest, axis=0)
-    return owners
+    return np.asarray(np.take(of_number, nearest, axis=0), np.uint8)
 
 
 def _guide_size(canvas: Size) -> Size:
     times = max(1, round(max(canvas.width, canvas.height) / GUIDE_PX))
     return Size(max(1, round(canvas.width / times)), max(1, round(canvas.height / times)))
-
-
-def _resized(alpha: U8, size: Size) -> U8:
-    if Size.of(alpha) == size:
-        return alpha
-    how = cv2.INTER_AREA if alpha.shape[1] >= 2 * size.width else cv2.INTER_LINEAR
-    resized: U8 = cv2.resize(alpha, (size.width, size.height), interpolation=how)
-    return resized
 
 
 def _bounds(coarse: U8) -> tuple[int, int, int, int]:

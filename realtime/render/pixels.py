@@ -18,7 +18,7 @@ def resized(image: U8, size: Size) -> U8:
     """`image` (H, W, 3) at `size`, in a new array."""
     if Size.of(image) == size:
         return image.copy()
-    return _resized(image, size, cv2.INTER_LINEAR) if size.width > image.shape[1] else shrunk(image, size)
+    return scaled(image, size, cv2.INTER_LINEAR) if size.width > image.shape[1] else shrunk(image, size)
 
 
 def shrunk(image: U8, size: Size) -> U8:
@@ -31,11 +31,12 @@ def shrunk(image: U8, size: Size) -> U8:
     if Size.of(image) == size:
         return image
     if max(image.shape[1] / size.width, image.shape[0] / size.height) <= INTERPOLATION_LIMIT:
-        return _resized(image, size, cv2.INTER_LINEAR)
-    return _resized(_resized(image, Size(2 * size.width, 2 * size.height), cv2.INTER_LINEAR), size, cv2.INTER_AREA)
+        return scaled(image, size, cv2.INTER_LINEAR)
+    return scaled(scaled(image, Size(2 * size.width, 2 * size.height), cv2.INTER_LINEAR), size, cv2.INTER_AREA)
 
 
-def _resized(image: U8, size: Size, interpolation: int) -> U8:
+def scaled(image: U8, size: Size, interpolation: int) -> U8:
+    """`image` (H, W) or (H, W, 3) at `size`, in a new array, by one of OpenCV's interpolations."""
     resized: U8 = cv2.resize(image, (size.width, size.height), interpolation=interpolation)
     return resized
 

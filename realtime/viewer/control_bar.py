@@ -10,6 +10,7 @@ from PyQt6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QMenu, QSlider, QTo
 
 from realtime.knobs import Knobs
 from realtime.viewer.icons import icon
+from realtime.viewer.style import filled
 
 BUTTON_PX = 30
 ICON_PX = 20
@@ -41,16 +42,10 @@ class ControlBar(QWidget):
         self._hidden_when_narrow: list[QToolButton] = []
         self.opacity = PercentSlider("Opacity", self)
         self.threshold = PercentSlider("Threshold", self)
+        sliders = filled(QHBoxLayout(), self.opacity, self.threshold, margins=(6, 0, 0, 0), spacing=18)
         self._rows = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._rows.setContentsMargins(8, 6, 12, 6)
-        self._rows.setSpacing(6)
-        self._rows.addLayout(self._make_buttons(actions))
-        sliders = QHBoxLayout()
-        sliders.setContentsMargins(6, 0, 0, 0)
-        sliders.setSpacing(18)
-        sliders.addWidget(self.opacity)
-        sliders.addWidget(self.threshold)
-        self._rows.addLayout(sliders, 1)
+        filled(self._rows, self._make_buttons(actions), sliders, margins=(8, 6, 12, 6), spacing=6)
+        self._rows.setStretchFactor(sliders, 1)
 
     def show_knobs(self, knobs: Knobs) -> None:
         """Move the sliders to these values, without emitting `moved`."""
@@ -112,12 +107,7 @@ class PercentSlider(QWidget):
         self._value.setFixedWidth(44)
         name = QLabel(caption, self)
         name.setObjectName("muted")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addWidget(name)
-        row.addWidget(self.slider, 1)
-        row.addWidget(self._value)
+        filled(QHBoxLayout(self), name, self.slider, self._value, spacing=8, stretch=self.slider)
         self.slider.valueChanged.connect(self._on_moved)
 
     def show_fraction(self, fraction: float) -> None:

@@ -19,32 +19,15 @@ APT_CURE = f"Install them: {APT_COMMAND}"
 NO_SCREEN_CURE = "Log in to a desktop or use `ssh -X`, or write a file: run.py process"
 
 QT_LIBRARIES = (
-    "libGL.so.1",
-    "libEGL.so.1",
-    "libdbus-1.so.3",
-    "libfontconfig.so.1",
-    "libglib-2.0.so.0",
-    "libxkbcommon.so.0",
-    "libX11.so.6",
-)
+    "libGL.so.1", "libEGL.so.1", "libdbus-1.so.3", "libfontconfig.so.1", "libglib-2.0.so.0", "libxkbcommon.so.0", "libX11.so.6",
+)  # fmt: skip
 """System libraries that importing PyQt6.QtWidgets loads on Linux (`readelf -d libQt6Gui.so.6`)."""
 
 XCB_LIBRARIES = (
-    "libxcb-cursor.so.0",
-    "libxcb-icccm.so.4",
-    "libxcb-image.so.0",
-    "libxcb-keysyms.so.1",
-    "libxcb-randr.so.0",
-    "libxcb-render-util.so.0",
-    "libxcb-shape.so.0",
-    "libxcb-shm.so.0",
-    "libxcb-sync.so.1",
-    "libxcb-util.so.1",
-    "libxcb-xfixes.so.0",
-    "libxcb-xkb.so.1",
-    "libxkbcommon-x11.so.0",
-    "libX11-xcb.so.1",
-)
+    "libxcb-cursor.so.0", "libxcb-icccm.so.4", "libxcb-image.so.0", "libxcb-keysyms.so.1", "libxcb-randr.so.0",
+    "libxcb-render-util.so.0", "libxcb-shape.so.0", "libxcb-shm.so.0", "libxcb-sync.so.1", "libxcb-util.so.1",
+    "libxcb-xfixes.so.0", "libxcb-xkb.so.1", "libxkbcommon-x11.so.0", "libX11-xcb.so.1",
+)  # fmt: skip
 """System libraries that Qt's xcb platform plugin loads as well (`readelf -d libQt6XcbQpa.so.6`)."""
 
 WAYLAND_LIBRARIES = ("libwayland-client.so.0", "libwayland-cursor.so.0")

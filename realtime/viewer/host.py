@@ -1,4 +1,4 @@
-"""Owns the one session behind the window: opens it, hears its wakes, and closes it without making the window wait."""
+"""Owns the window's session: opens it, receives its wake-ups, and closes it without blocking the window."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from realtime.types import Canvas, SourceStatus
 
 
 class SessionHost(QObject):
-    """At most one session at a time. Lives on the Qt thread; only `_woken` and `_closed` are emitted from others."""
+    """At most one session at a time. Used on the Qt thread; only `_woken` and `_closed` are emitted on other threads."""
 
     arrived = pyqtSignal(object)
     """The newest canvas."""
     opened = pyqtSignal()
-    """Another session has begun (or was refused: `state()` says so)."""
+    """Another session was opened, or opening it failed: see `state()`."""
 
     _woken = pyqtSignal()
     _closed = pyqtSignal()
@@ -35,12 +35,12 @@ class SessionHost(QObject):
         self._refusal = ""
         self.session: Session | None = None
         self.source = ""
-        # Queued even when the caller is on the Qt thread: a wake may come before `open` has got hold of its session.
+        # Queued even from the Qt thread: a wake-up can come before `open` has stored its session.
         for signal, slot in ((self._woken, self._deliver), (self._closed, self._reopen)):
             signal.connect(slot, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]  # PyQt's hints lack the type
 
     def open(self, source: str) -> None:
-        """Begin the first session. Raises SegmentationError for a source that makes no sense."""
+        """Open the first session. Raises SegmentationError for an invalid source."""
         self.source = source
         self.session = self._open_session(source, self._woken.emit)
         if self._knobs is not None:
@@ -48,19 +48,19 @@ class SessionHost(QObject):
         self.opened.emit()
 
     def replace(self, source: str) -> None:
-        """End the present session off the Qt thread, then begin another. Called again meanwhile, the last source counts."""
+        """Close the present session on another thread, then open one on `source`, or on that of a later call."""
         self.source, self._refusal = source, ""
         session, self.session = self.session, None
         if session is not None:
-            self._knobs = replace(session.knobs, selected_id=None)  # ids begin anew
+            self._knobs = replace(session.knobs, selected_id=None)  # the next session has other ids
             self._closing = True
-            # One source at a time: a camera must be let go before it can be opened again.
+            # One source at a time: a camera must be closed before it can be opened again.
             self._closer.submit(session.close).add_done_callback(lambda _: self._closed.emit())
         elif not self._closing:
             self._reopen()
 
     def close(self) -> None:
-        """End everything and wait for it; no other session begins. May be called again."""
+        """Close the session and wait for it; none is opened afterwards. Idempotent."""
         self._ended = True
         session, self.session = self.session, None
         if session is not None:
@@ -80,7 +80,7 @@ class SessionHost(QObject):
             self.session.turn(**changes)
 
     def state(self) -> SessionState:
-        """The session's state; or, between two sessions, what is going on there."""
+        """The session's state, or a state for the time between two sessions."""
         if self.session is not None:
             return self.session.state()
         if self._refusal:

@@ -18,7 +18,7 @@ from PyQt6.QtWidgets import (
 
 from realtime.sessions.session import SessionState
 from realtime.viewer.icons import swatch
-from realtime.viewer.style import MUTED, TEXT
+from realtime.viewer.style import MUTED, TEXT, filled
 
 WIDTH_PX = 208
 
@@ -102,22 +102,12 @@ class LegendDock(QDockWidget):
         self.changed.emit(self.hidden_classes())
 
     def _lay_out(self) -> QWidget:
-        header = QHBoxLayout()
-        header.setSpacing(6)
-        header.addWidget(QLabel("Classes"))
-        header.addStretch()
-        header.addWidget(self.all_button)
-        header.addWidget(self.none_button)
+        header = filled(QHBoxLayout(), QLabel("Classes"), None, self.all_button, self.none_button, spacing=6)
         body = QWidget()
         body.setObjectName("legend")
         body.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         body.setFixedWidth(WIDTH_PX)
-        column = QVBoxLayout(body)
-        column.setContentsMargins(12, 10, 8, 8)
-        column.setSpacing(8)
-        column.addLayout(header)
-        column.addWidget(self.search)
-        column.addWidget(self.list, 1)
+        filled(QVBoxLayout(body), header, self.search, self.list, margins=(12, 10, 8, 8), spacing=8, stretch=self.list)
         return body
 
 

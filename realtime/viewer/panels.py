@@ -7,7 +7,7 @@ from PyQt6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPen, QShowEv
 from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from realtime.viewer.commands import COMMANDS, key_names
-from realtime.viewer.style import ACCENT, BORDER
+from realtime.viewer.style import ACCENT, BORDER, filled
 
 CARD_WIDTH_PX = 440
 EDGE_PX = 16
@@ -17,12 +17,25 @@ TURN_MS = 80
 KEY_COLUMNS_FROM_PX = 560
 
 
-class MessageCard(QFrame):
+class Panel(QFrame):
+    """A frame over the view, hidden at first. style: the name of its rules in the style sheet."""
+
+    def __init__(self, view: QWidget, style: str) -> None:
+        super().__init__(view)
+        self.setObjectName(style)
+        self._view = view
+        self.hide()
+
+    def _width_px(self) -> int:
+        """The width that the view has for panels."""
+        return max(0, self._view.width() - 2 * EDGE_PX)
+
+
+class MessageCard(Panel):
     """A title, a text, and buttons to retry or open another source. In the middle of the view."""
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("card")
+    def __init__(self, view: QWidget) -> None:
+        super().__init__(view, "card")
         self.spinner = Spinner(self)
         self.title = QLabel(self)
         self.title.setObjectName("title")
@@ -36,21 +49,9 @@ class MessageCard(QFrame):
         self.other = QPushButton("Open another…", self)
         for button in (self.retry, self.other):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        head = QHBoxLayout()
-        head.setSpacing(12)
-        head.addWidget(self.spinner)
-        head.addWidget(self.title, 1)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(self.other)
-        buttons.addWidget(self.retry)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(20, 18, 20, 18)
-        column.setSpacing(12)
-        column.addLayout(head)
-        column.addWidget(self.text)
-        column.addLayout(buttons)
-        self.hide()
+        head = filled(QHBoxLayout(), self.spinner, self.title, spacing=12, stretch=self.title)
+        buttons = filled(QHBoxLayout(), None, self.other, self.retry, spacing=12)
+        self._column = filled(QVBoxLayout(self), head, self.text, buttons, margins=(20, 18, 20, 18), spacing=12)
 
     def say(self, title: str, text: str, busy: bool) -> None:
         """Show a message; with a spinner if `busy`, or else with the buttons."""
@@ -65,27 +66,24 @@ class MessageCard(QFrame):
 
     def place(self) -> None:
         """Move to the middle of the view, as high as the text needs."""
-        _centre(self, min(CARD_WIDTH_PX, _room_px(self)))
+        width_px = min(CARD_WIDTH_PX, self._width_px())
+        # The height of a wrapped text depends on the width; only the layout knows it.
+        height_px = min(self._column.totalHeightForWidth(width_px), self._view.height())
+        self.setGeometry((self._view.width() - width_px) // 2, (self._view.height() - height_px) // 2, width_px, height_px)
 
 
-class Banner(QFrame):
+class Banner(Panel):
     """One line at the picture's lower edge, with a button where one is useful."""
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("banner")
+    def __init__(self, view: QWidget) -> None:
+        super().__init__(view, "banner")
         self.text = QLabel(self)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.button = QPushButton(self)
         self.button.setObjectName("small")
         self.button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(14, 8, 10, 8)
-        row.setSpacing(12)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.button)
+        filled(QHBoxLayout(self), self.text, self.button, margins=(14, 8, 10, 8), spacing=12, stretch=self.text)
         self._text = ""
-        self.hide()
 
     def say(self, text: str, colour: str, button: str = "") -> None:
         """Show a line in this colour, with a button of that text if given."""
@@ -98,21 +96,19 @@ class Banner(QFrame):
 
     def place(self) -> None:
         """Move to the lower edge of the view. A text wider than the view is shortened."""
-        view = self.parentWidget()
-        if view is None or not self._text:
+        if not self._text:
             return
-        room_px = _room_px(self) - 40 - (self.button.sizeHint().width() if self.button.text() else 0)
+        room_px = self._width_px() - 40 - (self.button.sizeHint().width() if self.button.text() else 0)
         self.text.setText(self.text.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, room_px))
         self.resize(self.sizeHint())
-        self.move((view.width() - self.width()) // 2, view.height() - self.height() - EDGE_PX)
+        self.move((self._view.width() - self.width()) // 2, self._view.height() - self.height() - EDGE_PX)
 
 
-class HelpCard(QFrame):
+class HelpCard(Panel):
     """All keys, in two columns if they fit, and scrolling if they do not."""
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("card")
+    def __init__(self, view: QWidget) -> None:
+        super().__init__(view, "card")
         title = QLabel("Keyboard shortcuts", self)
         title.setObjectName("title")
         self._grid_holder = QWidget()
@@ -127,25 +123,18 @@ class HelpCard(QFrame):
         self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.area.setWidget(self._grid_holder)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(20, 16, 12, 16)
-        column.setSpacing(12)
-        column.addWidget(title)
-        column.addWidget(self.area, 1)
-        self.hide()
+        filled(QVBoxLayout(self), title, self.area, margins=(20, 16, 12, 16), spacing=12, stretch=self.area)
 
     def place(self) -> None:
         """Move to the middle of the view, in as many columns as fit."""
-        view = self.parentWidget()
-        if view is None:
-            return
+        view = self._view
         columns = 2 if view.width() >= KEY_COLUMNS_FROM_PX else 1
         if columns != self._columns:
             self._columns = columns
             self._arrange(-(-len(self._rows) // columns))
-        wish = self._grid_holder.sizeHint()
-        width_px = min(wish.width() + 44, view.width() - 2 * EDGE_PX)
-        height_px = min(wish.height() + 80, view.height() - 2 * EDGE_PX)
+        needed = self._grid_holder.sizeHint()
+        width_px = min(needed.width() + 44, self._width_px())
+        height_px = min(needed.height() + 80, view.height() - 2 * EDGE_PX)
         self.setGeometry((view.width() - width_px) // 2, (view.height() - height_px) // 2, width_px, height_px)
 
     def _arrange(self, rows_per_column: int) -> None:
@@ -191,25 +180,8 @@ class Spinner(QWidget):
 
 def _key_row(names: tuple[str, ...]) -> QWidget:
     holder = QWidget()
-    row = QHBoxLayout(holder)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.setSpacing(4)
-    for name in names:
-        key = QLabel(name)
+    keys = [QLabel(name) for name in names]
+    for key in keys:
         key.setObjectName("key")
-        row.addWidget(key)
+    filled(QHBoxLayout(holder), *keys, spacing=4)
     return holder
-
-
-def _room_px(overlay: QWidget) -> int:
-    view = overlay.parentWidget()
-    return max(0, (view.width() if view else 0) - 2 * EDGE_PX)
-
-
-def _centre(overlay: QWidget, width_px: int) -> None:
-    view, layout = overlay.parentWidget(), overlay.layout()
-    if view is None or layout is None:
-        return
-    # The height of a wrapped text depends on the width; only the layout knows it.
-    height_px = min(layout.totalHeightForWidth(width_px), view.height())
-    overlay.setGeometry((view.width() - width_px) // 2, (view.height() - height_px) // 2, width_px, height_px)

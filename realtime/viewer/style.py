@@ -1,8 +1,13 @@
-"""The window's colours, fonts and style sheet. Values only."""
+"""The window's colours, fonts, style sheet and layouts."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPalette
+from PyQt6.QtWidgets import QBoxLayout, QLayout, QWidget
+
+BoxLayout = TypeVar("BoxLayout", bound=QBoxLayout)
 
 BACKGROUND = "#0e1014"
 SURFACE = "#171a20"
@@ -75,6 +80,28 @@ def dark_palette() -> QPalette:
         for each in roles:
             palette.setColor(each, QColor(colour))
     return palette
+
+
+def filled(
+    layout: BoxLayout,
+    *parts: QWidget | QLayout | None,
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
+    spacing: int = 0,
+    stretch: QWidget | None = None,
+) -> BoxLayout:
+    """`layout` with these parts, None for an empty stretch. stretch: the part that takes the spare room."""
+    layout.setContentsMargins(*margins)
+    layout.setSpacing(spacing)
+    for part in parts:
+        if part is None:
+            layout.addStretch()
+        elif isinstance(part, QWidget):
+            layout.addWidget(part)
+        else:
+            layout.addLayout(part)
+    if stretch is not None:
+        layout.setStretchFactor(stretch, 1)
+    return layout
 
 
 def text_font(size_px: int, bold: bool = False) -> QFont:

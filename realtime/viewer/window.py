@@ -19,6 +19,7 @@ from realtime.viewer.hud import render_hud
 from realtime.viewer.legend import LegendDock
 from realtime.viewer.screen import Screen
 from realtime.viewer.session_control import SessionControl
+from realtime.viewer.style import filled
 from realtime.viewer.view import HUD_MARGIN_PX, ScreenshotWriter
 
 TICK_MS = 250
@@ -169,11 +170,7 @@ class MainWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         body = QWidget(self)
-        column = QVBoxLayout(body)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.view, 1)
-        column.addWidget(self.bar)
+        filled(QVBoxLayout(body), self.view, self.bar, stretch=self.view)
         self.setCentralWidget(body)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.legend)
         self.status.setSizeGripEnabled(False)

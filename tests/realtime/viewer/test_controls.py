@@ -239,7 +239,7 @@ def test_for_a_file_that_waits_for_the_model_the_live_overlay_comes_with_advice(
     QTest.keyClick(camera, Qt.Key.Key_V)
     assert camera.status.currentMessage() == "Overlay: live"
     film = open_window("film.mp4")
-    for expected in ("Overlay: live; this recording waits for the model: open it with --overlay live", "Overlay: locked"):
+    for expected in ("Overlay: live. This file waits for the model; open it with --overlay live", "Overlay: locked"):
         QTest.keyClick(film, Qt.Key.Key_V)
         assert film.status.currentMessage().startswith(expected)
 
