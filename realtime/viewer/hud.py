@@ -10,7 +10,7 @@ from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 from realtime.flow.meter import Reading
 from realtime.sessions.picking import Selected
 from realtime.sessions.session import SessionState
-from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, digit_font, text_font
+from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, blank, digit_font, text_font
 
 WIDTH_PX = 288
 PAD_PX = 12
@@ -36,12 +36,7 @@ def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_p
     table_px = ROW_PX * (1 + len(stages)) + GAP_PX
     with_table = bool(stages) and height_px + table_px <= room_px
     height_px += table_px if with_table else 0
-    pixmap = QPixmap(round(WIDTH_PX * pixel_ratio), round(height_px * pixel_ratio))
-    pixmap.setDevicePixelRatio(pixel_ratio)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(Qt.PenStyle.NoPen)
+    pixmap, painter = blank(WIDTH_PX, height_px, pixel_ratio)
     painter.setBrush(PANEL)
     painter.drawRoundedRect(QRectF(0, 0, WIDTH_PX, height_px), 10, 10)
     sheet = Sheet(painter)

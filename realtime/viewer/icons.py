@@ -7,7 +7,7 @@ from collections.abc import Callable
 from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
 
-from realtime.viewer.style import ACCENT, BAD, BORDER, TEXT
+from realtime.viewer.style import ACCENT, BAD, BORDER, TEXT, blank
 
 GRID = 24
 """Icons are drawn on a square of 24 units."""
@@ -64,25 +64,15 @@ def icon(name: str, on_name: str | None = None) -> QIcon:
 
 def swatch(red: int, green: int, blue: int) -> QIcon:
     """A rounded patch of one colour for the legend."""
-    pixmap, painter = _blank_pixmap()
-    painter.setPen(Qt.PenStyle.NoPen)
+    pixmap, painter = blank(GRID, GRID, PIXEL_RATIO)
     painter.setBrush(QColor(red, green, blue))
     painter.drawRoundedRect(QRectF(2, 3, 20, 18), 5, 5)
     painter.end()
     return QIcon(pixmap)
 
 
-def _blank_pixmap() -> tuple[QPixmap, QPainter]:
-    pixmap = QPixmap(GRID * PIXEL_RATIO, GRID * PIXEL_RATIO)
-    pixmap.setDevicePixelRatio(PIXEL_RATIO)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    return pixmap, painter
-
-
 def _draw(name: str, colour: str) -> QPixmap:
-    pixmap, painter = _blank_pixmap()
+    pixmap, painter = blank(GRID, GRID, PIXEL_RATIO)
     for shape, numbers in ICONS[name]:
         pen = QPen(QColor(colour), 1.9, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
         hollow = shape in ("line", "ring")

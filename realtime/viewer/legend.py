@@ -11,14 +11,13 @@ from PyQt6.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from realtime.sessions.session import SessionState
 from realtime.viewer.icons import swatch
-from realtime.viewer.style import MUTED, TEXT, filled
+from realtime.viewer.style import MUTED, TEXT, filled, small_button
 
 WIDTH_PX = 208
 
@@ -52,7 +51,7 @@ class LegendDock(QDockWidget):
         self.search.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self.search.clearFocus)
-        self.all_button, self.none_button = _small_button("All"), _small_button("None")
+        self.all_button, self.none_button = small_button("All"), small_button("None")
         self.all_button.clicked.connect(lambda: self._set_all(True))
         self.none_button.clicked.connect(lambda: self._set_all(False))
         self.setWidget(self._lay_out())
@@ -118,10 +117,3 @@ def _class_id(item: QListWidgetItem) -> int:
 def _set_mark(item: QListWidgetItem, visible: bool) -> None:
     item.setCheckState(Qt.CheckState.Checked if visible else Qt.CheckState.Unchecked)
     item.setForeground(QColor(TEXT if visible else MUTED))
-
-
-def _small_button(text: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName("small")
-    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    return button

@@ -7,7 +7,7 @@ from PyQt6.QtGui import QColor, QHideEvent, QPainter, QPaintEvent, QPen, QShowEv
 from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from realtime.viewer.commands import COMMANDS, key_names
-from realtime.viewer.style import ACCENT, BORDER, filled
+from realtime.viewer.style import ACCENT, BORDER, filled, small_button
 
 CARD_WIDTH_PX = 440
 EDGE_PX = 16
@@ -79,9 +79,7 @@ class Banner(Panel):
         super().__init__(view, "banner")
         self.text = QLabel(self)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
-        self.button = QPushButton(self)
-        self.button.setObjectName("small")
-        self.button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.button = small_button()
         filled(QHBoxLayout(self), self.text, self.button, margins=(14, 8, 10, 8), spacing=12, stretch=self.text)
         self._text = ""
 

@@ -1,11 +1,12 @@
-"""The window's colours, fonts, style sheet and layouts."""
+"""How the window looks: colours, fonts, the style sheet, and helpers for layouts, buttons and drawn pictures."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPalette
-from PyQt6.QtWidgets import QBoxLayout, QLayout, QWidget
+from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPainter, QPalette, QPixmap
+from PyQt6.QtWidgets import QBoxLayout, QLayout, QPushButton, QWidget
 
 BoxLayout = TypeVar("BoxLayout", bound=QBoxLayout)
 
@@ -80,6 +81,25 @@ def dark_palette() -> QPalette:
         for each in roles:
             palette.setColor(each, QColor(colour))
     return palette
+
+
+def small_button(text: str = "") -> QPushButton:
+    """A small button that never takes the keyboard focus."""
+    button = QPushButton(text)
+    button.setObjectName("small")
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return button
+
+
+def blank(width_px: int, height_px: int, pixel_ratio: float) -> tuple[QPixmap, QPainter]:
+    """A transparent picture of this size in layout pixels, and a painter on it without a pen."""
+    pixmap = QPixmap(round(width_px * pixel_ratio), round(height_px * pixel_ratio))
+    pixmap.setDevicePixelRatio(pixel_ratio)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    return pixmap, painter
 
 
 def filled(

@@ -18,7 +18,7 @@ from realtime.viewer.host import SessionHost
 from realtime.viewer.hud import render_hud
 from realtime.viewer.legend import LegendDock
 from realtime.viewer.screen import Screen
-from realtime.viewer.session_control import SessionControl
+from realtime.viewer.session_control import TOGGLES, SessionControl
 from realtime.viewer.style import filled
 from realtime.viewer.view import HUD_MARGIN_PX, ScreenshotWriter
 
@@ -29,7 +29,7 @@ MESSAGE_MS = 6000
 VIEW_PX = QSize(1280, 720)
 """Size of the picture before the first canvas."""
 
-KNOB_MARKS = ("masks", "boxes", "labels", "trails", "background", "live_overlay")
+KNOB_MARKS = (*TOGGLES, "live_overlay")
 """Commands that are checked while the knob of the same name is on."""
 
 LEGEND_FROM_PX = 900
