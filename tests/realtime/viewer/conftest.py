@@ -1,4 +1,4 @@
-"""A real session in memory: it keeps the protocol, draws its own canvases on a thread of its own, and needs no model."""
+"""A real session in memory: it implements the protocol, draws canvases on a thread of its own, and needs no model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from PyQt6.QtCore import QCoreApplication, QEvent, QEventLoop
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 
+from engines.errors import SegmentationError
 from engines.types import Image
 from realtime.errors import SinkError
 from realtime.flow.links import Closed, Latest
@@ -34,7 +35,7 @@ COLOURS = ((128, 64, 128), (0, 0, 230), (220, 20, 60))
 
 
 def draw(index: int, width_px: int, height_px: int, knobs: Knobs) -> Image:
-    """A plain picture that tells its index (blue and green), with one block per visible class on the right if masks are on."""
+    """A plain picture with its index in blue and green, and one block per visible class on the right if masks are on."""
     image = np.empty((height_px, width_px, 3), np.uint8)
     image[:] = (index & 255, index >> 8 & 255, 40)
     if knobs.masks:
@@ -47,8 +48,9 @@ def draw(index: int, width_px: int, height_px: int, knobs: Knobs) -> Image:
 
 @dataclass
 class Script:
-    """What a session does: fail with a message, wait before the first frame, end after so many frames, stall."""
+    """What a session does: fail to open or to run with a message, start late, end after some frames, stall."""
 
+    invalid: str = ""
     fails: str = ""
     frames: int | None = None
     fps: float = 100.0
@@ -58,9 +60,12 @@ class Script:
     status: SourceStatus = field(default_factory=lambda: SourceStatus("live"))
     size_px: tuple[int, int] = (320, 180)
     gives_matte: bool = False
+    classes: tuple[str, ...] = CLASSES
 
 
 class MemorySession:
+    """Implements `realtime.sessions.session.Session`, as its script says."""
+
     def __init__(self, source: str, wake: Callable[[], None], script: Script) -> None:
         self.canvas: Latest[Canvas] = Latest(self._count_wake)
         self.wakes = 0
@@ -90,9 +95,9 @@ class MemorySession:
             waits_for_model=not script.is_live,
             model="road",
             backend="openvino",
-            classes=CLASSES,
-            colours=COLOURS,
-            shown_classes=(0, 1, 2),
+            classes=script.classes,
+            colours=tuple(COLOURS[i % len(COLOURS)] for i in range(len(script.classes))),
+            shown_classes=tuple(range(len(script.classes))),
             gives_matte=script.gives_matte,
             paused=self._paused,
             recording=self._recording,
@@ -179,18 +184,21 @@ class MemorySession:
             return not self.closed
 
 
-class Studio:
-    """Opens sessions by the script filed under their source's name, and remembers them."""
+class ScriptedSessions:
+    """Opens sessions with the script of their source, and keeps them."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
         self.sessions: list[MemorySession] = []
         self.overlapped = False
-        """Whether a session was opened before the one before it was gone: a camera would have refused."""
+        """Whether a session was opened before the previous one was closed. A camera would have failed to open."""
 
     def open(self, source: str, wake: Callable[[], None]) -> MemorySession:
         self.overlapped |= any(not session.gone for session in self.sessions)
-        session = MemorySession(source, wake, self.scripts.get(source, Script()))
+        script = self.scripts.get(source, Script())
+        if script.invalid:
+            raise SegmentationError(script.invalid)
+        session = MemorySession(source, wake, script)
         self.sessions.append(session)
         return session
 
@@ -209,8 +217,8 @@ def app() -> QApplication:
 
 
 @pytest.fixture
-def studio() -> Studio:
-    return Studio()
+def scripted() -> ScriptedSessions:
+    return ScriptedSessions()
 
 
 @pytest.fixture
@@ -220,7 +228,7 @@ def script() -> type[Script]:
 
 @pytest.fixture
 def wait() -> Callable[..., None]:
-    """Run Qt's real event loop until something is true; fail if it does not come true."""
+    """Run Qt's real event loop until a condition is true; fail if it does not become true in time."""
 
     def until(happened: Callable[[], object], limit_s: float = 5.0) -> None:
         end_s = time.monotonic() + limit_s
@@ -232,20 +240,20 @@ def wait() -> Callable[..., None]:
 
 
 @pytest.fixture
-def open_window(app: QApplication, studio: Studio, tmp_path: Path) -> Iterator[Callable[..., MainWindow]]:
-    """Opens a window on a source of the studio; all are closed in the end, and no thread is left."""
+def open_window(app: QApplication, scripted: ScriptedSessions, tmp_path: Path) -> Iterator[Callable[..., MainWindow]]:
+    """Opens a window on a scripted source; all windows are closed at the end, and no thread is left."""
     windows: list[MainWindow] = []
     threads = threading.active_count()
 
     def open_one(source: str = "pattern", width_px: int = 800, height_px: int = 600) -> MainWindow:
-        window = MainWindow(studio.open, "test", tmp_path / "out")
+        window = MainWindow(scripted.open, "test", tmp_path / "out")
         windows.append(window)
         window.host.open(source)
-        window._fitted = True  # sizes are the test's, not the first canvas's
+        window._fitted = True  # the test sets the size, not the first canvas
         window.resize(width_px, height_px)
         window.show()
         window.activateWindow()
-        assert QTest.qWaitForWindowActive(window), "keys go to the active window only"
+        assert QTest.qWaitForWindowActive(window), "only the active window receives keys"
         return window
 
     yield open_one

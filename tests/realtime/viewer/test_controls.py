@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,32 +22,32 @@ OpenWindow = Callable[..., MainWindow]
 
 
 @pytest.mark.parametrize(("key", "knob"), [("M", "masks"), ("B", "boxes"), ("L", "labels"), ("T", "trails")])
-def test_keys_toggle_parts_of_the_drawing(open_window: OpenWindow, studio, key: str, knob: str) -> None:
+def test_keys_toggle_parts_of_the_drawing(open_window: OpenWindow, scripted, key: str, knob: str) -> None:
     window = open_window()
     for expected in (False, True):
         QTest.keyClick(window, getattr(Qt.Key, f"Key_{key}"))
-        assert getattr(studio.session.knobs, knob) is expected
+        assert getattr(scripted.session.knobs, knob) is expected
         assert window.commands[knob].isChecked() is expected
 
 
-def test_the_background_can_be_replaced_only_with_a_matte(open_window: OpenWindow, studio, script, wait: Wait) -> None:
+def test_the_background_can_be_replaced_only_with_a_matte(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
     window = open_window()
     QTest.keyClick(window, Qt.Key.Key_G)
-    assert not studio.session.knobs.background
+    assert not scripted.session.knobs.background
     assert not window.commands["background"].isEnabled()
-    studio.scripts["portrait"] = script(gives_matte=True)
+    scripted.scripts["portrait"] = script(gives_matte=True)
     window.open_source("portrait")
     wait(lambda: window.host.state().gives_matte)
     for expected in (True, False):
         window.refresh()
         QTest.keyClick(window, Qt.Key.Key_G)
-        assert studio.session.knobs.background is expected
+        assert scripted.session.knobs.background is expected
         assert window.commands["background"].isChecked() is expected
 
 
-def test_a_knob_changes_the_picture(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_knob_changes_the_picture(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
 
     def road_is_painted() -> bool:
         picture = window.view.picture_rect()
@@ -60,82 +59,82 @@ def test_a_knob_changes_the_picture(open_window: OpenWindow, studio, wait: Wait)
     wait(lambda: not road_is_painted())
 
 
-def test_sliders_and_keys_set_opacity_and_threshold(open_window: OpenWindow, studio) -> None:
+def test_sliders_and_keys_set_opacity_and_threshold(open_window: OpenWindow, scripted) -> None:
     window = open_window()
     window.bar.threshold.slider.setValue(70)
     window.bar.opacity.slider.setValue(98)
-    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.7, 0.98)
+    assert (scripted.session.knobs.threshold, scripted.session.knobs.opacity) == (0.7, 0.98)
     QTest.keyClick(window, Qt.Key.Key_Plus)
     QTest.keyClick(window, Qt.Key.Key_BracketLeft)
-    assert (studio.session.knobs.threshold, studio.session.knobs.opacity) == (0.65, 1.0), "at most 1"
+    assert (scripted.session.knobs.threshold, scripted.session.knobs.opacity) == (0.65, 1.0), "at most 1"
     assert (window.bar.threshold.slider.value(), window.bar.opacity.slider.value()) == (65, 100)
 
 
-def test_the_legend_hides_and_shows_classes(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_the_legend_hides_and_shows_classes(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window(width_px=1200)
     wait(lambda: window.legend.list.count() == 3)
     car = window.legend.list.item(1)
     assert car is not None
     assert car.text() == "car"
     car.setCheckState(Qt.CheckState.Unchecked)
-    assert studio.session.knobs.hidden_classes == {1}
+    assert scripted.session.knobs.hidden_classes == {1}
     window.legend.none_button.click()
-    assert studio.session.knobs.hidden_classes == {0, 1, 2}
+    assert scripted.session.knobs.hidden_classes == {0, 1, 2}
     window.legend.all_button.click()
-    assert studio.session.knobs.hidden_classes == frozenset()
+    assert scripted.session.knobs.hidden_classes == frozenset()
     window.refresh()
     assert car.checkState() == Qt.CheckState.Checked
 
 
-def test_a_long_legend_can_be_searched_and_typing_changes_no_knobs(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_long_legend_can_be_searched_and_typing_changes_no_knobs(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
     window = open_window(width_px=1200)
     wait(lambda: window.legend.list.count() == 3)
     assert not window.legend.search.isVisible(), "three classes need no search"
     names = tuple(f"thing {i}" for i in range(30))
-    state = replace(studio.session.state(), classes=names, colours=((9, 9, 9),) * 30, shown_classes=tuple(range(30)))
-    window._ticker.stop()
-    window.legend.show_classes(state, frozenset())
+    scripted.scripts["many classes"] = script(classes=names)
+    window.open_source("many classes")
+    wait(lambda: window.legend.list.count() == 30)
     QTest.mouseClick(window.legend.search, Qt.MouseButton.LeftButton)
     QTest.keyClicks(window.legend.search, "thing 2")
     matching = [item.text() for item in window.legend._items() if not item.isHidden()]
     assert matching == [name for name in names if name.startswith("thing 2")]
-    assert studio.session.knobs == Knobs(), "the letters are not shortcuts here"
+    assert scripted.session.knobs == Knobs(), "the letters are not shortcuts here"
     window.legend.none_button.click()
-    assert studio.session.knobs.hidden_classes == {2, *range(20, 30)}, "only classes that match"
+    assert scripted.session.knobs.hidden_classes == {2, *range(20, 30)}, "only classes that match"
 
 
-def test_space_pauses_and_a_step_lets_one_frame_through(open_window: OpenWindow, studio, script, wait: Wait) -> None:
-    studio.scripts["film"] = script(is_live=False)
+def test_space_pauses_and_a_step_lets_one_frame_through(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    scripted.scripts["film"] = script(is_live=False)
     window = open_window("film")
-    wait(lambda: len(studio.session.shown_indices) > 3)
+    wait(lambda: len(scripted.session.shown_indices) > 3)
     window.refresh()
     QTest.keyClick(window, Qt.Key.Key_Space)
-    assert studio.session.state().paused
+    assert scripted.session.state().paused
     QTest.qWait(50)
-    count = studio.session.canvas.put_count
+    count = scripted.session.canvas.put_count
     QTest.qWait(50)
-    assert studio.session.canvas.put_count == count
+    assert scripted.session.canvas.put_count == count
     for key in (Qt.Key.Key_Period, Qt.Key.Key_Right):
         QTest.keyClick(window, key)
         count += 1
-        wait(lambda count=count: studio.session.canvas.put_count == count)
+        wait(lambda count=count: scripted.session.canvas.put_count == count)
     QTest.keyClick(window, Qt.Key.Key_Space)
-    wait(lambda: studio.session.canvas.put_count > count + 3)
+    wait(lambda: scripted.session.canvas.put_count > count + 3)
 
 
-def test_a_live_source_cannot_be_stepped(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_live_source_cannot_be_stepped(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
     window.refresh()
     assert window.commands["pause"].isEnabled()
     assert not window.commands["step"].isEnabled()
     window.control.step()
-    assert not studio.session.state().paused
+    assert not scripted.session.state().paused
 
 
-def test_a_screenshot_is_the_canvas(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+def test_a_screenshot_is_the_canvas(open_window: OpenWindow, scripted, wait: Wait, tmp_path: Path) -> None:
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
     window.refresh()
     canvas = window.view.canvas
     QTest.keyClick(window, Qt.Key.Key_S)
@@ -148,17 +147,17 @@ def test_a_screenshot_is_the_canvas(open_window: OpenWindow, studio, wait: Wait,
     assert str(path) in window.status.currentMessage()
 
 
-def test_a_screenshot_that_cannot_be_written_is_reported(open_window: OpenWindow, studio, wait: Wait, tmp_path: Path) -> None:
+def test_a_screenshot_that_cannot_be_written_is_reported(open_window: OpenWindow, scripted, wait: Wait, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
     window.screenshot()
     wait(lambda: window.status.currentMessage().startswith("Screenshot not saved to"))
 
 
-def test_recording_starts_and_stops_and_reports_a_failure(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_recording_starts_and_stops_and_reports_a_failure(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
     window.refresh()
     QTest.keyClick(window, Qt.Key.Key_R)
     assert window.view.recording.isVisible()
@@ -166,7 +165,7 @@ def test_recording_starts_and_stops_and_reports_a_failure(open_window: OpenWindo
     QTest.keyClick(window, Qt.Key.Key_R)
     assert not window.view.recording.isVisible()
     window.open_source("unwritable")
-    wait(lambda: len(studio.sessions) == 2 and studio.session.shown_indices)
+    wait(lambda: len(scripted.sessions) == 2 and scripted.session.shown_indices)
     window.refresh()
     QTest.keyClick(window, Qt.Key.Key_R)
     assert "the disk is full" in window.status.currentMessage()
@@ -190,8 +189,8 @@ def test_full_screen_shows_the_picture_alone_and_escape_leaves_it(open_window: O
     assert window.bar.isVisible()
 
 
-def test_the_hud_is_drawn_at_most_four_times_a_second(open_window: OpenWindow, studio, script, wait: Wait) -> None:
-    studio.scripts["fast"] = script(fps=240.0)
+def test_the_hud_is_drawn_at_most_four_times_a_second(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    scripted.scripts["fast"] = script(fps=240.0)
     window = open_window("fast")
     wait(lambda: window.view._hud is not None)
     huds = set()
@@ -213,19 +212,19 @@ def test_no_two_commands_have_the_same_key(app: QApplication, open_window: OpenW
         make_actions(window, {})
 
 
-def test_a_key_changes_the_mask_style(open_window: OpenWindow, studio) -> None:
+def test_a_key_changes_the_mask_style(open_window: OpenWindow, scripted) -> None:
     window = open_window()
     for expected in ("contour", "fill", "both"):
         QTest.keyClick(window, Qt.Key.Key_O)
-        assert studio.session.knobs.mask_style == expected
+        assert scripted.session.knobs.mask_style == expected
         assert window.status.currentMessage().startswith("Masks: ")
 
 
-def test_the_overlay_is_locked_or_live_and_its_tooltip_explains_both(open_window: OpenWindow, studio) -> None:
+def test_the_overlay_is_locked_or_live_and_its_tooltip_explains_both(open_window: OpenWindow, scripted) -> None:
     window = open_window()
     for expected in (True, False):
         QTest.keyClick(window, Qt.Key.Key_V)
-        assert studio.session.knobs.live_overlay is expected
+        assert scripted.session.knobs.live_overlay is expected
         assert window.commands["live_overlay"].isChecked() is expected
     tip = window.commands["live_overlay"].toolTip()
     assert tip.startswith("Overlay: locked / live")
@@ -233,8 +232,8 @@ def test_the_overlay_is_locked_or_live_and_its_tooltip_explains_both(open_window
     assert "moved to fit it" in tip
 
 
-def test_for_a_file_that_waits_for_the_model_the_live_overlay_comes_with_advice(open_window: OpenWindow, studio, script) -> None:
-    studio.scripts["film.mp4"] = script(is_live=False)
+def test_the_live_overlay_comes_with_advice_if_a_file_waits_for_the_model(open_window: OpenWindow, scripted, script) -> None:
+    scripted.scripts["film.mp4"] = script(is_live=False)
     camera = open_window("camera")
     QTest.keyClick(camera, Qt.Key.Key_V)
     assert camera.status.currentMessage() == "Overlay: live"
@@ -244,9 +243,9 @@ def test_for_a_file_that_waits_for_the_model_the_live_overlay_comes_with_advice(
         assert film.status.currentMessage().startswith(expected)
 
 
-def test_a_click_selects_an_object_and_a_click_beside_it_or_escape_deselects(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_click_selects_an_object_and_another_or_escape_deselects(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window()
-    wait(lambda: studio.session.shown_indices)
+    wait(lambda: scripted.session.shown_indices)
     picture = window.view.picture_rect()
 
     def click(x_share: float) -> None:
@@ -254,24 +253,24 @@ def test_a_click_selects_an_object_and_a_click_beside_it_or_escape_deselects(ope
         QTest.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=at)
 
     click(0.25)
-    assert studio.session.knobs.selected_id == 7
+    assert scripted.session.knobs.selected_id == 7
     click(0.75)
-    assert studio.session.knobs.selected_id is None
+    assert scripted.session.knobs.selected_id is None
     click(0.25)
     QTest.keyClick(window, Qt.Key.Key_Escape)
-    assert studio.session.knobs.selected_id is None
+    assert scripted.session.knobs.selected_id is None
     QTest.keyClick(window, Qt.Key.Key_F1)
     middle = window.view.help.geometry().center()
     QTest.mouseClick(window.view.help, Qt.MouseButton.LeftButton, pos=window.view.help.mapFromParent(middle))
-    assert studio.session.knobs.selected_id is None, "a click on the help selects nothing"
+    assert scripted.session.knobs.selected_id is None, "a click on the help selects nothing"
 
 
-def test_a_selection_ends_with_its_session(open_window: OpenWindow, studio, wait: Wait) -> None:
+def test_a_selection_ends_with_its_session(open_window: OpenWindow, scripted, wait: Wait) -> None:
     window = open_window()
-    studio.session.select_at(1, 1)
+    scripted.session.select_at(1, 1)
     window.open_source("pattern")
-    wait(lambda: len(studio.sessions) == 2)
-    assert studio.session.knobs.selected_id is None, "the next session has other ids"
+    wait(lambda: len(scripted.sessions) == 2)
+    assert scripted.session.knobs.selected_id is None, "the next session has other ids"
 
 
 @pytest.mark.parametrize("width_px", [480, 640, 1280])

@@ -22,8 +22,8 @@ def main(shot: Path | None) -> int:
     parts = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = parts
     spec.loader.exec_module(parts)
-    studio = parts.Studio()
-    studio.scripts["film"] = parts.Script(size_px=(640, 360), close_s=0.3)
+    scripted = parts.ScriptedSessions()
+    scripted.scripts["film"] = parts.Script(size_px=(640, 360), close_s=0.3)
 
     def open_session(source: str, wake: Callable[[], None]) -> object:
         from PyQt6.QtCore import QTimer
@@ -32,7 +32,7 @@ def main(shot: Path | None) -> int:
         watch = QTimer()
 
         def look() -> None:
-            if len(studio.session.shown_indices) < 5:
+            if len(scripted.session.shown_indices) < 5:
                 return
             watch.stop()
             print("painted on", QGuiApplication.platformName(), flush=True)
@@ -41,12 +41,12 @@ def main(shot: Path | None) -> int:
 
         watch.timeout.connect(look)
         watch.start(20)
-        session = studio.open(source, wake)
+        session = scripted.open(source, wake)
         session.watch = watch
         return session
 
     code = run_viewer(open_session, "film", title="test")  # type: ignore[arg-type]
-    assert studio.session.closed
+    assert scripted.session.closed
     return code
 
 
