@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from PyQt6.QtCore import QObject, Qt, pyqtSignal, pyqtSlot
@@ -32,7 +32,7 @@ class SessionHost(QObject):
         self._closer = ThreadPoolExecutor(1, "session-closer")
         self._closing = self._ended = False
         self._knobs: Knobs | None = None
-        self._refusal = ""
+        self._failure = ""
         self.session: Session | None = None
         self.source = ""
         # Queued even from the Qt thread: a wake-up can come before `open` has stored its session.
@@ -44,12 +44,12 @@ class SessionHost(QObject):
         self.source = source
         self.session = self._open_session(source, self._woken.emit)
         if self._knobs is not None:
-            self.session.turn(**{field.name: getattr(self._knobs, field.name) for field in fields(Knobs)})
+            self.session.turn(**asdict(self._knobs))
         self.opened.emit()
 
     def replace(self, source: str) -> None:
         """Close the present session on another thread, then open one on `source`, or on that of a later call."""
-        self.source, self._refusal = source, ""
+        self.source, self._failure = source, ""
         session, self.session = self.session, None
         if session is not None:
             self._knobs = replace(session.knobs, selected_id=None)  # the next session has other ids
@@ -83,9 +83,9 @@ class SessionHost(QObject):
         """The session's state, or a state for the time between two sessions."""
         if self.session is not None:
             return self.session.state()
-        if self._refusal:
-            return SessionState("failed", self._refusal, source=self.source, source_status=SourceStatus("ended"))
-        return SessionState("starting", "closing the previous source", source=self.source)
+        if self._failure:
+            return SessionState("failed", self._failure, source=self.source, source_status=SourceStatus("ended"))
+        return SessionState("starting", "Closing the previous source", source=self.source)
 
     def reading(self) -> Reading:
         return self.session.reading() if self.session is not None else Reading()
@@ -101,7 +101,7 @@ class SessionHost(QObject):
             try:
                 self.open(self.source)
             except SegmentationError as error:
-                self._refusal = str(error)
+                self._failure = str(error)
                 self.opened.emit()
 
     @pyqtSlot()

@@ -53,7 +53,7 @@ class MessageCard(Panel):
         buttons = filled(QHBoxLayout(), None, self.other, self.retry, spacing=12)
         self._column = filled(QVBoxLayout(self), head, self.text, buttons, margins=(20, 18, 20, 18), spacing=12)
 
-    def say(self, title: str, text: str, busy: bool) -> None:
+    def show_message(self, title: str, text: str, busy: bool) -> None:
         """Show a message; with a spinner if `busy`, or else with the buttons."""
         self.title.setText(title)
         self.text.setText(text)
@@ -83,7 +83,7 @@ class Banner(Panel):
         filled(QHBoxLayout(self), self.text, self.button, margins=(14, 8, 10, 8), spacing=12, stretch=self.text)
         self._text = ""
 
-    def say(self, text: str, colour: str, button: str = "") -> None:
+    def show_message(self, text: str, colour: str, button: str = "") -> None:
         """Show a line in this colour, with a button of that text if given."""
         self._text = text
         self.text.setStyleSheet(f"color: {colour}")

@@ -34,16 +34,16 @@ class Screen(VideoView):
         self.recording = QLabel("● REC", self)
         self.recording.setObjectName("recording")
         self.recording.hide()
-        self._said: tuple[object, ...] = ()
+        self._shown: tuple[object, ...] = ()
         self._pressed: QPointF | None = None
 
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
         """Show the panels for this state. elapsed_s: since the session was opened; shown in whole seconds while it starts."""
         seconds = int(elapsed_s) if state.phase == "starting" else 0
-        saying = (state.phase, state.message, state.warning, state.notice, state.source, state.source_status, seconds)
-        if saying != self._said:
-            self._said = saying
-            self._say(state, seconds)
+        shown = (state.phase, state.message, state.warning, state.notice, state.source, state.source_status, seconds)
+        if shown != self._shown:
+            self._shown = shown
+            self._show_panels(state, seconds)
         self.recording.setVisible(state.recording is not None)
         self._place_recording()
         self.set_smooth(state.paused or state.phase == "ended")
@@ -80,22 +80,22 @@ class Screen(VideoView):
         self.recording.adjustSize()
         self.recording.move(self.width() - self.recording.width() - EDGE_PX, EDGE_PX)
 
-    def _say(self, state: SessionState, seconds: int) -> None:
+    def _show_panels(self, state: SessionState, seconds: int) -> None:
         if state.phase == "starting":
             doing = state.message or state.source_status.detail or "Starting"
-            self.card.say(f"Opening {state.source}", f"{doing} · {seconds} s" if seconds else doing, busy=True)
+            self.card.show_message(f"Opening {state.source}", f"{doing} · {seconds} s" if seconds else doing, busy=True)
         elif state.phase == "failed":
-            self.card.say("This source cannot be shown", state.message or state.source, busy=False)
+            self.card.show_message("This source cannot be shown", state.message or state.source, busy=False)
         else:
             self.card.hide()
         status = state.source_status
         if state.phase == "ended":
-            self.banner.say(state.message or "End of the video", MUTED, "Reconnect" if state.is_live else "Replay")
+            self.banner.show_message(state.message or "End of the video", MUTED, "Reconnect" if state.is_live else "Replay")
         elif state.phase == "running" and status.state in TROUBLE:
-            self.banner.say(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
+            self.banner.show_message(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
         elif state.phase == "running" and state.warning:
-            self.banner.say(state.warning, WARNING)
+            self.banner.show_message(state.warning, WARNING)
         elif state.phase == "running" and state.notice:
-            self.banner.say(state.notice, MUTED)
+            self.banner.show_message(state.notice, MUTED)
         else:
             self.banner.hide()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from engines.errors import SegmentationError
 from realtime.knobs import MaskStyle
@@ -56,12 +55,12 @@ class SessionControl:
 
     def toggle(self, name: str) -> None:
         """Turn a knob on or off."""
-        self._change(name, not getattr(self._host.knobs, name))
+        self._host.turn(**{name: not getattr(self._host.knobs, name)})
 
     def next_style(self) -> None:
         """Draw masks as areas with contours, as contours, or as areas, in turn."""
         style = NEXT_STYLE[self._host.knobs.mask_style]
-        self._change("mask_style", style)
+        self._host.turn(mask_style=style)
         self._show_message(f"Masks: {STYLE_NAMES[style]}")
 
     def toggle_overlay(self) -> None:
@@ -77,20 +76,14 @@ class SessionControl:
         if self._host.session is not None:
             self._host.session.select_at(x, y)
 
-    def deselect(self) -> None:
-        self._change("selected_id", None)
-
     def set(self, name: str, value: float) -> None:
         """Set opacity or threshold, limited to 0..1."""
-        self._change(name, min(1.0, max(0.0, round(value, 2))))
+        self._host.turn(**{name: min(1.0, max(0.0, round(value, 2)))})
 
     def nudge(self, name: str, by: float) -> None:
         """Raise or lower opacity or threshold."""
         self.set(name, getattr(self._host.knobs, name) + by)
         self._show_message(f"{name.capitalize()} {getattr(self._host.knobs, name):.0%}")
-
-    def hide_classes(self, hidden: frozenset[int]) -> None:
-        self._change("hidden_classes", hidden)
 
     def record(self) -> None:
         """Start or finish a recording."""
@@ -104,6 +97,3 @@ class SessionControl:
                 self._show_message(f"Saved {path}")
         except SegmentationError as error:
             self._show_message(f"Recording failed: {error}")
-
-    def _change(self, name: str, value: Any) -> None:
-        self._host.turn(**{name: value})

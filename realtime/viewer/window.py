@@ -108,7 +108,7 @@ class MainWindow(QMainWindow):
         elif self.legend.search.hasFocus():
             self.legend.search.clearFocus()
         elif self.host.knobs.selected_id is not None:
-            self.control.deselect()
+            self.host.turn(selected_id=None)
         elif self.isFullScreen():
             self.toggle_full_screen()
 
@@ -191,7 +191,7 @@ class MainWindow(QMainWindow):
         self.view.banner.button.clicked.connect(lambda: self.open_source(self.host.source))
         self.bar.opacity.moved.connect(lambda value: self.control.set("opacity", value))
         self.bar.threshold.moved.connect(lambda value: self.control.set("threshold", value))
-        self.legend.changed.connect(self.control.hide_classes)
+        self.legend.changed.connect(lambda hidden: self.host.turn(hidden_classes=hidden))
         self.screenshots.finished.connect(self.show_message)
         for action in self.commands.values():
             action.triggered.connect(self.refresh)
