@@ -34,8 +34,8 @@ from engines.datasets.folder import images_in
 from engines.datasets.image_files import read_label
 from engines.training.deployed import torch_predictor
 from engines.training.evaluate import score_set
-from engines.training.opening import changed, open_run
-from engines.training.recipe import read_recipe, recipe_to_dict
+from engines.training.opening import changed, open_run, read_recipe
+from engines.training.recipe import recipe_to_dict
 from engines.training.train import train
 from engines.types import VOID_CLASS
 from realtime.bench.machine import facts

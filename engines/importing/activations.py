@@ -1,11 +1,12 @@
-"""Activations: a layer's own, those that are layers, and those of `keras.ops`."""
+"""Activations: those of layers' configurations, layers of their own, and `keras.ops`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engines.importing.errors import KerasImportError
+from engines.errors import choices
+from engines.importing import KerasImportError
 from engines.importing.maker import Maker
 from engines.importing.network import Step
 
@@ -20,19 +21,19 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "exponential": ("Exp", {}),
     "softmax": ("Softmax", {"axis": 1}),
     "log_softmax": ("LogSoftmax", {"axis": 1}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),  # Keras' own default slope of the function; the layer's is 0.3
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),  # Keras' default slope of the function; the layer's is 0.3
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
 }
-"""Keras' name → the ONNX operator that does the same, channels being axis 1."""
+"""Keras' name → the same ONNX operator, with channels as axis 1."""
 
 ACROSS_CHANNELS = ("softmax", "log_softmax")
 
 
 def activate(maker: Maker, tensor: str, activation: Any, step: Step) -> str:
-    """`tensor` after the activation that `step`'s configuration names. Raises KerasImportError for an unknown one."""
+    """`tensor` after an activation of `step`'s configuration. Raises KerasImportError for an unknown one."""
     if activation is None or activation == "linear":
         return tensor
-    if isinstance(activation, Mapping):  # a layer in the place of a function: Conv2D(..., activation=keras.layers.ReLU(6))
+    if isinstance(activation, Mapping):  # a layer instead of a function: Conv2D(..., activation=keras.layers.ReLU(6))
         layer, config = str(activation.get("class_name")), activation.get("config")
         if layer in LAYERS and isinstance(config, Mapping):
             return LAYERS[layer](maker, tensor, config, step)
@@ -43,8 +44,7 @@ def activate(maker: Maker, tensor: str, activation: Any, step: Step) -> str:
         return maker.node(op_type, [tensor], name, **attributes)
     if activation in COMPOSED:
         return COMPOSED[activation](maker, tensor, name)
-    known = ", ".join(sorted({*PLAIN, *COMPOSED}))
-    raise KerasImportError(f'{step}: its activation "{activation}" is not known here; known: {known}')
+    raise KerasImportError(f'{step}: unknown activation "{activation}"', choices(str(activation), sorted({*PLAIN, *COMPOSED})))
 
 
 def _relu6(maker: Maker, tensor: str, name: str) -> str:
@@ -86,7 +86,7 @@ COMPOSED: dict[str, Callable[[Maker, str, str], str]] = {
 
 def _relu_layer(maker: Maker, tensor: str, config: Mapping[str, Any], step: Step) -> str:
     if config.get("threshold"):
-        raise KerasImportError(f"{step}: a ReLU with a threshold of {config['threshold']} is not known here; leave it at 0")
+        raise KerasImportError(f"{step}: a ReLU with a threshold of {config['threshold']} is not supported", "Leave it at 0")
     slope, limit = config.get("negative_slope") or 0.0, config.get("max_value")
     name = f"{step.name}/relu"
     bent = maker.node("LeakyRelu", [tensor], name, alpha=slope) if slope else maker.node("Relu", [tensor], name)
@@ -104,9 +104,8 @@ def _elu_layer(maker: Maker, tensor: str, config: Mapping[str, Any], step: Step)
 
 def _softmax_layer(maker: Maker, tensor: str, config: Mapping[str, Any], step: Step) -> str:
     if config.get("axis", -1) not in (-1, 3):
-        raise KerasImportError(
-            f"{step}: a softmax over axis {config['axis']} is not known here; it must go over the last, channels"
-        )
+        what = f"{step}: a softmax over axis {config['axis']} is not supported"
+        raise KerasImportError(what, "Take it over the last axis, channels")
     return maker.node("Softmax", [tensor], f"{step.name}/softmax", axis=1)
 
 

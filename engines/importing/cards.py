@@ -1,29 +1,29 @@
-"""The card of an imported model: what its outputs mean, as far as the network tells and the user says."""
+"""The card of an imported model: what its outputs mean, from the network and from the user's options."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from engines.errors import CardError, did_you_mean
+from engines.errors import CardError, choices
 from engines.families import names as family_names
-from engines.importing.errors import KerasImportError
-from engines.importing.head import Head
+from engines.importing import KerasImportError
+from engines.importing.network import Head
 from engines.models.card import InputSpec
 from engines.types import VOID_CLASS, Size
 
 FAMILIES = ("semantic", "matting")
 ALL = ("all",)
-"""As --things: every class but those that are never shown."""
+"""As --things: every class that is not void."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a user may say about a model that its file does not.
+class ImportOptions:
+    """The user's options for facts that the file does not contain.
 
-    name: "" is the output file's. sliding: a classifier of small pictures, run at every place of a frame. classes, things, void:
-    as in a card; () is the default. size: of the input. scale, offset: of pixels before the first layer, None follows the
-    network. order: of three channels. family: "" takes "matting" for one sigmoid per pixel and "semantic" for all else.
+    name: "" is the output file's. sliding: a classifier of small pictures, run at every position of a frame. classes, things,
+    void: as in a card; () is the default. size: of the input. scale, offset: of pixels before the first layer; None follows the
+    network. order: of three channels. family: "" is "matting" for one sigmoid per pixel, else "semantic".
     """
 
     name: str = ""
@@ -40,7 +40,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """family, role: how the outputs are read. classes, void: of the card. has_pair: one number stands for two classes."""
+    """family, role: how the outputs are read. classes, void: of the card. has_pair: one number encodes two classes."""
 
     family: str
     role: str
@@ -49,61 +49,62 @@ class Meaning:
     has_pair: bool = False
 
 
-def meaning_of(channels: int, head: Head, wishes: Wishes, where: object) -> Meaning:
-    """What a network of so many channels, one per class, or one for two classes, is. Raises KerasImportError, CardError."""
-    if wishes.family not in ("", *FAMILIES):
-        raise CardError(f'{where}: no family "{wishes.family}" for a Keras model; known: {", ".join(FAMILIES)}')
+def meaning_of(channels: int, head: Head, options: ImportOptions, where: object) -> Meaning:
+    """The meaning of `channels` outputs, one per class, or one for two classes. Raises KerasImportError and CardError."""
+    if options.family not in ("", *FAMILIES):
+        raise CardError(f'{where}: no family "{options.family}" for a Keras model', choices(options.family, FAMILIES))
     if channels == 1:
-        family = wishes.family or _family_of_one(head, wishes)
-        return _matte(wishes, where) if family == "matting" else _pair(wishes, where)
-    if wishes.family == "matting":
-        raise CardError(f"{where}: a matte is one number per pixel, and the network gives {channels}; leave --family out")
+        family = options.family or _family_of_one(head, options)
+        return _matte(options, where) if family == "matting" else _pair(options, where)
+    if options.family == "matting":
+        raise CardError(f"{where}: a matte is one number per pixel, and the network has {channels}", "Leave out --family")
     if channels > VOID_CLASS:
-        raise KerasImportError(f"{where}: {channels} classes do not fit a map of labels; at most {VOID_CLASS} do")
-    classes = wishes.classes or tuple(f"class {number}" for number in range(channels))
+        raise KerasImportError(f"{where}: {channels} classes do not fit a label map", f"Train with at most {VOID_CLASS} classes")
+    classes = options.classes or tuple(f"class {number}" for number in range(channels))
     if len(classes) != channels:
-        raise CardError(
-            f"{where}: the network has {channels} classes, and --classes names {len(classes)}: name each, in its order"
-        )
-    return Meaning("semantic", "logits", classes, wishes.void)
+        what = f"{where}: the network has {channels} classes, and --classes names {len(classes)}"
+        raise CardError(what, "Name each class, in the order of the outputs")
+    return Meaning("semantic", "logits", classes, options.void)
 
 
-def _family_of_one(head: Head, wishes: Wishes) -> str:
-    """One sigmoid per pixel is an opacity, unless the user speaks of two classes, or of windows."""
-    is_matte = head == "sigmoid" and not wishes.sliding and len(wishes.classes) < 2 and "matting" in family_names()
+def _family_of_one(head: Head, options: ImportOptions) -> str:
+    """One sigmoid per pixel is an opacity, unless the options name two classes or --sliding."""
+    is_matte = head == "sigmoid" and not options.sliding and len(options.classes) < 2 and "matting" in family_names()
     return "matting" if is_matte else "semantic"
 
 
-def _matte(wishes: Wishes, where: object) -> Meaning:
-    if len(wishes.classes) > 1:
-        raise CardError(f"{where}: a matte has one class, its foreground; --classes names {len(wishes.classes)}")
-    return Meaning("matting", "alpha_logits", wishes.classes or ("foreground",), ())
+def _matte(options: ImportOptions, where: object) -> Meaning:
+    if len(options.classes) > 1:
+        what = f"{where}: a matte has one class, its foreground, and --classes names {len(options.classes)}"
+        raise CardError(what, "Name one class, or add --family semantic")
+    return Meaning("matting", "alpha_logits", options.classes or ("foreground",), ())
 
 
-def _pair(wishes: Wishes, where: object) -> Meaning:
-    if len(wishes.classes) > 2:
-        raise CardError(f"{where}: one number per pixel means two classes; --classes names {len(wishes.classes)}")
-    if len(wishes.classes) == 2:
-        return Meaning("semantic", "logits", wishes.classes, wishes.void, has_pair=True)
-    classes = ("background", *(wishes.classes or ("foreground",)))
-    return Meaning("semantic", "logits", classes, wishes.void or ("background",), has_pair=True)
+def _pair(options: ImportOptions, where: object) -> Meaning:
+    if len(options.classes) > 2:
+        what = f"{where}: one number per pixel means two classes, and --classes names {len(options.classes)}"
+        raise CardError(what, "Name two classes at most")
+    if len(options.classes) == 2:
+        return Meaning("semantic", "logits", options.classes, options.void, has_pair=True)
+    classes = ("background", *(options.classes or ("foreground",)))
+    return Meaning("semantic", "logits", classes, options.void or ("background",), has_pair=True)
 
 
-def things_of(meaning: Meaning, wishes: Wishes) -> tuple[str, ...]:
-    """Raises CardError for one that is no class."""
+def things_of(meaning: Meaning, options: ImportOptions) -> tuple[str, ...]:
+    """The card's things. Raises CardError for --things or --void that are not classes."""
     shown = tuple(name for name in meaning.classes if name not in meaning.void)
-    if wishes.things == ALL and "all" not in meaning.classes:
+    if options.things == ALL and "all" not in meaning.classes:
         return shown
-    for option, given in (("--things", wishes.things), ("--void", wishes.void)):
+    for option, given in (("--things", options.things), ("--void", options.void)):
         for name in given:
             if name not in meaning.classes:
-                raise CardError(f'{option} names "{name}", which is no class{did_you_mean(name, meaning.classes)}')
-    return wishes.things
+                raise CardError(f'{option} names "{name}", which is not a class', choices(name, meaning.classes))
+    return options.things
 
 
 def input_of(size: Size, sliding: bool) -> InputSpec:
-    """Frames as they come: the graph scales them, and orders their channels.
+    """Plain frames: the graph scales pixels and orders channels.
 
-    A window has seen things undistorted, so frames keep their aspect; other networks mostly saw pictures that were stretched.
+    Windows were trained on undistorted pictures, so frames keep their aspect; other networks mostly on stretched ones.
     """
     return InputSpec("image", (size.width, size.height), "nhwc", "uint8", "bgr", "letterbox" if sliding else "stretch")

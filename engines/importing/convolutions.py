@@ -1,4 +1,4 @@
-"""Layers with a window of their own: convolutions and pooling, their padding as TensorFlow defined it."""
+"""Layers with a window: convolutions and pooling, with TensorFlow's padding."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from engines.importing import KerasImportError
 from engines.importing.activations import activate
-from engines.importing.errors import KerasImportError
 from engines.importing.maker import Maker, Value
 from engines.importing.network import Step
 
@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 
 
 class Sweep(NamedTuple):
-    """How a window goes over a map: padding before and after, and the rows and columns that come out."""
+    """A window over a map: padding before and after, and the rows and columns of the result."""
 
     before: Pair
     after: Pair
@@ -23,20 +23,20 @@ class Sweep(NamedTuple):
 
     @property
     def pads(self) -> list[int]:
-        """As ONNX wants them: tops, lefts, bottoms, rights."""
+        """In ONNX' order: top, left, bottom, right."""
         return [*self.before, *self.after]
 
 
 def pair(number: Any) -> Pair:
-    """Keras takes one number for both directions."""
+    """One number stands for both directions."""
     return (int(number), int(number)) if isinstance(number, int | float) else (int(number[0]), int(number[1]))
 
 
 def sweep(maker: Maker, step: Step, value: Value, kernel: Pair, strides: Pair, dilation: Pair = (1, 1)) -> Sweep:
-    """The geometry of `step` on `value`. Raises KerasImportError for a map that is smaller than the window."""
+    """The geometry of `step` on `value`. Raises KerasImportError for a map smaller than the window."""
     padding = step.config.get("padding", "valid")
     if padding not in ("valid", "same"):
-        raise KerasImportError(f'{step}: padding "{padding}" is not known here; known: valid, same')
+        raise KerasImportError(f'{step}: unknown padding "{padding}"', "Known: valid, same")
     before, after, grid = [0, 0], [0, 0], [0, 0]
     for axis in (0, 1):
         length, reach = value.grid[axis], (kernel[axis] - 1) * dilation[axis] + 1
@@ -47,18 +47,24 @@ def sweep(maker: Maker, step: Step, value: Value, kernel: Pair, strides: Pair, d
         else:
             grid[axis] = (length - reach) // strides[axis] + 1
     if min(grid) < 1:
-        raise KerasImportError(
-            f"{step}: its {kernel[0]}x{kernel[1]} window does not fit a map of {value.grid[0]}x{value.grid[1]}"
-        )
+        what = f"{step}: its {kernel[0]}x{kernel[1]} window does not fit a map of {value.grid[0]}x{value.grid[1]}"
+        raise KerasImportError(what, "Choose a larger --size")
     if any(before + after):
         maker.approximate.append(step.name)
     return Sweep((before[0], before[1]), (after[0], after[1]), (grid[0], grid[1]))
 
 
-def swept(step: Step, value: Value, tensor: str, grid: Pair, channels: int, strides: Pair) -> Value:
-    """What comes out of a window that goes over `value`."""
+def map_shape(step: Step, value: Value) -> tuple[int, int, int]:
+    """Rows, columns and channels. Raises KerasImportError for a vector."""
     if len(value.shape) != 3:
-        raise KerasImportError(f"{step}: wants a map of rows and columns, and gets {value.shape}")
+        raise KerasImportError(f"{step}: needs a map of rows and columns, and gets {value.shape}", "Check the layer before it")
+    height, width, channels = value.shape
+    return height, width, channels
+
+
+def swept(step: Step, value: Value, tensor: str, grid: Pair, channels: int, strides: Pair) -> Value:
+    """The result of a window over `value`."""
+    map_shape(step, value)
     stride = (value.stride[0] * strides[0], value.stride[1] * strides[1])
     return Value(tensor, (*grid, channels), stride=stride)
 
@@ -81,7 +87,7 @@ def conv2d(maker: Maker, step: Step, value: Value) -> Value:
     rows, columns, per_group, made = kernel.shape
     if step.kind == "Conv2D":
         planar, groups = kernel.transpose(3, 2, 0, 1), int(step.config.get("groups", 1))
-    else:  # each input channel has `made` kernels of its own, and its outputs lie side by side
+    else:  # each input channel has `made` kernels, with adjacent outputs
         planar, groups = kernel.transpose(2, 3, 0, 1).reshape(per_group * made, 1, rows, columns), per_group
     geometry = sweep(maker, step, value, (rows, columns), strides, dilation)
     pointwise = weights.pop(0) if step.kind == "SeparableConv2D" else None
@@ -97,8 +103,8 @@ def conv2d(maker: Maker, step: Step, value: Value) -> Value:
 
 
 def conv2d_transpose(maker: Maker, step: Step, value: Value) -> Value:
-    """Its kernel is (rows, columns, out, in). What "same" cuts off is what a convolution of that stride would pad."""
-    maker.refuse_sliding(step, "it makes a map finer")
+    """Its kernel is (rows, columns, out, in). "same" cuts off what a convolution of that stride would pad."""
+    maker.refuse_sliding(step, "it enlarges a map")
     kernel = step.weights[0]
     rows, columns, channels, _ = kernel.shape
     strides, dilation = pair(step.config.get("strides", 1)), pair(step.config.get("dilation_rate", 1))
@@ -124,9 +130,9 @@ def conv2d_transpose(maker: Maker, step: Step, value: Value) -> Value:
 
 
 def _cut(size: int, stride: int, dilation: int, padding: Any, extra: int | None) -> Pair:
-    """How much of the whole output Keras cuts off before and after; below 0 is what it appends.
+    """The rows or columns that Keras cuts off the full output before and after; it appends negative ones.
 
-    Source: keras/src/backend/common/backend_utils.py, which keeps what TensorFlow did.
+    Source: keras/src/backend/common/backend_utils.py, which does as TensorFlow did.
     """
     reach = (size - 1) * dilation + 1
     if padding == "valid":
@@ -137,16 +143,14 @@ def _cut(size: int, stride: int, dilation: int, padding: Any, extra: int | None)
 
 
 def pool(maker: Maker, step: Step, value: Value) -> Value:
-    """MaxPooling2D, AveragePooling2D; padding counts for neither."""
+    """MaxPooling2D, AveragePooling2D; padding does not count."""
     kernel = pair(step.config.get("pool_size", 2))
     strides = pair(step.config.get("strides") or kernel)
     geometry = sweep(maker, step, value, kernel, strides)
     is_max = step.kind == "MaxPooling2D"
     if not is_max and max(kernel) > 2 and geometry.before != geometry.after:
-        raise KerasImportError(
-            f'{step}: Keras\' own backends disagree over averages of more than 2 with padding="same" on one side only; '
-            'use padding="valid"'
-        )
+        what = f'{step}: Keras\' backends disagree about averages of more than 2 with padding="same" on one side only'
+        raise KerasImportError(what, 'Use padding="valid"')
     settings = {"kernel_shape": kernel, "strides": strides, "pads": geometry.pads}
     tensor = maker.node("MaxPool" if is_max else "AveragePool", [value.tensor], step.name, **settings)
     return swept(step, value, tensor, geometry.grid, value.channels, strides)

@@ -1,7 +1,7 @@
-"""What a Keras file says of itself, read as data: nothing of the file is run, and Keras is not needed for a `.keras` file.
+"""The configuration in a Keras file, read as data: no code of the file is run, and a `.keras` file can be read without Keras.
 
-A `.keras` file is a ZIP archive whose `config.json` describes every layer; an `.h5` file keeps the same text in an attribute.
-Lambda layers hold Python byte code in there, and loading one runs it. So the layers are looked at first, and again by Keras
+A `.keras` file is a ZIP archive whose `config.json` describes every layer; an `.h5` file has the same text in an attribute.
+Lambda layers contain Python byte code, which runs when they are loaded. So the layers are checked first, and again by Keras
 (`safe_mode`) when it loads the file.
 """
 
@@ -13,86 +13,87 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
 
 MAX_CONFIG_BYTES = 64 * 1024**2
 MODELS = ("Sequential", "Functional", "Model")
-SAVE = 'save it with model.save("model.keras")'
+SAVE = 'Save it with model.save("model.keras")'
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-INSTALL = "reading Keras models needs the extra of that name: pip install -e '.[keras]'"
+INSTALL = "Install Keras 3: pip install -e '.[keras]'"
 
 
 def check_file(path: Path) -> None:
-    """Raises KerasImportError unless `path` is a Keras model made of Keras' own layers."""
+    """Raise KerasImportError unless `path` is a Keras model of Keras' own layers."""
     config = read_config(path)
     kind = config.get("class_name", "?")
     if kind not in MODELS:
         raise KerasImportError(
-            f"{path}: a model of its own class {kind}, whose code is not in the file; "
-            "build it with keras.Sequential or keras.Model(inputs, outputs) and save that"
+            f"{path}: is a model of a custom class, {kind}, whose code is not in the file",
+            "Build it with keras.Sequential or keras.Model(inputs, outputs) and save that",
         )
     for layer in _layers(config):
         _check_layer(layer, path)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The description of a model in a `.keras` or `.h5` file. Raises KerasImportError."""
+def read_config(path: Path, most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """The model configuration in a `.keras` or `.h5` file. Raises KerasImportError."""
     if path.is_dir():
-        raise KerasImportError(f"{path}: is a folder; a Keras model is one file: {SAVE}")
+        raise KerasImportError(f"{path}: is a folder, and a Keras model is a file", SAVE)
     try:
         signature = _first_bytes(path)
         if zipfile.is_zipfile(path):
-            text = _from_zip(path)
+            text = _from_zip(path, most_bytes)
         elif signature == HDF5_SIGNATURE:
             text = _from_hdf5(path)
         elif path.suffix == ".onnx":
-            raise KerasImportError(f"{path}: is an ONNX file already; use it as it is: --model {path}")
+            raise KerasImportError(f"{path}: is an ONNX file already", f"Use it: --model {path}")
         else:
-            raise KerasImportError(f"{path}: no Keras model (neither .keras nor .h5); {SAVE}")
+            raise KerasImportError(f"{path}: not a Keras model (neither .keras nor .h5)", SAVE)
         config = json.loads(text)
+    except KerasImportError:
+        raise
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        if isinstance(error, KerasImportError):
-            raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
-        raise KerasImportError(f"{path}: cannot be read as a Keras model ({reason}); {SAVE} again") from error
+        raise KerasImportError(f"{path}: cannot be read as a Keras model ({reason})", f"{SAVE} again") from error
     if not isinstance(config, dict):
-        raise KerasImportError(f"{path}: its description is no description of a model; {SAVE} again")
+        raise KerasImportError(f"{path}: not a Keras model configuration", f"{SAVE} again")
     return config
 
 
 def _first_bytes(path: Path) -> bytes:
     if not path.is_file():
-        raise KerasImportError(f"{path}: no such file; name a .keras or .h5 file")
+        raise KerasImportError(f"{path}: no such file", "Name a .keras or .h5 file")
     with path.open("rb") as file:
         return file.read(len(HDF5_SIGNATURE))
 
 
-def _from_zip(path: Path) -> str:
+def _from_zip(path: Path, most_bytes: int) -> str:
     with zipfile.ZipFile(path) as archive:
         try:
             entry = archive.getinfo("config.json")
         except KeyError as error:
-            raise KerasImportError(f"{path}: a ZIP archive, but no Keras model (it has no config.json); {SAVE}") from error
-        if entry.file_size > MAX_CONFIG_BYTES:
-            raise KerasImportError(f"{path}: its config.json is larger than {MAX_CONFIG_BYTES >> 20} MiB; this is no Keras model")
-        with archive.open(entry) as file:  # the size in the directory may lie: read no more than allowed
-            return file.read(MAX_CONFIG_BYTES).decode("utf-8")
+            raise KerasImportError(f"{path}: a ZIP archive without config.json, so not a Keras model", SAVE) from error
+        if entry.file_size > most_bytes:
+            what = f"{path}: its config.json is larger than {most_bytes >> 20} MiB, so it is not a Keras model"
+            raise KerasImportError(what, SAVE)
+        with archive.open(entry) as file:  # the size in the directory may be wrong: read no more than allowed
+            return file.read(most_bytes).decode("utf-8")
 
 
 def _from_hdf5(path: Path) -> str:
     try:
         import h5py
     except ImportError as error:
-        raise KerasImportError(f"{path}: {INSTALL}") from error
+        raise KerasImportError(f"{path}: reading an .h5 file needs h5py", INSTALL) from error
     with h5py.File(path, "r") as file:
         text = file.attrs.get("model_config")
     if text is None:
-        raise KerasImportError(f"{path}: weights without a model; save the whole model with model.save, not save_weights")
+        raise KerasImportError(f"{path}: weights without a model", "Save the whole model with model.save, not save_weights")
     return text.decode("utf-8") if isinstance(text, bytes) else str(text)
 
 
 def _layers(config: Any) -> Iterator[dict[str, Any]]:
-    """The description of every layer, those of models inside models too."""
+    """The configuration of every layer, including models inside models."""
     inner = config.get("config") if isinstance(config, dict) else None
     found = inner.get("layers", ()) if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
     for layer in found:
@@ -109,13 +110,13 @@ def _check_layer(layer: dict[str, Any], path: Path) -> None:
     called = inner.get("name", kind) if isinstance(inner, dict) else kind
     if kind in ("Lambda", "__lambda__"):
         raise KerasImportError(
-            f'{path}: the layer "{called}" is a Lambda: Python code inside the file, which is not run; '
-            "write it with Keras' own layers (Rescaling, Activation, keras.ops ...) and save again"
+            f'{path}: the layer "{called}" is a Lambda, Python code inside the file, which is not run',
+            "Write it with Keras' own layers (Rescaling, Activation, keras.ops ...) and save again",
         )
     module, registered = layer.get("module"), str(layer.get("registered_name") or "")
     is_own = module is None or str(module).partition(".")[0] in ("keras", "tf_keras", "tensorflow")
     if not is_own or ">" in registered:
         what = f'function "{inner}"' if kind == "function" else f'{kind} of "{called}"'
         raise KerasImportError(
-            f"{path}: needs code that is not in the file, the {what}; build the model with Keras' own layers and save again"
+            f"{path}: needs code that is not in the file, the {what}", "Build the model with Keras' own layers and save again"
         )

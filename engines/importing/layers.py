@@ -1,4 +1,4 @@
-"""Every known layer, and what it becomes: the table is the list."""
+"""Every known layer and its translation: the table KINDS."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import did_you_mean
-from engines.importing import merging, shapes
+from engines.errors import nearest
+from engines.importing import KerasImportError, merging, shapes
 from engines.importing.activations import ACROSS_CHANNELS, LAYERS, activate
 from engines.importing.convolutions import conv2d, conv2d_transpose, convolve, global_pool, pool
-from engines.importing.errors import KerasImportError
 from engines.importing.maker import Maker, Value
 from engines.importing.network import Network, Source, Step
 
@@ -24,11 +23,11 @@ ONLY_IN_TRAINING = (
     "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
     "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
 )  # fmt: skip
-"""Layers that let everything pass as it is, once training is over."""
+"""Layers that do nothing after training."""
 
 
 def translate(network: Network, maker: Maker, image: Value) -> Value:
-    """Run the steps of `network` on `image`, symbolically. Raises KerasImportError that names the layer it stumbles over."""
+    """Add the steps of `network` on `image` to the graph. Raises KerasImportError that names the layer."""
     values = {network.image: image}
     for step in network.steps:
         operands = [values[source] if isinstance(source, str) else source for source in step.inputs]
@@ -38,9 +37,8 @@ def translate(network: Network, maker: Maker, image: Value) -> Value:
 
 def _apply(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Value:
     if step.config.get("data_format") == "channels_first" and step.kind not in ONLY_IN_TRAINING:
-        raise KerasImportError(
-            f'{step}: wants channels first; build the model with keras.config.set_image_data_format("channels_last")'
-        )
+        cure = 'Build the model with keras.config.set_image_data_format("channels_last")'
+        raise KerasImportError(f"{step}: has channels first", cure)
     if step.kind in merging.OPERATORS or step.kind in ("Concatenate", "ops.Concatenate"):
         vectors = [shapes.as_vector(maker, step, value) if isinstance(value, Value) else value for value in operands]
         merge = merging.combine if step.kind in merging.OPERATORS else merging.concatenate
@@ -49,20 +47,22 @@ def _apply(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Valu
     if layer is None:
         name = step.kind.removeprefix("ops.")
         names = sorted({kind.removeprefix("ops.") for kind in (*KINDS, *merging.OPERATORS, "Concatenate")})
+        near = nearest(name, names)
         raise KerasImportError(
-            f"{step}: this kind is not known here{did_you_mean(name, names)}; docs/keras.md lists those that are, "
-            "and PyTorch or TensorFlow may export the model to ONNX themselves"
+            f"{step}: this kind of layer is not supported",
+            (f'Did you mean "{near}"? ' if near else "")
+            + "docs/keras.md lists the supported layers; PyTorch or TensorFlow may export the model to ONNX themselves",
         )
     (value,) = operands if len(operands) == 1 else (None,)
     if not isinstance(value, Value):
-        raise KerasImportError(f"{step}: has {len(operands)} inputs; only one is known here")
+        raise KerasImportError(f"{step}: has {len(operands)} inputs, and one is supported", "Build it with one input")
     mixes_channels = step.config.get("activation") in ACROSS_CHANNELS
     takes_flat = step.kind == "Dense" or (step.kind in TAKE_FLAT and not mixes_channels)
     return layer(maker, step, value if takes_flat else shapes.as_vector(maker, step, value))
 
 
 def _dense(maker: Maker, step: Step, value: Value) -> Value:
-    """A convolution whose kernel is as large as what was flattened: Keras flattens row by row, channels innermost."""
+    """A convolution whose kernel is as large as the flattened map: Keras flattens row by row, channels innermost."""
     kernel, *bias = step.weights
     rows, columns = value.window or (1, 1)
     taken, units = kernel.shape
@@ -76,7 +76,7 @@ def _batch_normalization(maker: Maker, step: Step, value: Value) -> Value:
     axis = step.config.get("axis", -1)
     axis = axis[0] if isinstance(axis, Sequence) else axis  # a list until Keras 3
     if axis not in (-1, len(value.shape)):
-        raise KerasImportError(f"{step}: normalises over axis {axis}; known here: the last, channels")
+        raise KerasImportError(f"{step}: normalises over axis {axis}", "Normalise over the last axis, channels")
     weights, channels = list(step.weights), value.channels
     scale = weights.pop(0) if step.config.get("scale", True) else np.ones(channels, np.float32)
     shift = weights.pop(0) if step.config.get("center", True) else np.zeros(channels, np.float32)
@@ -87,10 +87,11 @@ def _batch_normalization(maker: Maker, step: Step, value: Value) -> Value:
 
 
 def _normalization(maker: Maker, step: Step, value: Value) -> Value:
-    """Its weights are (mean, variance), one of each or one per channel."""
+    """Its weights are (mean, variance), one number or one per channel."""
     mean, variance = (array.ravel() for array in step.weights)
     if step.config.get("invert") or mean.size not in (1, value.channels):
-        raise KerasImportError(f"{step}: known here is one mean for all or per channel, not inverted; it has {mean.size}")
+        what = f"{step}: is inverted, or has {mean.size} means for {value.channels} channels"
+        raise KerasImportError(what, "Use one mean for all channels or one per channel, not inverted")
     deviation = np.maximum(np.sqrt(variance), 1e-7)
     return _same(value, affine(maker, step.name, value.tensor, 1 / deviation, -mean / deviation))
 
@@ -101,7 +102,7 @@ def _rescaling(maker: Maker, step: Step, value: Value) -> Value:
 
 
 def affine(maker: Maker, name: str, tensor: str, scale: npt.ArrayLike, shift: npt.ArrayLike) -> str:
-    """tensor x scale + shift, each one number or one per channel; what would change nothing is left out."""
+    """tensor x scale + shift, each one number or one per channel; without nodes that change nothing."""
     for op_type, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
         array = np.asarray(numbers, np.float32).ravel()
         if (array != neutral).any():
@@ -127,7 +128,7 @@ def _named_activation(name: str) -> Layer:
 def _prelu(maker: Maker, step: Step, value: Value) -> Value:
     slope = step.weights[0]
     if slope.ndim == 3 and slope.shape[:2] != (1, 1):
-        maker.refuse_sliding(step, "it has a slope for every place of the window")
+        maker.refuse_sliding(step, "it has a slope for every position of the window")
     planar = slope.transpose(2, 0, 1) if slope.ndim == 3 else slope.reshape(-1, 1, 1)
     return _same(value, maker.node("PRelu", [value.tensor, maker.weight(f"{step.name}/slope", planar)], step.name))
 
@@ -170,10 +171,10 @@ KINDS: dict[str, Layer] = {
     "ops.Silu": _named_activation("silu"),
     **dict.fromkeys(ONLY_IN_TRAINING, _pass),
 }
-"""Keras' kind → what it becomes. Operators of several operands stand in `merging`."""
+"""Keras' kind → its translation. Layers with several operands are in `merging`."""
 
 TAKE_FLAT = {
     "Flatten", "Reshape", "Rescaling", "Activation", "ReLU", "LeakyReLU", "ELU", "ops.Relu", "ops.Relu6", "ops.Sigmoid",
     "ops.Tanh", "ops.Silu", *ONLY_IN_TRAINING,
 }  # fmt: skip
-"""What does the same to every number can do so before a map is really flattened."""
+"""Layers that treat all numbers alike take a flattened map as it is."""

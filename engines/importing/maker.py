@@ -1,7 +1,7 @@
-"""An ONNX graph in the making: nodes, weights and names, and what is known of each value on its way through.
+"""An ONNX graph under construction: nodes, weights and names, and the shape of each value.
 
-Inside the graph every value is (1, C, Y, X) float32, whatever its shape in Keras: a vector is a map of one position. A dense
-layer is then a convolution, and a classifier that slides over a frame is the same graph on a larger map.
+Inside the graph every value is (1, C, Y, X) float32, whatever its shape in Keras: a vector is a map of one position. So a dense
+layer is a convolution, and a classifier that slides over a frame is the same graph on a larger map.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
 
 OPSET = 17
 IR_VERSION = 8
-"""What belongs to opset 17; runtimes refuse files newer than they are."""
+"""That of opset 17; runtimes refuse files with a newer one than they know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What flows between two layers.
+    """A value between two layers.
 
-    tensor: its name in the graph. shape: what Keras says, without the batch: (height, width, channels) or (channels,).
-    window: of a flattened map that is still a map in the graph, its rows and columns; else None. stride: how many pixels of the
-    input, down and across, lie between two positions.
+    tensor: its name in the graph. shape: in Keras, without the batch: (height, width, channels) or (channels,).
+    window: rows and columns of a flattened map that is still a map in the graph, else None. stride: pixels of the input between
+    two positions, down and across.
     """
 
     tensor: str
@@ -36,7 +36,7 @@ class Value:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the map: (1, 1) of a vector."""
+        """Rows and columns of the map; (1, 1) for a vector."""
         return (self.shape[0], self.shape[1]) if len(self.shape) == 3 else (1, 1)
 
     @property
@@ -45,18 +45,18 @@ class Value:
 
 
 class Maker:
-    """Collects nodes. is_sliding: the graph's maps are larger than Keras' shapes say, which then speak of one window."""
+    """Collects nodes. is_sliding: the graph's maps are larger than Keras' shapes, which are those of one window."""
 
     def __init__(self, is_sliding: bool = False) -> None:
         self.is_sliding = is_sliding
         self.approximate: list[str] = []
-        """Layers that pad a window's edge with noughts, and see its neighbours when it slides."""
+        """Layers that pad a window with zeros, and see its neighbours when it slides."""
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
         self._taken: set[str] = set()
 
     def unique(self, name: str) -> str:
-        """`name`, or with a number behind it where it is taken; taken from now on."""
+        """`name`, with a number appended if it is taken; taken from now on."""
         found, number = name, 2
         while found in self._taken:
             found, number = f"{name}_{number}", number + 1
@@ -72,11 +72,11 @@ class Maker:
         return found
 
     def integers(self, name: str, numbers: Sequence[int]) -> str:
-        """A new int64 constant, as shapes and axes are given to nodes."""
+        """A new int64 constant, for shapes and axes."""
         return self.weight(name, list(numbers), np.int64)
 
     def node(self, op_type: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """A new node with one output; returns that."""
+        """A new node with one output; returns its name."""
         import onnx
 
         label = self.unique(name)
@@ -100,6 +100,7 @@ class Maker:
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="realtime-segmentation")
 
     def refuse_sliding(self, what: object, why: str) -> None:
-        """Raises KerasImportError while sliding."""
+        """Raise KerasImportError if the graph slides."""
         if self.is_sliding:
-            raise KerasImportError(f"{what}: {why}, so this classifier cannot slide over a frame; train one without that layer")
+            cure = "Train one without that layer"
+            raise KerasImportError(f"{what}: {why}, so this classifier cannot slide over a frame", cure)

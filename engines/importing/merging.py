@@ -1,4 +1,4 @@
-"""Layers with several operands: sums, products and the like of maps and constants, and maps side by side."""
+"""Layers with several operands: arithmetic of maps and constants, and concatenation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
 from engines.importing.maker import Maker, Value
 from engines.importing.network import Source, Step
+
+FIT = "Choose a --size that is a multiple of 32"
 
 OPERATORS = {
     "Add": "Add",
@@ -25,7 +27,7 @@ OPERATORS = {
     "ops.Maximum": "Max",
     "ops.Minimum": "Min",
 }
-"""Keras' kind → ONNX operator between neighbours."""
+"""Keras' kind → ONNX operator of two operands."""
 
 
 def combine(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Value:
@@ -44,9 +46,7 @@ def combine(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Val
         shape = np.broadcast_shapes(*full)
     except ValueError as error:
         sizes = " and ".join(map(str, full))
-        raise KerasImportError(
-            f"{step}: maps of {sizes} do not fit each other; ask for a --size that is a multiple of 32"
-        ) from error
+        raise KerasImportError(f"{step}: maps of {sizes} do not fit each other", FIT) from error
     is_vector = all(len(value.shape) == 1 for value in values)
     return Value(tensor, shape[2:] if is_vector else shape, stride=values[0].stride)
 
@@ -56,7 +56,7 @@ def concatenate(maker: Maker, step: Step, operands: Sequence[Value | Source]) ->
     rank = len(values[0].shape) + 1
     axis = int(step.config.get("axis", -1)) % rank
     if axis == 0 or len(values) < len(operands) or any(len(value.shape) + 1 != rank for value in values):
-        raise KerasImportError(f"{step}: joins along axis {axis}, or what is no map; this is not known here")
+        raise KerasImportError(f"{step}: joins along axis {axis}, or other things than maps", "Join maps along their channels")
     is_spatial = axis < rank - 1
     if is_spatial:
         maker.refuse_sliding(step, "it joins maps along their rows or columns")
@@ -64,7 +64,7 @@ def concatenate(maker: Maker, step: Step, operands: Sequence[Value | Source]) ->
     lengths = [[length for place, length in enumerate(value.shape, start=1) if place != axis] for value in values]
     if any(other != lengths[0] for other in lengths):
         sizes = " and ".join(f"{value.grid[0]}x{value.grid[1]}" for value in values)
-        raise KerasImportError(f"{step}: maps of {sizes} cannot be joined; ask for a --size that is a multiple of 32")
+        raise KerasImportError(f"{step}: maps of {sizes} cannot be joined", FIT)
     tensor = maker.node("Concat", [value.tensor for value in values], step.name, axis=axis + 1 if is_spatial else 1)
     shape = list(values[0].shape)
     shape[axis - 1] = sum(value.shape[axis - 1] for value in values)
@@ -72,17 +72,16 @@ def concatenate(maker: Maker, step: Step, operands: Sequence[Value | Source]) ->
 
 
 def _check_together(maker: Maker, step: Step, values: Sequence[Value]) -> None:
-    """While sliding, operands must have a position for the same pixels: a window's mean has one, its map many."""
+    """While sliding, operands must have the same positions: the mean of a window has one, its map many."""
     if len({value.grid for value in values}) > 1:
-        maker.refuse_sliding(step, "it mixes a whole window's numbers into the window's map")
+        maker.refuse_sliding(step, "it combines numbers of a whole window with the window's map")
     if len({value.stride for value in values}) > 1:
-        maker.refuse_sliding(step, "it mixes maps of different strides")
+        maker.refuse_sliding(step, "it combines maps of different strides")
 
 
 def _constant(maker: Maker, step: Step, operand: Source) -> str:
     array = np.asarray(operand, np.float32)
     if array.ndim and array.shape != (1,) * (array.ndim - 1) + array.shape[-1:]:
-        raise KerasImportError(
-            f"{step}: a constant of shape {array.shape} is not known here; known: a number, or one per channel"
-        )
+        what = f"{step}: a constant of shape {array.shape} is not supported"
+        raise KerasImportError(what, "Use a number, or one per channel")
     return maker.weight(f"{step.name}/constant", array.reshape(1, -1, 1, 1))

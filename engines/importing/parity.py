@@ -1,4 +1,4 @@
-"""Parity: the written ONNX file and Keras, on the same pixels."""
+"""Parity: the ONNX graph and Keras on the same pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.importing.head import Head, apply_head
 from engines.importing.loaded import KerasModel
-from engines.importing.pixels import Pixels
+from engines.importing.network import Head, apply_head
 from engines.importing.sliding import Windows
+from engines.importing.translation import Pixels
 from engines.loading import import_onnxruntime
 from engines.types import F32, Image, Size
 
@@ -23,9 +23,9 @@ WINDOWS_PER_FRAME = 128
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """count: answers compared. what: of what. agreement: share of them with Keras' own best class, 0..1, ties aside.
+    """count: compared outputs. what: of what. agreement: the share with Keras' best class, 0..1, ignoring ties.
 
-    difference: the largest between two numbers, relative to the largest of Keras' where those go past 1.
+    difference: the largest between two numbers, relative to Keras' largest number if that is above 1.
     """
 
     count: int
@@ -45,7 +45,7 @@ def compare(keras: F32, ours: F32, tolerance: float, what: str) -> Parity:
     """keras, ours: (N, C). Two runtimes add in different orders, so a tie within a tenth of `tolerance` may fall either way."""
     scale = max(1.0, float(np.abs(keras).max()))
     difference = np.abs(keras - ours).max() / scale
-    if keras.shape[1] == 1:  # one number: which side of a half, or of nought
+    if keras.shape[1] == 1:  # one number: above or below a half, or zero
         middle = 0.5 if keras.min() >= 0 and keras.max() <= 1 else 0.0
         agrees = ((keras > middle) == (ours > middle)) | (np.abs(keras - middle) <= tolerance / 10 * scale)
         agreement = agrees.mean()
@@ -57,9 +57,9 @@ def compare(keras: F32, ours: F32, tolerance: float, what: str) -> Parity:
 
 
 class OnnxRun:
-    """The graph of a file or in memory on ONNX Runtime, in float32. (H, W, 3) uint8 in, (C, rows, columns) float32 out.
+    """A graph in a file or in memory on ONNX Runtime, in float32. (H, W, 3) uint8 in, (C, rows, columns) float32 out.
 
-    channels: the last so many; of the logits (0, x) that stand for one number, x alone.
+    channels: return only the last ones, such as x of the logits (0, x) that encode one number.
     """
 
     def __init__(self, model: Path | Any, channels: int = 0) -> None:
@@ -77,7 +77,7 @@ class OnnxRun:
 
 
 def whole_frames(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image]) -> Parity:
-    """Every pixel, or every class, of networks that were given whole pictures."""
+    """Compare every pixel, or every class, of networks on whole pictures."""
     theirs, ours = [], []
     for image in images:
         logits = run(image)
@@ -88,7 +88,7 @@ def whole_frames(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, im
 
 
 def some_windows(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image], grid: Windows) -> Parity:
-    """Windows cut from padded frames and given to Keras one by one, against what the sliding network says of the whole frame."""
+    """Compare Keras on windows cut from padded frames with the sliding network on whole frames."""
     rng = np.random.default_rng(0)
     rows, columns = grid.cells
     height, width = grid.window
@@ -107,7 +107,7 @@ def some_windows(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, im
 
 
 def probe_images(size: Size) -> list[Image]:
-    """Pictures to compare on: smooth colour fields, noise, and lit strokes on dark ground, which classifiers of digits know."""
+    """Pictures to compare on: smooth colour fields, noise, and bright strokes on black for classifiers of digits."""
     images: list[Image] = []
     for seed in range(4):
         rng = np.random.default_rng(seed)

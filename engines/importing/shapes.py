@@ -1,4 +1,4 @@
-"""Layers that move numbers about: padding, cropping, resizing, flattening, reshaping."""
+"""Layers that move numbers: padding, cropping, resizing, flattening, reshaping."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.importing.convolutions import pair
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
+from engines.importing.convolutions import map_shape, pair
 from engines.importing.maker import Maker, Value
 from engines.importing.network import Step
 
@@ -26,16 +26,16 @@ def zero_padding(maker: Maker, step: Step, value: Value) -> Value:
     (top, bottom), (left, right) = sides(step.config["padding"])
     maker.approximate.append(step.name)
     pads = maker.integers(f"{step.name}/pads", [0, 0, top, left, 0, 0, bottom, right])
-    height, width, channels = _map(step, value)
+    height, width, channels = map_shape(step, value)
     tensor = maker.node("Pad", [value.tensor, pads], step.name, mode="constant")
     return Value(tensor, (height + top + bottom, width + left + right, channels), stride=value.stride)
 
 
 def cropping(maker: Maker, step: Step, value: Value) -> Value:
     (top, bottom), (left, right) = sides(step.config["cropping"])
-    height, width, channels = _map(step, value)
+    height, width, channels = map_shape(step, value)
     if top + bottom >= height or left + right >= width:
-        raise KerasImportError(f"{step}: crops a map of {height}x{width} to nothing; ask for a larger --size")
+        raise KerasImportError(f"{step}: crops a map of {height}x{width} to nothing", "Choose a larger --size")
     past_all = np.iinfo(np.int32).max
     starts = maker.integers(f"{step.name}/starts", [top, left])
     ends = maker.integers(f"{step.name}/ends", [-bottom or past_all, -right or past_all])
@@ -44,9 +44,9 @@ def cropping(maker: Maker, step: Step, value: Value) -> Value:
 
 
 def upsampling(maker: Maker, step: Step, value: Value) -> Value:
-    maker.refuse_sliding(step, "it makes a map finer")
+    maker.refuse_sliding(step, "it enlarges a map")
     down, across = pair(step.config.get("size", 2))
-    height, width, channels = _map(step, value)
+    height, width, channels = map_shape(step, value)
     scales = maker.weight(f"{step.name}/scales", [1, 1, down, across])
     tensor = maker.node("Resize", [value.tensor, "", scales], step.name, **_sampling(step))
     return Value(tensor, (height * down, width * across, channels))
@@ -56,27 +56,27 @@ def resizing(maker: Maker, step: Step, value: Value) -> Value:
     height, width = int(step.config["height"]), int(step.config["width"])
     if (height, width) == value.grid:
         return value
-    maker.refuse_sliding(step, "it makes every window another size")
+    maker.refuse_sliding(step, "it resizes every window")
     for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if step.config.get(key):
-            raise KerasImportError(f"{step}: {key}=True is not known here; resize without it")
+            raise KerasImportError(f"{step}: {key}=True is not supported", "Resize without it")
     sizes = maker.integers(f"{step.name}/sizes", [1, value.channels, height, width])
     tensor = maker.node("Resize", [value.tensor, "", "", sizes], step.name, **_sampling(step))
-    return Value(tensor, (height, width, _map(step, value)[2]))
+    return Value(tensor, (height, width, map_shape(step, value)[2]))
 
 
 def _sampling(step: Step) -> dict[str, str]:
-    """Pixel centres lie at half pixels, in Keras as in OpenCV."""
+    """Pixel centres are at half pixels, in Keras as in OpenCV."""
     interpolation = step.config.get("interpolation", "nearest")
     if interpolation == "bilinear":
         return {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     if interpolation == "nearest":
         return {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
-    raise KerasImportError(f'{step}: interpolation "{interpolation}" is not known here; known: nearest, bilinear')
+    raise KerasImportError(f'{step}: unknown interpolation "{interpolation}"', "Known: nearest, bilinear")
 
 
 def flatten(maker: Maker, step: Step, value: Value) -> Value:
-    """Only a word for now: the map stays a map until something mixes its numbers."""
+    """Changes only the shape: the map stays a map until a layer mixes its numbers."""
     return value if len(value.shape) == 1 else _flat(value)
 
 
@@ -85,9 +85,9 @@ def _flat(value: Value) -> Value:
 
 
 def as_vector(maker: Maker, step: Step, value: Value) -> Value:
-    """A flattened map as a vector, in Keras' order: row by row, channels innermost. Others as they are.
+    """A flattened map as a vector, in Keras' order: row by row, channels innermost. Other values are unchanged.
 
-    One kernel for each place of the window picks the number there; channels of one place then lie far apart and are put in order.
+    One kernel per position of the window picks the number there; then the channels of each position are put together.
     """
     if value.window is None:
         return value
@@ -114,16 +114,9 @@ def reshape(maker: Maker, step: Step, value: Value) -> Value:
     value = as_vector(maker, step, value)
     if value.grid == (1, 1) and shape in ((total,), (1, 1, total)):
         return dataclasses.replace(value, shape=shape)
-    maker.refuse_sliding(step, "it takes a window's rows and columns apart")
+    maker.refuse_sliding(step, "it separates a window's rows and columns")
     if len(shape) != 3:
-        raise KerasImportError(f"{step}: a shape of {shape} is not known here; known: (height, width, channels) or one number")
+        raise KerasImportError(f"{step}: a shape of {shape} is not supported", "Use (height, width, channels) or one number")
     last = maker.node("Transpose", [value.tensor], f"{step.name}/channels_last", perm=[0, 2, 3, 1])
     again = maker.node("Reshape", [last, maker.integers(f"{step.name}/shape", [1, *shape])], f"{step.name}/reshaped")
     return Value(maker.node("Transpose", [again], step.name, perm=[0, 3, 1, 2]), shape)
-
-
-def _map(step: Step, value: Value) -> tuple[int, int, int]:
-    if len(value.shape) != 3:
-        raise KerasImportError(f"{step}: wants a map of rows and columns, and gets {value.shape}")
-    height, width, channels = value.shape
-    return height, width, channels

@@ -1,21 +1,20 @@
-"""A small classifier as a fully convolutional network: where its windows lie on a frame.
+"""A small classifier as a fully convolutional network: the positions of its windows on a frame.
 
-The classifier saw pictures of one size; that is its window. Run over a larger picture, the same layers answer for a window at
-every `stride` pixels, where the stride is the product of the layers' own, and share all the work that neighbouring windows have
-in common (Sermanet et al., "OverFeat", 2014; Long et al., "Fully convolutional networks", 2015).
+The classifier was trained on pictures of one size, its window. On a larger picture the same layers classify a window at every
+`stride` pixels, where the stride is the product of the layers' strides, and share the work of overlapping windows (Sermanet et
+al., "OverFeat", 2014; Long et al., "Fully convolutional networks", 2015).
 
-A label belongs to a cell of stride x stride pixels, and the window that decides it is centred on the cell: rows [i s, (i + 1) s)
-of the frame are decided by rows [i s - before, i s - before + window), where before = (window - stride) // 2. So the frame is
-padded inside the graph, by `before` and the rest of window - stride, with copies of its outermost rows and columns; the cells
-then tile it exactly, provided that its sides are multiples of the stride. Where window - stride is odd, a window lies half a
-pixel further right and down than its cell.
+A label belongs to a cell of stride x stride pixels, and its window is centred on the cell: rows [i s, (i + 1) s) of the frame get
+the label of rows [i s - before, i s - before + window), where before = (window - stride) // 2. So the graph pads the frame by
+`before` and the rest of window - stride, with copies of its outermost rows and columns; the cells then tile a frame whose sides
+are multiples of the stride exactly. Where window - stride is odd, a window is half a pixel further right and down than its cell.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
 from engines.types import Size
 
 USUAL = Size(640, 360)
@@ -23,7 +22,7 @@ USUAL = Size(640, 360)
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """window: rows, columns of the classifier's input. stride: pixels between windows, down and across. frame: the input."""
+    """window: rows and columns of the classifier's input. stride: pixels between windows, down and across. frame: the input."""
 
     window: tuple[int, int]
     stride: tuple[int, int]
@@ -46,11 +45,12 @@ class Windows:
 
 
 def windows(window: tuple[int, int], stride: tuple[int, int], asked: Size | None, where: object) -> Windows:
-    """The windows over a frame of the size asked for, or near 360x640. Raises KerasImportError for one that cannot be tiled."""
+    """The windows over a frame of size `asked`, or near 360x640. Raises KerasImportError for a frame that cannot be tiled."""
     if any(step > side for step, side in zip(stride, window, strict=True)):
         raise KerasImportError(
-            f"{where}: its layers' strides make {stride[0]}x{stride[1]}, more than its window of {window[0]}x{window[1]}: "
-            "windows would leave gaps; train it with fewer strides, or larger pictures"
+            f"{where}: its layers have a stride of {stride[0]}x{stride[1]}, more than its window of {window[0]}x{window[1]}, so "
+            "windows would leave gaps",
+            "Train it with smaller strides, or larger pictures",
         )
     if asked is None:
         usual = (USUAL.height, USUAL.width)
@@ -60,12 +60,13 @@ def windows(window: tuple[int, int], stride: tuple[int, int], asked: Size | None
     if (asked.height, asked.width) not in [(height, width) for height in near[0] for width in near[1]]:
         sizes = ", ".join(f"{height}x{width}" for height in near[0] for width in near[1])
         raise KerasImportError(
-            f"{where}: a frame of {asked.height}x{asked.width} (height x width) is no whole number of its stride, "
-            f"{stride[0]}x{stride[1]}; ask for --size {sizes}"
+            f"{where}: a frame of {asked.height}x{asked.width} (height x width) is not a multiple of the stride, "
+            f"{stride[0]}x{stride[1]}",
+            f"Choose --size {sizes}",
         )
     return Windows(window, stride, asked)
 
 
 def _near(side: int, step: int) -> list[int]:
-    """The multiples of `step` around `side`, itself if it is one."""
+    """The multiples of `step` around `side`, or `side` if it is one."""
     return sorted({max(step, side // step * step), -(-side // step) * step})

@@ -1,10 +1,12 @@
-"""Augmentation: one labelled image to one crop, different each time. Pure: everything random comes from the given generator.
+"""Augmentation: one labelled image to one crop, different each time; objects pasted from crop to crop; dark frames brightened.
 
-Geometry is one warp of image and label straight into the crop; colour is one look-up table and one HSV turn: 2 to 3 ms a crop.
+Pure: everything random comes from the given generator. Geometry is one warp of image and labels straight into the crop; colour is
+one look-up table and one HSV pass: 2 to 3 ms per crop.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -14,16 +16,23 @@ from engines.datasets.folder import UNSURE_OBJECT, Sample
 from engines.models.card import InputSpec
 from engines.models.fit import fit
 from engines.training.recipe import Augmentation
-from engines.types import F64, U8, VOID_CLASS, Size
+from engines.types import F64, U8, VOID_CLASS, Bools, Size
 
 BORDER_BGR = (114, 114, 114)
+SMALLEST_SHARE = 0.002
+"""Of the crop. Smaller objects are fragments, and teach nothing."""
+EDGE_SIGMA_PX = 0.8
+"""Blur of a pasted outline. The net would learn a hard edge as the sign of a pasted object."""
+DARK_GREY, LARGEST_GAIN = 90.0, 1.8
+"""A frame with a mean below the first is brightened up to it, by a factor of the second at most. On CamVid's clip at dusk
+(mean 59) it is worth two points of mIoU, mostly of trees, pedestrians and bicyclists; frames by day stay as they are."""
 
 
 def augment(sample: Sample, spec: InputSpec, settings: Augmentation, rng: np.random.Generator) -> Sample:
-    """A random crop of a labelled image, warped and recoloured; its labels of all tasks are warped alike.
+    """A random crop of a labelled image, warped and recoloured; the labels of all tasks are warped with it.
 
-    spec: how frames meet the input when the model is used; scale 1 is that. Returns new arrays of
-    `settings.crop_px`; outside the image the label is void, and no surface and no object is known.
+    spec: how frames are fitted to the input when the model is used; scale 1 is that size. Returns new arrays of
+    `settings.crop_px`. Outside the image the label is void, the surface is 0 and objects are unsure.
     """
     content = fit(Size.of(sample.image), spec.size, spec.fit).content
     matrix = random_warp(Size.of(sample.image), content, settings, rng)
@@ -40,9 +49,9 @@ def _warped(label: U8, matrix: F64, settings: Augmentation, outside: int) -> U8:
 
 
 def random_warp(image: Size, content: Size, settings: Augmentation, rng: np.random.Generator) -> F64:
-    """The (2, 3) matrix from image pixels to crop pixels: scale, stretch, flip, rotation, and a random place.
+    """The (2, 3) matrix from image pixels to crop pixels: scale, aspect, flip, rotation and a random position.
 
-    content: the size that the image has in the network's input at scale 1.
+    content: the size of the image in the network's input at scale 1.
     """
     image_px = (image.width, image.height)
     scale = math.exp(rng.uniform(*np.log(settings.scale)))
@@ -56,7 +65,7 @@ def random_warp(image: Size, content: Size, settings: Augmentation, rng: np.rand
     )
     place = np.empty(2)
     for axis, scaled_px in enumerate((x_scale * image_px[0], y_scale * image_px[1])):
-        # The image's centre goes where the crop lies inside the image; where the image is the smaller, inside the crop.
+        # The crop stays inside the image; where the image is the smaller of the two, the image stays inside the crop.
         room = abs(scaled_px - settings.crop_px[axis]) / 2
         place[axis] = settings.crop_px[axis] / 2 + rng.uniform(-room, room)
     centre = np.array(image_px, np.float64) / 2
@@ -64,7 +73,7 @@ def random_warp(image: Size, content: Size, settings: Augmentation, rng: np.rand
 
 
 def recoloured(image: U8, settings: Augmentation, rng: np.random.Generator) -> U8:
-    """(H, W, 3) uint8 BGR as another camera at another hour might have seen it; a new array."""
+    """(H, W, 3) uint8 BGR as another camera at another hour might show it; a new array."""
     hue = rng.uniform(-settings.hue_deg, settings.hue_deg) / 2  # OpenCV counts hue in steps of 2 degrees
     saturation = math.exp(rng.uniform(-settings.saturation, settings.saturation))
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
@@ -90,7 +99,7 @@ def _tone_tables(settings: Augmentation, rng: np.random.Generator) -> U8:
 
 
 def _blurred(image: U8, rng: np.random.Generator) -> U8:
-    """Out of focus, shaken, or blown up from fewer pixels, one of the three."""
+    """Defocus, motion blur or enlargement from fewer pixels, one of the three."""
     height, width = image.shape[:2]
     kind = rng.integers(3)
     if kind == 0:
@@ -103,8 +112,39 @@ def _blurred(image: U8, rng: np.random.Generator) -> U8:
 
 
 def _noisy(image: U8, level: float, rng: np.random.Generator) -> U8:
-    """Gaussian noise, alike in all channels or of its own in each."""
+    """Gaussian noise, the same in all channels or independent in each."""
     height, width = image.shape[:2]
     channels = 3 if rng.random() < 0.5 else 1
     noise = rng.standard_normal((height, width, channels), np.float32) * np.float32(rng.uniform(0, level))
     return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
+
+
+def paste(base: Sample, donor: Sample, donor_ids: Bools, class_id: int) -> Sample:
+    """`base` with the objects of `donor` in front of it; both are crops of one size. Returns new arrays, or `base` itself.
+
+    donor_ids: (256,) bool, the class ids to cut out, in the donor's classes. class_id: their class in the base's classes.
+    All pasted pixels count as one object. Void pixels of the donor are not pasted.
+    Source: Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (CVPR 2021).
+    """
+    mask = donor_ids[donor.label]
+    if mask.mean() < SMALLEST_SHARE:
+        return base
+    opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), EDGE_SIGMA_PX)[..., None]
+    image = base.image + opacity * (donor.image.astype(np.float32) - base.image)
+    label = np.where(mask, np.uint8(class_id), base.label)
+    surface = None if base.surface is None else np.where(mask, np.uint8(0), base.surface)
+    instances = base.instances
+    if instances is not None:
+        ids = instances[instances != UNSURE_OBJECT]
+        highest = int(ids.max(initial=0))
+        new_id = highest + 1 if highest + 1 < UNSURE_OBJECT else UNSURE_OBJECT
+        instances = np.where(mask, np.uint8(new_id), instances)
+    return dataclasses.replace(
+        base, image=np.rint(image).astype(np.uint8), label=label.astype(np.uint8), surface=surface, instances=instances
+    )
+
+
+def exposed_image(image: U8) -> U8:
+    """(H, W, 3) uint8 → the same, brightened if dark: `model.exposed` for one image, rounded, without torch. A new array."""
+    gain = np.clip(DARK_GREY / max(1.0, float(image.mean())), 1.0, LARGEST_GAIN)
+    return np.asarray(np.clip(np.rint(image * np.float32(gain)), 0, 255), np.uint8)

@@ -1,4 +1,4 @@
-"""The card of an exported model: what the recipe says of it, and what was measured."""
+"""The card of an exported model: facts of the recipe and measured figures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from engines.files import write_whole
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.card_text import to_toml
 from engines.training.evaluate import SetScore
@@ -17,24 +18,24 @@ from engines.training.recipe import Recipe
 
 
 def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
-    """The facts of the card of the exported `model`: the recipe's [card] table and the measured figures."""
+    """The card's facts of the exported `model`: the recipe's [card] table and the measured figures."""
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
     for score in scores:
-        if math.isnan(score.miou):  # nothing but void was held out
+        if math.isnan(score.miou):  # only void was held out
             continue
         figures[f"{score.name} held out: mIoU"] = round(score.miou, 1)
         figures |= {f"{score.name} held out: {name}": round(iou, 1) for name, iou in score.iou.items()}
-    return {**_told(recipe, outputs), "file": model.name, "sha256": sha256, "figures": figures}
+    return {**_of_recipe(recipe, outputs), "file": model.name, "sha256": sha256, "figures": figures}
 
 
 def check_card(recipe: Recipe) -> None:
-    """Raises CardError when the recipe's [card] table has a fault: before a long run, not after it."""
-    card_from_dict(_told(recipe, ()), f'recipe "{recipe.name}", [card]')
+    """Raise CardError for an error in the recipe's [card] table, before a long run."""
+    card_from_dict(_of_recipe(recipe, ()), f'recipe "{recipe.name}", [card]')
 
 
-def _told(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
-    """What can be said before anything is measured."""
+def _of_recipe(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
+    """The facts that are known before anything is measured."""
     return {
         "name": recipe.name,
         "family": family(recipe),
@@ -48,23 +49,21 @@ def _told(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
 
 
 def family(recipe: Recipe) -> str:
-    """Which module of `engines.families` reads the exported model."""
+    """The module of `engines.families` that reads the exported model."""
     if "instances" in recipe.heads:
         return "panoptic"
     return "matting" if recipe.output == "alpha" else "semantic"
 
 
 def shown_classes(recipe: Recipe) -> tuple[str, ...]:
-    """The classes of the exported model: a matte knows only what is in front."""
+    """The classes of the exported model: a matte has only the foreground."""
     return recipe.classes[1:] if recipe.output == "alpha" else recipe.classes
 
 
 def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
-    """Check `facts` as any card is checked, and write them. Raises CardError when the recipe's [card] table has a fault."""
+    """Check `facts` like any card, and write them. Raises CardError."""
     card = card_from_dict(dict(facts), str(path))
-    part = path.with_name(path.name + ".part")
-    part.write_text(to_toml(facts), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, to_toml(facts))
     return card
 
 
@@ -75,7 +74,7 @@ def _input(recipe: Recipe) -> Mapping[str, Any]:
 
 
 def _of_the_data(recipe: Recipe) -> dict[str, str]:
-    """What the sets' own dataset.toml say of their terms, for recipes that do not say it themselves."""
+    """Data and licence as the sets' dataset.toml state them, for recipes without these keys."""
     terms = [f"{settings.name}: {settings.licence}" for settings in recipe.sets if settings.licence]
     names = ", ".join(settings.name for settings in recipe.sets)
     facts = {"data": f"Trained on {names}."} if names else {}

@@ -1,7 +1,10 @@
-"""Checkpoints that describe themselves: the recipe, the step, the weights and the curve so far, in one file."""
+"""Checkpoints, which contain all they need: recipe, step, weights and the curve so far; and runs that start from one."""
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.training.errors import TrainingError
-from engines.training.model import SegmentationNet
+from engines.files import whole_file
+from engines.training import TrainingError
+from engines.training.model import SEMANTIC_HEAD, SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 FORMAT = 2
+SHAPES = ("width", "channels", "depths", "top_down")
+"""The settings of a net that decide the shapes of its weights."""
 
 
 @dataclass
@@ -21,12 +27,12 @@ class Checkpoint:
     """A run between two steps.
 
     step:      optimiser steps done.
-    weights:   the net as it trains; `ema`: its running mean, which is what is evaluated and exported.
-    optimizer: AdamW's state, empty in a checkpoint that only serves to export.
-    scaler:    of the gradients' scale, empty except in fp16.
+    weights:   the net in training; `ema`: the running mean of its weights, which is evaluated and exported.
+    optimizer: AdamW's state; empty in a checkpoint for export only.
+    scaler:    the gradient scaler's state; empty except in fp16.
     loss:      running mean of the training loss.
     curve:     one row per evaluation: column name -> number.
-    class_weights: how much each class weighed in the loss; see `rebalance`.
+    class_weights: the weight of each class in the loss; see `rebalanced`.
     """
 
     recipe: Recipe
@@ -46,6 +52,19 @@ class Checkpoint:
         net.eval()
         return net
 
+    def rebalanced(self) -> Checkpoint:
+        """Subtract `recipe.rebalance` (0..1) of the logarithm of the class weights from the logits. Returns a new checkpoint.
+
+        A weighted loss helps to learn rare classes, and makes them more likely than they are. The exact bias is known; removing
+        all of it gives the likeliest class of each pixel, which costs mIoU of rare classes. A half is a good start.
+        Source: Menon et al., "Long-tail learning via logit adjustment" (ICLR 2021).
+        """
+        if not self.recipe.rebalance or not self.class_weights:
+            return self
+        name = f"{SEMANTIC_HEAD}bias"
+        bias = self.recipe.rebalance * torch.tensor(self.class_weights).log()
+        return dataclasses.replace(self, ema={**self.ema, name: self.ema[name] - bias})
+
 
 def new_net(recipe: Recipe) -> SegmentationNet:
     """The net that the recipe describes, with random weights (seed it first)."""
@@ -53,34 +72,68 @@ def new_net(recipe: Recipe) -> SegmentationNet:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write whole or not at all: a kill half-way leaves the checkpoint before."""
-    part = path.with_name(path.name + ".part")
-    torch.save({"format": FORMAT, **vars(checkpoint), "recipe": recipe_to_dict(checkpoint.recipe)}, part)
-    part.replace(path)
+    """Write the file whole: after a kill, the previous checkpoint is still there."""
+    with whole_file(path) as part, part.open("wb") as file:  # by its name it would write that name into the file
+        torch.save({"format": FORMAT, **vars(checkpoint), "recipe": recipe_to_dict(checkpoint.recipe)}, file)
 
 
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
-    """Only what another run can begin with: the averaged weights, the large ones in half precision. Whole or not at all."""
+    """Write what another run can start from: the averaged weights, matrices in half precision."""
     halved = {name: value.half() if value.ndim > 1 else value for name, value in checkpoint.ema.items()}
     save_checkpoint(path, Checkpoint(checkpoint.recipe, checkpoint.step, {}, halved, class_weights=checkpoint.class_weights))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what was saved; nothing in the file is executed. All weights come in float32. Raises TrainingError that names it."""
+    """Read a checkpoint, its weights as float32. Nothing in the file is executed. Raises TrainingError."""
     if not path.is_file():
-        raise TrainingError(f"{path}: no such checkpoint; train one first: run.py train --help")
+        raise TrainingError(f"{path}: no such checkpoint", "Train one first: run.py train --help")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
-            raise TrainingError(f"{path}: written by another version of this program; train again")
+            raise TrainingError(f"{path}: written by another version of this program", "Train again")
         content["recipe"] = recipe_from_dict(content["recipe"], str(path))
         checkpoint = Checkpoint(**content)
     except TrainingError:
         raise
     except Exception as error:  # torch.load raises whatever pickle and zip do
-        raise TrainingError(
-            f"{path}: is no checkpoint of this program ({type(error).__name__}); name a .pt file of a run"
-        ) from error
+        raise TrainingError(f"{path}: not a checkpoint ({type(error).__name__})", "Name a .pt file of a training run") from error
     checkpoint.ema = {name: value.float() if value.is_floating_point() else value for name, value in checkpoint.ema.items()}
     checkpoint.weights = checkpoint.weights or checkpoint.ema
     return checkpoint
+
+
+def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> dict[str, Tensor]:
+    """`fresh` weights of `recipe`'s net, replaced by those of `start` where name and shape are the same.
+
+    The rows of the class head are matched by class name: a class that `start` does not have keeps its random row.
+    Raises TrainingError when the backbones differ, since nothing useful could be transferred.
+    """
+    old, new = start.ema, dict(fresh)
+    backbone = [name for name in fresh if not name.startswith("heads.")]
+    if any(name not in old or old[name].shape != fresh[name].shape for name in backbone):
+        raise TrainingError(f"its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))
+    for name, value in old.items():
+        if name in fresh and value.shape == fresh[name].shape and not name.startswith(SEMANTIC_HEAD):
+            new[name] = value.clone()
+    for part in ("weight", "bias"):
+        name = SEMANTIC_HEAD + part
+        new[name] = matched_rows(fresh[name], recipe.classes, old[name], start.recipe.classes)
+    return new
+
+
+def _same_net(old: Recipe, new: Recipe) -> str:
+    """The options that make the new net like the old one."""
+    shapes = {key: getattr(old.net, key) for key in SHAPES if getattr(old.net, key) != getattr(new.net, key)}
+    texts = {key: f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value) for key, value in shapes.items()}
+    same = " ".join(f"--set {shlex.quote(f'net.{key}={text}')}" for key, text in texts.items())  # zsh takes brackets for patterns
+    return f"Add {same}, or leave out --from" if same else "Leave out --from"
+
+
+def matched_rows(fresh: Tensor, names: Sequence[str], old: Tensor, old_names: Sequence[str]) -> Tensor:
+    """`fresh` (classes, ...) with the row of each class that `old` has too. A new tensor."""
+    rows = [(names.index(name), old_names.index(name)) for name in names if name in old_names]
+    matched = fresh.clone()
+    if rows:
+        to, source = map(list, zip(*rows, strict=True))
+        matched[torch.tensor(to)] = old[torch.tensor(source)]
+    return matched

@@ -1,7 +1,7 @@
-"""Labelled images to batches: each batch a function of its number.
+"""Labelled images to batches: each batch is a function of its number.
 
-Because batch 1234 is the same whenever it is asked for, a run that was killed goes on as if it had not been, and the thread
-that prepares batches ahead needs no state.
+Batch 1234 is always the same. So an interrupted run continues as if it had not been interrupted, and the thread that prepares
+batches ahead needs no state.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, DataSet, Sample
 from engines.datasets.label_sets import merge_matrix
-from engines.training.augment import augment
-from engines.training.composites import paste
-from engines.training.errors import TrainingError
+from engines.training import TrainingError
+from engines.training.augment import augment, paste
 from engines.training.instance_targets import instance_targets
 from engines.training.recipe import Recipe
-from engines.types import F32, U8, VOID_CLASS
+from engines.types import F32, F64, U8, VOID_CLASS, Bools
 
 PREFETCH = 3
-"""Batches prepared ahead: enough to ride out a slow one, few enough to cost no memory."""
+"""Batches prepared ahead: enough to cover a slow one, and little memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class Batch:
 
     images:    (N, h, w, 3) uint8 BGR.
     labels:    (N, h, w) uint8 in each set's own classes, 255 void. sets: (N,) index of the set.
-    surface:   (N, h, w) uint8, 0 nothing, 1 drivable, 2 lane line, 255 unknown; or None when no head asks.
-    instances: (N, 5, h / 4, w / 4) float32: heat, dx, dy, is the heat known, are the offsets; or None when no head asks.
+    surface:   (N, h, w) uint8, 0 nothing, 1 drivable, 2 lane line, 255 unknown; None without that head.
+    instances: (N, 5, h / 4, w / 4) float32: heat, dx, dy, is the heat known, are the offsets known; None without that head.
     """
 
     images: U8
@@ -47,46 +45,48 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """All sets of a run, and what the recipe makes of their classes."""
+    """All sets of a run, and their classes as the recipe uses them."""
 
     recipe: Recipe
     sets: tuple[DataSet, ...]
 
     @cached_property
-    def shares(self) -> npt.NDArray[np.float64]:
-        """(sets,) float64: how often each is drawn from; sums to 1."""
+    def shares(self) -> F64:
+        """(sets,) float64: the share of crops from each set; sums to 1."""
         shares = np.array([data_set.settings.share for data_set in self.sets], np.float64)
         return shares / shares.sum()
 
     @cached_property
-    def things(self) -> tuple[npt.NDArray[np.bool_], ...]:
-        """A (256,) bool look-up a set: is this id of its labels a countable class of the model?"""
+    def things(self) -> tuple[Bools, ...]:
+        """Per set a (256,) bool look-up: is this id of its labels a countable class of the model?"""
         return tuple(self._ids_of(data_set, self.recipe.things) for data_set in self.sets)
 
     def check(self) -> None:
-        """Raises TrainingError where the recipe wants to paste what the sets do not have."""
+        """Raise TrainingError when the sets lack the recipe's objects to paste."""
         if self.recipe.composites is not None and not self.pasted_ids[self.donor].any():
             name, cls = self.recipe.composites.source, self.recipe.composites.cls
-            raise TrainingError(f'set "{name}" has no class that means "{cls}" alone, so none can be cut out; correct composites')
+            raise TrainingError(
+                f'set "{name}" has no class that means "{cls}" alone, so nothing can be cut out',
+                "Correct `source` or `class` under [composites]",
+            )
 
     @cached_property
     def donor(self) -> int:
-        """Index of the set that composites are cut from. Raises TrainingError when it is not among the sets."""
-        assert self.recipe.composites is not None, "only asked for where the recipe has composites"
+        """Index of the set to cut composites from. Raises TrainingError when it is missing."""
+        assert self.recipe.composites is not None, "only used where the recipe has composites"
         for index, data_set in enumerate(self.sets):
             if data_set.settings.name == self.recipe.composites.source:
                 return index
-        raise TrainingError(
-            f'recipe "{self.recipe.name}" pastes objects of the set "{self.recipe.composites.source}"; add --data for it'
-        )
+        name = self.recipe.composites.source
+        raise TrainingError(f'recipe "{self.recipe.name}" pastes objects of the set "{name}"', f"Add --data PATH/{name}")
 
     @cached_property
-    def pasted_ids(self) -> tuple[npt.NDArray[np.bool_], ...]:
-        """A (256,) bool look-up a set: which of its ids are the class that composites paste, and nothing else."""
-        assert self.recipe.composites is not None, "only asked for where the recipe has composites"
+    def pasted_ids(self) -> tuple[Bools, ...]:
+        """Per set a (256,) bool look-up: does this id mean the class that composites paste, and nothing else?"""
+        assert self.recipe.composites is not None, "only used where the recipe has composites"
         return tuple(self._ids_of(data_set, (self.recipe.composites.cls,), only=True) for data_set in self.sets)
 
-    def _ids_of(self, data_set: DataSet, names: Sequence[str], only: bool = False) -> npt.NDArray[np.bool_]:
+    def _ids_of(self, data_set: DataSet, names: Sequence[str], only: bool = False) -> Bools:
         merge = merge_matrix(data_set.settings, self.recipe.classes) > 0
         wanted = np.array([name in names for name in self.recipe.classes])
         table = np.zeros(256, bool)
@@ -111,7 +111,7 @@ def batch_at(step: int, data: TrainingSets) -> Batch:
 
 
 def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
-    """A crop of a random image of set `origin`, with pasted objects where the recipe says so."""
+    """A crop of a random image of set `origin`, with the recipe's composites."""
     recipe = data.recipe
     crop = augment(_drawn(data.sets[origin], rng), recipe.input, recipe.augmentation, rng)
     composites = recipe.composites
@@ -119,7 +119,7 @@ def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
         return crop
     into = np.flatnonzero(data.pasted_ids[origin])
     if not len(into):
-        return crop  # this set has no name for what would be pasted
+        return crop  # this set has no class for the pasted objects
     settings = composites.augmentation(recipe.augmentation)
     for _ in range(int(rng.integers(1, composites.most + 1))):
         donor = augment(_drawn(data.sets[data.donor], rng), recipe.input, settings, rng)
@@ -132,21 +132,21 @@ def _drawn(data_set: DataSet, rng: np.random.Generator) -> Sample:
 
 
 def _surface(crop: Sample) -> U8:
-    """(h, w) uint8 classes of the surface from its bits: a lane line is drivable too, and counts as a lane line."""
+    """(h, w) uint8 surface classes from the bits: a lane line is drivable too, and counts as a lane line."""
     if crop.surface is None:
         return np.full(crop.label.shape, VOID_CLASS, np.uint8)
     surface = np.where(crop.surface & LANE_BIT, np.uint8(2), np.where(crop.surface & DRIVABLE_BIT, np.uint8(1), np.uint8(0)))
     return np.asarray(np.where(crop.label == VOID_CLASS, VOID_CLASS, surface), np.uint8)
 
 
-def _targets(crop: Sample, things: npt.NDArray[np.bool_]) -> F32:
+def _targets(crop: Sample, things: Bools) -> F32:
     targets = instance_targets(crop.instances, things[crop.label])
     parts = (targets.heat[None], targets.offsets, targets.is_sure[None], targets.is_object[None])
     return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
 
 def batches(first_step: int, data: TrainingSets) -> Iterator[Batch]:
-    """Batches `first_step` to the schedule's end, the next few always being prepared on one thread of their own."""
+    """Batches from `first_step` to the schedule's end. One thread prepares the next ones."""
     steps = data.recipe.schedule.steps
     with ThreadPoolExecutor(1, "augment") as thread:
         waiting: deque[Future[Batch]] = deque()

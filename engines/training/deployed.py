@@ -1,4 +1,4 @@
-"""The net as it is deployed: bytes of a frame in, bytes of a label map or a matte out, objects' centres already found."""
+"""The net as it is deployed: bytes of a frame in, bytes of a label map or a matte out, and the centres of objects."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.types import U8
 
 PEAKS = 64
-"""The graph gives so many centres at most."""
+"""The graph's maximum number of centres."""
 PEAK_WINDOW_CELLS = 7
-"""A centre is the hottest of so many cells in each direction together: 28 pixels."""
+"""A centre is the maximum of a window of so many cells: 28 pixels."""
 
 
 class Deployed(nn.Module):
-    """The net with everything around it that a frame needs, so that a backend uploads bytes and downloads bytes.
+    """The net with normalisation and post-processing, so that a backend uploads bytes and downloads bytes.
 
     Input `image` (N, H, W, 3) uint8 BGR. Outputs, as far as the net has heads for them:
         labels     (N, H, W) uint8, the class of each pixel: argmax of the logits upsampled to full size, which keeps edges smooth
         alpha      (N, H, W) uint8, instead of labels: 255 x the probability of the second of two classes
         confidence (N, H / 4, W / 4) uint8, 255 x the largest softmax probability, on the grid of the logits, where it is cheap
-        peaks      (N, 64, 3) float32, x, y in input pixels and the score of the hottest centres, falling; score 0: an empty slot
+        peaks      (N, 64, 3) float32, x, y in input pixels and score of the centres, by falling score; score 0: an empty slot
         offsets    (N, 2, H / 4, W / 4) float32, input pixels from each cell's middle to the centre of its object
         surface    (N, H, W) uint8, 0 nothing, 1 drivable, 2 lane line
     """
@@ -46,7 +46,7 @@ class Deployed(nn.Module):
         outputs: list[Tensor] = []
         logits = maps["semantic"]
         if self.output == "alpha":
-            # Of the difference, not of the probabilities: the edge stays as crisp as the net is sure.
+            # Upsample the difference of logits: upsampled probabilities would blur the edge.
             difference = upsampled(logits[:, 1:2] - logits[:, :1], CELL_PX)[:, 0]
             outputs.append(as_byte(torch.sigmoid(difference)))
         else:
@@ -66,7 +66,7 @@ def as_byte(share: Tensor) -> Tensor:
 
 
 def peaks(heat: Tensor) -> Tensor:
-    """(N, 1, h, w) 0..1 → (N, PEAKS, 3): x, y in input pixels and the value of the highest local maxima, falling by value."""
+    """(N, 1, h, w) 0..1 → (N, PEAKS, 3): x, y in input pixels and value of the highest local maxima, by falling value."""
     width = heat.shape[3]
     highest = functional.max_pool2d(heat, PEAK_WINDOW_CELLS, 1, PEAK_WINDOW_CELLS // 2)
     values, cells = (heat * (heat == highest)).flatten(1).topk(PEAKS, dim=1)
@@ -75,7 +75,7 @@ def peaks(heat: Tensor) -> Tensor:
 
 
 def torch_predictor(net: SegmentationNet, output: Literal["labels", "alpha"] = "labels") -> Predictor:
-    """Predict with the net as it is in memory, in float32, on the device it is on."""
+    """Predict with the net in memory, in float32, on its device."""
     deployed = Deployed(net, output).eval()
 
     def predict(image: U8) -> U8:

@@ -1,6 +1,6 @@
-"""Scores on held-out images while training: through the path that a frame takes, fitted to the input, labels brought back.
+"""Scores on held-out images during training: images are fitted to the input as frames are, and labels mapped back.
 
-What a finished model is worth on any backend, `run.py evaluate` tells (engines/evaluation).
+`run.py evaluate` scores a finished model on any backend (engines/evaluation).
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from engines.types import U8
 Predictor: TypeAlias = Callable[[U8], U8]
 """(H, W, 3) uint8 BGR of the model's input size to (H, W) uint8 class ids."""
 
-
-KEPT = np.arange(256, dtype=np.uint8)
-"""The look-up that changes nothing."""
+IDENTITY = np.arange(256, dtype=np.uint8)
 
 
 class SetScore(NamedTuple):
-    """How a model did on one set. miou and the values of iou are percentages; iou lacks classes that do not occur."""
+    """The scores of a model on one set, in percent. iou lacks classes that do not occur."""
 
     name: str
     images: int
@@ -37,13 +35,13 @@ class SetScore(NamedTuple):
 
 
 def score_set(predict: Predictor, data_set: DataSet, recipe: Recipe, samples: Iterable[Sample] | None = None) -> SetScore:
-    """Score `predict` on the set's held-out images, or on `samples`, at its labels' own size.
+    """Score `predict` on the set's held-out images, or on `samples`, at the size of their labels.
 
-    In the set's own classes; or, where the model has fewer, in the model's, since it cannot tell the set's apart.
+    It is scored in the set's classes; in the model's where the model has fewer, since it cannot distinguish the set's.
     """
-    names, table, truth = data_set.settings.classes, class_table(data_set.settings, recipe.classes), KEPT
+    names, table, truth = data_set.settings.classes, class_table(data_set.settings, recipe.classes), IDENTITY
     if len(recipe.classes) < len(names):
-        names, table, truth = recipe.classes, KEPT, truth_table(data_set.settings, recipe.classes)
+        names, table, truth = recipe.classes, IDENTITY, truth_table(data_set.settings, recipe.classes)
     counts: Confusion = np.zeros((len(names), len(names) + 1), np.int64)
     chosen = list(data_set.held_out if samples is None else samples)
     for sample in chosen:
@@ -53,7 +51,7 @@ def score_set(predict: Predictor, data_set: DataSet, recipe: Recipe, samples: It
 
 
 def predict_frame(predict: Predictor, image: U8, spec: InputSpec) -> U8:
-    """(H, W, 3) uint8 BGR of any size to its (H, W) uint8 class ids: fitted to the input, and the labels cut and resized back."""
+    """(H, W, 3) uint8 BGR of any size to (H, W) uint8 class ids: fitted to the input, labels cut and resized back."""
     tensor, geometry = InputFiller(spec)(image)
     labels = np.ascontiguousarray(geometry.cut(predict(np.asarray(tensor[0], np.uint8))))
     height, width = image.shape[:2]

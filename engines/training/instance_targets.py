@@ -1,4 +1,4 @@
-"""What the head `instances` should answer: a heat map of objects' centres, and from each object's cells the way to its centre.
+"""Targets of the head `instances`: a heat map of objects' centres, and offsets from each cell of an object to its centre.
 
 Source: Panoptic-DeepLab (Cheng et al., CVPR 2020); the exact peak and its loss: CenterNet (Zhou et al., 2019).
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.datasets.folder import UNSURE_OBJECT
-from engines.types import F32, U8
+from engines.types import F32, U8, Bools
 
 CELL_PX = 4
-"""The heads' maps have a quarter of the input's size."""
+"""The heads' maps are a quarter of the input's size."""
 OFFSET_SCALE_PX = 32.0
 """Offsets are learned in this unit, so that they are about 1."""
 SIGMA_SHARE, SIGMA_CELLS = 0.12, (0.7, 6.0)
-"""The heat spreads by this share of the object's mean side, within these bounds: a lorry's centre is vaguer than a child's."""
+"""Spread of the heat as a share of the object's mean side, and its bounds: a lorry's centre is vaguer than a child's."""
 
 
 class InstanceTargets(NamedTuple):
@@ -27,14 +26,14 @@ class InstanceTargets(NamedTuple):
 
     heat: F32
     offsets: F32
-    is_sure: npt.NDArray[np.bool_]
-    is_object: npt.NDArray[np.bool_]
+    is_sure: Bools
+    is_object: Bools
 
 
-def instance_targets(instances: U8 | None, is_thing: npt.NDArray[np.bool_]) -> InstanceTargets:
-    """Targets of one crop. instances: (H, W) uint8 object ids, or None where nobody marked them. is_thing: (H, W) bool.
+def instance_targets(instances: U8 | None, is_thing: Bools) -> InstanceTargets:
+    """Targets of one crop. instances: (H, W) uint8 object ids, None if not labelled. is_thing: (H, W) bool.
 
-    An id on pixels of no countable class is no object; pixels of a countable class without an id are unsure.
+    Ids count only on pixels of a countable class; pixels of a countable class without an id are unsure.
     """
     height, width = (side // CELL_PX for side in is_thing.shape)
     heat, offsets = np.zeros((height, width), np.float32), np.zeros((2, height, width), np.float32)

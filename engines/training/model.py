@@ -1,9 +1,9 @@
-"""SegmentationNet: a small STDC-like encoder, a global context, a top-down path to 1/4 of the input's size, and a head a task.
+"""SegmentationNet: a small STDC-like encoder, a global context, a top-down path to 1/4 of the input's size, one head per task.
 
 Sources: the STDC module and its use as an encoder: Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation"
 (CVPR 2021); the global context: BiSeNet (Yu et al., ECCV 2018); the top-down path: FPN (Lin et al., CVPR 2017); centres and
 offsets of objects: Panoptic-DeepLab (Cheng et al., CVPR 2020).
-Only dense 3x3 and 1x1 convolutions: on CPUs and GPUs alike they reach a far larger share of the peak than depthwise ones.
+Only dense 3x3 and 1x1 convolutions: on CPUs and GPUs they reach a far larger share of the peak speed than depthwise ones.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.training.errors import TrainingError
-from engines.training.exposure import DARK_GREY, LARGEST_GAIN
+from engines.errors import choices
+from engines.training import TrainingError
+from engines.training.augment import DARK_GREY, LARGEST_GAIN
 from engines.training.recipe import NetSettings
 
 STRIDE = 32
-"""Input sides must be multiples of this, so that every level meets the next without a rest."""
+"""Input sides must be multiples of this, so that every level is exactly half the one before."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -29,9 +30,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": lambda: nn.SiLU(inplace=True),
 }
 
-
 PIXEL_MEAN, PIXEL_STD = 114.0, 58.0
-"""Of all channels alike: about the mean and spread of street images. White balance is learned, not presumed."""
+"""The same for all channels: about the mean and spread of street images. The net learns white balance."""
 
 
 class ConvNorm(nn.Sequential):
@@ -46,10 +46,10 @@ class ConvNorm(nn.Sequential):
 
 
 class StdcBlock(nn.Module):
-    """Four convolutions in a row, each on the result of the one before, all four concatenated.
+    """Four convolutions in sequence, their results concatenated.
 
-    Deep filters get few channels and shallow ones many (1/2, 1/4, 1/8, 1/8), so one block holds several receptive fields
-    at the price of one. With stride 2 the second convolution strides and the first's result is averaged to match.
+    The first has half the channels, the next 1/4, 1/8 and 1/8, so one block combines several receptive fields at low cost.
+    With stride 2 the second convolution strides, and the first's result is averaged to match.
     """
 
     def __init__(self, channels_in: int, channels_out: int, activation: str, stride: int = 1) -> None:
@@ -93,9 +93,9 @@ class Encoder(nn.Module):
 
 
 class TopDown(nn.Module):
-    """Features of all levels to one map at 1/4: the coarse tells what, the fine tells where.
+    """Features of all levels to one map at 1/4: coarse levels know what is there, fine ones where.
 
-    The mean over the whole image is added at 1/32, so that "a street at dusk" colours every pixel's decision.
+    The mean over the whole image is added at 1/32, so that "a street at dusk" influences every pixel.
     """
 
     def __init__(self, channels: tuple[int, int, int, int], widths: tuple[int, int, int], activation: str) -> None:
@@ -119,26 +119,25 @@ class TopDown(nn.Module):
 
 
 SEMANTIC_HEAD = "heads.semantic.1."
-"""Begins the names, in a state dictionary, of the last layer's `weight` and `bias`: a row of each for each class."""
+"""Prefix of the last layer's `weight` and `bias` in a state dictionary; both have a row per class."""
 
 SURFACE_CLASSES = 3
 """Nothing, drivable, lane line."""
 
 
 class SegmentationNet(nn.Module):
-    """Normalised images to one map a task, all at 1/4 of their size: multi-task learning with hard sharing.
+    """Normalised images to one map per task, all at 1/4 of their size: multi-task learning with hard sharing.
 
     Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output by head, each (N, channels, H / 4, W / 4) float:
         semantic   class logits
-        surface    logits of nothing, drivable, lane line; only if asked for
-        instances  the logit of "a centre is here", and dx, dy towards the centre of this pixel's object; only if asked for
-    `settings` come from the recipe, so that a checkpoint can build its own net.
+        surface    logits of nothing, drivable, lane line; if in `heads`
+        instances  the logit of "a centre is here", and dx, dy to the centre of this pixel's object; if in `heads`
     """
 
     def __init__(self, settings: NetSettings, class_count: int, heads: Sequence[str] = ()) -> None:
         super().__init__()
         if settings.activation not in ACTIVATIONS:
-            raise TrainingError(f'net.activation "{settings.activation}" is unknown; write one of {", ".join(ACTIVATIONS)}')
+            raise TrainingError(f'unknown net.activation "{settings.activation}"', choices(settings.activation, ACTIVATIONS))
         stem, eighth, sixteenth, thirty_second = (_scaled(c, settings.width) for c in settings.channels)
         channels = (stem, eighth, sixteenth, thirty_second)
         coarse, middle, fine = (_scaled(c, settings.width) for c in settings.top_down)
@@ -151,12 +150,12 @@ class SegmentationNet(nn.Module):
             self.heads["instances"] = nn.Sequential(ConvNorm(fine, fine, 3, settings.activation), nn.Conv2d(fine, 3, 1))
         self.apply(_initialise)
         if "instances" in heads:
-            # Centres are rare: begin by saying "1 in 100", or the first steps only unlearn "everywhere" (Lin et al., focal loss).
+            # Centres are rare: start at a probability of 0.01, or the first steps only unlearn "everywhere" (Lin et al., 2017).
             bias = cast(nn.Conv2d, cast(nn.Sequential, self.heads["instances"])[1]).bias
             nn.init.constant_(cast(Tensor, bias)[:1], -4.6)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) to what every head reads, (N, top_down[-1], H / 4, W / 4)."""
+        """(N, 3, H, W) to the features that every head reads, (N, top_down[-1], H / 4, W / 4)."""
         merged: Tensor = self.top_down(self.encoder(images))
         return merged
 
@@ -166,14 +165,14 @@ class SegmentationNet(nn.Module):
 
 
 def exposed(image: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 or float → float32 0..255, each dark frame brightened: what a camera's exposure failed to do."""
+    """(N, H, W, 3) uint8 or float → float32 0..255, each dark frame brightened."""
     pixels = image.float()
     gain = (DARK_GREY / pixels.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1.0)).clamp(1.0, LARGEST_GAIN)
     return (pixels * gain).clamp(max=255.0)
 
 
 def normalised(images: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 BGR, as OpenCV reads them, to the (N, 3, H, W) float32 that the net takes."""
+    """(N, H, W, 3) uint8 BGR, as OpenCV reads them, to the net's input (N, 3, H, W) float32."""
     return (exposed(images).permute(0, 3, 1, 2) - PIXEL_MEAN) / PIXEL_STD
 
 
@@ -183,12 +182,12 @@ def upsampled(maps: Tensor, factor: int) -> Tensor:
 
 
 def parameter_count(net: nn.Module) -> int:
-    """How many numbers training may turn."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, rounded to eights: an STDC block cuts its channels into eighths."""
+    """`channels` times `width`, as a multiple of 8: an STDC block divides its channels into eighths."""
     return max(8, round(channels * width / 8) * 8)
 
 

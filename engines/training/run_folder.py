@@ -1,13 +1,15 @@
-"""Where a run leaves its files: checkpoints, and the curve as a table and as a picture, both growing while it runs."""
+"""The files of a run: checkpoints, and the curve as a table and as a picture, both updated during the run."""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.training.errors import TrainingError
+from engines.files import whole_file, write_whole
+from engines.training import TrainingError
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,12 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint: what `resume` reads and, at the end of the schedule, what to export."""
+        """The newest checkpoint, which `resume` reads and which is exported at the end."""
         return self.path / "last.pt"
 
     @property
     def best(self) -> Path:
-        """What scored highest on the held-out images, if there are any; its score is flattered by having been chosen for it."""
+        """The highest score on held-out images, if there are any. The score is flattered, since the images chose it."""
         return self.path / "best.pt"
 
     @property
@@ -35,27 +37,30 @@ class RunFolder:
         return self.path / "curve.png"
 
     def create(self) -> None:
-        """Make the folder. Raises TrainingError when it holds a run already, or cannot be made."""
+        """Make the folder. Raises TrainingError when it contains a run already, or cannot be made."""
         if self.last.exists():
             raise TrainingError(
-                f"{self.path}: holds a run already; add --resume to go on with it, or name another folder with --out"
+                f"{self.path}: contains a run already", "Add --resume to continue it, or name another folder with --out"
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be made ({error.strerror}); name another folder with --out") from error
+        make_folder(self.path)
 
     def write_curve(self, curve: Sequence[dict[str, float]]) -> None:
-        """Write both forms, each whole or not at all."""
-        part = self.curve.with_suffix(".csv.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, curve[-1].keys())
-            writer.writeheader()
-            writer.writerows(curve)
-        part.replace(self.curve)
-        part = self.picture.with_suffix(".part.png")
-        draw_curve(curve, part)
-        part.replace(self.picture)
+        """Write the table and the picture, each whole."""
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, curve[-1].keys())
+        writer.writeheader()
+        writer.writerows(curve)
+        write_whole(self.curve, table.getvalue())
+        with whole_file(self.picture) as part:
+            draw_curve(curve, part)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents. Raises TrainingError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be made ({error.strerror})", "Name another folder with --out") from error
 
 
 def draw_curve(curve: Sequence[dict[str, float]], path: Path) -> None:

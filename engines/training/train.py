@@ -1,7 +1,8 @@
-"""The training loop, read from top to bottom."""
+"""The training loop, from top to bottom."""
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import time
@@ -17,29 +18,34 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from engines.datasets.folder import DataSet
+from engines.training import TrainingError
 from engines.training.cards import check_card
-from engines.training.checkpoint import Checkpoint, load_checkpoint, new_net, save_checkpoint
+from engines.training.checkpoint import Checkpoint, load_checkpoint, new_net, save_checkpoint, transferred
 from engines.training.data import Batch, TrainingSets, batches
 from engines.training.deployed import torch_predictor
-from engines.training.devices import check_memory, half_type
-from engines.training.errors import TrainingError
+from engines.training.devices import check_memory, free_bytes, half_type
 from engines.training.evaluate import score_set
-from engines.training.held_out import held_out_loss
-from engines.training.losses import SetLoss, merged_loss, set_loss
+from engines.training.losses import (
+    SetLoss,
+    class_weights,
+    held_out_loss,
+    instance_loss,
+    merged_loss,
+    set_loss,
+    surface_loss,
+)  # fmt: skip
 from engines.training.model import SegmentationNet, normalised, upsampled
-from engines.training.rebalance import class_weights
-from engines.training.recipe import Recipe, for_export
+from engines.training.recipe import Recipe, difference, for_export
 from engines.training.run_folder import RunFolder
-from engines.training.task_losses import instance_loss, surface_loss
-from engines.training.transfer import transferred
-from engines.training.wording import difference
+
+log = logging.getLogger(__name__)
 
 LOSS_STRIDE = 2
-"""The loss looks at every second pixel of every second row, the phase changing with the step: as good, and a third faster."""
+"""The loss uses every second pixel of every second row, at a phase that changes with the step: as good, and a third faster."""
 SAVE_EVERY_S = 120.0
-"""Between two evaluations the run is saved so often: what a power cut takes at the most."""
+"""Time between saves, besides those at evaluations: the most that a power cut can cost."""
 LOSS_MEMORY = 0.98
-"""Decay of the running mean of the loss: it looks back about fifty steps."""
+"""Decay of the running mean of the loss, over about fifty steps."""
 
 CPU = torch.device("cpu")
 
@@ -51,14 +57,18 @@ def train(
     resume: bool = False,
     start_from: Path | None = None,
     device: torch.device = CPU,
+    *,
+    half: torch.dtype | None = None,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> Checkpoint:
-    """Train `recipe` on `sets` and leave last.pt, best.pt, curve.csv and curve.png in `folder`. Returns the last checkpoint.
+    """Train `recipe` on `sets` and write last.pt, best.pt, curve.csv and curve.png into `folder`. Returns the last checkpoint.
 
-    start_from: a fresh run begins with this checkpoint's averaged weights where the nets agree, instead of random ones.
+    start_from: a new run starts with this checkpoint's averaged weights where the nets agree, instead of random ones.
+    half: the type of mixed precision; by default the one that `device` computes natively.
 
-    Ctrl-C or SIGTERM ends the run after the step under way and saves it; with `resume` it goes on from there, along the very
-    curve of a run that was never interrupted. Raises TrainingError when there is nothing to resume, when the recipe is not
-    the one that was interrupted, when a fresh run would overwrite an older one, or when the memory is too small.
+    Ctrl-C or SIGTERM ends the run after the current step and saves it; with `resume` it continues on the same curve as a run
+    without interruption. Raises TrainingError when there is no run to resume, when the recipe differs from that of the run, when
+    a new run would overwrite an old one, or when there is too little memory.
     """
     run, data = RunFolder(folder), TrainingSets(recipe, tuple(sets))
     data.check()
@@ -67,16 +77,17 @@ def train(
     net = new_net(recipe).to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster than channels first, on CPUs too
     net.load_state_dict(state.weights)
-    check_memory(net, recipe, device)
+    check_memory(net, recipe, free_bytes(device))
     state.ema = {name: value.to(device) for name, value in state.ema.items()}
-    stepper = _Stepper(net, recipe, [set_loss(s.settings, s.pixel_shares(), recipe) for s in sets], device)
+    stepper = Stepper(net, recipe, [set_loss(s.settings, s.pixel_shares(), recipe) for s in sets], device, half)
     state.class_weights = class_weights(data, stepper.losses)
     if state.optimizer:
         stepper.optimizer.load_state_dict(state.optimizer)
     if state.scaler:
         stepper.scaler.load_state_dict(state.scaler)
 
-    bar: tqdm[NoReturn] = tqdm(total=recipe.schedule.steps, initial=state.step, unit="step", dynamic_ncols=True)
+    steps = recipe.schedule.steps
+    bar: tqdm[NoReturn] = tqdm(total=steps, initial=state.step, unit="step", dynamic_ncols=True, disable=None)
     saved_s = time.monotonic()
     with _stop_requests() as stop_requested, bar:
         for batch in batches(state.step, data):
@@ -88,53 +99,60 @@ def train(
             bar.update()
 
             stops = stop_requested()
-            evaluates = state.step % recipe.schedule.evaluate_every == 0 or state.step == recipe.schedule.steps
-            if evaluates or stops or time.monotonic() - saved_s > SAVE_EVERY_S:
+            evaluates = state.step % recipe.schedule.evaluate_every == 0 or state.step == steps
+            if evaluates or stops or time.monotonic() - saved_s > save_every_s:
                 state.weights, state.optimizer = net.state_dict(), stepper.optimizer.state_dict()
                 state.scaler = stepper.scaler.state_dict()
                 if evaluates:
                     _evaluate(state, data, stepper.losses, run, bar)
                 save_checkpoint(run.last, state)
                 saved_s = time.monotonic()
+                log.info("%s: saved after step %d of %d", run.last, state.step, steps)
             if stops:
-                bar.write(f"stopped after step {state.step}; go on with --resume")
+                bar.write(f"stopped after step {state.step}; continue with --resume")
                 break
     return state
 
 
-class _Stepper:
-    """One optimiser step after another: forward, loss of every task, backward, and the weights moved."""
+class Stepper:
+    """Optimiser steps: forward, losses of all tasks, backward, update."""
 
-    def __init__(self, net: SegmentationNet, recipe: Recipe, losses: Sequence[SetLoss], device: torch.device) -> None:
+    def __init__(
+        self,
+        net: SegmentationNet,
+        recipe: Recipe,
+        losses: Sequence[SetLoss],
+        device: torch.device,
+        half: torch.dtype | None = None,
+    ) -> None:
         self.net, self.recipe, self.device = net, recipe, device
         self.losses = [loss.to(device) for loss in losses]
         self.optimizer = make_optimizer(net, recipe)
-        self._half = half_type(device) if recipe.schedule.mixed_precision else None
-        # fp16 alone needs it: its smallest gradients are 0 otherwise.
+        self._half = half or half_type(device) if recipe.schedule.mixed_precision else None
+        # Only fp16 needs it: its small gradients become 0 otherwise.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self._half is torch.float16)
 
     def __call__(self, batch: Batch, step: int) -> float:
-        """Learn from one batch. Returns the loss before. Raises TrainingError when it is no number."""
+        """Learn from one batch. Returns the loss before it. Raises TrainingError when that is not finite."""
         schedule = self.recipe.schedule
-        torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout: the same for this step, interrupted before or not
+        torch.manual_seed(schedule.seed * 1_000_003 + step)  # of dropout: the same for this step in a resumed run
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.recipe)
         self.net.train()
         try:
             value = self._learn(batch, step)
         except torch.OutOfMemoryError as error:
-            raise TrainingError(f"step {step}: the GPU's memory is too small; lower schedule.batch or crop_px") from error
+            raise TrainingError(f"step {step}: out of GPU memory", "Lower schedule.batch or augmentation.crop_px") from error
         if not math.isfinite(value):
-            raise TrainingError(
-                f"step {step}: the loss is {value}; lower schedule.learning_rate, or set schedule.mixed_precision = false"
-            )
+            cure = "Lower schedule.learning_rate, or set schedule.mixed_precision = false"
+            raise TrainingError(f"step {step}: the loss is {value}", cure)
         return value
 
     def _learn(self, batch: Batch, step: int) -> float:
         images = normalised(torch.from_numpy(batch.images).to(self.device)).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self._half, enabled=self._half is not None):
             maps = self.net(images)
-        # In float32: bf16 has 8 bits of mantissa, too few for the logarithm of a small probability.
+        # In float32: the 8 bits of bf16 are too few for the logarithm of a small probability.
         loss = self._loss({name: value.float() for name, value in maps.items()}, batch, step)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
@@ -170,7 +188,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW that decays convolution weights and leaves norms and biases (all vectors) alone."""
+    """AdamW with weight decay on convolution weights, and none on norms and biases (all vectors)."""
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -178,7 +196,7 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _average(ema: dict[str, Tensor], net: nn.Module, step: int, decay: float) -> None:
-    """Move `ema` towards the net's weights and norm statistics; early on it follows faster, as there is little to average."""
+    """Move `ema` towards the net's weights and norm statistics; faster in the first steps."""
     decay = min(decay, (1 + step) / (10 + step))
     for name, value in net.state_dict().items():  # detached from the graph
         if value.is_floating_point():
@@ -188,9 +206,9 @@ def _average(ema: dict[str, Tensor], net: nn.Module, step: int, decay: float) ->
 
 
 def _evaluate(state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], run: RunFolder, bar: tqdm[NoReturn]) -> None:
-    """Score the averaged net on what is held out, extend the curve, and keep the checkpoint if it is the best so far.
+    """Score the averaged net on held-out images, extend the curve, and save the checkpoint as the best if it is.
 
-    Where nothing is held out there is no score, and so no best.
+    Without held-out images there is no score and no best checkpoint.
     """
     net, recipe = state.net().to(next(iter(state.ema.values())).device), state.recipe
     predict = torch_predictor(net, recipe.output)
@@ -217,35 +235,32 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
         try:
             weights = transferred(weights, start, recipe)
         except TrainingError as error:
-            raise TrainingError(f"{start_from}: {error}") from error
+            raise TrainingError(f"{start_from}: {error.what}", error.cure) from error
     run.create()
     return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()})
 
 
 def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
     if not run.last.is_file():
-        raise TrainingError(
-            f"{run.last}: no such checkpoint, so there is no run to go on with; leave out --resume, or name its --out"
-        )
+        cure = "Leave out --resume to start a new run, or name the folder of the run with --out"
+        raise TrainingError(f"{run.last}: no such checkpoint, so there is no run to resume", cure)
     state = load_checkpoint(run.last)
-    # What only the export looks at may change while a run is under way, and when it ends; what the net learns by may not.
+    # Settings that only the export uses may change, and the run's length; settings that the net learns by may not.
     schedule = msgspec.structs.replace(state.recipe.schedule, steps=recipe.schedule.steps)
     then = msgspec.structs.replace(for_export(state.recipe, recipe), schedule=schedule, name=recipe.name)
     if then != recipe:
-        raise TrainingError(
-            f"{run.last}: was trained with {difference(then, recipe)}; restore that, or start afresh with another --out"
-        )
+        cure = "Restore that setting, or start a new run with another --out"
+        raise TrainingError(f"{run.last}: was trained with {difference(then, recipe)}", cure)
     if recipe.schedule.steps < state.step:
-        raise TrainingError(
-            f"{run.last}: has done {state.step} steps, and schedule.steps is {recipe.schedule.steps}; ask for more"
-        )
+        cure = "Set schedule.steps to more"
+        raise TrainingError(f"{run.last}: has {state.step} steps already, and schedule.steps is {recipe.schedule.steps}", cure)
     state.recipe = recipe
     return state
 
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C and SIGTERM only raise a flag, so that the step under way is finished and saved."""
+    """While open, Ctrl-C and SIGTERM only set a flag, so that the current step is finished and saved."""
     requested = False
 
     def request(signal_number: int, frame: FrameType | None) -> None:

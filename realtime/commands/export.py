@@ -80,15 +80,15 @@ def run(options: dict[str, Any]) -> int:
 
 def _export_checkpoint(options: dict[str, Any]) -> int:
     """Write the model folder of a checkpoint; or, where a file is named, make it on the way and go on from there."""
-    from engines.training.installed import require_training
+    from engines.training import require_training
 
     require_training()
     import msgspec
 
     from engines.training.checkpoint import load_checkpoint
     from engines.training.export import export_checkpoint
-    from engines.training.opening import open_run
-    from engines.training.recipe import check_recipe, for_export, read_recipe
+    from engines.training.opening import open_run, read_recipe
+    from engines.training.recipe import check_recipe, for_export
 
     path = Path(options["model"])
     checkpoint, out = load_checkpoint(path), Path(options["out"] or path.with_suffix(""))

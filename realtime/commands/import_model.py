@@ -54,12 +54,12 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Import a model, and say what was understood and how it was proved."""
-    from engines.importing.cards import Wishes
+    from engines.importing.cards import ImportOptions
     from engines.importing.importer import import_keras
     from engines.types import Size
 
     path = Path(options["file"])
-    wishes = Wishes(
+    asked = ImportOptions(
         name=options["name"] or "",
         sliding=options["sliding"],
         classes=options["classes"],
@@ -71,7 +71,7 @@ def run(options: dict[str, Any]) -> int:
         order=options["channels"],
         family=options["family"] or "",
     )
-    imported = import_keras(path, Path(options["out"]) if options["out"] else path.with_suffix(".onnx"), wishes)
+    imported = import_keras(path, Path(options["out"]) if options["out"] else path.with_suffix(".onnx"), asked)
     print(describe(imported))
     return 0
 
@@ -83,7 +83,7 @@ def describe(imported: Imported) -> str:
     shape = "x".join("?" if length is None else str(length) for length in (height, width, channels))
     end = "" if source.head == "none" else f", its last {source.head} left out: the card's scores are made of logits"
     lines = [f"read     {source.path}: {len(source.network.steps)} layers, input {shape}{end}"]
-    assumed = " (assumed: the model does not begin with a Rescaling; --scale says otherwise)" if imported.is_scale_assumed else ""
+    assumed = " (assumed: the model does not begin with a Rescaling; --scale says otherwise)" if source.is_scale_assumed else ""
     lines.append(f"pixels   {source.pixels}{assumed}")
     if draft.grid:
         (down, across), (rows, columns), window = draft.grid.stride, draft.grid.cells, draft.grid.window

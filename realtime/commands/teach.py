@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 def run(options: dict[str, Any]) -> int:
     """Write the set."""
     from engines.datasets.settings import open_settings
-    from engines.training.recipe import read_recipe
+    from engines.training.opening import read_recipe
     from engines.training.teach import teach
 
     recipe, folder, out = read_recipe(options["recipe"]), Path(options["data"]), Path(options["out"])
@@ -38,6 +38,6 @@ def run(options: dict[str, Any]) -> int:
         of_the_recipe = (settings for settings in recipe.sets if settings.name == folder.resolve().name)
         known = next(of_the_recipe, None) or open_settings(folder)[1]
     teachers = [Path(path) for path in options["teachers"]]
-    teach(teachers, recipe, folder, known, out, sure=options["sure"], every=options["every"])
+    teach(teachers, recipe, folder, known, out, min_probability=options["sure"], every=options["every"])
     print(f"written  {out}: look at it with run.py data check {out}")
     return 0

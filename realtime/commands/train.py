@@ -39,14 +39,13 @@ def add_parser(commands: Any) -> None:
 
 def run(options: dict[str, Any]) -> int:
     """Train, then export into the run's folder."""
-    from engines.training.installed import require_training
+    from engines.training import require_training
 
     require_training()
     from engines.training.checkpoint import load_checkpoint
     from engines.training.devices import open_device, use_threads
     from engines.training.export import export_checkpoint
-    from engines.training.opening import changed, open_run
-    from engines.training.recipe import read_recipe
+    from engines.training.opening import changed, open_run, read_recipe
     from engines.training.train import train
 
     use_threads(options["threads"])

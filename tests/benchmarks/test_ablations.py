@@ -12,8 +12,7 @@ import pytest
 pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from benchmarks import ablations
-from engines.training.opening import changed
-from engines.training.recipe import read_recipe
+from engines.training.opening import changed, read_recipe
 
 
 def runs(*held_out: float) -> list[dict[str, float]]:

@@ -36,9 +36,8 @@ sys.meta_path.insert(0, Blocker())
 OWNERS = {
     "onnx": "engines.building.network engines.building.work engines.training.export",
     "torch": (
-        "engines.training.checkpoint engines.training.deployed engines.training.devices engines.training.held_out "
-        "engines.training.losses engines.training.model engines.training.rebalance engines.training.task_losses "
-        "engines.training.train engines.training.transfer"
+        "engines.training.checkpoint engines.training.deployed engines.training.devices engines.training.export "
+        "engines.training.losses engines.training.model engines.training.parity engines.training.train"
     ),
     "tqdm": "engines.training.teach",
     "av": ("realtime.sinks.video realtime.sources.common.container"),

@@ -36,7 +36,7 @@ def test_its_sets_are_sets() -> None:
 
 def test_its_recipe_is_one(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
-    from engines.training.recipe import read_recipe
+    from engines.training.opening import read_recipe
 
     from ..engines.training.conftest import toml_of
 

@@ -1,4 +1,4 @@
-"""Keras on PyTorch, where both are installed; small models of it, saved as a user would save them."""
+"""Keras on PyTorch, where both are installed; small models, saved as a user saves them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def keras() -> Any:
 
 @pytest.fixture
 def layers(keras: Any) -> Iterator[Any]:
-    """`keras.layers`, every kernel made from the same seed; warnings of Keras about its own backend are silenced."""
+    """`keras.layers`, with kernels from the same seed; Keras' warnings about its backend are silenced."""
     keras.utils.set_random_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -37,7 +37,7 @@ def layers(keras: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def save(keras: Any, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a model whose biases and statistics say something: untrained ones are noughts and ones, which prove little."""
+    """Writes a model with random biases and statistics: untrained ones are zeros and ones, which prove little."""
 
     def save(model: Any, name: str = "model.keras") -> Path:
         _stir(model, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""What is said of files before anything of them is loaded. No Keras here: a file that may not be loaded must be told without."""
+"""Files are checked before anything of them is loaded. Without Keras: a refused file must be recognised without it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from engines.importing import files
-from engines.importing.errors import KerasImportError
-from engines.importing.files import check_file
+from engines.importing import KerasImportError
+from engines.importing.files import check_file, read_config
 
 CONV = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "conv"}, "registered_name": None}
 
@@ -39,18 +38,21 @@ BENT = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "co
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (sequential(CONV, LAMBDA), 'the layer "halve" is a Lambda: Python code inside the file, which is not run'),
+        (sequential(CONV, LAMBDA), 'the layer "halve" is a Lambda, Python code inside the file, which is not run. Write it with'),
         (sequential(sequential(sequential(LAMBDA))), 'the layer "halve" is a Lambda'),
         (sequential(OWN), 'needs code that is not in the file, the Blur of "soft"'),
         (sequential(BENT), 'needs code that is not in the file, the function "bent"'),
-        ({"class_name": "MyNet", "module": "__main__", "config": {}}, "a model of its own class MyNet, whose code is not in"),
-        ([1, 2], "its description is no description of a model"),
+        (
+            {"class_name": "MyNet", "module": "__main__", "config": {}},
+            "is a model of a custom class, MyNet, whose code is not in the file. Build it with",
+        ),
+        ([1, 2], "not a Keras model configuration. Save it with"),
         ("{", "cannot be read as a Keras model"),
         ("[" * 100_000, "cannot be read as a Keras model"),
     ],
-    ids=["lambda", "nested lambda", "own layer", "own activation", "own model", "list", "broken", "deep"],
+    ids=["lambda", "nested lambda", "custom layer", "custom activation", "custom model", "list", "broken", "deep"],
 )
-def test_what_may_not_or_cannot_be_loaded_is_told_by_name(tmp_path: Path, config: Any, said: str) -> None:
+def test_a_file_that_may_not_or_cannot_be_loaded_is_refused_by_name(tmp_path: Path, config: Any, said: str) -> None:
     path = write(tmp_path / "model.keras", config)
     with pytest.raises(KerasImportError) as caught:
         check_file(path)
@@ -60,21 +62,21 @@ def test_what_may_not_or_cannot_be_loaded_is_told_by_name(tmp_path: Path, config
 
 
 def test_a_lambda_of_an_old_file_is_found_too(tmp_path: Path) -> None:
-    """Keras 2 wrote no modules, and a Sequential's layers as a bare list."""
+    """Keras 2 wrote no modules, and a Sequential's layers as a plain list."""
     old = {"class_name": "Sequential", "config": [{"class_name": "Lambda", "config": {"name": "halve"}}]}
     with pytest.raises(KerasImportError, match='"halve" is a Lambda'):
         check_file(write(tmp_path / "old.keras", old))
 
 
-def test_files_that_are_no_models(tmp_path: Path) -> None:
+def test_files_that_are_not_models(tmp_path: Path) -> None:
     (tmp_path / "text.keras").write_text("nothing")
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme", "hello")
     for name, said in (
-        ("text.keras", "no Keras model"),
-        ("net.onnx", "is an ONNX file already; use it as it is: --model"),
-        ("other.zip", "it has no config.json"),
+        ("text.keras", "not a Keras model"),
+        ("net.onnx", "is an ONNX file already. Use it: --model"),
+        ("other.zip", "a ZIP archive without config.json"),
         ("missing.keras", "no such file"),
         ("", "is a folder"),
     ):
@@ -82,11 +84,10 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
             check_file(tmp_path / name)
 
 
-def test_a_description_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "bomb.keras", sequential(*[CONV] * 100))
-    monkeypatch.setattr(files, "MAX_CONFIG_BYTES", 1000)
     with pytest.raises(KerasImportError, match=r"config\.json is larger than"):
-        check_file(path)
+        read_config(path, 1000)
 
 
 def test_hdf5_files(tmp_path: Path) -> None:
@@ -100,5 +101,5 @@ def test_hdf5_files(tmp_path: Path) -> None:
         check_file(tmp_path / "bad.h5")
     with h5py.File(tmp_path / "only.weights.h5", "w") as file:
         file.create_dataset("kernel", data=[1.0])
-    with pytest.raises(KerasImportError, match=r"weights without a model; save the whole model with model\.save"):
+    with pytest.raises(KerasImportError, match=r"weights without a model\. Save the whole model with model\.save"):
         check_file(tmp_path / "only.weights.h5")

@@ -1,4 +1,4 @@
-"""Every layer against Keras itself: the same weights, the same pixels, the same numbers."""
+"""Every layer against Keras: the same weights, pixels and numbers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from engines.importing.layers import KINDS
 from engines.importing.loaded import KerasModel
 from engines.importing.merging import OPERATORS
 from engines.importing.parity import OnnxRun, probe_images
-from engines.importing.pixels import Pixels
-from engines.importing.translation import translated
+from engines.importing.translation import Pixels, translated
 from engines.types import Size
 
 Make = Callable[[Any, Any], Any]
@@ -81,7 +80,7 @@ def _twice(layer: Any, x: Any) -> Any:
     return layer(layer(x))
 
 
-def differs(path: Path) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
+def difference(path: Path) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
     """The largest difference between Keras and the graph, and both shapes."""
     model, pixels, worst = KerasModel(path), Pixels(3, "rgb", 1 / 255, 0.0), 0.0
     made = translated(model.network, pixels, Size(22, 17))
@@ -95,46 +94,46 @@ def differs(path: Path) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_says_what_keras_says(name: str, keras: Any, layers: Any, save: Callable[..., Path]) -> None:
+def test_a_layer_equals_keras(name: str, keras: Any, layers: Any, save: Callable[..., Path]) -> None:
     x = keras.Input((17, 22, 3))
-    worst, theirs, ours = differs(save(keras.Model(x, LAYERS[name](layers, x))))
+    worst, theirs, ours = difference(save(keras.Model(x, LAYERS[name](layers, x))))
     assert theirs == ours
     assert worst < 2e-5
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_an_activation_says_what_keras_says(activation: str, keras: Any, layers: Any, save: Callable[..., Path]) -> None:
+def test_an_activation_equals_keras(activation: str, keras: Any, layers: Any, save: Callable[..., Path]) -> None:
     x = keras.Input((17, 22, 3))
-    worst, *_ = differs(save(keras.Model(x, layers.Activation(activation)(layers.Rescaling(12, offset=-6)(x)))))
+    worst, *_ = difference(save(keras.Model(x, layers.Activation(activation)(layers.Rescaling(12, offset=-6)(x)))))
     assert worst < 2e-5 if activation != "exponential" else 1e-3
 
 
-def test_statistics_that_were_adapted_are_taken(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
+def test_adapted_statistics_are_used(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
     norm = layers.Normalization()
     norm.adapt(np.random.default_rng(0).uniform(0, 1, (4, 17, 22, 3)))
     x = keras.Input((17, 22, 3))
-    assert differs(save(keras.Model(x, norm(x))))[0] < 2e-5
+    assert difference(save(keras.Model(x, norm(x))))[0] < 2e-5
 
 
-def test_models_inside_models_are_taken_apart(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
+def test_models_inside_models_are_flattened(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
     """A backbone of open size, called twice, behind a Sequential in a Sequential."""
     inside = keras.Input((None, None, 3))
     backbone = keras.Model(inside, layers.Conv2D(3, 3, padding="same")(layers.ReLU()(inside)), name="backbone")
     outer = keras.Sequential([keras.Input((17, 22, 3)), layers.Rescaling(2), keras.Sequential([layers.Rescaling(0.7)])])
     x = keras.Input((17, 22, 3))
     path = save(keras.Model(x, backbone(backbone(outer(x)))))
-    assert differs(path)[0] < 2e-5
+    assert difference(path)[0] < 2e-5
     assert [step.kind for step in KerasModel(path).network.steps] == ["Rescaling", "Rescaling", *["ReLU", "Conv2D"] * 2]
 
 
-def test_averages_over_which_keras_disagrees_with_itself_are_refused(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
+def test_averages_that_differ_between_keras_backends_are_refused(keras: Any, layers: Any, save: Callable[..., Path]) -> None:
     x = keras.Input((17, 22, 3))
     with pytest.raises(ValueError, match="backends disagree"):
-        differs(save(keras.Model(x, layers.AveragePooling2D((2, 3), strides=2, padding="same")(x))))
+        difference(save(keras.Model(x, layers.AveragePooling2D((2, 3), strides=2, padding="same")(x))))
 
 
-def test_no_layer_goes_untested() -> None:
-    """By the names in the text above, as far as they are layers at all."""
+def test_every_layer_is_tested() -> None:
+    """By the names in this file."""
     text = Path(__file__).read_text(encoding="utf-8")
     kinds = [kind for kind in (*KINDS, *OPERATORS) if not kind.startswith(("ops.", "Random"))]
     passing = ("GaussianDropout", "AlphaDropout", "ActivityRegularization", "Identity")

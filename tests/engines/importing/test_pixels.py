@@ -11,13 +11,13 @@ import pytest
 from engines.importing.maker import Maker
 from engines.importing.network import Network, Source, Step
 from engines.importing.parity import OnnxRun
-from engines.importing.pixels import Pixels, takes_whole_pixels
+from engines.importing.translation import Pixels, takes_whole_pixels
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
 def run(pixels: Pixels, image: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Any:
-    """(H, W, channels) as the graph gives it."""
+    """(H, W, channels) from the graph."""
     maker = Maker()
     tensor = pixels.add_to(maker, pads)
     height, width = image.shape[0] + pads[0] + pads[2], image.shape[1] + pads[1] + pads[3]
@@ -25,8 +25,8 @@ def run(pixels: Pixels, image: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 
     return OnnxRun(model)(image).transpose(1, 2, 0)
 
 
-def test_grey_is_opencv_s_to_the_bit() -> None:
-    """All of 32 levels per channel: 32768 colours, whose sums land on both sides of every rounding."""
+def test_grey_equals_opencv_s_to_the_bit() -> None:
+    """32 levels per channel: 32768 colours, whose sums are on both sides of every rounding."""
     levels = np.linspace(0, 255, 32).astype(np.uint8)
     colours = np.array(list(itertools.product(levels, repeat=3)), np.uint8).reshape(128, 256, 3)
     pixels = Pixels(1, "rgb", 1.0, 0.0)
@@ -46,7 +46,7 @@ def test_the_border_repeats_the_outermost_pixels() -> None:
     np.testing.assert_array_equal(padded, np.pad(NOISE, ((3, 4), (1, 2), (0, 0)), mode="edge"))
 
 
-def begins_with(kind: str, config: dict[str, Any] | None = None, weights: Any = (), *more: Source) -> Network:
+def starting_with(kind: str, config: dict[str, Any] | None = None, weights: Any = (), *more: Source) -> Network:
     flip = Step("RandomFlip", "flip", {}, (), ("image",), "flipped")
     first = Step(kind, "first", config or {}, weights, ("flipped", *more), "out")
     return Network((flip, first), "image", (8, 8, 3), "out")
@@ -55,14 +55,14 @@ def begins_with(kind: str, config: dict[str, Any] | None = None, weights: Any = 
 @pytest.mark.parametrize(
     ("network", "is_whole"),
     [
-        (begins_with("Rescaling", {"scale": 1 / 255}), True),
-        (begins_with("Rescaling", {"scale": [1 / 127.5, 1 / 127.5, 1 / 127.5], "offset": -1}), True),
-        (begins_with("Rescaling", {"scale": 2.0, "offset": -1}), False),
-        (begins_with("Normalization", {}, (np.full(3, 120.0), np.full(3, 3000.0))), True),
-        (begins_with("Normalization", {}, (np.full(3, 0.4), np.full(3, 0.06))), False),
-        (begins_with("ops.TrueDivide", {}, (), 255.0), True),
-        (begins_with("ops.TrueDivide", {}, (), 2.0), False),
-        (begins_with("Conv2D"), False),
+        (starting_with("Rescaling", {"scale": 1 / 255}), True),
+        (starting_with("Rescaling", {"scale": [1 / 127.5, 1 / 127.5, 1 / 127.5], "offset": -1}), True),
+        (starting_with("Rescaling", {"scale": 2.0, "offset": -1}), False),
+        (starting_with("Normalization", {}, (np.full(3, 120.0), np.full(3, 3000.0))), True),
+        (starting_with("Normalization", {}, (np.full(3, 0.4), np.full(3, 0.06))), False),
+        (starting_with("ops.TrueDivide", {}, (), 255.0), True),
+        (starting_with("ops.TrueDivide", {}, (), 2.0), False),
+        (starting_with("Conv2D"), False),
     ],
 )
 def test_whether_the_network_scales_pixels_itself(network: Network, is_whole: bool) -> None:
@@ -70,12 +70,12 @@ def test_whether_the_network_scales_pixels_itself(network: Network, is_whole: bo
 
 
 @pytest.mark.parametrize(
-    ("pixels", "said"),
+    ("pixels", "text"),
     [
         (Pixels(1, "rgb", 1 / 255, 0.0), "grey (BT.601), 0..255 x 1/255"),
         (Pixels(3, "rgb", 1 / 127.5, -1.0), "RGB, 0..255 x 1/127.5 - 1"),
         (Pixels(3, "bgr", 1.0, 0.0), "BGR, 0..255 as they are"),
     ],
 )
-def test_what_is_said_of_them(pixels: Pixels, said: str) -> None:
-    assert str(pixels) == said
+def test_their_description(pixels: Pixels, text: str) -> None:
+    assert str(pixels) == text

@@ -1,4 +1,4 @@
-"""Where windows lie: every cell has one, centred on it, and the cells tile the frame."""
+"""Positions of windows: every cell has one, centred on it, and the cells tile the frame."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.importing.errors import KerasImportError
+from engines.importing import KerasImportError
 from engines.importing.sliding import Windows, windows
 from engines.types import Size
 
 LENGTHS = st.tuples(st.integers(1, 16), st.integers(0, 64), st.integers(1, 60))
-"""Stride, by how much the window is larger, cells: along one axis."""
+"""Along one axis: the stride, how much larger the window is, and the cells."""
 
 
 @given(LENGTHS, LENGTHS)
@@ -39,12 +39,12 @@ def test_the_usual_frame_is_tiled(stride: tuple[int, int]) -> None:
     assert abs(frame.width - 640) <= stride[1] / 2
 
 
-def test_a_frame_that_cannot_be_tiled_is_refused_with_those_that_can() -> None:
-    with pytest.raises(KerasImportError, match=r"99x201 .* ask for --size 96x200, 96x204, 100x200, 100x204"):
+def test_a_frame_that_cannot_be_tiled_is_refused_with_sizes_that_can() -> None:
+    with pytest.raises(KerasImportError, match=r"99x201 .* Choose --size 96x200, 96x204, 100x200, 100x204"):
         windows((28, 28), (4, 4), Size(201, 99), "digits.keras")
     assert windows((28, 28), (4, 4), Size(204, 100), "digits.keras") == Windows((28, 28), (4, 4), Size(204, 100))
 
 
 def test_windows_that_would_leave_gaps_are_refused() -> None:
-    with pytest.raises(KerasImportError, match="strides make 32x32, more than its window of 28x28"):
+    with pytest.raises(KerasImportError, match="layers have a stride of 32x32, more than its window of 28x28"):
         windows((28, 28), (32, 32), None, "digits.keras")

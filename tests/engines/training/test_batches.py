@@ -1,21 +1,21 @@
-"""Batches: each is a function of its number, with the labels of every task that a head asks for."""
+"""Batches: each is a function of its number, with the labels of every head's task."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
 
 from engines.datasets.folder import DataSet, Sample, open_set
 from engines.datasets.settings import SetSettings
+from engines.training import TrainingError
 from engines.training.data import Batch, TrainingSets, batch_at, batches
-from engines.training.errors import TrainingError
 from engines.training.instance_targets import instance_targets
 from engines.training.recipe import recipe_from_dict
 
@@ -64,13 +64,13 @@ def test_another_seed_makes_other_batches(data: TrainingSets) -> None:
     assert not np.array_equal(batch_at(0, data).images, batch_at(0, other).images)
 
 
-def test_reader_that_stops_early_leaves_no_thread_waiting(data: TrainingSets) -> None:
+def test_a_reader_that_stops_early_leaves_no_waiting_thread(data: TrainingSets) -> None:
     stream = cast(Generator[Batch, None, None], batches(0, data))
     assert next(stream).images.shape == (2, 64, 96, 3)
     stream.close()
 
 
-def test_batch_has_what_its_heads_ask_for(data: TrainingSets) -> None:
+def test_a_batch_has_the_labels_of_its_heads(data: TrainingSets) -> None:
     batch = batch_at(0, data)
     shapes = [(array.shape, array.dtype) for array in arrays(batch)]
     assert shapes == [((2, 64, 96, 3), np.uint8), *[((2, 64, 96), np.uint8)] * 2, ((2, 5, 16, 24), np.float32)]
@@ -118,7 +118,7 @@ def merged_settings(name: str, means: dict[str, tuple[str, ...]]) -> SetSettings
     return SetSettings(name, tuple(means), means=means)
 
 
-def test_countable_classes_are_found_through_what_a_set_s_classes_mean(data: TrainingSets) -> None:
+def test_countable_classes_follow_the_meanings_of_a_set_s_classes(data: TrainingSets) -> None:
     settings = merged_settings("merged", {"ground": ("sky", "road"), "stuff": ("road", "car")})
     (table,) = TrainingSets(data.recipe, (DataSet(settings, (), ()),)).things
     assert table[:3].tolist() == [False, True, False]
@@ -146,14 +146,14 @@ def test_composites_add_objects_to_every_task(crowd: TrainingSets, data: Trainin
     assert (with_them.instances[:, 0] == 1).sum() != (without.instances[:, 0] == 1).sum()
 
 
-def test_no_share_pastes_nothing(crowd: TrainingSets, data: TrainingSets) -> None:
+def test_a_share_of_0_pastes_nothing(crowd: TrainingSets, data: TrainingSets) -> None:
     assert crowd.recipe.composites is not None
     none = still(crowd, composites=msgspec.structs.replace(crowd.recipe.composites, share=0.0))
     np.testing.assert_array_equal(batch_at(3, none).labels, batch_at(3, still(data)).labels)
 
 
-def test_a_set_without_a_name_for_what_is_pasted_stays_as_it_is(crowd: TrainingSets) -> None:
-    """ "stuff" may be a car or a road, so a pasted car could not be told from a road."""
+def test_a_set_without_a_class_for_pasted_objects_gets_none(crowd: TrainingSets) -> None:
+    """ "stuff" may be a car or a road, so a pasted car would be a road as well."""
     own = merged_settings("vague", {"sky": ("sky",), "stuff": ("road", "car")})
     vague = DataSet(own, tuple(Sample(s.name, s.image, np.minimum(s.label, 1)) for s in crowd.sets[0].training), ())
     recipe = msgspec.structs.replace(crowd.recipe, sets=(), heads=())
@@ -164,9 +164,9 @@ def test_a_set_without_a_name_for_what_is_pasted_stays_as_it_is(crowd: TrainingS
         assert np.abs(sample.image.astype(int) - batch.images[row]).max() <= 6
 
 
-def test_composites_want_their_set_and_their_class(crowd: TrainingSets) -> None:
+def test_composites_need_their_set_and_their_class(crowd: TrainingSets) -> None:
     settings = msgspec.structs.replace(crowd.sets[0].settings, name="other")
-    with pytest.raises(TrainingError, match='recipe "street" pastes objects of the set "toy"; add --data for it'):
+    with pytest.raises(TrainingError, match=r'recipe "street" pastes objects of the set "toy"\. Add --data PATH/toy'):
         TrainingSets(crowd.recipe, (DataSet(settings, crowd.sets[0].training, ()),)).check()
     vague = merged_settings("toy", {"sky": ("sky",), "stuff": ("road", "car")})
     with pytest.raises(TrainingError, match='set "toy" has no class that means "car" alone'):
@@ -174,12 +174,14 @@ def test_composites_want_their_set_and_their_class(crowd: TrainingSets) -> None:
     crowd.check()
 
 
-def test_an_unreadable_batch_ends_the_stream_with_its_error(data: TrainingSets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong on the thread that prepares ahead is raised where the batch is asked for."""
+class Failing(tuple[Sample, ...]):
+    """Samples that cannot be read."""
 
-    def broken(*arguments: Any) -> None:
-        raise cv2.error("broken")
+    def __getitem__(self, index: Any) -> Any:
+        raise OSError("disk gone")
 
-    monkeypatch.setattr("engines.training.data.augment", broken)
-    with pytest.raises(cv2.error, match="broken"):
-        next(batches(0, data))
+
+def test_an_error_of_the_preparing_thread_is_raised_where_the_batch_is_read(data: TrainingSets) -> None:
+    broken = dataclasses.replace(data.sets[0], training=Failing(data.sets[0].training))
+    with pytest.raises(OSError, match="disk gone"):
+        next(batches(0, TrainingSets(data.recipe, (broken,))))

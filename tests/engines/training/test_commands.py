@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""`run.py train` and `run.py export CHECKPOINT` as a user runs them: what is wrong is one line, and code 2."""
+"""`run.py train` and `run.py export CHECKPOINT` as a user runs them: an error is one line, and exit code 2."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Facts = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def fails(capfd: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
-    """Runs a command that must fail with code 2; what it says, in one line."""
+    """Runs a command that must fail with code 2; returns its message, one line."""
 
     def run(command: list[str]) -> str:
         capfd.readouterr()
         assert main(command) == 2
-        told = capfd.readouterr().err
-        assert told.startswith("error: ")
-        assert told.count("\n") == 1
-        return told
+        message = capfd.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        return message
 
     return run
 
@@ -72,7 +72,7 @@ DATA_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), DATA_FAULTS.values(), ids=DATA_FAULTS)
-def test_a_fault_of_the_data_is_told_before_the_first_step(
+def test_a_fault_of_the_data_is_reported_before_the_first_step(
     spoil: Callable[[Path], Any], words: str, toy_set: Path, train_command: list[str], fails: Callable[[list[str]], str]
 ) -> None:
     spoil(toy_set)
@@ -84,8 +84,8 @@ def test_missing_and_unknown_sets_are_named(tmp_path: Path, toy_set: Path, fails
     out = ["--out", str(tmp_path / "run"), "--threads", "1"]
     assert "toy: no dataset.toml in it, so its classes are unknown; make one" in fails(["train", "--data", str(toy_set), *out])
     (toy_set / "dataset.toml").write_text('classes = ["sky", "road", "car"]\n')
-    told = fails(["train", "--recipe", "road", "--data", str(toy_set), *out])
-    assert 'recipe "road" needs the set "camvid"; add --data PATH/camvid' in told
+    message = fails(["train", "--recipe", "road", "--data", str(toy_set), *out])
+    assert 'recipe "road" needs the set "camvid". Add --data PATH/camvid' in message
     assert "kitti: no such folder" in fails(["train", "--data", str(tmp_path / "kitti"), *out])
     assert not (tmp_path / "run").exists()
 
@@ -111,7 +111,7 @@ def test_a_wrong_option_is_named(
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_not_installed_is_told_with_the_line_that_installs_it(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     train_command: list[str], fails: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -121,7 +121,7 @@ def test_what_is_not_installed_is_told_with_the_line_that_installs_it(
     assert "pip install -e '.[train]'" in fails(["export", "last.pt", "--out", "here"])
 
 
-def test_values_are_read_as_toml_and_else_as_text() -> None:
+def test_values_are_read_as_toml_or_else_as_text() -> None:
     texts = ["a=1", "b.c = 0.5", "d=[1, 2]", "e=true", "f=alpha", 'g="1"', "h="]
     assert settings_from(texts) == {"a": 1, "b.c": 0.5, "d": [1, 2], "e": True, "f": "alpha", "g": "1", "h": ""}
     with pytest.raises(SettingsError, match='--set "=1": write a key of the recipe'):
@@ -133,23 +133,23 @@ def test_training_ends_with_a_model_that_can_be_run(
     train_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*train_command, "--steps", "3", "--set", "schedule.evaluate_every=3", "--set", "name=mine"]) == 0
-    told = capsys.readouterr().out
-    assert "data     toy: 6 to train on, 2 held out" in told
-    assert f"run      {tmp_path / 'run'}: curve.png and curve.csv grow there while it runs" in told
+    printed = capsys.readouterr().out
+    assert "data     toy: 6 to train on, 2 held out" in printed
+    assert f"run      {tmp_path / 'run'}: curve.png and curve.csv grow there while it runs" in printed
     card = card_from_dict(read_toml(tmp_path / "run" / "card.toml"), "card.toml")
     assert card.name == "mine"
-    assert f"score    toy: mIoU {card.figures['toy held out: mIoU']} on 2 held-out images" in told
-    assert f"try it   run.py view SOURCE --model {tmp_path / 'run' / 'model.onnx'}" in told
+    assert f"score    toy: mIoU {card.figures['toy held out: mIoU']} on 2 held-out images" in printed
+    assert f"try it   run.py view SOURCE --model {tmp_path / 'run' / 'model.onnx'}" in printed
     assert load_checkpoint(tmp_path / "run" / "last.pt").step == 3
-    # What it left is a model of ours, so another run can begin with it.
+    # The exported model has weights, so another run can start from it.
     again = [word if word != str(tmp_path / "run") else str(tmp_path / "again") for word in train_command]
     assert main([*again, "--steps", "1", "--from", str(tmp_path / "run" / "model.onnx")]) == 0
     assert weights_of(str(tmp_path / "run" / "model.onnx")) == tmp_path / "run" / "weights.pt"
 
 
 @pytest.mark.slow
-def test_a_model_of_ones_own_classes_is_called_as_its_folder(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    """With `binary` all were called binary: in the window, in tables, in file names."""
+def test_a_model_of_own_classes_gets_the_name_of_its_folder(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    """Otherwise all models of the recipe `binary` would have the name binary."""
     facts = toy_facts(steps=1) | {"name": "anybody's", "classes": [], "things": [], "sets": []}
     (tmp_path / "recipe.toml").write_text(toml_of(facts))
     (toy_set / "dataset.toml").write_text('classes = ["sky", "road", "car"]\n')
@@ -160,7 +160,7 @@ def test_a_model_of_ones_own_classes_is_called_as_its_folder(toy_set: Path, toy_
     assert main([*command, "--resume", "--steps", "2"]) == 0
 
 
-def test_a_model_that_was_not_trained_here_has_no_weights_to_begin_with(tiny_model: Path) -> None:
+def test_a_model_from_elsewhere_has_no_weights_to_start_from(tiny_model: Path) -> None:
     with pytest.raises(SettingsError, match=r"tiny\.onnx: has no weights\.pt beside it, so it was not trained here"):
         weights_of(str(tiny_model))
 
@@ -178,28 +178,28 @@ def sizes(path: Path) -> list[int | str]:
     return [d.dim_param or d.dim_value for d in dimensions]
 
 
-def test_export_leaves_a_model_and_a_card_that_agree(
+def test_export_writes_a_model_and_a_card_that_agree(
     checkpoint: Path, toy_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(checkpoint), "--out", str(tmp_path / "model"), "--data", str(toy_set)]) == 0
     card = card_from_dict(read_toml(tmp_path / "model" / "card.toml"), "card.toml")
-    told = capsys.readouterr().out
-    assert f"score    toy: mIoU {card.figures['toy held out: mIoU']} on 2 held-out images" in told
+    printed = capsys.readouterr().out
+    assert f"score    toy: mIoU {card.figures['toy held out: mIoU']} on 2 held-out images" in printed
     assert set(card.outputs) == {"labels", "confidence", "peaks", "offsets", "surface"}
 
 
 def test_export_at_another_size(checkpoint: Path, tmp_path: Path, fails: Callable[[list[str]], str]) -> None:
-    """--size is height x width, as everywhere."""
+    """--size is height x width, as in all commands."""
     assert main(["export", str(checkpoint), "--out", str(tmp_path / "model"), "--size", "96x160"]) == 0
     assert sizes(tmp_path / "model" / "model.onnx") == [1, 96, 160, 3]
     model = load_model(tmp_path / "model" / "model.onnx")
     assert model.card.input.size_px == (160, 96)
     with Segmenter(model, "ort") as segmenter:
-        seen = segmenter(ripples((320, 240)))
-    assert seen.class_map is not None
-    assert seen.class_map.shape == (96, 160)
-    told = fails(["export", str(checkpoint), "--out", str(tmp_path / "odd"), "--size", "100x160"])
-    assert "input_px is [160, 100]; both sides must be multiples of 32" in told
+        segmentation = segmenter(ripples((320, 240)))
+    assert segmentation.class_map is not None
+    assert segmentation.class_map.shape == (96, 160)
+    message = fails(["export", str(checkpoint), "--out", str(tmp_path / "odd"), "--size", "100x160"])
+    assert "input_px is [160, 100]. Write multiples of 32" in message
     assert not (tmp_path / "odd").exists()
 
 
@@ -213,13 +213,15 @@ def test_export_with_an_open_batch(checkpoint: Path, tmp_path: Path) -> None:
 def test_export_with_an_open_size(checkpoint: Path, tmp_path: Path, fails: Callable[[list[str]], str]) -> None:
     assert main(["export", str(checkpoint), "--out", str(tmp_path / "model"), "--size", "dynamic"]) == 0
     assert sizes(tmp_path / "model" / "model.onnx") == ["batch", "height", "width", 3]
-    told = fails(["export", str(checkpoint), "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
-    assert "--size dynamic: a model of open size goes into a folder; name it with --out DIR" in told
-    told = fails(["export", "road", "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
-    assert "--size dynamic: road is finished: its size can be changed, not opened; export its checkpoint, or name a size" in told
+    message = fails(["export", str(checkpoint), "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
+    assert "--size dynamic: a model of open size goes into a folder; name it with --out DIR" in message
+    message = fails(["export", "road", "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
+    assert (
+        "--size dynamic: road is finished: its size can be changed, not opened; export its checkpoint, or name a size" in message
+    )
 
 
-def test_a_checkpoint_goes_into_a_folder_beside_it_by_default(
+def test_a_checkpoint_is_exported_into_a_folder_next_to_it_by_default(
     checkpoint: Path, fails: Callable[[list[str]], str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(checkpoint)]) == 0
@@ -235,11 +237,11 @@ def test_a_checkpoint_goes_into_a_folder_beside_it_by_default(
         ([], [1, 64, 96, 3]),
         (["--size", "64x128"], [1, 64, 128, 3]),
         (["--precision", "fp16"], [1, 64, 96, 3]),
-        (["--batch", "dynamic"], ["batch", 64, 96, 3]),  # as of any model; a folder's leaves the size open too
+        (["--batch", "dynamic"], ["batch", 64, 96, 3]),  # as for any model; in a folder the size is open too
     ],
     ids=lambda value: " ".join(map(str, value)),
 )
-def test_export_to_one_file_goes_on_from_there(
+def test_a_checkpoint_can_be_exported_to_one_file(
     checkpoint: Path, tmp_path: Path, options: list[str], shape: list[int | str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mine.onnx"

@@ -1,4 +1,4 @@
-"""Composites: what is pasted, what is left alone, and how the labels of all tasks follow."""
+"""Composites: pasted pixels, unchanged pixels, and the labels of all tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engines.datasets.folder import Sample
-from engines.training.composites import paste
+from engines.training.augment import paste
 
 SIDE = 40
 PERSON = np.arange(256) == 1
@@ -23,7 +23,7 @@ def plain(grey: int, label: int, instances: int = 0) -> Sample:
 
 
 def donor() -> Sample:
-    """A person of 12 x 16 px on a background, and void beside."""
+    """A person of 12 x 16 px on a background, with void next to it."""
     label = np.zeros((SIDE, SIDE), np.uint8)
     label[10:26, 12:24] = 1
     label[10:26, 24:30] = 255
@@ -33,7 +33,7 @@ def donor() -> Sample:
 MASK = donor().label == 1
 
 
-def test_the_object_is_in_front_and_all_labels_know_it() -> None:
+def test_the_object_is_in_front_in_the_image_and_in_all_labels() -> None:
     made = paste(plain(50, 0), donor(), PERSON, AS_CLASS)
     np.testing.assert_array_equal(made.label, np.where(MASK, AS_CLASS, 0))
     np.testing.assert_array_equal(made.surface, np.where(MASK, 0, 1))
@@ -47,26 +47,26 @@ def test_the_outline_is_soft_and_no_wider_than_that() -> None:
     edge = made[8:16]
     assert (np.diff(edge) >= 0).all()
     assert 100 < made[12] < 200, "the first column of the object is mixed"
-    assert 50 < made[11] < 150, "and so is the last beside it"
+    assert 50 < made[11] < 150, "and so is the last one outside"
     assert (made[:9] == 50).all()
 
 
-def test_void_beside_the_object_stays_out() -> None:
+def test_void_pixels_are_not_pasted() -> None:
     made = paste(plain(50, 2), donor(), PERSON, AS_CLASS)
     assert (made.label[donor().label == 255] == 2).all()
     assert (made.image[:, 28:] == 50).all()
 
 
-def test_the_base_s_own_labels_stay_elsewhere() -> None:
+def test_the_base_keeps_its_labels_elsewhere() -> None:
     base = plain(50, 255, instances=255)
     made = paste(base, donor(), PERSON, AS_CLASS)
     assert (made.label[~MASK] == 255).all()
     assert made.instances is not None
     assert (made.instances[~MASK] == 255).all()
-    assert (made.instances[MASK] == 1).all(), "what is unsure is no object whose number is taken"
+    assert (made.instances[MASK] == 1).all(), "unsure pixels do not take a number"
 
 
-def test_an_object_gets_a_number_of_its_own_while_there_is_one() -> None:
+def test_an_object_gets_a_free_number_as_long_as_there_is_one() -> None:
     for highest, number in ((0, 1), (7, 8), (253, 254), (254, 255)):
         base = plain(50, 0)
         assert base.instances is not None
@@ -77,26 +77,26 @@ def test_an_object_gets_a_number_of_its_own_while_there_is_one() -> None:
         assert made.instances[0, 0] == highest
 
 
-def test_tasks_that_the_base_does_not_teach_stay_untaught() -> None:
+def test_tasks_without_labels_in_the_base_get_none() -> None:
     base = dataclasses.replace(plain(50, 0), surface=None, instances=None)
     made = paste(base, donor(), PERSON, AS_CLASS)
     assert made.surface is None
     assert made.instances is None
 
 
-def test_a_shred_is_not_pasted() -> None:
-    shred = donor()
-    shred.label[:] = 0
-    shred.label[0, :3] = 1
+def test_a_fragment_is_not_pasted() -> None:
+    fragment = donor()
+    fragment.label[:] = 0
+    fragment.label[0, :3] = 1
     base = plain(50, 0)
-    assert paste(base, shred, PERSON, AS_CLASS) is base
+    assert paste(base, fragment, PERSON, AS_CLASS) is base
 
 
-def test_the_given_arrays_stay_as_they_were() -> None:
-    base, giver = plain(50, 0), donor()
-    before = [array.copy() for array in (base.image, base.label, giver.image, giver.label)]
-    paste(base, giver, PERSON, AS_CLASS)
-    for array, old in zip((base.image, base.label, giver.image, giver.label), before, strict=True):
+def test_the_given_arrays_do_not_change() -> None:
+    base, source = plain(50, 0), donor()
+    before = [array.copy() for array in (base.image, base.label, source.image, source.label)]
+    paste(base, source, PERSON, AS_CLASS)
+    for array, old in zip((base.image, base.label, source.image, source.label), before, strict=True):
         np.testing.assert_array_equal(array, old)
 
 

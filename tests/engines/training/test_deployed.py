@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""The net as it is deployed: every output against what the net's maps say, pixel by pixel or cell by cell."""
+"""The deployed net: every output against the net's maps, pixel by pixel or cell by cell."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def answers(deployed: Deployed, *images: np.ndarray) -> dict[str, torch.Tensor]:
         ("alpha", ("instances",), ("alpha", "peaks", "offsets")),
     ],
 )
-def test_it_gives_what_its_heads_know(output: str, heads: tuple[str, ...], names: tuple[str, ...]) -> None:
+def test_it_has_the_outputs_of_its_heads(output: str, heads: tuple[str, ...], names: tuple[str, ...]) -> None:
     deployed = Deployed(random_net(2, heads), output)  # type: ignore[arg-type]
     assert deployed.output_names == names
     found = answers(deployed, ripples(), ripples(seed=1))
@@ -43,7 +43,7 @@ def test_it_gives_what_its_heads_know(output: str, heads: tuple[str, ...], names
     assert all(len(answer) == 2 for answer in found.values())
 
 
-def test_labels_surface_confidence_and_offsets_are_the_maps_s() -> None:
+def test_labels_surface_confidence_and_offsets_come_from_the_maps() -> None:
     net, image = random_net(5, ALL), ripples()
     found = answers(Deployed(net), image)
     with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_a_matte_is_the_probability_of_the_second_class() -> None:
 
 
 def slow_peaks(heat: np.ndarray) -> list[tuple[float, float, float]]:
-    """Cells that no other within the window is hotter than."""
+    """Cells that are the maximum of their window."""
     reach, found = PEAK_WINDOW_CELLS // 2, []
     for row, column in np.ndindex(heat.shape):
         window = heat[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
@@ -73,7 +73,7 @@ def slow_peaks(heat: np.ndarray) -> list[tuple[float, float, float]]:
     return sorted(found, key=lambda peak: -peak[2])[:PEAKS]
 
 
-def test_peaks_are_the_local_maxima_falling_and_then_empty_slots() -> None:
+def test_peaks_are_local_maxima_by_falling_value_and_then_empty_slots() -> None:
     heat = np.random.default_rng(0).permutation(16 * 24).reshape(16, 24).astype(np.float32) / 384
     found = peaks(torch.from_numpy(heat)[None, None])[0].numpy()
     wanted = slow_peaks(heat)
@@ -96,4 +96,4 @@ def test_the_predictor_gives_class_ids(output: str) -> None:
     assert (found.shape, found.dtype) == ((64, 96), np.uint8)
     assert set(np.unique(found)) == {0, 1}
     agreeing = np.mean(found == torch_predictor(net)(image))
-    assert agreeing > 0.99, "half opaque is where the two classes are equally likely"
+    assert agreeing > 0.99, "an opacity of one half is where both classes are equally likely"

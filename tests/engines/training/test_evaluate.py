@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""Scores and loss on held-out images: fitted to the input as frames are, and judged in classes that can be told apart."""
+"""Scores and loss on held-out images: fitted to the input as frames are, and scored in classes that both sides have."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from engines.models.fit import fit
 from engines.training.checkpoint import new_net
 from engines.training.data import TrainingSets
 from engines.training.evaluate import predict_frame, score_set
-from engines.training.held_out import MOST_IMAGES, held_out_loss, in_net
-from engines.training.losses import SetLoss, merged_loss
+from engines.training.losses import MOST_HELD_OUT, SetLoss, held_out_loss, in_net, merged_loss
 from engines.training.model import normalised, upsampled
 from engines.training.recipe import Recipe, recipe_from_dict
 from engines.types import U8, Size
@@ -53,7 +52,7 @@ def held(settings: SetSettings, *labels: U8) -> DataSet:
 
 @pytest.mark.parametrize("how", ["stretch", "letterbox"])
 @pytest.mark.parametrize("size", [(192, 128), (300, 120), (90, 200)])
-def test_labels_come_back_to_where_they_were_in_the_frame(recipe: Recipe, how: str, size: tuple[int, int]) -> None:
+def test_labels_are_mapped_back_to_their_place_in_the_frame(recipe: Recipe, how: str, size: tuple[int, int]) -> None:
     spec = msgspec.structs.replace(recipe, fit=how, input_px=(96, 64)).input
     label = blocks(*size)
     found = predict_frame(blue, painted(label * 100), spec) // 100
@@ -62,7 +61,7 @@ def test_labels_come_back_to_where_they_were_in_the_frame(recipe: Recipe, how: s
     np.testing.assert_array_equal(found[inside], label[inside])
 
 
-def test_a_perfect_model_scores_100_and_a_blind_one_what_it_deserves(recipe: Recipe) -> None:
+def test_a_perfect_model_scores_100_and_a_constant_one_little(recipe: Recipe) -> None:
     data_set = held(recipe.sets[0], blocks(96, 64), blocks(96, 64))
     perfect = score_set(blue, data_set, recipe)
     assert (perfect.name, perfect.images, perfect.miou) == ("toy", 2, 100)
@@ -72,22 +71,22 @@ def test_a_perfect_model_scores_100_and_a_blind_one_what_it_deserves(recipe: Rec
     assert blind.miou == pytest.approx(100 / 9)
 
 
-def test_void_is_not_judged_and_what_does_not_occur_has_no_figure(recipe: Recipe) -> None:
+def test_void_is_not_scored_and_absent_classes_have_no_figure(recipe: Recipe) -> None:
     label = np.where(blocks(96, 64) == 2, 255, blocks(96, 64)).astype(np.uint8)
     image = painted(np.minimum(label, 1))
     score = score_set(blue, DataSet(recipe.sets[0], (), (Sample("a", image, label),)), recipe)
     assert score.iou == {"sky": 100, "road": 100}
 
 
-def test_a_coarser_set_is_judged_in_its_own_classes(recipe: Recipe) -> None:
+def test_a_coarser_set_is_scored_in_its_own_classes(recipe: Recipe) -> None:
     coarse = SetSettings("coarse", ("ground", "car"), means={"ground": ("sky", "road")})
     sample = Sample("a", painted(blocks(96, 64)), (blocks(96, 64) == 2).astype(np.uint8))
     score = score_set(blue, DataSet(coarse, (), (sample,)), recipe)
     assert score.iou == {"ground": 100, "car": 100}
 
 
-def test_a_finer_set_is_judged_in_the_model_s_classes(recipe: Recipe) -> None:
-    """A model that knows only cars and the rest cannot tell sky from road, and is not asked to."""
+def test_a_finer_set_is_scored_in_the_model_s_classes(recipe: Recipe) -> None:
+    """A model of cars and the rest cannot distinguish sky from road, and does not need to."""
     two = msgspec.structs.replace(recipe, classes=("rest", "car"))
     fine = SetSettings(
         "fine", ("sky", "road", "car", "vague"), means={"sky": ("rest",), "road": ("rest",), "vague": ("rest", "car")}
@@ -104,7 +103,7 @@ def test_chosen_samples_are_scored_instead_of_those_held_out(recipe: Recipe) -> 
     assert score_set(blue, data_set, recipe, [wrong]).miou == 0
 
 
-def test_labels_lie_in_the_net_where_the_frame_does() -> None:
+def test_labels_have_the_frame_s_place_in_the_input() -> None:
     geometry = fit(Size(200, 100), Size(96, 64), "letterbox")
     placed = in_net(np.ones((100, 200), np.uint8), geometry, 2)
     assert placed.shape == (32, 48)
@@ -114,7 +113,7 @@ def test_labels_lie_in_the_net_where_the_frame_does() -> None:
 
 
 def test_loss_on_held_out_images_is_that_of_their_pixels(recipe: Recipe) -> None:
-    """At the input's own size nothing is resized, so the loss can be computed beside."""
+    """At the input's size nothing is resized, so the expected loss can be computed directly."""
     torch.manual_seed(2)
     net = new_net(recipe).eval()
     label = blocks(96, 64)
@@ -128,7 +127,7 @@ def test_loss_on_held_out_images_is_that_of_their_pixels(recipe: Recipe) -> None
     assert found == pytest.approx(float(merged_loss(logits, thinned, (0,), [loss])), rel=1e-5)
 
 
-def test_so_many_held_out_images_are_looked_at_and_no_more(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_held_out_images_is_used(recipe: Recipe) -> None:
     seen: list[int] = []
 
     class Counting(torch.nn.Module):
@@ -140,9 +139,9 @@ def test_so_many_held_out_images_are_looked_at_and_no_more(recipe: Recipe, monke
             seen.append(round(float(images.mean() * 58 + 114)))
             return {"semantic": torch.zeros(1, 3, 16, 24)}
 
-    tints = np.arange(90, 90 + 2 * MOST_IMAGES - 1, dtype=np.uint8)  # bright enough to be left alone by the exposure
+    tints = np.arange(90, 90 + 2 * MOST_HELD_OUT - 1, dtype=np.uint8)  # bright enough not to be brightened
     samples = tuple(Sample(str(t), np.full((64, 96, 3), t, np.uint8), np.zeros((64, 96), np.uint8)) for t in tints)
     data = TrainingSets(recipe, (DataSet(recipe.sets[0], (), samples),))
     held_out_loss(Counting(), data, [SetLoss(torch.eye(3), torch.ones(3))])  # type: ignore[arg-type]
     assert seen == tints[::2].tolist()
-    assert len(seen) == MOST_IMAGES
+    assert len(seen) == MOST_HELD_OUT

@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""What export leaves in a folder is a model as any other: its card is read, its file opened, its frames segmented."""
+"""An exported folder is a model like any other: its card is read, its file opened, frames segmented."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_kind_of_model_is_opened_and_segments(
         assert seen.class_map is not None
         ours = predict_frame(torch_predictor(made.net()), frame, recipe.input)
         theirs = cv2.resize(seen.class_map, (200, 100), interpolation=cv2.INTER_NEAREST_EXACT)
-        assert np.mean(ours == theirs) > 0.999, "as the net says, brought back as the scores are"
+        assert np.mean(ours == theirs) > 0.999, "the net's labels, mapped back as for scores"
     if "surface" in recipe.heads:
         assert seen.surface is not None
         assert set(np.unique(seen.surface)) <= {0, 1, 2}
@@ -87,10 +87,10 @@ def test_every_kind_of_model_is_opened_and_segments(
 
 
 @pytest.mark.slow
-def test_objects_that_were_learned_are_found_in_the_frame(toy_set: Path, street_facts: Facts, tmp_path: Path) -> None:
-    """Through the exported file and the family that reads it; the net here is one that answers as it was taught."""
+def test_learned_objects_are_found_in_the_frame(toy_set: Path, street_facts: Facts, tmp_path: Path) -> None:
+    """Through the exported file and the family that reads it, with a class head that was fitted to the colours."""
     made = checkpoint(street_facts())
-    teach_by_colour(made)
+    fit_colours(made)
     exported = export_checkpoint(made, tmp_path / "model")
     sample = open_set(toy_set, made.recipe.sets[0]).training[0]
     assert sample.instances is not None
@@ -101,8 +101,8 @@ def test_objects_that_were_learned_are_found_in_the_frame(toy_set: Path, street_
     assert overlap.sum() / ((seen.class_map == 2) | (sample.label == 2)).sum() > 0.5
 
 
-def teach_by_colour(made: Checkpoint) -> None:
-    """Fit the class head alone, by least squares on the features of a few streets: quicker than training."""
+def fit_colours(made: Checkpoint) -> None:
+    """Fit only the class head, by least squares on features: faster than training."""
     from engines.training.model import normalised
 
     from .conftest import BGR_OF_CLASS
@@ -131,7 +131,7 @@ def exported_card(toy_facts: Facts, toy_set: Path, tmp_path: Path) -> Callable[.
     return made
 
 
-def test_the_card_says_what_was_made_and_measured(exported_card: Callable[..., Any]) -> None:
+def test_the_card_has_the_recipe_s_facts_and_the_measured_figures(exported_card: Callable[..., Any]) -> None:
     card, folder = exported_card()
     assert (card.name, card.family, card.classes, card.things) == ("toy", "semantic", ("sky", "road", "car"), ("car",))
     assert (card.input.tensor, card.input.size_px, card.input.layout, card.input.dtype) == ("image", (96, 64), "nhwc", "uint8")
@@ -147,29 +147,29 @@ def test_the_card_says_what_was_made_and_measured(exported_card: Callable[..., A
     assert sorted(path.name for path in folder.iterdir()) == ["card.toml", "model.onnx", "weights.pt"]
 
 
-def test_the_weights_beside_it_are_what_another_run_begins_with(exported_card: Callable[..., Any], toy_facts: Facts) -> None:
+def test_the_exported_weights_are_those_of_the_checkpoint(exported_card: Callable[..., Any], toy_facts: Facts) -> None:
     _, folder = exported_card(rebalance=0.5)
     read = load_checkpoint(folder / "weights.pt")
     for name, value in checkpoint(toy_facts()).ema.items():
         torch.testing.assert_close(read.ema[name], value, rtol=1e-3, atol=1e-3)
 
 
-def test_terms_of_the_data_reach_the_card_unless_the_recipe_tells_its_own(toy_facts: Facts, tmp_path: Path) -> None:
+def test_licences_of_the_sets_are_in_the_card_unless_the_recipe_has_its_own(toy_facts: Facts, tmp_path: Path) -> None:
     facts = toy_facts()
     sets = [{**facts["sets"][0], "licence": "research only"}, {"name": "other", "classes": ["car"], "licence": "CC BY 4.0"}]
-    export_checkpoint(checkpoint(facts | {"sets": sets, "card": {}}), tmp_path / "silent")
-    export_checkpoint(checkpoint(facts | {"sets": sets, "card": {"licence": "mine"}}), tmp_path / "told")
-    silent, told = (read_toml(tmp_path / name / "card.toml") for name in ("silent", "told"))
-    assert silent["licence"] == "toy: research only; other: CC BY 4.0"
-    assert silent["data"] == told["data"] == "Trained on toy, other."
-    assert told["licence"] == "mine"
+    export_checkpoint(checkpoint(facts | {"sets": sets, "card": {}}), tmp_path / "without")
+    export_checkpoint(checkpoint(facts | {"sets": sets, "card": {"licence": "mine"}}), tmp_path / "with")
+    without, own = (read_toml(tmp_path / name / "card.toml") for name in ("without", "with"))
+    assert without["licence"] == "toy: research only; other: CC BY 4.0"
+    assert without["data"] == own["data"] == "Trained on toy, other."
+    assert own["licence"] == "mine"
 
 
 def test_rebalancing_happens_at_export(toy_facts: Facts, tmp_path: Path) -> None:
-    """What a class weighed too much in the loss is taken back."""
+    """A weight of 1e6 in the loss makes a class disappear."""
     made = checkpoint(toy_facts() | {"rebalance": 1.0})
 
-    def seen(weights: list[float]) -> np.ndarray:
+    def class_map_of(weights: list[float]) -> np.ndarray:
         made.class_weights = weights
         exported = export_checkpoint(made, tmp_path / "model")
         with Segmenter(load_model(exported.model), "ort") as segmenter:
@@ -177,11 +177,11 @@ def test_rebalancing_happens_at_export(toy_facts: Facts, tmp_path: Path) -> None
         assert class_map is not None
         return class_map
 
-    commonest = int(np.bincount(seen([1.0, 1.0, 1.0]).ravel()).argmax())
-    assert not (seen([1e6 if class_id == commonest else 1.0 for class_id in range(3)]) == commonest).any()
+    commonest = int(np.bincount(class_map_of([1.0, 1.0, 1.0]).ravel()).argmax())
+    assert not (class_map_of([1e6 if class_id == commonest else 1.0 for class_id in range(3)]) == commonest).any()
 
 
-def test_held_out_void_makes_no_figure(toy_facts: Facts, tmp_path: Path) -> None:
+def test_held_out_void_has_no_figure(toy_facts: Facts, tmp_path: Path) -> None:
     made = checkpoint(toy_facts())
     void = Sample("v", ripples(), np.full((64, 96), 255, np.uint8))
     export_checkpoint(made, tmp_path, [DataSet(made.recipe.sets[0], (), (void,))])
@@ -196,7 +196,7 @@ def test_held_out_void_makes_no_figure(toy_facts: Facts, tmp_path: Path) -> None
         ({"threshold": 3}, "threshold"),
     ],
 )
-def test_a_card_that_cannot_be_is_refused_before_the_first_step(
+def test_a_wrong_card_is_refused_before_the_first_step(
     toy_set: Path, toy_facts: Facts, tmp_path: Path, card: dict[str, Any], words: str
 ) -> None:
     recipe: Recipe = recipe_from_dict(toy_facts() | {"card": card}, "toy")
@@ -206,8 +206,8 @@ def test_a_card_that_cannot_be_is_refused_before_the_first_step(
 
 
 @pytest.mark.parametrize("name", ["road", "road-small", "people"])
-def test_bundled_cards_can_be(name: str) -> None:
-    from engines.training.recipe import read_recipe
+def test_cards_of_the_bundled_recipes_are_valid(name: str) -> None:
+    from engines.training.opening import read_recipe
 
     check_card(read_recipe(name))
     assert msgspec.to_builtins(read_recipe(name))["card"]

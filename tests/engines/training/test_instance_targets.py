@@ -1,4 +1,4 @@
-"""What the head `instances` should answer, against a reference that goes cell by cell."""
+"""Targets of the head `instances`, against a reference that goes cell by cell."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def reference(instances: np.ndarray, is_thing: np.ndarray) -> InstanceTargets:
 
 
 def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of many sizes, some over the edge, some overlapping; unsure places, ids on what is no thing, things without ids."""
+    """Objects of many sizes, beyond the edge, overlapping; unsure places, ids on uncountable pixels, things without ids."""
     rng = np.random.default_rng(seed)
     instances, is_thing = np.zeros((64, 96), np.uint8), np.zeros((64, 96), bool)
     for object_id in (1, 2, 9, 254):
-        # Sides that are no multiple of two cells: a centre on the line between two cells is either's.
+        # Odd sides: a centre on the line between two cells may belong to either.
         x, y, w, h = rng.integers(-5, 80), rng.integers(-5, 50), 2 * rng.integers(1, 25) + 1, 2 * rng.integers(1, 20) + 1
         place = (slice(max(0, y), max(0, y + h)), slice(max(0, x), max(0, x + w)))
         instances[place], is_thing[place] = object_id, True
@@ -64,11 +64,11 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_targets_are_the_reference_s(seed: int) -> None:
+def test_targets_equal_the_reference(seed: int) -> None:
     instances, is_thing = scene(seed)
     found, expected = instance_targets(instances, is_thing), reference(instances, is_thing)
     on_a_line = (expected.heat != 1) & (found.heat == 1)
-    assert on_a_line.sum() <= 1, "a centre just between two cells"
+    assert on_a_line.sum() <= 1, "a centre on the line between two cells"
     np.testing.assert_allclose(found.heat[~on_a_line], expected.heat[~on_a_line], atol=1e-5)
     np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-5)
     np.testing.assert_array_equal(found.is_sure, expected.is_sure)
@@ -77,7 +77,7 @@ def test_targets_are_the_reference_s(seed: int) -> None:
 
 
 def test_every_object_has_one_centre_of_exactly_1() -> None:
-    """The loss knows a centre by that."""
+    """The loss recognises centres by this value."""
     instances, is_thing = np.zeros((64, 96), np.uint8), np.ones((64, 96), bool)
     instances[5:30, 8:38], instances[40:45, 50:53], instances[0:20, 82:96] = 1, 2, 3
     heat = instance_targets(instances, is_thing).heat
@@ -91,7 +91,7 @@ def test_a_small_object_has_a_smaller_spot_than_a_large_one() -> None:
     assert (heat[:, :32] > 0.5).sum() > 4 * (heat[:, 32:] > 0.5).sum()
 
 
-def test_where_nobody_marked_objects_nothing_is_taught() -> None:
+def test_without_labelled_objects_nothing_is_known() -> None:
     found = instance_targets(None, np.ones((64, 96), bool))
     assert not found.is_sure.any()
     assert not found.is_object.any()
@@ -105,7 +105,7 @@ def test_a_street_without_objects_is_known_to_have_none() -> None:
     assert not found.heat.any()
 
 
-def test_an_id_on_a_class_that_is_not_countable_is_no_object() -> None:
+def test_an_id_on_an_uncountable_class_is_ignored() -> None:
     instances, is_thing = np.zeros((64, 96), np.uint8), np.zeros((64, 96), bool)
     instances[8:40, 8:40] = 5
     found = instance_targets(instances, is_thing)

@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""Four pictures learned by heart: every head says what it was taught."""
+"""Over-fitting to four pictures: every head learns its labels."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def centres(sample: Sample) -> list[np.ndarray]:
 
 
 def offset_errors(offsets: np.ndarray, sample: Sample) -> float:
-    """How far from their car's centre its cells say that it is, in pixels, along either axis; the mean."""
+    """Mean distance in pixels, per axis, of the predicted centres of a car's cells from its centre."""
     assert sample.instances is not None
     cells = sample.instances[CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX]
     errors = []
     for number, centre in enumerate(centres(sample), 1):
         rows, columns = np.nonzero(cells == number)
-        said = (np.stack((columns, rows)) + 0.5) * CELL_PX + offsets[:, rows, columns]
-        errors.append(np.abs(said - centre[:, None]).mean())
+        predicted = (np.stack((columns, rows)) + 0.5) * CELL_PX + offsets[:, rows, columns]
+        errors.append(np.abs(predicted - centre[:, None]).mean())
     return float(np.mean(errors))
 
 

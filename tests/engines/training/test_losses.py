@@ -13,9 +13,18 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from engines.datasets.settings import SetSettings
-from engines.training.losses import HEAVIEST, LIGHTEST, SetLoss, balanced_weights, merged_loss, set_loss
+from engines.training.losses import (
+    HEAVIEST,
+    LIGHTEST,
+    SURFACE_WEIGHTS,
+    SetLoss,
+    balanced_weights,
+    instance_loss,
+    merged_loss,
+    set_loss,
+    surface_loss,
+)
 from engines.training.recipe import recipe_from_dict
-from engines.training.task_losses import SURFACE_WEIGHTS, instance_loss, surface_loss
 
 FINE = np.eye(4, dtype=np.float32)
 COARSE = np.array([[1, 1, 0, 0.5], [0, 0, 1, 0.5]], np.float32)
@@ -35,7 +44,7 @@ def reference(
     return total / weight
 
 
-def test_loss_of_two_label_sets_in_one_batch_is_the_reference_s() -> None:
+def test_the_loss_of_two_label_sets_in_one_batch_equals_the_reference() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 2, (4, 4, 5, 6)).astype(np.float32)
     origins = [0, 1, 1, 0]
@@ -47,7 +56,7 @@ def test_loss_of_two_label_sets_in_one_batch_is_the_reference_s() -> None:
     assert loss.item() == pytest.approx(reference(logits, labels, origins, [FINE, COARSE], weights), rel=1e-4)
 
 
-def test_batch_of_void_costs_nothing_and_leaves_finite_gradients() -> None:
+def test_a_batch_of_void_has_loss_0_and_finite_gradients() -> None:
     logits = torch.randn(1, 4, 3, 3, requires_grad=True)
     loss = merged_loss(
         logits, torch.full((1, 3, 3), 255, dtype=torch.uint8), [0], [SetLoss(torch.from_numpy(COARSE), torch.ones(2))]
@@ -57,8 +66,8 @@ def test_batch_of_void_costs_nothing_and_leaves_finite_gradients() -> None:
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-def test_merged_class_does_not_care_which_of_its_classes_wins() -> None:
-    """Two model classes that one set class covers wholly get gradients that leave their ratio alone."""
+def test_the_loss_of_a_merged_class_does_not_prefer_one_of_its_classes() -> None:
+    """Two model classes that one set class covers get gradients that keep their ratio."""
     logits = torch.tensor([0.3, 1.1, 0.2, -1.0]).reshape(1, 4, 1, 1).requires_grad_()
     merge = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1]])
     merged_loss(logits, torch.zeros(1, 1, 1, dtype=torch.uint8), [0], [SetLoss(merge, torch.ones(2))]).backward()
@@ -68,13 +77,13 @@ def test_merged_class_does_not_care_which_of_its_classes_wins() -> None:
     torch.testing.assert_close(gradient[0] / gradient[1], probabilities[0] / probabilities[1], rtol=1e-4, atol=0)
 
 
-def test_weights_balance_by_the_root_of_frequency_within_bounds() -> None:
+def test_weights_balance_by_the_root_of_the_frequency_within_bounds() -> None:
     weights = balanced_weights(np.array([0.64, 0.16, 0.04, 0.0001, 0], np.float32))
     # The median of those that occur is 0.1.
     np.testing.assert_allclose(weights, [LIGHTEST, (0.1 / 0.16) ** 0.5, (0.1 / 0.04) ** 0.5, HEAVIEST, 0], rtol=1e-5)
 
 
-def test_emphasis_reaches_only_the_class_of_that_name(toy_facts: Callable[..., dict[str, Any]]) -> None:
+def test_emphasis_applies_only_to_the_class_of_that_name(toy_facts: Callable[..., dict[str, Any]]) -> None:
     recipe = recipe_from_dict(toy_facts() | {"emphasis": {"car": 2.0}}, "toy")
     even = np.full(3, 1 / 3, np.float32)
     assert set_loss(recipe.sets[0], even, recipe).weights.tolist() == [1, 1, 2]
@@ -82,13 +91,13 @@ def test_emphasis_reaches_only_the_class_of_that_name(toy_facts: Callable[..., d
     assert set_loss(merged, np.full(2, 0.5, np.float32), recipe).weights.tolist() == [1, 1]
 
 
-def test_a_set_class_that_means_nothing_weighs_nothing(toy_facts: Callable[..., dict[str, Any]]) -> None:
+def test_a_set_class_without_meaning_has_weight_0(toy_facts: Callable[..., dict[str, Any]]) -> None:
     recipe = recipe_from_dict(toy_facts(), "toy")
     vague = SetSettings("vague", ("sky", "junk"), means={"junk": ()})
     assert set_loss(vague, np.full(2, 0.5, np.float32), recipe).weights.tolist() == [1, 0]
 
 
-def test_surface_loss_is_the_reference_s() -> None:
+def test_the_surface_loss_equals_the_reference() -> None:
     rng = np.random.default_rng(1)
     logits, surface = rng.normal(0, 2, (2, 3, 5, 6)), rng.choice([0, 1, 2, 255], (2, 5, 6)).astype(np.uint8)
     total = weight = 0.0
@@ -101,7 +110,7 @@ def test_surface_loss_is_the_reference_s() -> None:
     assert found.item() == pytest.approx(total / weight, rel=1e-5)
 
 
-def test_surface_that_nobody_marked_costs_nothing() -> None:
+def test_an_unlabelled_surface_has_loss_0() -> None:
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = surface_loss(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
     loss.backward()
@@ -110,7 +119,7 @@ def test_surface_that_nobody_marked_costs_nothing() -> None:
 
 
 def instance_reference(maps: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Focal loss after CenterNet's equation 1 with alpha 2 and beta 4, a known centre; mean absolute error of the offsets."""
+    """Focal loss after CenterNet's equation 1 with alpha 2 and beta 4, per known centre; mean absolute error of the offsets."""
     centre = offset = 0.0
     centres = objects = 0
     for n, y, x in np.ndindex(maps.shape[0], *maps.shape[2:]):
@@ -132,18 +141,18 @@ def instance_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
     maps = rng.normal(0, 2, (2, 3, 5, 6))
     targets = np.concatenate((rng.random((2, 1, 5, 6)), rng.normal(0, 1, (2, 2, 5, 6)), rng.random((2, 2, 5, 6)) < 0.6), axis=1)
     targets[0, 0, 2, 3] = targets[1, 0, 0, 0] = targets[1, 0, 4, 5] = 1
-    targets[0, 3, 2, 3], targets[1, 3, 0, 0], targets[1, 3, 4, 5] = 1, 1, 0  # the last is a centre that nobody is sure of
+    targets[0, 3, 2, 3], targets[1, 3, 0, 0], targets[1, 3, 4, 5] = 1, 1, 0  # the last is an unsure centre
     return maps, targets
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_instance_losses_are_the_reference_s(seed: int) -> None:
+def test_the_instance_losses_equal_the_reference(seed: int) -> None:
     maps, targets = instance_case(seed)
     found = instance_loss(torch.from_numpy(maps).float(), torch.from_numpy(targets).float())
     assert (found.centre.item(), found.offset.item()) == pytest.approx(instance_reference(maps, targets), rel=1e-4)
 
 
-def test_objects_that_nobody_marked_cost_nothing() -> None:
+def test_unlabelled_objects_have_loss_0() -> None:
     maps = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = instance_loss(maps, torch.zeros(1, 5, 4, 4))
     (loss.centre + loss.offset).backward()
@@ -151,7 +160,7 @@ def test_objects_that_nobody_marked_cost_nothing() -> None:
     assert torch.equal(maps.grad, torch.zeros_like(maps))
 
 
-def test_very_sure_centres_stay_finite() -> None:
+def test_extreme_logits_of_centres_stay_finite() -> None:
     maps = torch.tensor([300.0, -300.0]).reshape(1, 1, 1, 2).repeat(1, 3, 1, 1).requires_grad_()
     targets = torch.zeros(1, 5, 1, 2)
     targets[:, 0, 0, 1], targets[:, 3] = 1, 1

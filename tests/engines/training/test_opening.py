@@ -1,4 +1,4 @@
-"""A recipe and the sets it is given, brought together: whose word counts, and what is said before anything is computed."""
+"""Opening a run: recipe and sets together, which settings win, and errors before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from engines.errors import DataError
-from engines.training.errors import TrainingError
-from engines.training.opening import LARGEST_INPUT_PX, changed, fitting_size, open_run
-from engines.training.recipe import Recipe, read_recipe, recipe_from_dict
+from engines.training import TrainingError
+from engines.training.opening import LARGEST_INPUT_PX, changed, fitting_size, open_run, read_recipe
+from engines.training.recipe import Recipe, recipe_from_dict
 
 from .conftest import draw_street
 
@@ -28,7 +28,7 @@ def recipe(toy_facts: Facts) -> Recipe:
 
 @pytest.fixture
 def open_recipe(toy_facts: Facts) -> Recipe:
-    """Without sets, classes and size of its own."""
+    """A recipe without sets, classes and size."""
     return recipe_from_dict(toy_facts() | {"sets": [], "classes": [], "things": [], "input_px": [0, 0]}, "toy")
 
 
@@ -50,7 +50,7 @@ def test_the_recipe_overrules_the_set_s_own_file(recipe: Recipe, toy_set: Path) 
     assert open_run(recipe, [toy_set])[1][0].settings == recipe.sets[0]
 
 
-def test_what_the_recipe_leaves_open_the_first_set_fills_in(open_recipe: Recipe, toy_set: Path) -> None:
+def test_the_first_set_fills_in_what_the_recipe_leaves_open(open_recipe: Recipe, toy_set: Path) -> None:
     (toy_set / "dataset.toml").write_text(OWN)
     opened, (data_set,) = open_run(open_recipe, [toy_set])
     assert opened.classes == data_set.settings.classes == ("sky", "road", "car")
@@ -59,7 +59,7 @@ def test_what_the_recipe_leaves_open_the_first_set_fills_in(open_recipe: Recipe,
     assert data_set.settings.licence == "mine"
 
 
-def test_a_file_elsewhere_describes_a_set_as_well(open_recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
+def test_a_toml_file_elsewhere_may_describe_a_set(open_recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(OWN + 'folder = "toy"\nname = "mine"\n')
     opened, (data_set,) = open_run(open_recipe, [tmp_path / "mine.toml"])
     assert data_set.settings.name == "mine"
@@ -67,14 +67,14 @@ def test_a_file_elsewhere_describes_a_set_as_well(open_recipe: Recipe, toy_set: 
     assert opened.sets == (data_set.settings,)
 
 
-def test_a_file_elsewhere_with_a_name_of_the_recipe_s(recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
+def test_a_toml_file_elsewhere_may_have_the_name_of_a_recipe_s_set(recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
     toy_set.rename(tmp_path / "renamed")
     (tmp_path / "mine.toml").write_text('classes = ["x"]\nfolder = "renamed"\nname = "toy"\n')
     assert open_run(recipe, [tmp_path / "mine.toml"])[1][0].settings == recipe.sets[0]
 
 
 def test_a_further_set_comes_after_the_recipe_s_own(recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
-    """A batch depends on the order of the sets, so it must not depend on the command line's."""
+    """Batches depend on the order of the sets, so that must not depend on the command line."""
     means = 'classes = ["sky", "ground", "vehicle"]\nshare = 0.5\n[means]\nground = ["road"]\nvehicle = ["car"]\n'
     further = another_set(tmp_path / "further", means)
     for paths in ([toy_set, further], [further, toy_set]):
@@ -83,7 +83,7 @@ def test_a_further_set_comes_after_the_recipe_s_own(recipe: Recipe, toy_set: Pat
         assert [settings.name for settings in opened.sets] == ["toy", "further"]
 
 
-def test_open_classes_are_those_of_the_set_named_first(open_recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
+def test_open_classes_are_those_of_the_first_set(open_recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
     (toy_set / "dataset.toml").write_text(OWN)
     further = another_set(tmp_path / "a-further", 'classes = ["road", "car", "sky"]\n')
     assert open_run(open_recipe, [toy_set, further])[0].classes == ("sky", "road", "car")
@@ -91,7 +91,7 @@ def test_open_classes_are_those_of_the_set_named_first(open_recipe: Recipe, toy_
 
 
 def test_binary_makes_a_matte_of_two_classes(toy_set: Path) -> None:
-    """`run.py train --data toy --set output=alpha`: what "alpha" needs can be told only when the classes are known."""
+    """`run.py train --data toy --set output=alpha`: "alpha" can be checked only once the classes are known."""
     (toy_set / "dataset.toml").write_text('classes = ["ground", "car"]\n')
     for path in (toy_set / "labels").iterdir():
         label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -99,13 +99,13 @@ def test_binary_makes_a_matte_of_two_classes(toy_set: Path) -> None:
     matte = changed(read_recipe("binary"), {"output": "alpha"})
     assert open_run(matte, [toy_set])[0].output == "alpha"
     (toy_set / "dataset.toml").write_text(OWN)
-    with pytest.raises(TrainingError, match=r'recipe "binary": output "alpha" is the opacity .*; there are 3'):
+    with pytest.raises(TrainingError, match=r'recipe "binary": output "alpha" needs two classes, and there are 3\. The opacity'):
         open_run(matte, [toy_set])
-    with pytest.raises(TrainingError, match='recipe "binary": things: unknown class "cra"; did you mean "car"'):
+    with pytest.raises(TrainingError, match=r'recipe "binary": things: unknown class "cra"\. Did you mean "car"'):
         open_run(changed(read_recipe("binary"), {"things": ["cra"]}), [toy_set])
 
 
-def test_a_size_left_open_is_that_of_the_middle_image_within_reason(open_recipe: Recipe, tmp_path: Path) -> None:
+def test_an_open_size_is_that_of_the_median_image_within_bounds(open_recipe: Recipe, tmp_path: Path) -> None:
     large = another_set(tmp_path / "large", OWN, (1280, 720))
     opened, (data_set,) = open_run(open_recipe, [large])
     width, height = opened.input_px
@@ -115,16 +115,14 @@ def test_a_size_left_open_is_that_of_the_middle_image_within_reason(open_recipe:
     assert width / height == pytest.approx(1280 / 720, rel=0.06)
 
 
-def test_missing_and_doubled_and_absent_sets_are_named(
-    recipe: Recipe, open_recipe: Recipe, toy_set: Path, tmp_path: Path
-) -> None:
+def test_missing_and_duplicate_sets_are_named(recipe: Recipe, open_recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
     (toy_set / "dataset.toml").write_text(OWN)
-    with pytest.raises(TrainingError, match='recipe "toy" needs the set "toy"; add --data PATH/toy'):
+    with pytest.raises(TrainingError, match=r'recipe "toy" needs the set "toy"\. Add --data PATH/toy'):
         open_run(recipe, [another_set(tmp_path / "further", OWN)])
     (tmp_path / "mine.toml").write_text(OWN + 'folder = "further"\nname = "toy"\n')
-    with pytest.raises(TrainingError, match='two sets are called "toy"; write another `name`'):
+    with pytest.raises(TrainingError, match=r'two sets have the name "toy"\. Write another `name`'):
         open_run(open_recipe, [toy_set, tmp_path / "mine.toml"])
-    with pytest.raises(TrainingError, match='recipe "toy" needs data; add --data FOLDER'):
+    with pytest.raises(TrainingError, match=r'recipe "toy" needs data\. Add --data FOLDER'):
         open_run(open_recipe, [])
     with pytest.raises(DataError, match=r"nowhere: no such folder, and no such dataset\.toml"):
         open_run(open_recipe, [tmp_path / "nowhere"])
@@ -132,7 +130,7 @@ def test_missing_and_doubled_and_absent_sets_are_named(
         open_run(open_recipe, [tmp_path])
 
 
-def test_for_figures_alone_some_of_the_sets_will_do(toy_facts: Facts, toy_set: Path) -> None:
+def test_some_of_the_sets_are_enough_for_figures(toy_facts: Facts, toy_set: Path) -> None:
     facts = toy_facts()
     two = recipe_from_dict(facts | {"sets": [*facts["sets"], {"name": "other", "classes": ["car"]}]}, "toy")
     assert len(open_run(two, [toy_set], all_of_them=False)[1]) == 1
@@ -141,12 +139,13 @@ def test_for_figures_alone_some_of_the_sets_will_do(toy_facts: Facts, toy_set: P
 def test_a_set_whose_classes_the_model_lacks_is_refused(recipe: Recipe, toy_set: Path, tmp_path: Path) -> None:
     further = another_set(tmp_path / "further", 'classes = ["sky", "rood", "car"]\n')
     with pytest.raises(
-        TrainingError, match=r'set "further": the model has no class "rood" \(did you mean "road"\?\); say under \[means\]'
+        TrainingError,
+        match=r'set "further": the model has no class "rood"\. Did you mean "road"\? Otherwise write its meaning under \[means\]',
     ):
         open_run(recipe, [toy_set, further])
 
 
-def test_changes_reach_single_keys(recipe: Recipe) -> None:
+def test_changes_replace_single_keys(recipe: Recipe) -> None:
     again = changed(recipe, {"net.width": 0.5, "schedule.steps": 9, "name": "mine", "emphasis.car": 2.0})
     assert (again.net.width, again.schedule.steps, again.name, again.emphasis) == (0.5, 9, "mine", {"car": 2.0})
     assert again.net.depths == recipe.net.depths

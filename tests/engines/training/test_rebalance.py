@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""Class weights, and the share of them that is taken off the logits at export."""
+"""Class weights, and the share of them that is subtracted from the logits at export."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from engines.datasets.folder import DataSet, open_set
 from engines.datasets.settings import SetSettings
 from engines.training.checkpoint import Checkpoint, new_net
 from engines.training.data import TrainingSets
-from engines.training.losses import SetLoss, set_loss
-from engines.training.rebalance import class_weights, rebalanced
+from engines.training.losses import SetLoss, class_weights, set_loss
 from engines.training.recipe import Recipe, recipe_from_dict
 
 Facts = Callable[..., dict[str, Any]]
@@ -43,14 +42,14 @@ def weights_of(recipe: Recipe, *pairs: tuple[DataSet, list[float]]) -> list[floa
     return class_weights(TrainingSets(recipe, tuple(data_set for data_set, _ in pairs)), losses)
 
 
-def test_class_weights_are_the_mean_over_the_sets_of_just_these_classes(recipe: Recipe) -> None:
+def test_class_weights_are_the_mean_over_sets_with_exactly_these_classes(recipe: Recipe) -> None:
     fine, other = of("a", recipe.classes, share=3.0), of("b", recipe.classes, share=1.0)
     coarse = of("c", ("ground", "car"), share=9.0, ground=("sky", "road"))
     found = weights_of(recipe, (fine, [1.0, 2.0, 4.0]), (other, [2.0, 2.0, 0.0]), (coarse, [7.0, 7.0]))
-    assert found == pytest.approx([(3 * 1 + 1 * 2) / 4, 2.0, 4.0]), "where a class never occurs, a set has no say in it"
+    assert found == pytest.approx([(3 * 1 + 1 * 2) / 4, 2.0, 4.0]), "a set does not count for a class that it does not have"
 
 
-def test_of_a_class_that_never_occurs_nothing_is_known(recipe: Recipe) -> None:
+def test_unknown_class_weights_are_1(recipe: Recipe) -> None:
     assert weights_of(recipe, (of("a", recipe.classes), [1.0, 2.0, 0.0])) == pytest.approx([1, 2, 1])
     coarse = of("c", ("ground", "car"), ground=("sky", "road"))
     assert weights_of(recipe, (coarse, [7.0, 7.0])) == [1, 1, 1]
@@ -64,9 +63,9 @@ def test_class_weights_are_those_of_the_loss(recipe: Recipe, toy_set: Path) -> N
     assert found[2] > found[0]
 
 
-def test_rebalancing_moves_the_logits_by_the_weights_and_nothing_else(recipe: Recipe) -> None:
+def test_rebalancing_changes_only_the_logits_and_by_the_weights(recipe: Recipe) -> None:
     before = checkpoint(recipe, [0.5, 1.0, 4.0])
-    after = rebalanced(before)
+    after = before.rebalanced()
     images = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         moved = after.net()(images)["semantic"] - before.net()(images)["semantic"]
@@ -76,8 +75,8 @@ def test_rebalancing_moves_the_logits_by_the_weights_and_nothing_else(recipe: Re
     assert torch.equal(before.ema["heads.semantic.1.bias"], checkpoint(recipe, []).ema["heads.semantic.1.bias"])
 
 
-def test_without_a_share_or_weights_nothing_moves(recipe: Recipe) -> None:
+def test_without_a_share_or_weights_nothing_changes(recipe: Recipe) -> None:
     unknown = checkpoint(recipe, [])
-    assert rebalanced(unknown) is unknown
+    assert unknown.rebalanced() is unknown
     whole = checkpoint(msgspec.structs.replace(recipe, rebalance=0.0), [0.5, 1.0, 4.0])
-    assert rebalanced(whole) is whole
+    assert whole.rebalanced() is whole

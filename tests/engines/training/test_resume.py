@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""`run.py train` in a process of its own: killed or interrupted anywhere, it goes on as if it had not been."""
+"""`run.py train` in its own process: killed or interrupted, it continues as if it had not been."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def arguments(facts: dict[str, Any], data: Path, out: Path) -> list[str]:
 
 @contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """run.py in a process of its own, which does not outlive the test."""
+    """run.py in its own process, which does not outlive the test."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen([sys.executable, "run.py", *command], cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
         try:
@@ -54,16 +54,16 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 50) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert process.poll() is None, "ended by itself"
+        assert process.poll() is None, "ended early"
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("how", ["kill", "ctrl-c"])
-def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
+def test_an_interrupted_run_ends_like_one_without_interruption(
     how: str, toy_set: Path, street_facts: Facts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Curve and weights of every head, bit by bit."""
+    """Curve and weights of every head are equal bit by bit."""
     facts = street_facts(steps=STEPS, evaluate_every=8)
     command, broken = arguments(facts, toy_set, tmp_path / "broken"), RunFolder(tmp_path / "broken")
     with started(command) as process:
@@ -72,13 +72,13 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
             process.kill()
         else:
             process.send_signal(signal.SIGINT)
-            told, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=30)
             assert process.returncode == 130
-            assert "--resume goes on" in told
+            assert "--resume goes on" in output
     at = load_checkpoint(broken.last).step
     assert 0 < at < STEPS
     if how == "ctrl-c":
-        assert f"after step {at} of {STEPS}" in told
+        assert f"after step {at} of {STEPS}" in output
 
     assert main([*command, "--resume"]) == 0
     assert "try it   run.py view" in capsys.readouterr().out
@@ -93,8 +93,8 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
         assert torch.equal(expected.weights[name], actual.weights[name]), name
 
 
-def test_the_curve_grows_while_it_runs(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
-    """As a table and as a picture; each is whole whenever it is looked at."""
+def test_the_curve_grows_during_the_run(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    """As a table and as a picture, which are whole at all times."""
     folder = RunFolder(tmp_path / "run")
 
     def rows() -> int:

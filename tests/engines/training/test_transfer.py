@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""Transfer: what one run learned goes over to another, as far as the two nets agree; and checkpoints as files."""
+"""Transfer of weights from one run to another, as far as the nets agree; and checkpoints as files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from engines.datasets.folder import open_set
-from engines.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, new_net, save_checkpoint, save_weights
-from engines.training.errors import TrainingError
+from engines.training import TrainingError
+from engines.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, new_net, save_checkpoint, save_weights, transferred
 from engines.training.opening import changed
 from engines.training.recipe import Recipe, recipe_from_dict
 from engines.training.train import train
-from engines.training.transfer import transferred
 from realtime.commands.train import settings_from
 
 Facts = Callable[..., dict[str, Any]]
@@ -44,13 +43,13 @@ def test_rows_of_the_class_head_are_matched_by_name(street_facts: Facts) -> None
     begin, made = fresh(recipe), transferred(fresh(recipe), old, recipe)
     for name in (WEIGHT, BIAS):
         assert torch.equal(made[name][0], old.ema[name][2]), "car"
-        assert torch.equal(made[name][1], begin[name][1]), "nobody knew a tree"
+        assert torch.equal(made[name][1], begin[name][1]), "the old net had no tree"
         assert torch.equal(made[name][2], old.ema[name][0]), "sky"
     others = [name for name in begin if name not in (WEIGHT, BIAS)]
-    assert all(torch.equal(made[name], old.ema[name]) for name in others), "the averaged weights, of every head"
+    assert all(torch.equal(made[name], old.ema[name]) for name in others), "the averaged weights of every head"
 
 
-def test_heads_that_only_the_new_net_has_stay_fresh(street_facts: Facts, toy_facts: Facts) -> None:
+def test_heads_of_the_new_net_alone_stay_fresh(street_facts: Facts, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(street_facts(), "new")
     begin, old = fresh(recipe), checkpoint(recipe_from_dict(toy_facts(), "old"))
     made = transferred(fresh(recipe), old, recipe)
@@ -60,29 +59,29 @@ def test_heads_that_only_the_new_net_has_stay_fresh(street_facts: Facts, toy_fac
         assert torch.equal(made[name], begin[name] if is_new else old.ema[name]), name
 
 
-def test_heads_that_only_the_old_net_had_are_left_behind(street_facts: Facts, toy_facts: Facts) -> None:
+def test_heads_of_the_old_net_alone_are_dropped(street_facts: Facts, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(toy_facts(), "new")
     made = transferred(fresh(recipe), checkpoint(recipe_from_dict(street_facts(), "old")), recipe)
     assert set(made) == set(fresh(recipe))
 
 
-def test_another_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+def test_a_different_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "old.pt", checkpoint(recipe_from_dict(toy_facts(), "old")))
     other = recipe_from_dict({**toy_facts(steps=1), "net": {"width": 0.5, "depths": [1, 2, 1]}}, "new")
-    with pytest.raises(TrainingError, match=r"old\.pt: its net is another one than recipe toy describes; add (.*), or") as told:
+    with pytest.raises(TrainingError, match=r"old\.pt: its net differs from that of recipe toy\. Add (.*), or") as caught:
         train(other, [open_set(toy_set, other.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
     assert not (tmp_path / "run").exists()
-    settings = shlex.split(str(told.value).partition("add ")[2].partition(", or")[0])[1::2]
+    settings = shlex.split(caught.value.cure.removeprefix("Add ").partition(", or")[0])[1::2]
     same = changed(other, settings_from(settings))
     train(same, [open_set(toy_set, same.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_the_weights_it_is_given(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+def test_a_run_starts_with_the_given_weights(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
     recipe = recipe_from_dict(toy_facts(steps=1), "toy")
     begin = checkpoint(recipe)
     save_checkpoint(tmp_path / "old.pt", begin)
-    # Nothing is learnt at rate 0, so the convolutions are those it began with (norm statistics go on counting).
+    # Nothing is learned at rate 0, so the convolutions are the initial ones (norm statistics still change).
     idle = msgspec.structs.replace(recipe, schedule=msgspec.structs.replace(recipe.schedule, learning_rate=0.0))
     state = train(idle, [open_set(toy_set, idle.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
     convolutions = [name for name, value in begin.ema.items() if value.ndim > 1]
@@ -91,7 +90,7 @@ def test_a_run_begins_with_the_weights_it_is_given(toy_set: Path, toy_facts: Fac
         torch.testing.assert_close(state.weights[name], begin.ema[name])
 
 
-def test_a_checkpoint_is_read_back_as_it_was(street_facts: Facts, tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_as_it_was_saved(street_facts: Facts, tmp_path: Path) -> None:
     saved = dataclasses.replace(checkpoint(recipe_from_dict(street_facts(), "s")), loss=0.25, curve=[{"step": 5, "miou": 3.5}])
     save_checkpoint(tmp_path / "a.pt", saved)
     read = load_checkpoint(tmp_path / "a.pt")
@@ -103,7 +102,7 @@ def test_a_checkpoint_is_read_back_as_it_was(street_facts: Facts, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_weights_to_begin_with_are_half_as_large_and_nearly_the_same(street_facts: Facts, tmp_path: Path) -> None:
+def test_weights_for_another_run_are_half_as_large_and_nearly_the_same(street_facts: Facts, tmp_path: Path) -> None:
     saved = checkpoint(recipe_from_dict(street_facts(), "s"))
     save_checkpoint(tmp_path / "whole.pt", saved)
     save_weights(tmp_path / "weights.pt", saved)
@@ -113,26 +112,26 @@ def test_weights_to_begin_with_are_half_as_large_and_nearly_the_same(street_fact
     for name, value in saved.ema.items():
         torch.testing.assert_close(read.ema[name], value, rtol=1e-3, atol=1e-3)
         if value.ndim <= 1:
-            assert torch.equal(read.ema[name], value), "biases and statistics are few, and kept whole"
+            assert torch.equal(read.ema[name], value), "biases and statistics are few, and stay exact"
     assert set(read.weights) == set(read.ema)
     assert read.net().training is False
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint at all"])
-def test_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "some.pt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"some\.pt: (no such|is no) checkpoint"):
+    with pytest.raises(TrainingError, match=r"some\.pt: (no such|not a) checkpoint"):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"format": FORMAT - 1}, "written by another version of this program; train again"),
+        ({"format": FORMAT - 1}, "written by another version of this program. Train again"),
         ({"format": FORMAT, "recipe": {"name": "x"}}, "missing required field"),
-        ([1, 2, 3], "is no checkpoint of this program"),
+        ([1, 2, 3], r"not a checkpoint \(.*\). Name a .pt file of a training run"),
     ],
 )
 def test_torch_s_own_files_are_not_all_checkpoints(tmp_path: Path, content: Any, words: str) -> None:
