@@ -2,10 +2,10 @@
 
     python benchmarks/ablations.py SETS [--seeds 3] [--steps 240] [--out benchmarks/results/ablations.json]
 
-SETS is the folder that holds camvid/ and idd-lite/. Each row is the recipe `binary` with COMMON and the row's own settings laid
-over it, as `run.py train --set KEY=VALUE` does; one thread. It trains on TRAINED frames of two clips, and is judged on JUDGED
-frames of a third one, at dusk. A row's difference counts only where its runs and the base's do not overlap: the seeds change the
-weights that a run begins with, and all its crops. What is measured is written after every run; what is written is not run again.
+SETS is the folder of camvid/ and idd-lite/. Each row is the recipe `binary`, overridden by COMMON and the row's settings, as with
+`run.py train --set KEY=VALUE`; one thread. It trains on TRAINED frames of two clips, and is scored on SCORED frames of a third, at
+dusk. A difference counts only where the runs of a row and of the base do not overlap: the seeds change the initial weights and all
+crops. Results are written after every run, and runs that have results are not repeated.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import torch
 
 from engines.datasets.folder import images_in
 from engines.datasets.image_files import read_label
+from engines.files import write_whole
 from engines.training.deployed import torch_predictor
 from engines.training.evaluate import score_set
 from engines.training.opening import changed, open_run, read_recipe
@@ -42,7 +43,7 @@ from realtime.bench.machine import facts
 
 CLASSES = ("sky", "building", "road", "tree", "car")
 CAMVID_IDS = (0, 1, 3, 5, 8)
-"""Which ids of camvid's labels those are; all others become void."""
+"""Their ids in camvid's labels; all others become void."""
 IDD_LITE = """\
 classes = ["drivable", "non-drivable", "living", "vehicle", "roadside", "far", "sky"]
 [means]
@@ -53,8 +54,8 @@ non-drivable = []
 living = []
 roadside = []
 """
-TRAINED, JUDGED, BEFORE = 12, 20, 200
-"""Frames of camvid to train on and to judge on, and frames of idd-lite for the transferred row; evenly spread."""
+TRAINED, SCORED, BEFORE = 12, 20, 200
+"""Frames of camvid to train on and to score on, and frames of idd-lite for the row of transfer; evenly spread."""
 DUSK = "0001TP"
 
 COMMON: Mapping[str, Any] = {
@@ -96,13 +97,13 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "no EMA": {"schedule.ema": 0.0},
     "twice the width": {"net.width": 1.0},
     "silu": {"net.activation": "silu"},
-    "begun with idd-lite": {},
+    "transfer from idd-lite": {},
 }
-TRANSFERRED = "begun with idd-lite"
-"""The row whose runs begin with the weights of a net that was trained on another set, in other classes."""
+TRANSFERRED = "transfer from idd-lite"
+"""The row whose runs start with the weights of a net that was trained on another set with other classes."""
 
 CURVES, POINTS = ("base", "no augmentation but the crop"), 15
-"""Rows whose first run is judged so many times on its way: what over-fitting looks like."""
+"""Rows whose first run is scored this many times, to show over-fitting."""
 
 
 def evenly(paths: Sequence[Path], count: int) -> list[Path]:
@@ -111,7 +112,7 @@ def evenly(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def make_set(folder: Path, images: Sequence[Path], facts: str, ids: Sequence[int] = ()) -> Path:
-    """A set of some images of another set. ids: its labels that are kept, and become 0, 1 ...; all of them, if empty."""
+    """A set of some images of another set. ids: the labels to keep, as 0, 1 ...; () keeps all unchanged."""
     table = np.full(256, VOID_CLASS, np.uint8)
     table[list(ids)] = np.arange(len(ids))
     for part in ("images", "labels"):
@@ -125,26 +126,26 @@ def make_set(folder: Path, images: Sequence[Path], facts: str, ids: Sequence[int
 
 
 def make_sets(sets: Path, folder: Path) -> tuple[Path, Path]:
-    """Both sets of this benchmark, in `folder`: few frames of camvid, and more of idd-lite."""
+    """Both sets of this benchmark in `folder`: a few frames of camvid, and more of idd-lite."""
     camvid = images_in(sets / "camvid")
     chosen = evenly([path for path in camvid if not path.stem.startswith(DUSK)], TRAINED)
-    chosen += evenly([path for path in camvid if path.stem.startswith(DUSK)], JUDGED)
+    chosen += evenly([path for path in camvid if path.stem.startswith(DUSK)], SCORED)
     few = f'classes = {json.dumps(CLASSES)}\nhold_out = ["{DUSK}_*"]\n'
     before = evenly(images_in(sets / "idd-lite"), BEFORE)
     return make_set(folder / "few", chosen, few, CAMVID_IDS), make_set(folder / "before", before, IDD_LITE)
 
 
 def learn(data: Path, changes: Mapping[str, Any], out: Path, start_from: Path | None = None) -> dict[str, Any]:
-    """Train once. Returns mIoU on what is held out and on what was seen, both losses on the way, and what it cost."""
+    """Train once. Returns mIoU on held-out and on training images, the curve of both losses, and the CPU time."""
     recipe, sets = open_run(changed(read_recipe("binary"), changes), [data])
     began_s = time.process_time()
     state = train(recipe, sets, out, start_from=start_from)
     spent_s = time.process_time() - began_s
     if state.step < recipe.schedule.steps:
-        sys.exit("stopped; the same command goes on where it was")
+        sys.exit("stopped; run the same command to continue")
     seen = score_set(torch_predictor(state.net()), sets[0], recipe, sets[0].training)
     return {
-        "held_out_miou": state.curve[-1].get("miou", 0.0),  # none, where nothing is held out
+        "held_out_miou": state.curve[-1].get("miou", 0.0),  # 0 without held-out images
         "trained_on_miou": round(seen.miou, 3),
         "loss": round(state.loss, 4),
         "cpu_s": round(spent_s, 2),
@@ -153,7 +154,7 @@ def learn(data: Path, changes: Mapping[str, Any], out: Path, start_from: Path | 
 
 
 def summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Medians, the lowest and highest of the held-out figures, and whether they lie wholly beside the base's."""
+    """Medians, the lowest and highest of the held-out figures, and whether all are above or below the base's."""
     held_out = {name: [run["held_out_miou"] for run in runs] for name, runs in rows.items()}
     base = held_out["base"]
     return {
@@ -181,7 +182,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="one setting at a time, with and without")
-    parser.add_argument("sets", type=Path, help="folder that holds camvid/ and idd-lite/")
+    parser.add_argument("sets", type=Path, help="folder of camvid/ and idd-lite/")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
@@ -189,9 +190,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     common = {**COMMON, "schedule.steps": options.steps, "schedule.evaluate_every": options.steps}
-    # The whole recipe: once another one is the base, what was measured before is no part of this table.
+    # The whole recipe: results of another base do not belong into this table.
     base = recipe_to_dict(changed(read_recipe("binary"), common))
-    settings = {"recipe": base, "trained_on": TRAINED, "judged_on": JUDGED, "transferred_from": BEFORE}
+    settings = {"recipe": base, "trained_on": TRAINED, "judged_on": SCORED, "transferred_from": BEFORE}
     rows: dict[str, list[dict[str, Any]]] = {}
     if options.out.is_file():
         written = json.loads(options.out.read_text(encoding="utf-8"))
@@ -218,13 +219,11 @@ def main() -> None:
 
 
 def write(path: Path, settings: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Everything that is known so far, whole or not at all."""
+    """Write all results so far."""
     machine = {**facts(), "torch": importlib.metadata.version("torch"), "threads": "1"}
     changes = {name: dict(ROWS[name]) for name in rows}
-    told = {"machine": machine, "settings": settings, "changes": changes, "summary": summary(rows), "runs": rows}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    results = {"machine": machine, "settings": settings, "changes": changes, "summary": summary(rows), "runs": rows}
+    write_whole(path, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

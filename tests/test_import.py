@@ -1,4 +1,4 @@
-"""`run.py import` as a user runs it: a Keras file in, a model that `process` runs out."""
+"""`run.py import` as a user runs it: from a Keras file to a model that `process` runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from realtime.cli import main
 
 @pytest.fixture(scope="module")
 def spots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of 8 x 8 grey pixels made by hand: bright or dark, by the mean of what a kernel of ones sees."""
+    """A classifier of 8 x 8 grey pixels with weights made by hand: bright or dark, by the mean."""
     if not (importlib.util.find_spec("keras") and importlib.util.find_spec("torch")):
         pytest.skip("needs keras and torch: pip install -e '.[keras]'")
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -65,7 +65,7 @@ def test_a_classifier_is_imported_and_finds_what_it_knows(
         np.testing.assert_allclose(entry["box_px"], [80, 40, 112, 72], atol=9)  # a cell is 8 pixels of this frame
 
 
-def test_the_model_lies_beside_its_file_where_no_place_is_named(spots: Path) -> None:
+def test_the_model_is_written_next_to_its_file_by_default(spots: Path) -> None:
     assert main(["import", str(spots), "--sliding", "--size", "16x16", "--name", "night"]) == 0
     assert 'name = "night"' in spots.with_suffix(".toml").read_text()
 
@@ -73,7 +73,7 @@ def test_the_model_lies_beside_its_file_where_no_place_is_named(spots: Path) -> 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["nowhere.keras"], "nowhere.keras: no such file; name a .keras or .h5 file"),
+        (["nowhere.keras"], "nowhere.keras: no such file. Name a .keras or .h5 file"),
         (["x.keras", "--scale", "1/0"], 'argument --scale: "1/0" is no number; write it as 0.0039 or 1/255'),
         (["x.keras", "--classes", "a,,b"], 'argument --classes: "a,,b" are no class names; write them with commas between'),
         (["x.keras", "--classes", "a,a"], 'argument --classes: "a,a" are no class names'),
@@ -81,21 +81,21 @@ def test_the_model_lies_beside_its_file_where_no_place_is_named(spots: Path) -> 
         (["x.keras", "--channels", "grb"], 'argument --channels: "grb" is not known; known: rgb, bgr'),
     ],
 )
-def test_what_is_wrong_on_the_command_line_is_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_on_the_command_line_is_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code: Any = main(["import", *options])
     except SystemExit as error:
         code = error.code
     assert code == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {said}")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {said}")
+    assert printed.count("\n") == 1
 
 
 def test_the_tutorial_s_code_makes_what_its_command_imports(
     spots: Path, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With few samples, so it learns nothing; but it runs, and the command understands what it saves as the page shows."""
+    """With few samples it learns nothing; but it runs, and the command prints the lines of the page for its file."""
     page = (repo_root / "docs/keras.md").read_text(encoding="utf-8")
     code = page.partition("```python\n")[2].partition("```")[0]
     assert "SAMPLES, EPOCHS = 6000, 6" in code
@@ -106,14 +106,14 @@ def test_the_tutorial_s_code_makes_what_its_command_imports(
         exec(code.replace("SAMPLES, EPOCHS = 6000, 6", "SAMPLES, EPOCHS = 64, 1"), {"__name__": "tutorial"})
     capsys.readouterr()
     assert main([*command.split()[3:], "--size", "60x80"]) == 0
-    told, shown = capsys.readouterr().out.splitlines(), page.partition(command)[2].splitlines()[1:9]
-    assert [line[:9] for line in told] == [line[:9] for line in shown]
-    assert told[0] == shown[0]
-    assert told[4] == shown[4]
+    printed, shown = capsys.readouterr().out.splitlines(), page.partition(command)[2].splitlines()[1:9]
+    assert [line[:9] for line in printed] == [line[:9] for line in shown]
+    assert printed[0] == shown[0]
+    assert printed[4] == shown[4]
     assert (tmp_path / "digits.onnx").is_file()
 
 
-def test_without_keras_the_cure_is_told(
+def test_without_keras_the_cure_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import sys
@@ -124,5 +124,8 @@ def test_without_keras_the_cure_is_told(
     with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
         archive.writestr("config.json", json.dumps(config))
     assert main(["import", str(tmp_path / "net.keras")]) == 2
-    assert "pip install -e '.[keras]' (" in capsys.readouterr().err
+    assert (
+        "Keras cannot be imported (import of keras halted; None in sys.modules). Install Keras 3: pip install -e '.[keras]'"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "net.onnx").exists()

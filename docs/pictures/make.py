@@ -1,4 +1,4 @@
-"""The pictures of docs/how-it-works.md, made by the project's own code of a street that it draws itself.
+"""The pictures of docs/how-it-works.md, made by the project's code from a street that it draws itself.
 
 python docs/pictures/make.py [FOLDER]      all of them, into this folder or another one; needs the extra `train`
 """
@@ -30,7 +30,7 @@ from engines.training.recipe import Augmentation, NetSettings
 from engines.types import F32, U8, VOID_CLASS, Image, Size
 from realtime.render.palette import bgr_table, named_colours
 from realtime.render.text import label
-from realtime.sources.street.scene import Street  # without the time stamp of a source, so that pictures don't change
+from realtime.sources.street.scene import Street  # without the time stamp of a source, so that pictures do not change
 
 MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "ablations.json"
 SIZE_PX = (640, 384)
@@ -38,14 +38,14 @@ GAP_PX = 6
 PAPER_BGR = (255, 255, 255)
 OPACITY = 0.45
 EDGE = ((-1, 0, 1), (-1, 0, 1), (-1, 0, 1))
-"""Dark on the left, bright on the right: the weights that the document begins with."""
+"""Dark on the left, bright on the right: the first weights in the document."""
 EDGE_BIAS = -40
 
 NEUTRAL = Augmentation(
     crop_px=(320, 192), scale=(1, 1), aspect=(1, 1), rotate_deg=0, flip=0, brightness=0, contrast=0, gamma=(1, 1),
     white_balance=0, saturation=0, hue_deg=0, blur=0, noise=0,
 )  # fmt: skip
-"""Changes nothing but the size."""
+"""Changes only the size."""
 DEFAULTS = {**msgspec.structs.asdict(Augmentation()), "crop_px": NEUTRAL.crop_px}
 EFFECTS: Mapping[str, tuple[Mapping[str, Any], int]] = {
     "as it is": ({}, 0),
@@ -59,11 +59,11 @@ EFFECTS: Mapping[str, tuple[Mapping[str, Any], int]] = {
     "blur": ({"blur": 1.0}, 7),
     "noise": ({"noise": 1.0, "noise_level": 30.0}, 1),
 }
-"""What the sheet shows: the keys that differ from NEUTRAL, and a seed that shows the effect well."""
+"""The tiles: the keys that differ from NEUTRAL, and a seed that shows the effect well."""
 
 
 def street(seed: int = 5, objects: int = 14) -> tuple[Sample, tuple[str, ...]]:
-    """A drawn frame with its true classes and objects, and the classes' names."""
+    """A drawn frame with its true classes and objects, and the names of the classes."""
     scene = Street(Size(*SIZE_PX), objects, seed)
     truth = scene.truth(0)
     return Sample("street", scene.draw(0), truth.class_map, None, truth.label_map), truth.class_names
@@ -97,7 +97,7 @@ def grid(tiles: Sequence[Image], columns: int) -> U8:
 
 
 def augmentation() -> U8:
-    """One effect a tile, then a composite, then all of them at once with a recipe's defaults."""
+    """One effect per tile, then a composite, then all effects at once with a recipe's defaults."""
     sample, names = street()
     spec = InputSpec("image", NEUTRAL.crop_px, "nhwc", "uint8", "bgr", "stretch")
 
@@ -113,7 +113,7 @@ def augmentation() -> U8:
 
 
 def convolution() -> U8:
-    """The street in grey; the edge neuron's sum; what max(0, .) leaves of it; that averaged to a quarter of the size."""
+    """The street in grey; the edge neuron's sum; max(0, .) of it; that averaged to a quarter of the size."""
     grey = cv2.resize(cv2.cvtColor(street()[0].image, cv2.COLOR_BGR2GRAY), (320, 192), interpolation=cv2.INTER_AREA)
     conv = nn.Conv2d(1, 1, 3, padding=1)
     conv.weight.data[0, 0], conv.bias.data[0] = torch.tensor(EDGE), EDGE_BIAS
@@ -139,7 +139,7 @@ def signed(values: F32) -> U8:
 
 
 def sight_px(net: SegmentationNet, level: int) -> int:
-    """How many pixels of a row can change a neuron of that level: where its gradient is not 0."""
+    """The number of pixels of a row that can change a neuron of that level: where its gradient is not 0."""
     row = torch.randn(1, 3, 32, 2048, requires_grad=True)
     neurons = net.encoder(row)[level]
     neurons[0, :, 0, neurons.shape[3] // 2].sum().backward()
@@ -149,7 +149,7 @@ def sight_px(net: SegmentationNet, level: int) -> int:
 
 
 def sight() -> U8:
-    """What one neuron can see, at each level of the encoder, around a car."""
+    """The receptive field of one neuron at each level of the encoder, around a car."""
     torch.manual_seed(0)
     net = SegmentationNet(NetSettings(), 11).eval()
     sample, names = street()
@@ -172,7 +172,7 @@ def sight() -> U8:
 
 
 def centres() -> U8:
-    """The street, the heat of its objects' centres, and the way to the centre: direction as hue, distance as depth of colour."""
+    """The street, the heat map of its objects' centres, and the offsets: direction as hue, distance as saturation."""
     sample, names = street()
     is_thing = np.isin(sample.label, [names.index("person"), names.index("car")])
     targets = instance_targets(sample.instances, is_thing)
@@ -189,7 +189,7 @@ def centres() -> U8:
 
 
 def curves() -> U8:
-    """Both losses on the way, with augmentation and without: the first runs of benchmarks/ablations.py."""
+    """Both losses over the steps, with augmentation and without: the first runs of benchmarks/ablations.py."""
     from matplotlib.figure import Figure
 
     runs = json.loads(MEASURED.read_text(encoding="utf-8"))["runs"]
@@ -228,7 +228,7 @@ def main() -> None:
     for name, make in PICTURES.items():
         path = folder / name
         if not cv2.imwrite(str(path), make(), [cv2.IMWRITE_JPEG_QUALITY, 74] if path.suffix == ".jpg" else []):
-            sys.exit(f"{path}: cannot be written; name another folder")
+            sys.exit(f"{path}: cannot be written. Name another folder")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

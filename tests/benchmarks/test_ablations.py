@@ -1,4 +1,4 @@
-"""The benchmark of single settings: what counts as a difference, and one run of it on a drawn set."""
+"""The benchmark of single settings: differences that count, and one run on a drawn set."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def runs(*held_out: float) -> list[dict[str, float]]:
 
 
 def test_a_difference_counts_only_where_no_run_overlaps() -> None:
-    told = ablations.summary({"base": runs(20, 22, 21), "above": runs(22.5, 23, 29), "touching": runs(22, 25, 25)})
-    assert {name: row["beyond_the_spread"] for name, row in told.items()} == {"base": False, "above": True, "touching": False}
-    assert told["above"]["held_out_miou"] == 23
-    assert "| above | 23.0 | 22.5 to 29.0 | 50.0 | **differs** |" in ablations.table(told)
+    found = ablations.summary({"base": runs(20, 22, 21), "above": runs(22.5, 23, 29), "touching": runs(22, 25, 25)})
+    assert {name: row["beyond_the_spread"] for name, row in found.items()} == {"base": False, "above": True, "touching": False}
+    assert found["above"]["held_out_miou"] == 23
+    assert "| above | 23.0 | 22.5 to 29.0 | 50.0 | **differs** |" in ablations.table(found)
 
 
 @pytest.mark.parametrize("changes", [*ablations.ROWS.values()], ids=list(ablations.ROWS))
@@ -32,7 +32,7 @@ def test_every_row_is_a_recipe(changes: dict[str, Any]) -> None:
     assert recipe != changed(read_recipe("binary"), dict(ablations.COMMON)) or not changes
 
 
-def test_a_run_learns_and_tells_figures(tmp_path: Path) -> None:
+def test_a_run_returns_its_figures(tmp_path: Path) -> None:
     for index, name in enumerate(("0006R0_1", "0016E5_2", "0001TP_3", "0001TP_4")):
         pixels = np.random.default_rng(index).integers(0, 11, (48, 64), np.uint8)  # ids of camvid: most become void
         for part, picture in (("images", np.stack([pixels * 20] * 3, axis=-1)), ("labels", pixels)):

@@ -1,4 +1,4 @@
-"""docs/data.md tells the truth: its keys are those that a set has, its files are read, its commands are commands."""
+"""docs/data.md agrees with the code: its keys are those of a set, its files can be read, its commands exist."""
 
 from __future__ import annotations
 

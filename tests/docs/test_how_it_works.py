@@ -1,4 +1,4 @@
-"""docs/how-it-works.md tells the truth: its lines of Python give what they show, its tables say what the code does."""
+"""docs/how-it-works.md agrees with the code: its lines of Python give the shown output, and its tables the defaults."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def chapters() -> list[doctest.DocTest]:
 
 
 @needs_torch
-def test_every_line_of_python_gives_what_stands_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_line_of_python_gives_the_output_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-    names: dict[str, Any] = {}  # shared by all chapters, as where a reader types them
-    said: list[str] = []
+    names: dict[str, Any] = {}  # shared by all chapters, as for a reader who types them
+    failures: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     for chapter in chapters():
         chapter.globs = names
-        runner.run(chapter, out=said.append, clear_globs=False)
-    tried = runner.summarize(verbose=False) if not said else None
-    assert not said, "".join(said)
+        runner.run(chapter, out=failures.append, clear_globs=False)
+    tried = runner.summarize(verbose=False) if not failures else None
+    assert not failures, "".join(failures)
     assert tried is not None
     assert tried.attempted > 70
 
@@ -86,7 +86,7 @@ class Row(NamedTuple):
 
 
 def table_rows(heading: str) -> list[Row]:
-    """Rows of the table whose header is `heading`: of its columns key, changes and default, in whatever order."""
+    """Rows of the table whose header is `heading`: its columns key, changes and default, in any order."""
     lines = TEXT[TEXT.index(heading) :].split("\n\n", 1)[0].splitlines()
     columns = [cell.strip() for cell in lines[0].strip("|").split("|")]
     rows = []
@@ -102,7 +102,7 @@ OF_AUGMENTATION = [row for row in AUGMENTATION if row.key.startswith("augmentati
 
 
 def defaults() -> dict[str, Any]:
-    """Key → its default, of a recipe that says nothing but what it must, as plain values."""
+    """Key → default, of a recipe with only its required keys, as plain values."""
     recipe = Recipe("r", ("a", "b"), (64, 64), Schedule(steps=1), composites=Composites("set", "class"))
     facts: dict[str, Any] = msgspec.to_builtins(recipe)
     tables = {key: value for key, value in facts.items() if isinstance(value, dict)}
@@ -111,7 +111,7 @@ def defaults() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", [*AUGMENTATION, *REGULARISATION], ids=lambda row: row.key)
-def test_a_setting_has_the_default_that_the_document_tells(row: Row) -> None:
+def test_a_setting_has_the_default_of_the_document(row: Row) -> None:
     known = defaults()
     assert row.key in known
     default = known[row.key]
@@ -119,9 +119,9 @@ def test_a_setting_has_the_default_that_the_document_tells(row: Row) -> None:
 
 
 def test_no_setting_of_augmentation_is_left_out() -> None:
-    told = {row.key for row in AUGMENTATION}
-    assert {f"augmentation.{name}" for name in Augmentation.__struct_fields__} <= told
-    assert {key for key in defaults() if key.startswith("composites.")} <= {*told, "composites.source", "composites.class"}
+    documented = {row.key for row in AUGMENTATION}
+    assert {f"augmentation.{name}" for name in Augmentation.__struct_fields__} <= documented
+    assert {key for key in defaults() if key.startswith("composites.")} <= {*documented, "composites.source", "composites.class"}
     assert all(f"`{key}`" in TEXT for key in ("composites.source", "composites.class"))
 
 
@@ -152,7 +152,7 @@ def test_a_setting_changes_the_picture_and_the_label_or_the_picture_alone(row: R
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "assets" / "models").glob("*/model.onnx")), ids=lambda path: path.parent.name)
-def test_a_bundled_model_holds_no_batch_norm(path: Path) -> None:
+def test_a_bundled_model_has_no_batch_norm(path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     kinds = {node.op_type for node in onnx.load(str(path)).graph.node}
     assert "Conv" in kinds
@@ -182,7 +182,7 @@ def test_all_cells_of_an_object_point_to_one_centre() -> None:
 
 
 @needs_torch
-def test_weight_decay_shrinks_a_weight_by_so_much() -> None:
+def test_weight_decay_shrinks_a_weight_by_the_documented_factor() -> None:
     from engines.training.train import make_optimizer
 
     recipe = Recipe("r", ("a", "b"), (64, 64), Schedule(steps=1))
@@ -193,7 +193,7 @@ def test_weight_decay_shrinks_a_weight_by_so_much() -> None:
     assert f"({lonely.weight.item():.5f} at the full rate)" in TEXT
 
 
-def test_the_recipe_binary_shows_each_of_forty_images_so_often() -> None:
+def test_the_recipe_binary_shows_forty_images_as_often_as_documented() -> None:
     schedule = read_recipe("binary").schedule
     assert f"({schedule.steps} steps of {schedule.batch} crops) shows each {schedule.steps * schedule.batch // 40} times" in TEXT
 
@@ -208,12 +208,12 @@ def test_a_picture_is_what_the_code_makes_today(name: str) -> None:
     shown = cv2.imread(str(path))
     assert shown is not None
     assert shown.shape == made.shape
-    # By blocks of 8x8 pixels, of which JPEG keeps the mean: its ripples are no difference.
+    # By blocks of 8x8 pixels, whose mean JPEG keeps: its artefacts do not count.
     blocks = [cv2.resize(each, None, fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA).astype(int) for each in (shown, made)]
-    assert np.abs(blocks[0] - blocks[1]).mean() < 2, "run docs/pictures/make.py, and look at it"
+    assert np.abs(blocks[0] - blocks[1]).mean() < 2, "run docs/pictures/make.py, and look at the picture"
 
 
-def test_the_document_shows_these_pictures_and_no_other() -> None:
+def test_the_document_shows_exactly_these_pictures() -> None:
     assert set(re.findall(r"\(pictures/([^)]+)\)", TEXT)) == set(PICTURES)
 
 
@@ -224,14 +224,14 @@ def test_every_link_leads_to_a_file() -> None:
 
 
 @needs_torch
-def test_figures_are_those_that_were_measured() -> None:
+def test_figures_are_the_measured_ones() -> None:
     ablations = load(ROOT / "benchmarks" / "ablations.py")
-    told = json.loads((ROOT / "benchmarks" / "results" / "ablations.json").read_text(encoding="utf-8"))
-    assert told["summary"] == ablations.summary(told["runs"])
-    assert ablations.table(told["summary"]) in TEXT
-    # What the text below the table says of it.
-    differing = {name: row for name, row in told["summary"].items() if row["beyond_the_spread"]}
-    base, colour = told["summary"]["base"], told["summary"]["no change of colour"]
+    measured = json.loads((ROOT / "benchmarks" / "results" / "ablations.json").read_text(encoding="utf-8"))
+    assert measured["summary"] == ablations.summary(measured["runs"])
+    assert ablations.table(measured["summary"]) in TEXT
+    # The statements below the table.
+    differing = {name: row for name, row in measured["summary"].items() if row["beyond_the_spread"]}
+    base, colour = measured["summary"]["base"], measured["summary"]["no change of colour"]
     assert list(differing) == ["no change of colour"]
     assert colour["trained_on_miou"] > base["trained_on_miou"]
     assert colour["held_out_miou"] < base["held_out_miou"] - 10
