@@ -2,10 +2,10 @@
 
     python benchmarks/ablations.py SETS [--seeds 3] [--steps 240] [--out benchmarks/results/ablations.json]
 
-SETS is the folder of camvid/ and idd-lite/. Each row is the recipe `binary`, overridden by COMMON and the row's settings, as with
-`run.py train --set KEY=VALUE`; one thread. It trains on TRAINED frames of two clips, and is scored on SCORED frames of a third, at
-dusk. A difference counts only where the runs of a row and of the base do not overlap: the seeds change the initial weights and all
-crops. Results are written after every run, and runs that have results are not repeated.
+SETS is the folder of camvid/ and idd-lite/. Each row is the recipe `binary`, overridden by COMMON and the settings of the row, as
+with `run.py train --set KEY=VALUE`; one thread. It trains on TRAINED frames of two clips, and is scored on SCORED frames of
+another, at dusk. A difference counts only where the runs of a row and of the base do not overlap: the seeds change the initial
+weights and all crops. Results are written after every run, and runs that have results are not repeated.
 """
 
 from __future__ import annotations

@@ -7,16 +7,8 @@ where a Flatten ends and a Dense begins. Translated graphs are small, planar and
 translated layer is found by running Keras itself on the same pixels before anything is written. The price is a list of known
 layers; the error for another layer names it.
 
-files.py        a file's configuration, checked before anything is loaded
-loaded.py       the only module that imports Keras: a model as plain steps, and its predictions
-network.py      those steps, and the last activation, which tells what the outputs mean
-maker.py        an ONNX graph under construction
-layers.py, convolutions.py, activations.py, shapes.py, merging.py    the translation of each layer
-translation.py  the whole graph, from a frame's pixels to logits
-sliding.py      the positions of a small classifier's windows on a frame
-cards.py        the meaning of the outputs
-parity.py       the ONNX graph compared with Keras
-importer.py     all of it, in order
+`importer` does it in order: `files` checks, `loaded` reads with Keras, `translation` makes the graph with `layers` and the other
+modules for single layers, `cards` finds the meaning of the outputs, `parity` compares.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.errors import CardError, choices
-from engines.families import names as family_names
 from engines.importing import KerasImportError
 from engines.importing.network import Head
 from engines.models.card import InputSpec
@@ -54,8 +53,10 @@ def meaning_of(channels: int, head: Head, options: ImportOptions, where: object)
     if options.family not in ("", *FAMILIES):
         raise CardError(f'{where}: no family "{options.family}" for a Keras model', choices(options.family, FAMILIES))
     if channels == 1:
-        family = options.family or _family_of_one(head, options)
-        return _matte(options, where) if family == "matting" else _pair(options, where)
+        # One sigmoid per pixel is an opacity, unless the options name two classes or --sliding.
+        is_opacity = head == "sigmoid" and not options.sliding and len(options.classes) < 2
+        is_matte = options.family == "matting" or (not options.family and is_opacity)
+        return _matte(options, where) if is_matte else _pair(options, where)
     if options.family == "matting":
         raise CardError(f"{where}: a matte is one number per pixel, and the network has {channels}", "Leave out --family")
     if channels > VOID_CLASS:
@@ -65,12 +66,6 @@ def meaning_of(channels: int, head: Head, options: ImportOptions, where: object)
         what = f"{where}: the network has {channels} classes, and --classes names {len(classes)}"
         raise CardError(what, "Name each class, in the order of the outputs")
     return Meaning("semantic", "logits", classes, options.void)
-
-
-def _family_of_one(head: Head, options: ImportOptions) -> str:
-    """One sigmoid per pixel is an opacity, unless the options name two classes or --sliding."""
-    is_matte = head == "sigmoid" and not options.sliding and len(options.classes) < 2 and "matting" in family_names()
-    return "matting" if is_matte else "semantic"
 
 
 def _matte(options: ImportOptions, where: object) -> Meaning:

@@ -37,10 +37,12 @@ def check_file(path: Path) -> None:
 
 def read_config(path: Path, most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """The model configuration in a `.keras` or `.h5` file. Raises KerasImportError."""
-    if path.is_dir():
-        raise KerasImportError(f"{path}: is a folder, and a Keras model is a file", SAVE)
+    if not path.is_file():
+        what = "is a folder, and a Keras model is a file" if path.is_dir() else "no such file"
+        raise KerasImportError(f"{path}: {what}", SAVE if path.is_dir() else "Name a .keras or .h5 file")
     try:
-        signature = _first_bytes(path)
+        with path.open("rb") as file:
+            signature = file.read(len(HDF5_SIGNATURE))
         if zipfile.is_zipfile(path):
             text = _from_zip(path, most_bytes)
         elif signature == HDF5_SIGNATURE:
@@ -58,13 +60,6 @@ def read_config(path: Path, most_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any
     if not isinstance(config, dict):
         raise KerasImportError(f"{path}: not a Keras model configuration", f"{SAVE} again")
     return config
-
-
-def _first_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise KerasImportError(f"{path}: no such file", "Name a .keras or .h5 file")
-    with path.open("rb") as file:
-        return file.read(len(HDF5_SIGNATURE))
 
 
 def _from_zip(path: Path, most_bytes: int) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from engines.families import DecodeSettings
 from engines.importing import KerasImportError
 from engines.importing.cards import ImportOptions, Meaning, input_of, meaning_of, things_of
-from engines.importing.files import check_file
 from engines.importing.loaded import KerasModel
 from engines.importing.network import Head, Network, split_head
 from engines.importing.parity import OnnxRun, Parity, probe_images, some_windows, whole_frames
@@ -83,7 +82,6 @@ def import_keras(path: Path, out: Path, options: ImportOptions) -> Imported:
     Before that, the network is compared with Keras on pictures, and the file is run by this program's Segmenter.
     Raises KerasImportError, ModelFileError and CardError; then nothing is written.
     """
-    check_file(path)
     check_place(out, [path])
     return write_imported(read_source(path, options), out, options)
 

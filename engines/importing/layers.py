@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -112,17 +111,13 @@ def affine(maker: Maker, name: str, tensor: str, scale: npt.ArrayLike, shift: np
 
 
 def _activation(maker: Maker, step: Step, value: Value) -> Value:
-    return _same(value, activate(maker, value.tensor, step.config.get("activation"), step))
+    """Of an Activation layer's configuration, or one of `keras.ops`."""
+    name = step.config.get("activation") if step.kind == "Activation" else step.kind.removeprefix("ops.").lower()
+    return _same(value, activate(maker, value.tensor, name, step))
 
 
 def _activation_layer(maker: Maker, step: Step, value: Value) -> Value:
-    config: Mapping[str, Any] = step.config
-    return _same(value, LAYERS[step.kind.removeprefix("ops.")](maker, value.tensor, config, step))
-
-
-def _named_activation(name: str) -> Layer:
-    """One of `keras.ops`."""
-    return lambda maker, step, value: _same(value, activate(maker, value.tensor, name, step))
+    return _same(value, LAYERS[step.kind.removeprefix("ops.")](maker, value.tensor, step.config, step))
 
 
 def _prelu(maker: Maker, step: Step, value: Value) -> Value:
@@ -142,14 +137,10 @@ def _same(value: Value, tensor: str) -> Value:
 
 
 KINDS: dict[str, Layer] = {
-    "Conv2D": conv2d,
-    "DepthwiseConv2D": conv2d,
-    "SeparableConv2D": conv2d,
+    **dict.fromkeys(("Conv2D", "DepthwiseConv2D", "SeparableConv2D"), conv2d),
     "Conv2DTranspose": conv2d_transpose,
-    "MaxPooling2D": pool,
-    "AveragePooling2D": pool,
-    "GlobalMaxPooling2D": global_pool,
-    "GlobalAveragePooling2D": global_pool,
+    **dict.fromkeys(("MaxPooling2D", "AveragePooling2D"), pool),
+    **dict.fromkeys(("GlobalMaxPooling2D", "GlobalAveragePooling2D"), global_pool),
     "Dense": _dense,
     "Flatten": shapes.flatten,
     "Reshape": shapes.reshape,
@@ -161,14 +152,9 @@ KINDS: dict[str, Layer] = {
     "Normalization": _normalization,
     "BatchNormalization": _batch_normalization,
     "PReLU": _prelu,
-    "Activation": _activation,
+    **dict.fromkeys(("Activation", "ops.Relu", "ops.Relu6", "ops.Sigmoid", "ops.Tanh", "ops.Silu"), _activation),
     **dict.fromkeys(LAYERS, _activation_layer),
     "ops.Softmax": _activation_layer,
-    "ops.Relu": _named_activation("relu"),
-    "ops.Relu6": _named_activation("relu6"),
-    "ops.Sigmoid": _named_activation("sigmoid"),
-    "ops.Tanh": _named_activation("tanh"),
-    "ops.Silu": _named_activation("silu"),
     **dict.fromkeys(ONLY_IN_TRAINING, _pass),
 }
 """Keras' kind → its translation. Layers with several operands are in `merging`."""

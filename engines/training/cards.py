@@ -39,11 +39,11 @@ def _of_recipe(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "family": family(recipe),
-        "classes": list(shown_classes(recipe)),
+        "classes": list(recipe.classes[1:] if recipe.output == "alpha" else recipe.classes),  # a matte has only the foreground
         "things": list(recipe.things),
         **_of_the_data(recipe),
         **recipe.card,
-        "input": msgspec.to_builtins(_input(recipe)),
+        "input": {key: value for key, value in msgspec.to_builtins(recipe.input).items() if key not in ("mean", "std")},
         "outputs": {name: name for name in outputs},
     }
 
@@ -55,22 +55,11 @@ def family(recipe: Recipe) -> str:
     return "matting" if recipe.output == "alpha" else "semantic"
 
 
-def shown_classes(recipe: Recipe) -> tuple[str, ...]:
-    """The classes of the exported model: a matte has only the foreground."""
-    return recipe.classes[1:] if recipe.output == "alpha" else recipe.classes
-
-
 def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
     """Check `facts` like any card, and write them. Raises CardError."""
     card = card_from_dict(dict(facts), str(path))
     write_whole(path, to_toml(facts))
     return card
-
-
-def _input(recipe: Recipe) -> Mapping[str, Any]:
-    spec = recipe.input
-    facts = {"tensor": spec.tensor, "size_px": list(spec.size_px), "layout": spec.layout, "dtype": spec.dtype}
-    return {**facts, "channels": spec.channels, "fit": spec.fit}
 
 
 def _of_the_data(recipe: Recipe) -> dict[str, str]:

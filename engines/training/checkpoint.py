@@ -49,8 +49,16 @@ class Checkpoint:
         """The averaged net, on the CPU, in evaluation mode."""
         net = new_net(self.recipe)
         net.load_state_dict(self.ema)
-        net.eval()
-        return net
+        return net.eval()
+
+    def average(self, net: SegmentationNet) -> None:
+        """Move `ema` towards the net's weights and norm statistics; faster in the first steps."""
+        decay = min(self.recipe.schedule.ema, (1 + self.step) / (10 + self.step))
+        for name, value in net.state_dict().items():  # detached from the graph
+            if value.is_floating_point():
+                self.ema[name].lerp_(value, 1 - decay)
+            else:
+                self.ema[name].copy_(value)
 
     def rebalanced(self) -> Checkpoint:
         """Subtract `recipe.rebalance` (0..1) of the logarithm of the class weights from the logits. Returns a new checkpoint.
@@ -102,16 +110,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe) -> dict[str, Tensor]:
+def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe, where: str) -> dict[str, Tensor]:
     """`fresh` weights of `recipe`'s net, replaced by those of `start` where name and shape are the same.
 
     The rows of the class head are matched by class name: a class that `start` does not have keeps its random row.
-    Raises TrainingError when the backbones differ, since nothing useful could be transferred.
+    Raises TrainingError, which names `where`, when the backbones differ, since nothing useful could be transferred.
     """
     old, new = start.ema, dict(fresh)
     backbone = [name for name in fresh if not name.startswith("heads.")]
     if any(name not in old or old[name].shape != fresh[name].shape for name in backbone):
-        raise TrainingError(f"its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))
+        raise TrainingError(f"{where}: its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))
     for name, value in old.items():
         if name in fresh and value.shape == fresh[name].shape and not name.startswith(SEMANTIC_HEAD):
             new[name] = value.clone()

@@ -65,20 +65,17 @@ class TrainingSets:
         """Raise TrainingError when the sets lack the recipe's objects to paste."""
         if self.recipe.composites is not None and not self.pasted_ids[self.donor].any():
             name, cls = self.recipe.composites.source, self.recipe.composites.cls
-            raise TrainingError(
-                f'set "{name}" has no class that means "{cls}" alone, so nothing can be cut out',
-                "Correct `source` or `class` under [composites]",
-            )
+            what = f'set "{name}" has no class that means "{cls}" alone, so nothing can be cut out'
+            raise TrainingError(what, "Correct `source` or `class` under [composites]")
 
     @cached_property
     def donor(self) -> int:
         """Index of the set to cut composites from. Raises TrainingError when it is missing."""
         assert self.recipe.composites is not None, "only used where the recipe has composites"
-        for index, data_set in enumerate(self.sets):
-            if data_set.settings.name == self.recipe.composites.source:
-                return index
-        name = self.recipe.composites.source
-        raise TrainingError(f'recipe "{self.recipe.name}" pastes objects of the set "{name}"', f"Add --data PATH/{name}")
+        name, names = self.recipe.composites.source, [data_set.settings.name for data_set in self.sets]
+        if name not in names:
+            raise TrainingError(f'recipe "{self.recipe.name}" pastes objects of the set "{name}"', f"Add --data PATH/{name}")
+        return names.index(name)
 
     @cached_property
     def pasted_ids(self) -> tuple[Bools, ...]:

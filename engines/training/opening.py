@@ -107,12 +107,8 @@ def fitting_size(data_set: DataSet) -> tuple[int, int]:
 
 def _settings(path: Path, recipe: Recipe) -> tuple[Path, SetSettings]:
     """The folder and settings of one set: the recipe's where it has a set of that name, else those of its dataset.toml."""
-    if path.is_dir():
-        for settings in recipe.sets:
-            if settings.name == path.resolve().name:
-                return path, settings
+    known = {settings.name: settings for settings in recipe.sets}
+    if path.is_dir() and path.resolve().name in known:
+        return path, known[path.resolve().name]
     folder, settings = open_settings(path)
-    for known in recipe.sets:
-        if known.name == settings.name:
-            return folder, known
-    return folder, settings
+    return folder, known.get(settings.name, settings)

@@ -79,7 +79,7 @@ def train(
     net.load_state_dict(state.weights)
     check_memory(net, recipe, free_bytes(device))
     state.ema = {name: value.to(device) for name, value in state.ema.items()}
-    stepper = Stepper(net, recipe, [set_loss(s.settings, s.pixel_shares(), recipe) for s in sets], device, half)
+    stepper = Stepper(net, recipe, [set_loss(s.settings, s.pixel_shares(), recipe) for s in sets], half)
     state.class_weights = class_weights(data, stepper.losses)
     if state.optimizer:
         stepper.optimizer.load_state_dict(state.optimizer)
@@ -94,7 +94,7 @@ def train(
             loss = stepper(batch, state.step)
             state.loss = loss if state.step == 0 else LOSS_MEMORY * state.loss + (1 - LOSS_MEMORY) * loss
             state.step += 1
-            _average(state.ema, net, state.step, recipe.schedule.ema)
+            state.average(net)
             bar.set_postfix(loss=f"{state.loss:.3f}", refresh=False)
             bar.update()
 
@@ -109,7 +109,6 @@ def train(
                 saved_s = time.monotonic()
                 log.info("%s: saved after step %d of %d", run.last, state.step, steps)
             if stops:
-                bar.write(f"stopped after step {state.step}; continue with --resume")
                 break
     return state
 
@@ -117,20 +116,13 @@ def train(
 class Stepper:
     """Optimiser steps: forward, losses of all tasks, backward, update."""
 
-    def __init__(
-        self,
-        net: SegmentationNet,
-        recipe: Recipe,
-        losses: Sequence[SetLoss],
-        device: torch.device,
-        half: torch.dtype | None = None,
-    ) -> None:
-        self.net, self.recipe, self.device = net, recipe, device
-        self.losses = [loss.to(device) for loss in losses]
+    def __init__(self, net: SegmentationNet, recipe: Recipe, losses: Sequence[SetLoss], half: torch.dtype | None = None) -> None:
+        self.net, self.recipe, self.device = net, recipe, next(net.parameters()).device
+        self.losses = [loss.to(self.device) for loss in losses]
         self.optimizer = make_optimizer(net, recipe)
-        self._half = half or half_type(device) if recipe.schedule.mixed_precision else None
+        self._half = half or half_type(self.device) if recipe.schedule.mixed_precision else None
         # Only fp16 needs it: its small gradients become 0 otherwise.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self._half is torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._half is torch.float16)
 
     def __call__(self, batch: Batch, step: int) -> float:
         """Learn from one batch. Returns the loss before it. Raises TrainingError when that is not finite."""
@@ -195,16 +187,6 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.schedule.learning_rate)
 
 
-def _average(ema: dict[str, Tensor], net: nn.Module, step: int, decay: float) -> None:
-    """Move `ema` towards the net's weights and norm statistics; faster in the first steps."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for name, value in net.state_dict().items():  # detached from the graph
-        if value.is_floating_point():
-            ema[name].lerp_(value, 1 - decay)
-        else:
-            ema[name].copy_(value)
-
-
 def _evaluate(state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], run: RunFolder, bar: tqdm[NoReturn]) -> None:
     """Score the averaged net on held-out images, extend the curve, and save the checkpoint as the best if it is.
 
@@ -231,11 +213,7 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
     torch.manual_seed(recipe.schedule.seed)
     weights = new_net(recipe).state_dict()
     if start_from is not None:
-        start = load_checkpoint(start_from)
-        try:
-            weights = transferred(weights, start, recipe)
-        except TrainingError as error:
-            raise TrainingError(f"{start_from}: {error.what}", error.cure) from error
+        weights = transferred(weights, load_checkpoint(start_from), recipe, str(start_from))
     run.create()
     return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()})
 

@@ -182,7 +182,7 @@ class FullMemory(SegmentationNet):
 def test_running_out_of_memory_names_the_cure(toy_set: Path, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(toy_facts(), "toy")
     data = TrainingSets(recipe, (open_set(toy_set, recipe.sets[0]),))
-    step = Stepper(FullMemory(recipe.net, 3), recipe, [], torch.device("cpu"))
+    step = Stepper(FullMemory(recipe.net, 3), recipe, [])
     with pytest.raises(TrainingError, match=r"step 0: out of GPU memory\. Lower schedule\.batch or augmentation\.crop_px"):
         step(batch_at(0, data), 0)
 

@@ -40,7 +40,7 @@ def fresh(recipe: Recipe) -> dict[str, Any]:
 def test_rows_of_the_class_head_are_matched_by_name(street_facts: Facts) -> None:
     old = checkpoint(recipe_from_dict(street_facts(), "old"))
     recipe = recipe_from_dict(street_facts() | {"classes": ["car", "tree", "sky"], "sets": []}, "new")
-    begin, made = fresh(recipe), transferred(fresh(recipe), old, recipe)
+    begin, made = fresh(recipe), transferred(fresh(recipe), old, recipe, "old.pt")
     for name in (WEIGHT, BIAS):
         assert torch.equal(made[name][0], old.ema[name][2]), "car"
         assert torch.equal(made[name][1], begin[name][1]), "the old net had no tree"
@@ -52,7 +52,7 @@ def test_rows_of_the_class_head_are_matched_by_name(street_facts: Facts) -> None
 def test_heads_of_the_new_net_alone_stay_fresh(street_facts: Facts, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(street_facts(), "new")
     begin, old = fresh(recipe), checkpoint(recipe_from_dict(toy_facts(), "old"))
-    made = transferred(fresh(recipe), old, recipe)
+    made = transferred(fresh(recipe), old, recipe, "old.pt")
     assert set(made) == set(begin)
     for name in begin:
         is_new = name.startswith(("heads.surface", "heads.instances"))
@@ -61,7 +61,7 @@ def test_heads_of_the_new_net_alone_stay_fresh(street_facts: Facts, toy_facts: F
 
 def test_heads_of_the_old_net_alone_are_dropped(street_facts: Facts, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(toy_facts(), "new")
-    made = transferred(fresh(recipe), checkpoint(recipe_from_dict(street_facts(), "old")), recipe)
+    made = transferred(fresh(recipe), checkpoint(recipe_from_dict(street_facts(), "old")), recipe, "old.pt")
     assert set(made) == set(fresh(recipe))
 
 
