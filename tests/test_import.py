@@ -71,7 +71,7 @@ def test_the_model_is_written_next_to_its_file_by_default(spots: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["nowhere.keras"], "nowhere.keras: no such file. Name a .keras or .h5 file"),
         (["x.keras", "--scale", "1/0"], 'argument --scale: "1/0" is no number; write it as 0.0039 or 1/255'),
@@ -81,14 +81,14 @@ def test_the_model_is_written_next_to_its_file_by_default(spots: Path) -> None:
         (["x.keras", "--channels", "grb"], 'argument --channels: "grb" is not known; known: rgb, bgr'),
     ],
 )
-def test_an_error_on_the_command_line_is_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_on_the_command_line_is_one_line(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code: Any = main(["import", *options])
     except SystemExit as error:
         code = error.code
     assert code == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {said}")
+    assert printed.startswith(f"error: {message}")
     assert printed.count("\n") == 1
 
 

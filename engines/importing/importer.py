@@ -153,16 +153,16 @@ def _windows_draft(source: Source, options: ImportOptions) -> Draft:
 
 def _frame_size(source: Source, options: ImportOptions) -> Size:
     """The input's size if it is fixed, else --size."""
-    asked = (options.size.height, options.size.width) if options.size else (None, None)
+    given = (options.size.height, options.size.width) if options.size else (None, None)
     sides = []
-    for fixed, wanted, usual in zip(source.network.input_shape[:2], asked, (OPEN_SIZE.height, OPEN_SIZE.width), strict=True):
-        if fixed and wanted and fixed != wanted:
+    for fixed, chosen, usual in zip(source.network.input_shape[:2], given, (OPEN_SIZE.height, OPEN_SIZE.width), strict=True):
+        if fixed and chosen and fixed != chosen:
             shape = "x".join(map(str, source.network.input_shape[:2]))
             raise KerasImportError(
                 f"{source.path}: its input is fixed at {shape}",
                 "Leave out --size, or build it with keras.Input((None, None, channels))",
             )
-        sides.append(fixed or wanted or usual)
+        sides.append(fixed or chosen or usual)
     height, width = sides
     if min(sides) < SMALLEST_SIDE_PX:
         what = f"{source.path}: an input of {height}x{width} is smaller than {SMALLEST_SIDE_PX} pixels"

@@ -44,27 +44,27 @@ class Windows:
         return row * self.stride[0], column * self.stride[1]
 
 
-def windows(window: tuple[int, int], stride: tuple[int, int], asked: Size | None, where: object) -> Windows:
-    """The windows over a frame of size `asked`, or near 360x640. Raises KerasImportError for a frame that cannot be tiled."""
+def windows(window: tuple[int, int], stride: tuple[int, int], size: Size | None, where: object) -> Windows:
+    """The windows over a frame of size `size`, or near 360x640. Raises KerasImportError for a frame that cannot be tiled."""
     if any(step > side for step, side in zip(stride, window, strict=True)):
         raise KerasImportError(
             f"{where}: its layers have a stride of {stride[0]}x{stride[1]}, more than its window of {window[0]}x{window[1]}, so "
             "windows would leave gaps",
             "Train it with smaller strides, or larger pictures",
         )
-    if asked is None:
+    if size is None:
         usual = (USUAL.height, USUAL.width)
         height, width = (max(1, round(side / step)) * step for side, step in zip(usual, stride, strict=True))
         return Windows(window, stride, Size(width, height))
-    near = [_near(side, step) for side, step in zip((asked.height, asked.width), stride, strict=True)]
-    if (asked.height, asked.width) not in [(height, width) for height in near[0] for width in near[1]]:
+    near = [_near(side, step) for side, step in zip((size.height, size.width), stride, strict=True)]
+    if (size.height, size.width) not in [(height, width) for height in near[0] for width in near[1]]:
         sizes = ", ".join(f"{height}x{width}" for height in near[0] for width in near[1])
         raise KerasImportError(
-            f"{where}: a frame of {asked.height}x{asked.width} (height x width) is not a multiple of the stride, "
+            f"{where}: a frame of {size.height}x{size.width} (height x width) is not a multiple of the stride, "
             f"{stride[0]}x{stride[1]}",
             f"Choose --size {sizes}",
         )
-    return Windows(window, stride, asked)
+    return Windows(window, stride, size)
 
 
 def _near(side: int, step: int) -> list[int]:

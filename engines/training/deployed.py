@@ -17,7 +17,7 @@ from engines.types import U8
 PEAKS = 64
 """The graph's maximum number of centres."""
 PEAK_WINDOW_CELLS = 7
-"""A centre is the maximum of a window of so many cells: 28 pixels."""
+"""A centre is the maximum of a window of this many cells: 28 pixels."""
 
 
 class Deployed(nn.Module):

@@ -25,13 +25,13 @@ def open_device(name: str) -> torch.device:
     """ "cpu", "cuda" or "cuda:1". Raises TrainingError for a device that this machine does not have."""
     if name == "cpu":
         return torch.device("cpu")
-    asked = re.fullmatch(r"cuda(?::([0-9]+))?", name)
-    if asked is None:
+    number = re.fullmatch(r"cuda(?::([0-9]+))?", name)
+    if number is None:
         raise TrainingError(f'no device "{name}"', "Known: cpu, cuda (cuda:1 for the second GPU)")
     if not torch.cuda.is_available():
         cure = "Install a CUDA build of PyTorch (pytorch.org)" if torch.version.cuda is None else "Check nvidia-smi"
         raise TrainingError(f"device {name}: PyTorch {torch.__version__} finds no GPU here", f"{cure}, or leave out --device")
-    if int(asked[1] or 0) >= torch.cuda.device_count():
+    if int(number[1] or 0) >= torch.cuda.device_count():
         raise TrainingError(
             f"device {name}: this machine has {torch.cuda.device_count()} GPU(s)", "Count from 0: the first is cuda:0"
         )

@@ -36,7 +36,7 @@ BENT = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "co
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         (sequential(CONV, LAMBDA), 'the layer "halve" is a Lambda, Python code inside the file, which is not run. Write it with'),
         (sequential(sequential(sequential(LAMBDA))), 'the layer "halve" is a Lambda'),
@@ -52,11 +52,11 @@ BENT = {"module": "keras.layers", "class_name": "Conv2D", "config": {"name": "co
     ],
     ids=["lambda", "nested lambda", "custom layer", "custom activation", "custom model", "list", "broken", "deep"],
 )
-def test_a_file_that_may_not_or_cannot_be_loaded_is_refused_by_name(tmp_path: Path, config: Any, said: str) -> None:
+def test_a_file_that_may_not_or_cannot_be_loaded_is_refused_by_name(tmp_path: Path, config: Any, message: str) -> None:
     path = write(tmp_path / "model.keras", config)
     with pytest.raises(KerasImportError) as caught:
         check_file(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -73,14 +73,14 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme", "hello")
-    for name, said in (
+    for name, message in (
         ("text.keras", "not a Keras model"),
         ("net.onnx", "is an ONNX file already. Use it: --model"),
         ("other.zip", "a ZIP archive without config.json"),
         ("missing.keras", "no such file"),
         ("", "is a folder"),
     ):
-        with pytest.raises(KerasImportError, match=said):
+        with pytest.raises(KerasImportError, match=message):
             check_file(tmp_path / name)
 
 

@@ -145,12 +145,12 @@ def refused(*steps: Step, sliding: bool = False) -> str:
 
 
 def test_an_unknown_layer_is_named() -> None:
-    said = refused(Step("MaxPooling3D", "deep", {}, (), ("image",), "a"))
-    assert said.startswith('layer "deep" (MaxPooling3D): this kind of layer is not supported. Did you mean "MaxPooling2D"?')
-    said = refused(Step("Activation", "bend", {"activation": "celu"}, (), ("image",), "a"))
-    assert 'layer "bend" (Activation): unknown activation "celu". Did you mean "elu"?' in said
-    said = refused(Step("Conv2D", "conv", {"data_format": "channels_first"}, (FIRST, FIRST_BIAS), ("image",), "a"))
-    assert "channels_last" in said
+    message = refused(Step("MaxPooling3D", "deep", {}, (), ("image",), "a"))
+    assert message.startswith('layer "deep" (MaxPooling3D): this kind of layer is not supported. Did you mean "MaxPooling2D"?')
+    message = refused(Step("Activation", "bend", {"activation": "celu"}, (), ("image",), "a"))
+    assert 'layer "bend" (Activation): unknown activation "celu". Did you mean "elu"?' in message
+    message = refused(Step("Conv2D", "conv", {"data_format": "channels_first"}, (FIRST, FIRST_BIAS), ("image",), "a"))
+    assert "channels_last" in message
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Small labelled sets, drawn on the fly: coloured shapes whose colour is their class; and recipes for nets that learn them."""
+"""Small drawn sets: shapes whose colour is their class; and recipes for nets that learn them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw_street(folder: Path, name: str, seed: int, size_px: tuple[int, int] = (
 
 
 def toml_of(facts: Mapping[str, Any]) -> str:
-    """A recipe as a file: one key a line, tables in braces."""
+    """A recipe as TOML: one key per line, tables in braces."""
     return "".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in facts.items())
 
 
@@ -55,7 +55,7 @@ def _toml(value: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Sums in one order, so that two runs can be compared bit by bit; and other work shares the cores."""
+    """Sums in a fixed order, so that two runs can be compared bit by bit; and other work shares the cores."""
     if importlib.util.find_spec("torch"):
         import torch
 
@@ -64,7 +64,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def toy_set(tmp_path: Path) -> Path:
-    """A set "toy" of eight images in the classes sky, road, car; those named `held_*` are meant to be held out."""
+    """A set "toy" of eight images in the classes sky, road, car; `held_*` are for holding out."""
     for index in range(8):
         draw_street(tmp_path / "toy", f"{'held' if index >= 6 else 'seen'}_{index}", index)
     return tmp_path / "toy"
@@ -72,7 +72,7 @@ def toy_set(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def toy_facts() -> Callable[..., dict[str, Any]]:
-    """A recipe for a tiny net on the toy set, as it would stand in a TOML file; keyword arguments go into its schedule."""
+    """A recipe for a tiny net on the toy set, as in a TOML file; keyword arguments go into its schedule."""
 
     def facts(**schedule: Any) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Untrained nets that answer differently from place to place: those fresh from their initialisation call everything the same."""
+"""Untrained nets whose outputs vary over the image; after initialisation alone a net predicts one class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = NetSettings(width=0.25, depths=(1, 1, 1))
 
 
 def random_net(class_count: int = 5, heads: Sequence[str] = ()) -> SegmentationNet:
-    """Norms with statistics, logits that differ, and centres here and there."""
+    """A net with norm statistics, varying logits and some centres."""
     import torch
 
     from engines.training.model import SegmentationNet
@@ -34,5 +34,5 @@ def random_net(class_count: int = 5, heads: Sequence[str] = ()) -> SegmentationN
 
 
 def ripples(size_px: tuple[int, int] = INPUT_PX, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8, every pixel of its own."""
+    """(H, W, 3) uint8, random pixels."""
     return np.random.default_rng(seed).integers(0, 256, (size_px[1], size_px[0], 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Augmentation: an image and the labels of all its tasks are warped as one."""
+"""Augmentation: an image and the labels of all its tasks are warped together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STILL = Augmentation(
     crop_px=(96, 64), scale=(1, 1), aspect=(1, 1), rotate_deg=0, flip=0, brightness=0, contrast=0, gamma=(1, 1),
     white_balance=0, saturation=0, hue_deg=0, blur=0, noise=0,
 )  # fmt: skip
-"""Every range closed: the crop is the image."""
+"""All ranges empty: the crop is the image."""
 MOVING = msgspec.structs.replace(STILL, crop_px=(192, 128), scale=(0.5, 1.8), aspect=(0.8, 1.25), rotate_deg=12, flip=0.5)
 GREY_OF = 10
 """An image's channels are its labels times this."""
@@ -28,7 +28,7 @@ def spec(width: int, height: int, fit: str = "stretch") -> InputSpec:
 
 
 def labelled_shapes(height: int = 128, width: int = 192) -> Sample:
-    """Shapes of three tasks, of different sizes; blue, green and red tell each pixel's label in each of them."""
+    """Shapes of three tasks, of different sizes; blue, green and red encode the labels of each pixel."""
     rng = np.random.default_rng(5)
     maps = []
     for cell in (32, 24, 16):
@@ -40,13 +40,13 @@ def labelled_shapes(height: int = 128, width: int = 192) -> Sample:
 
 
 def flat(label: U8) -> np.ndarray:
-    """Away from edges, where the image's interpolation mixes two shapes."""
+    """True away from edges, where the interpolation of the image mixes two shapes."""
     inside = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) == 0
-    inside[:4] = inside[-4:] = inside[:, :4] = inside[:, -4:] = False  # an edge may lie just outside
+    inside[:4] = inside[-4:] = inside[:, :4] = inside[:, -4:] = False  # an edge may be just outside
     return inside
 
 
-def test_without_any_range_a_crop_is_the_image() -> None:
+def test_with_empty_ranges_a_crop_is_the_image() -> None:
     rng = np.random.default_rng(0)
     image, label = rng.integers(0, 256, (64, 96, 3), np.uint8), rng.integers(0, 3, (64, 96), np.uint8)
     surface, instances = rng.integers(0, 4, (64, 96), np.uint8), rng.integers(0, 256, (64, 96), np.uint8)
@@ -56,11 +56,11 @@ def test_without_any_range_a_crop_is_the_image() -> None:
     np.testing.assert_array_equal(crop.label, label)
     np.testing.assert_array_equal(crop.surface, surface)
     np.testing.assert_array_equal(crop.instances, instances)
-    assert np.abs(crop.image.astype(int) - image).max() <= 6  # a trip through HSV rounds
+    assert np.abs(crop.image.astype(int) - image).max() <= 6  # the conversion to HSV and back rounds
 
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-def test_labels_stay_under_their_pixels_however_they_are_turned(fit: str) -> None:
+def test_labels_move_with_their_pixels(fit: str) -> None:
     sample = labelled_shapes()
     for seed in range(20):
         crop = augment(sample, spec(224, 128, fit), MOVING, np.random.default_rng(seed))
@@ -69,7 +69,7 @@ def test_labels_stay_under_their_pixels_however_they_are_turned(fit: str) -> Non
         known = cv2.erode((crop.label != 255).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         for channel, label in enumerate((crop.label, crop.surface, crop.instances)):
             compared = known & flat(label)
-            # Only where the other two are flat too: the trip through HSV mixes the channels of an edge.
+            # Only where the other two are flat too: the conversion through HSV mixes the channels of an edge.
             for other in (crop.label, crop.surface, crop.instances):
                 compared &= flat(other)
             assert compared.sum() > 100
@@ -89,7 +89,7 @@ def test_outside_the_image_nothing_is_known() -> None:
     assert (crop.instances[~outside] < 255).all()
 
 
-def test_what_nobody_marked_stays_unmarked() -> None:
+def test_unlabelled_tasks_stay_unlabelled() -> None:
     sample = labelled_shapes()
     crop = augment(Sample("a", sample.image, sample.label), spec(96, 64), STILL, np.random.default_rng(0))
     assert crop.surface is None
@@ -97,7 +97,7 @@ def test_what_nobody_marked_stays_unmarked() -> None:
 
 
 @pytest.mark.parametrize(("fit", "content"), [("stretch", (96, 64)), ("letterbox", (96, 48))])
-def test_at_scale_1_an_image_has_the_size_that_the_model_will_see(fit: str, content: tuple[int, int]) -> None:
+def test_at_scale_1_an_image_has_the_size_in_the_model_s_input(fit: str, content: tuple[int, int]) -> None:
     image = np.full((100, 200, 3), 200, np.uint8)
     for seed in range(5):
         crop = augment(Sample("a", image, np.zeros((100, 200), np.uint8)), spec(96, 64, fit), STILL, np.random.default_rng(seed))
@@ -106,7 +106,7 @@ def test_at_scale_1_an_image_has_the_size_that_the_model_will_see(fit: str, cont
         assert np.abs(np.subtract(found, content)).max() <= 1
 
 
-def test_a_crop_stays_inside_an_image_that_is_larger() -> None:
+def test_a_crop_stays_inside_a_larger_image() -> None:
     settings = Augmentation(crop_px=(64, 32), scale=(1, 1), aspect=(1, 1), rotate_deg=0)
     places = set()
     for seed in range(50):
@@ -120,7 +120,7 @@ def test_a_crop_stays_inside_an_image_that_is_larger() -> None:
     assert len(places) == 50
 
 
-def test_colours_differ_each_time_and_the_given_image_stays() -> None:
+def test_colours_differ_each_time_and_the_given_image_does_not_change() -> None:
     image = labelled_shapes().image
     before = image.copy()
     wild = Augmentation(blur=1.0, noise=1.0)
