@@ -20,7 +20,8 @@ from engines.segmenter import Segmenter
 from realtime.flow.pipeline import Pipeline
 from realtime.process.redact import redact
 from realtime.settings import Settings
-from realtime.streams.inference import Inference, OpenedModel
+from realtime.streams.inference import Inference
+from realtime.streams.port import OpenedModel
 from realtime.streams.stream import Stream, StreamPlan
 from realtime.streams.upgrade import EngineUpgrade
 

@@ -11,44 +11,18 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from engines.errors import SegmentationError
 from engines.families import DecodeSettings
-from engines.models.card import ModelCard
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
-from realtime.flow.links import Bounded, Closed, Link
 from realtime.flow.meter import Meter
-from realtime.flow.pipeline import Gate
+from realtime.streams.port import OpenedModel, Port, Segmented
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
 
 WARM_UP_SIZE = Size(1280, 720)
-
-WAITING = 1
-"""Segmentations of one stream that may wait beside those in flight, so that neither its thread nor this one idles."""
-
-CAPACITY = 8
-"""More than that and what any engine has in flight: handing back never blocks."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedModel:
-    """What runs now. backend: its description. refusals: backend → why "auto" did not take it."""
-
-    card: ModelCard
-    backend: str
-    refusals: dict[str, str]
-
-
-class Segmented(NamedTuple):
-    """A frame out of the model."""
-
-    frame: Frame
-    segmentation: Segmentation
-    model: OpenedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,96 +35,6 @@ class Swap:
 
     open: Callable[[], Segmenter]
     finished: Callable[[SegmentationError | None], None]
-
-
-class Port:
-    """One stream's door to the inference thread.
-
-    number: identifies the stream; a recurrent network remembers each stream's frames by it.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        meter: Meter,
-        wake: Callable[[], None],
-        settings: Callable[[], DecodeSettings],
-        introduce: Callable[[OpenedModel], None],
-    ) -> None:
-        """wake: wakes the inference thread. settings: called for each frame. introduce: called with each model that runs."""
-        self.number, self.meter, self.settings, self.introduce = number, meter, settings, introduce
-        self.frames: Link[Frame] | None = None
-        self.segmented: Bounded[Segmented] = Bounded(CAPACITY)
-        self.in_flight = 0
-        self.served = 0
-        """The turn in which it was served last."""
-        self._gate: Gate | None = None
-        self.wake = wake
-        self._ended = False
-
-    # For the stream's threads.
-
-    def open(self, frames: Link[Frame], gate: Gate | None) -> None:
-        """Begin. frames: its rule decides what is dropped before the model. gate: holds frames back here while it is closed."""
-        self.frames, self._gate = frames, gate
-
-    def put(self, frame: Frame) -> None:
-        """Hand a frame over. Raises Closed."""
-        assert self.frames is not None, "opened before its first frame"
-        self.frames.put(frame)
-        self.wake()
-
-    def get(self) -> Segmented | None:
-        """Wait for the next segmentation; None after a nudge. Raises Closed at the end."""
-        item = self.segmented.get_or_nudge()
-        if item is not None:
-            self.wake()  # there is room for another
-        return item
-
-    def end(self) -> None:
-        """No more frames come; those that wait are still served."""
-        self._ended = True
-        if self.frames is not None:
-            self.frames.close()
-        self.wake()
-
-    def cancel(self) -> None:
-        """End at once."""
-        self.segmented.cancel()
-        if self.frames is not None:
-            self.frames.cancel()
-        self.end()
-
-    # For the inference thread.
-
-    def is_ready(self, inflight: int) -> bool:
-        """Whether a frame waits that may be served now. inflight: how many the engine takes before the first is finished."""
-        has_room = self.segmented.waiting + self.in_flight < inflight + WAITING
-        return self.frames is not None and bool(self.frames.waiting) and has_room and (self._gate is None or self._gate.is_open)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing comes any more, and nothing is in flight."""
-        return self._ended and not self.in_flight and (self.frames is None or not self.frames.waiting)
-
-    def take(self) -> Frame | None:
-        """The next frame; None if it has just been cancelled."""
-        frame = self.frames.poll() if self.frames is not None else None
-        if frame is not None:
-            self.in_flight += 1
-            if self._gate is not None:
-                self._gate.passed()
-        return frame
-
-    def finish(self, segmented: Segmented) -> None:
-        """Hand a segmentation back; nobody wants it if the stream has ended meanwhile."""
-        self.in_flight -= 1
-        self.meter.add(segmented.segmentation.stage_ms)
-        self.meter.processed()
-        try:
-            self.segmented.put(segmented)
-        except Closed:
-            return
 
 
 Started = tuple[Port, Frame]

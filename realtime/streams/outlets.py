@@ -10,7 +10,7 @@ from realtime.errors import SinkError
 from realtime.flow.links import Bounded, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Pipeline
-from realtime.streams.inference import OpenedModel
+from realtime.streams.port import OpenedModel
 from realtime.streams.recorder import Finish, Recorder, Recording, Start, ToRecord
 from realtime.types import Canvas, Result, Source
 

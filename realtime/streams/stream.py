@@ -27,8 +27,9 @@ from realtime.render import Look, compose
 from realtime.settings import Settings
 from realtime.streams.backdrop import open_background
 from realtime.streams.composer import Composer
-from realtime.streams.inference import Inference, OpenedModel
+from realtime.streams.inference import Inference
 from realtime.streams.outlets import CanvasFormat, Delivery, Outlet
+from realtime.streams.port import OpenedModel
 from realtime.types import Canvas, Frame, Observer, Result, Source
 
 TRACKER_LOW_SCORE = 0.1

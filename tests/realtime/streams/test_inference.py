@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from realtime.app import Run
 from realtime.errors import SourceLostError
 from realtime.flow.links import Latest
 from realtime.settings import Settings
-from realtime.streams.inference import Swap
-from realtime.types import Canvas
+from realtime.streams.inference import Inference, Swap
+from realtime.streams.stream import Stream
+from realtime.types import Canvas, Frame, SourceStatus
 
+from ...engines.backends.test_side_inputs import running_mean
+from ...engines.conftest import Nets
 from ..runs import plan_of
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -283,3 +286,60 @@ def test_a_window_gets_the_newest_picture_and_a_file_beside_it_every_one(
     newest = screen.poll()
     assert newest is not None
     assert newest.index == 49
+
+
+class Still:
+    """A recording of one grey, `count` frames long."""
+
+    is_live, fps, name = False, 30.0, "still"
+
+    def __init__(self, grey: int, count: int) -> None:
+        self.image, self.frame_count = np.full((16, 24, 3), grey, np.uint8), count
+        self.status = SourceStatus("live")
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (Frame(self.image, index, index / 30, time.monotonic_ns()) for index in range(self.frame_count))
+
+    def close(self) -> None: ...
+
+
+def test_a_recurrent_network_remembers_each_stream_by_itself(tmp_path: Path, MemorySink: Any) -> None:
+    settings = Settings(model=str(running_mean(Nets(tmp_path))), backend="ort", width=320, smooth=False)
+    white, black = MemorySink(), MemorySink()
+    plans = [plan_of(settings, lambda grey=grey: Still(grey, 12), [sink]) for grey, sink in ((255, white), (0, black))]
+    run = Run(settings, lambda: zoo.find(settings.model), plans)
+    run.start()
+    assert run.wait(20)
+    mattes = [[int(result.segmentation.alpha.max()) for result in sink.results] for sink in (white, black)]
+    assert mattes[1] == [0] * 12, "nothing of the white stream"
+    assert mattes[0][0] == pytest.approx(64, abs=1)
+    assert mattes[0][-1] == pytest.approx(127.5, abs=1), "the running mean of white alone, times the gain"
+
+
+def test_frames_of_several_streams_go_through_the_network_together_where_it_takes_batches(
+    tmp_path: Path, MemorySource: Any, MemorySink: Any
+) -> None:
+    model = zoo.find(str(Nets(tmp_path).semantic()))
+    settings = Settings(model=str(model.path), backend="ort", width=320, tracker="none")
+    sinks = [MemorySink() for _ in range(3)]
+    sizes: list[int] = []
+
+    class Counting(Segmenter):
+        def run_batch(self, images: Any, settings: Any) -> Any:
+            sizes.append(len(images))
+            return super().run_batch(images, settings)
+
+    inference = Inference(lambda: Counting(model, "ort"))
+    streams = [Stream(plan_of(settings, lambda: MemorySource(30), [sink]), inference) for sink in sinks]
+    for stream in streams:
+        stream.pipeline.start()
+    inference.run()
+    for stream in streams:
+        assert stream.pipeline.wait(10)
+    assert max(sizes) == 3
+    with Segmenter(model, "ort") as alone:
+        for sink in sinks:
+            assert sink.indices == list(range(30))
+            for result in sink.results:
+                expected = alone(result.frame.image, settings.decode_settings(0.3))
+                assert np.array_equal(result.segmentation.class_map, expected.class_map)
