@@ -1,4 +1,4 @@
-"""The command line. Parses, checks, picks the job; everything heavy is imported by the job that needs it."""
+"""The command line: parses, checks, runs one command. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -6,78 +6,59 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engines.errors import did_you_mean
+from engines.errors import choices, nearest
 from realtime.commands import commands
+from realtime.commands.common.options import Command, add_options, flags_of, read_options
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = """\
-Real-time video segmentation: masks and object tracks over a camera or a video.
-
-  run.py                            the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)
-  run.py view dashcam.mp4           play a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes
-  run.py process in.mp4 --out o.mp4 every frame, in order, none dropped, to files
-  run.py models                     what there is to run; models add FILE.onnx gives a network of your own a name
-  run.py train --data DIR           a model of your own from labelled images; before it: run.py data check DIR
-  run.py export road --size 256x512 --out small.onnx    a model in another size, precision, or with small outputs
-  run.py bench                      one card of this machine's speed, age of frames, drops, memory, energy
-  run.py build road                 a TensorRT engine of a model for this machine's NVIDIA GPU"""
+DESCRIPTION = "Real-time video segmentation: masks and object tracks over a camera or a video.\n"
+ALONE = ("run.py", "the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)")
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, with the nearest right word."""
+    """An argparse parser whose errors are one line, with the nearest right word. chosen: words of the command line."""
+
+    chosen: Collection[str] = ()
 
     def error(self, message: str) -> NoReturn:
         marker = "unrecognized arguments: "
         if message.startswith(marker):
             wrong = message[len(marker) :].split()[0].split("=")[0]
-            known = [option for parser in self._family() for action in parser._actions for option in action.option_strings]
-            if wrong in known:
-                others = [parser.prog for parser in self._family() if wrong in parser._option_string_actions]
-                message = f'this command has no option "{wrong}"; {", ".join(others)} has it'
+            known = _options_by_command()
+            if owners := [name for name, flags in known.items() if wrong in flags]:
+                message = f'this command has no option "{wrong}"; {", ".join(owners)} has it'
             else:
-                message = f'unknown option "{wrong}"{did_you_mean(wrong, known)}; see {self.prog} --help'
+                own = [flag for name, flags in known.items() if name.split()[-1] in self.chosen for flag in flags]
+                near = nearest(wrong, own) or nearest(wrong, [flag for flags in known.values() for flag in flags])
+                cure = f'Did you mean "{near}"?' if near else f"See {self.prog} --help"
+                message = f'unknown option "{wrong}". {cure}'
         self.exit(2, f"error: {message}\n")
 
-    def _family(self) -> list[argparse.ArgumentParser]:
-        """This parser, its commands' and theirs: argparse tells an unknown option of a command on the parser above it."""
-        subparsers = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        below = [parser for choices in subparsers for parser in choices.values()]
-        return [self, *(member for parser in below for member in (parser._family() if isinstance(parser, _Parser) else [parser]))]
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command there is."""
+def build_parser(chosen: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of every command. chosen: words of the command line; only commands among them get their options."""
     found = commands()
-    parser = _Parser(prog="run.py", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    subparsers = parser.add_subparsers(dest="command", metavar=f"{{{','.join(found)}}}", parser_class=_Parser)
-    for command in found.values():
-        command.add_parser(subparsers)
-    for below in parser._family():
-        _add_logging(below, is_main=below is parser)
+    examples = [ALONE, *(command.example for command in found.values() if command.example[0])]
+    width = max(len(text) for text, _ in examples)
+    description = DESCRIPTION + "".join(f"\n  {text:<{width}}  {meaning}" for text, meaning in examples)
+    parser = _Parser(prog="run.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.chosen = chosen or ()
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    _add_logging(parser)
+    _add_commands(parser, list(found.values()), "command", chosen)
     return parser
 
 
-def _add_logging(parser: argparse.ArgumentParser, *, is_main: bool) -> None:
-    """What every command takes, before its name or after it."""
-    group = parser.add_argument_group("messages")
-    # A command's own parser has no defaults: they would reset what was given before the command's name.
-    group.add_argument("--verbose", action="store_true", default=False if is_main else argparse.SUPPRESS, help="all messages")
-    group.add_argument(
-        "--log", metavar="FILE", default=None if is_main else argparse.SUPPRESS, help="append all messages to FILE"
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit code. Errors that a user can mend are one line on stderr and code 2."""
+    """Run a command; the process's exit code. Errors that a user can fix are one line on stderr and code 2."""
     arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
-    options = vars(build_parser().parse_args(arguments))
-    if options["version"]:
+    values = vars(build_parser(arguments).parse_args(arguments))
+    if values["version"]:
         from realtime.process.version import version
 
         print(version())
@@ -87,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from realtime.process.redact import one_line
 
     try:
-        with logging_to(Path(options["log"]) if options["log"] else None, verbose=options["verbose"]):
-            return _run(options, arguments)
+        with logging_to(Path(values["log"]) if values["log"] else None, verbose=bool(values["verbose"])):
+            return _run(values, arguments)
     except SegmentationError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -96,32 +77,77 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
+    from realtime.process.version import version
+
+    log.info("version %s: run.py %s", version(), " ".join(arguments))
+    try:
+        if values["command"] is None:
+            from realtime.commands.common.demo import demo
+
+            return demo()
+        command = commands()[values["command"]]
+        prefix = f"{command.name}."
+        if action := values.get(f"{prefix}action"):
+            command = next(one for one in command.actions if one.name == action)
+            prefix += f"{action}."
+        assert command.run is not None, "argparse requires an action"
+        return command.run(read_options(command.options, values, prefix))
+    except Exception:
+        log.debug("the command failed", exc_info=True)
+        raise
+
+
+def _add_commands(
+    parser: argparse.ArgumentParser,
+    found: Collection[Command[Any]],
+    dest: str,
+    chosen: Collection[str] | None,
+    prefix: str = "",
+    *,
+    required: bool = False,
+) -> None:
+    names = ",".join(command.name for command in found)
+    subparsers = parser.add_subparsers(dest=dest, metavar=f"{{{names}}}", parser_class=_Parser, required=required)
+    for command in found:
+        sentence = command.description or f"{command.help[0].upper()}{command.help[1:]}."
+        own = subparsers.add_parser(command.name, help=command.help, description=sentence)
+        if chosen is not None and command.name not in chosen:
+            continue
+        if command.epilog is not None:
+            own.epilog, own.formatter_class = command.epilog(), argparse.RawDescriptionHelpFormatter
+        own_prefix = f"{prefix}{command.name}."
+        add_options(own, command.options, own_prefix)
+        _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command
+        if command.actions:
+            _add_commands(own, command.actions, f"{own_prefix}action", None, own_prefix, required=command.run is None)
+
+
+def _add_logging(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    """Options of every command, before its name or after it."""
+    group = parser.add_argument_group("messages")
+    group.add_argument("--verbose", action="store_true", default=default, help="print all messages, with times")
+    group.add_argument("--log", metavar="FILE", default=default, help="append all messages to FILE")
+
+
+def _options_by_command() -> dict[str, list[str]]:
+    """Every option there is, by the command that has it."""
+    return {
+        f"run.py {command.name}": [flag for one in (command, *command.actions) for flag in flags_of(one.options)]
+        for command in commands().values()
+    } | {"run.py": ["--version", "--verbose", "--log"]}
+
+
 def _with_command(arguments: list[str]) -> list[str]:
-    """`run.py SOURCE` and `run.py --OPTION ...` mean view; a word that is neither command nor source gets the nearest command."""
+    """`run.py SOURCE` and `run.py --OPTION ...` mean view; any other unknown word gets the nearest command."""
     first = next((word for word in arguments if not word.startswith("-")), None)
     known = commands()
     if first is None or first in known or arguments[0] in ("-h", "--help"):
         return arguments
     looks_like_source = first.isdigit() or "://" in first or Path(first).exists() or "." in first or os.sep in first
     if arguments[0] == first and not looks_like_source:
-        hint = did_you_mean(first, known)
-        print(f'error: no command "{first}"; there are: {", ".join(known)}{hint}', file=sys.stderr)
+        print(f'error: no command "{first}". {choices(first, known)}', file=sys.stderr)
         raise SystemExit(2)
     if arguments[0] != first and ("--version" in arguments or any(word in known for word in arguments)):
         return arguments
     return ["view", *arguments]
-
-
-def _run(options: dict[str, Any], arguments: Sequence[str]) -> int:
-    from realtime.process.version import version
-
-    log.info("version %s: run.py %s", version(), " ".join(arguments))
-    try:
-        if options["command"] is None:
-            from realtime.commands.common.demo import demo
-
-            return demo()
-        return commands()[options["command"]].run(options)
-    except Exception:
-        log.debug("the command failed", exc_info=True)
-        raise

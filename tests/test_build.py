@@ -51,8 +51,8 @@ def test_a_second_build_finds_the_engine(nets_folder: Path, capfd: pytest.Captur
     assert capfd.readouterr().out.startswith("built")
     assert main(command) == 0
     out, err = capfd.readouterr()
-    assert (out[:5], err) == ("there", "")
-    assert main([*command, "--anew"]) == 0
+    assert (out[:6], err) == ("cached", "")
+    assert main([*command, "--force"]) == 0
     assert capfd.readouterr().out.startswith("built")
 
 
@@ -86,13 +86,13 @@ def code_of(command: list[str]) -> int:
 
 MISTAKES = [
     (["build", "rod"], 'no model "rod"; bundled: people, road, road-small; did you mean "road"?'),
-    (["build", "road", "--precision", "fp17"], 'did you mean "fp16"?'),
-    (["build", "road", "--runtime", "tensorrtrtx"], 'did you mean "tensorrt-rtx"?'),
+    (["build", "road", "--precision", "fp17"], 'Did you mean "fp16"?'),
+    (["build", "road", "--runtime", "tensorrtrtx"], 'Did you mean "tensorrt-rtx"?'),
     (["build", "road", "--target", "87"], "does not build for compute capability 87. Known: 75, 80, 86, 89, 120, 121"),
     (["build", "road", "--target", "86", "--runtime", "tensorrt"], "Use --target with --runtime tensorrt-rtx"),
     (["build", "road", "--target", "86", "--size", "100x100"], "Use a size that works: 96x96, 128x96, 96x128, 128x128"),
-    (["build", "road", "--target", "86", "--frames", "/nowhere"], "--frames /nowhere: no such video or folder of pictures"),
-    (["build", "road", "--target", "sm"], "is not a compute capability; write it as 86 or 8.6"),
+    (["build", "road", "--target", "86", "--frames", "/nowhere"], "--frames /nowhere: no such file or folder. Name a video"),
+    (["build", "road", "--target", "sm"], "is not a compute capability. Write it as 86 or 8.6"),
     (["build", "road", "--fuse"], 'this command has no option "--fuse"; run.py export has it'),
     (["build", "road", "--runtime", "tensorrt-rtx"], "an engine is built on the GPU that it runs on"),
 ]

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from realtime.cli import main
-from realtime.commands import ORDER, commands
+from realtime.commands import commands
 
 RUN = Path(__file__).parent.parent / "run.py"
 HEAVY = ("numpy", "cv2", "av", "onnx", "onnxruntime", "openvino", "PyQt6", "torch", "scipy", "PIL", "tqdm", "msgspec")
@@ -153,18 +153,16 @@ def test_help_lists_the_commands_as_a_newcomer_meets_them(cli: Cli) -> None:
     listed = told.split("positional arguments:")[1].split("options:")[0].splitlines()[2:]
     names = [line.split()[0] for line in listed if line.startswith("    ") and line[4] != " "]
     assert names == list(commands())
-    known = [name for name in ORDER if name in names]
-    assert names[: len(known)] == known
-    assert known[:3] == ["view", "process", "models"]
+    assert names[:3] == ["view", "process", "models"]
 
 
 # Mistakes
 
 
 MISTAKES = [
-    (["proces", "CLIP"], f'no command "proces"; there are: {", ".join(commands())}; did you mean "process"?'),
-    (["process", "CLIP", "--outt", "o.mp4"], 'did you mean "--out"?'),
-    (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl"; did you mean "--model"?'),
+    (["proces", "CLIP"], 'no command "proces". Did you mean "process"?'),
+    (["process", "CLIP", "--outt", "o.mp4"], 'Did you mean "--out"?'),
+    (["process", "CLIP", "--modl=x", "--out", "o.mp4"], 'unknown option "--modl". Did you mean "--model"?'),
     (["view", "CLIP", "--frames", "3"], 'no option "--frames"'),
     (["process"], "source"),
     (["process", "CLIP"], "--out FILE.mp4"),
@@ -176,7 +174,7 @@ MISTAKES = [
     (["process", "CLIP", "--out", "o.mp4", "--model", "MODEL_FOLDER/tinny.onnx"], 'did you mean "tiny.onnx"?'),
     (["process", "CLIP", "--out", "o.mp4", "--model", "raod"], 'did you mean "road"?'),
     (["process", "CLIP", "--out", "o.mp4", "--model", "CLIP"], "car.mp4"),
-    (["process", "CLIP", "--out", "o.mp4", "--backend", "openvno"], 'did you mean "openvino"?'),
+    (["process", "CLIP", "--out", "o.mp4", "--backend", "openvno"], 'Did you mean "openvino"?'),
     (["process", "CLIP", "--out", "o.mp4", "--backend", "zzz"], "Known: auto, openvino, ort, ort-cuda, trt"),
     (["process", "CLIP", "--out", "o.mp4", "--tracker", "bytetrak"], 'Did you mean "bytetrack"?'),
     (["process", "CLIP", "--out", "o.mp4", "--preset", "dashcm"], 'did you mean "dashcam"?'),
@@ -194,11 +192,11 @@ MISTAKES = [
     (["models", "add", "CLIP"], "car.mp4: not a readable ONNX file"),
     (["models", "add", "MODEL", "--name", "road"], "bundled"),
     (["models", "get", "no-such-model"], "no-such-model"),
-    (["models", "remove", "road"], "comes with the program"),
+    (["models", "remove", "road"], "is a bundled model"),
     (["models", "verify", "raod"], 'did you mean "road"?'),
     (["models", "ad", "x.onnx"], "add"),
-    (["models", "add", "x.onnx", "--nmae", "x"], 'did you mean "--name"?'),
-    (["view", "CLIP", "--model", "MODEL"], "no screen here"),
+    (["models", "add", "x.onnx", "--nmae", "x"], 'Did you mean "--name"?'),
+    (["view", "CLIP", "--model", "MODEL"], "no screen"),
     (["--model", "nothing.onnx", "CLIP"], "nothing.onnx"),
 ]
 """What is typed, and a part of the answer. Words in capitals stand for places."""

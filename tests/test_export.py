@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from engines.segmenter import Segmenter
 from engines.types import Size
 from realtime.cli import main
 from realtime.commands import export
+from realtime.commands.common.options import parsed
 from realtime.errors import SettingsError
 
 pytestmark = pytest.mark.slow
@@ -94,16 +94,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def options_of(out: Path, precision: str, frames: Path | str | None) -> dict[str, Any]:
-    """Options as the command line passes them."""
-    given = {
-        "fuse": True,
-        "precision": precision,
-        "size": (96, 160),
-        "batch": 1,
-        "frames": None if frames is None else str(frames),
-    }
-    return {"model": "road", "out": str(out), **given}
+def options_of(out: Path, precision: str, frames: Path | None) -> export.Options:
+    words = ["road", "--out", str(out), "--fuse", "--precision", precision, "--size", "96x160"]
+    return parsed(export.Options, [*words, "--frames", str(frames)] if frames else words)
 
 
 def test_int8_is_measured_on_given_pictures(tmp_path: Path, pictures: Path, capsys) -> None:
@@ -114,8 +107,8 @@ def test_int8_is_measured_on_given_pictures(tmp_path: Path, pictures: Path, caps
 
 def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "CALIBRATION_FRAMES", 4)
-    for number, frames in enumerate((None, "")):
-        export.run(options_of(tmp_path / f"{number}.onnx", "int8-qdq", frames))
+    for number in range(2):
+        export.run(options_of(tmp_path / f"{number}.onnx", "int8-qdq", None))
     assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
 
 
@@ -124,7 +117,7 @@ def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monk
     [
         ("int8-qdq", "nowhere.mp4", BuildError, "nowhere.mp4: no such video or folder of pictures"),
         ("int8-qdq", ".", BuildError, "no pictures in it"),
-        ("fp16", "nowhere.mp4", SettingsError, "--frames: fp16 measures nothing on frames, int8-qdq does; leave it out"),
+        ("fp16", "nowhere.mp4", SettingsError, "--frames: only int8-qdq needs frames, not fp16. Leave it out"),
     ],
 )
 def test_missing_or_useless_frames_are_refused(
@@ -132,15 +125,15 @@ def test_missing_or_useless_frames_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
-        export.run(options_of(tmp_path / "out.onnx", precision, frames))
+        export.run(options_of(tmp_path / "out.onnx", precision, Path(frames)))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--size", "384"], "not a size; write height x width"),
-        (["--precision", "fp8"], '"fp8" is not known; known: fp32, fp16, bf16, int8-qdq'),
+        (["--size", "384"], "not a size. Write height x width"),
+        (["--precision", "fp8"], '"fp8" is not known. Known: fp32, fp16, bf16, int8-qdq'),
         (["--batch", "two"], "not a whole number"),
     ],
 )

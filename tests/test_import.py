@@ -74,11 +74,11 @@ def test_the_model_is_written_next_to_its_file_by_default(spots: Path) -> None:
     ("options", "message"),
     [
         (["nowhere.keras"], "nowhere.keras: no such file. Name a .keras or .h5 file"),
-        (["x.keras", "--scale", "1/0"], 'argument --scale: "1/0" is no number; write it as 0.0039 or 1/255'),
-        (["x.keras", "--classes", "a,,b"], 'argument --classes: "a,,b" are no class names; write them with commas between'),
-        (["x.keras", "--classes", "a,a"], 'argument --classes: "a,a" are no class names'),
+        (["x.keras", "--scale", "1/0"], 'argument --scale: "1/0" is not a number. Write it as 0.0039 or 1/255'),
+        (["x.keras", "--classes", "a,,b"], 'argument --classes: "a,,b" is not a list of names. Write each once'),
+        (["x.keras", "--classes", "a,a"], 'argument --classes: "a,a" is not a list of names'),
         (["x.keras", "--size", "28"], 'argument --size: "28" is not a size'),
-        (["x.keras", "--channels", "grb"], 'argument --channels: "grb" is not known; known: rgb, bgr'),
+        (["x.keras", "--channels", "grb"], 'argument --channels: "grb" is not known. Did you mean "rgb"?'),
     ],
 )
 def test_an_error_on_the_command_line_is_one_line(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_engine_options, positive
+from realtime.commands.common.options import (
+    BUNDLED_CLIPS,
+    MODEL,
+    MODEL_HELP,
+    Command,
+    Engine,
+    argument,
+    engine_group,
+    option,
+    switch,
+)
+from realtime.commands.common.values import positive
 
-NAME = "build"
+
+class Options(NamedTuple):
+    model: str = argument(MODEL, MODEL_HELP)
+    engine: Engine = engine_group("", without=("inflight", "trust"))
+    batch: int = option("N", "up to N images, for your own code (default: 1)", positive, 1)
+    target: str | None = option("SM", 'build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
+    frames: str | None = option("FILE|DIR", f"pictures to compare precisions on ({BUNDLED_CLIPS})")
+    timeout: int = option("MIN", "stop the build after this time (default: 60)", positive, 60)
+    memory: int | None = option("GIB", "stop the build above so much memory (default: no limit)", positive)
+    workspace: int = option("MIB", "GPU memory for one layer (default: 1024)", positive, 1024)
+    force: bool = switch("build again even if the engine is cached")
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        NAME,
-        help="build a TensorRT engine for this machine's GPU",
-        description="Build a model's TensorRT engine, prove its precision and its answers, and keep it for view and process.",
+def run(options: Options) -> int:
+    """Build the engine, or find the cached one, and print its passport."""
+    from engines.building.builder import BuildLimits
+    from realtime.commands.common.building import build, target_of
+    from realtime.errors import SettingsError
+
+    frames = Path(options.frames) if options.frames else None
+    if frames is not None and not frames.exists():
+        raise SettingsError(f"--frames {frames}: no such file or folder", "Name a video or a folder of pictures")
+    limits = BuildLimits(
+        timeout_s=options.timeout * 60.0,
+        memory_bytes=options.memory * 2**30 if options.memory else None,
+        workspace_bytes=options.workspace * 2**20,
     )
-    parser.add_argument("model", metavar=MODEL, help=MODEL_HELP)
-    add_engine_options(parser, without=("inflight", "trust"))
-    parser.add_argument("--batch", metavar="N", type=positive, default=1, help="up to N images, for your own code (default: 1)")
-    parser.add_argument("--target", metavar="SM", help='build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
-    parser.add_argument("--frames", metavar="FILE|DIR", help="what to compare precisions on (default: the clips that come along)")
-    parser.add_argument("--timeout", metavar="MIN", type=positive, default=60, help="give up after this long (default: 60)")
-    parser.add_argument("--memory", metavar="GIB", type=positive, help="give up above so much memory (default: no limit)")
-    parser.add_argument(
-        "--workspace", metavar="MIB", type=positive, default=1024, help="GPU memory a layer may take (default: 1024)"
-    )
-    parser.add_argument("--anew", action="store_true", help="build again even if there is one")
+    target = target_of(options.target) if options.target is not None else ""
+    return build(options.model, options.engine.options(), limits, options.batch, target, frames, force=options.force)
 
 
-def run(options: dict[str, Any]) -> int:
-    """Build, or find what was built before, and print its passport."""
-    from realtime.commands.common.building import build
-
-    return build(options)
+COMMAND = Command(
+    "build",
+    Options,
+    run,
+    help="build a TensorRT engine for this machine's GPU",
+    description="Build a model's TensorRT engine, check its precision and its answers, and cache it for view and process.",
+    example=("run.py build road", "a TensorRT engine of a model for this machine's NVIDIA GPU"),
+    rank=110,
+)

@@ -1,46 +1,56 @@
-"""`run.py data check`: a data set, looked at before anything is trained on it."""
+"""`run.py data check`: a data set, checked before training."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
-NAME = "data"
+from realtime.commands.common.options import Command, argument, option, switch
 
-DESCRIPTION = """\
-Look at every file of a data set: images/NAME.jpg and labels/NAME.png, 8-bit class ids, 255 void. Tells every fault, what the set
-is made of and what to hold out, and draws a contact sheet. Leaves with 1 where something has to be mended."""
+HELP = "check a data set before training on it"
 
-
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        NAME, help="check a data set before training on it", description="Check a data set before training on it."
-    )
-    actions = parser.add_subparsers(dest="action", metavar="{check}", required=True)
-    check = actions.add_parser("check", help="look at every file; write dataset.toml", description=DESCRIPTION)
-    check.add_argument(
-        "sets", metavar="DIR", nargs="+", help="a folder with images/ and labels/, or a dataset.toml that names one"
-    )
-    check.add_argument("--classes", metavar="A,B,C", help="names in the order of the ids (default: dataset.toml, or labels.txt)")
-    check.add_argument("--write", action="store_true", help="write dataset.toml into DIR: classes and what is held out")
-    check.add_argument("--out", metavar="FILE.toml", help="write it there instead: for a folder that cannot be written to")
-    check.add_argument("--force", action="store_true", help="overwrite one that says something else")
-    check.add_argument("--sheet", metavar="FILE.png", help="where the contact sheet goes (default: out/NAME-sheet.png)")
-    check.add_argument("--all", action="store_true", help="print all faults of a kind, not only the first few")
+CHECK = """\
+Check every file of a data set: images/NAME.jpg and labels/NAME.png, 8-bit class ids, 255 void. Reports every fault, the content
+of the set and what to hold out, and draws a contact sheet. The exit code is 1 if there is a fault."""
 
 
-def run(options: dict[str, Any]) -> int:
+class Check(NamedTuple):
+    sets: tuple[str, ...] = argument("DIR", "a folder with images/ and labels/, or a dataset.toml that names one", nargs="+")
+    classes: str | None = option("A,B,C", "names in the order of the ids (default: dataset.toml, or labels.txt)")
+    write: bool = switch("write dataset.toml into DIR: classes and what is held out")
+    out: str | None = option("FILE.toml", "write this file instead, where DIR cannot be written to")
+    force: bool = switch("overwrite a file with other content")
+    sheet: str | None = option("FILE.png", "file for the contact sheet (default: out/NAME-sheet.png)")
+    all: bool = switch("print all faults of a kind, not only the first few")
+
+
+class Options(NamedTuple):
+    """None of its own: an action is named."""
+
+
+def check(options: Check) -> int:
     """Check each set; 1 where one has a fault."""
     from realtime.commands.common.checking import CheckOptions, check_sets
 
-    names = tuple(name.strip() for name in options["classes"].split(",")) if options["classes"] else ()
+    names = tuple(name.strip() for name in options.classes.split(",")) if options.classes else ()
     return check_sets(
-        options["sets"],
+        options.sets,
         CheckOptions(
             names,
-            writes=options["write"],
-            out=options["out"],
-            overwrites=options["force"],
-            sheet=options["sheet"],
-            shows_all=options["all"],
+            writes=options.write,
+            out=options.out,
+            overwrites=options.force,
+            sheet=options.sheet,
+            shows_all=options.all,
         ),
     )
+
+
+COMMAND = Command(
+    "data",
+    Options,
+    None,
+    help=HELP,
+    description=HELP.capitalize() + ".",
+    rank=40,
+    actions=(Command("check", Check, check, help="check every file; write dataset.toml", description=CHECK),),
+)

@@ -1,152 +1,132 @@
-"""`run.py evaluate`: how good a model is, measured on labelled images; or how good tracks are, measured on true ones."""
+"""`run.py evaluate`: the accuracy of a model on labelled images, or of tracks on true ones."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from engines.backends.common.options import EngineOptions, declared
-from realtime.commands.common.options import MODEL, MODEL_HELP, add_backend, add_engine_options, engine_facts, one_of, positive
+from realtime.commands.common.options import (
+    BACKENDS,
+    MODEL,
+    MODEL_HELP,
+    Command,
+    Engine,
+    argument,
+    engine_group,
+    given,
+    group,
+    option,
+    repeated,
+    switch,
+)
+from realtime.commands.common.values import one_of, positive
 
-NAME = "evaluate"
+if TYPE_CHECKING:
+    from engines.datasets.truth import SplitName
 
 DESCRIPTION = """\
 Score a model on labelled images: mIoU, accuracy and outlines of classes, average precision of single objects, drivable area and
-lane lines: what the set has labels for and the model gives. Any model on any backend; classes of other names are mapped, and it
-says how. Or score tracks, with --tracks and --mot: HOTA, IDF1, MOTA and id switches, by MOTChallenge's own evaluator."""
-
-OF_IMAGES = (
-    "data",
-    "split",
-    "limit",
-    "means",
-    "threshold",
-    "sheets",
-    "backend",
-    *declared(),
-)
-OF_TRACKS = ("mot", "classes", "skip_gaps")
+lane lines, as far as the set has labels and the model gives them. Any model on any backend; classes of other names are mapped,
+and the mapping is printed. Or score tracks, with --tracks and --mot: HOTA, IDF1, MOTA and id switches, as MOTChallenge does."""
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(NAME, help="score a model on labelled images, or tracks on true ones", description=DESCRIPTION)
-    parser.add_argument("model", metavar=MODEL, nargs="?", help=f"{MODEL_HELP}; with --tracks, the one that names the classes")
-    _add_images(parser.add_argument_group("a model, on labelled images"))
-    tracks = parser.add_argument_group("tracks, on true ones")
-    tracks.add_argument(
-        "--tracks", metavar="GT", action="append", help="true tracks: MOTChallenge's gt.txt or its clip's folder; may be repeated"
+class Images(NamedTuple):
+    data: tuple[str, ...] = repeated(
+        "DIR", "a folder with dataset.toml (see run.py data check), such a file, COCO's JSON, YOLO's outlines; may be repeated"
     )
-    tracks.add_argument(
-        "--mot", metavar="FILE", action="append", help="the tracks to score, as process --mot wrote them: one for each --tracks"
+    split: SplitName | None = option(
+        "NAME", "held_out or all (default: what is held out, if anything is)", one_of(("held_out", "all"))
     )
-    tracks.add_argument(
-        "--classes",
-        metavar="LIST",
-        help="what counts: person, 1,3 or TRUE=FOUND such as pedestrian=12 (default: what is scored in GT; people)",
-    )
-    tracks.add_argument(
-        "--skip-gaps",
-        action="store_true",
-        help="score only frames that the result has lines for: what a live run dropped is not held against it, "
-        "nor a frame where it saw nothing",
-    )
-    engine = parser.add_argument_group("with --backend trt, which of the model's engines (see run.py build)")
-    add_engine_options(engine, without=("inflight",))
+    limit: int | None = option("N", "at most so many images of a set, evenly spread", positive)
+    means: tuple[str, ...] = repeated("MAP", "'pedestrian=person,rider': class of the set = classes of the model; separated by ;")
+    threshold: float | None = option("0..1", "lowest score of an object that counts (default: the model's)", float)
+    sheets: str | None = option("DIR", "folder for pictures: confusion, worst images (default: out)")
+    backend: str | None = option("NAME", BACKENDS)
 
 
-def _add_images(images: Any) -> None:
-    images.add_argument(
-        "--data",
-        metavar="DIR",
-        action="append",
-        help="a folder with dataset.toml (see run.py data check), such a file, COCO's JSON, YOLO's outlines; may be repeated",
+class Tracks(NamedTuple):
+    tracks: tuple[str, ...] = repeated("GT", "true tracks: MOTChallenge's gt.txt or its clip's folder; may be repeated")
+    mot: tuple[str, ...] = repeated("FILE", "the tracks to score, as process --mot wrote them: one for each --tracks")
+    classes: str | None = option(
+        "LIST", "what counts: person, 1,3 or TRUE=FOUND such as pedestrian=12 (default: what is scored in GT; people)"
     )
-    images.add_argument(
-        "--split",
-        metavar="NAME",
-        type=one_of(("held_out", "all")),
-        help="held_out or all (default: what is held out, if anything is)",
-    )
-    images.add_argument("--limit", metavar="N", type=positive, help="at most so many images of a set, evenly spread")
-    images.add_argument(
-        "--means",
-        metavar="MAP",
-        action="append",
-        default=[],
-        help="'pedestrian=person,rider': set class=model classes; parted by ;",
-    )
-    images.add_argument(
-        "--threshold", metavar="0..1", type=float, help="lowest score of an object that counts (default: the model's)"
-    )
-    images.add_argument("--json", metavar="FILE.json", help="write all figures there (of tracks too)")
-    images.add_argument("--sheets", metavar="DIR", help="where pictures go: confusion, worst images (default: out)")
-    add_backend(images)
+    skip_gaps: bool = switch("score only frames that the result has rows for, not those that a live run dropped")
 
 
-def run(options: dict[str, Any]) -> int:
+class Options(NamedTuple):
+    model: str | None = argument(MODEL, f"{MODEL_HELP}; with --tracks, the one that names the classes", nargs="?")
+    json: str | None = option("FILE.json", "write all figures to this file")
+    images: Images = group(Images, "a model, on labelled images")
+    tracks: Tracks = group(Tracks, "tracks, on true ones")
+    engine: Engine = engine_group("with --backend trt, which of the model's engines (see run.py build)", without=("inflight",))
+
+
+def run(options: Options) -> int:
     """Score the model on each set, or each pair of track files."""
-    _check_job(options)
-    if options["tracks"]:
-        from realtime.commands.common.judging import judge
-
-        return judge(
-            options["tracks"],
-            options["mot"],
-            model=options["model"],
-            classes=options["classes"],
-            skip_gaps=options["skip_gaps"],
-            json_path=options["json"],
-        )
-    from realtime.commands.common.evaluating import evaluate
-
-    return evaluate(
-        options["model"],
-        options["data"],
-        split=options["split"],
-        limit=options["limit"],
-        means=options["means"],
-        threshold=options["threshold"],
-        backend=options["backend"] or "auto",
-        engine=_engine_options(options),
-        json_path=options["json"],
-        sheets=options["sheets"],
-    )
+    if options.tracks.tracks:
+        return _score_tracks(options)
+    return _score_model(options)
 
 
-def _engine_options(options: dict[str, Any]) -> EngineOptions:
-    from engines.backends import check_options
-
-    given = engine_facts(options)
-    check_options(options["backend"] or "auto", given)
-    return EngineOptions(**given)
-
-
-def _check_job(options: dict[str, Any]) -> None:
-    """One of the two jobs, with all that it needs and nothing of the other. Raises SettingsError."""
+def _score_tracks(options: Options) -> int:
     from realtime.errors import SettingsError
 
-    if options["tracks"]:
-        foreign = _given(options, OF_IMAGES)
-        if foreign:
-            raise SettingsError(f"{foreign}: for a model on images; --tracks scores tracks: two jobs, two runs")
-        pairs = len(options["tracks"]), len(options["mot"] or ())
-        if pairs[0] != pairs[1]:
-            raise SettingsError(f"{pairs[0]} --tracks and {pairs[1]} --mot: they go in pairs, GT and then the result for it")
-        return
-    foreign = _given(options, OF_TRACKS)
-    if foreign:
-        raise SettingsError(f"{foreign}: for tracks; name the true ones with --tracks GT")
-    if not options["model"] and not options["data"]:
+    tracks = options.tracks
+    if foreign := [*given(options.images), *options.engine.flags()]:
+        raise SettingsError(f"{', '.join(foreign)}: not for tracks", "Score the model on images in a run of its own")
+    if len(tracks.tracks) != len(tracks.mot):
         raise SettingsError(
-            "what is to be scored? A model: evaluate MODEL --data DIR. Tracks: evaluate --tracks GT --mot FILE.txt"
+            f"{len(tracks.tracks)} --tracks and {len(tracks.mot)} --mot", "Give them in pairs: GT, then the result for it"
         )
-    if not options["data"]:
-        raise SettingsError(f"on which images? evaluate {options['model']} --data DIR, a folder that run.py data check likes")
-    if not options["model"]:
-        raise SettingsError("which model? evaluate MODEL --data DIR; run.py models lists them")
+    from realtime.commands.common.judging import judge
+
+    return judge(
+        tracks.tracks,
+        tracks.mot,
+        model=options.model,
+        classes=tracks.classes,
+        skip_gaps=tracks.skip_gaps,
+        json_path=options.json,
+    )
 
 
-def _given(options: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Those of the options that were given, as they are typed."""
-    flags = {name: option.flag for name, (_, option) in declared().items()}
-    given = (name for name in names if options.get(name) not in (None, [], False))
-    return ", ".join(flags.get(name) or f"--{name.replace('_', '-')}" for name in given)
+def _score_model(options: Options) -> int:
+    from realtime.errors import SettingsError
+
+    images, backend = options.images, options.images.backend or "auto"
+    if foreign := given(options.tracks):
+        raise SettingsError(f"{', '.join(foreign)}: for tracks only", "Name the true tracks with --tracks GT")
+    if not options.model or not images.data:
+        missing = " and ".join(
+            name for name, value in (("no model", options.model), ("no labelled images", images.data)) if not value
+        )
+        raise SettingsError(
+            f"{missing} to score", "For a model: evaluate MODEL --data DIR. For tracks: evaluate --tracks GT --mot FILE.txt"
+        )
+    from engines.backends import check_options
+    from realtime.commands.common.evaluating import evaluate
+
+    check_options(backend, options.engine.given)
+
+    return evaluate(
+        options.model,
+        images.data,
+        split=images.split,
+        limit=images.limit,
+        means=images.means,
+        threshold=images.threshold,
+        backend=backend,
+        engine=options.engine.options(),
+        json_path=options.json,
+        sheets=images.sheets,
+    )
+
+
+COMMAND = Command(
+    "evaluate",
+    Options,
+    run,
+    help="score a model on labelled images, or tracks on true ones",
+    description=DESCRIPTION,
+    example=("run.py evaluate road --data DIR", "mIoU, average precision and more, on labelled images"),
+    rank=70,
+)

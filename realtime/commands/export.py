@@ -6,80 +6,55 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from engines.backends.common.options import Precision
-from realtime.commands.common.options import MODEL, MODEL_HELP, batch, one_of, size
+from realtime.commands.common import values
+from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, MODEL_HELP, Command, argument, option, repeated, switch
+from realtime.commands.common.values import or_dynamic, positive
 from realtime.commands.train import print_agreement, print_export
 from realtime.errors import SettingsError
 
 if TYPE_CHECKING:
     from engines.types import Image
 
-NAME = "export"
 CALIBRATION_FRAMES = 32
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        NAME,
-        help="write a model in another form",
-        description="Write a model as ONNX with its card: small outputs, another size or precision; or a checkpoint's model.",
+class Options(NamedTuple):
+    model: str = argument(f"{MODEL}|CHECKPOINT.pt", f"{MODEL_HELP}, or a checkpoint of run.py train")
+    out: str | None = option(
+        "FILE.onnx|DIR", "file to write, its card next to it; of a checkpoint, or a folder (default: one of its name, next to it)"
     )
-    parser.add_argument("model", metavar=f"{MODEL}|CHECKPOINT.pt", help=f"{MODEL_HELP}, or what run.py train left")
-    parser.add_argument(
-        "--out",
-        metavar="FILE.onnx|DIR",
-        help="file to write, its card beside it; of a checkpoint, or a folder (default then: one beside it, of its name)",
+    fuse: bool = switch("argmax, or the best boxes, inside the graph: less to download and decode")
+    precision: str = option("NAME", "default: fp32, unchanged", values.precision, "fp32")
+    size: tuple[int, int] | Literal["dynamic"] | None = option(
+        "HxW", "another input size, such as 384x640; of a checkpoint, or dynamic: open", or_dynamic(values.size)
     )
-    parser.add_argument(
-        "--fuse", action="store_true", help="argmax, or the best boxes, inside the graph: less to download and decode"
+    batch: int | Literal["dynamic"] = option(
+        "1|dynamic", "default: 1; in a checkpoint's folder, dynamic opens the size too", or_dynamic(positive), 1
     )
-    parser.add_argument(
-        "--precision", metavar="NAME", type=one_of(get_args(Precision)), default="fp32", help="default: fp32, as it is"
-    )
-    parser.add_argument(
-        "--size", metavar="HxW", type=_size, help="another input size, such as 384x640; of a checkpoint, or dynamic: open"
-    )
-    parser.add_argument(
-        "--batch",
-        metavar="1|dynamic",
-        type=batch,
-        default=1,
-        help="default: 1; in a checkpoint's folder, dynamic opens the size too",
-    )
-    parser.add_argument(
-        "--frames", metavar="FILE|DIR", help="what int8-qdq measures its ranges on (default: the clips that come along)"
-    )
-    checkpoint = parser.add_argument_group("of a checkpoint")
-    checkpoint.add_argument(
-        "--data", metavar="DIR", action="append", default=[], help="a set whose held-out images give the card's figures; repeat"
-    )
-    checkpoint.add_argument("--recipe", metavar="NAME", help="take the card's texts and `rebalance` from this recipe instead")
+    frames: str | None = option("FILE|DIR", f"pictures that int8-qdq measures its ranges on ({BUNDLED_CLIPS})")
+    data: tuple[str, ...] = repeated("DIR", "of a checkpoint: a set whose held-out images give the card's figures; repeat")
+    recipe: str | None = option("NAME", "of a checkpoint: take the card's texts and `rebalance` from this recipe instead")
 
 
-def _size(text: str) -> tuple[int, int] | Literal["dynamic"]:
-    return "dynamic" if text == "dynamic" else size(text)
-
-
-def run(options: dict[str, Any]) -> int:
+def run(options: Options) -> int:
     """Write a model in another form, or a checkpoint's model, with its card."""
-    if options["model"].endswith(".pt"):
+    if options.model.endswith(".pt"):
         return _export_checkpoint(options)
-    if options.get("data") or options.get("recipe"):
-        raise SettingsError(f"{options['model']}: --data and --recipe are for a checkpoint (.pt); leave them out")
-    if not options["out"]:
-        raise SettingsError(f"{options['model']}: name the file to write: --out FILE.onnx")
-    if options["size"] == "dynamic":
+    if options.data or options.recipe:
+        raise SettingsError(f"{options.model}: --data and --recipe are for a checkpoint (.pt)", "Leave them out")
+    if not options.out:
+        raise SettingsError(f"{options.model}: no file to write is named", "Name it with --out FILE.onnx")
+    if options.size == "dynamic":
         raise SettingsError(
-            f"--size dynamic: {options['model']} is finished: its size can be changed, not opened; "
-            "export its checkpoint, or name a size"
+            f"--size dynamic: the size of {options.model} can be changed, but not opened", "Export its checkpoint, or name a size"
         )
     return _export_onnx(options)
 
 
-def _export_checkpoint(options: dict[str, Any]) -> int:
-    """Write the model folder of a checkpoint; or, where a file is named, make it on the way and go on from there."""
+def _export_checkpoint(options: Options) -> int:
+    """Write the model folder of a checkpoint; or, where a file is named, make one on the way to it."""
     from engines.training import require_training
 
     require_training()
@@ -90,46 +65,48 @@ def _export_checkpoint(options: dict[str, Any]) -> int:
     from engines.training.opening import open_run, read_recipe
     from engines.training.recipe import check_recipe, for_export
 
-    path = Path(options["model"])
-    checkpoint, out = load_checkpoint(path), Path(options["out"] or path.with_suffix(""))
+    path = Path(options.model)
+    checkpoint, out = load_checkpoint(path), Path(options.out or path.with_suffix(""))
     recipe = checkpoint.recipe
-    if options["size"] == "dynamic" and out.suffix == ".onnx":
-        raise SettingsError("--size dynamic: a model of open size goes into a folder; name it with --out DIR")
-    if options["size"] and options["size"] != "dynamic":
-        recipe = msgspec.structs.replace(recipe, input_px=(options["size"][1], options["size"][0]))
+    if options.size == "dynamic" and out.suffix == ".onnx":
+        raise SettingsError("--size dynamic: a model of open size goes into a folder", "Name it with --out DIR")
+    if options.size and options.size != "dynamic":
+        recipe = msgspec.structs.replace(recipe, input_px=options.size)
         check_recipe(recipe, "--size")
-    sets = open_run(recipe, [Path(path) for path in options["data"]], all_of_them=False)[1] if options["data"] else []
-    if options["recipe"]:
-        recipe = for_export(recipe, read_recipe(options["recipe"]))
+    sets = open_run(recipe, [Path(path) for path in options.data], all_of_them=False)[1] if options.data else []
+    if options.recipe:
+        recipe = for_export(recipe, read_recipe(options.recipe))
     checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-    is_dynamic = "dynamic" in (options["batch"], options["size"])
-    if options["batch"] not in (1, "dynamic"):
-        raise SettingsError(f"--batch {options['batch']}: fits no camera, which gives one frame a time; write 1 or dynamic")
+    is_dynamic = "dynamic" in (options.batch, options.size)
+    if options.batch not in (1, "dynamic"):
+        raise SettingsError(f"--batch {options.batch}: a camera gives one frame at a time", "Write 1 or dynamic")
     if out.suffix != ".onnx":
-        if options["fuse"] or options["precision"] != "fp32" or options.get("frames"):
-            raise SettingsError("--fuse, --precision and --frames make one file of the model: name it with --out FILE.onnx")
+        if options.fuse or options.precision != "fp32" or options.frames:
+            raise SettingsError("--fuse, --precision and --frames make one file of the model", "Name it with --out FILE.onnx")
         print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic))
         return 0
     with TemporaryDirectory() as folder:
         exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic)
         print_agreement(exported)
-        return _export_onnx({**options, "model": str(exported.model), "size": None})
+        return _export_onnx(options._replace(model=str(exported.model), size=None))
 
 
-def _export_onnx(options: dict[str, Any]) -> int:
+def _export_onnx(options: Options) -> int:
     from engines.models import zoo
     from engines.onnx_graph.exporting import export_model
     from engines.types import Size
 
-    model, out = zoo.find(options["model"]), Path(options["out"])
+    assert options.out is not None, "checked before"
+    assert options.size != "dynamic", "checked before"
+    model, out = zoo.find(options.model), Path(options.out)
     made = export_model(
         model,
         out,
-        fuse=options["fuse"],
-        precision=options["precision"],
-        size=Size(options["size"][1], options["size"][0]) if options["size"] else None,
-        batch=options["batch"],
-        calibration=_calibration(options["precision"], options.get("frames")),
+        fuse=options.fuse,
+        precision=options.precision,
+        size=Size(*options.size) if options.size else None,
+        batch=options.batch,
+        calibration=_calibration(options.precision, options.frames),
     )
     roles = ", ".join(f"{role} = {tensor}" for role, tensor in made.card.outputs.items())
     input_size = f"{made.card.input.size.height}x{made.card.input.size.width}"  # as --size takes it
@@ -139,11 +116,22 @@ def _export_onnx(options: dict[str, Any]) -> int:
 
 
 def _calibration(precision: str, frames: str | None) -> Sequence[Image]:
-    """What INT8 ranges are measured on: frames of that video or folder, or of the installed clips; none where none are needed."""
+    """Frames that INT8 ranges are measured on: of that video or folder, or of the installed clips; () for other precisions."""
     from engines.building.frames import real_frames
 
     if precision == "int8-qdq":
         return real_frames(Path(frames) if frames else None, CALIBRATION_FRAMES)
     if frames:
-        raise SettingsError(f"--frames: {precision} measures nothing on frames, int8-qdq does; leave it out")
+        raise SettingsError(f"--frames: only int8-qdq needs frames, not {precision}", "Leave it out")
     return ()
+
+
+COMMAND = Command(
+    "export",
+    Options,
+    run,
+    help="write a model in another form",
+    description="Write a model as ONNX with its card: small outputs, another size or precision; or a checkpoint's model.",
+    example=("run.py export road --out o.onnx", "a model in another size or precision, or with small outputs"),
+    rank=90,
+)

@@ -1,43 +1,59 @@
-"""`run.py process`: over a source without a window, every frame, to files."""
+"""`run.py process`: a source without a window, every frame, to files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from realtime.commands.common.options import add_running, positive
-from realtime.sinks import check_outputs, kinds
-
-NAME = "process"
-
-
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        NAME,
-        help="run over a source without a window, to files",
-        description="Run over a source without a window, to files: every frame, in order (a live source drops what is too much).",
-    )
-    parser.add_argument("source", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ...")
-    for name, kind in kinds().items():
-        parser.add_argument(kind.option, dest=name, metavar="FILE", help=kind.help)
-    parser.add_argument("--frames", metavar="N", type=positive, help="stop after so many frames")
-    add_running(parser)
+from realtime.commands.common.options import Command, Declared, Running, argument, collected, group, option
+from realtime.commands.common.values import positive
+from realtime.commands.view import SOURCE_HELP
 
 
-def run(options: dict[str, Any]) -> int:
-    """Run over a source without a window, every frame, to files."""
+def _outputs() -> Mapping[str, Declared]:
+    """An option for each kind of sink."""
+    from realtime.sinks import kinds
+
+    return {name: option("FILE", kind.help, flag=kind.option) for name, kind in kinds().items()}
+
+
+def _paths(**texts: str | None) -> dict[str, Path]:
+    return {name: Path(text) for name, text in texts.items() if text is not None}
+
+
+class Options(NamedTuple):
+    source: str = argument("source", SOURCE_HELP)
+    outputs: dict[str, Path] = collected(_outputs, _paths)
+    frames: int | None = option("N", "stop after so many frames", positive)
+    running: Running = group(Running)
+
+
+def run(options: Options) -> int:
+    """Write every frame's results to the files that are named."""
     from realtime.commands.common.running import run_to_files, settings_of
     from realtime.errors import SettingsError
+    from realtime.sinks import check_outputs, kinds
     from realtime.sources import open_source
 
-    paths = {name: Path(options[name]) for name in kinds() if options[name]}
-    if not paths:
+    if not options.outputs:
         examples = ", ".join(f"{kind.option} FILE{kind.suffixes[0]}" for kind in kinds().values())
         raise SettingsError("process writes files, and none is named", f"Name at least one: {examples}")
-    settings = settings_of(options, options["source"])
-    for kind in (kinds()[name] for name in paths):
+    settings = settings_of(options.running, options.source)
+    for kind in (kinds()[name] for name in options.outputs):
         if kind.needs_tracks and settings.tracker == "none":
             raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")
-    source_path = Path(options["source"])
-    check_outputs(paths, source_path if source_path.is_file() else None)
-    return run_to_files(settings, lambda: open_source(options["source"]), paths, options["frames"])
+    source_path = Path(options.source)
+    check_outputs(options.outputs, source_path if source_path.is_file() else None)
+    return run_to_files(settings, lambda: open_source(options.source), options.outputs, options.frames)
+
+
+COMMAND = Command(
+    "process",
+    Options,
+    run,
+    help="run over a source without a window, to files",
+    description="Run over a source without a window, to files: every frame, in order (a live source drops what is too much).",
+    example=("run.py process in.mp4 --out o.mp4", "every frame, in order, none dropped, to files"),
+    rank=20,
+)

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from realtime.commands.common.options import add_running
+from realtime.commands.common.options import Command, Running, argument, group, option
 
-NAME = "view"
+SOURCE_HELP = "file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ..."
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(NAME, help="show a source in a window", description="Show a source in a window.")
-    parser.add_argument(
-        "source", nargs="?", default="auto", help="file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ..."
+class Options(NamedTuple):
+    source: str = argument("source", SOURCE_HELP, nargs="?", default="auto")
+    overlay: str | None = option(
+        "locked|live",
+        "locked: show the frame that the masks belong to; live: the newest frame, masks moved to it (default: locked)",
     )
-    parser.add_argument(
-        "--overlay",
-        metavar="locked|live",
-        help="locked: show the frame that the masks belong to; live: the newest frame, masks moved to it (default: locked)",
-    )
-    add_running(parser)
+    running: Running = group(Running)
 
 
-def run(options: dict[str, Any]) -> int:
+def run(options: Options) -> int:
     """Show a source in a window until it is closed."""
+    return show(options.source, options.running, options.overlay)
+
+
+def show(source: str, running: Running, overlay: str | None = None) -> int:
+    """The process's exit code, when the window is closed."""
     from engines.models import zoo
     from realtime.commands.common.running import AUTO, auto_source, leave_hanging_threads, settings_of
     from realtime.process.tuning import prepare
     from realtime.sources import Paced, open_source
     from realtime.viewer.display import check_qt
 
-    settings = settings_of(options, options["source"])
-    zoo.locate(settings.model)  # a wrong name is told here, not in a window
+    settings = settings_of(running, source, overlay)
+    zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
     check_qt()
     from realtime.sessions.live import LiveSession
     from realtime.viewer.run import run_viewer
@@ -45,6 +46,16 @@ def run(options: dict[str, Any]) -> int:
         name = "camera or sample clip" if source == AUTO else source
         return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
 
-    code = run_viewer(open_session, options["source"], title="Real-time segmentation")
+    code = run_viewer(open_session, source, title="Real-time segmentation")
     leave_hanging_threads(code)
     return code
+
+
+COMMAND = Command(
+    "view",
+    Options,
+    run,
+    help="show a source in a window",
+    example=("run.py view dashcam.mp4", "a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes"),
+    rank=10,
+)

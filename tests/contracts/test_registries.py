@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib
 import inspect
@@ -104,10 +103,11 @@ def test_a_source_module_opens_uris_and_refuses_unknown_options(scheme: str) -> 
 
 
 @pytest.mark.parametrize("name", commands())
-def test_a_command_adds_its_own_parser_and_no_other(name: str) -> None:
-    subparsers = argparse.ArgumentParser().add_subparsers()
+def test_a_command_describes_itself_and_takes_its_options(name: str) -> None:
     command = commands()[name]
-    command.add_parser(subparsers)
-    assert list(subparsers.choices) == [name]
-    assert subparsers.choices[name].description, "it says what it is for"
-    assert list(inspect.signature(command.run).parameters) == ["options"]
+    for one in (command, *command.actions):
+        assert one.help
+        assert issubclass(one.options, tuple)
+        assert one.run is None or list(inspect.signature(one.run).parameters) == ["options"]
+    assert command.run is not None or command.actions
+    assert command.rank < 1000, "give it a place in the list of commands"

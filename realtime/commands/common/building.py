@@ -1,9 +1,8 @@
-"""A build of a TensorRT engine, with its progress on stderr and what is known of it on stdout."""
+"""Building a TensorRT engine: its progress on stderr, its passport on stdout."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
@@ -17,36 +16,34 @@ from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.plans.verdict import ANY_GPU, runtime_name
 from engines.trt.runtime import installed
-from realtime.commands.common.options import engine_facts
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
 
-def build(options: dict[str, Any]) -> int:
-    """Build, or find what was built before, and print its passport."""
-    asked = EngineOptions(**engine_facts(options))
-    target = _target(options["target"])
-    frames = Path(options["frames"]) if options["frames"] else None
-    if frames is not None and not frames.exists():
-        raise SettingsError(f"--frames {frames}: no such video or folder of pictures to compare on")
-    model = zoo.find(options["model"])
+def build(
+    name_or_path: str,
+    engine: EngineOptions,
+    limits: BuildLimits,
+    batch: int = 1,
+    target: str = "",
+    frames: Path | None = None,
+    *,
+    force: bool = False,
+) -> int:
+    """Build a model's engine, or find the cached one, and print its passport. frames: what precisions are compared on."""
+    model = zoo.find(name_or_path)
     request = request_for(
         model,
-        precision=asked.precision,
-        runtime=asked.runtime or ("tensorrt-rtx" if target else _runtime_here()),
-        size=asked.size,
-        batch=options["batch"],
+        precision=engine.precision,
+        runtime=engine.runtime or ("tensorrt-rtx" if target else _runtime_here()),
+        size=engine.size,
+        batch=batch,
         target=target,
-        dla_core=asked.dla_core,
-    )
-    limits = BuildLimits(
-        timeout_s=options["timeout"] * 60.0,
-        memory_bytes=options["memory"] * 2**30 if options["memory"] else None,
-        workspace_bytes=options["workspace"] * 2**20,
+        dla_core=engine.dla_core,
     )
     builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
     is_new = False
-    with Progress(f"{model.card.name}, {asked.precision}") as progress:
+    with Progress(f"{model.card.name}, {engine.precision}") as progress:
 
         def show(job: JobProgress) -> None:
             nonlocal is_new
@@ -54,7 +51,7 @@ def build(options: dict[str, Any]) -> int:
             progress.show(job.fraction or 0.0, 1.0, job.phase)
 
         wait = "another process builds the same engine; waiting for it"
-        found = builder.run(force=options["anew"], on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
+        found = builder.run(force=force, on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
     print(describe(found, is_new=is_new))
     return 0
 
@@ -67,10 +64,10 @@ def describe(found: Found, *, is_new: bool) -> str:
     if where == ANY_GPU:
         where = f"any GPU of compute capability {environment.compute_capability}"
     size = f"{request.size_px[1]}x{request.size_px[0]}"  # as --size takes it
-    verb = "built" if is_new else "there"
+    state = "built" if is_new else "cached"
     return "\n".join(
         [
-            f"{verb}    {request.model_name}, {request.precision}, {size}, for {where} with {runtime_name(environment)}",
+            f"{state:<8} {request.model_name}, {request.precision}, {size}, for {where} with {runtime_name(environment)}",
             f"engine   {found.plan_path} ({passport.plan_bytes / 1e6:.1f} MB, built in {passport.build_seconds:.0f} s)",
             f"layers   {_layers(passport)}",
             f"parity   {_parity(passport)}",
@@ -81,7 +78,7 @@ def describe(found: Found, *, is_new: bool) -> str:
 def _layers(passport: Passport) -> str:
     if passport.audit is None:
         has_run = passport.parity is not None and passport.parity.measured_on == "engine"
-        return "not told by the inspector" if has_run else "not measured: the engine has not run on its GPU yet"
+        return "not reported by TensorRT" if has_run else "not measured: the engine has not run on its GPU yet"
     shares = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.layer_share.items())
     times = ", ".join(f"{share:.0%} {name}" for name, share in passport.audit.time_share.items())
     return f"{shares} (of their time: {times})" if times else shares
@@ -90,23 +87,23 @@ def _layers(passport: Passport) -> str:
 def _parity(passport: Passport) -> str:
     parity = passport.parity
     if parity is None:
-        return "not measured: fp32 is what others are compared with"
-    said = []
+        return "not measured: fp32 is the reference"
+    figures = []
     if parity.label_agreement is not None:
-        said.append(f"{parity.label_agreement:.2%} of the labels as in fp32")
+        figures.append(f"{parity.label_agreement:.2%} of the labels as in fp32")
     if parity.alpha_difference is not None:
-        said.append(f"opacity within {parity.alpha_difference:.2%} of fp32's on average")
+        figures.append(f"opacity within {parity.alpha_difference:.2%} of fp32's on average")
     if parity.mask_iou is not None:
-        said.append(f"masks overlap those of fp32 by {parity.mask_iou:.3f} (IoU)")
-    if not said:
-        said.append("no object was found in them")
+        figures.append(f"masks overlap those of fp32 by {parity.mask_iou:.3f} (IoU)")
+    if not figures:
+        figures.append("no object was found in them")
     kept = f", with {len(parity.kept_fp32)} nodes kept in fp32" if parity.kept_fp32 else ""
     rounded = ", on the CPU with every result rounded as the GPU would" if parity.measured_on == "cpu" else ""
-    return f"{', '.join(said)}, over {parity.frames} frames{kept}{rounded}"
+    return f"{', '.join(figures)}, over {parity.frames} frames{kept}{rounded}"
 
 
 def _runtime_here() -> str:
-    """The first runtime that is installed; where there is no GPU, whichever: that is the first thing to say."""
+    """The first runtime that is installed. Without a GPU any will do: its absence is the error to report first."""
     try:
         Driver()
     except NoGpuError:
@@ -114,11 +111,9 @@ def _runtime_here() -> str:
     return first_runtime()
 
 
-def _target(text: str | None) -> str:
-    """ "8.6" and "sm86" as "86"; empty when none was given."""
-    if text is None:
-        return ""
+def target_of(text: str) -> str:
+    """The compute capability of --target: "8.6" and "sm86" as "86". Raises SettingsError."""
     target = text.lower().removeprefix("sm").replace(".", "")
     if not target.isdigit():
-        raise SettingsError(f'--target "{text}" is not a compute capability; write it as 86 or 8.6')
+        raise SettingsError(f'--target "{text}" is not a compute capability', "Write it as 86 or 8.6")
     return target

@@ -1,130 +1,233 @@
-"""What commands share of the command line: types of arguments and groups of options."""
+"""Commands and their options: each is declared once, as a field of a named tuple; argparse reads them.
+
+    class Options(NamedTuple):
+        source: str = argument("SOURCE", "what to run over")
+        rate: float = option("HZ", "frames a second (default: 30)", number(1, 1000), 30.0)
+        quick: bool = switch("takes seconds, for smoke tests")
+        running: Running = group(Running)
+
+Named tuples, since `run.py --help` imports every command, and a dataclass takes six times as long to define.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from engines.backends import names
-from engines.backends.common.options import Option, declared
-from engines.errors import did_you_mean
+from engines.loading import module_names
+from realtime.commands.common.values import engine_value, positive
+
+if TYPE_CHECKING:
+    from engines.backends.common.options import EngineOptions
 
 MODEL = "NAME|FILE.onnx"
 MODEL_HELP = "a model that run.py models lists, or an ONNX file"
+BUNDLED_CLIPS = "default: the clips that are installed with the program"
+
+O = TypeVar("O", bound=tuple[Any, ...])  # noqa: E741
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that runs a model. Their defaults are the presets' and settings', so None here."""
-    parser.add_argument("--model", metavar=MODEL, help=f"{MODEL_HELP} (default: road)")
-    add_backend(parser)
-    parser.add_argument("--tracker", metavar="NAME", help="auto, bytetrack, ocsort or none (default: auto)")
-    parser.add_argument("--preset", metavar="NAME", help="webcam, dashcam, or a .toml file of settings")
-    parser.add_argument("--width", metavar="PX", type=positive, help="the picture is at most this wide (default: 1280)")
-    parser.add_argument(
-        "--threshold", metavar="0..1", type=float, help="lowest score of an object that is shown (default: the model's)"
+class Command(Generic[O]):
+    """A command of run.py, or an action of one. Its module holds it as COMMAND and imports nothing heavy at the top."""
+
+    def __init__(
+        self,
+        name: str,
+        options: type[O],
+        run: Callable[[O], int] | None,
+        *,
+        help: str,
+        description: str = "",
+        example: tuple[str, str] = ("", ""),
+        epilog: Callable[[], str] | None = None,
+        rank: int = 1000,
+        actions: tuple[Command[Any], ...] = (),
+    ) -> None:
+        """run: returns the process's exit code; raises SegmentationError. None: one of `actions` must be named.
+
+        help: its line in the list of commands. example: a command line and what it does, for `run.py --help`.
+        rank: its place in that list, the lowest first.
+        """
+        self.name, self.options, self.run = name, options, run
+        self.help, self.description, self.example, self.epilog = help, description, example, epilog
+        self.rank, self.actions = rank, actions
+
+
+class Declared(NamedTuple):
+    """How a field is given on the command line.
+
+    flags: () for a positional argument. settings: those of `add_argument`. fields, make: of a group, its fields and what
+    makes its value from theirs; title: its heading in the help.
+    """
+
+    flags: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = {}
+    fields: Callable[[], Mapping[str, Declared]] | None = None
+    make: Callable[..., Any] = dict
+    title: str = ""
+
+
+def argument(metavar: str, help: str, **settings: Any) -> Any:
+    """A positional argument: required, unless `settings` have nargs="?" and perhaps a default."""
+    return Declared((), {"metavar": metavar, "help": help, **settings})
+
+
+def option(
+    metavar: str, help: str, type: Callable[[str], Any] = str, default: Any = None, *, flag: str = "", **settings: Any
+) -> Any:
+    """An option with a value. flag: what is typed, where that is not the field's name."""
+    return Declared((flag,), {"metavar": metavar, "help": help, "type": type, "default": default, **settings})
+
+
+def repeated(metavar: str, help: str, *, flag: str = "", **settings: Any) -> Any:
+    """An option that may be given several times: a tuple."""
+    return Declared((flag,), {"metavar": metavar, "help": help, "action": "append", "default": [], **settings})
+
+
+def switch(help: str) -> Any:
+    """An option without a value: True where it is given."""
+    return Declared(("",), {"action": "store_true", "help": help})
+
+
+def toggle(help: str) -> Any:
+    """--name, --no-name, or neither: True, False or None."""
+    return Declared(("",), {"action": argparse.BooleanOptionalAction, "default": None, "help": help})
+
+
+def group(kind: type[tuple[Any, ...]], title: str = "") -> Any:
+    """The fields of another named tuple; with a title, under a heading of their own."""
+    return Declared(fields=lambda: _fields(kind), make=kind, title=title)
+
+
+def collected(fields: Callable[[], Mapping[str, Declared]], make: Callable[..., Any], title: str = "") -> Any:
+    """A field made of options that are only known when the command is parsed: make(**values)."""
+    return Declared(fields=fields, make=make, title=title)
+
+
+def engine_group(title: str, without: Container[str] = ()) -> Any:
+    """Those fields of `EngineOptions` that are given, as an `Engine`."""
+
+    def fields() -> Mapping[str, Declared]:
+        from engines.backends.common.options import declared
+
+        return {
+            name: option(spec.metavar, spec.help, engine_value(kind, spec), flag=spec.flag)
+            for name, (kind, spec) in declared().items()
+            if name not in without
+        }
+
+    return collected(fields, lambda **values: Engine(values), title)
+
+
+class Engine:
+    """The engine options that were given. given: field of `EngineOptions` -> value."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.given = {name: value for name, value in values.items() if value is not None}
+
+    def options(self) -> EngineOptions:
+        from engines.backends.common.options import EngineOptions
+
+        return EngineOptions(**self.given)
+
+    def flags(self) -> list[str]:
+        """The options as they were typed."""
+        from engines.backends.common.options import declared
+
+        return [declared()[name][1].flag for name in self.given]
+
+
+def names_in(package: str) -> str:
+    """The names in a registry, for a help text. Does not import it."""
+    spec = find_spec(package)
+    return ", ".join(name.replace("_", "-") for name in module_names((spec and spec.submodule_search_locations) or ()))
+
+
+BACKENDS = f"auto, {names_in('engines.backends')} (default: auto, the fastest that works)"
+
+
+class Running(NamedTuple):
+    """Options of every command that runs a model over a source. None: the preset, or else the settings' default."""
+
+    model: str | None = option(MODEL, f"{MODEL_HELP} (default: road)")
+    backend: str | None = option("NAME", BACKENDS)
+    tracker: str | None = option("NAME", f"{names_in('realtime.tracking')} (default: auto)")
+    preset: str | None = option("NAME", "webcam, dashcam, or a .toml file of settings")
+    width: int | None = option("PX", "the picture is at most this wide (default: 1280)", positive)
+    threshold: float | None = option("0..1", "lowest score of an object that is shown (default: the model's)", float)
+    smooth: bool | None = toggle(
+        "no flicker where the picture stands still (default: soft edges always, classes in a window only)"
     )
-
-    matte = parser.add_argument_group("with a model that tells foreground from background")
-    matte.add_argument(
-        "--background",
-        metavar="none|blur|#RRGGBB|FILE",
-        help="put a blur, a colour or a picture behind the foreground (default: none)",
+    background: str | None = option(
+        "none|blur|#RRGGBB|FILE", "with a model that gives a matte: put a blur, a colour or a picture behind the foreground"
     )
-    parser.add_argument(
-        "--smooth",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="no flicker where the picture stands still (default: soft edges always, classes in a window only)",
-    )
-
-    engine = parser.add_argument_group("the network's size, and with --backend trt which of its engines (see run.py build)")
-    add_engine_options(engine)
+    engine: Engine = engine_group("size of the network, and with --backend trt which of its engines (see run.py build)")
 
 
-def add_backend(group: Any) -> None:
-    """The option for the runtime; `group` is a parser or a group of one."""
-    group.add_argument("--backend", metavar="NAME", help=f"auto (the default: the fastest that works), {', '.join(names())}")
+def add_options(parser: argparse._ActionsContainer, kind: type[tuple[Any, ...]], prefix: str = "") -> None:
+    """Add the fields of a named tuple to a parser. Its values are found under `prefix` and the field's name."""
+    _add(parser, _fields(kind), prefix)
 
 
-def add_engine_options(group: Any, without: Container[str] = ()) -> None:
-    """The fields of EngineOptions as options, each under its field's name; `group` is a parser or a group of one."""
-    for name, (kind, option) in declared().items():
-        if name not in without:
-            group.add_argument(option.flag, dest=name, metavar=option.metavar, type=_reader(kind, option), help=option.help)
+def read_options(kind: type[O], values: Mapping[str, Any], prefix: str = "") -> O:
+    """A named tuple from what the parser found."""
+    return kind(**_read(_fields(kind), values, prefix))
 
 
-def engine_facts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those fields of EngineOptions that were given."""
-    return {name: options[name] for name in declared() if options.get(name) is not None}
+def parsed(kind: type[O], words: Sequence[str] = ()) -> O:
+    """The options of a command line with these words; without any, the defaults. Calling `kind` itself does not give those."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, kind)
+    return read_options(kind, vars(parser.parse_args(words)))
 
 
-def _reader(kind: Any, option: Option) -> Callable[[str], Any]:
-    """What reads an option's text as a value of type `kind`, which may be of that or None."""
-    if option.limits is not None:
-        return whole(*option.limits)
-    if option.metavar == "HxW":
-        return lambda text: size(text)[::-1]
-    words = [word for part in (kind, *get_args(kind)) if get_origin(part) is Literal for word in get_args(part)]
-    return one_of(words) if words else str
+def flags_of(kind: type[tuple[Any, ...]]) -> list[str]:
+    """Every option of a command, as it is typed."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser, kind)
+    return list(parser._option_string_actions)
 
 
-def one_of(known: Sequence[str]) -> Callable[[str], str]:
-    """The type of an argument that is one of these words."""
-
-    def check(text: str) -> str:
-        if text not in known:
-            raise argparse.ArgumentTypeError(f'"{text}" is not known; known: {", ".join(known)}{did_you_mean(text, known)}')
-        return text
-
-    return check
-
-
-def size(text: str) -> tuple[int, int]:
-    """Height, width, as in "384x640"."""
-    height, separator, width = text.partition("x")
-    if not (separator and height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write height x width, as in 384x640')
-    return int(height), int(width)
+def given(options: tuple[Any, ...]) -> list[str]:
+    """The options of a named tuple that differ from their defaults, as they are typed."""
+    found: list[str] = []
+    for name, declared in _fields(type(options)).items():
+        value = getattr(options, name)
+        if isinstance(value, Engine):
+            found += value.flags()
+        elif declared.flags and value not in (declared.settings.get("default"), False, ()):
+            found += _flags(name, declared)
+    return found
 
 
-def batch(text: str) -> int | str:
-    """A number of images, or "dynamic"."""
-    return text if text == "dynamic" else positive(text)
+def _fields(kind: type[tuple[Any, ...]]) -> Mapping[str, Declared]:
+    fields: Mapping[str, Declared] = kind._field_defaults  # type: ignore[attr-defined]  # every named tuple has it
+    return fields
 
 
-def positive(text: str) -> int:
-    """A whole number of 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
-    return int(text)
+def _flags(name: str, declared: Declared) -> list[str]:
+    return [flag or f"--{name.replace('_', '-')}" for flag in declared.flags]
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number from `low` to `high`."""
-
-    def check(text: str) -> int:
-        if not text.isdigit() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from {low} to {high}')
-        return int(text)
-
-    return check
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """The type of an argument that is a number in [low, high]."""
-
-    def check(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a number from {low:g} to {high:g}')
-        return value
-
-    return check
+def _add(parser: argparse._ActionsContainer, fields: Mapping[str, Declared], prefix: str) -> None:
+    for name, declared in fields.items():
+        if declared.fields is not None:
+            inner = parser.add_argument_group(declared.title) if declared.title else parser
+            _add(inner, declared.fields(), f"{prefix}{name}.")
+        elif declared.flags:
+            parser.add_argument(*_flags(name, declared), dest=prefix + name, **declared.settings)
+        else:
+            parser.add_argument(prefix + name, **declared.settings)
 
 
-share = number(0, 1)
-"""The type of an argument that is a number from 0 to 1."""
+def _read(fields: Mapping[str, Declared], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    found = {}
+    for name, declared in fields.items():
+        if declared.fields is not None:
+            found[name] = declared.make(**_read(declared.fields(), values, f"{prefix}{name}."))
+        else:
+            value = values[prefix + name]
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found

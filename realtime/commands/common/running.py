@@ -1,4 +1,4 @@
-"""What view, process and the demo share: settings from their options, the work over a source, and how it ends."""
+"""Shared by view, process, bench and the demo: settings from their options, the run over a source, and how it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import msgspec
 
@@ -21,7 +20,7 @@ from engines.errors import SegmentationError
 from engines.models import zoo
 from engines.plans.reading import TRUST_WARNING
 from realtime.app import Run
-from realtime.commands.common.options import engine_facts
+from realtime.commands.common.options import Running
 from realtime.process.redact import one_line
 from realtime.process.tuning import prepare
 from realtime.sessions.headless import Summary, run_headless
@@ -67,25 +66,23 @@ def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[s
 
 
 def leave_hanging_threads(code: int) -> None:
-    """End the process now if a thread hangs in a driver or a network: files are complete by then, and waiting helps nobody."""
+    """End the process now if a thread hangs in a driver or a network. Call it when all files are complete."""
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def settings_of(options: dict[str, Any], source: str) -> Settings:
+def settings_of(running: Running, source: str, overlay: str | None = None) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist."""
-    overrides: dict[str, Any] = {
-        key: options[key]
-        for key in ("model", "backend", "tracker", "width", "threshold", "smooth", "background", "overlay")
-        if options.get(key) is not None
-    }
-    if engine := engine_facts(options):
-        if options["backend"] or not options["preset"]:  # a preset may name the backend
-            check_options(options["backend"] or "auto", engine)
-        overrides["engine"] = engine
-    settings = load_settings(zoo.assets_dir() / "presets", options["preset"] or _fitting_preset(source), overrides)
+    facts = {**running._asdict(), "overlay": overlay}
+    preset, engine = facts.pop("preset"), facts.pop("engine")
+    overrides = {key: value for key, value in facts.items() if value is not None}
+    if engine.given:
+        if running.backend or not preset:  # a preset may name the backend
+            check_options(running.backend or "auto", engine.given)
+        overrides["engine"] = engine.given
+    settings = load_settings(zoo.assets_dir() / "presets", preset or _fitting_preset(source), overrides)
     check_backend(settings.backend)
     if settings.engine.trust:
         log.warning(TRUST_WARNING)
@@ -97,7 +94,7 @@ def settings_of(options: dict[str, Any], source: str) -> Settings:
 
 
 def _fitting_preset(source: str) -> str:
-    """Which preset, and so which model, a source wants when none is named."""
+    """The preset for a source where none is named: it has a model for what the source shows."""
     shows_people = source == AUTO or source.isdigit() or source.startswith(("webcam:", "/dev/video", "sample:"))
     return "webcam" if shows_people else "dashcam"
 
@@ -114,7 +111,6 @@ class Limited:
         self._source, self._frame_limit = source, frame_limit
         self.name, self.is_live, self.fps = source.name, source.is_live, source.fps
         self.frame_count: int | None = min(source.frame_count or frame_limit, frame_limit)
-
         self._is_cut = False
 
     @property

@@ -235,7 +235,7 @@ def test_a_wrong_action_is_an_error_of_one_line(capsys: pytest.CaptureFixture[st
     assert "info" in printed
     with pytest.raises(SystemExit):
         main(["models", "add", "x.onnx", "--nmae", "x"])
-    assert 'did you mean "--name"' in capsys.readouterr().err
+    assert 'Did you mean "--name"' in capsys.readouterr().err
 
 
 # get

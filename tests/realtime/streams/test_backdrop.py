@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.cli import build_parser
+from realtime.commands.common.options import Running, parsed
 from realtime.commands.common.running import settings_of
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
@@ -76,12 +76,11 @@ def test_with_a_background_nothing_else_is_drawn_at_first() -> None:
     ],
 )
 def test_the_command_line_sets_them(options: list[str], expected: tuple[str, bool | None]) -> None:
-    parsed = vars(build_parser().parse_args(["process", "clip.mp4", "--out", "o.mp4", *options]))
-    settings = settings_of(parsed, "clip.mp4")
+    settings = settings_of(parsed(Running, options), "clip.mp4")
     assert (settings.background, settings.smooth) == expected
 
 
 def test_the_command_line_reports_a_missing_picture() -> None:
-    parsed = vars(build_parser().parse_args(["view", "clip.mp4", "--background", "no/such/beach.jpg"]))
+    running = parsed(Running, ["--background", "no/such/beach.jpg"])
     with pytest.raises(SettingsError, match=r"no/such/beach\.jpg cannot be read"):
-        settings_of(parsed, "clip.mp4")
+        settings_of(running, "clip.mp4")
