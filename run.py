@@ -1,4 +1,4 @@
-"""Real-time video segmentation. `python run.py` opens a webcam (or plays a clip); `python run.py --help` tells the rest."""
+"""Real-time video segmentation. `python run.py` opens a webcam or plays a clip; `python run.py --help` lists the rest."""
 
 import sys
 

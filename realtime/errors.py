@@ -1,15 +1,15 @@
-"""What can go wrong between a camera and a screen or a file.
+"""Errors between a camera and a screen or a file.
 
 SegmentationError             (engines.errors) everything this project raises on purpose
 └── RealtimeError             anything in this package
-    ├── SettingsError         an option or preset is wrong (also a ValueError)
+    ├── SettingsError         an option, preset or knob is wrong (also a ValueError)
     ├── SourceError           a source cannot be used
     │   ├── SourceNotFoundError   no such file, folder, device or sample (also a FileNotFoundError)
-    │   ├── SourceOpenError       it is there, but does not open: no video, in use, refused, no answer
-    │   └── SourceLostError       it opened and then broke
+    │   ├── SourceOpenError       it exists, but does not open: not a video, in use, refused, no answer
+    │   └── SourceLostError       it opened and then failed
     ├── SinkError             an output cannot be written
     ├── DisplayError          a window cannot be opened here
-    └── BenchError            a card of figures cannot be read, or not be compared with another (also a ValueError)
+    └── BenchError            a bench's card cannot be read or compared (also a ValueError)
 """
 
 from engines.errors import SegmentationError
@@ -32,11 +32,11 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 
 
 class SourceOpenError(SourceError):
-    """The source is there, but does not open."""
+    """The source exists, but does not open."""
 
 
 class SourceLostError(SourceError):
-    """The source was open and broke."""
+    """The source was open and failed."""
 
 
 class SinkError(RealtimeError):
@@ -48,4 +48,4 @@ class DisplayError(RealtimeError):
 
 
 class BenchError(RealtimeError, ValueError):
-    """A bench's card cannot be read, or two of them are of different things."""
+    """A bench's card cannot be read, or two cards cannot be compared."""

@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlay: Literal["locked", "live"] = "locked"
     """locked: the picture is the frame that the masks were made from; live: the newest one, masks and boxes moved to it."""
     smooth: bool | None = None
-    """Removes flicker where the picture stands still: of mattes and class maps. None: of mattes always, of class maps on screens."""
+    """No flicker where the picture stands still, of mattes and class maps. None: of mattes always, of class maps on screens."""
     background: str = "none"
     """Of a model that gives a matte: "none", "blur", a colour as "#rrggbb", or the path of a picture. With one, nothing else is
     drawn at first."""

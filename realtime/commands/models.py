@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, Command, argument, group, option, switch
-
-if TYPE_CHECKING:
-    from realtime.commands.common.owning import TrialOptions
 
 
 class Options(NamedTuple):
@@ -22,11 +19,6 @@ class Trial(NamedTuple):
     backend: str = option("NAME", "what to try it with (default: auto, the fastest here)", default="auto")
     frames: str | None = option("FILE|DIR", f"what to try it on ({BUNDLED_CLIPS})")
     preview: str | None = option("FILE.png", "picture of what it saw (default: out/NAME-preview.png)")
-
-    def options(self) -> TrialOptions:
-        from realtime.commands.common.owning import TrialOptions
-
-        return TrialOptions(*self)
 
 
 class Add(NamedTuple):
@@ -52,73 +44,54 @@ class Remove(NamedTuple):
     model: str = argument("NAME", "as models lists it")
 
 
-def info(options: Options | Info) -> int:
-    from realtime.commands.common.listing import list_models
+def run(options: Options | Info | Add | Get | Verify | Remove) -> int:
+    """Do one of the actions, or list the models."""
+    from realtime.commands.common import listing, owning
 
-    return list_models(options.model)
-
-
-def add(options: Add) -> int:
-    from realtime.commands.common import owning
-
-    return owning.add(options.file, card=options.card, name=options.name, trial=options.trial.options())
-
-
-def get(options: Get) -> int:
-    from realtime.commands.common import owning
-
-    return owning.get(
-        options.model,
-        name=options.name,
-        accept_licence=options.accept_licence,
-        manifest=options.manifest,
-        trial=options.trial.options(),
-    )
-
-
-def verify(options: Verify) -> int:
-    from realtime.commands.common import owning
-
-    return owning.verify(options.model)
-
-
-def remove(options: Remove) -> int:
-    from realtime.commands.common import owning
-
-    return owning.remove(options.model)
+    if isinstance(options, Add):
+        return owning.add(options.file, card=options.card, name=options.name, trial=owning.TrialOptions(*options.trial))
+    if isinstance(options, Get):
+        model, name, accept_licence, manifest, trial = options
+        trial_options = owning.TrialOptions(*trial)
+        return owning.get(model, name=name, accept_licence=accept_licence, manifest=manifest, trial=trial_options)
+    if isinstance(options, Verify):
+        return owning.verify(options.model)
+    if isinstance(options, Remove):
+        return owning.remove(options.model)
+    return listing.list_models(options.model)
 
 
 COMMAND = Command(
     "models",
     Options,
-    info,
+    run,
     help="list the models; add your own",
     description="List the models, or do something with one of them.",
     example=("run.py models", "the models; models add FILE.onnx gives a network of your own a name"),
     rank=30,
     actions=(
-        Command("info", Info, info, help="everything that is known of a model"),
+        Command("info", Info, run, help="everything that is known of a model"),
         Command(
             "add",
             Add,
-            add,
+            run,
             help="give an ONNX file a name that works with --model everywhere",
             description="Inspect an ONNX file, write its card, run it once on real frames, and keep it under a name.",
         ),
         Command(
             "get",
             Get,
-            get,
+            run,
             help="download a listed model, after showing its licence",
             description="Download a model of the manifest: its licence is shown first, its hash is checked.",
         ),
         Command(
             "verify",
             Verify,
-            verify,
+            run,
             help="compare files with the hashes in their cards",
             description="Read every model's file and compare its SHA-256 with its card.",
         ),
-        Command("remove", Remove, remove, help="delete a model of your own"),
+        Command("remove", Remove, run, help="delete a model of your own"),
     ),
 )

@@ -1,1 +1,1 @@
-"""What belongs to the whole process: scheduler settings, versions, redaction of passwords."""
+"""Parts for the whole process: logging, progress, scheduling, versions, redaction of passwords."""

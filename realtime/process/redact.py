@@ -1,4 +1,4 @@
-"""The one place that takes passwords out of text, before it reaches a window, a log, an error or a file."""
+"""Removes passwords from text before it reaches a window, a log, an error or a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SECRET_KEYS = (
     r"credentials?|session|sessionid|sid)"
 )
 
-# Greedy up to the last "@": a raw password may hold "@", "/", "#", "?" and ":". A path with an "@" then loses its host too,
-# which is the harmless mistake of the two.
+# Greedy up to the last "@": a raw password may contain "@", "/", "#", "?" and ":". A path with an "@" then loses its host too,
+# the less harmful of the two mistakes.
 _USERINFO = re.compile(r"(://)(?:(?!://)[^\s'\"<>])*@|(://)[^\s/@:]*:(?:(?!://)[^/\n])*@", re.IGNORECASE | re.ASCII)
 _ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s'\"<>&])*%40", re.IGNORECASE | re.ASCII)
-# The lengths are bounded, and so is the time for a long line that only looks like it.
+# The lengths are bounded, and so is the time for a long line that only resembles one.
 _BARE_USERINFO = re.compile(r"(?<![\w/@.*:-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]{1,64}:(?!//)[^\s'\"<>]{1,256}@(?=[\w\[])")
 _SECRET_VALUE = re.compile(
     rf"(?<![a-z0-9])({_SECRET_KEYS}[\"']?(?:=|%3D|\"?\s*:\s*(?=[\"'])))(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,#'\"<>)\]}}]+)",
@@ -28,8 +28,8 @@ _AUTHORIZATION = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|beare
 def redact(text: object) -> str:
     """`text` (a URI, an error, an argument list, anything with a `str`) without user names, passwords and secret values.
 
-    It removes what stands between "://" and the last "@", "user:password@host" without a scheme, the values of query keys
-    that look secret (password, token, key, signature ...), and Authorization headers. When in doubt it removes too much.
+    Removes the text between "://" and the last "@", "user:password@host" without a scheme, the values of query keys that look
+    secret (password, token, key, signature ...), and Authorization headers. In doubtful cases it removes too much.
     """
     clean = str(text)
     clean = _AUTHORIZATION.sub(rf"\1{HIDDEN}", clean)

@@ -1,4 +1,4 @@
-"""Versions: the program's own, and those of packages it stands on."""
+"""Versions of the program and of the packages it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def version() -> str:
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those that are installed, by name."""
+    """The versions of the installed ones, by name."""
     found = {}
     for package in packages:
         try:

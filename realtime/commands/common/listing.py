@@ -1,4 +1,4 @@
-"""What there is to run, and what could run it here, as text."""
+"""The models, and the backends that can run them here, as text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from engines.backends import here as backends_here
 from engines.errors import CardError
 from engines.models import zoo
 from engines.models.card import ModelCard
+from realtime.commands.common.tables import table
 
 LICENCE_COLUMNS = 44
-"""The table shows this much of a licence; `models info NAME` all of it."""
+"""Of a licence in the table; `models info NAME` shows all of it."""
 
 INDENT = 9
-"""Columns of a card's keys."""
+"""Width of a card's keys."""
 
 
 def list_models(name_or_path: str | None) -> int:
@@ -26,14 +27,9 @@ def list_models(name_or_path: str | None) -> int:
         print_card(model.card, model.path)
         return 0
     here = ", ".join(backends_here())
-    rows: list[tuple[str, ...]] = [("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")]
-    rows += [_row(name, here) for name in zoo.names()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(
-        "\nAny other ONNX segmentation model: --model path/to/model.onnx, or give it a name: run.py models add path/to/model.onnx"
-    )
+    head = ("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")
+    print("\n".join(table(head, [_row(name, here) for name in zoo.names()], "l" * len(head))))
+    print("\nAny other ONNX segmentation model: --model FILE.onnx, or give it a name: run.py models add FILE.onnx")
     return 0
 
 
@@ -41,7 +37,7 @@ def _row(name: str, here: str) -> tuple[str, ...]:
     origin = "bundled" if name in zoo.bundled_names() else "you"
     try:
         card, path = zoo.card_of(name)
-    except CardError:  # one of them must not hide the others
+    except CardError:  # listed all the same, as are the others
         return name, origin, "its card cannot be read: run.py models verify", "", "", "", "", ""
     size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
     licence = textwrap.shorten(card.licence, LICENCE_COLUMNS, placeholder=" ...")
@@ -49,7 +45,7 @@ def _row(name: str, here: str) -> tuple[str, ...]:
 
 
 def print_card(card: ModelCard, path: Path) -> None:
-    """Everything a card says, a line a fact."""
+    """Print all facts of a card, one per line."""
     facts = {
         "name": card.name,
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
@@ -80,11 +76,11 @@ def _figures(figures: Mapping[str, float]) -> list[str]:
     for name, value in figures.items():
         of_set, _, what = name.rpartition(": ")
         by_set.setdefault(of_set, []).append(f"{what} {value:.10g}")
-    return [f"{of_set}: {', '.join(told)}" if of_set else ", ".join(told) for of_set, told in by_set.items() if told]
+    return [f"{of_set}: {', '.join(figures)}" if of_set else ", ".join(figures) for of_set, figures in by_set.items() if figures]
 
 
 def _folded(text: str, columns: int) -> list[str]:
-    """A card's text in lines of so many columns: paragraphs folded anew, but a command as it is, to be copied."""
+    """A card's text in lines of so many columns: paragraphs are wrapped, but a command stays as it is, to be copied."""
     lines: list[str] = []
     prose: list[str] = []
     is_command = False
