@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import importlib.util
 import os
 import pkgutil
 import sys
 from collections.abc import Sequence
-from importlib.abc import InspectLoader
 from types import ModuleType
 from typing import Any
 
@@ -30,20 +27,18 @@ def load_module(package: str, name: str) -> ModuleType:
 
 
 def module_constants(package: str, name: str) -> dict[str, Any]:
-    """The constants at the top of a registry's module, by name, read from its source: what the module imports stays shut.
+    """The literals that a registry's module assigns to names at its top. Reads its source: nothing that it imports is loaded."""
+    import ast
 
-    Only literals count: numbers, texts, tuples of them and the like.
-    """
     spec = importlib.util.find_spec(f"{package}.{name}")
-    source = spec.loader.get_source(spec.name) if spec and isinstance(spec.loader, InspectLoader) else None
+    loader: Any = spec and spec.loader
     constants = {}
-    for node in ast.parse(source or "").body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        value = getattr(node, "value", None)
-        if isinstance(value, ast.expr):
-            with contextlib.suppress(ValueError):
-                literal = ast.literal_eval(value)
-                constants.update({target.id: literal for target in targets if isinstance(target, ast.Name)})
+    for node in ast.parse(loader.get_source(f"{package}.{name}") or "").body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                constants[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:  # not a literal
+                continue
     return constants
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -13,8 +12,6 @@ from typing import Any, NoReturn
 from engines.errors import choices, nearest
 from realtime.commands import commands
 from realtime.commands.common.options import Command, add_options, flags_of, read_options
-
-log = logging.getLogger(__name__)
 
 DESCRIPTION = "Real-time video segmentation: masks and object tracks over a camera or a video.\n"
 ALONE = ("run.py", "the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)")
@@ -78,8 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
+    import logging
+
     from realtime.process.version import version
 
+    log = logging.getLogger(__name__)
     log.info("version %s: run.py %s", version(), " ".join(arguments))
     try:
         if values["command"] is None:

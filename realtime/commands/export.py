@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from realtime.commands.common import values
@@ -58,6 +56,9 @@ def _export_checkpoint(options: Options) -> int:
     from engines.training import require_training
 
     require_training()
+    import dataclasses
+    from tempfile import TemporaryDirectory
+
     import msgspec
 
     from engines.training.checkpoint import load_checkpoint
