@@ -129,7 +129,7 @@ def test_models_of_others_are_added_and_find_objects(
         (["--preview", "it.jpg"], "--preview it.jpg: not a .png file"),
         (["--preview", "file/it.png"], "Name another file with --preview"),
         (["--card", "nothing.toml"], "nothing.toml"),
-        (["--backend", "openvno"], 'did you mean "openvino"'),
+        (["--backend", "openvno"], 'Did you mean "openvino"'),
     ],
 )
 def test_an_add_that_fails_leaves_nothing(
