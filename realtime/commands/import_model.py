@@ -57,7 +57,7 @@ def run(options: Options) -> int:
     from engines.types import Size
 
     path = Path(options.file)
-    wishes = ImportOptions(
+    chosen = ImportOptions(
         name=options.name or "",
         sliding=options.sliding,
         classes=options.classes,
@@ -69,7 +69,7 @@ def run(options: Options) -> int:
         order=options.channels,
         family=options.family or "",
     )
-    imported = import_keras(path, Path(options.out) if options.out else path.with_suffix(".onnx"), wishes)
+    imported = import_keras(path, Path(options.out) if options.out else path.with_suffix(".onnx"), chosen)
     print(describe(imported))
     return 0
 
