@@ -1,11 +1,12 @@
-"""A whole bench: parts alone, then both ways of feeding in turns, and the card of it all."""
+"""A whole bench: single parts, then both modes alternately, and the card."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,7 +34,7 @@ ALONE_WARM_UP = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to bench, and how long: seconds are measured ones, of each repeat of each mode, after warm_up_s that are not."""
+    """What to measure. seconds: measured in each repeat of each mode, after `warm_up_s`. encodes: whether a video is written."""
 
     settings: Settings
     model: Model
@@ -46,16 +47,16 @@ class Plan:
 
 
 def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] = lambda card: None) -> Card:
-    """Do it. Raises what a run raises.
+    """Measure, and return the card. Raises the errors of a run.
 
-    say:   told one line of progress now and then.
-    check: given the card before anything but its parts alone is measured, to refuse it by raising.
+    say:   called with a line of progress from time to time.
+    check: called with the card before the modes are measured; raises to end the bench.
     """
     began = datetime.now(timezone.utc)
     image, source, is_live, source_alone = _source_alone(plan)
     say(f"source {source.name}, {source.size}")
     facts, model_alone = _model_alone(plan, image)
-    say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms a frame alone")
+    say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone")
     card = Card(
         format=FORMAT,
         date=began.isoformat(timespec="seconds"),
@@ -74,11 +75,11 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
     )
     check(card)
     fixed, maximum = _both_ways(plan, is_live, say)
-    played = f"played at {plan.rate_hz:g} pictures a second like a camera that waits for nobody"
+    played = f"played at {plan.rate_hz:g} frames per second, like a camera"
     card = msgspec.structs.replace(
         card,
-        fixed=mode_of(fixed, "the source's own pace, as it is live" if is_live else played, is_live=True),
-        maximum=mode_of(maximum, "as fast as frames are taken; none is dropped", is_live=False) if maximum else None,
+        fixed=mode_of(fixed, "at the source's own rate, as it is live" if is_live else played, is_live=True),
+        maximum=mode_of(maximum, "as fast as frames are processed; none is dropped", is_live=False) if maximum else None,
     )
     return msgspec.structs.replace(card, notes=notes_on(card))
 
@@ -89,26 +90,26 @@ def _method(plan: Plan, is_live: bool) -> dict[str, Any]:
         "seconds": plan.seconds,
         "repeats": plan.repeats,
         "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
-        "shown": "a picture counts as shown when it is handed to the screen; painting it is not part of its age",
+        "shown": "a frame counts as shown when it is handed to the screen; painting it is not part of its age",
         "encoded": plan.encodes,
-        "order": "both modes in turns, each repeat with the model opened anew",
+        "order": "both modes alternately; each repeat opens the model again",
     }
 
 
 def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[list[Repeat], list[Repeat]]:
-    """Repeats at the fixed rate and at the maximum, in turns, so that a neighbour's load falls on both."""
+    """Repeats at the fixed rate and at the maximum alternately, so that other programs' load affects both."""
     fixed: list[Repeat] = []
     maximum: list[Repeat] = []
     for number in range(1, plan.repeats + 1):
         for name, rate_hz, repeats in (("fixed", plan.rate_hz, fixed), ("maximum", None, maximum)):
             if rate_hz is None and is_live:
-                continue  # nobody can ask a camera for more than it gives
+                continue  # a camera has its own rate
             with tempfile.TemporaryDirectory() as folder:
                 recording = _encoder(Path(folder) / "out.mp4") if plan.encodes else None
                 job = Job(plan.settings, plan.model, plan.open_source, rate_hz, plan.seconds, plan.warm_up_s, recording)
                 repeat = Bench(job).measure()
             repeats.append(repeat)
-            say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU a frame")
+            say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")
     return fixed, maximum
 
 
@@ -117,36 +118,40 @@ def _encoder(path: Path) -> Callable[[], Recording]:
 
 
 def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
-    """The source's first picture, what it is, whether it is live, and what reading it costs (of a live one that is not told)."""
+    """The source's first image, its facts, whether it is live, and the cost of reading it (None for a live one)."""
     source = plan.open_source()
     try:
         frames = iter(source)
         first = next(frames, None)
         if first is None:
-            raise SourceOpenError(f"{source.name}: gave no picture, so there is nothing to measure")
+            raise SourceOpenError(f"{source.name}: has no frames, so there is nothing to measure")
         facts = SourceFacts(redact(source.name), str(Size.of(first.image)), source.fps)
-        wall_ms: list[float] = []
-        cpu_s, asked_s = time.process_time(), time.perf_counter()
-        for _ in itertools.islice(frames, 0 if source.is_live else ALONE_FRAMES):
-            wall_ms.append((time.perf_counter() - asked_s) * 1e3)
-            asked_s = time.perf_counter()
-        cpu_ms = (time.process_time() - cpu_s) * 1e3 / max(1, len(wall_ms))
-        return first.image, facts, source.is_live, alone(wall_ms, cpu_ms) if wall_ms else None
+        return first.image, facts, source.is_live, None if source.is_live else _timed(frames)
     finally:
         source.close()
 
 
 def _model_alone(plan: Plan, image: Image) -> tuple[ModelFacts, Alone]:
-    """What the model is, and what fitting one picture to it and running it costs."""
+    """The model's facts, and the cost of fitting one image to it and running it."""
     with Segmenter(plan.model, plan.settings.backend, plan.settings.engine) as segmenter:
         engine = segmenter.choice.engine
         for _ in range(ALONE_WARM_UP):
             engine.infer(image)
-        wall_ms: list[float] = []
-        cpu_s, begin_s = time.process_time(), time.perf_counter()
-        while len(wall_ms) < ALONE_FRAMES and (not wall_ms or time.perf_counter() - begin_s < plan.seconds):
-            start_s = time.perf_counter()
-            engine.infer(image)
-            wall_ms.append((time.perf_counter() - start_s) * 1e3)
-        cpu_ms = (time.process_time() - cpu_s) * 1e3 / len(wall_ms)
-        return model_facts(plan.model, segmenter.card, segmenter.choice.backend, engine.description), alone(wall_ms, cpu_ms)
+        cost = _timed((engine.infer(image) for _ in itertools.count()), plan.seconds)
+        assert cost is not None, "the iterator has no end"
+        return model_facts(plan.model, segmenter.card, segmenter.choice.backend, engine.description), cost
+
+
+def _timed(steps: Iterator[object], limit_s: float = math.inf) -> Alone | None:
+    """The cost of each step of an iterator, over `ALONE_FRAMES` of them or until `limit_s`; None where it has no steps."""
+    wall_ms: list[float] = []
+    cpu_s, begin_s = time.process_time(), time.perf_counter()
+    start_s = begin_s
+    for _ in itertools.islice(steps, ALONE_FRAMES):
+        end_s = time.perf_counter()
+        wall_ms.append((end_s - start_s) * 1e3)
+        if end_s - begin_s >= limit_s:
+            break
+        start_s = time.perf_counter()
+    cpu_ms = (time.process_time() - cpu_s) * 1e3 / max(1, len(wall_ms))
+    return alone(wall_ms, cpu_ms) if wall_ms else None

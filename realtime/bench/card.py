@@ -1,4 +1,4 @@
-"""The card: what a bench found, with all that a figure needs beside it. A JSON file, checked when it is read."""
+"""The card: the results of a bench, and the facts they depend on. A JSON file, checked when it is read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from realtime.errors import BenchError
 
 FORMAT = 1
 MAX_CARD_BYTES = 4 * 1024**2
+NAME_A_CARD = "Name a card.json of run.py bench"
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One figure: each repeat's, and their median, smallest and largest."""
+    """One figure: the value of each repeat, and their median, minimum and maximum."""
 
     median: float
     low: float
@@ -26,7 +27,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Percentiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of times in milliseconds, and how many of them there are."""
+    """Percentiles of times in milliseconds, and their number."""
 
     p50_ms: float
     p95_ms: float
@@ -34,11 +35,12 @@ class Percentiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
 
 
-class Doors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Frames of all repeats: captured = processed + dropped_before_model + in_flight.
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Frames of one repeat, or of all: captured = processed + dropped_before_model + in_flight.
 
-    shown: at the maximum, where there is no screen, the pictures that were drawn. missed_by_the_feed: what a camera would have
-    given besides; they are not among the captured.
+    in_flight: how many more than at the beginning. shown: at the maximum, which has no screen, the frames drawn.
+    dropped_before_screen: processed, but not shown. missed_by_the_feed: frames of a camera that the feed delivered too late; they
+    are not captured.
     """
 
     captured: int
@@ -51,14 +53,14 @@ class Doors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one way of feeding gave. how: in words; figures, unreadable: by name, the latter with the reason."""
+    """The results of one mode. how: the feed, in words. figures, unreadable: by name, the latter with the reason."""
 
     how: str
     figures: dict[str, Figure]
     stages: dict[str, Percentiles]
     age: Percentiles | None
     mask_age: Percentiles | None
-    doors: Doors
+    doors: Counts
     unreadable: dict[str, str]
 
 
@@ -68,11 +70,11 @@ class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: str
     licence: str
     backend: str
-    """As it was chosen: "openvino"."""
+    """Its name: "openvino"."""
     runs_on: str
-    """As it describes itself, versions and all."""
+    """Its own description, with versions."""
     precision: str
-    """What it computes in, as far as it says."""
+    """The precision in its description."""
 
 
 class SourceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,14 +84,14 @@ class SourceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Alone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One part in a loop, with nothing beside it. CPU time is of all threads."""
+    """One part in a loop, without the others. CPU time is of all threads."""
 
     wall_ms: Percentiles
     cpu_ms: float
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bench's result. None for a mode that cannot be had: a camera sets its own pace."""
+    """A bench's result. maximum: None for a camera, which has its own rate."""
 
     format: int
     date: str
@@ -108,7 +110,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def figure(repeats: Sequence[float], unit: str) -> Figure:
-    """From each repeat's value; at least one."""
+    """A figure from the values of at least one repeat."""
     rounded = tuple(round(value, 4) for value in repeats)
     return Figure(round(statistics.median(rounded), 4), min(rounded), max(rounded), unit, rounded)
 
@@ -118,23 +120,23 @@ def to_json(card: Card) -> bytes:
 
 
 def read_card(path: Path) -> Card:
-    """Raises BenchError, one line, when there is no such file, or it is no card that this version reads."""
+    """Raises BenchError when the file cannot be read, or is not a card that this version reads."""
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise BenchError(f"{path}: larger than {MAX_CARD_BYTES // 1024**2} MiB; this is no card of run.py bench")
+            raise BenchError(f"{path}: larger than {MAX_CARD_BYTES // 1024**2} MiB, so not a card", NAME_A_CARD)
         text = path.read_bytes()
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror or error}); name a card.json of run.py bench") from error
+        raise BenchError(f"{path}: cannot be read ({error.strerror or error})", NAME_A_CARD) from error
     try:
         raw = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BenchError(f"{path}: no valid JSON ({error}); name a card.json of run.py bench") from error
+        raise BenchError(f"{path}: not valid JSON ({error})", NAME_A_CARD) from error
     found = raw.get("format") if isinstance(raw, dict) else None
     if found is None or "fixed" not in raw or "maximum" not in raw:
-        raise BenchError(f"{path}: no card of run.py bench")
+        raise BenchError(f"{path}: not a card of run.py bench", NAME_A_CARD)
     if found != FORMAT:
-        raise BenchError(f"{path}: a card of format {found}, this version reads {FORMAT}; make the baseline again")
+        raise BenchError(f"{path}: a card of format {found}, but this version reads {FORMAT}", "Make the baseline again")
     try:
         return msgspec.convert(raw, Card)
     except msgspec.ValidationError as error:
-        raise BenchError(f"{path}: a damaged card ({error}); make the baseline again") from error
+        raise BenchError(f"{path}: a damaged card ({error})", "Make the baseline again") from error

@@ -1,11 +1,11 @@
-"""Is a card worse than one from before? A rule that knows the noise, and a refusal to compare what cannot be compared."""
+"""Compares a card with a baseline: a rule that accounts for noise, and the differences that forbid a comparison."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:  # `run.py --help` prints the rule below, and loads nothing for it
+if TYPE_CHECKING:  # `run.py --help` prints the rule below without loading this
     from realtime.bench.card import Card, Figure, Mode
 
 HIGHER, LOWER = 1, -1
@@ -14,8 +14,8 @@ TOLERANCE_PERCENT = 5.0
 
 
 class Judged(NamedTuple):
-    """A figure that is judged. better: HIGHER or LOWER. least: the smallest difference, in its own unit, that anybody would care
-    about. by_clock: other programs on the same cores make it worse."""
+    """A figure to compare. better: HIGHER or LOWER. least: the smallest difference that matters, in its own unit. by_clock: other
+    programs on the same cores make it worse."""
 
     name: str
     better: int
@@ -40,26 +40,26 @@ JUDGED = (
 )
 
 LOAD_CORES, LOAD_SHARE = 0.2, 0.05
-"""Other programs' load is another one when it differs by more than so many cores, and by more than so much of all there are..."""
+"""Other programs' load counts as different when it differs by more than this number of cores, and this share of all cores..."""
 
 FULL_SHARE = 0.9
-"""... or, where all together use more than this of the cores, by `LOAD_SHARE` of what is left to us: we get what others leave."""
+"""... or, where all programs use more than this share of the cores, by `LOAD_SHARE` of this program's cores."""
 
 RULE = """\
-A figure is worse than the baseline's when all of this holds: every repeat now is worse than every repeat then (the
-difference is beyond the noise that both runs measured in themselves), the medians are more than {tolerance:g} % apart,
-and by more than a smallest amount that matters (1 ms of age, 0.2 ms of CPU, 2 points of drops, 20 MB). Judged are, in both
-modes: frames per second through the model and onto the screen, age p50 and p95 (of masks too), share of drops, CPU per
-frame, peak memory (of as many repeats) and its slope, GPU memory, energy per frame. Stage times are told, not judged: they
-shift when threads wait for each other. Where other programs were busier than then, what looks worse by the clock is called
-"worse?", and the exit code is 3 unless something is surely worse: run it again when the machine is quiet. Where they were
-quieter, what looks better is called "better?"."""
+A figure is worse than the baseline's when all of this holds: every repeat now is worse than every repeat then (so the
+difference is beyond the noise of both runs), the medians are more than {tolerance:g} % apart,
+and by more than a smallest amount that matters (1 ms of age, 0.2 ms of CPU, 2 points of drops, 20 MB). Compared are, in
+both modes: frames per second through the model and onto the screen, age p50 and p95 (of masks too), share of drops, CPU
+per frame, peak memory (of as many repeats) and its slope, GPU memory, energy per frame. Stage times are shown, but not
+compared: they shift when threads wait for each other. Where other programs were busier than in the baseline, figures that
+look worse by the clock are "worse?", and the exit code is 3 unless another figure is worse: run it again on a quiet
+machine. Where they were less busy, figures that look better are "better?"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure that both cards have. verdict: "worse", "better", "same"; or "worse?", "better?": other programs' load
-    may be why."""
+    """A figure of both cards. verdict: "worse", "better", "same"; or "worse?", "better?" where other programs' load may be the
+    cause."""
 
     mode: str
     name: str
@@ -69,7 +69,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """The difference of the medians: in per cent of what it was, or in points of what is in per cent itself."""
+        """The difference of the medians: in per cent of the baseline, or in points for figures in per cent."""
         difference = self.now.median - self.before.median
         if self.now.unit == "%":
             return f"{difference:+.1f} points"
@@ -77,7 +77,7 @@ class Change:
 
 
 def differences(card: Card, baseline: Card) -> list[str]:
-    """Why these two cards are not of the same thing, one clause each; empty where they may be compared."""
+    """The differences that forbid a comparison of two cards, one clause each."""
     pairs = {
         "machine": (card.machine, baseline.machine),
         "model": ((card.model.name, card.model.sha256[:12]), (baseline.model.name, baseline.model.sha256[:12])),
@@ -86,27 +86,29 @@ def differences(card: Card, baseline: Card) -> list[str]:
         "precision": (card.model.precision, baseline.model.precision),
         "source": (card.source.name, baseline.source.name),
         "picture": (card.source.size, baseline.source.size),
-        "settings": (_settled(card.settings), _settled(baseline.settings)),
+        "settings": (_with_defaults(card.settings), _with_defaults(baseline.settings)),
         "rate": (card.method.get("rate_hz"), baseline.method.get("rate_hz")),
         "encoding": (card.method.get("encoded"), baseline.method.get("encoded")),
     }
     return [f"{name} {_differing(now, then)}" for name, (now, then) in pairs.items() if now != then]
 
 
-def _settled(settings: dict[str, Any]) -> dict[str, Any]:
-    """With the usual value of whatever a card from before that setting does not name: else no new version could be compared."""
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with defaults for those that did not exist when the card was made."""
     from realtime.bench.making import settings_facts
     from realtime.settings import Settings
 
-    usual = settings_facts(Settings())
+    defaults = settings_facts(Settings())
     tables = {
-        key: {**usual[key], **one} for key, one in settings.items() if isinstance(one, dict) and isinstance(usual.get(key), dict)
+        key: {**defaults[key], **one}
+        for key, one in settings.items()
+        if isinstance(one, dict) and isinstance(defaults.get(key), dict)
     }
-    return {**usual, **settings, **tables}
+    return {**defaults, **settings, **tables}
 
 
 def _differing(now: object, then: object) -> str:
-    """Both values; of tables only the entries that differ."""
+    """Both values; of tables, only the entries that differ."""
     if isinstance(now, dict) and isinstance(then, dict):
         keys = [key for key in (now | then) if now.get(key) != then.get(key)]
         return ", ".join(f"{key} {_word(now.get(key))} (was {_word(then.get(key))})" for key in keys)
@@ -118,13 +120,13 @@ def _word(value: object) -> str:
 
 
 def compare(card: Card, baseline: Card, tolerance_percent: float = TOLERANCE_PERCENT) -> list[Change]:
-    """Every judged figure that both cards have, in the order of `JUDGED`, mode by mode."""
+    """The changes of all figures in `JUDGED` that both cards have, mode by mode."""
     changes = []
     for mode in ("fixed", "maximum"):
         now, then = _figures(card, mode), _figures(baseline, mode)
         busier = _busier(card, now, then)
         for judged in JUDGED:
-            if judged.name in now and judged.name in then and _is_alike(judged.name, now, then):
+            if judged.name in now and judged.name in then and _is_comparable(judged.name, now, then):
                 verdict = _verdict(judged, then[judged.name], now[judged.name], tolerance_percent, busier)
                 changes.append(Change(mode, judged.name, then[judged.name], now[judged.name], verdict))
     return changes
@@ -135,17 +137,17 @@ def _figures(card: Card, name: str) -> dict[str, Figure]:
     return mode.figures if mode is not None else {}
 
 
-def _is_alike(name: str, now: dict[str, Figure], then: dict[str, Figure]) -> bool:
-    """Memory is the one figure that repeats change: the process keeps some of what earlier ones have freed."""
+def _is_comparable(name: str, now: dict[str, Figure], then: dict[str, Figure]) -> bool:
+    """Peak memory depends on the number of repeats: the process keeps some memory that earlier ones freed."""
     return name != "memory_peak" or len(now[name].repeats) == len(then[name].repeats)
 
 
 def _busier(card: Card, now: dict[str, Figure], then: dict[str, Figure]) -> int:
-    """1 where other programs used clearly more of the machine than then, -1 where less, 0 where as much, or nobody knows."""
+    """1 where other programs used clearly more of the machine than in the baseline, -1 where less, else 0."""
     if "others_cores" not in now or "others_cores" not in then:
         return 0
-    told = card.machine.get("cores", "")
-    cores = int(told) if told.isdigit() else 1
+    known = card.machine.get("cores", "")
+    cores = int(known) if known.isdigit() else 1
     ours = [figures["cpu_cores"].median for figures in (now, then)]
     is_full = (
         max(own + figures["others_cores"].median for own, figures in zip(ours, (now, then), strict=True)) > FULL_SHARE * cores
@@ -162,6 +164,6 @@ def _verdict(judged: Judged, then: Figure, now: Figure, tolerance_percent: float
     if not (is_large and is_apart):
         return "same"
     is_better = difference * judged.better > 0
-    # More load makes worse, less makes better: only what goes the other way is the program's own for sure.
+    # More load makes figures worse: only a change in the other direction is certainly the program's own.
     doubt = "?" if judged.by_clock and busier == (-1 if is_better else 1) else ""
     return f"{'better' if is_better else 'worse'}{doubt}"

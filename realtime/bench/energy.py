@@ -1,4 +1,4 @@
-"""Energy of the processor by its own counters: RAPL, which Intel and AMD have and Linux shows under /sys/class/powercap."""
+"""Energy of the processor by its RAPL counters (Intel, AMD), which Linux has under /sys/class/powercap."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 class Rapl:
-    """Counters of all CPU packages. Their sum is the whole machine's, not this program's alone; the rest of a board is not in it.
+    """Counters of all CPU packages: of all programs together, without the rest of the board.
 
-    why_not: why there is no figure, once it has been asked for.
+    why_not: why the last reading failed; "" after a successful one.
     """
 
     def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
@@ -16,7 +16,7 @@ class Rapl:
         self._root = root
 
     def counters(self) -> dict[str, int]:
-        """Zone → microjoules since some time, of every package; {} where nothing can be read, and `why_not` then says why."""
+        """Zone → microjoules since some moment, of every package; {} where nothing can be read, with the reason in `why_not`."""
         found = {}
         try:
             # Top-level zones alone ("intel-rapl:0"): "intel-rapl:0:0" is a part of its package.
@@ -24,23 +24,23 @@ class Rapl:
                 if zone.name.count(":") == 1 and (zone / "name").read_text(encoding="ascii").startswith("package"):
                     found[zone.name] = int((zone / "energy_uj").read_text(encoding="ascii"))
         except PermissionError:  # since 2020 (Platypus, CVE-2020-8694)
-            self.why_not = f"{self._root}: for root only; sudo chmod -R a+r {self._root} allows it until the next start"
+            self.why_not = f"{self._root}: readable by root only; sudo chmod -R a+r {self._root} allows it until the next start"
             return {}
         except (OSError, ValueError) as error:
             self.why_not = f"{self._root}: {error}"
             return {}
-        self.why_not = "" if found else f"{self._root} holds no counter of a CPU package"
+        self.why_not = "" if found else f"{self._root} has no counter of a CPU package"
         return found
 
     def joules_since(self, before: dict[str, int]) -> float | None:
-        """What all packages took since `counters` gave `before`; None where nothing can be read."""
+        """The energy of all packages since `counters` returned `before`; None where nothing can be read."""
         now = self.counters()
         if not before or before.keys() != now.keys():
             return None
         return sum(self._spent_uj(zone, before[zone], now[zone]) for zone in now) / 1e6
 
     def _spent_uj(self, zone: str, before: int, now: int) -> int:
-        """Counters begin anew at their range's end: every few minutes under load, where the range is small."""
+        """Counters wrap around at the end of their range: every few minutes under load, where it is small."""
         if now >= before:
             return now - before
         return now - before + int((self._root / zone / "max_energy_range_uj").read_text(encoding="ascii"))

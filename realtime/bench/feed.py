@@ -1,4 +1,4 @@
-"""Feed: a recording made endless, and, if asked to, played like a camera that gives its pictures at a fixed rate."""
+"""Feed: a recording in an endless loop, played at a fixed rate like a camera, or as fast as possible."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from realtime.errors import SourceOpenError
 from realtime.types import Frame, Source, SourceStatus
 
 NOMINAL_FPS = 30.0
-"""Of a recording that does not say."""
+"""Of a recording with an unknown rate."""
 
 
 class Feed:
     """Implements `realtime.types.Source`.
 
-    rate_hz: pictures a second, by the clock, like a camera that waits for nobody (`is_live`); None: as fast as they are taken.
-    missed:  pictures that a camera would have given while this one was still being decoded or drawn: the feed came too late.
+    rate_hz: frames per second by the clock, like a camera's (`is_live`); None: as fast as frames are processed.
+    missed:  frames that a camera would have captured while the feed was still decoding or drawing an earlier one.
 
-    A picture is stamped as captured when it is handed on, as a camera's is: decoding it is over by then.
+    A frame's capture time is when it is handed on, as with a camera: decoding is over by then.
     """
 
     def __init__(self, source: Source, open_again: Callable[[], Source], rate_hz: float | None) -> None:
-        """source: the recording, open; the feed closes it. open_again: opens it anew, each time that it has ended."""
+        """source: the open recording, which the feed closes. open_again: opens it again each time that it has ended."""
         self._source, self._open_again, self._rate_hz = source, open_again, rate_hz
         self._closed = threading.Event()
         self.missed = 0
@@ -59,7 +59,7 @@ class Feed:
             slot += 1
 
     def _endless(self) -> Iterator[Frame]:
-        """The recording over and over: indices and times go on."""
+        """The recording in a loop, with continuing indices and times."""
         interval_s = 1 / (self._source.fps or NOMINAL_FPS)
         index, start_s = 0, 0.0
         while not self._closed.is_set():
@@ -71,7 +71,7 @@ class Feed:
             if self._closed.is_set():
                 return
             if end_s is None:
-                raise SourceOpenError(f"{self.name}: gave no picture, so there is nothing to measure")
+                raise SourceOpenError(f"{self.name}: has no frames, so there is nothing to measure")
             start_s = end_s + interval_s
             self._source.close()
             self._source = self._open_again()

@@ -1,4 +1,4 @@
-"""The facts that a figure needs beside it: machine, versions, commit, date."""
+"""Facts that results depend on: machine, versions, commit, date."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from realtime.process.version import installed
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
 
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
-"""Of a processor's flags, those that decide how fast a network runs on it."""
+"""The processor flags that matter for the speed of networks."""
 
-ASK_S = 5.0
+TIMEOUT_S = 5.0
 
 
 def facts() -> dict[str, str]:
-    """Machine, versions and commit, by name: one flat table for a benchmark's file."""
+    """Machine, versions and commit, as one flat table for a benchmark's file."""
     return {
         "date": date.today().isoformat(),
         "commit": commit(),
@@ -32,7 +32,7 @@ def facts() -> dict[str, str]:
 
 
 def hardware() -> dict[str, str]:
-    """What stays the same as long as it is the same machine: processor, cores, memory, board and GPU where there are any."""
+    """Processor, cores, memory, and board and GPU where there are any."""
     found = {"processor": _processor(), "cores": str(len(usable_cores())), "memory": _memory()}
     board = Path("/proc/device-tree/model")
     if board.is_file():
@@ -42,7 +42,7 @@ def hardware() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Python, the system, and those of `PACKAGES` that are installed."""
+    """Python, the system, and the installed ones of `PACKAGES`."""
     system = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
     return {**system, **installed(PACKAGES)}
 
@@ -50,24 +50,24 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The checkout's, with "-dirty" where files differ from it; "unknown" for an installed package."""
     folder = Path(__file__).parents[2]
-    return _told("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*") or "unknown"
+    return _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*") or "unknown"
 
 
 def _nvidia_gpus() -> str:
-    lines = _told("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
+    lines = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
     return "; ".join(line.strip() for line in lines if "," in line)
 
 
-def _told(program: str, *arguments: str) -> str:
-    """What a program prints; "" where it is not installed, fails or hangs."""
+def _output(program: str, *arguments: str) -> str:
+    """The output of a program; "" where it is not installed, fails or hangs."""
     path = shutil.which(program)
     if path is None:
         return ""
     try:
-        done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=ASK_S, errors="replace")
+        done = subprocess.run([path, *arguments], capture_output=True, check=False, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 
 def _memory() -> str:

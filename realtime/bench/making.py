@@ -1,8 +1,7 @@
-"""From repeats to a card: medians and ranges of figures, percentiles over all repeats' times, and words for what is missing."""
+"""Makes a card of repeats: medians and ranges of figures, percentiles over all repeats' times, reasons for missing figures."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,24 +12,24 @@ import numpy as np
 
 from engines.models.card import ModelCard
 from engines.models.model import Model
-from realtime.bench.card import Alone, Card, Doors, Figure, Mode, ModelFacts, Percentiles, figure
+from realtime.bench.card import Alone, Card, Counts, Figure, Mode, ModelFacts, Percentiles, figure
 from realtime.bench.measuring import Repeat
 from realtime.settings import Settings
 
 PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
 BUSY_CORES = 0.2
-"""Of other programs: more than a desktop needs when nobody touches it."""
+"""Used by other programs: more than an idle desktop needs."""
 
 STEADY_MB_PER_MINUTE = 10.0
-"""Caches still take some of it in the first seconds of a run that leaks nothing (measured: up to 3; 6 on a very busy machine)."""
+"""In the first seconds caches still grow in a run without leaks (measured: up to 3; 6 on a very busy machine)."""
 
 LEAST_REPEATS = 3
-"""With fewer, chance alone may hide a growth."""
+"""With fewer, growth may be hidden by chance."""
 
 LEFT_OVER = 1.05
-"""A rise of the peak from repeat to repeat that is worth a word."""
+"""A larger rise of the peak from the first repeat to later ones is mentioned."""
 
-NOT_LINUX = "only Linux tells it"
+NOT_LINUX = "known on Linux only"
 
 Value = Callable[[Repeat], "float | None"]
 
@@ -54,23 +53,23 @@ FIGURES: tuple[tuple[str, str, Value], ...] = (
     ("cpu_energy_per_frame", "J", lambda repeat: _cpu_joules_per_frame(repeat)),
     ("tracks", "ids", lambda repeat: float(repeat.tracks)),
 )
-"""Name, unit, and how a repeat tells it. Percentages of drops are of what a camera gave or would have given."""
+"""Name, unit, and the value of a repeat. Drops are in per cent of the frames of a camera, missed ones included."""
 
 ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "carry", "draw", "write")
-"""Of stages, as a frame meets them."""
+"""Of stages, as a frame passes them."""
 
 LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "mask_age_p50", "mask_age_p95", "dropped_share")
-"""Where a recording waits for its reader, its pictures have no age, and none is dropped."""
+"""A recording at the maximum waits for its reader: frames have no age, and none is dropped."""
 
 
 def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
-    """One way of feeding, from at least one repeat of it."""
+    """The card's part for one mode, from at least one repeat."""
     figures: dict[str, Figure] = {}
     for name, unit, value in FIGURES:
         values = [value(repeat) for repeat in repeats]
-        told = [one for one in values if one is not None]
-        if len(told) == len(values) and (is_live or name not in LIVE_ONLY):
-            figures[name] = figure(told, unit)
+        known = [one for one in values if one is not None]
+        if len(known) == len(values) and (is_live or name not in LIVE_ONLY):
+            figures[name] = figure(known, unit)
     found = dict.fromkeys(name for repeat in repeats for name in repeat.samples_ms)
     names = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     stages = {name: _percentiles([repeat.samples_ms.get(name, np.zeros(0)) for repeat in repeats]) for name in names}
@@ -83,7 +82,7 @@ def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
         stages=stages,
         age=age if is_live else None,
         mask_age=mask_age,
-        doors=_doors(repeats),
+        doors=Counts(*(sum(getattr(repeat.counts, name) for repeat in repeats) for name in Counts.__struct_fields__)),
         unreadable=_unreadable(repeats, figures),
     )
 
@@ -93,8 +92,7 @@ def alone(wall_ms: Sequence[float], cpu_ms: float) -> Alone:
 
 
 def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> ModelFacts:
-    """card, runs_on: the opened engine's own, and what it says of itself (an engine may take another size than the file).
-    backend: its name."""
+    """card: of the opened engine, whose input may differ from the file's. runs_on: the engine's description."""
     precision = PRECISION.findall(runs_on.lower())
     return ModelFacts(
         name=card.name,
@@ -103,49 +101,49 @@ def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> Mo
         licence=card.licence,
         backend=backend,
         runs_on=runs_on,
-        precision=precision[-1] if precision else "not told",
+        precision=precision[-1] if precision else "unknown",
     )
 
 
 def settings_facts(settings: Settings) -> dict[str, Any]:
-    """Everything a run depends on but the model, which has facts of its own, as plain values."""
-    facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))  # as they come back from a file
+    """All settings as plain values, except for the model, which has its own facts."""
+    facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))  # as read from a file
     del facts["model"]
     return facts
 
 
 def notes_on(card: Card) -> tuple[str, ...]:
-    """What a reader has to know before comparing figures with others."""
+    """Remarks for whoever compares the figures with others."""
     notes = []
-    told = [mode.figures["others_cores"] for mode in (card.fixed, card.maximum) if mode and "others_cores" in mode.figures]
-    most = max((one.median for one in told), default=0.0)
+    others = [mode.figures["others_cores"] for mode in (card.fixed, card.maximum) if mode and "others_cores" in mode.figures]
+    most = max((one.median for one in others), default=0.0)
     if most > BUSY_CORES:
         notes.append(
-            f"Other programs used {most:.1f} of {card.machine.get('cores', '?')} cores meanwhile: frames per second and ages "
-            "would be better, and CPU per frame a little less, on a quiet machine."
+            f"Other programs used {most:.1f} of {card.machine.get('cores', '?')} cores during the bench: on a quiet machine, "
+            "frames per second and ages would be better, and CPU per frame slightly lower."
         )
     missed = card.fixed.doors.missed_by_the_feed if card.fixed else 0
     if missed:
-        notes.append(f"fixed: the feed itself came too late for {missed} pictures, which a camera would have given.")
+        notes.append(f"fixed: the feed was too late for {missed} frames, which a camera would have captured.")
     if card.source_alone is not None:
-        own_ms = card.source_alone.cpu_ms
-        notes.append(f"The source's own work (decoding or drawing), {own_ms:.1f} ms of CPU a frame, is in the process's CPU.")
+        own_ms = f"{card.source_alone.cpu_ms:.1f} ms of CPU per frame"
+        notes.append(f"The source's own work (decoding or drawing), {own_ms}, is part of the process's CPU time.")
     return (*notes, *_notes_on_memory([mode.figures for mode in (card.fixed, card.maximum) if mode is not None]))
 
 
 def _notes_on_memory(modes: Sequence[dict[str, Figure]]) -> Iterator[str]:
-    """Of repeats whose true median rises by more than the steepest of n, all n would have to lie below it: 3 % for five."""
+    """The chance that a true median slope is above the steepest of n repeats is 1 in 2^n: 3 % for five."""
     slopes = [figures["memory_slope"] for figures in modes if "memory_slope" in figures]
     steepest = max((one.high for one in slopes), default=0.0)
     if any(one.low > STEADY_MB_PER_MINUTE for one in slopes):
-        yield f"Memory grew in every repeat, by up to {steepest:.0f} MB a minute: a leak, or caches that fill; try --seconds 60."
+        yield f"Memory grew in every repeat, by up to {steepest:.0f} MB a minute: a leak, or caches that fill. Try --seconds 60."
     elif slopes and min(len(one.repeats) for one in slopes) >= LEAST_REPEATS:
-        yield f"Memory: no steady growth was seen; one beyond {max(0.1, steepest):.1f} MB a minute would have been."
+        yield f"Memory: no steady growth; any above {max(0.1, steepest):.1f} MB a minute would have been noticed."
     peaks = [figures["memory_peak"] for figures in modes if "memory_peak" in figures]
     if peaks and peaks[0].high > LEFT_OVER * peaks[0].repeats[0]:
         yield (
-            f"A run of its own takes {peaks[0].repeats[0]:.0f} MB at its peak, as the first repeat did: later ones also hold "
-            "what the process keeps of earlier ones."
+            f"A single run takes {peaks[0].repeats[0]:.0f} MB at its peak, as the first repeat did: later ones include "
+            "memory that the process keeps from earlier ones."
         )
 
 
@@ -155,14 +153,15 @@ def _age(repeat: Repeat, percentile: float) -> float | None:
 
 
 def _mask_age(repeat: Repeat, percentile: float) -> float | None:
-    """None where each picture's masks are its own (the overlay "locked")."""
+    """None where all masks are of the frame shown (the overlay "locked")."""
     ages = repeat.samples_ms.get("mask age")
     return None if ages is None or not ages.any() else float(np.percentile(ages, percentile))
 
 
 def _dropped_percent(repeat: Repeat) -> float | None:
-    given = repeat.counts.captured + repeat.counts.missed
-    return 100 * (repeat.counts.dropped_before_model + repeat.counts.missed) / given if given else None
+    missed = repeat.counts.missed_by_the_feed
+    total = repeat.counts.captured + missed
+    return 100 * (repeat.counts.dropped_before_model + missed) / total if total else None
 
 
 def _cpu_joules_per_frame(repeat: Repeat) -> float | None:
@@ -172,28 +171,20 @@ def _cpu_joules_per_frame(repeat: Repeat) -> float | None:
 
 
 def _percentiles(parts: Sequence[Any]) -> Percentiles:
-    """Over the times of all repeats: of each the latest `WINDOW` that the meter keeps, which no usual repeat fills."""
+    """Over the times of all repeats; the meter keeps the latest `WINDOW` of each, more than a usual repeat has."""
     times_ms = np.concatenate(parts)
     p50, p95, p99 = (round(float(value), 3) for value in np.percentile(times_ms, (50, 95, 99)))
     return Percentiles(p50, p95, p99, len(times_ms))
 
 
-def _doors(repeats: Sequence[Repeat]) -> Doors:
-    total = dict.fromkeys((*(one.name for one in dataclasses.fields(repeats[0].counts)), "in_flight"), 0)
-    for repeat in repeats:
-        for field in total:
-            total[field] += getattr(repeat.counts, field)
-    return Doors(missed_by_the_feed=total.pop("missed"), **total)
-
-
 def _unreadable(repeats: Sequence[Repeat], figures: dict[str, Figure]) -> dict[str, str]:
-    """What is not among the figures because this machine does not tell it, and why."""
+    """The figures that this machine does not provide, and why."""
     reasons = {
         "others_cores": NOT_LINUX,
         "memory_peak": NOT_LINUX,
-        "memory_slope": "too short a time to tell" if "memory_peak" in figures else NOT_LINUX,
-        "gpu_load": "no GPU that tells it",
-        "gpu_memory": "no graphics card with memory of its own that tells it",
+        "memory_slope": "measured for too short a time" if "memory_peak" in figures else NOT_LINUX,
+        "gpu_load": "no GPU that reports it",
+        "gpu_memory": "no graphics card with its own memory that reports it",
         "power": repeats[-1].no_power,
         "cpu_energy_per_frame": repeats[-1].no_cpu_joules,
     }

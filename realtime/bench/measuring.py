@@ -1,4 +1,4 @@
-"""One repeat: the real pipeline over a feed for some seconds, warmed up first, and everything that can be read meanwhile."""
+"""One repeat: warms up the real pipeline over a feed, runs it for some seconds, and takes all measurements."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engines.models.model import Model
 from realtime.app import Run
+from realtime.bench.card import Counts
 from realtime.bench.energy import Rapl
 from realtime.bench.feed import Feed
 from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
@@ -28,21 +29,21 @@ from realtime.streams.stream import StreamPlan
 from realtime.types import Canvas, Source
 
 WARM_UP_FRAMES, LEAST_FRAMES = 5, 10
-"""Before a repeat's measuring begins, and before it may end: a slow model is given longer than was asked for."""
+"""Before a repeat's measurement begins, and during it: with a slow model it takes longer than the seconds asked for."""
 
 PATIENCE_S = 60.0
-"""For those, beyond what was asked for."""
+"""The most extra time for these frames."""
 
 TICK_S = 0.02
-LOOK_S = 0.1
-"""Between two looks at the memory."""
+SAMPLE_S = 0.1
+"""Between two samples of the memory."""
 
 STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is measured. rate_hz: of the feed, None for the maximum; recording: what opens files that are written meanwhile."""
+    """What to measure. rate_hz: of the feed, None for the maximum. recording: opens the files to write during it."""
 
     settings: Settings
     model: Model
@@ -54,28 +55,12 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Frames of a stretch of time: captured = processed + dropped_before_model + in_flight (how many more than at its begin).
-
-    missed: the feed's own (see `Feed`); they were never captured. dropped_before_screen were processed, but never shown.
-    """
-
-    captured: int
-    processed: int
-    dropped_before_model: int
-    dropped_before_screen: int
-    shown: int
-    missed: int
-
-    @property
-    def in_flight(self) -> int:
-        return self.captured - self.processed - self.dropped_before_model
-
-
-@dataclass(frozen=True, slots=True)
 class Repeat:
-    """What one repeat told. samples_ms: the times of every stage by its name, and "age": from a picture's capture to the screen's
-    hand. Memory in MB, its slope in MB a minute; None is what this machine does not tell."""
+    """The measurements of one repeat; None for those that this machine does not provide.
+
+    samples_ms: the times of every stage by its name, and "age", from a frame's capture until the screen gets it. rss_peak_mb,
+    rss_slope: memory in MB, and its growth in MB per minute. no_power: why `power` is None. tracks: the number of new ids.
+    """
 
     seconds: float
     fps: float
@@ -89,10 +74,8 @@ class Repeat:
     gpu: GpuReading | None
     cpu_joules: float | None
     no_power: str
-    """Why `power` is None."""
     no_cpu_joules: str
     tracks: int
-    """Ids that were given."""
 
     @property
     def cpu_ms_per_frame(self) -> float:
@@ -101,7 +84,7 @@ class Repeat:
 
 
 class Drawn:
-    """An outlet that has every result drawn, and keeps nothing: where no file is encoded, drawing is measured all the same."""
+    """An outlet for which every result is drawn, but not kept: drawing is measured also where no file is encoded."""
 
     is_screen, dropped = False, 0
 
@@ -117,7 +100,7 @@ class Drawn:
 
 
 class Bench:
-    """One run and who looks at its pictures. Opens the model anew; used once."""
+    """One run with a screen. Opens the model; used once."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -131,17 +114,17 @@ class Bench:
 
     def measure(self) -> Repeat:
         """Warm up, measure, end. Raises the run's first error."""
-        looker = threading.Thread(target=self._look, name="screen")
+        screen = threading.Thread(target=self._look, name="screen")
         try:
             self.run.start()
-            looker.start()
+            screen.start()
             self._warm_up()
             return self._measure()
         finally:
             self.run.stop()
             self.run.wait(STOP_TIMEOUT_S)
-            if looker.ident is not None:
-                looker.join(STOP_TIMEOUT_S)
+            if screen.ident is not None:
+                screen.join(STOP_TIMEOUT_S)
 
     def _open(self) -> Source:
         source = self._job.open_source()
@@ -151,13 +134,13 @@ class Bench:
         return self._feed
 
     def _look(self) -> None:
-        """Stands in for a screen that shows each picture at once: it takes the newest whenever there is one."""
+        """Stands for a screen that shows each frame at once: it takes the newest whenever there is one."""
         if self._screen is not None:
             for canvas in self._screen:
                 self.run.stream.meter.delivered(canvas.captured_ns)
 
     def _warm_up(self) -> None:
-        """Wait until the first frames are through, and caches, threads and tracks are as they stay."""
+        """Wait until the first frames are processed, and caches, threads and tracks have settled."""
         first_s: float | None = None
         while True:
             self._check()
@@ -182,7 +165,7 @@ class Bench:
             joules, machine_end_s = rapl.joules_since(counters), machine_cpu_s()
         self._check()
         if after.processed - before.processed < 2:
-            raise BenchError(f"{self._job.model.card.name}: fewer than 2 frames came out of it in {seconds:.0f} s")
+            raise BenchError(f"{self._job.model.card.name}: processed fewer than 2 frames in {seconds:.0f} s")
         others_s = None if machine_s is None or machine_end_s is None else max(0.0, machine_end_s - machine_s - cpu_s)
         shown = after.age.count if after.age else 0
         return Repeat(
@@ -203,7 +186,7 @@ class Bench:
         )
 
     def _wait(self, end_s: float) -> tuple[list[float], list[float]]:
-        """Until then and `LEAST_FRAMES` have come, looking at the memory: when, and how much of it there was."""
+        """Wait until then, and for `LEAST_FRAMES`; the times and values of memory samples meanwhile."""
         times_s: list[float] = []
         memory_mb: list[float] = []
         last_frame = self.run.stream.reading().processed + LEAST_FRAMES
@@ -212,11 +195,11 @@ class Bench:
             if left_s <= 0 and (self.run.stream.reading().processed >= last_frame or left_s < -PATIENCE_S):
                 return times_s, memory_mb
             self._check()
-            taken_mb = rss_mb()
-            if taken_mb is not None:
+            used_mb = rss_mb()
+            if used_mb is not None:
                 times_s.append(time.monotonic())
-                memory_mb.append(taken_mb)
-            time.sleep(min(left_s, LOOK_S) if left_s > 0 else TICK_S)
+                memory_mb.append(used_mb)
+            time.sleep(min(left_s, SAMPLE_S) if left_s > 0 else TICK_S)
 
     def _missed(self) -> int:
         return self._feed.missed if self._feed is not None else 0
@@ -228,10 +211,11 @@ class Bench:
             raise error
         if not self.run.running:
             name = self.run.stream.name or "the source"
-            raise SourceLostError(f"{name}: ended while it was measured; a live source has to last longer than the bench")
+            raise SourceLostError(f"{name}: ended during the measurement", "A live source must last longer than the bench")
 
 
 def _counts(before: Reading, after: Reading, shown: int, missed: int) -> Counts:
     names = ("captured", "processed", "dropped_before_model", "dropped_before_screen")
-    rose = {name: getattr(after, name) - getattr(before, name) for name in names}
-    return Counts(**rose, shown=shown, missed=missed)
+    rise = {name: getattr(after, name) - getattr(before, name) for name in names}
+    in_flight = rise["captured"] - rise["processed"] - rise["dropped_before_model"]
+    return Counts(**rise, in_flight=in_flight, shown=shown, missed_by_the_feed=missed)

@@ -1,4 +1,4 @@
-"""The card as Markdown: what a person reads, or pastes into an issue."""
+"""The card as Markdown, to read or to paste into an issue."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from realtime.bench.comparing import Change
 
 TITLES = {
     "fps": "frames through the model",
-    "shown_fps": "pictures shown",
-    "age_p50": "age of a picture when shown, p50",
-    "age_p95": "age of a picture when shown, p95",
+    "shown_fps": "frames shown",
+    "age_p50": "age of a frame when shown, p50",
+    "age_p95": "age of a frame when shown, p95",
     "mask_age_p50": "age of its masks, p50",
     "mask_age_p95": "age of its masks, p95",
     "dropped_share": "dropped before the model, or missed",
@@ -25,12 +25,16 @@ TITLES = {
     "power": "power",
     "energy_per_frame": "energy per frame",
     "cpu_energy_per_frame": "energy of the CPU packages per frame",
-    "tracks": "tracks begun in a repeat",
+    "tracks": "tracks started per repeat",
 }
 
 
+def title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
 def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = "") -> str:
-    """The whole card; with a comparison where there is one."""
+    """The whole card, and the comparison if there is one."""
     facts = [
         ("model", f"{card.model.name}, input {card.model.input}, {card.model.precision}"),
         ("runs on", card.model.runs_on),
@@ -60,11 +64,11 @@ def _method(card: Card) -> str:
 
 
 def _mode(name: str, mode: Mode) -> list[str]:
-    rows = [(TITLES.get(key, key), _value(one), f"{one.low:.4g} to {one.high:.4g}") for key, one in mode.figures.items()]
-    rows += [(TITLES.get(key, key), "not readable", reason) for key, reason in mode.unreadable.items()]
+    rows = [(title(key), _value(one), f"{one.low:.4g} to {one.high:.4g}") for key, one in mode.figures.items()]
+    rows += [(title(key), "not readable", reason) for key, reason in mode.unreadable.items()]
     stages = {**mode.stages, **({"**age when shown**": mode.age} if mode.age else {})}
     stages |= {"**age of its masks**": mode.mask_age} if mode.mask_age else {}
-    doors = mode.doors
+    counts = mode.doors
     return [
         f"## {name}: {mode.how}",
         "",
@@ -72,20 +76,20 @@ def _mode(name: str, mode: Mode) -> list[str]:
         "",
         *_table(("stage, wall time", "p50 ms", "p95 ms", "p99 ms", "count"), [_stage(key, one) for key, one in stages.items()]),
         "",
-        f"Frames: {doors.captured} captured = {doors.processed} processed + {doors.dropped_before_model} dropped before the "
-        f"model + {doors.in_flight} more in flight at the end; {_onwards(mode)}.",
+        f"Frames: {counts.captured} captured = {counts.processed} processed + {counts.dropped_before_model} dropped before the "
+        f"model + {counts.in_flight} more in flight at the end; {_shown(mode)}.",
         "",
     ]
 
 
-def _onwards(mode: Mode) -> str:
-    """What became of pictures behind the model; without a screen they are drawn, and shown to nobody."""
-    doors = mode.doors
+def _shown(mode: Mode) -> str:
+    """Frames after the model; without a screen they are only drawn."""
+    counts = mode.doors
     if mode.age is None:
-        return f"{doors.shown} drawn"
+        return f"{counts.shown} drawn"
     return (
-        f"{doors.shown} shown, {doors.dropped_before_screen} dropped before the screen; "
-        f"{doors.missed_by_the_feed} missed by the feed itself"
+        f"{counts.shown} shown, {counts.dropped_before_screen} dropped before the screen; "
+        f"{counts.missed_by_the_feed} missed by the feed itself"
     )
 
 
@@ -97,13 +101,11 @@ def _alone(card: Card) -> list[str]:
         if one is not None
     ]
     head = ("part", "wall p50 ms", "wall p95 ms", "CPU ms", "count")
-    return ["## Parts alone: in a loop, nothing beside them", "", *_table(head, rows), ""]
+    return ["## Parts alone: in a loop, without the others", "", *_table(head, rows), ""]
 
 
 def _changes(changes: Sequence[Change]) -> list[str]:
-    rows = [
-        (one.mode, TITLES.get(one.name, one.name), _value(one.before), _value(one.now), one.text, one.verdict) for one in changes
-    ]
+    rows = [(one.mode, title(one.name), _value(one.before), _value(one.now), one.text, one.verdict) for one in changes]
     return _table(("mode", "figure", "baseline", "now", "change", "verdict"), rows)
 
 

@@ -1,4 +1,4 @@
-"""What monitors print of power, temperature and GPU, read: tegrastats, jtop, nvidia-smi, and a Jetson's own files."""
+"""Reads power, temperature and GPU load as reported by tegrastats, jtop, nvidia-smi and a Jetson's own files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Rails that carry everything the module takes, by board; where none is there, these parts of it are added up.
+# Rails of the whole module, by board; where there is none, these parts are added up.
 _INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 _PART_RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDD_GPU", "VDD_CPU_SOC_MSS")
 
@@ -20,13 +20,13 @@ _NOT_SENSORS = frozenset({"PMIC"})  # Tegra's reports 50 or 100 C always
 _COLDEST_C = -40.0  # a part that is switched off reports -256
 
 _GPU_LOADS = ("devices/gpu.0/load", "devices/platform/gpu.0/load", "devices/platform/bus@0/17000000.gpu/load")
-"""Where a Jetson tells its GPU's load, in thousandths, below /sys; by JetPack."""
+"""Files with a Jetson's GPU load, in thousandths, under /sys; by JetPack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look: power in W, the hottest sensor in degrees Celsius, GPU load in percent, the graphics card's memory in use, all of
-    it, in MB. None where it is not told."""
+    """Power in W, the hottest sensor in degrees Celsius, GPU load in per cent, the graphics card's memory in MB used by
+    all programs. None where not reported."""
 
     power_w: float | None
     temperature_c: float | None
@@ -36,7 +36,7 @@ class Sample:
 
 
 def parse_tegrastats(line: str) -> Sample | None:
-    """One line of tegrastats, of any JetPack since 4; None when it tells neither power nor temperature."""
+    """One line of tegrastats, of any JetPack since 4; None when it has neither power nor temperature."""
     power_w, rails = _of_rails({name: float(now) for name, now, _ in _RAIL.findall(line)})
     sensors = {name: float(value) for name, value in _TEMPERATURE.findall(line) if name not in _NOT_SENSORS}
     temperature_c = max((value for value in sensors.values() if value > _COLDEST_C), default=None)
@@ -47,7 +47,7 @@ def parse_tegrastats(line: str) -> Sample | None:
 
 
 def parse_nvidia_smi(line: str) -> Sample | None:
-    """One CSV line of power.draw,temperature.gpu,utilization.gpu,memory.used without units; None when no figure is in it."""
+    """One CSV line of power.draw,temperature.gpu,utilization.gpu,memory.used without units; None when it has no figure."""
     cells = (*(_number(cell) for cell in line.split(",")), None, None, None, None)
     power_w, temperature_c, load, memory_mib = cells[:4]
     if power_w is None and temperature_c is None and load is None and memory_mib is None:
@@ -56,7 +56,7 @@ def parse_nvidia_smi(line: str) -> Sample | None:
 
 
 def read_jtop(power: Mapping[str, Any], temperature: Mapping[str, Any], stats: Mapping[str, Any]) -> Sample:
-    """One look at jtop's dictionaries: the board's total in mW, each sensor as {"temp": C, "online": bool}."""
+    """jtop's dictionaries: the board's total in mW, each sensor as {"temp": C, "online": bool}."""
     milliwatts = _number(power.get("tot", {}).get("power"))
     values = [_number(sensor.get("temp")) for sensor in temperature.values() if sensor.get("online", True)]
     hottest_c = max((value for value in values if value is not None and value > _COLDEST_C), default=None)
@@ -64,7 +64,7 @@ def read_jtop(power: Mapping[str, Any], temperature: Mapping[str, Any], stats: M
 
 
 def read_sysfs(sys: Path) -> Sample | None:
-    """A Jetson's own files below `sys` ("/sys"): its INA3221 power monitor, and its GPU's load. None where there is no such."""
+    """A Jetson's own files below `sys` ("/sys"): its INA3221 power monitor, and its GPU's load. None where there are none."""
     rails_mw: dict[str, float] = {}
     for monitor in sorted((sys / "class/hwmon").glob("hwmon*")):
         if _text(monitor / "name") != "ina3221":
@@ -81,14 +81,14 @@ def read_sysfs(sys: Path) -> Sample | None:
 
 
 def _of_rails(rails_mw: Mapping[str, float]) -> tuple[float | None, str]:
-    """What the whole module takes, in W, and of which rails that is."""
+    """The power of the whole module in W, and the rails it was measured at."""
     names: tuple[str, ...] = next(((rail,) for rail in _INPUT_RAILS if rail in rails_mw), ())
     names = names or tuple(rail for rail in _PART_RAILS if rail in rails_mw)
     return (sum(rails_mw[name] for name in names) / 1000 if names else None), " + ".join(names)
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel's says; "" where it is not there or not for us."""
+    """The content of a file of the kernel's; "" where it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:

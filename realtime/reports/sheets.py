@@ -1,4 +1,4 @@
-"""Sheets: many labelled pictures on one, for people to look through. Pure: arrays in, a picture out."""
+"""Contact sheets of labelled images. Pure: arrays in, a picture out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TILE_HEIGHTS_PX = (150, 420)
 MARGIN_PX, GAP_PX = 16, 6
 TITLE_PX, LEGEND_PX, HEADING_PX = 14, 16, 20
 SHEET_WIDTH_PX = 2016
-"""At most: three pairs of tiles."""
+"""Maximum: three pairs of tiles."""
 
 OPACITY = 0.6
 HATCH_PX = 5
@@ -27,7 +27,7 @@ HATCH_PX = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image as it is shown: its title, and the tiles beside each other, all (h, w, 3) uint8 BGR of one size."""
+    """One image on a sheet: its title, and its tiles from left to right, all (h, w, 3) uint8 BGR of one size."""
 
     title: str
     tiles: tuple[Image, ...]
@@ -42,7 +42,7 @@ class Legend:
 
 
 def blend(image: Image, label_map: U8, legend: Legend, *, void_is_plain: bool = False) -> Image:
-    """`image` with the classes of an (H, W) uint8 map over it, any size, in their colours: void striped, or left plain."""
+    """`image` under the colours of an (H, W) uint8 class map of any size; void is striped, or left as it is."""
     height, width = image.shape[:2]
     if label_map.shape != (height, width):
         label_map = np.asarray(cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -59,8 +59,8 @@ def blend(image: Image, label_map: U8, legend: Legend, *, void_is_plain: bool = 
 
 
 def sheet(heading: str, rows: Sequence[Row], legend: Legend, *, shown: Sequence[int], with_void: bool) -> Image:
-    """Rows in as many columns as a screen is wide, under a heading, with a legend below. shown: class ids in the legend."""
-    assert rows, "a sheet shows something"
+    """Rows in columns up to a screen's width, under a heading, above a legend. shown: class ids in the legend."""
+    assert rows, "a sheet has at least one row"
     height_px = _tile_height([row.tiles[0] for row in rows])
     blocks = [_block(row, height_px) for row in rows]
     block_height, block_width = blocks[0].shape[:2]
@@ -73,11 +73,11 @@ def sheet(heading: str, rows: Sequence[Row], legend: Legend, *, shown: Sequence[
     top = MARGIN_PX + head.shape[0] + GAP_PX
     bottom = top + line_count * (block_height + MARGIN_PX)
     paper = np.full((bottom + foot.shape[0] + MARGIN_PX, width, 3), PAPER_BGR, np.uint8)
-    _paste(paper, head, MARGIN_PX, MARGIN_PX)
+    paste(paper, head, MARGIN_PX, MARGIN_PX)
     for index, block in enumerate(blocks):
         row, column = divmod(index, columns)
-        _paste(paper, block, MARGIN_PX + column * (block_width + MARGIN_PX), top + row * (block_height + MARGIN_PX))
-    _paste(paper, foot, MARGIN_PX, bottom)
+        paste(paper, block, MARGIN_PX + column * (block_width + MARGIN_PX), top + row * (block_height + MARGIN_PX))
+    paste(paper, foot, MARGIN_PX, bottom)
     return paper
 
 
@@ -91,14 +91,14 @@ def _block(row: Row, height_px: int) -> Image:
     width = len(row.tiles) * (TILE_WIDTH_PX + GAP_PX) - GAP_PX
     title = label(row.title, TITLE_PX, PAPER_BGR)
     block = np.full((title.shape[0] + height_px, width, 3), PAPER_BGR, np.uint8)
-    _paste(block, title, 0, 0)
+    paste(block, title, 0, 0)
     for index, tile in enumerate(row.tiles):
         height, tile_width = tile.shape[:2]
         scale = min(TILE_WIDTH_PX / tile_width, height_px / height)
         size = (max(1, round(tile_width * scale)), max(1, round(height * scale)))
         fitted = np.asarray(cv2.resize(tile, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8)
         x = index * (TILE_WIDTH_PX + GAP_PX) + (TILE_WIDTH_PX - size[0]) // 2
-        _paste(block, fitted, x, title.shape[0] + (height_px - size[1]) // 2)
+        paste(block, fitted, x, title.shape[0] + (height_px - size[1]) // 2)
     return block
 
 
@@ -118,7 +118,7 @@ def _legend_patches(legend: Legend, shown: Sequence[int], with_void: bool) -> li
 
 
 def _flow(patches: Sequence[Image], width: int) -> Image:
-    """Patches beside each other, in as many lines as they need."""
+    """Patches from left to right, in as many lines as needed."""
     lines: list[list[Image]] = [[]]
     used = 0
     for patch in patches:
@@ -132,7 +132,7 @@ def _flow(patches: Sequence[Image], width: int) -> Image:
     for row, line in enumerate(lines):
         x = 0
         for patch in line:
-            _paste(paper, patch, x, row * height)
+            paste(paper, patch, x, row * height)
             x += patch.shape[1] + GAP_PX
     return paper
 
@@ -146,7 +146,9 @@ def _hatched(image: Image) -> Image:
     return dark
 
 
-def _paste(paper: Image, patch: Image, x: int, y: int) -> None:
-    """Copy `patch` onto `paper`, cut off at its right edge and below."""
-    height, width = min(patch.shape[0], paper.shape[0] - y), min(patch.shape[1], paper.shape[1] - x)
+def paste(paper: Image, patch: Image, x: int, y: int) -> int:
+    """Copy `patch` onto `paper`, cut off at the right edge and below. Returns the width that was copied."""
+    height: int = min(patch.shape[0], paper.shape[0] - y)
+    width: int = max(0, min(patch.shape[1], paper.shape[1] - x))
     paper[y : y + height, x : x + width] = patch[:height, :width]
+    return width

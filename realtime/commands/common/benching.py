@@ -16,7 +16,7 @@ from realtime.bench.benching import Plan, bench
 from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import Change, compare, differences
-from realtime.bench.report import TITLES, markdown
+from realtime.bench.report import markdown, title
 from realtime.commands.common.running import leave_hanging_threads
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.tuning import prepare
@@ -133,9 +133,9 @@ def _print_card(card: Card) -> None:
             continue
         print(f"{name}: {mode.how}")
         for key, one in mode.figures.items():
-            print(f"  {TITLES.get(key, key):<36}{one.median:9.4g} {one.unit:<9} {one.low:.4g} to {one.high:.4g}")
+            print(f"  {title(key):<36}{one.median:9.4g} {one.unit:<9} {one.low:.4g} to {one.high:.4g}")
         for key, reason in mode.unreadable.items():
-            print(f"  {TITLES.get(key, key):<36} not readable: {reason}")
+            print(f"  {title(key):<36} not readable: {reason}")
     for note in card.notes:
         print(f"note     {note}")
 
@@ -154,7 +154,7 @@ def _print_verdict(changes: Sequence[Change], baseline: str) -> int:
     for one in changes:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"
-            print(f"{one.verdict:<8} {one.mode}, {TITLES.get(one.name, one.name)}: {was} -> {now} ({one.text})")
+            print(f"{one.verdict:<8} {one.mode}, {title(one.name)}: {was} -> {now} ({one.text})")
     worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "worse?"))
     if unsure:
         print(f"{unsure} of {len(changes)} figures look worse, but other programs were busier: run it again without them")

@@ -1,4 +1,4 @@
-"""A card as a bench makes it, with figures that a test chooses."""
+"""Cards and repeats with chosen figures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime.bench.card import FORMAT, Card, ModelFacts, SourceFacts
+from realtime.bench.card import FORMAT, Card, Counts, ModelFacts, SourceFacts
 from realtime.bench.making import alone, mode_of
-from realtime.bench.measuring import Counts, Repeat
+from realtime.bench.measuring import Repeat
 
 
 def make_repeat(**changed: Any) -> Repeat:
-    """Two seconds of 30 Hz: 60 captured, 50 processed, 9 dropped, 1 more in flight; 100 ms of CPU a frame."""
+    """Two seconds of 30 Hz: 60 captured, 50 processed, 9 dropped, 1 more in flight; 100 ms of CPU per frame."""
     facts: dict[str, Any] = {
         "seconds": 2.0,
         "fps": 25.0,
-        "counts": Counts(60, 50, 9, 3, shown=47, missed=2),
+        "counts": Counts(60, 50, 9, 1, shown=47, dropped_before_screen=3, missed_by_the_feed=2),
         "samples_ms": {"inference": np.arange(1.0, 101.0), "read": np.full(60, 2.0), "age": np.arange(41.0, 88.0)},
         "cpu_s": 5.0,
         "others_cores": 0.5,
@@ -35,7 +35,7 @@ def make_repeat(**changed: Any) -> Repeat:
 
 
 def make_card(fps: tuple[float, ...] = (24.0, 25.0, 26.0), **changed: Any) -> Card:
-    """Three repeats; its maximum has these frames per second, its fixed mode 25."""
+    """Three repeats with these frames per second at the maximum, and 25 in the fixed mode."""
     facts: dict[str, Any] = {
         "format": FORMAT,
         "date": "2026-11-25T20:00:00+00:00",

@@ -1,4 +1,4 @@
-"""`run.py bench` as a user types it, over the real pipeline with a tiny network; and the measuring below it."""
+"""`run.py bench` as a user types it, over the real pipeline with a tiny network; and one repeat of it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def job(tiny_model: Path, source: Any, rate_hz: float | None, *, seconds: float 
     return Job(settings, zoo.find(settings.model), source, rate_hz, seconds, 0.05)
 
 
-def test_a_fixed_rate_is_kept_and_its_frames_are_all_accounted_for(tiny_model: Path, MemorySource) -> None:
+def test_a_fixed_rate_is_kept_and_all_its_frames_are_counted(tiny_model: Path, MemorySource) -> None:
     repeat = Bench(job(tiny_model, lambda: MemorySource(20), 50.0, seconds=0.6)).measure()
     counts = repeat.counts
     assert repeat.fps <= 55
-    assert counts.captured + counts.missed == pytest.approx(repeat.seconds * 50, abs=10), "the clock gave so many"
+    assert counts.captured + counts.missed_by_the_feed == pytest.approx(repeat.seconds * 50, abs=10), "the clock gave so many"
     assert abs(counts.in_flight) <= 3
     assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
     assert {"preprocess", "inference", "decode", "track", "draw", "age"} <= set(repeat.samples_ms)
@@ -43,7 +43,7 @@ def test_a_fixed_rate_is_kept_and_its_frames_are_all_accounted_for(tiny_model: P
     assert repeat.cpu_s > 0
 
 
-def test_pictures_are_counted_beyond_those_whose_times_are_kept(
+def test_frames_are_counted_beyond_those_whose_times_are_kept(
     tiny_model: Path, MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("realtime.flow.meter.WINDOW", 4)
@@ -52,14 +52,15 @@ def test_pictures_are_counted_beyond_those_whose_times_are_kept(
     assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
 
 
-def test_the_maximum_drops_nothing_and_is_not_held_back_by_the_recording_s_own_rate(tiny_model: Path, MemorySource) -> None:
+def test_the_maximum_drops_nothing_and_ignores_the_recording_s_own_rate(tiny_model: Path, MemorySource) -> None:
     repeat = Bench(job(tiny_model, lambda: MemorySource(20, fps=1.0), None)).measure()
-    assert (repeat.counts.dropped_before_model, repeat.counts.dropped_before_screen, repeat.counts.missed) == (0, 0, 0)
+    counts = repeat.counts
+    assert (counts.dropped_before_model, counts.dropped_before_screen, counts.missed_by_the_feed) == (0, 0, 0)
     assert repeat.fps > 2
     assert "read" in repeat.samples_ms
 
 
-def test_a_slow_model_drops_frames_at_the_first_door_and_they_are_counted(tiny_model: Path, MemorySource, plug_in: Any) -> None:
+def test_frames_dropped_before_a_slow_model_are_counted(tiny_model: Path, MemorySource, plug_in: Any) -> None:
     import engines.backends
 
     plug_in(
@@ -67,16 +68,18 @@ def test_a_slow_model_drops_frames_at_the_first_door_and_they_are_counted(tiny_m
         "sleepy",
         "import time\nfrom engines.backends.ort import OrtEngine\n"
         "class Sleepy(OrtEngine):\n    def infer(self, image):\n        time.sleep(0.05)\n        return super().infer(image)\n"
-        "def open_engine(model):\n    return Sleepy(model)\n",
+        "RANK, OPTIONS, TAKES_SIDE_INPUTS = 99, (), False\n"
+        "def missing():\n    return None\n"
+        "def open_engine(model, options):\n    return Sleepy(model)\n",
     )
     repeat = Bench(job(tiny_model, lambda: MemorySource(20), 100.0, backend="sleepy")).measure()
     assert repeat.fps < 21
     assert repeat.counts.dropped_before_model > 0
-    assert repeat.counts.dropped_before_model + repeat.counts.missed > repeat.counts.processed
+    assert repeat.counts.dropped_before_model + repeat.counts.missed_by_the_feed > repeat.counts.processed
 
 
-def test_a_source_that_ends_is_told_and_leaves_no_thread(tiny_model: Path, MemorySource) -> None:
-    with pytest.raises(SourceLostError, match="memory: ended while it was measured"):
+def test_a_source_that_ends_is_an_error_and_leaves_no_thread(tiny_model: Path, MemorySource) -> None:
+    with pytest.raises(SourceLostError, match="memory: ended during the measurement"):
         Bench(job(tiny_model, lambda: MemorySource(8, is_live=True, fps=200.0), 30.0, seconds=5.0)).measure()
 
 
@@ -103,7 +106,7 @@ def bench_street(tiny_model: Path, *arguments: object) -> int:
     return main(["bench", STREET, "--model", str(tiny_model), *quick, *map(str, arguments)])
 
 
-def test_a_card_is_made_told_drawn_and_written(
+def test_a_card_is_made_printed_drawn_and_written(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,9 +119,9 @@ def test_a_card_is_made_told_drawn_and_written(
     assert len(card["maximum"]["figures"]["fps"]["repeats"]) == 2
     assert differences(read_card(folder / "card.json"), read_card(folder / "card.json")) == []
     assert cv2.imread(str(folder / "card.png")).shape[1] == 1280
-    told = capsys.readouterr()
-    assert "frames through the model" in told.out
-    assert "maximum 2/2" in told.err
+    printed = capsys.readouterr()
+    assert "frames through the model" in printed.out
+    assert "maximum 2/2" in printed.err
 
 
 @pytest.fixture
@@ -140,14 +143,14 @@ def test_a_regression_ends_with_one_and_force_compares_different_machines(
     against: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert against(fps=1e6, others_cores=99.0) == 1
-    told = capsys.readouterr()
-    assert "worse    maximum, frames through the model: 1e+06 ->" in told.out
-    assert "figures are worse than in fast.json" in told.out
-    assert "warning: compared although different: machine processor" in told.err
+    printed = capsys.readouterr()
+    assert "worse    maximum, frames through the model: 1e+06 ->" in printed.out
+    assert "figures are worse than in fast.json" in printed.out
+    assert "warning: compared although different: machine processor" in printed.err
     assert "-100.0 %" in Path("out/bench/card.md").read_text()
 
 
-def test_what_other_programs_may_have_slowed_ends_with_three(
+def test_figures_that_other_programs_may_have_slowed_end_with_three(
     against: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Less load of others than any machine's can be.
@@ -161,14 +164,14 @@ def test_a_card_of_another_machine_is_not_compared(
     monkeypatch.chdir(tmp_path)
     Path("other.json").write_bytes(to_json(make_card()))
     assert bench_street(tiny_model, "--baseline", "other.json", "--out", "new") == 2
-    told = capsys.readouterr().err
-    assert "error: other.json: a card of something else, so not compared: machine processor" in told
-    assert "fixed" not in told, "it is refused before minutes are spent on it"
+    printed = capsys.readouterr().err
+    assert "error: other.json: a card of something else, so not compared: machine processor" in printed
+    assert "fixed" not in printed, "it is refused before the modes are measured"
     assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (["--baseline", "none.json"], "none.json: cannot be read"),
         (["--baseline", "old/card.json", "--out", "old"], "the new card would overwrite it"),
@@ -183,7 +186,7 @@ def test_a_card_of_another_machine_is_not_compared(
 )
 def test_mistakes_are_one_line_before_anything_is_measured(
     arguments: list[str],
-    told: str,
+    words: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -196,7 +199,7 @@ def test_mistakes_are_one_line_before_anything_is_measured(
     Path("bare.json").write_bytes(to_json(make_card(fixed=None, maximum=None)))
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert words in error
     assert error.count("\n") == 1
     assert not Path("out").exists()
 

@@ -1,4 +1,4 @@
-"""RAPL's counters and a Jetson's files, in folders that look like the kernel's."""
+"""RAPL's counters and a Jetson's files, in folders like the kernel's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def zone(root: Path, name: str, label: str, energy_uj: int) -> Path:
     return folder
 
 
-def test_packages_are_added_up_and_parts_of_them_are_not(tmp_path: Path) -> None:
+def test_packages_are_added_up_without_their_parts(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 100_000)
     zone(tmp_path, "intel-rapl:1", "package-1", 200_000)
     zone(tmp_path, "intel-rapl:0:0", "core", 5)
@@ -36,7 +36,7 @@ def test_packages_are_added_up_and_parts_of_them_are_not(tmp_path: Path) -> None
     assert rapl.joules_since(before) == pytest.approx(0.500001)
 
 
-def test_a_counter_that_began_anew_is_continued(tmp_path: Path) -> None:
+def test_a_counter_that_wrapped_around_is_continued(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 900_000)
     rapl = Rapl(tmp_path)
     before = rapl.counters()
@@ -48,10 +48,10 @@ def test_without_counters_there_is_no_figure_and_a_reason(tmp_path: Path) -> Non
     rapl = Rapl(tmp_path / "none")
     assert rapl.counters() == {}
     assert rapl.joules_since({}) is None
-    assert "holds no counter" in rapl.why_not
+    assert "has no counter" in rapl.why_not
 
 
-def test_counters_for_root_only_say_how_to_allow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_for_root_only_are_an_error_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 1)
     real = Path.read_text
 
@@ -60,7 +60,7 @@ def test_counters_for_root_only_say_how_to_allow_it(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied")
         return real(self, *args, **facts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Path, "read_text", refuses)  # root, as tests may run, is refused nothing
+    monkeypatch.setattr(Path, "read_text", refuses)  # tests may run as root, which may read everything
     rapl = Rapl(tmp_path)
     assert rapl.counters() == {}
     assert "sudo chmod" in rapl.why_not
@@ -82,7 +82,7 @@ def test_a_jetson_s_monitor_and_gpu_are_read_from_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="gauges read Linux's /proc")  # noqa: PTH110
-def test_gauges_tell_this_process_and_this_machine() -> None:
+def test_gauges_of_this_process_and_this_machine() -> None:
     before_mb, before_s = rss_mb(), machine_cpu_s()
     assert before_mb is not None
     assert before_s is not None
@@ -96,7 +96,7 @@ def test_gauges_tell_this_process_and_this_machine() -> None:
     ballast.close()
 
 
-def test_other_people_s_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_that_the_process_may_not_use_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat = tmp_path / "stat"
     busy = {"cpu": 900, "cpu0": 100, "cpu1": 200, "cpu10": 600}
     stat.write_text("".join(f"{name} {ticks} 0 0 5 5 0 0 0 0 0\n" for name, ticks in busy.items()) + "intr 3\n")
@@ -106,7 +106,7 @@ def test_other_people_s_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.M
     assert machine_cpu_s(tmp_path / "none") is None
 
 
-def test_one_step_is_no_slope_and_a_steady_rise_with_steps_is() -> None:
+def test_one_step_is_not_a_slope_but_a_steady_rise_with_steps_is() -> None:
     times_s = [0.1 * look for look in range(600)]
     step = [300.0 if time_s < 4 else 330.0 for time_s in times_s]
     assert slope_per_minute(times_s[:60], step[:60]) == pytest.approx(0, abs=0.1)
@@ -114,7 +114,7 @@ def test_one_step_is_no_slope_and_a_steady_rise_with_steps_is() -> None:
     assert slope_per_minute(times_s, leak) == pytest.approx(240, rel=0.05)
 
 
-def test_a_slope_is_a_line_through_all_looks() -> None:
+def test_a_slope_is_of_a_line_through_all_samples() -> None:
     assert slope_per_minute([10.0, 11.0, 12.0, 13.0], [100.0, 102.0, 104.0, 106.0]) == pytest.approx(120)
     assert slope_per_minute([0.0, 1.0], [1.0, 2.0]) is None
     assert slope_per_minute([5.0, 5.0, 5.0], [1.0, 2.0, 3.0]) is None

@@ -1,4 +1,4 @@
-"""A recording as a camera: its clock, what it misses, and that it never ends."""
+"""A recording as a camera: its clock, missed frames, the endless loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def feed(source: Any, rate_hz: float | None, opened: list[Any] | None = None, **
     return Feed(source, again, rate_hz)
 
 
-def test_a_recording_goes_on_from_its_beginning_and_time_goes_on(MemorySource) -> None:
+def test_a_recording_starts_again_and_its_time_continues(MemorySource) -> None:
     opened: list[Any] = []
     source = MemorySource(4, fps=10.0)
     frames = list(itertools.islice(feed(source, None, opened, fps=10.0), 10))
@@ -35,7 +35,7 @@ def test_a_recording_goes_on_from_its_beginning_and_time_goes_on(MemorySource) -
     assert source.closed, "the one that ended was closed before the next was opened"
 
 
-def test_the_pace_is_the_clock_s_and_pictures_are_new_when_handed_on(MemorySource) -> None:
+def test_frames_come_at_the_fixed_rate_and_are_captured_when_handed_on(MemorySource) -> None:
     camera = feed(MemorySource(None), 100.0)
     assert camera.is_live
     start_ns = time.monotonic_ns()
@@ -45,7 +45,7 @@ def test_the_pace_is_the_clock_s_and_pictures_are_new_when_handed_on(MemorySourc
     assert all(frame.pts_s == pytest.approx(frame.index / 100) for frame in frames)
 
 
-def test_what_it_cannot_read_in_time_is_missed_and_counted_not_caught_up(MemorySource) -> None:
+def test_frames_not_read_in_time_are_missed_and_counted(MemorySource) -> None:
     class Slow(MemorySource):
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():
@@ -69,6 +69,6 @@ def test_closing_ends_a_wait_at_once(MemorySource) -> None:
     assert time.monotonic() - start_s < 1
 
 
-def test_a_recording_without_a_picture_is_an_error_and_no_endless_loop(MemorySource) -> None:
-    with pytest.raises(SourceOpenError, match="memory: gave no picture"):
+def test_a_recording_without_frames_is_an_error_instead_of_an_endless_loop(MemorySource) -> None:
+    with pytest.raises(SourceOpenError, match="memory: has no frames"):
         next(iter(feed(MemorySource(0), None)))

@@ -100,7 +100,7 @@ def test_pictures_are_written_to_the_named_folder(tiny_model: Path, data: Path) 
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--data", "DATA", "--means", "road=grnd"], 'the model has no class "grnd". Did you mean "ground"?'),
         (["--data", "DATA", "--means", "road"], "Write SET CLASS=MODEL CLASS"),
-        (["--data", "DATA", "--precision", "fp16"], "--precision: not with --backend auto"),
+        (["--data", "DATA", "--precision", "fp16"], "--precision: not with --backend ort"),
         (["--data", "DATA", "--threshold", "2"], "--threshold 2: not between 0 and 1"),
         (["--data", "DATA", "--json", "."], "--json .: is a folder"),
     ],
