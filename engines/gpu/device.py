@@ -115,9 +115,7 @@ class Device:
     def stream(self) -> Stream:
         """A new stream that is independent of the default one."""
         with self.taking("create a stream"):
-            stream = Stream(self, self._cuda.Stream(NON_BLOCKING))
-        self.on_close(stream.forget)
-        return stream
+            return Stream(self, self._cuda.Stream(NON_BLOCKING))
 
     def event(self, *, timed: bool = False) -> Event:
         """A new event. timed: for `Event.ms_since`, at a small cost for each record.
@@ -127,9 +125,7 @@ class Device:
         kinds = self._cuda.event_flags
         flags = kinds.BLOCKING_SYNC | (kinds.DEFAULT if timed else kinds.DISABLE_TIMING)
         with self.taking("create an event"):
-            event = Event(self, self._cuda.Event(flags))
-        self.on_close(event.forget)
-        return event
+            return Event(self, self._cuda.Event(flags))
 
     def memory(self, size_bytes: int) -> Memory:
         """Allocate GPU memory. Raises BackendUnavailableError if there is not enough."""
@@ -220,19 +216,29 @@ class Device:
         )
 
 
-class Stream:
+class _Waitable:
+    """A stream or event. raw: PyCUDA's object, which PyCUDA destroys with its last reference, so it ends with its Device."""
+
+    def __init__(self, device: Device, raw: Any) -> None:
+        self._device = device
+        self.raw = raw
+        device.on_close(self._forget)
+
+    def synchronise(self) -> None:
+        """Wait until the work of the stream, or up to the event, is done. Raises InferenceError if some of it failed."""
+        with self._device.running("finish its work"):
+            self.raw.synchronize()
+
+    def _forget(self) -> None:
+        self.raw = None
+
+
+class Stream(_Waitable):
     """A queue of work on the GPU, done in order."""
 
     def __init__(self, device: Device, raw: Any) -> None:
-        """raw: PyCUDA's."""
-        self._device = device
-        self.raw = raw
+        super().__init__(device, raw)
         self.handle = int(raw.handle)
-
-    def synchronise(self) -> None:
-        """Wait until all work is done. Raises InferenceError if some of it failed."""
-        with self._device.running("finish its work"):
-            self.raw.synchronize()
 
     def wait_for(self, event: Event) -> None:
         """Make later work on this stream wait for `event`, recorded on another."""
@@ -248,34 +254,17 @@ class Stream:
             free=self._device.on_close(lambda: driver.destroy(executable)),
         )
 
-    def forget(self) -> None:
-        """Drop the reference: PyCUDA then destroys the stream, which must happen before its context is released."""
-        self.raw = None
 
-
-class Event:
+class Event(_Waitable):
     """A point in a stream's work."""
-
-    def __init__(self, device: Device, raw: Any) -> None:
-        self._device = device
-        self.raw = raw
 
     def record(self, stream: Stream) -> None:
         self.raw.record(stream.raw)
-
-    def synchronise(self) -> None:
-        """Wait until the stream reaches the recorded point. Raises InferenceError if earlier work failed."""
-        with self._device.running("finish its work"):
-            self.raw.synchronize()
 
     def ms_since(self, earlier: Event) -> float:
         """Milliseconds on the GPU from `earlier` to this; both timed, recorded and completed."""
         with self._device.running("measure a time"):
             return float(self.raw.time_since(earlier.raw))
-
-    def forget(self) -> None:
-        """Like that of a stream."""
-        self.raw = None
 
 
 def _clear_tracebacks(error: BaseException | None) -> None:

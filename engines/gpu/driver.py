@@ -38,8 +38,8 @@ INIT_ERRORS = {
 
 RESTART = "Restart the program, and the machine if it happens again"
 
-MAJOR, MINOR, INTEGRATED = 75, 76, 18
-"""CUdevice_attribute: compute capability, and whether the GPU shares the machine's memory."""
+MAJOR, MINOR = 75, 76
+"""CUdevice_attribute: compute capability."""
 
 CAPTURE_THREAD_LOCAL = 1
 """CUDA calls of other threads do not interrupt a capture on this one."""
@@ -58,8 +58,6 @@ class GpuFacts:
     driver_version: str
     """Version of the kernel driver: "580.65.06"; empty if unknown."""
     total_bytes: int
-    is_integrated: bool
-    """Shares its memory with the CPU, as on a Jetson."""
 
     @property
     def short_name(self) -> str:
@@ -123,7 +121,6 @@ class Driver:
             cuda_version=_dotted(self.cuda),
             driver_version=_kernel_driver_version(),
             total_bytes=total.value,
-            is_integrated=bool(self._attribute(INTEGRATED, device)),
         )
 
     def keep_context(self, number: int) -> None:

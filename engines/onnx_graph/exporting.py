@@ -52,8 +52,10 @@ def export_model(
     """
     import onnx
 
+    if precision not in PRECISIONS:
+        raise ModelFileError(f'unknown precision "{precision}"', choices(precision, PRECISIONS))
     with _writing(out):
-        _check_target(model, out, precision)
+        check_place(out, [path for path in (model.path, find_card(model.path)) if path is not None])
     open_family(model.card)
     if model.card.side_inputs:
         fed = ", ".join(model.card.side_inputs)
@@ -89,12 +91,6 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelFileError(f"{out}: cannot be written ({error.strerror or error})", "Choose another place") from error
-
-
-def _check_target(model: Model, out: Path, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise ModelFileError(f'unknown precision "{precision}"', choices(precision, PRECISIONS))
-    check_place(out, [path for path in (model.path, find_card(model.path)) if path is not None])
 
 
 def check_place(out: Path, sources: Collection[Path] = ()) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -28,13 +28,13 @@ def hold_scratch(
     wait_s: float | None,
     on_wait: Callable[[], None],
     is_cancelled: Callable[[], bool],
-    before: Callable[[], None],
+    leftovers: Iterable[Path],
 ) -> Iterator[Path]:
     """Hold the lock `name` and yield an empty folder under `root`, removed at the end, or by the next holder after a crash.
 
-    wait_s: longest wait for another holder; None waits until it ends. on_wait: called once if there is one. before: called first
-    with the lock held. Raises BuildError if the wait takes too long or the disk refuses, BuildCancelledError if `is_cancelled`
-    returns true while waiting.
+    wait_s: longest wait for another holder; None waits until it ends. on_wait: called once if there is one. leftovers: further
+    files to delete first. Raises BuildError if the wait takes too long or the disk refuses, BuildCancelledError if
+    `is_cancelled` returns true while waiting.
     """
     scratches = root / ".scratch"
     with contextlib.ExitStack() as stack:
@@ -43,7 +43,8 @@ def hold_scratch(
             stack.enter_context(_lock(root, name, wait_s, on_wait, is_cancelled))
             for leftover in scratches.glob(f"{name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            before()
+            for part in leftovers:
+                part.unlink(missing_ok=True)
             scratch = Path(tempfile.mkdtemp(dir=scratches, prefix=f"{name}-"))
         except OSError as error:
             raise BuildError(f"{root}: engines cannot be built there ({error.strerror})", MAKE_ROOM) from error

@@ -120,14 +120,9 @@ class Store:
         the wait takes too long or the folder cannot be written, BuildCancelledError, BackendUnavailableError for a bad key.
         """
         self._key.sign(b"")  # a bad key fails before minutes of building, not after
-        plan_path = self._path(request, environment)
-
-        def sweep() -> None:
-            for part in plan_path.parent.glob(f".{plan_path.stem}-*.part"):
-                part.unlink(missing_ok=True)
-
-        name = _hash(request, environment)
-        with hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, is_cancelled=is_cancelled, before=sweep) as scratch:
+        path, name = self._path(request, environment), _hash(request, environment)
+        parts = path.parent.glob(f".{path.stem}-*.part")  # of killed builds; searched once the lock is held
+        with hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, is_cancelled=is_cancelled, leftovers=parts) as scratch:
             yield scratch
 
     def engines(self) -> list[Found]:

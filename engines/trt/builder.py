@@ -29,8 +29,6 @@ class BuildOptions:
     """Above 1, the network needs an open batch dimension, and the engine takes 1 to this many images."""
     targets: tuple[str, ...] = ()
     """Compute capabilities to build for, "86", without a GPU (TensorRT-RTX only); empty: this machine's GPU."""
-    keeps_tf32: bool = False
-    """Allow TF32 inside FP32 layers."""
     dla_core: int | None = None
 
 
@@ -115,8 +113,7 @@ def _configure(tensorrt: TensorRt, builder: Any, network: Any, config: Any, opti
     trt = tensorrt.trt
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector reports no types
-    if not options.keeps_tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
+    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
     if options.targets or tensorrt.name == "tensorrt-rtx":
         _set_targets(tensorrt, config, options.targets)
     if options.dla_core is not None:

@@ -42,13 +42,8 @@ def inspect(tensorrt: TensorRt, engine: Any, context: Any) -> str:
 def layer_times(tensorrt: TensorRt, context: Any) -> Iterator[Callable[[], dict[str, float]]]:
     """Time every run of `context` by layer inside the block; the yielded function returns median milliseconds by name."""
     times: dict[str, list[float]] = {}
-    profiler = _profiler(tensorrt.trt.IProfiler, times)
-    context.profiler = profiler
-    yield lambda: {name: float(np.median(values)) for name, values in times.items()}
-    # TensorRT cannot remove a profiler: do not use the context again.
+    base: Any = tensorrt.trt.IProfiler
 
-
-def _profiler(base: Any, times: dict[str, list[float]]) -> Any:
     class Profiler(base):  # type: ignore[misc]  # known only at run time
         def __init__(self) -> None:
             base.__init__(self)  # required by pybind11
@@ -56,7 +51,10 @@ def _profiler(base: Any, times: dict[str, list[float]]) -> Any:
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             times.setdefault(layer_name, []).append(ms)
 
-    return Profiler()
+    profiler = Profiler()  # TensorRT does not keep it alive
+    context.profiler = profiler
+    yield lambda: {name: float(np.median(values)) for name, values in times.items()}
+    # TensorRT cannot remove a profiler: do not use the context again.
 
 
 def device_memory_bytes(engine: Any) -> int:

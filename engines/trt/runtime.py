@@ -32,19 +32,16 @@ TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 
 
 class Messages:
-    """The last errors and warnings that TensorRT logged."""
+    """The last errors that TensorRT logged."""
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT_MESSAGES)
-        self._warnings: deque[str] = deque(maxlen=KEPT_MESSAGES)
 
-    def add(self, is_error: bool, text: str) -> None:
-        log.debug("%s", text)
-        (self._errors if is_error else self._warnings).append(" ".join(text.split()))
+    def add(self, error: str) -> None:
+        self._errors.append(" ".join(error.split()))
 
     def clear(self) -> None:
         self._errors.clear()
-        self._warnings.clear()
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -162,9 +159,8 @@ def _listener(trt: Any, logger_type: Any, messages: Messages) -> Any:
             logger_type.__init__(self)  # required by pybind11
 
         def log(self, severity: Any, text: str) -> None:
+            log.debug("%s", text)
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                messages.add(True, text)
-            elif severity == trt.ILogger.WARNING:
-                messages.add(False, text)
+                messages.add(text)
 
     return Listener()

@@ -63,7 +63,7 @@ def prepared(model: onnx.ModelProto, low_type: int) -> tuple[onnx.ModelProto, di
     ready = name_nodes(model)
     sort_nodes(ready.graph)
     if low_type == BFLOAT16:
-        ready = name_nodes(_with_opset(ready, BFLOAT16_OPSET))  # the converter adds nodes of its own
+        ready = name_nodes(with_opset(ready, BFLOAT16_OPSET))  # the converter adds nodes of its own
     constants = {tensor.name for tensor in ready.graph.initializer}
     replace_entries(ready.graph.input, [value for value in ready.graph.input if value.name not in constants])
     ready.ir_version = max(ready.ir_version, CONSTANTS_ALONE_IR)
@@ -72,11 +72,7 @@ def prepared(model: onnx.ModelProto, low_type: int) -> tuple[onnx.ModelProto, di
 
 
 def with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """A copy in a newer opset; unchanged if it is new enough already or ONNX's converter fails."""
-    return _with_opset(copy.deepcopy(model), opset)
-
-
-def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """A new model in a newer opset; `model` itself if it is new enough already or ONNX's converter fails."""
     import onnx
 
     if opset_of(model) >= opset:

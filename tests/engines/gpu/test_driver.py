@@ -13,11 +13,11 @@ from ...fakes.gpu.fake_gpu import World, install
 
 
 def test_a_gpu_is_described() -> None:
-    orin = World(12060, gpu_name="NVIDIA Orin", compute_capability=(8, 7), is_integrated=True, total_bytes=8 << 30)
+    orin = World(12060, gpu_name="NVIDIA Orin", compute_capability=(8, 7), total_bytes=8 << 30)
     with install(orin):
         facts = Driver().facts()
     assert (facts.name, facts.compute_capability, facts.cuda_version) == ("NVIDIA Orin", "8.7", "12.6")
-    assert (facts.total_bytes, facts.is_integrated) == (8 << 30, True)
+    assert facts.total_bytes == 8 << 30
 
 
 def test_a_missing_driver_is_reported_with_the_cure() -> None:

@@ -83,21 +83,30 @@ def test_installed_packages_are_found_without_importing_them() -> None:
 )
 def test_the_first_error_is_the_reason_without_its_position(logged: str, reason: str) -> None:
     messages = Messages()
-    messages.add(False, "a warning")
-    messages.add(True, logged)
-    messages.add(True, "what follows from it")
+    messages.add(logged)
+    messages.add("a later error")
     assert messages.reason() == reason
     messages.clear()
     assert messages.reason() == "TensorRT gives no reason"
 
 
+def test_only_errors_are_reasons(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    pretend(monkeypatch, "tensorrt", "11.4.0")
+    tensorrt = open_tensorrt("tensorrt")
+    with caplog.at_level("DEBUG", "engines.trt.runtime"):
+        for severity, text in ((2, "a warning"), (1, "an error")):
+            tensorrt.logger.log(severity, text)
+    assert tensorrt.messages.reason() == "an error"
+    assert caplog.messages == ["a warning", "an error"]
+
+
 def test_a_long_reason_is_cut() -> None:
     messages = Messages()
-    messages.add(True, "x" * 1000)
+    messages.add("x" * 1000)
     assert len(messages.reason()) == 240
 
 
 def test_several_lines_become_one() -> None:
     messages = Messages()
-    messages.add(True, "first\n  second")
+    messages.add("first\n  second")
     assert messages.reason() == "first second"
