@@ -85,7 +85,7 @@ def code_of(command: list[str]) -> int:
 
 
 MISTAKES = [
-    (["build", "rod"], 'no model "rod"; bundled: people, road, road-small; did you mean "road"?'),
+    (["build", "rod"], 'no model "rod". Give a name or the path of an .onnx file. Did you mean "road"?'),
     (["build", "road", "--precision", "fp17"], 'Did you mean "fp16"?'),
     (["build", "road", "--runtime", "tensorrtrtx"], 'Did you mean "tensorrt-rtx"?'),
     (["build", "road", "--target", "87"], "does not build for compute capability 87. Known: 75, 80, 86, 89, 120, 121"),

@@ -1,15 +1,29 @@
-"""Families: what a network's numbers mean. The folder is the registry: module NAME holds a class `Family`."""
+"""Families: what a network's numbers mean. The folder is the registry: module NAME holds a class `Family`.
+
+The module may also hold functions, each of which may be left out:
+
+recognise(network) -> Recognised | None            how the family reads a network without a card; None where it does not
+card_keys(network, outputs, names, written) -> dict        card keys that follow: `classes`, `things`, `void`, a table `input`
+side_inputs(facts, written) -> dict                tables `states` and `constants` of a recurrent network that the family knows
+class_count(card, shapes) -> int | None            how many classes a network has, by the shapes of its outputs
+fuse(model, card) -> (model, card)                 an onnx.ModelProto with outputs that are quick to download, and its card
+propose(network) -> str                            card keys for a network that may be of the family; "" where it cannot be
+
+and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-from engines.errors import CardError, did_you_mean
+from engines.errors import CardError, choices
+from engines.families.common.recognising import Network, Recognised
 from engines.loading import load_module, module_names
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
+from engines.onnx_graph.reading import NetworkFacts
 from engines.types import MAX_OBJECTS, U8, Outputs, Segmentation
 
 
@@ -65,7 +79,57 @@ def names() -> tuple[str, ...]:
 def open_family(card: ModelCard) -> Family:
     """The family that `card` names. Raises CardError for one that does not exist, or that lacks an output."""
     if card.family not in names():
-        hint = did_you_mean(card.family, names())
-        raise CardError(f'{card.name}: unknown family "{card.family}"; known: {", ".join(names())}{hint}')
-    module = load_module(__name__, card.family)
-    return cast(Family, module.Family(card))
+        raise CardError(f'{card.name}: unknown family "{card.family}"', choices(card.family, names()))
+    return cast(Family, load_module(__name__, card.family).Family(card))
+
+
+def recognised(network: Network) -> tuple[str, Recognised] | None:
+    """The family of a network, and how it reads it: the first by name among those that are sure, or else among the others."""
+    found = [(name, found) for name, recognise in _all("recognise") if (found := recognise(network))]
+    return min(found, key=lambda pair: not pair[1].is_named, default=None)
+
+
+def card_keys(
+    family: str, network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card keys that follow for a network of that family. names: of the classes, as far as they are known."""
+    function = _function(family, "card_keys")
+    return dict(function(network, outputs, names, written)) if function else {}
+
+
+def side_inputs(facts: NetworkFacts, written: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The card's tables `states` and `constants`, where a family knows the network by its inputs."""
+    return next((dict(tables) for _, function in _all("side_inputs") if (tables := function(facts, written))), {})
+
+
+def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    """How many classes the network has; None where its shapes do not say it. Tensors that `card` names must be in `shapes`."""
+    function = _function(card.family, "class_count")
+    return function(card, shapes) if function else None
+
+
+def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+    """The network with outputs that are quick to download, and its card; the pair given where nothing can be fused."""
+    function = _function(card.family, "fuse")
+    return function(model, card) if function else (model, card)
+
+
+def supported() -> list[str]:
+    """The outputs that families recognise."""
+    return [text for _, text in _all("SUPPORTED")]
+
+
+def proposal(network: Network) -> str:
+    """Card keys to write for a network that no family recognises."""
+    known = (text for _, propose in _all("propose") if (text := propose(network)))
+    return next(known, 'family = "semantic", outputs = {logits = "TENSOR"}')
+
+
+def _function(family: str, name: str) -> Any:
+    """What a family's module holds under that name; None where it does not, and for families that do not exist."""
+    return getattr(load_module(__name__, family), name, None) if family in names() else None
+
+
+def _all(name: str) -> Iterator[tuple[str, Any]]:
+    """What the families' modules hold under that name."""
+    return ((family, found) for family in names() if (found := _function(family, name)) is not None)

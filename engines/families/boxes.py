@@ -10,6 +10,9 @@ Outputs by role, one of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from engines.decoding.detections import (
@@ -23,14 +26,18 @@ from engines.decoding.detections import (
 )
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.recognising import Network, Recognised, detected_keys, length_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
-from engines.types import F32, Instances, Outputs, Segmentation, Size
+from engines.types import F32, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 ROLES = ("predictions", "rows", "detections", "cells")
 
 STRIDES = (8, 16, 32)
 """Of YOLOX's three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
+
+
+SUPPORTED = "boxes of detectors that Ultralytics exports, [1,4+classes,N] or [1,N,6]"
 
 
 class Family:
@@ -94,3 +101,32 @@ def _grids(net: Size) -> tuple[F32, F32]:
         corners.append(np.stack((columns, rows), axis=1) * stride)
         strides.append(np.full(len(rows), stride, np.float32))
     return np.concatenate(corners).astype(np.float32), np.concatenate(strides)
+
+
+def recognise(network: Network) -> Recognised | None:
+    """A YOLO that was exported to detect: one output of rows. YOLOv5's by the number of its anchors."""
+    outputs = network.facts.outputs
+    if len(outputs) != 1 or len(outputs[0].shape) != 3:
+        return None
+    (output,) = outputs
+    _, channels, count = output.shape
+    if network.facts.metadata.get("task") == "detect":
+        if count == 6:
+            return Recognised({"detections": output.name}, is_named=True)
+        if channels and 4 < channels < (count or VOID_CLASS**2):
+            return Recognised({"predictions": output.name}, channels - 4, is_named=True)
+    if output.dtype.startswith("float") and count and count > 5 and network.is_yolov5(output):
+        return Recognised({"rows": output.name}, count - 5)
+    return None
+
+
+def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    return detected_keys(network, names, is_letterboxed="task" in network.facts.metadata or "rows" in outputs)
+
+
+def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    for role, axis, others in (("rows", -1, 5), ("predictions", 1, 4), ("cells", -1, 5)):
+        if role in card.outputs:
+            length = length_of(shapes[card.outputs[role]], axis)
+            return length - others if length else None
+    return None

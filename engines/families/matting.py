@@ -11,6 +11,9 @@ the order of the channels. Regions that are more than half opaque are objects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +22,10 @@ from engines.decoding.maps import surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
+from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("alpha", "alpha_softmax", "alpha_logits")
@@ -33,6 +38,18 @@ OVERSHOOT = 0.1
 
 LARGEST_LOGIT = 30.0
 """exp(-30) is nothing beside 1, and overflows in no precision."""
+
+
+WORDS = ("alpha", "pha", "matte", "matting", "mask", "segment", "foreground")
+"""In an output's name, one of these says that a map of 0..1 is an opacity, not a depth or a probability of edges."""
+
+RVM_STATES = {f"r{number}i": f"r{number}o" for number in (1, 2, 3, 4)}
+RVM_INPUTS = {"src", "downsample_ratio", *RVM_STATES}
+RVM_OUTPUTS = {"fgr", "pha", *RVM_STATES.values()}
+"""As its authors export it. Source: Robust Video Matting (Lin et al., 2021), documentation/inference.md."""
+
+RVM_COARSE_PX = 512
+"""Its longer side at the coarse stage, by the same source: `downsample_ratio` scales the input down to that."""
 
 
 class Family:
@@ -119,3 +136,66 @@ class Family:
                 "if it is meant before a sigmoid, call it outputs.alpha_logits in the card"
             )
         return np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
+
+
+def recognise(network: Network) -> Recognised | None:
+    """Robust Video Matting; or a single output of one channel, 0..1, whose name says that it is an opacity."""
+    facts = network.facts
+    if _is_rvm(facts):
+        return Recognised({"alpha": "pha"}, is_named=True)
+    if len(facts.outputs) != 1:
+        return None
+    (output,) = facts.outputs
+    is_sure = output.name in facts.unit_outputs and any(word in output.name.lower() for word in WORDS)
+    return Recognised({"alpha": output.name}, is_named=True) if is_sure and _is_one_channel(output, network) else None
+
+
+def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    """One foreground, whatever it is of."""
+    foreground = names or ["foreground"]
+    has_background = "background" in (written["classes"] if isinstance(written.get("classes"), list) else names)
+    return {"classes": foreground, "things": foreground} | ({"void": ["background"]} if has_background else {})
+
+
+def side_inputs(facts: NetworkFacts, written: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of Robust Video Matting."""
+    if not _is_rvm(facts):
+        return {}
+    # Without a size the ratio does not matter: the card must name the size first.
+    ratio = min(1.0, RVM_COARSE_PX / max(_size_px(facts, written) or (1, 1)))
+    return {"states": dict(RVM_STATES), "constants": {"downsample_ratio": ratio}}
+
+
+def propose(network: Network) -> str:
+    mattes = [output.name for output in network.facts.outputs if _is_one_channel(output, network)]
+    return f'family = "matting", outputs = {{alpha = "{mattes[0]}"}} for a foreground\'s opacity of 0..1' if mattes else ""
+
+
+def _is_one_channel(output: TensorFacts, network: Network) -> bool:
+    """(1, 1, H, W), (1, H, W, 1) or (1, H, W) floats, of the image's aspect."""
+    if not output.dtype.startswith("float") or len(output.shape) not in (3, 4) or output.shape[0] not in (1, None):
+        return False
+    lengths = output.shape[1:]
+    if len(lengths) == 3:
+        if 1 not in (lengths[0], lengths[2]):
+            return False
+        lengths = lengths[1:] if lengths[0] == 1 else lengths[:2]
+    height, width = network.rows_columns
+    rows, columns = lengths
+    if not (rows and columns and height and width):
+        return True
+    return abs(columns * height - rows * width) <= 2 * max(height, width)
+
+
+def _is_rvm(facts: NetworkFacts) -> bool:
+    return {t.name for t in facts.inputs} == RVM_INPUTS and {t.name for t in facts.outputs} >= RVM_OUTPUTS
+
+
+def _size_px(facts: NetworkFacts, written: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Of the input, from the card or the graph; None where neither says it."""
+    table = written.get("input")
+    size = table.get("size_px") if isinstance(table, dict) else None
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(length, int) for length in size):
+        return size[0], size[1]
+    height, width = next(tensor.shape for tensor in facts.inputs if tensor.name == "src")[2:4]
+    return (width, height) if height and width else None

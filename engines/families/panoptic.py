@@ -11,6 +11,9 @@ Objects are the pixels of `things`, or those more than half opaque. Source: Pano
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,7 @@ from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, 
 from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
@@ -224,3 +228,16 @@ def _first_and_last(
     is_there = np.zeros((count, length), bool)
     is_there.ravel()[owners * length + places] = True
     return is_there.argmax(axis=1).tolist(), (length - 1 - is_there[:, ::-1].argmax(axis=1)).tolist()
+
+
+def recognise(network: Network) -> Recognised | None:
+    """The project's own networks, whose outputs are named after their roles."""
+    found = {tensor.name for tensor in network.facts.outputs}
+    maps = {"labels", "alpha"} & found
+    is_ours = len(maps) == 1 and {"peaks", "offsets"} <= found <= {*maps, "peaks", "offsets", "confidence", "surface"}
+    return Recognised({tensor.name: tensor.name for tensor in network.facts.outputs}, is_named=True) if is_ours else None
+
+
+def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    foreground = names or ["foreground"]
+    return {"classes": foreground, "things": foreground} if "alpha" in outputs else {}

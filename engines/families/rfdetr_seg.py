@@ -9,7 +9,9 @@ Source: RF-DETR (Robinson et al., 2025); what its exporter writes is described i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +20,26 @@ from engines.decoding.detections import check_finite, floats
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
+from engines.models.coco import COCO_IDS, names_by_id
 from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 
 ROLES = ("boxes", "class_logits", "mask_logits")
 
-
 FAR = np.float32(1e6)
 """In sides of the frame."""
+
+
+EXPORTED = {"boxes": "dets", "class_logits": "labels", "mask_logits": "masks"}
+"""Role → the name that its exporter gives the output."""
+
+METADATA = "rfdetr_inference"
+"""JSON that its exporter embeds since 2026: class names by place, means and standard deviations of a 0..1 image."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of a 0..1 image, RGB: its input where the file does not say other. Source: its documentation, "ONNX Inference"."""
 
 
 class Family:
@@ -87,3 +100,71 @@ class Family:
             raise InferenceError(f"the network gave {counts}; each of its queries has one of each")
         check_finite(class_logits)
         return boxes, class_logits, masks[0]
+
+
+def recognise(network: Network) -> Recognised | None:
+    """By its exporter's names. Others use them too, but give five numbers to a box, or labels in integers."""
+    by_name = {tensor.name: tensor for tensor in network.facts.outputs}
+    if not set(EXPORTED.values()) <= set(by_name):
+        return None
+    tensors = [by_name[name] for name in EXPORTED.values()]
+    is_float = all(tensor.dtype.startswith("float") for tensor in tensors)
+    ranks = [len(tensor.shape) for tensor in tensors]
+    is_ours = is_float and ranks == [3, 3, 4] and tensors[0].shape[2] in (4, None)
+    return Recognised(EXPORTED, is_named=True) if is_ours else None
+
+
+def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"classes": names} if names or "classes" in written else _embedded_classes(network)
+    keys["things"] = [name for name in keys.get("classes", ()) if name not in keys.get("void", ())]
+    return keys | ({} if network.image.dtype == "uint8" else {"input": _embedded_input(network)})
+
+
+def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    shape = shapes[card.outputs["class_logits"]] if "class_logits" in card.outputs else ()
+    count = shape[-1] if shape else None
+    # A last place may stand for nothing, and need no name.
+    return count - 1 if count and count - 1 == len(card.classes) else count
+
+
+def _embedded_input(network: Network) -> dict[str, Any]:
+    """How the picture is fitted and normalised."""
+    said = _embedded(network)
+    mean, std = said.get("means"), said.get("stds")
+    if not all(isinstance(numbers, list) and len(numbers) == 3 for numbers in (mean, std)):
+        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+    try:
+        scaled = [[round(255 * float(number), 4) for number in numbers] for numbers in (mean or [], std or [])]
+    except (TypeError, ValueError):
+        scaled = [[255 * number for number in numbers] for numbers in (IMAGENET_MEAN, IMAGENET_STD)]
+    return {"fit": "stretch", "mean": scaled[0], "std": scaled[1]}
+
+
+def _embedded_classes(network: Network) -> dict[str, Any]:
+    """`classes`, and as `void` the places that stand for none; empty where the file names no classes.
+
+    Trained on COCO, a network has each class at the place of COCO's own number.
+    """
+    count = next((tensor.shape[2] for tensor in network.facts.outputs if tensor.name == EXPORTED["class_logits"]), None)
+    table = _embedded(network).get("class_id_to_name")
+    try:
+        names = {int(place): str(name) for place, name in table.items()} if isinstance(table, dict) else {}
+    except ValueError:
+        names = {}
+    if not names and count == COCO_IDS:
+        names = names_by_id()
+    if not names or min(names) < 0 or max(names) >= (count or COCO_IDS):
+        return {}
+    # A last place without a name is the one for nothing, which the family knows of.
+    classes = [names.get(place, f"unused {place}") for place in range(max(names) + 1)]
+    void = [name for place, name in enumerate(classes) if place not in names]
+    return {"classes": classes, "void": void} if count in (None, len(classes), len(classes) + 1) else {}
+
+
+def _embedded(network: Network) -> dict[str, Any]:
+    """The exporter's own metadata; empty where there is none that can be read."""
+    try:
+        said = json.loads(network.facts.metadata.get(METADATA, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}

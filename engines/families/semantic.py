@@ -7,8 +7,8 @@ the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softma
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,8 +19,12 @@ from engines.decoding.postprocess import Rectangle, argmax_channels, as_instance
 from engines.decoding.upsampling import upsampled_labels
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.recognising import Network, Recognised, length_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
+from engines.onnx_graph.editing import GraphEditor, tensor_facts
+from engines.onnx_graph.reading import TensorFacts
+from engines.onnx_graph.reducing import PREFIX, are_channel_numbers, as_bytes, batch_of, checked, largest_share
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4
@@ -28,6 +32,9 @@ MIN_OBJECT_SHARE = 2e-4
 
 SCORE_SAMPLES = 256
 """Pixels of an object that its score is averaged over, when it must be computed from logits."""
+
+SUPPORTED = "semantic logits [1,C,H,W]; semantic labels [1,H,W] (integers)"
+
 
 Score = Callable[[int, U8, Rectangle], float]
 """class id, mask over a rectangle of the class map, the rectangle (x, y, w, h) → score in [0, 1]."""
@@ -151,3 +158,113 @@ def _sample(mask: U8) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 def _no_score(class_id: int, mask: U8, rectangle: Rectangle) -> float:
     """A network that gives labels only is never unsure."""
     return 1.0
+
+
+def recognise(network: Network) -> Recognised | None:
+    """A single output, of logits or integer labels; or what `fuse` made."""
+    outputs = network.facts.outputs
+    found = {tensor.name for tensor in outputs}
+    if "labels" in found and len(found) > 1 and found <= {"labels", "confidence", "logit_mean"}:
+        return Recognised({tensor.name: tensor.name for tensor in outputs}, is_named=True)
+    if len(outputs) != 1:
+        return None
+    (output,) = outputs
+    is_logits = output.dtype.startswith("float") and _has_aspect_of(output, network)
+    if is_logits and 2 <= (output.shape[1] or 2) <= VOID_CLASS:
+        return Recognised({"logits": output.name}, output.shape[1])
+    return Recognised({"labels": output.name}) if "int" in output.dtype and _is_one_map(output.shape) else None
+
+
+def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    return length_of(shapes[card.outputs["logits"]], 1) if "logits" in card.outputs else None
+
+
+def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+    """logits (N, C, H, W)    ▶ labels (N, H, W) uint8, and for cards with things also confidence (N, H, W) uint8
+    labels (N, H, W) int64 ▶ labels (N, H, W) uint8
+    """
+    if "logits" in card.outputs:
+        return _fuse_logits(model, card)
+    return _fuse_labels(model, card) if "labels" in card.outputs else (model, card)
+
+
+def _has_aspect_of(output: TensorFacts, network: Network) -> bool:
+    """Whether the last two of four axes are rows and columns: the image's, scaled alike.
+
+    A matte [1,H,W,1] or a channels-last network is not: its last axis holds channels, and it reads differently.
+    """
+    if len(output.shape) != 4:
+        return False
+    (rows, columns), (height, width) = output.shape[2:], network.rows_columns
+    if not (rows and columns and height and width):
+        return (columns or 8) >= 8
+    # Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
+    return abs(columns - rows * width / height) <= 2 * max(1, width / height)
+
+
+def _is_one_map(shape: tuple[int | None, ...]) -> bool:
+    """(H, W), (1, H, W), (1, 1, H, W) or (1, H, W, 1); an open dimension may be 1."""
+    if len(shape) == 4 and shape[1] not in (1, None):
+        return shape[3] in (1, None)
+    return len(shape) in (2, 3, 4) and all(length in (1, None) for length in shape[:-2])
+
+
+def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+    import onnx
+
+    logits = card.outputs["logits"]
+    elem_type, shape = tensor_facts(model, card.input, [logits])[logits]
+    grid = [length for length in shape[2:] if length]
+    # Coarse logits of a letterboxed frame: the family cuts the padding off between interpolated logits, which labels are not.
+    cuts_inside_a_cell = card.input.fit != "stretch" and shape[2:] != (card.input.size.height, card.input.size.width)
+    if len(shape) != 4 or shape[1] != len(card.classes) or len(grid) != 2 or cuts_inside_a_cell:
+        return model, card
+    batch = batch_of(model, card)
+    edit = GraphEditor(model, PREFIX)
+    # Rows and columns as one axis: OpenVINO keeps maps channels last, and reduces those over channels ten times slower.
+    flat = edit.add("Reshape", [logits, edit.integers("flat/shape", [0, 0, -1])], "flat")
+
+    def as_map(numbers: str, name: str) -> tuple[str, int, tuple[Any, ...]]:
+        rows = edit.add("Reshape", [numbers, edit.integers(f"{name}/shape", [0, *grid])], f"{name}/map")
+        return as_bytes(edit, rows, name), onnx.TensorProto.UINT8, (batch, *grid)
+
+    # The first of equals wins, as in the family's own argmax.
+    made = {"labels": as_map(edit.add("ArgMax", [flat], "labels/argmax", axis=1, keepdims=0), "labels")}
+    if card.things:
+        made["confidence"] = as_map(largest_share(edit, flat, elem_type), "confidence")
+    # Bytes hold no NaN: this one number shows every one, and every infinity, among the logits.
+    # In float32: halves overflow when so many are added up.
+    exact = flat if elem_type == onnx.TensorProto.FLOAT else edit.add("Cast", [flat], "exact", to=onnx.TensorProto.FLOAT)
+    mean = edit.reduce("ReduceMean", exact, [1, 2], "mean", keepdims=False, output="logit_mean")
+    made["logit_mean"] = (mean, onnx.TensorProto.FLOAT, (batch,))
+    edit.set_outputs(made.values())
+    edit.pin_size(card.input)
+    return checked(edit, card, {role: tensor for role, (tensor, _, _) in made.items()})
+
+
+def _fuse_labels(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+    import onnx
+
+    kinds = onnx.TensorProto
+    labels = card.outputs["labels"]
+    facts = tensor_facts(model, card.input)
+    elem_type, shape = facts[labels]
+    if elem_type not in (kinds.INT16, kinds.INT32, kinds.INT64, kinds.UINT16, kinds.UINT32, kinds.UINT64):
+        return model, card
+    edit = GraphEditor(model, PREFIX)
+    index = labels
+    if not are_channel_numbers(edit, facts, labels, VOID_CLASS + 1):
+        index = edit.add("Cast", [labels], "labels/wide", to=kinds.INT64)
+        least, void = (
+            edit.constant(f"labels/{name}", value, kinds.INT64) for name, value in (("least", 0), ("void", VOID_CLASS))
+        )
+        below, above = (edit.add(op, [index, limit], f"labels/{op}") for op, limit in (("Less", least), ("Greater", void)))
+        strange = edit.add("Or", [below, above], "labels/strange")
+        index = edit.add("Where", [strange, void, index], "labels/bounded")
+    names = (batch_of(model, card), "rows", "columns", "one") if len(shape) > 2 else ("rows", "columns")
+    dims = tuple(length or name for length, name in zip(shape, names, strict=False))
+    if len(shape) > 2:
+        dims = (names[0], *dims[1:])
+    made = as_bytes(edit, index, "labels")
+    edit.set_outputs([(made, kinds.UINT8, dims)], kept=[tensor for role, tensor in card.outputs.items() if role != "labels"])
+    return checked(edit, card, {**card.outputs, "labels": made})

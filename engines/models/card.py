@@ -1,25 +1,21 @@
 """ModelCard: what a model is, as data: which family reads it, what its input wants, what its outputs mean, where it came from.
 
-A card is `card.toml` in the model's folder (or `NAME.toml` beside `NAME.onnx`). What the ONNX file says itself (tensor names,
-shapes, class names that exporters embed) need not be written there: `engines.inspect` reads it and the card only adds the rest.
+A card is `card.toml` in the model's folder (or `NAME.toml` beside `NAME.onnx`). It need not repeat what the ONNX file contains
+(tensor names, shapes, class names that exporters embed): `engines.models.model` reads both.
 """
 
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 import msgspec
 
-from engines.errors import CardError, did_you_mean
+from engines.errors import CardError, choices
+from engines.tables import checked, read_table
 from engines.types import Size
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MAX_CARD_BYTES = 256 * 1024
 
@@ -59,7 +55,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: tuple[str, ...]
     """Class names; the position is the class id."""
     states: dict[str, str] = {}
-    """Of a recurrent network: input tensor → the output tensor that is fed into it with the next frame; noughts at first."""
+    """Of a recurrent network: input tensor → the output tensor that is fed into it with the next frame; zeros at first."""
     constants: dict[str, float] = {}
     """Input tensor → the number that it is fed with every frame, such as a ratio."""
     things: tuple[str, ...] = ()
@@ -67,7 +63,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     void: tuple[str, ...] = ()
     """Classes that mean "nothing to show", such as an ignore or background channel."""
     threshold: float = 0.3
-    """From this score on an object is worth showing: networks differ in how sure they are of what is not there."""
+    """The lowest score of an object that is shown by default: networks differ in how high they score false objects."""
     palette: dict[str, str] = {}
     """Class name → "#rrggbb"; classes left out get a colour of the default palette."""
     file: str = "model.onnx"
@@ -79,20 +75,20 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = ""
     """The training data and its licences."""
     recipe: str = ""
-    """How it was made; enough to make it again."""
+    """How to make it again."""
     limits: str = ""
     """What it is bad at."""
     figures: dict[str, float] = {}
-    """Measured figures, each name saying on what."""
+    """Measured figures; each name says on what data."""
 
     @property
     def side_inputs(self) -> tuple[str, ...]:
-        """What the network is fed beside the image."""
+        """The network's inputs beside the image."""
         return (*self.states, *self.constants)
 
     @property
     def gives_matte(self) -> bool:
-        """Whether it tells how opaque its foreground is: by one of the roles `alpha`, `alpha_softmax` and `alpha_logits`."""
+        """Whether it gives its foreground's opacity, under one of the roles `alpha`, `alpha_softmax` and `alpha_logits`."""
         return any(role.partition("_")[0] == "alpha" for role in self.outputs)
 
     def class_name(self, class_id: int) -> str:
@@ -102,76 +98,47 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a card file. Raises CardError that names the file, and the line where TOML is broken."""
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"{path}: larger than {MAX_CARD_BYTES // 1024} KiB; this is no model card")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CardError(f"{path}: cannot be read as a card ({error})") from error
-    except (ValueError, RecursionError) as error:  # tomllib passes on what int() and deep nesting raise
-        raise CardError(f"{path}: not valid TOML: {error}") from error
+        return read_table(path, CardError, MAX_CARD_BYTES)
+    except FileNotFoundError as error:
+        raise CardError(f"{path}: no such card") from error
 
 
-def card_from_dict(facts: dict[str, Any], where: str) -> ModelCard:
+def card_from_dict(facts: Mapping[str, Any], where: str) -> ModelCard:
     """Check `facts` and freeze them into a card. `where` names their origin in error texts. Raises CardError."""
-    _reject_unknown(facts, ModelCard, where)
-    if isinstance(facts.get("input"), dict):
-        _reject_unknown(facts["input"], InputSpec, f"{where} [input]")
-    try:
-        card = msgspec.convert(facts, ModelCard)
-    except msgspec.ValidationError as error:
-        raise CardError(f"{where}: {_plain(error)}") from error
-    _check_consistency(card, where)
+    card = checked(facts, ModelCard, where, CardError)
+    for what, cure in _contradictions(card):
+        raise CardError(f"{where}: {what}", cure)
     return card
 
 
-def _plain(error: msgspec.ValidationError) -> str:
-    """msgspec's message with its JSON path turned into a card key: "Expected `int`, got `str` - at `$.input.pad`"."""
-    text = str(error).replace("`$.", "key `").replace("- at", "at").replace(" - ", ", ")
-    for field in msgspec.structs.fields(InputSpec):
-        if get_origin(field.type) is Literal and text.endswith(f"at key `input.{field.name}`"):
-            return f"{text}; known: {', '.join(get_args(field.type))}"
-    return text
-
-
-def _reject_unknown(facts: dict[str, Any], struct: type[msgspec.Struct], where: str) -> None:
-    known = struct.__struct_fields__
-    for key in facts:
-        if key not in known:
-            hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            raise CardError(f'{where}: unknown key "{key}"{hint}')
-
-
-def _check_consistency(card: ModelCard, where: str) -> None:
+def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
+    """What is wrong in a card whose keys and types are right, each with its cure."""
+    image = card.input
     if not card.classes:
-        raise CardError(f'{where}: "classes" is empty; write the class names in the order of the network\'s channels')
+        yield '"classes" is empty', "Write the class names in the order of the network's channels"
     for key, names in (("things", card.things), ("void", card.void), ("palette", tuple(card.palette))):
         for name in names:
             if name not in card.classes:
-                hint = did_you_mean(name, card.classes)
-                raise CardError(f'{where}: "{key}" names "{name}", which is not one of its classes{hint}')
+                yield f'"{key}" names "{name}", which is not one of its classes', choices(name, card.classes)
     for name, colour in card.palette.items():
         if not (len(colour) == 7 and colour[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in colour[1:])):
-            raise CardError(f'{where}: palette colour of "{name}" is "{colour}"; write it as "#rrggbb"')
-    _check_side_inputs(card, where)
-    if min(card.input.size_px) < 8 or max(card.input.size_px) > 8192:
-        raise CardError(f"{where}: input.size_px {card.input.size_px} is not [width, height] between 8 and 8192")
-    if not all(map(math.isfinite, card.input.mean + card.input.std)):
-        raise CardError(f"{where}: input.mean {card.input.mean} and input.std {card.input.std} must be finite numbers")
-    if min(card.input.std) <= 0:
-        raise CardError(f"{where}: input.std {card.input.std} must be above 0 (pixel units: 255 for a 0..1 input)")
-    if card.input.dtype == "uint8" and (any(card.input.mean) or card.input.std != (1.0, 1.0, 1.0)):
-        raise CardError(f"{where}: a uint8 input takes pixels as they are; remove input.mean and input.std, or correct dtype")
-    if not 0 <= card.threshold <= 1:
-        raise CardError(f"{where}: threshold {card.threshold} must lie between 0 and 1")
-    if not 0 <= card.input.pad <= 255:
-        raise CardError(f"{where}: input.pad {card.input.pad} must lie in 0..255")
-
-
-def _check_side_inputs(card: ModelCard, where: str) -> None:
-    inputs = [card.input.tensor, *card.states, *card.constants]
-    twice = next((tensor for tensor in inputs if inputs.count(tensor) > 1), None)
-    if twice is not None:
-        raise CardError(f'{where}: the input tensor "{twice}" is named twice in "input", "states" and "constants"')
+            yield f'palette colour of "{name}" is "{colour}"', 'Write it as "#rrggbb"'
+    inputs = [image.tensor, *card.states, *card.constants]
+    for tensor in inputs:
+        if inputs.count(tensor) > 1:
+            yield f'the input tensor "{tensor}" is named twice in "input", "states" and "constants"', "Name it once"
     for tensor, number in card.constants.items():
         if not math.isfinite(number):
-            raise CardError(f"{where}: constants.{tensor} is {number}; it must be a finite number")
+            yield f"constants.{tensor} is {number}", "Write a finite number"
+    if min(image.size_px) < 8 or max(image.size_px) > 8192:
+        yield f"input.size_px is {image.size_px}", "Write [width, height], each between 8 and 8192"
+    if not all(map(math.isfinite, image.mean + image.std)):
+        yield f"input.mean {image.mean} and input.std {image.std} must be finite", "Write numbers in pixel units"
+    if min(image.std) <= 0:
+        yield f"input.std {image.std} must be above 0", "Write it in pixel units: 255 for a 0..1 input"
+    if image.dtype == "uint8" and (any(image.mean) or image.std != (1.0, 1.0, 1.0)):
+        yield "a uint8 input takes pixels as they are", "Remove input.mean and input.std, or correct dtype"
+    if not 0 <= card.threshold <= 1:
+        yield f"threshold is {card.threshold}", "Write a number between 0 and 1"
+    if not 0 <= image.pad <= 255:
+        yield f"input.pad is {image.pad}", "Write a number in 0..255"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import CardError, ModelFileError
+from engines.families import class_count
 from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.guess import card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
@@ -22,16 +23,15 @@ class Model:
     precision: str = "fp32"
     """What most of its weights are in: "fp32", "fp16", "bf16" or "int8"."""
     typed: str = ""
-    """What names it on a command line, where that is known: a bundled model's name, or a path."""
+    """The name or path that the user gave; empty where there is none."""
     inputs: tuple[TensorFacts, ...] = ()
     """The network's, as its file declares them."""
 
 
 def load_model(onnx_path: Path) -> Model:
-    """Make the card of an ONNX file from its graph, embedded metadata and the card beside it, and check them against each other.
+    """Make the card of an ONNX file from its graph, its metadata and the card beside it, and check that they agree.
 
-    Raises ModelFileError (missing, corrupt, wrong hash) or CardError (unsupported, contradictory, or a fact is missing:
-    the text says which key to write, and where).
+    Raises ModelFileError (missing, corrupt, wrong hash) or CardError (unsupported, contradictory, or a fact is missing).
     """
     facts = read_network(onnx_path)
     card_path = find_card(onnx_path)
@@ -64,12 +64,12 @@ def find_card(onnx_path: Path) -> Path | None:
 def _table(facts: dict[str, Any], key: str, onnx_path: Path) -> dict[str, Any]:
     table = facts.get(key, {})
     if not isinstance(table, dict):
-        raise CardError(f"{onnx_path}: its card's `{key}` must be a table, written as [{key}]")
+        raise CardError(f"{onnx_path}: `{key}` in its card is not a table", f"Write it as [{key}]")
     return table
 
 
 def _ask_for_missing(merged: dict[str, Any], onnx_path: Path, card_path: Path | None) -> None:
-    """One error for everything that only a person can know."""
+    """Raises one CardError for all facts that only the user can know."""
     asked = []
     if not merged.get("classes"):
         asked.append('classes = ["first", "second", ...]')
@@ -80,51 +80,26 @@ def _ask_for_missing(merged: dict[str, Any], onnx_path: Path, card_path: Path | 
         asked.append("input.mean and input.std (pixel units; a 0..1 input is mean = [0, 0, 0], std = [255, 255, 255])")
     if asked:
         target = card_path or onnx_path.with_suffix(".toml")
-        raise CardError(f"{onnx_path}: the file does not say everything; write in {target}: {'; '.join(asked)}")
+        raise CardError(f"{onnx_path}: facts are missing in the file", f"Write in {target}: {'; '.join(asked)}")
 
 
 def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
     """The card must name tensors that exist, and as many classes as the network has."""
     shapes = {tensor.name: tensor.shape for tensor in facts.outputs}
-    for role, tensor in card.outputs.items():
-        if tensor not in shapes:
-            has = ", ".join(shapes)
-            raise CardError(f'{onnx_path}: its card names the output {role} = "{tensor}"; the network has: {has}')
-    if card.input.tensor not in {tensor.name for tensor in facts.inputs}:
-        has = ", ".join(tensor.name for tensor in facts.inputs)
-        raise CardError(f'{onnx_path}: its card\'s input "{card.input.tensor}" is not in the network; it has: {has}')
+    inputs = [tensor.name for tensor in facts.inputs]
+    named = [("output", f"{role} = ", tensor, shapes) for role, tensor in card.outputs.items()]
+    for kind, role, tensor, known in [*named, ("input", "", card.input.tensor, inputs)]:
+        if tensor not in known:
+            what = f'{onnx_path}: its card names the {kind} {role}"{tensor}", which is not in the network'
+            raise CardError(what, f"It has: {', '.join(known)}")
     _compare_side_inputs(card, facts, onnx_path)
-    count = _class_count(card, shapes)
+    count = class_count(card, shapes)
     if count is not None and count != len(card.classes):
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
-            f"({', '.join(card.classes[:3])}, ...); correct `classes` in {card_name(onnx_path)}"
+            f"({', '.join(card.classes[:3])}, ...)",
+            f"Correct `classes` in {card_name(onnx_path)}",
         )
-
-
-def _class_count(card: ModelCard, shapes: dict[str, tuple[int | None, ...]]) -> int | None:
-    """How many classes the network has, by its outputs' shapes; None where they do not tell."""
-    count: int | None = None
-    if "logits" in card.outputs:
-        count = _channels(shapes[card.outputs["logits"]])
-    elif card.family in ("boxes", "yolo_seg") and "rows" in card.outputs:
-        numbers = _last(shapes[card.outputs["rows"]])
-        mask_count = _channels(shapes[card.outputs["prototypes"]]) if "prototypes" in card.outputs else 0
-        count = numbers - 5 - mask_count if numbers and mask_count is not None else None
-    elif card.family == "rfdetr_seg" and "class_logits" in card.outputs:
-        numbers = _last(shapes[card.outputs["class_logits"]])
-        # A last place may stand for nothing, and need no name.
-        count = numbers - 1 if numbers and numbers - 1 == len(card.classes) else numbers
-    elif "predictions" in card.outputs and "prototypes" in card.outputs:
-        channels, mask_count = (_channels(shapes[card.outputs[role]]) for role in ("predictions", "prototypes"))
-        count = channels - 4 - mask_count if channels and mask_count else None
-    elif card.family == "boxes" and "predictions" in card.outputs:
-        channels = _channels(shapes[card.outputs["predictions"]])
-        count = channels - 4 if channels else None
-    elif card.family == "boxes" and "cells" in card.outputs:
-        numbers = _last(shapes[card.outputs["cells"]])
-        count = numbers - 5 if numbers else None
-    return count
 
 
 def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
@@ -138,28 +113,22 @@ def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) 
         for tensor in tensors:
             if tensor not in there:
                 raise CardError(
-                    f'{onnx_path}: its card\'s [{table}] names "{tensor}"; the network has: {", ".join(sorted(there))}'
+                    f'{onnx_path}: [{table}] in its card names "{tensor}", which is not in the network',
+                    f"It has: {', '.join(sorted(there))}",
                 )
     missing = inputs - {card.input.tensor, *card.states, *card.constants}
     if missing:
         raise CardError(
-            f"{onnx_path}: nothing is fed into {', '.join(sorted(missing))}; write in {card_name(onnx_path)}: "
-            '[states] INPUT = "OUTPUT that comes back at the next frame", or [constants] INPUT = number'
+            f"{onnx_path}: nothing is fed into {', '.join(sorted(missing))}",
+            f'Write in {card_name(onnx_path)}: [states] INPUT = "OUTPUT that comes back at the next frame", '
+            "or [constants] INPUT = number",
         )
-
-
-def _channels(shape: tuple[int | None, ...]) -> int | None:
-    """The second axis; None when it is open or there is none, which the family reports when it reads the output."""
-    return shape[1] if len(shape) > 1 else None
-
-
-def _last(shape: tuple[int | None, ...]) -> int | None:
-    """The last axis; None when it is open or there is none."""
-    return shape[-1] if shape else None
 
 
 def _check_hash(onnx_path: Path, sha256: str) -> None:
     found = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
     if found != sha256.lower():
-        differ = f"SHA-256 is {found[:12]}..., its card says {sha256[:12]}..."
-        raise ModelFileError(f"{onnx_path}: {differ}; the file was changed or damaged: get it again")
+        raise ModelFileError(
+            f"{onnx_path}: SHA-256 is {found[:12]}..., its card says {sha256[:12]}...: the file was changed or damaged",
+            "Download or export it again",
+        )

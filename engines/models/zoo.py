@@ -1,4 +1,4 @@
-"""The models at hand: the bundled ones and the user's own by name, anybody's by path."""
+"""The models on this machine: the bundled ones and the user's own by name, any other by path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-from engines.errors import ModelNotFoundError, did_you_mean
+from engines.errors import ModelNotFoundError, choices
 from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.model import Model, load_model
 
@@ -62,11 +62,7 @@ def folder_of(name: str) -> Path:
         return assets_dir() / "models" / name
     if name in own_names():
         return own_dir() / name
-    own = f"; your own: {', '.join(own_names())}" if own_names() else ""
-    raise ModelNotFoundError(
-        f'no model "{name}"; bundled: {", ".join(bundled_names()) or "none"}{own}{did_you_mean(name, names())} '
-        "(or give the path of an .onnx file)"
-    )
+    raise ModelNotFoundError(f'no model "{name}"', f"Give a name or the path of an .onnx file. {choices(name, names())}")
 
 
 def find(name_or_path: str) -> Model:
@@ -83,13 +79,9 @@ def locate(name_or_path: str) -> Path:
         raise ModelNotFoundError(f"{name_or_path[:80]}: no such model ({error})") from error
     if path.suffix.lower() == ".onnx" or is_file:
         if not is_file:
-            raise ModelNotFoundError(f"{name_or_path}: no such model file{_nearest_file(path)}")
+            beside = [file.name for file in path.parent.glob("*.onnx")]
+            cure = choices(path.name, beside) if path.parent.is_dir() else f"There is no folder {path.parent}"
+            raise ModelNotFoundError(f"{name_or_path}: no such model file", cure)
         return path
     folder = folder_of(name_or_path)
     return folder / str(read_toml(folder / "card.toml").get("file", "model.onnx"))
-
-
-def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" (there is no folder {path.parent})"
-    return did_you_mean(path.name, (p.name for p in path.parent.glob("*.onnx")))

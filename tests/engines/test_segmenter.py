@@ -175,5 +175,5 @@ def test_what_cannot_be_opened_is_refused(nets) -> None:
     with pytest.raises(BackendUnavailableError, match='unknown backend "cuda"'):
         Segmenter(model, "cuda")
     card = 'family = "smantic"\noutputs = {logits = "logits"}\nclasses = ["a", "b", "c"]\n' + ZERO_TO_ONE
-    with pytest.raises(CardError, match=r'unknown family "smantic".*did you mean "semantic"'):
+    with pytest.raises(CardError, match=r'unknown family "smantic".*Did you mean "semantic"'):
         Segmenter(load_model(nets.semantic("other", card=card)))

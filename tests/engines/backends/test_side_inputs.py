@@ -160,7 +160,7 @@ def test_robust_video_matting_needs_no_card_but_its_size(nets, cpu_backend: str)
             weights,
         )
     )
-    with pytest.raises(CardError, match=r"write in .*rvm\.toml: input.size_px = \[width, height\]"):
+    with pytest.raises(CardError, match=r"Write in .*rvm\.toml: input.size_px = \[width, height\]"):
         load_model(path)
     path.with_suffix(".toml").write_text("[input]\nsize_px = [1024, 576]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n")
     model = load_model(path)
@@ -213,14 +213,14 @@ def test_the_first_state_is_noughts_with_a_length_of_one_where_it_is_open() -> N
 @pytest.mark.parametrize(
     ("card", "told"),
     [
-        (CARD.replace('before = "after"', 'before = "later"'), r'\[states\] names "later"; the network has: after, fgr, pha'),
+        (CARD.replace('before = "after"', 'before = "later"'), r'\[states\] in its card names "later", .* has: after, fgr, pha'),
         (CARD.replace('before = "after"', 'ago = "after"'), r"must have one image input.*\[states\] INPUT = "),
         (
             CARD.replace("gain = 0.5", "gain = 0.5\nloss = 1.0"),
-            r'\[constants\] names "loss"; the network has: before, gain, image',
+            r'\[constants\] in its card names "loss", .* has: before, gain, image',
         ),
         (CARD.replace("gain = 0.5", ""), r"must have one image input.*\[constants\] INPUT = number"),
-        (CARD.replace("gain = 0.5", "gain = inf"), "constants.gain is inf; it must be a finite number"),
+        (CARD.replace("gain = 0.5", "gain = inf"), "constants.gain is inf. Write a finite number"),
         (CARD.replace("gain = 0.5", "gain = 0.5\nbefore = 1.0"), '"before" is named twice'),
         (CARD.replace('[states]\nbefore = "after"', 'states = "before"').replace("outputs", "#"), "must have one image input"),
     ],

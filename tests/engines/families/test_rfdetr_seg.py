@@ -220,7 +220,7 @@ def test_the_91_places_of_coco_have_its_names_and_those_without_are_void(nets: A
 
 def test_classes_of_ones_own_are_asked_for(nets: Any) -> None:
     path = exported(nets, outputs_of(places=4))
-    with pytest.raises(CardError, match=r'write in .*detr\.toml: classes = \["first", "second", \.\.\.\]$'):
+    with pytest.raises(CardError, match=r'Write in .*detr\.toml: classes = \["first", "second", \.\.\.\]$'):
         load_model(path)
     path.with_suffix(".toml").write_text('classes = ["cat", "dog", "owl"]\n')
     assert load_model(path).card.things == CLASSES

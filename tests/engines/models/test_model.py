@@ -99,7 +99,7 @@ def test_embedded_names_may_be_a_list(nets) -> None:
     "names", ["{0: 'cat'", "5", "'cat'", "{0: 'a', 'b': 'c'}", "{0: open('x')}", "(" * 5000, "[" * 300 + "]" * 300]
 )
 def test_embedded_names_that_cannot_be_read_are_asked_for(nets, names: str) -> None:
-    assert "write `classes` in its card" in refused(nets.constant(yolo_arrays(), metadata={"names": names}))
+    assert "Write `classes` in its card" in refused(nets.constant(yolo_arrays(), metadata={"names": names}))
 
 
 def test_a_labels_file_that_is_no_text_is_named(nets) -> None:
@@ -110,13 +110,13 @@ def test_a_labels_file_that_is_no_text_is_named(nets) -> None:
 
 def test_fewer_names_than_classes_are_refused(nets) -> None:
     text = refused(nets.constant(yolo_arrays(), metadata={"names": "['cat', 'dog']"}))
-    assert "the network has 3 classes but 2 names are given (cat, dog, ...); correct `classes` in constant.toml" in text
+    assert "the network has 3 classes but 2 names are given (cat, dog, ...). Correct `classes` in constant.toml" in text
 
 
 @pytest.mark.parametrize("task", ["classify", "pose", "obb"])
 def test_an_export_for_another_task_is_refused(nets, task: str) -> None:
     text = refused(nets.constant({"output0": np.zeros((1, 84, 100), np.float32)}, metadata={"task": task}))
-    assert f'exported for the task "{task}"; this program wants a segmentation model or a detector' in text
+    assert f'exported for the task "{task}". Export a segmentation model or a detector' in text
 
 
 @pytest.mark.parametrize(("shape", "role"), [((1, 84, 8400), "predictions"), ((1, 300, 6), "detections")])
@@ -185,8 +185,8 @@ def test_an_open_number_of_channels_is_three(nets) -> None:
 
 def test_everything_that_is_missing_is_asked_for_at_once(nets) -> None:
     text = refused(nets.semantic(form="labels", size=("width", "height"), card=None))
-    assert text.startswith(f"{nets.folder / 'colours.onnx'}: the file does not say everything; write in ")
-    assert f"write in {nets.folder / 'colours.toml'}: " in text
+    assert text.startswith(f"{nets.folder / 'colours.onnx'}: facts are missing in the file. Write in ")
+    assert f"Write in {nets.folder / 'colours.toml'}: " in text
     for key in ("classes = [", "input.size_px = [width, height]", "input.mean and input.std (pixel units"):
         assert key in text
 
@@ -201,7 +201,7 @@ def test_what_is_asked_for_is_all_that_is_needed(nets) -> None:
 def test_an_existing_card_is_the_one_to_write_in(nets) -> None:
     path = nets.semantic("model", card=None)
     (path.parent / "card.toml").write_text('name = "mine"\n')
-    assert f"write in {path.parent / 'card.toml'}: input.mean" in refused(path)
+    assert f"Write in {path.parent / 'card.toml'}: input.mean" in refused(path)
 
 
 def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
@@ -240,7 +240,8 @@ def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
 )
 def test_an_unsupported_output_is_refused_with_what_is_supported(nets, array: Any, told: str) -> None:
     text = refused(nets.constant({"out": array}, "odd"))
-    assert f"odd.onnx: unsupported outputs: out {told}; supported outputs are semantic logits [1,C,H,W]" in text
+    assert f"odd.onnx: unsupported outputs: out {told}; supported are " in text
+    assert "semantic logits [1,C,H,W]; semantic labels [1,H,W]" in text
     assert "name it in odd.toml" in text
 
 
@@ -285,15 +286,15 @@ def test_inputs_that_are_not_one_image_are_refused(nets, inputs: list[Any], told
     [
         (
             'family = "semantic"\noutputs = {logits = "scores"}\nclasses = ["a", "b", "c"]\n',
-            'output logits = "scores"; the network has: logits',
+            'output logits = "scores", which is not in the network. It has: logits',
         ),
         (
             'classes = ["a", "b"]\n',
-            "the network has 3 classes but 2 names are given (a, b, ...); correct `classes` in colours.toml",
+            "the network has 3 classes but 2 names are given (a, b, ...). Correct `classes` in colours.toml",
         ),
-        ('outputs = "logits"\n', "`outputs` must be a table, written as [outputs]"),
-        ("clases = []\n", 'unknown key "clases"; did you mean "classes"?'),
-        ("name = ", "colours.toml: not valid TOML"),
+        ('outputs = "logits"\n', "`outputs` in its card is not a table. Write it as [outputs]"),
+        ("clases = []\n", 'unknown key "clases". Did you mean "classes"?'),
+        ("name = ", "colours.toml: is not valid TOML"),
     ],
 )
 def test_a_card_that_contradicts_the_network_is_refused(nets, card: str, says: str) -> None:
@@ -302,11 +303,11 @@ def test_a_card_that_contradicts_the_network_is_refused(nets, card: str, says: s
 
 def test_a_card_with_another_input_is_refused(nets) -> None:
     text = refused(nets.semantic(card='[input]\ntensor = "picture"\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n'))
-    assert 'input "picture" is not in the network; it has: image' in text
+    assert 'input "picture", which is not in the network. It has: image' in text
 
 
 def test_an_input_that_is_no_table_is_refused(nets) -> None:
-    assert "`input` must be a table, written as [input]" in refused(nets.semantic(card="input = 5\n"))
+    assert "`input` in its card is not a table. Write it as [input]" in refused(nets.semantic(card="input = 5\n"))
 
 
 def test_a_vector_named_as_logits_is_a_card_that_loads_and_a_family_that_refuses(nets) -> None:
@@ -356,7 +357,7 @@ def test_the_fingerprint_is_checked(nets) -> None:
     card.write_text(f'sha256 = "{digest.upper()}"\n' + card.read_text())
     assert load_model(path).card.sha256 == digest.upper()
     card.write_text(card.read_text().replace(digest.upper(), "0" * 64))
-    with pytest.raises(ModelFileError, match=rf"SHA-256 is {digest[:12]}\.\.\., its card says 000000000000.*get it again"):
+    with pytest.raises(ModelFileError, match=rf"SHA-256 is {digest[:12]}\.\.\., its card says 000000000000.*export it again"):
         load_model(path)
 
 

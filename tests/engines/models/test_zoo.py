@@ -29,26 +29,26 @@ def test_bundled_cards_are_complete() -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         zoo.find("no such model at all")
-    assert 'no model "no such model at all"; bundled: ' in str(caught.value)
-    assert "give the path of an .onnx file" in str(caught.value)
+    assert 'no model "no such model at all". Give a name or the path of an .onnx file. Known: ' in str(caught.value)
+    assert "the path of an .onnx file" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not zoo.bundled_names(), reason="no model is bundled in this checkout")
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     name = zoo.bundled_names()[0]
-    with pytest.raises(ModelNotFoundError, match=f'did you mean "{name}"'):
+    with pytest.raises(ModelNotFoundError, match=f'Did you mean "{name}"'):
         zoo.find(name + "s")
 
 
 def test_a_misspelt_path_is_answered_with_the_nearest_file(tmp_path: Path) -> None:
     (tmp_path / "people.onnx").write_bytes(b"")
-    with pytest.raises(ModelNotFoundError, match=r'poeple\.onnx: no such model file; did you mean "people\.onnx"\?'):
+    with pytest.raises(ModelNotFoundError, match=r'poeple\.onnx: no such model file. Did you mean "people\.onnx"\?'):
         zoo.find(str(tmp_path / "poeple.onnx"))
 
 
 def test_a_path_in_no_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"there is no folder .*nowhere"):
+    with pytest.raises(ModelNotFoundError, match=r"There is no folder .*nowhere"):
         zoo.find(str(tmp_path / "nowhere" / "a.onnx"))
 
 

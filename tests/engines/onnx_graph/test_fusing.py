@@ -16,12 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.building.frames import real_frames
 from engines.errors import InferenceError, ModelFileError
-from engines.families import DecodeSettings, open_family
+from engines.families import DecodeSettings, open_family, yolo_seg
+from engines.families.yolo_seg import TOP_K
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
 from engines.models.model import Model, load_model
-from engines.onnx_graph.fusing import TOP_K, fuse_outputs
+from engines.onnx_graph.fusing import fuse_outputs
 from engines.onnx_graph.sizing import with_input_size
 from engines.segmenter import Segmenter
 from engines.types import Image, Segmentation, Size
@@ -69,9 +70,9 @@ def frames(shared: Path) -> list[Image]:
     return [real_frames(None, 4)[1], real_frames(clips[0], 2)[0], real_frames(clips[1], 3)[1]]
 
 
-def fused_model(model: Model, folder: Path, **options: Any) -> Model:
+def fused_model(model: Model, folder: Path) -> Model:
     """`model` with its outputs fused, as a file and a card."""
-    network, card = fuse_outputs(onnx.load(model.path), model.card, **options)
+    network, card = fuse_outputs(onnx.load(model.path), model.card)
     path = folder / "fused_outputs.onnx"
     onnx.save(network, str(path))
     return Model(card, path, model.precision)
@@ -347,14 +348,14 @@ def test_a_score_above_one_is_still_noticed(tmp_path: Path, cpu_backend: str) ->
 
 def test_more_anchors_than_are_kept_lose_the_worst_only(tmp_path: Path, cpu_backend: str) -> None:
     outputs = yolo_outputs(200)
-    network, card = fuse_outputs(constant_net(outputs), YOLO_CARD, top_k=40)
+    network, card = yolo_seg.fuse(constant_net(outputs), YOLO_CARD, top_k=40)
     assert outputs_of(network)["candidates"] == [1, 40, 12]
     found = decode(network, card, cpu_backend, tmp_path).instances
     best = np.sort(outputs["output0"][0, 4:7].max(axis=0))[::-1][:40]
     assert found.scores[0] == best[0]
     assert set(found.scores.tolist()) <= set(best.tolist())
     with pytest.raises(ValueError, match="top_k 0 must be 1 or more"):
-        fuse_outputs(constant_net(outputs), YOLO_CARD, top_k=0)
+        yolo_seg.fuse(constant_net(outputs), YOLO_CARD, top_k=0)
 
 
 def test_equal_scores_keep_their_order(tmp_path: Path, cpu_backend: str) -> None:
@@ -575,7 +576,7 @@ def test_each_picture_of_a_batch_gets_its_own(family: str, nets, shared: Path, f
 
 @pytest.mark.parametrize(
     ("outputs", "tensor", "words"),
-    [("logit", "images", "no output logit; correct `outputs` in its card"), ("logits", "x", 'no input "x"')],
+    [("logit", "images", "no output logit. Correct `outputs` in its card"), ("logits", "x", 'no input "x"')],
 )
 def test_a_card_that_names_what_is_not_there_is_told(outputs: str, tensor: str, words: str) -> None:
     card = msgspec.structs.replace(SEMANTIC, input=msgspec.structs.replace(SEMANTIC.input, tensor=tensor))

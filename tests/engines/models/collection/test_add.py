@@ -75,7 +75,7 @@ def test_a_card_may_be_elsewhere(nets: Nets, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('clases = ["a"]\n' + ZERO_TO_ONE, r'elsewhere\.toml: unknown key "clases"; did you mean "classes"'),
+        ('clases = ["a"]\n' + ZERO_TO_ONE, r'elsewhere\.toml: unknown key "clases"\. Did you mean "classes"'),
         ('classes = ["a"]\n' + ZERO_TO_ONE, r"colours\.onnx: the network has 3 classes but 1 names are given.*elsewhere\.toml"),
         ("= x", r"elsewhere\.toml: is not valid TOML"),
         ('family = "fancy"\noutputs = {x = "logits"}\nclasses = ["a"]\n' + ZERO_TO_ONE, "unknown family"),

@@ -1,0 +1,90 @@
+"""What families share to recognise a network: its facts by its image input, and what the exporters of YOLO write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engines.onnx_graph.reading import NetworkFacts, TensorFacts
+
+YOLOV5_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+"""Of its grids; each cell has three anchors. Source: ultralytics/yolov5, models/*.yaml."""
+
+DEFAULT_YOLO_PX = [640, 640]
+
+LETTERBOXED_UNIT = {"fit": "letterbox", "mean": [0, 0, 0], "std": [255, 255, 255]}
+"""The input of every Ultralytics export, which the graph does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The facts of a network, and its one image input."""
+
+    facts: NetworkFacts
+    image: TensorFacts
+
+    @property
+    def is_planar(self) -> bool:
+        """Channels before rows and columns; also where the file leaves the number of channels open."""
+        return self.image.shape[3] != 3 or self.image.shape[1] == 3
+
+    @property
+    def rows_columns(self) -> tuple[int | None, int | None]:
+        """Of the image input; None where the file leaves them open."""
+        height, width = self.image.shape[2:4] if self.is_planar else self.image.shape[1:3]
+        return height, width
+
+    @property
+    def size_px(self) -> list[int] | None:
+        """Width and height of the input, from the graph or Ultralytics' `imgsz`; None where neither says it."""
+        height, width = self.rows_columns
+        if not (height and width):
+            try:
+                height, width = map(int, json.loads(self.facts.metadata.get("imgsz", "")))
+            except (ValueError, TypeError, OverflowError):
+                return None
+        return [width, height] if height and width else None
+
+    def float_outputs(self, rank: int) -> list[TensorFacts]:
+        """The outputs of floats with so many axes."""
+        return [out for out in self.facts.outputs if len(out.shape) == rank and out.dtype.startswith("float")]
+
+    def is_yolov5(self, rows: TensorFacts) -> bool:
+        """Whether there is a row for each of YOLOv5's anchors; where that is open, whether its exporter wrote the file.
+
+        It embeds the stride as its successors do, but no task.
+        """
+        height, width = self.rows_columns
+        if rows.shape[1] is None:
+            return "stride" in self.facts.metadata and "task" not in self.facts.metadata
+        if not (height and width):
+            return False
+        counts = [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in YOLOV5_STRIDES]
+        return rows.shape[1] in counts
+
+
+def length_of(shape: tuple[int | None, ...], axis: int) -> int | None:
+    """The length of an axis; None where it is open or missing, which the family reports when it reads the output."""
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """How a family reads a network.
+
+    outputs: role → tensor. class_count: None where the shapes do not say it. is_named: by names or metadata, not by shapes
+    alone; such a family is preferred to others.
+    """
+
+    outputs: Mapping[str, str]
+    class_count: int | None = None
+    is_named: bool = False
+
+
+def detected_keys(network: Network, names: list[str], *, is_letterboxed: bool) -> dict[str, Any]:
+    """The card keys of a YOLO: all classes are objects, and the input is as its exporter prepares it."""
+    image = {} if network.size_px else {"size_px": list(DEFAULT_YOLO_PX)}
+    keys: dict[str, Any] = {"input": image | (LETTERBOXED_UNIT if is_letterboxed else {})}
+    return keys | ({"things": names} if names else {})
