@@ -30,7 +30,7 @@ def test_the_folder_is_the_registry() -> None:
 
 
 def test_an_unknown_family_is_answered_with_the_nearest() -> None:
-    with pytest.raises(CardError, match=r'street: unknown family "semantics"; known: .*semantic.*; did you mean "semantic"\?'):
+    with pytest.raises(CardError, match=r'street: unknown family "semantics"\. Did you mean "semantic"\?'):
         families.open_family(card("semantics"))
 
 

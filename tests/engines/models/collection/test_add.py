@@ -158,7 +158,7 @@ def test_a_downloaded_file_that_its_manifest_does_not_describe_is_not_kept(nets:
     part = tmp_path / "abc.part"
     nets.semantic(card=None).replace(part)
     with (
-        pytest.raises(CardError, match=r"fetched: .*write in the manifest: input\.mean") as caught,
+        pytest.raises(CardError, match=r"fetched: .*Write in the manifest: input\.mean") as caught,
         new_model("fetched") as folder,
     ):
         add_downloaded(part, "fetched", {}, folder)
