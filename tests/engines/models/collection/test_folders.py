@@ -93,7 +93,7 @@ def test_removing_takes_one_and_leaves_the_others(own_folder: Path) -> None:
             fill(folder)
     assert remove_model("one") == own_folder / "one"
     assert everything_in(own_folder) == ["two", "two/card.toml", "two/model.onnx"]
-    with pytest.raises(ModelNotFoundError, match="Known: .*two"):
+    with pytest.raises(ModelNotFoundError, match=r"Known: .*two"):
         zoo.find("one")
 
 
