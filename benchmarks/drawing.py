@@ -2,9 +2,9 @@
 
     python benchmarks/drawing.py [OUT.json]
 
-Scores change from picture to picture, as they do in life, so that no label is drawn from a cache alone. Each part is drawn on a
-copy of the frame, which "nothing" tells, or on a camera's larger one made smaller. Beside the median stands the least of many
-rounds, since other programs only add; or all but the least, for now and then the clock of a shared machine stands still.
+Scores change from frame to frame, as in practice, so that labels do not all come from a cache. Each part is drawn on a copy of
+the frame, whose cost "nothing" shows, or on a larger camera frame that is scaled down. Next to the median is the least of many
+rounds (other programs only add time), or the second least, as the clock of a shared machine may stop for a moment.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NOTHING = Knobs(masks=False, boxes=False, labels=False, trails=False)
 
 
 def street(objects: int) -> Result:
-    """A frame with its truth as a model and a tracker would tell it, the nearest object first."""
+    """A frame with its ground truth as the output of a model and a tracker, the nearest object first."""
     source = open_source(f"synthetic://street?objects={objects}&seed=1")
     assert isinstance(source, SyntheticSource)
     frame = next(frame for frame in source if frame.index == TIME_INDEX)
@@ -67,7 +67,7 @@ def street(objects: int) -> Result:
 
 
 def cpu_ms(step: Callable[[], object]) -> dict[str, float]:
-    """CPU time of this thread in one call: the median, and all but the least, of `ROUNDS`."""
+    """CPU time of this thread in one call: the median, and the second least, of `ROUNDS`."""
     times = []
     for _ in range(ROUNDS + WARM_UP):
         start = time.thread_time_ns()
@@ -110,7 +110,7 @@ def drawing_ms(result: Result) -> dict[str, dict[str, float]]:
 
 
 def shrinking_ms(result: Result) -> dict[str, float]:
-    """Of a frame of 1920x1080 on its way to the canvas, with nothing drawn."""
+    """CPU time from a frame of 1920x1080 to the canvas, without drawing."""
     look = Look(CARD)
     large = replace(result.frame, image=cv2.resize(result.frame.image, (1920, 1080), interpolation=cv2.INTER_CUBIC))
     return cpu_ms(lambda: Painter()(replace(result, frame=large), NOTHING, look))

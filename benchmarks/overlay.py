@@ -1,11 +1,11 @@
-"""The live overlay: how well masks lie on their objects when a picture is shown, the model being slower than the camera.
+"""The live overlay: how well masks fit their objects in the frame shown, when the model is slower than the camera.
 
     python benchmarks/overlay.py [CLIP.mp4 ...] [--model FILE.onnx] [--tracker NAME] [--json OUT.json]
 
-A model of `--model-fps` (8) is played: its answer to a frame is there one period later, and then it takes the newest frame.
-Each camera frame is drawn with the answer at hand, as it is ("old masks") and moved on to that frame ("carried"). Compared with
-the truth of that frame: of synthetic streets it is known to the pixel; of clips the model's own answer to that very frame
-stands for it. Told is the mean over objects of the intersection over union of masks, and CPU ms a frame for moving them on.
+A model of `--model-fps` (8) is simulated: its result for a frame is available one period later; then it takes the newest frame.
+Each camera frame is combined with the latest result, unchanged ("old masks") and moved to that frame ("carried"), and compared
+with the ground truth of that frame: exact masks of synthetic streets; for clips, the model's own result for the same frame.
+Printed are the mean IoU of masks over objects, and the CPU ms per frame for moving them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STREETS = {
 SEEDS = (1, 2, 3)
 
 Seen = tuple[Frame, Segmentation, "tuple[int, ...] | None"]
-"""A frame, the answer to it, and the truth's id of each row where it is known."""
+"""A frame, the result for it, and the ground truth's id of each row where it is known."""
 
 
 def of_street(uri: str) -> Iterator[Seen]:
@@ -65,7 +65,7 @@ def of_clip(path: str, model: str) -> Iterator[Seen]:
 
 
 def overlaps(found: U8, ids: tuple[int, ...] | None, truth: Seen) -> list[float]:
-    """IoU of each sure object of the truth with the mask of the same id; without ids, with the mask that fits it best."""
+    """IoU of each certain object of the ground truth with the mask of the same id; without ids, with the best mask."""
     _, segmentation, true_ids = truth
     true_map, count = segmentation.instances.label_map, len(segmentation.instances)
     pairs = np.bincount(true_map.ravel().astype(np.intp) * 256 + found.ravel(), minlength=65536).reshape(256, 256)

@@ -1,8 +1,8 @@
-"""What it costs to put a canvas on the screen: CPU milliseconds per paint, all threads of the process, medians.
+"""The cost of painting a canvas on the screen: CPU milliseconds per paint, all threads of the process, medians.
 
     python benchmarks/paint.py [OUT.json]      offscreen; under `xvfb-run -a` on an X server, whose own work is not counted
 
-Prints JSON, and writes it where told. Each figure is the median of `ROUNDS` means over `PAINTS` paints, since the clock of a
+Prints JSON, and writes it to the file. Each figure is the median of `ROUNDS` means over `PAINTS` paints, since the clock of a
 process is coarse.
 """
 
@@ -54,7 +54,7 @@ def cpu_ms(work: Callable[[], object]) -> float:
 
 
 def pictures(size: QSize) -> list[Image]:
-    """Two canvases' worth of noise, so that each paint has another picture to convert."""
+    """Two canvases of noise, so that each paint converts another picture."""
     dice = np.random.default_rng(0)
     return [dice.integers(0, 256, (size.height(), size.width(), 3), np.uint8) for _ in range(2)]
 
@@ -86,7 +86,7 @@ def paint_ms(canvas_px: QSize, view_px: QSize, hud: bool = False, smooth: bool =
 
 
 def alternatives_ms(size: QSize) -> dict[str, float]:
-    """Ways that were not taken, unscaled, into a picture of the screen's format: convert if need be, and draw."""
+    """Rejected alternatives, unscaled, into a picture of the screen's format: convert if necessary, and draw."""
     (image, _), target = pictures(size), QImage(size, QImage.Format.Format_RGB32)
     bgra = np.zeros((size.height(), size.width(), 4), np.uint8)
     as_bgr, as_rgb32 = as_qimage(image, QImage.Format.Format_BGR888), as_qimage(bgra, QImage.Format.Format_RGB32)

@@ -1,10 +1,10 @@
-"""Ours against Ultralytics `track` and supervision + trackers: the same clip, the same ONNX file, in one run, in turns.
+"""This project compared with Ultralytics `track` and supervision + trackers: same clip, same ONNX file, alternately in one run.
 
     python benchmarks/peers.py --shared FOLDER [--rounds 5] [--seconds 4] [--runtimes ort openvino] [--json OUT.json]
 
-Needs, besides this project: ultralytics (AGPL-3.0; measured only, never a part of this), supervision, trackers; what is not
-installed is left out, and said. FOLDER holds tracks/ (TUD clips) and models/yolo11n-seg-coco. Each contender loads once in a
-process of its own and then waits for its turn, so that a neighbour's load falls on all of them. Two threads for the network.
+Also needs ultralytics (AGPL-3.0; only measured, not part of this project), supervision and trackers; missing ones are reported
+and left out. FOLDER has tracks/ (TUD clips) and models/yolo11n-seg-coco. Each contender loads once in its own process and then
+runs its rounds in turn, so that other programs' load affects all of them. Two threads for the network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MODEL = "models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"
 
 
 class Contender:
-    """A process that has loaded one of them, and runs a round when told to."""
+    """A process that has loaded one contender, and runs a round on request."""
 
     def __init__(self, name: str, runtime: str, model: Path, clip: Path) -> None:
         self.name, self.runtime = name, runtime
@@ -68,7 +68,7 @@ class Contender:
     def _ask(self, line: str) -> Round:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and below that is told
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which is reported below
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
         for answer in self._process.stdout:
@@ -79,23 +79,23 @@ class Contender:
 
 
 def child(name: str, runtime: str, model: str, clip: str) -> None:
-    """In the process of one contender: load, then a round for each line of seconds."""
+    """In the process of one contender: load, then run a round for each line with its seconds."""
     go = CONTENDERS[name](model, clip, runtime)
     for line in sys.stdin:
         print("ROUND", json.dumps({} if line.strip() == "ready" else go(float(line))), flush=True)
 
 
 def measure(contenders: list[Contender], rounds: int, seconds: float) -> str:
-    """All in turns. Returns, in words, how busy the machine was with other programs meanwhile."""
+    """Run all rounds in turn. Returns a description of other programs' load meanwhile."""
     busy_s, start_s = machine_cpu_s(), time.monotonic()
     for number in range(rounds):
         for contender in contenders:
-            told = contender.round(seconds)
+            facts = contender.round(seconds)
             line = f"{number + 1}/{rounds} {contender.runtime:<9}{contender.name:<12}"
-            print(f"{line}{told['fps']:6.1f} FPS {told['cpu_ms']:7.1f} ms CPU", file=sys.stderr, flush=True)
+            print(f"{line}{facts['fps']:6.1f} FPS {facts['cpu_ms']:7.1f} ms CPU", file=sys.stderr, flush=True)
     end_s, took_s = machine_cpu_s(), time.monotonic() - start_s
     if busy_s is None or end_s is None:
-        return "not told here"
+        return "unknown here"
     own_s = sum(one["cpu_ms"] * one["frames"] for contender in contenders for one in contender.rounds) / 1e3
     return f"{(end_s - busy_s - own_s) / took_s:.1f} cores (opening models and warming up between rounds is part of that)"
 
@@ -122,7 +122,7 @@ def report(contenders: list[Contender]) -> dict[str, Any]:
 
 
 def _summary(rounds: list[Round]) -> dict[str, Any]:
-    """Medians over the rounds, and what each of them gave."""
+    """Medians over the rounds, and the values of each."""
     medians = {key: round(statistics.median(one[key] for one in rounds), 2) for key in rounds[0]}
     each = {f"{key}_rounds": [round(one[key], 2) for one in rounds] for key in ("fps", "cpu_ms")}
     return {**medians, **each}
@@ -135,14 +135,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--runtimes", nargs="+", default=["ort", "openvino"], choices=("ort", "openvino"))
-    parser.add_argument("--note", default="", help="what a reader has to know, such as what else ran meanwhile")
+    parser.add_argument("--note", default="", help="a remark for readers, such as what else was running")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.child:
         return child(*options.child)
     names = [name for name, needs in NEEDS.items() if all(importlib.util.find_spec(package) for package in needs)]
     for name in NEEDS.keys() - set(names):
-        print(f"{name} is not installed here, and left out", file=sys.stderr)
+        print(f"{name} is not installed, so it is left out", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "street.mp4"
         what = make_clip(options.shared / "tracks", clip)

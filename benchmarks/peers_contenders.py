@@ -1,11 +1,11 @@
-"""Ours and the peers over a clip: capture, model, tracks, drawing. Each is run in a process of its own by `peers.py`.
+"""This project and its peers over a clip: capture, model, tracks, drawing. `peers.py` runs each in its own process.
 
 ours          this project's pipeline, as `run.py process` runs it, without an encoder
 ours tight    the same with --size 384x640: the same network without the padding that a 16:9 picture needs in 640x640
-ultralytics   cv2.VideoCapture, YOLO(model).track(frame, persist=True), plot(): its documentation's loop over a video
+ultralytics   cv2.VideoCapture, YOLO(model).track(frame, persist=True), plot(): the loop in its documentation
 supervision   get_video_frames_generator, the runtime, Detections, ByteTrackTracker of `trackers`, and the mask, box, label
-              and trace annotators of their documentation. Neither decodes a YOLO network's outputs, so that part is what
-              is usually written: blobFromImage, one product of matrices, masks cut at their boxes and resized to the frame.
+              and trace annotators of their documentation. Neither decodes a YOLO network's outputs, so that part is
+              the usual code: blobFromImage, one matrix product, masks cut at their boxes and resized to the frame.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def ours(model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | N
 
 
 class Drawn:
-    """A sink that counts objects: those that were seen in the frame and are sure enough to be drawn."""
+    """A sink that counts objects: those seen in the frame with scores high enough to be drawn."""
 
     def __init__(self) -> None:
         self._objects = self._frames = 0
@@ -83,7 +83,7 @@ def ultralytics(model_path: str, clip: str, runtime: str) -> Callable[[float], R
 
     model = YOLO(model_path if runtime == "ort" else _as_openvino(model_path), task="segment")
 
-    # The network is of one size, so the frame is fitted to that, as the others do.
+    # The network has one size, so the frame is fitted to it, as with the others.
     asked: dict[str, Any] = {"persist": True, "tracker": "bytetrack.yaml", "conf": SCORE, "rect": False, "imgsz": 640}
 
     def frames() -> Iterator[int]:
@@ -128,7 +128,7 @@ CONTENDERS = {
 
 
 def _timed(frames: Iterator[int]) -> Callable[[float], Round]:
-    """A round: some frames of warming up, then as many as go into the seconds, at least `LEAST_FRAMES`."""
+    """A round: a warm-up, then as many frames as fit into the seconds, at least `LEAST_FRAMES`."""
 
     def go(seconds: float) -> Round:
         for _ in range(5):
@@ -162,7 +162,7 @@ def _openvino(model_path: str) -> Callable[[Any], list[Any]]:
 
 
 def _as_openvino(model_path: str) -> str:
-    """The folder that Ultralytics expects of an OpenVINO model, made of the ONNX file beside the clip."""
+    """The folder that Ultralytics expects for an OpenVINO model, made from the ONNX file next to the clip."""
     import openvino
     import yaml
 
@@ -178,7 +178,7 @@ def _as_openvino(model_path: str) -> str:
 
 
 def _letterboxed(frame: Any) -> tuple[Any, float, int, int]:
-    """The network's input, and how to come back: (1, 3, 640, 640) float32, scale, left, top."""
+    """The network's input, and the facts for the way back: (1, 3, 640, 640) float32, scale, left, top."""
     height, width = frame.shape[:2]
     scale = 640 / max(height, width)
     resized = cv2.resize(frame, (round(width * scale), round(height * scale)))
@@ -221,7 +221,7 @@ def _masks(coefficients: Any, prototypes: Any, boxes_net: Any, left: int, top: i
 
 
 def make_clip(tracks: Path, path: Path, count: int = 150) -> str:
-    """720p from four views of pedestrians, of 640x360 each, cut from the TUD clips; what it is, in words.
+    """Write a 720p clip of four views of pedestrians, 640x360 each, cut from the TUD clips; returns its description.
 
     tracks: the folder of TUD-Campus and TUD-Stadtmitte.
     """
@@ -236,7 +236,7 @@ def make_clip(tracks: Path, path: Path, count: int = 150) -> str:
             tiles = []
             for name, offset, is_mirrored in views:
                 pictures = clips[name]
-                place = (index + offset) % (2 * len(pictures) - 2)  # there and back: no jump at the end
+                place = (index + offset) % (2 * len(pictures) - 2)  # forwards and backwards, without a jump at the end
                 tile = pictures[min(place, 2 * len(pictures) - 2 - place)][90:450]
                 tiles.append(tile[:, ::-1] if is_mirrored else tile)
             picture = np.vstack((np.hstack(tiles[:2]), np.hstack(tiles[2:])))

@@ -1,4 +1,4 @@
-"""What this machine tells of its power, temperature and GPU. `python benchmarks/power.py [SECONDS]`"""
+"""Prints what this machine reports of its power, temperature and GPU. `python benchmarks/power.py [SECONDS]`"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
     with PowerMeter() as meter, contextlib.suppress(KeyboardInterrupt):
         time.sleep(seconds)
     print(meter.reading() or meter.why_not)
-    print(meter.gpu() or "no GPU that tells its load here")
+    print(meter.gpu() or "no GPU that reports its load here")
     joules = rapl.joules_since(before)
     print(f"CPU packages (RAPL): {joules / seconds:.1f} W" if joules is not None else rapl.why_not)
 

@@ -1,9 +1,9 @@
 """CPU time of every stage but inference: 20 objects at 1280x720, one thread, medians. `python benchmarks/stages.py [OUT.json]`
 
-Last comes the CPU time of a whole run over a recording into a text file of tracks, as it is (nothing is drawn) and with pictures.
+The last figures are the CPU time of a whole run over a recording into a text file of tracks, without and with drawing.
 
-The network's outputs are made up (a YOLO11 segmentation net's shapes and its usual clutter of overlapping candidates), so the
-figures do not depend on a model, and every stage does the work that it does behind a real one.
+The network's outputs are synthetic (with the shapes and the overlapping candidates of a YOLO11 segmentation network), so the
+figures do not depend on a model, and every stage has realistic work.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def made_up_outputs(rng: np.random.Generator) -> dict[str, F32]:
 
 
 def stages() -> dict[str, Callable[[], object]]:
-    """Stage → one pass of it."""
+    """Stage → a function that runs it once."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 255, (FRAME.height, FRAME.width, 3), dtype=np.uint8), (9, 9), 3)
     outputs, settings, geometry = made_up_outputs(rng), DecodeSettings(0.1), fit(FRAME, NET, "letterbox")
@@ -99,7 +99,7 @@ def median_ms(step: Callable[[], object], rounds: int) -> float:
 
 
 def whole_run_ms(needs_canvas: bool) -> float:
-    """CPU time per frame, of all threads, from a drawn street through `road-small` into a file of tracks."""
+    """CPU time per frame, of all threads, from a synthetic street through `road-small` into a file of tracks."""
     model, settings = zoo.find("road-small"), Settings(model="road-small", backend="ort")
     with tempfile.TemporaryDirectory() as folder:
         recording = replace(recording_to({"mot": Path(folder) / "tracks.txt"}), needs_canvas=needs_canvas)
@@ -113,7 +113,7 @@ def whole_run_ms(needs_canvas: bool) -> float:
 
 
 def whole_runs() -> dict[str, float]:
-    """Medians of five runs each, in turns."""
+    """Medians of five runs each, alternately."""
     runs = [(whole_run_ms(False), whole_run_ms(True)) for _ in range(5)]
     undrawn, drawn = (round(statistics.median(side), 2) for side in zip(*runs, strict=True))
     return {"process --mot": undrawn, "the same, drawn": drawn}

@@ -1,11 +1,11 @@
-"""How well objects keep their ids, and what that costs: this project's trackers beside other people's, on the same detections.
+"""Accuracy and cost of trackers: those of this project and of others, on the same detections.
 
     python benchmarks/tracking.py [--clips FOLDER] [--model FILE.onnx] [--seeds 5] [--only WORD] [--json OUT.json]
 
-Three parts. Real clips with true tracks: all frames, every second one, and five random halves; HOTA, IDF1, MOTA and id switches
-by TrackEval on the frames that were kept. Drawn streets (many objects; people who cross and pass behind columns; a camera that
-pans and shakes) with 0, 10, 30 and 60 % of the frames lost. And the CPU time of an update, on the clips and with 20 to 500
-objects, where the trackers take turns, so that noise hits all alike. Other people's are measured where they are installed:
+Three parts. Real clips with ground truth: all frames, every second one, and five random halves; HOTA, IDF1, MOTA and id switches
+by TrackEval on the frames that were kept. Synthetic streets (many objects; people who cross and pass behind columns; a camera
+that pans and shakes) with 0, 10, 30 and 60 % of the frames lost. And the CPU time of an update, on the clips and with 20 to 500
+objects, where the trackers take turns, so that noise affects all alike. Those of others are measured where they are installed:
 pip install trackers ultralytics.
 """
 
@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.tracking_contenders import TOLD_TIME, Contender, Seen, contenders
-from benchmarks.tracking_scenes import LEAST_SCORE, Clip, DrawnStreet, Scene
+from benchmarks.tracking_contenders import WITH_TIMES, Contender, Seen, contenders
+from benchmarks.tracking_scenes import LEAST_SCORE, Clip, SyntheticStreet, Scene
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
 from realtime.bench.machine import facts
 from realtime.judging.files import TrackRows
@@ -44,18 +44,18 @@ STREET = "width=640&height=360&objects=12&seconds=10"
 SHOWN = ("hota", "idf1", "mota", "switches")
 
 Kept = dict[str, npt.NDArray[np.bool_]]
-"""Which frames of a scene are kept, by the name of the thinning."""
+"""The frames of a scene that are kept, by the name of the thinning."""
 
 
 @dataclass
 class Run:
-    """What one tracker made of one thinning of one scene."""
+    """The output of one tracker for one thinning of one scene."""
 
     frames: list[int] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
 
     def rows(self) -> TrackRows:
-        """As `--mot` would write it."""
+        """As `--mot` writes them."""
         frames = np.repeat(np.array(self.frames, np.int64), [len(ids) for ids, _ in self.seen])
         ids = np.concatenate([ids for ids, _ in self.seen])
         corners = np.concatenate([boxes for _, boxes in self.seen])
@@ -65,13 +65,13 @@ class Run:
 
 
 def thinnings(frame_count: int) -> Kept:
-    """The real clips' own."""
+    """The thinnings of real clips."""
     kept = {ALL: np.ones(frame_count, bool), SECOND: np.arange(frame_count) % 2 == 0}
     return kept | {f"{HALF} {seed}": _drawn(frame_count, 0.5, seed) for seed in range(HALF_SEEDS)}
 
 
 def losses(frame_count: int, seed: int) -> Kept:
-    """The street's."""
+    """The thinnings of synthetic streets."""
     return {ALL: np.ones(frame_count, bool)} | {f"{drop:.0%} lost": _drawn(frame_count, drop, seed) for drop in DROPS}
 
 
@@ -97,7 +97,7 @@ def play(scene: Scene, entered: Sequence[Contender], kept: Kept) -> dict[tuple[s
 
 
 def compare(scenes: Sequence[tuple[Scene, Kept]], entered: Sequence[Contender]) -> dict[str, Any]:
-    """All scenes: figures of each thinning over all scenes together, and of each scene, by tracker."""
+    """By tracker: the scores of each thinning, over all scenes together and of each scene."""
     played = {scene.name: play(scene, entered, kept) for scene, kept in scenes}
     names = list(scenes[0][1])
     result: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def compare(scenes: Sequence[tuple[Scene, Kept]], entered: Sequence[Contender]) 
 
 
 def _spread(of: Mapping[str, Figures]) -> dict[str, dict[str, float]]:
-    """Plain figures; the random halves as their mean, with the standard deviation beside the ones that are shown."""
+    """The scores as plain values; of random halves the mean, and for those that are printed the standard deviation."""
     plain = {name: _plain(one) for name, one in of.items() if not name.startswith(HALF)}
     halves = [_plain(one) for name, one in of.items() if name.startswith(HALF)]
     if halves:
@@ -162,23 +162,23 @@ def on_clips(entered: Sequence[Contender], options: argparse.Namespace) -> dict[
 
 
 def on_streets(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
-    """Drawn streets of each kind; of a peer that can be told the time, only the one that is: the fairer of the two."""
+    """Synthetic streets of each kind; of a peer that accepts frame times, only the variant with them: it is the fairer one."""
     known = {one.name for one in entered}
-    told = [one for one in entered if f"{one.name}{TOLD_TIME}" not in known]
+    chosen = [one for one in entered if f"{one.name}{WITH_TIMES}" not in known]
     kinds: dict[str, Any] = {}
     for name, more in STREETS.items():
-        streets = [DrawnStreet(STREET + more, seed, name) for seed in range(options.seeds)]
-        of = compare([(street, losses(street.frame_count, seed)) for seed, street in enumerate(streets)], told)
+        streets = [SyntheticStreet(STREET + more, seed, name) for seed in range(options.seeds)]
+        of = compare([(street, losses(street.frame_count, seed)) for seed, street in enumerate(streets)], chosen)
         kinds[name] = {"source": f"synthetic://street?{STREET}{more}", "seeds": options.seeds, "trackers": of}
         print(markdown(kinds[name]["source"], of), flush=True)
     return {"kinds": kinds}
 
 
 def on_cpu(entered: Sequence[Contender], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds of an update, on the clips and with many objects; no tracker twice."""
-    known = [one for one in entered if not one.name.endswith(TOLD_TIME)]
+    """Milliseconds per update, on the clips and with many objects; one variant of each tracker."""
+    known = [one for one in entered if not one.name.endswith(WITH_TIMES)]
     of: dict[str, Any] = {name: {"clips": times} for name, times in cpu_ms_of_clips(_clips(options), known).items()}
-    for objects in OBJECTS:  # whoever looks at the picture cannot do so here
+    for objects in OBJECTS:  # without those that use the image, which is empty here
         quick = [one for one in known if "bot" not in one.name.lower()]
         for name, times in cpu_ms(quick, objects, options.frames).items():
             of[name][f"{objects} objects"] = times
@@ -197,7 +197,7 @@ def _clips(options: argparse.Namespace) -> list[Clip]:
 
 
 def _merged(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new figures of a part, and the known ones of trackers that were not entered again."""
+    """The new results of a part, and the existing ones of trackers that were not measured again."""
     if "kinds" in new:
         before = known.get("kinds", {})
         return {**new, "kinds": {kind: _merged(before.get(kind, {}), of) for kind, of in new["kinds"].items()}}
@@ -214,11 +214,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Trackers compared: how well ids last, and the CPU time of an update")
     parser.add_argument("--clips", type=Path, default=Path("../shared/tracks"), help="folders with NAME.mp4 and gt.txt")
     parser.add_argument("--model", type=Path, default=Path("../shared/models/yolo11n-seg-coco/yolo11n-seg_coco_640.onnx"))
-    parser.add_argument("--seeds", type=int, default=5, help="how many drawn streets of a kind")
-    parser.add_argument("--frames", type=int, default=40, help="of the part that measures time, with many objects")
-    parser.add_argument("--only", default="", help="trackers whose name holds one of these words, parted by commas")
-    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, parted by commas")
-    parser.add_argument("--json", type=Path, help="where figures go; those that stand there and are not measured anew stay")
+    parser.add_argument("--seeds", type=int, default=5, help="number of synthetic streets of each kind")
+    parser.add_argument("--frames", type=int, default=40, help="number of frames for the CPU time with many objects")
+    parser.add_argument("--only", default="", help="trackers whose name has one of these words, separated by commas")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, separated by commas")
+    parser.add_argument("--json", type=Path, help="file for the results; existing ones that are not measured again are kept")
     options = parser.parse_args()
     entered = [one for one in contenders() if any(word in one.name for word in options.only.split(","))]
     versions = {package: version(package) for package in ("trackeval", *{one.package for one in entered if one.package})}
@@ -227,7 +227,7 @@ def main() -> None:
         figures_of_part = PARTS[part](entered, options)
         if options.json:
             known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.is_file() else {}
-            if part != "cpu":  # ids are the same on every machine and at any load; times are only worth something side by side
+            if part != "cpu":  # ids do not depend on machine and load; times are comparable within one run only
                 figures_of_part = _merged(known.get(part, {}), figures_of_part)
             known[part] = {"machine": machine, **figures_of_part}
             options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

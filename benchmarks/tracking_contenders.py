@@ -1,6 +1,6 @@
-"""Trackers that are compared: this project's, and other people's where they are installed (`trackers`, `ultralytics`).
+"""The trackers to compare: those of this project, and of others where they are installed (`trackers`, `ultralytics`).
 
-Each takes the same detections. What a peer wants them to be wrapped in is made beforehand, so its clock runs in its own code.
+Each takes the same detections. A peer's own input types are made beforehand, so that only its own code is timed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Seen = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """(K,) ids and (K, 4) x_min, y_min, x_max, y_max in px."""
 
 ROBOFLOW = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "CBIoUTracker", "BoTSORTTracker")
-TOLD_TIME = " (told time)"
+WITH_TIMES = " (with frame times)"
 COMPENSATED = ("BoTSORTTracker",)
-"""These look at the picture, for the camera's own motion."""
+"""These use the image, for camera motion."""
 
 
 class Follower(Protocol):
@@ -33,7 +33,7 @@ class Follower(Protocol):
     def prepare(self, segmentation: Segmentation) -> Any: ...
 
     def step(self, detections: Any, t_s: float, image: Image) -> Any:
-        """The tracker's own work, which is measured."""
+        """The tracker's own work, which is timed."""
         ...
 
     def read(self, output: Any) -> Seen: ...
@@ -41,7 +41,7 @@ class Follower(Protocol):
 
 @dataclass(frozen=True)
 class Contender:
-    """A tracker by name. package: whose it is, "" for ours. open: from a clip's frames per second."""
+    """A tracker by name. package: where it is from, "" for this project. open: takes a clip's frames per second."""
 
     name: str
     package: str
@@ -59,26 +59,27 @@ class _Ours:
         return self._tracker.update(detections, t_s, image)
 
     def read(self, output: tuple[Track, ...]) -> Seen:
-        """What `--mot` would write: those seen in the frame."""
+        """The rows that `--mot` writes: tracks seen in the frame."""
         seen = [track for track in output if track.row is not None]
         return np.array([track.id for track in seen], np.int64), _boxes([track.box_px for track in seen])
 
 
 class _Roboflow:
-    def __init__(self, name: str, fps: float, *, tells_time: bool) -> None:
+    def __init__(self, name: str, fps: float, *, gives_times: bool) -> None:
         import supervision
         import trackers
 
         self._wrap = supervision.Detections
         self._tracker = getattr(trackers, name)(frame_rate=fps)
-        self._tells_time, self._sees = tells_time, name in COMPENSATED
+        self._gives_times, self._uses_image = gives_times, name in COMPENSATED
 
     def prepare(self, segmentation: Segmentation) -> Any:
         seen = segmentation.instances
         return self._wrap(xyxy=seen.boxes_px.copy(), confidence=seen.scores.copy(), class_id=seen.class_ids.astype(int))
 
     def step(self, detections: Any, t_s: float, image: Image) -> Any:
-        return self._tracker.update(detections, frame=image if self._sees else None, timestamp=t_s if self._tells_time else None)
+        frame, timestamp = image if self._uses_image else None, t_s if self._gives_times else None
+        return self._tracker.update(detections, frame=frame, timestamp=timestamp)
 
     def read(self, output: Any) -> Seen:
         if output.tracker_id is None or not len(output):
@@ -112,10 +113,10 @@ class _Ultralytics:
 
 
 def contenders() -> list[Contender]:
-    """Ours, and those peers that are installed."""
+    """This project's trackers, and the installed peers."""
     found = [_ours(name) for name in names() if name != "none"]
     if importlib.util.find_spec("trackers"):
-        found += [_roboflow(name, tells_time) for name in ROBOFLOW for tells_time in (False, True)]
+        found += [_roboflow(name, gives_times) for name in ROBOFLOW for gives_times in (False, True)]
     if importlib.util.find_spec("ultralytics"):
         found += [_ultralytics(kind) for kind in ("bytetrack", "botsort")]
     return found
@@ -125,9 +126,9 @@ def _ours(name: str) -> Contender:
     return Contender(f"ours {name}", "", lambda fps: _Ours(name))
 
 
-def _roboflow(name: str, tells_time: bool) -> Contender:
-    label = f"trackers {name.removesuffix('Tracker')}{TOLD_TIME if tells_time else ''}"
-    return Contender(label, "trackers", lambda fps: _Roboflow(name, fps, tells_time=tells_time))
+def _roboflow(name: str, gives_times: bool) -> Contender:
+    label = f"trackers {name.removesuffix('Tracker')}{WITH_TIMES if gives_times else ''}"
+    return Contender(label, "trackers", lambda fps: _Roboflow(name, fps, gives_times=gives_times))
 
 
 def _ultralytics(kind: str) -> Contender:

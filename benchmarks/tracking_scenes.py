@@ -1,6 +1,6 @@
-"""Clips to track on: real pedestrians with YOLO's detections, and the drawn street with detections made of its truth.
+"""Clips to track on: real pedestrians with YOLO's detections, and the synthetic street with detections made of its ground truth.
 
-Every scene gives the same detections to every tracker. Those of real clips are kept in out/, by the model's hash.
+Every tracker gets the same detections of a scene. Those of real clips are cached in out/, by the model's hash.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PERSON = 0
 """COCO's class id."""
 
 SEEN_VISIBILITY = 0.25
-"""Of the street's objects: with less in sight, a detector sees nothing, and nobody is asked for it."""
+"""Visible share of a street's object: with less, it is neither detected nor part of the ground truth."""
 
 FAINT_VISIBILITY = 0.5
 
 
 @dataclass(frozen=True)
 class View:
-    """One frame. index: from 0. segmentation: what a detector saw."""
+    """One frame. index: from 0. segmentation: the detections."""
 
     index: int
     t_s: float
@@ -44,7 +44,7 @@ class View:
 
 
 class Scene(Protocol):
-    """name; fps of the source; frames, once; the truth, known when all frames were read."""
+    """name; fps of the source; frames, once; the ground truth, known when all frames have been read."""
 
     name: str
     fps: float
@@ -56,7 +56,7 @@ class Scene(Protocol):
 
 
 class Clip:
-    """A folder with CLIP.mp4 and gt.txt, seen by a YOLO of COCO's classes; only its people."""
+    """A folder with CLIP.mp4 and gt.txt; the people detected by a YOLO of COCO's classes."""
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.name = folder.name
@@ -74,8 +74,8 @@ class Clip:
         return self._truth.rows
 
 
-class DrawnStreet:
-    """synthetic://street, its truth seen with noise: 2 % of the size off, 3 % missed, one in ten faint, the hidden unseen."""
+class SyntheticStreet:
+    """synthetic://street with noisy ground truth as detections: off by 2 % of the size, 3 % missed, 10 % with low scores."""
 
     def __init__(self, options: str, seed: int, name: str = "street") -> None:
         self.name = f"{name} {seed}"
@@ -105,7 +105,7 @@ class DrawnStreet:
 
 
 def noisy(truth: SyntheticTruth, rng: np.random.Generator) -> Instances:
-    """A detector's view of the truth."""
+    """The ground truth as a detector would report it."""
     count = len(truth.ids)
     size = truth.boxes_px[:, 2:] - truth.boxes_px[:, :2]
     boxes = truth.boxes_px + rng.normal(0, 0.02, (count, 4)) * np.tile(size, 2)
@@ -118,14 +118,14 @@ def noisy(truth: SyntheticTruth, rng: np.random.Generator) -> Instances:
 
 
 def renumbered(label_map: U8, rows: npt.NDArray[np.intp]) -> U8:
-    """The map of those rows only, in their new order."""
+    """The label map of these rows only, in their new order."""
     table = np.zeros(256, np.uint8)
     table[rows + 1] = np.arange(1, len(rows) + 1)
     return table[label_map]
 
 
 def _detections(video: Path, model_path: Path) -> Iterator[Instances]:
-    """The people of each frame, from the cache where they are there."""
+    """The people of each frame, from the cache where possible."""
     digest = hashlib.sha256(model_path.read_bytes() + video.read_bytes()).hexdigest()[:12]
     file = CACHE / f"{video.stem}-{digest}.npz"
     if not file.is_file():

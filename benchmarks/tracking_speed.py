@@ -1,7 +1,7 @@
 """CPU time of one tracker update: on clips, and with 20, 50, 200 and 500 moving objects.
 
-Those objects move at constant velocities over a 1920x1080 picture with noisy boxes, one detection in twenty missing, one in ten
-faint, so that all stages of the association have work. The picture is one pixel: no tracker can look for the camera's motion.
+The objects move at constant velocities over a 1920x1080 frame with noisy boxes, one detection in twenty missing, one in ten with
+a low score, so that all stages of the association have work. The image is one pixel, so camera motion cannot be estimated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDS, UNCOUNTED = 2, 10
 
 
 def frames(objects: int, count: int, seed: int = 0) -> list[Segmentation]:
-    """`count` frames of the same objects, bouncing off the picture's borders."""
+    """`count` frames of the same objects, which bounce off the borders."""
     rng = np.random.default_rng(seed)
     centre, velocity = rng.uniform(0, (1920, 1080), (objects, 2)), rng.uniform(-150, 150, (objects, 2))
     size = rng.uniform((20, 30), (60, 90), (objects, 2))
@@ -39,14 +39,14 @@ def frames(objects: int, count: int, seed: int = 0) -> list[Segmentation]:
 
 
 def cpu_ms(contenders: Sequence[Contender], objects: int, count: int) -> dict[str, dict[str, float]]:
-    """Of each one's update with so many objects; until all tracks are confirmed, nothing is counted."""
+    """CPU time of each tracker's update with this number of objects, measured once all tracks are confirmed."""
     image = np.zeros((1, 1, 3), np.uint8)
     made = [(seen, index / FPS, image) for index, seen in enumerate(frames(objects, count + UNCOUNTED))]
     return _in_turn(contenders, FPS, [made], uncounted=UNCOUNTED)
 
 
 def cpu_ms_of_clips(scenes: Sequence[Scene], contenders: Sequence[Contender]) -> dict[str, dict[str, float]]:
-    """Of each one's update on all frames of the clips."""
+    """CPU time of each tracker's update on all frames of the clips."""
     clips = [[(view.segmentation, view.t_s, view.image) for view in scene.frames()] for scene in scenes]
     return _in_turn(contenders, scenes[0].fps, clips)
 
@@ -54,7 +54,7 @@ def cpu_ms_of_clips(scenes: Sequence[Scene], contenders: Sequence[Contender]) ->
 def _in_turn(
     contenders: Sequence[Contender], fps: float, clips: Sequence[Sequence[tuple[Segmentation, float, Image]]], uncounted: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Median and 95th percentile, by name. Every contender runs through all clips, then all of them once more: ROUNDS times."""
+    """Median and 95th percentile, by name. In each of `ROUNDS` rounds, every contender runs through all clips."""
     spent_ms: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for _ in range(ROUNDS):
         for contender in contenders:

@@ -11,7 +11,7 @@ SIZE = "width=480&height=270&objects=8&seconds=3&fps=30"
 
 
 @pytest.mark.parametrize(("camera", "gain"), [("seed=1", 0.06), ("seed=2&pan=40&shake=2", 0.15)], ids=["still", "moving"])
-def test_moved_masks_lie_better_than_old_ones(camera: str, gain: float) -> None:
+def test_moved_masks_fit_better_than_old_ones(camera: str, gain: float) -> None:
     figures = measure(of_street(f"synthetic://street?{SIZE}&{camera}"), Settings().tracker, model_fps=8)
     assert figures["objects"] > 200
     assert figures["carried_iou"] > figures["old_masks_iou"] + gain

@@ -16,7 +16,7 @@ def contender(name: str, fps: list[float], cpu_ms: list[float], runtime: str = "
     return SimpleNamespace(name=name, runtime=runtime, rounds=rounds)
 
 
-def test_ratios_are_medians_of_the_rounds_own_and_stand_beside_their_targets() -> None:
+def test_ratios_are_medians_of_the_rounds_and_listed_with_their_targets() -> None:
     ours = contender("ours", [30.0, 15.0, 33.0], [50.0, 60.0, 50.0])
     theirs = contender("ultralytics", [5.0, 2.5, 5.0], [250.0, 600.0, 300.0])
     slow = contender("supervision", [20.0, 10.0, 11.0], [100.0, 60.0, 100.0])
@@ -25,10 +25,10 @@ def test_ratios_are_medians_of_the_rounds_own_and_stand_beside_their_targets() -
     assert against == {"fps_ratio": 6.0, "cpu_ratio": 6.0, "target_fps_ratio": 6.0, "met": True}
     assert table["ort"]["ours against supervision"]["met"] is False
     assert table["ort"]["ours"]["fps"] == 30.0
-    assert list(table["openvino"]) == ["ours"], "a runtime without peers is told alone"
+    assert list(table["openvino"]) == ["ours"], "a runtime without peers has one row"
 
 
-def test_supervision_s_masks_lie_where_their_boxes_do() -> None:
+def test_supervision_s_masks_are_inside_their_boxes() -> None:
     """A frame of 1280x720 in the network's 640x640: 140 rows of padding above, half the size."""
     blob, scale, left, top = _letterboxed(np.full((720, 1280, 3), 200, np.uint8))
     assert (blob.shape, scale, left, top) == ((1, 3, 640, 640), 0.5, 0, 140)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.tracking import ALL, HALF, HALF_SEEDS, SECOND, _merged, compare, losses, markdown, thinnings
 from benchmarks.tracking_contenders import Contender, contenders
-from benchmarks.tracking_scenes import DrawnStreet, View, renumbered
+from benchmarks.tracking_scenes import SyntheticStreet, View, renumbered
 from benchmarks.tracking_speed import cpu_ms
 from engines.types import Instances, Segmentation
 from realtime.judging.files import TrackRows
@@ -58,7 +58,7 @@ KNOWN = [
 ]
 
 
-def test_trackers_get_the_figures_they_deserve_on_the_frames_that_were_kept() -> None:
+def test_trackers_are_scored_on_the_frames_that_were_kept() -> None:
     kept = thinnings(FRAMES)
     result = compare([(TwoBoxes(), kept)], KNOWN)
     for name, figures in result["keeps"]["together"].items():
@@ -76,7 +76,7 @@ def test_trackers_get_the_figures_they_deserve_on_the_frames_that_were_kept() ->
     assert lines[4].startswith("| keeps | 100.0 / 100.0 / 100.0, 0 |")
 
 
-def test_lost_frames_are_the_same_ones_each_time_and_as_many_as_said() -> None:
+def test_lost_frames_are_reproducible_and_have_the_given_share() -> None:
     for name, kept in losses(4000, 1).items():
         assert kept[0]
         assert (kept == losses(4000, 1)[name]).all()
@@ -90,16 +90,16 @@ def test_a_label_map_follows_its_rows() -> None:
 
 
 @pytest.mark.parametrize("name", [one.name for one in contenders() if not one.package])
-def test_ours_follow_a_drawn_street(name: str) -> None:
+def test_ours_follow_a_synthetic_street(name: str) -> None:
     (ours,) = [one for one in contenders() if one.name == name]
-    street = DrawnStreet("width=320&height=180&objects=3&seconds=1", seed=1)
+    street = SyntheticStreet("width=320&height=180&objects=3&seconds=1", seed=1)
     figures = compare([(street, losses(street.frame_count, 0))], [ours])[name]["together"]
     assert figures[ALL]["frames"] == 30
     assert figures[ALL]["idf1"] > 0.8
     assert 0 < cpu_ms([ours], 5, 3)[name]["median_ms"] < 1000
 
 
-def test_what_is_not_measured_anew_stays() -> None:
+def test_results_that_are_not_measured_again_are_kept() -> None:
     known = {"trackers": {"a": 1, "b": 1}}
     assert _merged(known, {"trackers": {"b": 2, "c": 2}})["trackers"] == {"a": 1, "b": 2, "c": 2}
     kinds = _merged({"kinds": {"street": known}}, {"kinds": {"street": {"trackers": {"b": 2}}}})
