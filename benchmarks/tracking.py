@@ -26,7 +26,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tracking_contenders import WITH_TIMES, Contender, Seen, contenders
-from benchmarks.tracking_scenes import LEAST_SCORE, Clip, SyntheticStreet, Scene
+from benchmarks.tracking_scenes import LEAST_SCORE, Clip, Scene, SyntheticStreet
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
 from realtime.bench.machine import facts
 from realtime.judging.files import TrackRows
