@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
 from engines.backends import (
@@ -17,20 +18,34 @@ from engines.backends import (
     Inference,
     PipelinedEngine,
     RecurrentEngine,
+    check_options,
     open_engine,
 )
 from engines.errors import InferenceError
 from engines.families import DecodeSettings, OverlappingFamily, open_family
+from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.model import Model
-from engines.types import U8, Image, Instances, Segmentation, Size
+from engines.types import U8, Image, Instances, Segmentation, Size, scaled_labels
 
 
 class Segmenter:
     """A model, loaded and ready. Opened, used and closed on one thread, best in a `with`.
 
+    card: what the model is; `card.class_name(class_id)` names a class. choice: the engine, and why others were not taken.
     Raises CardError or BackendUnavailableError when opening fails; nothing stays open then.
     """
+
+    @classmethod
+    def open(cls, name_or_path: str | Path, backend: str = "auto", **options: Any) -> Segmenter:
+        """The model with that name, or the ONNX file at that path, on a backend.
+
+        options: fields of EngineOptions, such as `input_px=(512, 256)`. Raises ModelNotFoundError, ModelFileError, CardError,
+        and BackendUnavailableError, also for options that the backend does not use.
+        """
+        asked = EngineOptions(**options)
+        check_options(backend, options)
+        return cls(zoo.find(str(name_or_path)), backend, asked)
 
     def __init__(self, model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> None:
         open_family(model.card)  # a card that makes no sense is told before an engine is loaded for it
@@ -103,15 +118,16 @@ class Segmenter:
     def objects(self, settings: DecodeSettings) -> tuple[Instances, Iterator[U8]]:
         """The objects of the image that was finished last, and the whole mask of each, before they are pasted into one map.
 
-        Masks are (H, W) uint8, 0 and 1, of the image's size. To be asked, and the masks to be taken, before another image is
-        started: they are made from the network's own outputs. For those who score masks, or cut objects out.
+        Masks are (H, W) uint8, 0 and 1, of the image's size. Call this, and take the masks, before another image is started: they
+        are made from the network's own outputs.
         """
         run = self._finished
         assert run is not None, "finished before its objects are asked for"
         instances = self._family.decode(run.outputs, run.geometry, settings).instances
         if isinstance(self._family, OverlappingFamily):
             return instances, self._family.object_masks(run.outputs, run.geometry, settings)
-        return instances, _masks_in(instances, run.geometry.frame)
+        labels = scaled_labels(instances.label_map, run.geometry.frame)
+        return instances, (np.equal(labels, row + 1).view(np.uint8) for row in range(len(instances)))
 
     def __call__(self, image: Image, settings: DecodeSettings | None = None, stream: int = 0) -> Segmentation:
         """Segment `image`. Raises InferenceError when the network fails or its outputs make no sense."""
@@ -136,14 +152,8 @@ class Segmenter:
         segmentation = self._family.decode(run.outputs, run.geometry, settings)
         decode_ms = (time.perf_counter() - start) * 1e3
         stage_ms = {"preprocess": run.preprocess_ms, "inference": run.inference_ms, "decode": decode_ms}
-        return dataclasses.replace(segmentation, stage_ms=stage_ms)
+        return dataclasses.replace(segmentation, stage_ms=stage_ms, frame=run.geometry.frame)
 
     def close(self) -> None:
         """Free the engine."""
         self.choice.engine.close()
-
-
-def _masks_in(instances: Instances, size: Size) -> Iterator[U8]:
-    """Each row's mask in the label map, (H, W) uint8 of 0 and 1."""
-    labels = cv2.resize(instances.label_map, (size.width, size.height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return (np.equal(labels, row + 1).view(np.uint8) for row in range(len(instances)))

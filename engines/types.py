@@ -74,6 +74,12 @@ class Instances:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def mask(self, row: int, size: Size | None = None) -> Bools:
+        """(H, W) bool: the pixels of object `row` in the label map, scaled to `size`; a new array. Raises IndexError."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"there is no object {row}; there are {len(self)}")
+        return np.equal(scaled_labels(self.label_map, size) if size else self.label_map, row + 1)
+
     @classmethod
     def none(cls, map_size: Size) -> Instances:
         """No object, on a label map of `map_size`."""
@@ -94,6 +100,7 @@ class Segmentation:
     alpha:     (Ha, Wa) uint8 foreground opacity, or None.
     surface:   (Hs, Ws) uint8 of a road ahead, 0 = nothing, 1 = drivable, 2 = lane line, or None.
     stage_ms:  how long "preprocess", "inference" and "decode" took for this image, in milliseconds.
+    frame:     the image's size; None where no Segmenter made this.
     """
 
     instances: Instances
@@ -101,3 +108,20 @@ class Segmentation:
     alpha: U8 | None = None
     surface: U8 | None = None
     stage_ms: Mapping[str, float] = field(default_factory=dict)
+    frame: Size | None = None
+
+    def mask(self, row: int) -> Bools:
+        """(H, W) bool: the image's pixels of object `row` of `instances`. Where objects overlap, the higher score has the pixel.
+
+        `Segmenter.objects` gives whole masks.
+        """
+        return self.instances.mask(row, self.frame)
+
+
+def scaled_labels(labels: U8, size: Size) -> U8:
+    """A (H, W) map of labels at another size, each pixel the nearest one's label; the map itself where it has that size."""
+    import cv2
+
+    if size == Size.of(labels):
+        return labels
+    return np.asarray(cv2.resize(labels, (size.width, size.height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import helper
 
+import engines
 from engines.errors import BackendUnavailableError, CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.models.model import load_model
@@ -54,6 +58,41 @@ def test_objects_come_with_masks_of_the_image_s_size(nets, painted: Callable[...
     expected = np.zeros((240, 320), np.uint8)
     expected[60:120, 80:180] = 1
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_program_needs_a_name_and_an_image(nets, painted: Callable[..., Any]) -> None:
+    path = nets.semantic(card=CARD + ZERO_TO_ONE)
+    with engines.Segmenter.open(path, "ort", input_px=(64, 48)) as segmenter:
+        segmentation = segmenter(block_frame(painted))
+    assert segmenter.card.input.size == engines.Size(64, 48)
+    assert [segmenter.card.class_name(class_id) for class_id in segmentation.instances.class_ids] == ["green"]
+    mask = segmentation.mask(0)
+    assert mask.dtype == bool
+    expected = np.zeros((240, 320), bool)
+    expected[60:120, 80:180] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert segmentation.instances.mask(0).shape == (48, 64)
+    with pytest.raises(IndexError, match="no object 1; there are 1"):
+        segmentation.mask(1)
+
+
+def test_a_wrong_option_of_a_program_is_refused(nets) -> None:
+    with pytest.raises(BackendUnavailableError, match="--inflight: not with --backend ort"):
+        engines.Segmenter.open(nets.semantic(), "ort", inflight=2)
+    with pytest.raises(TypeError, match="inputpx"):
+        engines.Segmenter.open(nets.semantic(), "ort", inputpx=(64, 48))
+    with pytest.raises(ValueError, match="inflight is 9; 1 to 3"):
+        engines.EngineOptions(inflight=9)
+
+
+def test_public_names_are_imported_when_they_are_used(repo_root: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(repo_root)!r}); import engines\n"
+        "print([name for name in ('numpy', 'cv2', 'onnx', 'msgspec') if name in sys.modules])\n"
+        "print(all(getattr(engines, name) for name in engines.__all__), hasattr(engines, 'nothing'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "True False"]
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "letterbox_top_left", "stretch"])
