@@ -26,8 +26,8 @@ def open_source(uri: str) -> Source:
     """Open what `uri` names: a path, a folder of images, a webcam's number or device, or scheme://target?option=value.
 
     Files, folders, samples and synthetic scenes are checked here, down to a first picture that decodes. http:// asks the
-    server for its content type (5 s at most), since only the answer tells a live stream from a file. rtsp:// and webcams return
-    at once and connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
+    server for its content type (5 s at most), which distinguishes live streams from files. rtsp:// and webcams return at once and
+    connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """

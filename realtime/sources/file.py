@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,12 +43,11 @@ class FileSource(FrameSource):
         """Open and decode the first picture. Raises SourceOpenError when there is none."""
         self._open_stream = open_stream
         self._loop = loop
-        self._stream, self._decoded, first = self._open(name)
+        self._stream, self._decoded = self._open(name)
         super().__init__(name, fps=self._stream.fps, frame_count=None if loop else self._stream.frame_count)
-        self._first: Picture | None = first
         self._detail = self._stream.description
 
-    def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture], Picture]:
+    def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture]]:
         stream = self._open_stream()
         pictures = stream.pictures()
         first = next(pictures, None)
@@ -55,18 +55,15 @@ class FileSource(FrameSource):
             damage = stream.damage_report()
             stream.close()
             raise SourceOpenError(f"{name}: none of its pictures can be decoded{f' ({damage})' if damage else ''}")
-        return stream, pictures, first
+        return stream, itertools.chain((first,), pictures)
 
     def _pictures(self) -> Iterator[Picture]:
         while not self._closed.is_set():
-            if self._first is not None:
-                first, self._first = self._first, None
-                yield first
             yield from self._decoded
             if not self._loop:
                 break
             self._stream.close()
-            self._stream, self._decoded, self._first = self._open(self.name)
+            self._stream, self._decoded = self._open(self.name)
             self._clock.restart()
         self._detail = ", ".join(filter(None, (self._stream.damage_report(), self._retimed())))
 
@@ -74,5 +71,5 @@ class FileSource(FrameSource):
         return f"{counted(self._clock.corrected, 'time stamp')} corrected" if self._clock.corrected else ""
 
     def _release(self) -> None:
-        self._first = None
+        self._decoded = iter(())
         self._stream.close()

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from http.client import HTTPException, HTTPResponse
-from typing import NamedTuple
 
-import cv2
-import numpy as np
-
-from engines.types import Image
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.base import Picture, decoded, now_ns
 from realtime.sources.common.jpeg import JpegSplitter
-from realtime.sources.common.live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources.common.live import LiveSource, Timeouts
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
@@ -25,23 +20,13 @@ _CHUNK_BYTES = 64 << 10
 _PLAYLISTS = ("mpegurl", "dash+xml")
 
 
-class Timeouts(NamedTuple):
-    """Seconds to wait for an answer, and for each whole picture or packet."""
-
-    open_s: float
-    read_s: float
-
-
 def open_uri(uri: SourceUri) -> Source:
     """http(s)://host/path: MJPEG (multipart) and streams without a length are live, anything with a length is a file.
 
     Options, after "#": open_timeout_s=5, timeout_s=1.8 (a longer silence is a loss). Connects at once.
     """
     options = Options(uri)
-    timeouts = Timeouts(
-        read_s=options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60),
-        open_s=options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60),
-    )
+    timeouts = Timeouts.given(options)
     options.finish()
     wire = Wire()
     answer = request(uri.target, uri.name, wire, timeouts.open_s)
@@ -64,10 +49,10 @@ def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> S
     from realtime.sources.file import FileSource
 
     def open_file() -> VideoStream:
-        return VideoStream(uri.target, uri.name, is_live=False, open_timeout_s=timeouts.open_s, read_timeout_s=timeouts.read_s)
+        return VideoStream(uri.target, uri.name, is_live=False, timeouts=timeouts)
 
     def connect() -> ContainerFeed:
-        return ContainerFeed(uri.target, uri.name, {}, timeouts.open_s, timeouts.read_s)
+        return ContainerFeed(uri.target, uri.name, {}, timeouts)
 
     if is_file:
         return FileSource(open_file, uri.name)
@@ -106,7 +91,7 @@ class MjpegFeed:
             if jpeg is None:
                 return
             received_ns = now_ns()
-            image = decode_jpeg(jpeg)
+            image = decoded(jpeg)
             if image is not None:
                 self.description = f"{image.shape[1]}x{image.shape[0]} MJPEG"
             yield Picture(image, None, received_ns)
@@ -140,12 +125,3 @@ class MjpegFeed:
             raise SourceLostError(f"{self._name}: the stream contains {error}, which is too large") from None
         except (OSError, HTTPException) as error:
             raise SourceLostError(*explain(self._name, error, self._timeout_s)) from None
-
-
-def decode_jpeg(jpeg: bytes) -> Image | None:
-    """The picture; None where it is too damaged to decode (the source counts it)."""
-    try:
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, np.uint8)

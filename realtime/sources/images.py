@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from engines.types import Image
 from realtime.errors import SourceOpenError
-from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
+from realtime.sources.common.base import FrameSource, Picture, counted, decoded, now_ns
 from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -39,37 +36,31 @@ class ImagesSource(FrameSource):
             raise SourceOpenError(f"{name}: no images in this folder", f"Readable are {', '.join(sorted(SUFFIXES))}")
         super().__init__(name, fps=fps, frame_count=len(paths))
         self.unreadable = 0
-        self._readable = self._read(paths)
-        self._first = next(self._readable, None)
-        if self._first is None:
+        readable = self._read(paths)
+        first = next(readable, None)
+        if first is None:
             raise SourceOpenError(f"{name}: none of its {counted(len(paths), 'image')} can be read")
+        self._readable = itertools.chain((first,), readable)
         self._detail = f"{counted(len(paths), 'image')} at {fps:g} fps"
 
     def _read(self, paths: list[Path]) -> Iterator[Picture]:
         for number, path in enumerate(paths):
             received_ns = now_ns()
-            image = _read_image(path)
+            # Not cv2.imread, which prints to stderr and, on Windows, cannot open names outside the code page.
+            try:
+                data = path.read_bytes()
+            except OSError:
+                data = b""
+            image = decoded(data)
             if image is None:
                 self.unreadable += 1
             else:
                 yield Picture(image, number / (self.fps or 25.0), received_ns)
 
     def _pictures(self) -> Iterator[Picture]:
-        if self._first is not None:
-            first, self._first = self._first, None
-            yield first
         yield from self._readable
         if self.unreadable:
             self._detail = f"{counted(self.unreadable, 'unreadable image')} skipped"
 
     def _release(self) -> None:
-        self._first = None
-
-
-def _read_image(path: Path) -> Image | None:
-    # Not cv2.imread, which prints to stderr and, on Windows, cannot open names outside the code page.
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
+        self._readable = itertools.chain()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realtime.sources.common.live import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
+from realtime.sources.common.live import LiveSource, Timeouts
 from realtime.sources.common.uri import Options, SourceUri
 
 FORM = "url"
@@ -18,11 +18,10 @@ def open_uri(uri: SourceUri) -> LiveSource:
 
     options = Options(uri)
     transport = options.choice("transport", ("tcp", "udp"))
-    timeout_s = options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60)
-    open_timeout_s = options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60)
+    timeouts = Timeouts.given(options)
     options.finish()
 
     def connect() -> ContainerFeed:
-        return ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, open_timeout_s, timeout_s)
+        return ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, timeouts)
 
     return LiveSource(uri.name, connect)

@@ -52,6 +52,15 @@ def as_bgr(image: npt.NDArray[Any] | None) -> Image:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
 
 
+def decoded(data: bytes) -> Image | None:
+    """The picture in an image file's bytes; None where it is too damaged to decode."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
 class FrameSource(ABC):
     """Base of the sources: a subclass yields Pictures, this class makes Frames of them. See `realtime.types.Source`.
 

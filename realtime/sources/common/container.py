@@ -15,7 +15,7 @@ import numpy.typing as npt
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, now_ns
-from realtime.sources.common.live import refused
+from realtime.sources.common.live import Timeouts, refused
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
 # would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
@@ -46,18 +46,18 @@ class VideoStream:
         *,
         is_live: bool,
         options: Mapping[str, str] | None = None,
-        open_timeout_s: float | None = None,
-        read_timeout_s: float | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in `open_timeout_s`."""
+        """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in time."""
         self._name = name
-        self._read_timeout_s = read_timeout_s
+        self._read_timeout_s = timeouts.read_s if timeouts else None
+        open_timeout_s = timeouts.open_s if timeouts else None
         self.damaged = 0
         self.broken = ""
         self.end_s = 0.0
         started_s = time.monotonic()
         try:
-            self._container = av.open(location, options=dict(options or {}), timeout=(open_timeout_s, read_timeout_s))
+            self._container = av.open(location, options=dict(options or {}), timeout=timeouts)
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
             raise refused(name) from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -154,17 +154,10 @@ class ContainerFeed:
     FFmpeg's parser finds a frame's end only when the next frame begins, so a frame is at least one interval old.
     """
 
-    def __init__(self, url: str, name: str, options: dict[str, str], open_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(self, url: str, name: str, options: dict[str, str], timeouts: Timeouts) -> None:
         """Connect. Raises SourceOpenError; RefusedError where the password is wrong."""
         self._name = name
-        self._stream = VideoStream(
-            url,
-            name,
-            is_live=True,
-            options=_LIVE_OPTIONS | options,
-            open_timeout_s=open_timeout_s,
-            read_timeout_s=read_timeout_s,
-        )
+        self._stream = VideoStream(url, name, is_live=True, options=_LIVE_OPTIONS | options, timeouts=timeouts)
         self.description = self._stream.description
         self.fps = self._stream.fps
         self.duration_s = self._stream.duration_s

@@ -6,10 +6,11 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
+from realtime.sources.common.uri import Options
 from realtime.types import SourceStatus
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,19 @@ READ_TIMEOUT_S = 1.8  # a read that cannot be interrupted ends at this time-out,
 _STALLED_AFTER_S = 1.0
 _STALLED_AFTER_INTERVALS = 3
 _STEADY_FRAMES = 5  # after this many frames a connection counts as good, and the next pause is short again
+
+
+class Timeouts(NamedTuple):
+    """Seconds to wait for an answer, and for each whole picture or packet."""
+
+    open_s: float
+    read_s: float
+
+    @classmethod
+    def given(cls, options: Options) -> Timeouts:
+        """From the options of a network source."""
+        read_s = options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60)
+        return cls(options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60), read_s)
 
 
 class RefusedError(SourceOpenError):

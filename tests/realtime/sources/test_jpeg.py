@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.sources.common.base import decoded
 from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter
-from realtime.sources.http import decode_jpeg
 
 
 def _jpeg(seed: int, *flags: int) -> bytes:
@@ -85,5 +85,5 @@ def test_damaged_pictures_never_crash_the_decoder() -> None:
         for _ in range(150):
             broken = np.frombuffer(picture, np.uint8).copy()
             broken[rng.integers(20, len(broken), 3)] ^= 0x55
-            image = decode_jpeg(broken.tobytes()[: int(rng.integers(2, len(broken)))])
+            image = decoded(broken.tobytes()[: int(rng.integers(2, len(broken)))])
             assert image is None or image.dtype == np.uint8
