@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
+from types import ModuleType
 from typing import Any, cast
 
 from engines.errors import choices
@@ -28,13 +29,22 @@ def open_tracker(name: str, **settings: Any) -> Tracker:
     be given as a table of its fields, as in a preset.
     Raises SettingsError for a name, a setting or a value that does not exist.
     """
-    _check_known("tracker", name, names())
-    module = load_module(__name__, name)
+    module = _module(name)
     known = {field.name: field for field in fields(module.Settings)}
     for key in settings:
         _check_known(f"setting of tracker {name}", key, known)
     values = {key: _group(key, known[key], value) for key, value in settings.items()}
     return cast(Tracker, module.create(module.Settings(**values)))
+
+
+def setting_names(name: str) -> tuple[str, ...]:
+    """The names of a tracker's settings. Raises SettingsError for a name that does not exist."""
+    return tuple(field.name for field in fields(_module(name).Settings))
+
+
+def _module(name: str) -> ModuleType:
+    _check_known("tracker", name, names())
+    return load_module(__name__, name)
 
 
 def _group(name: str, setting: Field[Any], value: Any) -> Any:

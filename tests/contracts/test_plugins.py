@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from realtime.cli import main
+from realtime.errors import SourceOpenError
+from realtime.sources import open_source
 
 Add = Callable[[str, str, str], None]
 
@@ -121,3 +123,104 @@ def test_a_sink(add: Add, pictures: Path, tiny_model: Path, tmp_path: Path, caps
     with pytest.raises(SystemExit):
         main(["process", "--help"])
     assert "--counts FILE" in capsys.readouterr().out
+
+
+SOURCE = '''
+"""toy://N: N pictures of a car on the ground. Options: level=125, the car's brightness."""
+
+import numpy as np
+
+from realtime.sources.common.base import FrameSource, Picture, now_ns
+from realtime.sources.common.uri import Options
+
+ALIASES = ("toys",)
+
+
+def open_uri(uri):
+    options = Options(uri)
+    level = options.integer("level", 125, 0, 255)
+    options.finish()
+    return ToySource(uri.name, int(uri.target), level)
+
+
+class ToySource(FrameSource):
+    def __init__(self, name, count, level):
+        super().__init__(name, fps=10, frame_count=count)
+        self._level = level
+
+    def _pictures(self):
+        for index in range(self.frame_count):
+            image = np.full((48, 64, 3), 30, np.uint8)
+            image[20:40, 10 + index : 40 + index] = self._level
+            yield Picture(image, index / self.fps, now_ns())
+
+    def _release(self):
+        pass
+'''
+
+NETWORK_SOURCE = SOURCE.replace("int(uri.target)", "len(uri.target)").replace('ALIASES = ("toys",)', 'FORM = "url"')
+
+
+def test_a_source(add: Add, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("realtime.sources", "toy", SOURCE)
+    assert [int(frame.image.max()) for frame in open_source("toy://3?level=99")] == [99] * 3
+    assert [frame.pts_s for frame in open_source("toys://2")] == pytest.approx([0, 0.1])
+    arguments = ["--jsonl", str(tmp_path / "o.jsonl"), "--model", str(tiny_model), "--backend", "ort"]
+    assert main(["process", "toy://4", *arguments]) == 0
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 1 + 4
+    assert main(["process", "toy://4?levle=1", *arguments]) == 2
+    assert capsys.readouterr().err == 'error: toy://4?levle=1: toy:// has no option "levle". Did you mean "level"?\n'
+    with pytest.raises(SourceOpenError, match=r"Known: .*toy://"):
+        open_source("zzzzzz://4")
+
+
+def test_a_source_of_the_network(add: Add) -> None:
+    add("realtime.sources", "toy", NETWORK_SOURCE)
+    source = open_source("toy://ada:s3cret@camera/1?x=2#level=99")
+    assert (source.name, source.frame_count) == ("toy://***@camera/1?x=2#level=99", len("toy://ada:s3cret@camera/1?x=2"))
+    assert next(iter(source)).image.max() == 99
+
+
+TRACKER = '''
+"""Gives each object of a frame its row as an id."""
+
+from dataclasses import dataclass
+
+from realtime.types import Track
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    first_id: int = 1
+
+
+class ToyTracker:
+    def __init__(self, settings):
+        self._first_id = settings.first_id
+
+    def update(self, segmentation, t_s, image):
+        seen = segmentation.instances
+        return tuple(
+            Track(self._first_id + row, int(seen.class_ids[row]), float(seen.scores[row]), box, row, box[None, 2:])
+            for row, box in enumerate(seen.boxes_px)
+        )
+
+
+def create(settings):
+    return ToyTracker(settings)
+'''
+
+
+def test_a_tracker(add: Add, pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("realtime.tracking", "toy", TRACKER)
+    preset = tmp_path / "mine.toml"
+    preset.write_text('tracker = "toy"\n[tracking]\nfirst_id = 7\n')
+    for options, track_id in ((["--tracker", "toy"], 1), (["--preset", str(preset)], 7)):
+        mot = tmp_path / f"{track_id}.txt"
+        arguments = ["--mot", str(mot), "--model", str(tiny_model), "--backend", "ort", *options]
+        assert main(["process", str(pictures), *arguments]) == 0
+        assert [line.split(",")[:2] for line in mot.read_text().splitlines()] == [[str(n), str(track_id)] for n in (1, 2, 3)]
+    capsys.readouterr()
+    preset.write_text('tracker = "toy"\n[tracking]\nfirst_if = 7\n')
+    assert main(["process", str(pictures), "--mot", str(tmp_path / "o.txt"), "--preset", str(preset)]) == 2
+    assert capsys.readouterr().err == 'error: no setting of tracker toy is called "first_if". Did you mean "first_id"?\n'

@@ -30,7 +30,7 @@ from realtime.streams.backdrop import open_background
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
 from realtime.streams.stream import StreamPlan
-from realtime.tracking import open_tracker
+from realtime.tracking import open_tracker, setting_names
 from realtime.types import Frame, Source, SourceStatus
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,10 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
     check_backend(settings.backend)
     if settings.engine.trust:
         log.warning(TRUST_WARNING)
-    if settings.tracker == "none":  # a preset's tracking table is for its own tracker
-        settings = msgspec.structs.replace(settings, tracking={})
+    if running.tracker or settings.tracker == "none":  # a preset's tracking table is for its own tracker
+        known = setting_names(settings.tracker)
+        tracking = {key: value for key, value in settings.tracking.items() if key in known}
+        settings = msgspec.structs.replace(settings, tracking=tracking)
     open_tracker(settings.tracker, **settings.tracking)
     open_background(settings.background)
     return settings
