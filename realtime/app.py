@@ -88,15 +88,20 @@ class Run:
         """End at once. Returns immediately; may be called from any thread, more than once."""
         self._engine.stop()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all threads have ended, then raise `error` if there is one. False when `timeout_s` passed before that."""
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until all threads have ended. False when `timeout_s` passed before that."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        for pipeline in (self._engine, *(stream.pipeline for stream in self.streams)):
-            if not pipeline.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
-                return False
-        if self.error is not None:
+        pipelines = (self._engine, *(stream.pipeline for stream in self.streams))
+        return all(
+            pipeline.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic())) for pipeline in pipelines
+        )
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """As `join`, but raises `error` at the end if there is one."""
+        has_ended = self.join(timeout_s)
+        if has_ended and self.error is not None:
             raise self.error
-        return True
+        return has_ended
 
     def end_upgrade(self) -> None:
         """Stop the build in the background, if there is one, and wait until nothing of it is left."""

@@ -55,7 +55,7 @@ FIGURES: tuple[tuple[str, str, Value], ...] = (
 )
 """Name, unit, and the value of a repeat. Drops are in per cent of the frames of a camera, missed ones included."""
 
-ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "carry", "draw", "write")
+ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "observe", "carry", "draw", "write")
 """Of stages, as a frame passes them."""
 
 LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "mask_age_p50", "mask_age_p95", "dropped_share")

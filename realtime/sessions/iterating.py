@@ -22,7 +22,7 @@ from realtime.streams.stream import StreamPlan
 from realtime.tracking import open_tracker
 from realtime.types import Observer, Source
 
-CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 10.0
 
 AnySource = str | Path | Source
 
@@ -62,7 +62,7 @@ def open_streams(
 
 
 class Streams:
-    """Sources being read, segmented and tracked in threads of their own. Iterating gives each result once."""
+    """Sources that are read, segmented and tracked in threads of their own while they are iterated over, once."""
 
     def __init__(
         self, settings: Settings, sources: Sequence[AnySource], observers: Callable[[], Sequence[Observer]], every_frame: bool
@@ -74,7 +74,7 @@ class Streams:
             for source, outlet in zip(sources, self._outlets, strict=True)
         ]
         self._run = Run(settings, lambda: zoo.find(settings.model), plans)
-        self._run.start()
+        self._has_started = False
 
     def __enter__(self) -> Streams:
         return self
@@ -83,11 +83,14 @@ class Streams:
         self.close()
 
     def __iter__(self) -> Iterator[FrameResult]:
-        """Results until every source has ended; a loop that is left early closes everything.
+        """Results until every source has ended; a loop that is left early closes everything. Nothing is opened before.
 
         Raises the error of the model, or of the source when it is the only one, or when all have failed.
         """
         links, served = [outlet.link for outlet in self._outlets], -1
+        if not self._has_started:
+            self._has_started = True
+            self._run.start()
         try:
             while True:
                 try:
@@ -113,10 +116,8 @@ class Streams:
     def close(self) -> None:
         """End everything. May be called more than once."""
         self._run.stop()
-        if not self._run.running:
-            return
-        for pipeline in (stream.pipeline for stream in self._run.streams):
-            pipeline.join(CLOSE_TIMEOUT_S)
+        if self._has_started:
+            self._run.join(CLOSE_TIMEOUT_S)
 
 
 def _opener(source: AnySource) -> Callable[[], Source]:

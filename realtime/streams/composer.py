@@ -10,7 +10,7 @@ from engines.models.card import ModelCard
 from engines.types import Segmentation
 from realtime.flow.meter import Meter
 from realtime.knobs import Knobs
-from realtime.observers import observed, open_observers
+from realtime.observers import ALWAYS, observed, open_observers
 from realtime.render import Look, Painter
 from realtime.settings import Settings
 from realtime.streams.overlay import Anchor, carried
@@ -56,7 +56,10 @@ class Composer:
         result = Result(frame, segmentation, tracks)
         if self._observers is None:
             self._observers = (*open_observers(self._settings.observers, card), *self._given)
+        start = time.perf_counter()
         events, numbers = observed(self._observers, result, self._time_s(frame))
+        if len(self._observers) > len(ALWAYS):
+            self._meter.add({"observe": (time.perf_counter() - start) * 1e3})
         self._events += events
         self._result, self._anchor = replace(result, numbers=numbers), None
 

@@ -72,6 +72,14 @@ def test_a_live_source_gives_the_newest_frame(tiny_model: Path, MemorySource: An
         results.close()
 
 
+def test_a_stream_that_is_never_iterated_opens_nothing(tiny_model: Path, MemorySource: Any) -> None:
+    source = MemorySource(None)
+    threads = threading.active_count()
+    stream = realtime.open_stream(source, str(tiny_model), backend="ort")
+    assert (threading.active_count(), source.iterated_on) == (threads, None)
+    stream.close()
+
+
 def test_an_error_of_the_source_is_raised_after_what_was_read(tiny_model: Path, MemorySource: Any) -> None:
     seen = []
     with pytest.raises(SourceLostError, match="broke at frame 7"):
