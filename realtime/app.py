@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """Streams on one engine, wired. `start` it, ask how it does, `wait` for its end."""
+    """Streams on one engine, wired. `start` it, read its figures, `wait` for its end."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Run:
     ) -> None:
         """settings: of the model and its engine. find_model: called on the inference thread. plans: a stream each, at least one.
 
-        builds_engines: where a GPU lacks its engine for the model, build it meanwhile, and switch over when it is ready.
+        builds_engines: build a missing GPU engine in the background, and switch over when it is ready.
         Raises SettingsError when the settings of a stream name what does not exist.
         """
         self.settings = settings
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def stream(self) -> Stream:
-        """The first stream, for those who have but one."""
+        """The first stream: the only one of most runs."""
         return self.streams[0]
 
     @property

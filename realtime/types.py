@@ -134,7 +134,7 @@ class Source(Protocol):
     """What people call it: the URI or path without password."""
 
     is_live: bool
-    """True: it waits for nobody, so late readers must skip frames."""
+    """True: it does not wait for its reader, so a slow one must skip frames."""
 
     frame_count: int | None
     """How many frames will come, where the source knows (an estimate: containers lie)."""

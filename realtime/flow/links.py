@@ -1,8 +1,8 @@
 """Links: how one thread hands work to the next. A link has one writer and one reader, and knows how to end.
 
-The writer ends a stream with `close()`: the reader drains what is left, then gets `Closed`. Anyone ends it at once with
-`cancel()`: what waits is thrown away (and counted), and both ends get `Closed`. Every item put is, at any moment, counted as
-exactly one of taken, dropped or waiting: `put_count == taken + dropped + waiting`.
+The writer ends a stream with `close()`: the reader gets the items that wait, then `Closed`. Any thread ends it at once with
+`cancel()`: waiting items are dropped (and counted), and both sides get `Closed`. At any moment each item is counted once:
+`put_count == taken + dropped + waiting`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The link has ended. Not an error: the word that passes from thread to thread when a stream is over."""
+    """The link has ended: how the end of a stream travels from thread to thread. Not an error."""
 
 
 class Counts(NamedTuple):
-    """What has become of a link's items, at one moment: put == taken + dropped + waiting."""
+    """A link's items at one moment: put == taken + dropped + waiting."""
 
     put: int
     taken: int
@@ -49,17 +49,12 @@ class Link(Generic[T]):
         return len(self._items)
 
     def counts(self) -> Counts:
-        """All counts of one moment; read one by one they may belong to different ones."""
+        """All counts of one moment; fields read one by one may be of different moments."""
         with self._changed:
             return Counts(self.put_count, self.taken, self.dropped, len(self._items))
 
-    @property
-    def closed(self) -> bool:
-        """No more items will be accepted; some may still wait."""
-        return self._closed
-
     def put(self, item: T) -> None:
-        """Hand over `item`. Raises Closed when the link has ended; the item then counts as never put."""
+        """Hand over `item`. Raises Closed when the link has ended; the item is then not counted."""
         raise NotImplementedError
 
     def get(self) -> T:
@@ -81,7 +76,7 @@ class Link(Generic[T]):
             yield item
 
     def get_or_nudge(self) -> T | None:
-        """Like `get`, but returns None when somebody nudged: there is a reason to look up from waiting, though no item."""
+        """Like `get`, but returns None after a `nudge`, when no item waits."""
         with self._changed:
             while not self._items and not self._nudged:
                 if self._closed:

@@ -1,4 +1,4 @@
-"""Meter: stage times, frame rates, drops and the age of frames, told in percentiles of what really passed."""
+"""Meter: stage times, frame rates, drops and the age of frames, as percentiles."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Reading:
     fps: float = 0.0
     shown_fps: float = 0.0
     mean_fps: float = 0.0
-    """Over the whole run, from the first frame through the model to the last: opening things is no part of speed."""
+    """Over the whole run, from the first frame out of the model to the last; opening is not included."""
     stages: Mapping[str, Quantiles] = field(default_factory=dict)
     age: Quantiles | None = None
     """Capture to screen (or to file), per frame."""
     mask_age: Quantiles | None = None
-    """By how much the frame that the masks were made of was older than the one they were drawn on; None where they never were."""
+    """Age of the masks relative to the displayed frame; None where no screen shows them."""
     captured: int = 0
     processed: int = 0
     dropped_before_model: int = 0
@@ -107,14 +107,14 @@ class Series:
 
 
 class Meter:
-    """Collects from every thread; cheap enough to call several times a frame."""
+    """Collects figures from every thread; cheap enough for several calls per frame."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: what came so far was warming up, and belongs in no figure."""
+        """Start again: what was measured so far was warm-up."""
         with self._lock:
             self._stages: dict[str, Series] = {}
             self._processed = Rate()
@@ -122,7 +122,7 @@ class Meter:
             self._forget_ages()
 
     def forget_ages(self) -> None:
-        """Begin anew with the ages of pictures and masks alone: they are shown in another way from now on."""
+        """Start again with the ages only: pictures are shown in another way from now on."""
         with self._lock:
             self._forget_ages()
 
@@ -165,7 +165,7 @@ class Meter:
     def reading(
         self, captured: int = 0, processed: int = 0, dropped_before_model: int = 0, dropped_before_screen: int = 0
     ) -> Reading:
-        """All figures now. The counts are kept by the links and given by whoever owns them."""
+        """All figures now. The caller gives the counts, which the links keep."""
         now_s = time.monotonic()
         with self._lock:
             stages = {name: quantiles for name, series in self._stages.items() if (quantiles := series.quantiles())}

@@ -1,8 +1,8 @@
-"""Pipeline: threads, links, and the two ways a run ends: the stream is over, or the first error wins.
+"""Pipeline: threads, links, and the two ways to end: the stream is over, or the first error ends everything.
 
-A stage is a function that runs on its own thread until its input link ends. What it opens, it uses and closes there. When it
-returns, its output links are closed, so the end of a stream travels downstream, each reader draining first. When it raises,
-the error is kept, every link is cancelled, and every other stage unblocks and leaves its `with`.
+A stage is a function on a thread of its own, which opens, uses and closes what it needs there. When it returns, its output links
+are closed, so the end of a stream travels downstream. When it raises, the error is kept, every link is cancelled, and every other
+stage unblocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AnyLink = TypeVar("AnyLink", bound="Link[Any]")
 
 
 class Pipeline:
-    """A handful of stages and the links between them. Add links and stages, `start`, then `wait` or `stop`."""
+    """Stages and the links between them. Add links and stages, `start`, then `wait` or `stop`."""
 
     def __init__(self) -> None:
         self._links: list[Link[Any]] = []
@@ -30,7 +30,7 @@ class Pipeline:
         self._stopped = False
 
     def link(self, link: AnyLink) -> AnyLink:
-        """Take a link into care: it is cancelled when anything fails or the pipeline is stopped (at once, if it has been)."""
+        """Cancel `link` when a stage fails or the pipeline is stopped (at once, if it has been)."""
         with self._lock:
             self._links.append(link)
             stopped = self._stopped
@@ -43,7 +43,7 @@ class Pipeline:
         self._threads.append(threading.Thread(target=self._guarded, args=(run, outputs), name=name, daemon=False))
 
     def on_stop(self, release: Callable[[], None]) -> None:
-        """Call `release` when the pipeline is stopped or fails: the way to end what no link can unblock (a camera's read)."""
+        """Call `release` when the pipeline is stopped or fails: for what no link can unblock, such as a camera's read."""
         with self._lock:
             self._on_stop.append(release)
             stopped = self._stopped
@@ -70,7 +70,7 @@ class Pipeline:
     def stop(self) -> None:
         """End at once: cancel all links. Returns immediately; may be called from any thread, more than once.
 
-        A release that fails hinders no other one; it counts as the pipeline's error if there is none before.
+        A release that fails does not stop the others; it is the pipeline's error if it is the first.
         """
         with self._lock:
             self._stopped = True
@@ -101,7 +101,7 @@ class Pipeline:
         try:
             run()
         except Closed:
-            pass  # the reader downstream, or the whole pipeline, has ended: so does this stage
+            pass  # the next stage, or the pipeline, has ended
         except BaseException as error:
             self._keep(error)
             self.stop()
@@ -120,7 +120,7 @@ class Pipeline:
 
 
 class Gate:
-    """Pause and single step. Whoever hands frames on calls `wait` before each, or looks at `is_open` and then calls `passed`."""
+    """Pause and single step. A stage calls `wait` before each frame, or checks `is_open` and then calls `passed`."""
 
     def __init__(self, on_change: Callable[[], None] | None = None) -> None:
         """on_change: called after each change, from the thread that makes it."""
@@ -130,7 +130,7 @@ class Gate:
         self._open_for_good = False
         self.paused = False
         self.released_ns = 0
-        """When the latest pause or step let a frame go (`time.monotonic_ns()`): frames that waited are no older than that."""
+        """When the latest pause ended or step was made (`time.monotonic_ns()`): the age of frames that waited begins here."""
 
     @property
     def is_open(self) -> bool:

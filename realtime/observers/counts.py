@@ -15,7 +15,7 @@ class Settings:
 
 
 class Counts:
-    """Track ids rise and are never used again, so the newest id alone tells which tracks are new."""
+    """Track ids rise and are never used again, so the highest id so far identifies new tracks."""
 
     name = "counts"
 

@@ -31,7 +31,7 @@ class Summary:
 def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> Summary:
     """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
 
-    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` tells of it.
+    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` is then True.
     """
     started_s = time.monotonic()
     interrupted = False

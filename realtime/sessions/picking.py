@@ -1,4 +1,4 @@
-"""Picking: which tracked object lies under a point of the picture, and what is known of it."""
+"""Picking: the tracked object at a point of the picture, and its facts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from realtime.types import Result, Track
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What is known of the object that is selected; of one that is out of sight, its id alone.
+    """Facts of the selected object; only its id while it is out of sight.
 
-    age_s: since when it has been seen, in seconds of the stream. speed_px_s: of its centre, against the background.
+    age_s: for how long it has been tracked. speed_px_s: of its centre, relative to the background.
     """
 
     id: int
@@ -30,7 +30,7 @@ class Selected:
 
 
 def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Track | None:
-    """The visible track whose mask covers the point, or else that with the smallest box around it.
+    """The visible track whose mask covers the point, or else the one with the smallest box around it.
 
     x_share, y_share: of the picture's width and height, 0 to 1. None where there is no track.
     """
@@ -50,7 +50,7 @@ def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Tr
 
 
 def facts_of(result: Result | None, track_id: int, class_name: str) -> Selected:
-    """What is known now of the track with that id. class_name: of its class, from the model's card."""
+    """The facts now of the track with that id. class_name: of its class, from the model's card."""
     track = find(result, track_id)
     if track is None or result is None:
         return Selected(track_id)

@@ -24,7 +24,7 @@ class SessionState:
     warning: while running, what went wrong beside the picture, such as a recording that broke off.
     colours: one (red, green, blue) per class, the colour of its masks; empty when masks are coloured by track instead.
     shown_classes: the class ids worth a legend entry (void classes left out).
-    gives_matte: the model tells foreground from background, so that the latter can be replaced.
+    gives_matte: the model separates foreground and background, so the background can be replaced.
     """
 
     phase: Phase
@@ -36,7 +36,7 @@ class SessionState:
     model: str = ""
     backend: str = ""
     notice: str = ""
-    """What goes on beside the pictures, such as the building of a faster engine; empty when nothing does."""
+    """Work in the background, such as the build of a faster engine; empty without any."""
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
     shown_classes: tuple[int, ...] = ()
@@ -45,9 +45,9 @@ class SessionState:
     recording: Path | None = None
     """The file being recorded to, or None."""
     waits_for_model: bool = False
-    """A recording that was opened to be shown picture by picture: turned live, it has hardly a newer picture to show."""
+    """A recording that waits for the model at each frame: with the live overlay it has hardly a newer frame to show."""
     selected: Selected | None = None
-    """What is known of the object that is selected, or None when none is."""
+    """Facts of the selected object, if there is one."""
 
 
 class Session(Protocol):

@@ -1,1 +1,1 @@
-"""One source's frames on their way from the model to whoever wants the results."""
+"""One source's frames: through the model, over time, into pictures, and to the outlets."""

@@ -29,8 +29,8 @@ WARM_UP_SIZE = Size(1280, 720)
 class Swap:
     """A request to run another engine.
 
-    open: returns it; called on the inference thread when nothing is in flight. finished: told None once it runs, or else why it
-    does not, in which case the engine before goes on; called on the inference thread.
+    open: opens it. finished: gets None once it runs, or the error if it fails; the previous engine then goes on. Both are
+    called on the inference thread, `open` when nothing is in flight.
     """
 
     open: Callable[[], Segmenter]
@@ -41,7 +41,7 @@ Started = tuple[Port, Frame]
 
 
 class Inference:
-    """The engine, and who is served by it. `run` is the thread; everything else may be called from any thread."""
+    """The engine and the ports that it serves. `run` is the thread; everything else may be called from any thread."""
 
     def __init__(self, open_segmenter: Callable[[], Segmenter]) -> None:
         """open_segmenter: called on the inference thread."""
@@ -57,7 +57,7 @@ class Inference:
         self._started: deque[Started] = deque()
 
     def port(self, meter: Meter, settings: Callable[[], DecodeSettings], introduce: Callable[[OpenedModel], None]) -> Port:
-        """Serve another stream. The thread goes on until every port has ended; at least one must be there when it starts."""
+        """A new port. The thread runs until every port has ended; it needs at least one when it starts."""
         with self._changed:
             self._port_count += 1
             port = Port(self._port_count, meter, self._wake, settings, introduce)
@@ -148,7 +148,7 @@ class Inference:
         port.finish(Segmented(frame, segmentation, self.model))
 
     def _exchange(self, before: Segmenter, request: Swap) -> None:
-        """Finish what is in flight on the engine that began it; then open the new one, or go on if that does not run."""
+        """Finish what is in flight on the engine that started it; then open the new one, or go on if that fails."""
         while self._started:
             self._finish_one(before)
         opened: Segmenter | None = None
@@ -166,7 +166,7 @@ class Inference:
         request.finished(None)
 
     def _introduce(self, segmenter: Segmenter) -> None:
-        """Tell every stream what runs now, once it has been warmed up."""
+        """Report the model, which is warm, to every stream."""
         choice = segmenter.choice
         self.model = OpenedModel(segmenter.card, choice.engine.description, choice.refusals)
         log.info("%s runs on %s", segmenter.card.name, self.model.backend)

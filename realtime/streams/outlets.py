@@ -58,7 +58,7 @@ class Outlet(Protocol):
 
 
 class WindowOutlet:
-    """The newest picture, for a window. Its link outlives the stream: the last picture stays."""
+    """The newest picture, for a window. Its link stays open after the stream: the last picture remains."""
 
     is_screen = True
 
@@ -81,9 +81,9 @@ class WindowOutlet:
 
 
 class FilesOutlet:
-    """Every result, to files, while there is a `recording`. Where the source waits for nobody, a full queue drops, and counts.
+    """Every result, to files, while there is a `recording`. When the source does not wait, a full queue drops and counts.
 
-    error: why the latest recording ended before its time, until a new one starts.
+    error: why the latest recording broke off, until a new one starts.
     """
 
     is_screen = False
@@ -91,7 +91,7 @@ class FilesOutlet:
     def __init__(self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False) -> None:
         """survives_errors: a file that cannot be written ends the recording, not the stream."""
         self._format = format
-        self._wished = recording
+        self._requested = recording
         self._current: Recording | None = None
         self._lock = threading.Lock()
         self._link: Bounded[ToRecord] = Bounded(64)
@@ -101,12 +101,12 @@ class FilesOutlet:
     @property
     def recording(self) -> Recording | None:
         """What is recorded, or will be from the next picture on. Assign None to finish it."""
-        return self._wished
+        return self._requested
 
     @recording.setter
     def recording(self, recording: Recording | None) -> None:
         with self._lock:
-            self._wished = recording
+            self._requested = recording
 
     @property
     def error(self) -> SinkError | None:
@@ -132,26 +132,26 @@ class FilesOutlet:
         return self._link
 
     def canvas_format(self) -> CanvasFormat | None:
-        wished = self._wished
-        return self._format if wished is not None and wished.needs_canvas else None
+        requested = self._requested
+        return self._format if requested is not None and requested.needs_canvas else None
 
     def put(self, delivery: Delivery, may_wait: bool) -> None:
-        wished = self._wished
-        if wished is not self._current:
-            self._current, self._dropped_before = wished, self._link.dropped
-            self._link.put(Finish() if wished is None else Start(wished, delivery.model.card, delivery.source))
-        if wished is None or not delivery.is_new:
+        requested = self._requested
+        if requested is not self._current:
+            self._current, self._dropped_before = requested, self._link.dropped
+            self._link.put(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
+        if requested is None or not delivery.is_new:
             return
-        if wished.needs_canvas and delivery.canvas is None:
-            return  # wished for after this picture was planned: it begins with the next
+        if requested.needs_canvas and delivery.canvas is None:
+            return  # requested after this picture was composed: the recording begins with the next
         hand_over = self._link.put if may_wait else self._link.offer
         hand_over((delivery.result, delivery.canvas))
 
     def _forget(self, failed: Recording) -> None:
-        """The recorder gave a recording up."""
+        """The recorder has given up a recording."""
         with self._lock:
-            if self._wished is failed:
-                self._wished = None
+            if self._requested is failed:
+                self._requested = None
 
 
 class IteratorOutlet:

@@ -66,7 +66,7 @@ class Port:
     # For the stream's threads.
 
     def open(self, frames: Link[Frame], gate: Gate | None) -> None:
-        """Begin. frames: its rule decides what is dropped before the model. gate: holds frames back here while it is closed."""
+        """Begin. frames: the link's rule decides what is dropped before the model. gate: while closed, frames wait here."""
         self.frames, self._gate = frames, gate
 
     def put(self, frame: Frame) -> None:
@@ -105,7 +105,7 @@ class Port:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing comes any more, and nothing is in flight."""
+        """Whether no frame will come and none is in flight."""
         return self._ended and not self.in_flight and (self.frames is None or not self.frames.waiting)
 
     def take(self) -> Frame | None:
@@ -118,7 +118,7 @@ class Port:
         return frame
 
     def finish(self, segmented: Segmented) -> None:
-        """Hand a segmentation back; nobody wants it if the stream has ended meanwhile."""
+        """Hand a segmentation back; it is dropped if the stream has ended."""
         self.in_flight -= 1
         self.meter.add(segmented.segmentation.stage_ms)
         self.meter.processed()

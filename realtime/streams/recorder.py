@@ -64,7 +64,7 @@ class Recorder:
     """
 
     def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None]) -> None:
-        """survives_errors: an error ends the recording only, not `run`. on_failure: told which recording an error has ended."""
+        """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed."""
         self.error: SinkError | None = None
         self.frames_written = 0
         self._survives_errors, self._on_failure = survives_errors, on_failure

@@ -3,8 +3,8 @@
     capture ──Latest or Bounded(2)──▶ (inference) ──▶ compose ──▶ outlets
        └──────── the newest frame, for the overlay "live" ──┘
 
-A live source waits for nobody, so what the model cannot take is dropped before it (`Latest`); a recording waits, and nothing is
-dropped. With the overlay "live" the newest frame bypasses the model: masks and tracks are drawn on it where they are expected.
+A live source does not wait, so frames that the model cannot take are dropped before it (`Latest`); a recording waits, and nothing
+is dropped. With the overlay "live" the newest frame bypasses the model: masks and tracks are drawn where they are expected on it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StreamPlan:
 
 
 class Stream:
-    """One source on its way. Its first error ends it, and nothing else: see `pipeline.error`."""
+    """One source, from capture to outlets. Its first error (`pipeline.error`) ends this stream only."""
 
     def __init__(self, plan: StreamPlan, inference: Inference) -> None:
         """Raises SettingsError when the picture that the settings name for a background cannot be read."""
@@ -95,7 +95,7 @@ class Stream:
         return look
 
     def redraw(self) -> None:
-        """Draw the present picture again with the knobs as they are now: for one that stands still."""
+        """Draw the present picture again with the present knobs: for a paused or ended stream."""
         model = self._inference.model
         if self.pipeline.running:
             self._port.segmented.nudge()
@@ -145,12 +145,14 @@ class Stream:
 
     def _read(self, source: Source) -> None:
         if not source.is_live:
-            self._model_is_open.wait()  # a recording can wait: its first frames shall not grow old while the model loads
+            self._model_is_open.wait()  # or the first frames of a recording would age while the model loads
         asked = time.perf_counter()
         for frame in source:
             if source.is_live and self.gate.paused:
-                continue  # the picture stands still, but the camera is drained all the same
-            if not source.is_live and not self._is_watched:  # on a screen it plays at its own speed: waiting is no work
+                continue  # the picture is frozen; the camera is still drained
+            if (
+                not source.is_live and not self._is_watched
+            ):  # on a screen it plays at its own speed, and this would measure waiting
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
             if self._skips and not source.is_live:
                 self.gate.wait()
@@ -184,7 +186,7 @@ class Stream:
             result = composer.result_for(newest)
             if result is None or model is None:
                 continue  # a nudge before the first picture
-            is_new = result.frame.index > newest_delivered  # and no redraw, nor an older frame after the overlay was live
+            is_new = result.frame.index > newest_delivered  # not a redraw, nor an older frame after the overlay was live
             newest_delivered = max(newest_delivered, result.frame.index)
             if is_new:
                 result = composer.with_events(result)
@@ -194,7 +196,8 @@ class Stream:
     def _check(self, card: ModelCard) -> None:
         if self.settings.background != "none" and not card.gives_matte:
             raise SettingsError(
-                f"background: {card.name} does not tell foreground from background", "Choose a model that gives a matte: people"
+                f"background: {card.name} does not separate foreground and background",
+                "Choose a model that gives a matte: people",
             )
 
     def _deliver(self, composer: Composer, result: Result, model: OpenedModel, is_new: bool) -> None:

@@ -30,7 +30,7 @@ class EngineUpgrade:
 
     def __init__(self, model: Model, options: EngineOptions, reason: str, swap: Callable[[Swap], None]) -> None:
         """Starts at once; a failure shows in `text` and the log. reason: why there is no engine yet. swap: takes the request."""
-        log.warning("%s. It is built now; the model runs without it meanwhile", redact(" ".join(reason.split())))
+        log.warning("%s. It is being built; until then the model runs without it", redact(" ".join(reason.split())))
         self._model, self._options, self._swap = model, options, swap
         self._builder: EngineBuilder | None = None
         self._error, self._failed_s = "", 0.0

@@ -66,7 +66,7 @@ def test_whatever_is_done_every_item_is_taken_dropped_or_waiting(capacity: int, 
         assert counts.taken == len(got)
         assert counts.waiting == link.waiting <= link.capacity
         assert operation != "cancel" or not counts.waiting
-        assert link.closed == ended
+        assert link._closed == ended
     assert got == sorted(set(got)), "order is kept and nothing comes twice"
 
 

@@ -96,7 +96,8 @@ def test_the_first_error_wins_and_lets_every_thread_go() -> None:
     with pytest.raises(LookupError, match="first"):
         pipeline.wait()
     assert first.closed
-    assert second.closed
+    with pytest.raises(Closed):
+        second.put(0)
 
 
 def test_wait_tells_an_error_only_when_the_other_threads_have_ended() -> None:
