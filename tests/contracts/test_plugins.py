@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from realtime.cli import main
@@ -102,7 +103,6 @@ def create(path, facts):
 def pictures(tmp_path: Path) -> Path:
     """A folder of three pictures: a car on the ground."""
     import cv2
-    import numpy as np
 
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -224,3 +224,135 @@ def test_a_tracker(add: Add, pictures: Path, tiny_model: Path, tmp_path: Path, c
     preset.write_text('tracker = "toy"\n[tracking]\nfirst_if = 7\n')
     assert main(["process", str(pictures), "--mot", str(tmp_path / "o.txt"), "--preset", str(preset)]) == 2
     assert capsys.readouterr().err == 'error: no setting of tracker toy is called "first_if". Did you mean "first_id"?\n'
+
+
+BACKEND = '''
+"""ONNX's own reference implementation: slow, and the same everywhere."""
+
+import time
+from importlib.util import find_spec
+
+from engines.backends import Inference
+from engines.backends.common.sizing import at_size
+from engines.models.fit import InputFiller
+
+RANK = 90
+OPTIONS = ("input_px",)
+TAKES_SIDE_INPUTS = False
+
+
+def missing():
+    return None if find_spec("onnx") else "onnx is not installed"
+
+
+def open_engine(model, options):
+    with at_size(model, options.size) as sized:
+        return ReferenceEngine(sized)
+
+
+class ReferenceEngine:
+    def __init__(self, model):
+        from onnx.reference import ReferenceEvaluator
+
+        self.card, self.description = model.card, "ONNX reference, CPU, fp32"
+        self._fill, self._network = InputFiller(model.card.input), ReferenceEvaluator(str(model.path))
+
+    def infer(self, image):
+        start = time.perf_counter()
+        tensor, geometry = self._fill(image)
+        filled = time.perf_counter()
+        names = list(self.card.outputs.values())
+        arrays = self._network.run(names, {self.card.input.tensor: tensor})
+        done = time.perf_counter()
+        return Inference(dict(zip(names, arrays)), geometry, (filled - start) * 1e3, (done - filled) * 1e3)
+
+    def close(self):
+        del self._network
+'''
+
+
+def test_a_backend(add: Add, pictures: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("engines.backends", "reference_onnx", BACKEND)
+    from engines import Segmenter, backends
+
+    assert backends.ranked()[-1] == "reference-onnx"
+    image = np.full((48, 64, 3), 30, np.uint8)
+    image[20:40, 10:40] = 125
+    with Segmenter.open(tiny_model, "reference-onnx") as slow, Segmenter.open(tiny_model, "ort") as fast:
+        assert slow.choice.engine.description == "ONNX reference, CPU, fp32"
+        np.testing.assert_array_equal(slow(image).class_map, fast(image).class_map)
+    command = ["process", str(pictures), "--jsonl", str(tmp_path / "o.jsonl"), "--model", str(tiny_model)]
+    assert main([*command, "--backend", "reference-onnx"]) == 0
+    frames = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()[1:]]
+    assert [len(frame["objects"]) for frame in frames] == [1, 1, 1]
+    capsys.readouterr()
+    assert main([*command, "--backend", "reference-onnx", "--inflight", "2"]) == 2
+    assert capsys.readouterr().err == "error: --inflight: not with --backend reference-onnx. Add --backend trt\n"
+    assert main(["models"]) == 0
+    assert "ort, reference-onnx" in capsys.readouterr().out
+
+
+FAMILY = '''
+"""Hot spots: one map of heat in 0..1, and a box around what is above a half."""
+
+import numpy as np
+
+from engines.errors import CardError
+from engines.families.common.recognising import Recognised
+from engines.types import Instances, Segmentation
+
+SUPPORTED = "heat [1,1,h,w]"
+
+
+class Family:
+    def __init__(self, card):
+        if "heat" not in card.outputs:
+            raise CardError(f"{card.name}: a hot_spots card needs outputs.heat")
+        self._output = card.outputs["heat"]
+
+    def decode(self, outputs, geometry, settings):
+        heat = geometry.cut(outputs[self._output][0, 0])
+        rows, columns = np.nonzero(heat > 0.5)
+        if not len(rows):
+            return Segmentation(Instances.none(geometry.content))
+        box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+        step = np.array([geometry.net.width / heat.shape[1], geometry.net.height / heat.shape[0]] * 2, np.float32)
+        labels = (heat > 0.5).astype(np.uint8)
+        scores, class_ids = np.array([heat.max()], np.float32), np.zeros(1, np.int32)
+        return Segmentation(Instances(geometry.to_frame(box * step), scores, class_ids, labels))
+
+
+def recognise(network):
+    names = [tensor.name for tensor in network.facts.outputs]
+    return Recognised({"heat": "heat"}, 1, is_named=True) if names == ["heat"] else None
+
+
+def card_keys(network, outputs, names, written):
+    return {"classes": ["spot"], "things": ["spot"], "input": {"mean": [0, 0, 0], "std": [255, 255, 255]}}
+'''
+
+
+def test_a_family(add: Add, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    from engines import Segmenter
+
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, 48, 64])
+        for name, channels in (("image", 3), ("heat", 1))
+    ]
+    node = helper.make_node("ReduceMean", ["image"], ["heat"], axes=[1], keepdims=1)
+    graph = helper.make_graph([node], "spots", values[:1], values[1:])
+    path = tmp_path / "spots.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    image = np.zeros((96, 128, 3), np.uint8)
+    image[20:40, 30:70] = 255
+    add("engines.families", "hot_spots", FAMILY)
+    with Segmenter.open(path, "ort") as segmenter:
+        segmentation = segmenter(image)
+    assert (segmenter.card.family, segmenter.card.classes) == ("hot_spots", ("spot",))
+    assert segmentation.instances.boxes_px.tolist() == [[30, 20, 70, 40]]
+    np.testing.assert_array_equal(segmentation.mask(0), image[..., 0] > 0)
+    assert main(["models", "info", str(path)]) == 0
+    assert "hot_spots" in capsys.readouterr().out
