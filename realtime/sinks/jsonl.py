@@ -6,7 +6,8 @@ and each other line is a frame:
     {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
 `id` is the track's, or null for an object without a track. `rle` is the mask as uncompressed COCO run lengths, {"size": [h,
 w], "counts"}, on a grid of `size` that covers the whole frame: scale it up to lay it over the picture. A detector's masks
-are empty; a matte's are the pixels more than half opaque.
+are empty; a matte's are the pixels more than half opaque. A frame in which observers report something also has
+    "events": [{"kind", "observer", "t_s", "track_id", "facts"}]
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from engines.types import Size
 from realtime.sinks.common.output_file import LineFile
 from realtime.sinks.common.rle import run_lengths
 from realtime.sinks.common.stream_facts import StreamFacts
-from realtime.types import Canvas, Result
+from realtime.types import Canvas, Event, Result
 
 SUFFIXES = (".jsonl", ".ndjson")
 OPTION = "--jsonl"
@@ -57,12 +58,13 @@ class SeenObject(msgspec.Struct, frozen=True):
     rle: RunLengths
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One frame."""
 
     index: int
     pts_s: float
     objects: list[SeenObject]
+    events: tuple[Event, ...] = ()
 
 
 class JsonlSink:
@@ -77,7 +79,7 @@ class JsonlSink:
         """Append this frame's line. Raises SinkError once, when the disk fails."""
         if self._file.is_empty:
             self._file.write(self._encoder.encode(self._header(result)) + b"\n")
-        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result))
+        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result), result.events)
         self._file.write(self._encoder.encode(line) + b"\n")
 
     def close(self) -> None:

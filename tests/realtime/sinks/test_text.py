@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import cv2
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from realtime.sinks import StreamFacts, open_sinks
 from realtime.sinks.common.rle import run_lengths
+from realtime.types import Event
 
 FACTS = StreamFacts(source="clip", model="net", classes=("car",), versions={"opencv": cv2.__version__})
 
@@ -62,6 +64,18 @@ def test_json_lines_tell_all_objects(tmp_path, make_picture):
         assert item["box_px"] == seen.boxes_px[row].tolist()
         assert item["rle"]["size"] == [60, 80]
         assert np.array_equal(mask_of(item["rle"]["counts"], 60, 80), seen.label_map == row + 1)
+
+
+def test_a_frame_has_events_only_where_an_observer_reports_some(tmp_path, make_picture):
+    path = tmp_path / "o.jsonl"
+    (sink,) = open_sinks({"jsonl": path}, FACTS)
+    for index, events in enumerate(((), (Event("entered", "zones", 0.25, 7, {"zone": "gate"}),))):
+        result, canvas = make_picture(index)
+        sink.write(dataclasses.replace(result, events=events), canvas)
+    sink.close()
+    _, quiet, busy = map(json.loads, path.read_text().splitlines())
+    assert list(quiet) == ["index", "pts_s", "objects"]
+    assert busy["events"] == [{"kind": "entered", "observer": "zones", "t_s": 0.25, "track_id": 7, "facts": {"zone": "gate"}}]
 
 
 def test_mot_lines_are_the_seen_tracks(tmp_path, make_picture):
