@@ -110,12 +110,12 @@ def _add_commands(
     names = ",".join(command.name for command in found)
     subparsers = parser.add_subparsers(dest=dest, metavar=f"{{{names}}}", parser_class=_Parser, required=required)
     for command in found:
-        sentence = command.description or f"{command.help[0].upper()}{command.help[1:]}."
-        own = subparsers.add_parser(command.name, help=command.help, description=sentence)
+        line = f"{command.line[:1].lower()}{command.line[1:]}".rstrip(".")
+        own = subparsers.add_parser(command.name, help=line, description=command.description)
         if chosen is not None and command.name not in chosen:
             continue
-        if command.epilog is not None:
-            own.epilog, own.formatter_class = command.epilog(), argparse.RawDescriptionHelpFormatter
+        if epilog := command.epilog():
+            own.epilog, own.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
         own_prefix = f"{prefix}{command.name}."
         add_options(own, command.options, own_prefix)
         _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command

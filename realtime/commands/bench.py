@@ -1,4 +1,11 @@
-"""`run.py bench`: the speed of a model and a source on this machine, as one card."""
+"""Measure this machine: one card of speed, age, drops, CPU, memory, energy.
+
+Measure the whole pipeline without a window: source, model, tracks, drawing. Two modes take turns: a feed of fixed rate, like a
+camera's (drops are counted, and the age of pictures when they are shown), and the maximum, every frame of a recording.
+Writes a card: card.json, card.md and card.png. Warm-up frames are left out. A figure is the median of the repeats; percentiles
+are of the frames of all repeats. Figures that this machine does not report are marked as not readable.
+Takes about two minutes, with --quick about fifteen seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +15,6 @@ from realtime.commands.common.options import Command, Running, argument, group, 
 from realtime.commands.common.values import number, positive
 
 DEFAULT_SOURCE = "synthetic://street?objects=20"
-
-DESCRIPTION = """\
-Measure the whole pipeline without a window: source, model, tracks, drawing. Two modes take turns: a feed of fixed rate, like a
-camera's (drops are counted, and the age of pictures when they are shown), and the maximum, every frame of a recording.
-Writes a card: card.json, card.md and card.png. Warm-up frames are left out. A figure is the median of the repeats; percentiles
-are of the frames of all repeats. Figures that this machine does not report are marked as not readable.
-Takes about two minutes, with --quick about fifteen seconds."""
 
 BASELINE = """\
 with --baseline, exit code 1 means a regression, 2 that the cards are of different machines, models, sources or settings,
@@ -68,8 +68,7 @@ COMMAND = Command(
     "bench",
     Options,
     run,
-    help="measure this machine: one card of speed, age, drops, CPU, memory, energy",
-    description=DESCRIPTION,
+    __doc__,
     epilog=_rule,
     example=("run.py bench", "one card of this machine's speed, age of frames, drops, memory, energy"),
     rank=80,

@@ -1,4 +1,7 @@
-"""`run.py build`: a model's TensorRT engine."""
+"""Build a TensorRT engine for this machine's GPU.
+
+Build a model's TensorRT engine, check its precision and its answers, and cache it for view and process.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,7 @@ COMMAND = Command(
     "build",
     Options,
     run,
-    help="build a TensorRT engine for this machine's GPU",
-    description="Build a model's TensorRT engine, check its precision and its answers, and cache it for view and process.",
+    __doc__,
     example=("run.py build road", "a TensorRT engine of a model for this machine's NVIDIA GPU"),
     rank=110,
 )

@@ -1,4 +1,4 @@
-"""`run.py data check`: a data set, checked before training."""
+"""Check a data set before training on it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from realtime.commands.common.options import Command, argument, option, switch
 
-HELP = "check a data set before training on it"
-
 CHECK = """\
+Check every file; write dataset.toml.
+
 Check every file of a data set: images/NAME.jpg and labels/NAME.png, 8-bit class ids, 255 void. Reports every fault, the content
 of the set and what to hold out, and draws a contact sheet. The exit code is 1 if there is a fault."""
 
@@ -49,8 +49,7 @@ COMMAND = Command(
     "data",
     Options,
     None,
-    help=HELP,
-    description=HELP.capitalize() + ".",
+    __doc__,
     rank=40,
-    actions=(Command("check", Check, check, help="check every file; write dataset.toml", description=CHECK),),
+    actions=(Command("check", Check, check, CHECK),),
 )

@@ -1,4 +1,9 @@
-"""`run.py evaluate`: the accuracy of a model on labelled images, or of tracks on true ones."""
+"""Score a model on labelled images, or tracks on true ones.
+
+Score a model on labelled images: mIoU, accuracy and outlines of classes, average precision of single objects, drivable area and
+lane lines, as far as the set has labels and the model gives them. Any model on any backend; classes of other names are mapped,
+and the mapping is printed. Or score tracks, with --tracks and --mot: HOTA, IDF1, MOTA and id switches, as MOTChallenge does.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +27,6 @@ from realtime.commands.common.values import one_of, positive
 
 if TYPE_CHECKING:
     from engines.datasets.truth import SplitName
-
-DESCRIPTION = """\
-Score a model on labelled images: mIoU, accuracy and outlines of classes, average precision of single objects, drivable area and
-lane lines, as far as the set has labels and the model gives them. Any model on any backend; classes of other names are mapped,
-and the mapping is printed. Or score tracks, with --tracks and --mot: HOTA, IDF1, MOTA and id switches, as MOTChallenge does."""
 
 
 class Images(NamedTuple):
@@ -125,8 +125,7 @@ COMMAND = Command(
     "evaluate",
     Options,
     run,
-    help="score a model on labelled images, or tracks on true ones",
-    description=DESCRIPTION,
+    __doc__,
     example=("run.py evaluate road --data DIR", "mIoU, average precision and more, on labelled images"),
     rank=70,
 )

@@ -1,4 +1,7 @@
-"""`run.py export`: a model in another form."""
+"""Write a model in another form.
+
+Write a model as ONNX with its card: small outputs, another size or precision; or a checkpoint's model.
+"""
 
 from __future__ import annotations
 
@@ -131,8 +134,7 @@ COMMAND = Command(
     "export",
     Options,
     run,
-    help="write a model in another form",
-    description="Write a model as ONNX with its card: small outputs, another size or precision; or a checkpoint's model.",
+    __doc__,
     example=("run.py export road --out o.onnx", "a model in another size or precision, or with small outputs"),
     rank=90,
 )

@@ -1,4 +1,7 @@
-"""`run.py import`: a Keras model as an ONNX file with its card."""
+"""Make an ONNX model of a Keras one.
+
+Write a Keras model (.keras, .h5) as ONNX with its card, compared with Keras on pictures: docs/keras.md.
+"""
 
 from __future__ import annotations
 
@@ -101,11 +104,4 @@ def describe(imported: Imported) -> str:
     return "\n".join(lines)
 
 
-COMMAND = Command(
-    "import",
-    Options,
-    run,
-    help="make an ONNX model of a Keras one",
-    description="Write a Keras model (.keras, .h5) as ONNX with its card, compared with Keras on pictures: docs/keras.md.",
-    rank=100,
-)
+COMMAND = Command("import", Options, run, __doc__, rank=100)

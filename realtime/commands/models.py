@@ -1,4 +1,7 @@
-"""`run.py models`: the models that can be run, and the user's own: added, downloaded, checked, removed."""
+"""List the models; add your own.
+
+List the models, or do something with one of them.
+"""
 
 from __future__ import annotations
 
@@ -61,37 +64,28 @@ def run(options: Options | Info | Add | Get | Verify | Remove) -> int:
     return listing.list_models(options.model)
 
 
+ADD = """\
+Give an ONNX file a name that works with --model everywhere.
+
+Inspect an ONNX file, write its card, run it once on real frames, and keep it under a name."""
+
+GET = """\
+Download a listed model, after showing its licence.
+
+Download a model of the manifest: its licence is shown first, its hash is checked."""
+
 COMMAND = Command(
     "models",
     Options,
     run,
-    help="list the models; add your own",
-    description="List the models, or do something with one of them.",
+    __doc__,
     example=("run.py models", "the models; models add FILE.onnx gives a network of your own a name"),
     rank=30,
     actions=(
-        Command("info", Info, run, help="everything that is known of a model"),
-        Command(
-            "add",
-            Add,
-            run,
-            help="give an ONNX file a name that works with --model everywhere",
-            description="Inspect an ONNX file, write its card, run it once on real frames, and keep it under a name.",
-        ),
-        Command(
-            "get",
-            Get,
-            run,
-            help="download a listed model, after showing its licence",
-            description="Download a model of the manifest: its licence is shown first, its hash is checked.",
-        ),
-        Command(
-            "verify",
-            Verify,
-            run,
-            help="compare files with the hashes in their cards",
-            description="Read every model's file and compare its SHA-256 with its card.",
-        ),
-        Command("remove", Remove, run, help="delete a model of your own"),
+        Command("info", Info, run, "Everything that is known of a model."),
+        Command("add", Add, run, ADD),
+        Command("get", Get, run, GET),
+        Command("verify", Verify, run, "Compare the SHA-256 of files with their cards."),
+        Command("remove", Remove, run, "Delete a model of your own."),
     ),
 )

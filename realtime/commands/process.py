@@ -1,4 +1,7 @@
-"""`run.py process`: a source without a window, every frame, to files."""
+"""Run over a source without a window, to files.
+
+Run over a source without a window, to files: every frame, in order (a live source drops what is too much).
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,7 @@ COMMAND = Command(
     "process",
     Options,
     run,
-    help="run over a source without a window, to files",
-    description="Run over a source without a window, to files: every frame, in order (a live source drops what is too much).",
+    __doc__,
     example=("run.py process in.mp4 --out o.mp4", "every frame, in order, none dropped, to files"),
     rank=20,
 )

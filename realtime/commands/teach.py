@@ -1,4 +1,7 @@
-"""`run.py teach`: labels from trained models, for images without labels."""
+"""Label images with trained models, to train on.
+
+Label a folder's images with trained models, in a recipe's classes; uncertain pixels stay void.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,4 @@ def run(options: Options) -> int:
     return 0
 
 
-COMMAND = Command(
-    "teach",
-    Options,
-    run,
-    help="label images with trained models, to train on",
-    description="Label a folder's images with trained models, in a recipe's classes; uncertain pixels stay void.",
-    rank=60,
-)
+COMMAND = Command("teach", Options, run, __doc__, rank=60)

@@ -1,4 +1,7 @@
-"""`run.py train`: a model of your own, from labelled images to an ONNX file with its card."""
+"""Train a model on labelled images.
+
+Train a recipe on labelled images, and export the model at the end. Ctrl-C saves; --resume goes on.
+"""
 
 from __future__ import annotations
 
@@ -118,8 +121,7 @@ COMMAND = Command(
     "train",
     Options,
     run,
-    help="train a model on labelled images",
-    description="Train a recipe on labelled images, and export the model at the end. Ctrl-C saves; --resume goes on.",
+    __doc__,
     example=("run.py train --data DIR", "a model of your own from labelled images; before it: run.py data check DIR"),
     rank=50,
 )

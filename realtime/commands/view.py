@@ -1,4 +1,4 @@
-"""`run.py view`: a source in a window."""
+"""Show a source in a window."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ COMMAND = Command(
     "view",
     Options,
     run,
-    help="show a source in a window",
+    __doc__,
     example=("run.py view dashcam.mp4", "a file, camera (0), folder of images, rtsp://..., http://... or sample://bikes"),
     rank=10,
 )

@@ -38,7 +38,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
 
 
 COMMAND = '''
-"""`run.py count`: how many objects are in a video."""
+"""Count objects."""
 
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ def run(options: Options) -> int:
     return 7
 
 
-COMMAND = Command("count", Options, run, help="count objects", example=("run.py count in.mp4", "how many objects"))
+COMMAND = Command("count", Options, run, __doc__, example=("run.py count in.mp4", "how many objects"))
 '''
 
 

@@ -106,7 +106,8 @@ def test_a_source_module_opens_uris_and_refuses_unknown_options(scheme: str) -> 
 def test_a_command_describes_itself_and_takes_its_options(name: str) -> None:
     command = commands()[name]
     for one in (command, *command.actions):
-        assert one.help
+        assert one.line
+        assert "\n" not in one.line
         assert issubclass(one.options, tuple)
         assert one.run is None or list(inspect.signature(one.run).parameters) == ["options"]
     assert command.run is not None or command.actions

@@ -37,22 +37,22 @@ class Command(Generic[O]):
         name: str,
         options: type[O],
         run: Callable[[O], int] | None,
+        about: str | None,
         *,
-        help: str,
-        description: str = "",
         example: tuple[str, str] = ("", ""),
-        epilog: Callable[[], str] | None = None,
+        epilog: Callable[[], str] = str,
         rank: int = 1000,
         actions: tuple[Command[Any], ...] = (),
     ) -> None:
         """run: returns the process's exit code; raises SegmentationError. None: one of `actions` must be named.
 
-        help: its line in the list of commands. example: a command line and what it does, for `run.py --help`.
-        rank: its place in that list, the lowest first.
+        about: the module's docstring: a line for the list of commands, then the description in the command's own help.
+        example: a command line and what it does, for `run.py --help`. rank: its place in that list, the lowest first.
         """
         self.name, self.options, self.run = name, options, run
-        self.help, self.description, self.example, self.epilog = help, description, example, epilog
-        self.rank, self.actions = rank, actions
+        self.line, _, rest = (about or "").strip().partition("\n\n")
+        self.description = rest or self.line
+        self.example, self.epilog, self.rank, self.actions = example, epilog, rank, actions
 
 
 class Declared(NamedTuple):
