@@ -47,7 +47,7 @@ def build_parser(chosen: Collection[str] | None = None) -> argparse.ArgumentPars
     parser.chosen = chosen or ()
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     _add_logging(parser)
-    _add_commands(parser, list(found.values()), "command", chosen)
+    _add_commands(parser, list(found.values()), chosen)
     return parser
 
 
@@ -82,33 +82,22 @@ def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
     log = logging.getLogger(__name__)
     log.info("version %s: run.py %s", version(), " ".join(arguments))
     try:
-        if values["command"] is None:
+        if "command" not in values:
             from realtime.commands.common.demo import demo
 
             return demo()
-        command = commands()[values["command"]]
-        prefix = f"{command.name}."
-        if action := values.get(f"{prefix}action"):
-            command = next(one for one in command.actions if one.name == action)
-            prefix += f"{action}."
-        assert command.run is not None, "argparse requires an action"
-        return command.run(read_options(command.options, values, prefix))
+        command, prefix = values["command"]
+        return int(command.run(read_options(command.options, values, prefix)))
     except Exception:
         log.debug("the command failed", exc_info=True)
         raise
 
 
 def _add_commands(
-    parser: argparse.ArgumentParser,
-    found: Collection[Command[Any]],
-    dest: str,
-    chosen: Collection[str] | None,
-    prefix: str = "",
-    *,
-    required: bool = False,
+    parser: argparse.ArgumentParser, found: Collection[Command[Any]], chosen: Collection[str] | None, prefix: str = "", **how: Any
 ) -> None:
     names = ",".join(command.name for command in found)
-    subparsers = parser.add_subparsers(dest=dest, metavar=f"{{{names}}}", parser_class=_Parser, required=required)
+    subparsers = parser.add_subparsers(metavar=f"{{{names}}}", parser_class=_Parser, **how)
     for command in found:
         line = f"{command.line[:1].lower()}{command.line[1:]}".rstrip(".")
         own = subparsers.add_parser(command.name, help=line, description=command.description)
@@ -118,9 +107,10 @@ def _add_commands(
             own.epilog, own.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
         own_prefix = f"{prefix}{command.name}."
         add_options(own, command.options, own_prefix)
+        own.set_defaults(command=(command, own_prefix))
         _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command
         if command.actions:
-            _add_commands(own, command.actions, f"{own_prefix}action", None, own_prefix, required=command.run is None)
+            _add_commands(own, command.actions, None, own_prefix, required=command.run is None)
 
 
 def _add_logging(parser: argparse.ArgumentParser, default: Any = None) -> None:

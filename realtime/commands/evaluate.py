@@ -17,9 +17,9 @@ from realtime.commands.common.options import (
     Engine,
     argument,
     engine_group,
-    given,
     group,
     option,
+    parsed,
     repeated,
     switch,
 )
@@ -71,8 +71,8 @@ def _score_tracks(options: Options) -> int:
     from realtime.errors import SettingsError
 
     tracks = options.tracks
-    if foreign := [*given(options.images), *options.engine.flags()]:
-        raise SettingsError(f"{', '.join(foreign)}: not for tracks", "Score the model on images in a run of its own")
+    if options.images != parsed(Images) or options.engine.given:
+        raise SettingsError("--tracks with options for images or engines", "Score the model on images in a run of its own")
     if len(tracks.tracks) != len(tracks.mot):
         raise SettingsError(
             f"{len(tracks.tracks)} --tracks and {len(tracks.mot)} --mot", "Give them in pairs: GT, then the result for it"
@@ -93,8 +93,8 @@ def _score_model(options: Options) -> int:
     from realtime.errors import SettingsError
 
     images, backend = options.images, options.images.backend or "auto"
-    if foreign := given(options.tracks):
-        raise SettingsError(f"{', '.join(foreign)}: for tracks only", "Name the true tracks with --tracks GT")
+    if options.tracks != parsed(Tracks):
+        raise SettingsError("--mot, --classes and --skip-gaps are for tracks", "Name the true tracks with --tracks GT")
     if not options.model or not images.data:
         missing = " and ".join(
             name for name, value in (("no model", options.model), ("no labelled images", images.data)) if not value

@@ -33,19 +33,14 @@ def logging_to(file: Path | None = None, *, verbose: bool = False) -> Iterator[N
     handlers: list[logging.Handler] = [terminal]
     if file is not None:
         handlers.append(_log_file(file))
-    level = logging.DEBUG if verbose or file is not None else logging.WARNING
-    levels = {logging.getLogger(name): level for name in PACKAGES}
-    if level == logging.WARNING:
-        levels |= {logging.getLogger(name): logging.INFO for name in SPOKEN}
-    before = {logger: logger.level for logger in levels}
     with ExitStack() as undo:
         for handler in handlers:
             logging.root.addHandler(handler)
             undo.callback(handler.close)
             undo.callback(logging.root.removeHandler, handler)
-        for logger, new_level in levels.items():
-            logger.setLevel(new_level)
-            undo.callback(logger.setLevel, before[logger])
+        for logger in map(logging.getLogger, PACKAGES):
+            undo.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.DEBUG if verbose or file is not None else logging.INFO)
         yield
 
 

@@ -58,11 +58,11 @@ class Command(Generic[O]):
 class Declared(NamedTuple):
     """How a field is given on the command line.
 
-    flags: () for a positional argument. settings: those of `add_argument`. fields, make: of a group, its fields and what
-    makes its value from theirs; title: its heading in the help.
+    flag: "" stands for the field's name, None for a positional argument. settings: those of `add_argument`.
+    fields, make, title: of a group, its fields, what makes its value from theirs, and its heading in the help.
     """
 
-    flags: tuple[str, ...] = ()
+    flag: str | None = None
     settings: Mapping[str, Any] = {}
     fields: Callable[[], Mapping[str, Declared]] | None = None
     make: Callable[..., Any] = dict
@@ -71,29 +71,24 @@ class Declared(NamedTuple):
 
 def argument(metavar: str, help: str, **settings: Any) -> Any:
     """A positional argument: required, unless `settings` have nargs="?" and perhaps a default."""
-    return Declared((), {"metavar": metavar, "help": help, **settings})
+    return Declared(None, {"metavar": metavar, "help": help, **settings})
 
 
 def option(
     metavar: str, help: str, type: Callable[[str], Any] = str, default: Any = None, *, flag: str = "", **settings: Any
 ) -> Any:
-    """An option with a value. flag: what is typed, where that is not the field's name."""
-    return Declared((flag,), {"metavar": metavar, "help": help, "type": type, "default": default, **settings})
+    """An option with a value. flag: where it is not the field's name."""
+    return Declared(flag, {"metavar": metavar, "help": help, "type": type, "default": default, **settings})
 
 
-def repeated(metavar: str, help: str, *, flag: str = "", **settings: Any) -> Any:
+def repeated(metavar: str, help: str, **settings: Any) -> Any:
     """An option that may be given several times: a tuple."""
-    return Declared((flag,), {"metavar": metavar, "help": help, "action": "append", "default": [], **settings})
+    return Declared("", {"metavar": metavar, "help": help, "action": "append", "default": [], **settings})
 
 
-def switch(help: str) -> Any:
-    """An option without a value: True where it is given."""
-    return Declared(("",), {"action": "store_true", "help": help})
-
-
-def toggle(help: str) -> Any:
-    """--name, --no-name, or neither: True, False or None."""
-    return Declared(("",), {"action": argparse.BooleanOptionalAction, "default": None, "help": help})
+def switch(help: str, *, or_not: bool = False) -> Any:
+    """An option without a value: True where it is given. or_not: --no-NAME gives False, neither of them None."""
+    return Declared("", {"action": argparse.BooleanOptionalAction if or_not else "store_true", "help": help})
 
 
 def group(kind: type[tuple[Any, ...]], title: str = "") -> Any:
@@ -107,7 +102,7 @@ def collected(fields: Callable[[], Mapping[str, Declared]], make: Callable[..., 
 
 
 def engine_group(title: str, without: Container[str] = ()) -> Any:
-    """Those fields of `EngineOptions` that are given, as an `Engine`."""
+    """The fields of `EngineOptions`, as an `Engine`."""
 
     def fields() -> Mapping[str, Declared]:
         from engines.backends.common.options import declared
@@ -118,25 +113,18 @@ def engine_group(title: str, without: Container[str] = ()) -> Any:
             if name not in without
         }
 
-    return collected(fields, lambda **values: Engine(values), title)
+    return collected(fields, lambda **values: Engine({name: value for name, value in values.items() if value is not None}), title)
 
 
-class Engine:
-    """The engine options that were given. given: field of `EngineOptions` -> value."""
+class Engine(NamedTuple):
+    """The engine options that were given: field of `EngineOptions` -> value."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.given = {name: value for name, value in values.items() if value is not None}
+    given: Mapping[str, Any]
 
     def options(self) -> EngineOptions:
         from engines.backends.common.options import EngineOptions
 
         return EngineOptions(**self.given)
-
-    def flags(self) -> list[str]:
-        """The options as they were typed."""
-        from engines.backends.common.options import declared
-
-        return [declared()[name][1].flag for name in self.given]
 
 
 def names_in(package: str) -> str:
@@ -157,8 +145,8 @@ class Running(NamedTuple):
     preset: str | None = option("NAME", "webcam, dashcam, or a .toml file of settings")
     width: int | None = option("PX", "the picture is at most this wide (default: 1280)", positive)
     threshold: float | None = option("0..1", "lowest score of an object that is shown (default: the model's)", float)
-    smooth: bool | None = toggle(
-        "no flicker where the picture stands still (default: soft edges always, classes in a window only)"
+    smooth: bool | None = switch(
+        "no flicker where the picture stands still (default: soft edges always, classes in a window only)", or_not=True
     )
     background: str | None = option(
         "none|blur|#RRGGBB|FILE", "with a model that gives a matte: put a blur, a colour or a picture behind the foreground"
@@ -190,25 +178,9 @@ def flags_of(kind: type[tuple[Any, ...]]) -> list[str]:
     return list(parser._option_string_actions)
 
 
-def given(options: tuple[Any, ...]) -> list[str]:
-    """The options of a named tuple that differ from their defaults, as they are typed."""
-    found: list[str] = []
-    for name, declared in _fields(type(options)).items():
-        value = getattr(options, name)
-        if isinstance(value, Engine):
-            found += value.flags()
-        elif declared.flags and value not in (declared.settings.get("default"), False, ()):
-            found += _flags(name, declared)
-    return found
-
-
 def _fields(kind: type[tuple[Any, ...]]) -> Mapping[str, Declared]:
     fields: Mapping[str, Declared] = kind._field_defaults  # type: ignore[attr-defined]  # every named tuple has it
     return fields
-
-
-def _flags(name: str, declared: Declared) -> list[str]:
-    return [flag or f"--{name.replace('_', '-')}" for flag in declared.flags]
 
 
 def _add(parser: argparse._ActionsContainer, fields: Mapping[str, Declared], prefix: str) -> None:
@@ -216,10 +188,10 @@ def _add(parser: argparse._ActionsContainer, fields: Mapping[str, Declared], pre
         if declared.fields is not None:
             inner = parser.add_argument_group(declared.title) if declared.title else parser
             _add(inner, declared.fields(), f"{prefix}{name}.")
-        elif declared.flags:
-            parser.add_argument(*_flags(name, declared), dest=prefix + name, **declared.settings)
-        else:
+        elif declared.flag is None:
             parser.add_argument(prefix + name, **declared.settings)
+        else:
+            parser.add_argument(declared.flag or f"--{name.replace('_', '-')}", dest=prefix + name, **declared.settings)
 
 
 def _read(fields: Mapping[str, Declared], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

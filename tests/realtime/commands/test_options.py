@@ -17,14 +17,12 @@ from realtime.commands.common.options import (
     argument,
     engine_group,
     flags_of,
-    given,
     group,
     option,
     parsed,
     read_options,
     repeated,
     switch,
-    toggle,
 )
 from realtime.commands.common.values import number, positive, size
 
@@ -38,7 +36,7 @@ class Options(NamedTuple):
     sources: tuple[str, ...] = argument("SOURCE", "what", nargs="*", default=())
     start_from: str | None = option("FILE", "where to begin", flag="--from")
     also: tuple[str, ...] = repeated("NAME", "more")
-    smooth: bool | None = toggle("no flicker")
+    smooth: bool | None = switch("no flicker", or_not=True)
     cut: tuple[int, int] | None = option("HxW", "how large", size)
     look: Look = group(Look, "how it looks")
     engine: Engine = engine_group("engine", without=("inflight",))
@@ -56,7 +54,6 @@ def test_nothing_given_is_the_defaults() -> None:
     assert options.look == Look(640, False)
     assert options.engine.given == {}
     assert options.engine.options() == EngineOptions()
-    assert given(options) == given(options.look) == []
 
 
 def test_values_have_their_types() -> None:
@@ -67,8 +64,6 @@ def test_values_have_their_types() -> None:
     assert (options.start_from, options.also, options.smooth, options.cut) == ("x.pt", ("1", "2"), False, (64, 48))
     assert options.look == Look(320, True)
     assert options.engine.given == {"precision": "fp32", "input_px": (96, 48)}
-    assert given(options.look) == ["--width", "--quiet-colours"]
-    assert options.engine.flags() == ["--precision", "--size"]
 
 
 @pytest.mark.parametrize("words", [["--width", "0"], ["--precision", "fp17"], ["--dla", "x"]])
