@@ -7,7 +7,6 @@ has the ordinary index, so that every player opens it and seeks in it.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import math
@@ -117,40 +116,26 @@ class VideoSink:
         self._part = Part(path)
         self._fps = fps if fps and 0 < fps < 1000 else USUAL_FPS
         self._film: Film | None = None
-        self._is_broken = False
 
     def write(self, result: Result, canvas: Canvas | None) -> None:
         """Append one picture. Raises SinkError once, when the disk or the encoder fails; after that writes nothing."""
         assert canvas is not None, "this sink needs canvases"
-        if self._is_broken:
+        if self._part.is_broken:
             return
-        try:
+        with self._part.step(av.FFmpegError):
             if self._film is None:
                 self._film = Film(self._part.growing, self.encoder, Size.of(canvas.image), self._fps)
             self._film.add(canvas.image, canvas.pts_s)
-        except (av.FFmpegError, OSError) as error:
-            raise self._broken(error) from error
 
     def close(self) -> None:
         """Finish the file and give it its name. A broken one keeps its part name; without pictures there is no file.
 
         Raises SinkError.
         """
-        if self._film is None:
-            return
-        if self._is_broken:
-            with contextlib.suppress(av.FFmpegError, OSError):
+        if self._film is not None:
+            with self._part.step(av.FFmpegError):
                 self._film.close()
-            return
-        try:
-            self._film.close()
-        except (av.FFmpegError, OSError) as error:
-            raise self._broken(error) from error
-        self._part.finish()
-
-    def _broken(self, error: Exception) -> SinkError:
-        self._is_broken = True
-        return self._part.failed(error if isinstance(error, OSError) else OSError(str(error)))
+            self._part.finish()
 
 
 class Film:
@@ -215,8 +200,8 @@ def letterboxed(image: Image, size: Size) -> Image:
     scale = min(size.width / image.shape[1], size.height / image.shape[0])
     width, height = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     x, y = (size.width - width) // 2, (size.height - height) // 2
-    framed: Image = np.zeros((size.height, size.width, 3), np.uint8)
-    framed[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    inner = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    framed: Image = cv2.copyMakeBorder(inner, y, size.height - height - y, x, size.width - width - x, cv2.BORDER_CONSTANT)
     return framed
 
 

@@ -6,7 +6,8 @@ Unlike what `engines.files` writes, a part has a fixed name and stays after a cr
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
@@ -49,17 +50,26 @@ class Part:
     """An unfinished output at `growing`, which later becomes `path`. Used on one thread."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.growing = part_path(path)
+        self.path, self.growing = path, part_path(path)
+        self.is_broken = False
+
+    @contextmanager
+    def step(self, *errors: type[Exception]) -> Iterator[None]:
+        """A step of writing. OSError and `errors` become one SinkError; after that the output is broken, and more are ignored."""
+        try:
+            yield
+        except (OSError, *errors) as error:
+            if not self.is_broken:
+                self.is_broken = True
+                raise self._failed(error) from error
 
     def finish(self) -> None:
-        """Rename the part: readers see the old file or the complete new one. Raises SinkError."""
-        try:
-            self.growing.replace(self.path)
-        except OSError as error:
-            raise self.failed(error) from error
+        """Rename the part, unless it is broken: readers see the old file or the complete new one. Raises SinkError."""
+        if not self.is_broken:
+            with self.step():
+                self.growing.replace(self.path)
 
-    def failed(self, error: OSError) -> SinkError:
+    def _failed(self, error: Exception) -> SinkError:
         """The error for a failed write: its cause, and the file with what was written before."""
         left = ""
         if self.growing.exists():
@@ -67,7 +77,8 @@ class Part:
                 left = f"; what was written before is in {self.growing}"
             else:
                 self.growing.unlink()
-        return SinkError(f"{self.path}: writing failed ({error.strerror or error}){left}", "Free some space or name another file")
+        cause = (isinstance(error, OSError) and error.strerror) or error
+        return SinkError(f"{self.path}: writing failed ({cause}){left}", "Free some space or name another file")
 
 
 class LineFile:
@@ -76,7 +87,6 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self._part = Part(path)
         self._file: BufferedWriter | None = None
-        self._is_broken = False
 
     @property
     def is_empty(self) -> bool:
@@ -85,25 +95,17 @@ class LineFile:
 
     def write(self, lines: bytes) -> None:
         """Append whole lines and flush them. Raises SinkError once, when that fails; after that writes nothing."""
-        if self._is_broken:
+        if self._part.is_broken:
             return
-        try:
+        with self._part.step():
             if self._file is None:
                 self._file = self._part.growing.open("wb")
             self._file.write(lines)
             self._file.flush()
-        except OSError as error:
-            self._is_broken = True
-            raise self._part.failed(error) from error
 
     def close(self) -> None:
         """Give the file its name. A broken one keeps its part name; without lines there is no file. Raises SinkError."""
-        if self._file is None:
-            return
-        try:
-            self._file.close()
-        except OSError as error:  # the buffer still has what could not be written
-            if not self._is_broken:
-                raise self._part.failed(error) from error
-        if not self._is_broken:
+        if self._file is not None:
+            with self._part.step():
+                self._file.close()  # its buffer may still have lines
             self._part.finish()
