@@ -83,7 +83,7 @@ def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
     log.info("version %s: run.py %s", version(), " ".join(arguments))
     try:
         if "command" not in values:
-            from realtime.commands.common.demo import demo
+            from realtime.commands.common.running import demo
 
             return demo()
         command, prefix = values["command"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from realtime.commands.common.options import Command, Running, argument, group, option
@@ -22,33 +20,9 @@ class Options(NamedTuple):
 
 def run(options: Options) -> int:
     """Show a source in a window until it is closed."""
-    return show(options.source, options.running, options.overlay)
+    from realtime.commands.common.running import run_in_window
 
-
-def show(source: str, running: Running, overlay: str | None = None) -> int:
-    """The process's exit code, when the window is closed."""
-    from engines.models import zoo
-    from realtime.commands.common.running import AUTO, auto_source, leave_hanging_threads, settings_of
-    from realtime.process.tuning import prepare
-    from realtime.sources import Paced, open_source
-    from realtime.viewer.display import check_qt
-
-    settings = settings_of(running, source, overlay)
-    zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
-    check_qt()
-    from realtime.sessions.live import LiveSession
-    from realtime.viewer.run import run_viewer
-
-    prepare()
-
-    def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
-        opener = auto_source if source == AUTO else lambda: Paced(open_source(source))
-        name = "camera or sample clip" if source == AUTO else source
-        return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
-
-    code = run_viewer(open_session, source, title="Real-time segmentation")
-    leave_hanging_threads(code)
-    return code
+    return run_in_window(options.source, options.running, options.overlay)
 
 
 COMMAND = Command(

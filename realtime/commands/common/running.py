@@ -20,11 +20,12 @@ from engines.errors import SegmentationError
 from engines.models import zoo
 from engines.plans.reading import TRUST_WARNING
 from realtime.app import Run
-from realtime.commands.common.options import Running
+from realtime.commands.common.options import Running, parsed
 from realtime.process.redact import one_line
 from realtime.process.tuning import prepare
 from realtime.sessions.headless import Summary, run_headless
 from realtime.settings import Settings, load_settings
+from realtime.sinks import check_outputs
 from realtime.sources import Paced, first_webcam, open_source
 from realtime.streams.backdrop import open_background
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
@@ -40,6 +41,51 @@ AUTO = "auto"
 
 DEMO_CLIP = "sample://carphone"
 """The real clip, where no camera answers."""
+
+
+DEMO_FILE = Path("out/demo.mp4")
+DEMO_LIVE_FRAMES = 300
+"""A headless demo of a camera ends after about ten seconds."""
+
+
+def demo() -> int:
+    """The first webcam, or else a real clip: in a window where there is a display, else headless to a file."""
+    from realtime.viewer.display import has_display
+
+    if has_display():
+        return run_in_window(AUTO, parsed(Running))
+    log.info("No display here, so this runs headless. Looking for a camera ...")
+    camera = first_webcam()
+    if camera is None:
+        log.info("No camera answers; playing %s.", DEMO_CLIP)
+    outputs = {"video": DEMO_FILE}
+    check_outputs(outputs)
+    settings = settings_of(parsed(Running), "0" if camera else DEMO_CLIP)
+    if camera is None:
+        return run_to_files(settings, lambda: open_source(DEMO_CLIP), outputs, None)
+    return run_to_files(settings, lambda: camera, outputs, DEMO_LIVE_FRAMES)
+
+
+def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
+    """Show a source until its window is closed. The process's exit code."""
+    from realtime.viewer.display import check_qt
+
+    settings = settings_of(running, source, overlay)
+    zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
+    check_qt()
+    from realtime.sessions.live import LiveSession
+    from realtime.viewer.run import run_viewer
+
+    prepare()
+
+    def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
+        opener = auto_source if source == AUTO else lambda: Paced(open_source(source))
+        name = "camera or sample clip" if source == AUTO else source
+        return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
+
+    code = run_viewer(open_session, source, title="Real-time segmentation")
+    leave_hanging_threads(code)
+    return code
 
 
 def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:

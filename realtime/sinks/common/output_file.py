@@ -56,9 +56,10 @@ class Part:
     @contextmanager
     def step(self, *errors: type[Exception]) -> Iterator[None]:
         """A step of writing. OSError and `errors` become one SinkError; after that the output is broken, and more are ignored."""
+        failures: tuple[type[Exception], ...] = (OSError, *errors)
         try:
             yield
-        except (OSError, *errors) as error:
+        except failures as error:
             if not self.is_broken:
                 self.is_broken = True
                 raise self._failed(error) from error
