@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.datasets.duplicates import alike_across, same_bytes
 from engines.datasets.folder import ADD_LABEL, RENAME, find_images, hold_out_patterns, is_held_out, shared_stem
-from engines.datasets.inspecting import Fault, Layers, PairFacts, inspect_pair
+from engines.datasets.inspecting import Fault, PairFacts, inspect_pair
 from engines.datasets.settings import NAME_FILES, SetSettings, check_settings, read_names
 from engines.datasets.splits import suggest_split, torn_sequences
 from engines.errors import DataError
@@ -157,7 +157,7 @@ def _inspect(
 
     def inspect(image: Path) -> PairFacts:
         surface, instances = (folder / name / f"{image.stem}.png" if name else None for name in layers)
-        return inspect_pair(image, label_of.get(image.stem), Layers(surface, instances), class_count)
+        return inspect_pair(image, label_of.get(image.stem), surface, instances, class_count)
 
     facts = []
     with ThreadPoolExecutor(2) as threads:

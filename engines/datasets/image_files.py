@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import io
 from pathlib import Path
 
 import cv2
@@ -13,9 +13,8 @@ from engines.errors import DataError
 from engines.types import U8
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_DEPTH_AT, PNG_COLOUR_AT, PNG_HEADER_END = 24, 25, 33
-"""Offsets of the bit depth and the colour type, and the end of the header chunk. Source: PNG specification, 11.2.1 IHDR."""
-PNG_GREY, PNG_PALETTE = 0, 3
+PNG_COLOUR_AT, PNG_PALETTE = 25, 3
+"""Offset of the colour type, and its value for a palette. Source: PNG specification, 11.2.1 IHDR."""
 PNG_END = b"IEND"
 
 REPLACE = "Replace or remove it"
@@ -37,8 +36,14 @@ def read_label(path: Path) -> npt.NDArray[np.generic]:
     data = _bytes(path)
     if not (data.startswith(PNG_START) and data[PNG_COLOUR_AT : PNG_COLOUR_AT + 1] == bytes([PNG_PALETTE])):
         return _decoded(path, data, cv2.IMREAD_UNCHANGED)
-    shades = np.asarray(_decoded(path, _as_grey(data), cv2.IMREAD_UNCHANGED), np.uint8)
-    return shades // np.uint8(255 // (2 ** data[PNG_DEPTH_AT] - 1))  # a decoder spreads fewer bits over 0..255
+    import PIL.Image
+
+    _check_complete(path, data)
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image, np.uint8)  # OpenCV returns colours
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error})", REPLACE) from error
 
 
 def label_fault(pixels: npt.NDArray[np.generic]) -> tuple[str, str] | None:
@@ -60,29 +65,20 @@ def _bytes(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes, flags: int) -> npt.NDArray[np.generic]:
-    if data.startswith(PNG_START):
-        is_whole = PNG_END in data
-    else:
-        is_whole = not data.startswith(JPEG_START) or _is_whole_jpeg(data)
-    if not is_whole:
-        raise DataError(f"{path}: is incomplete, its end is missing", REPLACE)
+    _check_complete(path, data)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if decoded is None:
         raise DataError(f"{path}: cannot be read as an image", REPLACE)
     return np.asarray(decoded)
 
 
-def _as_grey(png: bytes) -> bytes:
-    """The PNG with its palette indices declared as shades of grey, and without the chunks that only colours need."""
-    header = png[12:PNG_COLOUR_AT] + bytes([PNG_GREY]) + png[PNG_COLOUR_AT + 1 : PNG_HEADER_END - 4]
-    parts = [png[:12], header, zlib.crc32(header).to_bytes(4, "big")]
-    at = PNG_HEADER_END
-    while at < len(png):
-        after = at + 12 + int.from_bytes(png[at : at + 4], "big")  # length, type, data, check sum
-        if png[at + 4 : at + 8] in (b"IDAT", PNG_END):
-            parts.append(png[at:after])
-        at = after
-    return b"".join(parts)
+def _check_complete(path: Path, data: bytes) -> None:
+    if data.startswith(PNG_START):
+        is_complete = PNG_END in data
+    else:
+        is_complete = not data.startswith(JPEG_START) or _is_whole_jpeg(data)
+    if not is_complete:
+        raise DataError(f"{path}: is incomplete, its end is missing", REPLACE)
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

@@ -47,15 +47,9 @@ class PairFacts:
     counts: I64 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """Where the labels of an image's other tasks are, if it has any."""
-
-    surface: Path | None = None
-    instances: Path | None = None
-
-
-def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, class_count: int | None) -> PairFacts:
+def inspect_pair(
+    image_path: Path, label_path: Path | None, surface_path: Path | None, instances_path: Path | None, class_count: int | None
+) -> PairFacts:
     """label_path: None where there is no label, which `checking` reports. class_count: None where unknown."""
     faults: list[Fault] = []
     digest = look = size = brightness = counts = None
@@ -72,7 +66,7 @@ def inspect_pair(image_path: Path, label_path: Path | None, layers: Layers, clas
         if label is not None:
             counts = np.bincount(label.ravel(), minlength=256)
             faults += _ids(label_path, counts, class_count)
-    for path, is_surface in ((layers.surface, True), (layers.instances, False)):
+    for path, is_surface in ((surface_path, True), (instances_path, False)):
         if path is not None and path.is_file():
             layer, found = _index_map(path, size)
             faults += found

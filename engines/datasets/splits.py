@@ -6,6 +6,7 @@ Two frames of one clip are nearly the same picture. A network trained on one can
 from __future__ import annotations
 
 import glob
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence, Set
@@ -147,13 +148,9 @@ def _common_ending(stems: Sequence[str]) -> int:
     """Length of the ending that all stems share, without its digits: they number frames."""
     if len(stems) < 2:
         return 0
-    shortest = min(map(len, stems))
-    length = 0
-    while length < shortest - 1 and len({stem[-length - 1] for stem in stems}) == 1:
-        length += 1
-    while length and stems[0][len(stems[0]) - length].isdigit():
-        length -= 1
-    return length
+    backwards = zip(*(stem[:0:-1] for stem in stems), strict=False)  # each keeps its first letter
+    length = sum(1 for _ in itertools.takewhile(lambda letters: len(set(letters)) == 1, backwards))
+    return len(stems[0][len(stems[0]) - length :].lstrip("0123456789"))
 
 
 def _as_toml(patterns: Sequence[str]) -> str:

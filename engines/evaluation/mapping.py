@@ -128,14 +128,13 @@ def _match(name: str, settings: SetSettings, given: Mapping[str, Sequence[str]])
             return set_class, GIVEN
     # Classes that the user has mapped are taken, and void ones take none.
     free = [set_class for set_class in settings.classes if set_class not in given and settings.means.get(set_class, ("",))]
-    for alike, how in ((_is_equal, EQUAL), (_is_same, KNOWN), *((_is_kind(depth), KNOWN) for depth in range(_table().depth))):
-        for set_class in free:
-            if any(alike(name, target) for target in settings.means.get(set_class, ())):
-                return set_class, BY_SET
-        for set_class in free:
-            if alike(name, set_class):
-                return set_class, how
-    return None
+    ways = [(target, set_class, BY_SET) for set_class in free for target in settings.means.get(set_class, ())]
+    ways += [(set_class, set_class, "") for set_class in free]
+    found = [(far, set_class, way) for other, set_class, way in ways if (far := _distance(name, other)) is not None]
+    if not found:
+        return None
+    distance, set_class, way = min(found, key=lambda one: one[0])  # of several, the first
+    return set_class, way or (KNOWN if distance else EQUAL)
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,6 @@ class _Synonyms:
     group: Mapping[str, int]
     kinds: Mapping[int, tuple[int, ...]]
     background: frozenset[str]
-    depth: int
 
 
 @lru_cache(maxsize=1)
@@ -155,31 +153,23 @@ def _table() -> _Synonyms:
     for name in facts["kinds"]:
         group.setdefault(name, len(facts["same"]) + len(group))
     kinds = {group[name]: tuple(group[kind] for kind in kinds) for name, kinds in facts["kinds"].items()}
-    return _Synonyms(group, kinds, frozenset(facts["background"]), max(map(len, kinds.values())))
+    return _Synonyms(group, kinds, frozenset(facts["background"]))
 
 
 def _plain(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
-def _is_equal(name: str, other: str) -> bool:
-    return _plain(name) == _plain(other) or (_plain(name) in _table().background and _plain(other) in _table().background)
-
-
-def _is_same(name: str, other: str) -> bool:
-    group = _table().group
-    return _plain(name) in group and group[_plain(name)] == group.get(_plain(other))
-
-
-def _is_kind(depth: int) -> Any:
-    """Whether the first class may count as the second, at this place of its list of kinds."""
-
-    def alike(name: str, other: str) -> bool:
-        table = _table()
-        kinds = table.kinds.get(table.group.get(_plain(name), -1), ())
-        return depth < len(kinds) and kinds[depth] == table.group.get(_plain(other))
-
-    return alike
+def _distance(name: str, other: str) -> int | None:
+    """How far a model's class is from another one: 0 for equal names, 1 for synonyms, more for kinds; None if unrelated."""
+    name, other, table = _plain(name), _plain(other), _table()
+    if name == other or {name, other} <= table.background:
+        return 0
+    group, target = table.group.get(name), table.group.get(other)
+    if group is None or target is None:
+        return None
+    kinds = (group, *table.kinds.get(group, ()))
+    return 1 + kinds.index(target) if target in kinds else None
 
 
 def _short(names: Sequence[str]) -> str:

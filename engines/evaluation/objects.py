@@ -74,7 +74,7 @@ class ObjectScorer:
     _found: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._coco = _pycocotools()
+        self._mask, self._new_coco, self._new_evaluation = _pycocotools()
 
     def add_image(self, size: Size, truths: Sequence[TrueObject]) -> None:
         """Begin the next image. Raises DataError for an invalid outline."""
@@ -85,8 +85,8 @@ class ObjectScorer:
 
     def add_mask(self, class_id: int, score: float, mask: U8) -> None:
         """A detection in the current image. mask: (H, W) uint8 of 0 and 1, of the image's size."""
-        rle = self._coco.mask.encode(np.asfortranarray(mask))
-        if self._coco.mask.area(rle):
+        rle = self._mask.encode(np.asfortranarray(mask))
+        if self._mask.area(rle):
             self._add(self._found, class_id, **self._shape(rle), score=score, iscrowd=0)
 
     def add_box(self, class_id: int, score: float, box_px: F32) -> None:
@@ -104,7 +104,7 @@ class ObjectScorer:
         hits = 0
         if truths and found:
             masks = [[entry["segmentation"] for entry in entries] for entries in (found, truths)]
-            overlaps = np.asarray(self._coco.mask.iou(*masks, [0] * len(truths)))
+            overlaps = np.asarray(self._mask.iou(*masks, [0] * len(truths)))
             for row, entry in enumerate(found):
                 for column, truth in enumerate(truths):
                     overlaps[row, column] *= entry["category_id"] == truth["category_id"]
@@ -121,7 +121,7 @@ class ObjectScorer:
         with warnings.catch_warnings():  # pycocotools 2.0.11 does not know NumPy 2's `copy` yet
             warnings.simplefilter("ignore", DeprecationWarning)
             for entry in entries:
-                painted[self._coco.mask.decode(entry["segmentation"]) > 0] = entry["category_id"] - 1
+                painted[self._mask.decode(entry["segmentation"]) > 0] = entry["category_id"] - 1
         return painted
 
     def figures(self) -> ObjectFigures:
@@ -150,11 +150,11 @@ class ObjectScorer:
     def _evaluated(self) -> Any:
         categories = [{"id": class_id + 1, "name": str(class_id)} for class_id in range(self.class_count)]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its steps
-            truth, found = self._coco.coco.COCO(), self._coco.coco.COCO()
+            truth, found = self._new_coco(), self._new_coco()
             for coco, annotations in ((truth, self._truths), (found, self._found)):
                 coco.dataset = {"images": self._images, "categories": categories, "annotations": annotations}
                 coco.createIndex()
-            evaluation = self._coco.cocoeval.COCOeval(truth, found, "segm" if self.by == "mask" else "bbox")
+            evaluation = self._new_evaluation(truth, found, "segm" if self.by == "mask" else "bbox")
             parameters = evaluation.params
             parameters.areaRng, parameters.areaRngLbl, parameters.maxDets = [[0, 1e10]], ["all"], [MAX_OBJECTS]
             evaluation.evaluate()
@@ -181,12 +181,12 @@ class ObjectScorer:
         entries.append({"id": len(entries) + 1, "image_id": len(self._images), "category_id": class_id + 1, **facts})
 
     def _shape(self, rle: Any) -> dict[str, Any]:
-        mask = self._coco.mask
+        mask = self._mask
         return {"segmentation": rle, "area": float(mask.area(rle)), "bbox": mask.toBbox(rle).tolist()}
 
     def _encode(self, outline: Any, size: Size) -> Any:
         """The outline as compressed run lengths. Raises DataError for an invalid one."""
-        mask = self._coco.mask
+        mask = self._mask
         try:
             if isinstance(outline, np.ndarray):
                 return mask.encode(np.asfortranarray(outline))
@@ -207,19 +207,14 @@ def _mean_known(precision: Any) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-@dataclass(frozen=True, slots=True)
-class _Coco:
-    mask: Any
-    coco: Any
-    cocoeval: Any
-
-
-def _pycocotools() -> _Coco:
+def _pycocotools() -> tuple[Any, Any, Any]:
     try:
-        from pycocotools import coco, cocoeval, mask
+        from pycocotools import mask
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise EvaluationError(
             "pycocotools, which scores single objects, is not installed",
             "Install it: pip install -e '.[evaluate]' (outside of a checkout: pip install 'realtime-segmentation[evaluate]')",
         ) from error
-    return _Coco(mask, coco, cocoeval)
+    return mask, COCO, COCOeval

@@ -7,14 +7,13 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.types import Image, Size
 from realtime.bench import machine
@@ -24,9 +23,7 @@ from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.process.version import version
-from realtime.settings import Settings
 from realtime.streams.recorder import Recording, recording_to
-from realtime.types import Source
 
 ALONE_FRAMES = 60
 ALONE_WARM_UP = 5
@@ -34,14 +31,9 @@ ALONE_WARM_UP = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. seconds: measured in each repeat of each mode, after `warm_up_s`. encodes: whether a video is written."""
+    """What to measure. job: the fixed rate, without a recording. repeats: of each mode. encodes: whether a video is written."""
 
-    settings: Settings
-    model: Model
-    open_source: Callable[[], Source]
-    rate_hz: float
-    seconds: float
-    warm_up_s: float
+    job: Job
     repeats: int
     encodes: bool
 
@@ -53,9 +45,9 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
     check: called with the card before the modes are measured; raises to end the bench.
     """
     began = datetime.now(timezone.utc)
-    image, source, is_live, source_alone = _source_alone(plan)
+    image, source, is_live, source_alone = _source_alone(plan.job)
     say(f"source {source.name}, {source.size}")
-    facts, model_alone = _model_alone(plan, image)
+    facts, model_alone = _model_alone(plan.job, image)
     say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone")
     card = Card(
         format=FORMAT,
@@ -65,7 +57,7 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
         versions=machine.versions(),
         model=facts,
         source=source,
-        settings=settings_facts(plan.settings),
+        settings=settings_facts(plan.job.settings),
         method=_method(plan, is_live),
         fixed=None,
         maximum=None,
@@ -75,7 +67,7 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
     )
     check(card)
     fixed, maximum = _both_ways(plan, is_live, say)
-    played = f"played at {plan.rate_hz:g} frames per second, like a camera"
+    played = f"played at {plan.job.rate_hz:g} frames per second, like a camera"
     card = msgspec.structs.replace(
         card,
         fixed=mode_of(fixed, "at the source's own rate, as it is live" if is_live else played, is_live=True),
@@ -86,10 +78,10 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
 
 def _method(plan: Plan, is_live: bool) -> dict[str, Any]:
     return {
-        "rate_hz": None if is_live else plan.rate_hz,
-        "seconds": plan.seconds,
+        "rate_hz": None if is_live else plan.job.rate_hz,
+        "seconds": plan.job.seconds,
         "repeats": plan.repeats,
-        "warm_up": f"{plan.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
+        "warm_up": f"{plan.job.warm_up_s:g} s and {WARM_UP_FRAMES} frames of each repeat are not in the figures",
         "shown": "a frame counts as shown when it is handed to the screen; painting it is not part of its age",
         "encoded": plan.encodes,
         "order": "both modes alternately; each repeat opens the model again",
@@ -101,13 +93,12 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
     fixed: list[Repeat] = []
     maximum: list[Repeat] = []
     for number in range(1, plan.repeats + 1):
-        for name, rate_hz, repeats in (("fixed", plan.rate_hz, fixed), ("maximum", None, maximum)):
+        for name, rate_hz, repeats in (("fixed", plan.job.rate_hz, fixed), ("maximum", None, maximum)):
             if rate_hz is None and is_live:
                 continue  # a camera has its own rate
             with tempfile.TemporaryDirectory() as folder:
                 recording = _encoder(Path(folder) / "out.mp4") if plan.encodes else None
-                job = Job(plan.settings, plan.model, plan.open_source, rate_hz, plan.seconds, plan.warm_up_s, recording)
-                repeat = Bench(job).measure()
+                repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording)).measure()
             repeats.append(repeat)
             say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")
     return fixed, maximum
@@ -117,9 +108,9 @@ def _encoder(path: Path) -> Callable[[], Recording]:
     return lambda: recording_to({"video": path})
 
 
-def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
+def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:
     """The source's first image, its facts, whether it is live, and the cost of reading it (None for a live one)."""
-    source = plan.open_source()
+    source = job.open_source()
     try:
         frames = iter(source)
         first = next(frames, None)
@@ -131,15 +122,15 @@ def _source_alone(plan: Plan) -> tuple[Image, SourceFacts, bool, Alone | None]:
         source.close()
 
 
-def _model_alone(plan: Plan, image: Image) -> tuple[ModelFacts, Alone]:
+def _model_alone(job: Job, image: Image) -> tuple[ModelFacts, Alone]:
     """The model's facts, and the cost of fitting one image to it and running it."""
-    with Segmenter(plan.model, plan.settings.backend, plan.settings.engine) as segmenter:
+    with Segmenter(job.model, job.settings.backend, job.settings.engine) as segmenter:
         engine = segmenter.choice.engine
         for _ in range(ALONE_WARM_UP):
             engine.infer(image)
-        cost = _timed((engine.infer(image) for _ in itertools.count()), plan.seconds)
+        cost = _timed((engine.infer(image) for _ in itertools.count()), job.seconds)
         assert cost is not None, "the iterator has no end"
-        return model_facts(plan.model, segmenter.card, segmenter.choice.backend, engine.description), cost
+        return model_facts(job.model, segmenter.card, segmenter.choice.backend, engine.description), cost
 
 
 def _timed(steps: Iterator[object], limit_s: float = math.inf) -> Alone | None:

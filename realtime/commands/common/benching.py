@@ -16,6 +16,7 @@ from realtime.bench.benching import Plan, bench
 from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import Change, compare, differences
+from realtime.bench.measuring import Job
 from realtime.bench.report import markdown, title
 from realtime.commands.common.running import leave_hanging_threads
 from realtime.errors import BenchError, SettingsError, SinkError
@@ -53,15 +54,13 @@ def run_bench(
     folder = Path(out).expanduser()
     repeats = repeats or (QUICK_REPEATS if quick else REPEATS)
     before = _baseline(baseline, folder, repeats)
-    plan = Plan(
-        settings=settings,
-        model=zoo.find(settings.model),
-        open_source=lambda: open_source(source),
-        rate_hz=rate_hz,
-        seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+    job = Job(
+        settings,
+        zoo.find(settings.model),
+        lambda: open_source(source),
+        rate_hz,
+        seconds or (QUICK_SECONDS if quick else SECONDS),
         warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,
-        repeats=repeats,
-        encodes=encodes,
     )
     _check_folder(folder)
     prepare()
@@ -71,7 +70,7 @@ def run_bench(
             _refuse(card, before, baseline, force=force)
 
     try:
-        card = bench(plan, log.info, check)
+        card = bench(Plan(job, repeats, encodes), log.info, check)
     except KeyboardInterrupt:
         log.warning("interrupted: no card is written")
         leave_hanging_threads(128 + signal.SIGINT)

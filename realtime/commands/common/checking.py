@@ -189,8 +189,13 @@ def legend_of(names: tuple[str, ...]) -> Legend:
 def write_png(path: Path, image: Image, cure: str = "") -> None:
     """Raises SinkError that names the file."""
     is_encoded, data = cv2.imencode(".png", image)
-    assert is_encoded, "any BGR picture is a PNG"
+    assert is_encoded, "any BGR picture can be a PNG"
+    write_file(path, data.tobytes(), cure)
+
+
+def write_file(path: Path, data: bytes | str, cure: str = "") -> None:
+    """Raises SinkError that names the file."""
     try:
-        write_whole(path, data.tobytes())
+        write_whole(path, data)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error})", cure) from error

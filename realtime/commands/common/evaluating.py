@@ -14,14 +14,13 @@ from engines.errors import EvaluationError
 from engines.evaluation.figures import Case, SetFigures
 from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.scoring import score_set
-from engines.files import write_whole
 from engines.models import zoo
 from engines.plans.reading import TRUST_WARNING
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS
-from realtime.commands.common.checking import PROGRESS_DELAY_S, legend_of, write_png
+from realtime.commands.common.checking import PROGRESS_DELAY_S, legend_of, write_file, write_png
 from realtime.commands.common.scores import described, report
-from realtime.errors import SettingsError, SinkError
+from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 from realtime.process.tuning import prepare
 from realtime.reports.charts import check_charts, confusion_chart
@@ -125,9 +124,5 @@ def _title(case: Case, names: tuple[str, ...]) -> str:
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Raises SinkError that names the file."""
-    try:
-        write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_file(path, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print(f"json        {path}")

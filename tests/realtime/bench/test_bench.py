@@ -87,7 +87,7 @@ def test_a_camera_has_no_maximum(tiny_model: Path, MemorySource) -> None:
     settings = Settings(model=str(tiny_model), backend="ort", width=160)
     said: list[str] = []
     open_camera = lambda: MemorySource(None, is_live=True, fps=60.0)  # noqa: E731
-    plan = Plan(settings, zoo.find(settings.model), open_camera, 30.0, 0.3, 0.1, 1, encodes=False)
+    plan = Plan(Job(settings, zoo.find(settings.model), open_camera, 30.0, 0.3, 0.1), 1, encodes=False)
     card = bench(plan, said.append)
     assert card.maximum is None
     assert card.source_alone is None
