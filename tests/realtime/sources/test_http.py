@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from realtime.cli import main
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources import open_source
 from realtime.sources.street.scene import Street
@@ -93,6 +94,20 @@ def test_it_reconnects_when_the_server_drops_it(http_server, small_street: Stree
     assert [frame.index for frame in frames] == list(range(14))
     assert all(later.pts_s > earlier.pts_s for earlier, later in pairwise(frames))
     assert frames[-1].pts_s == pytest.approx((frames[-1].captured_ns - frames[0].captured_ns) / 1e9, abs=0.05)
+
+
+def test_a_headless_run_reports_a_lost_camera_and_its_return(
+    http_server, small_street: Street, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, frames=6)
+    url = http_server.url("/live", "admin:hunter2@")
+    outputs = ["--jsonl", str(tmp_path / "o.jsonl"), "--log", str(tmp_path / "o.log")]
+    assert main(["process", url, "--frames", "8", *outputs, "--model", str(tiny_model), "--backend", "ort"]) == 0
+    written, log = capsys.readouterr().err, (tmp_path / "o.log").read_text()
+    for text in (written, log):
+        assert text.count(": lost (the server closed the connection), reconnecting\n") == 1
+        assert text.count(": back after ") == 1
+        assert "hunter2" not in text
 
 
 def test_a_declared_end_is_an_end(http_server, small_street: Street) -> None:
