@@ -86,9 +86,9 @@ def _loads(soname: str) -> bool:
 
 def _uses_xcb() -> bool:
     """Whether Qt will use its X11 plugin: it is set to, or Wayland is not available."""
-    wanted = os.environ.get("QT_QPA_PLATFORM", "")
-    if wanted:
-        return wanted.startswith("xcb")
+    platform = os.environ.get("QT_QPA_PLATFORM", "")
+    if platform:
+        return platform.startswith("xcb")
     return not (os.environ.get("WAYLAND_DISPLAY") and all(map(_loads, WAYLAND_LIBRARIES)))
 
 

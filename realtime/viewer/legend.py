@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from PyQt6.QtCore import QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QColor
-from PyQt6.QtWidgets import (
-    QDockWidget,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QListWidget,
-    QListWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PyQt6.QtWidgets import QDockWidget, QHBoxLayout, QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from realtime.sessions.session import SessionState
 from realtime.viewer.icons import swatch
@@ -23,8 +14,6 @@ WIDTH_PX = 208
 
 SEARCH_FROM = 16
 """From this many classes on there is a search field."""
-
-ClassTable = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], tuple[int, ...]]
 
 
 class LegendDock(QDockWidget):
@@ -37,7 +26,7 @@ class LegendDock(QDockWidget):
         super().__init__("Classes", parent)
         self.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
         self.setTitleBarWidget(QWidget(self))  # empty: the header below has the title and the buttons in one row
-        self._table: ClassTable | None = None
+        self._table: tuple[object, ...] = ()
         self.list = QListWidget()
         self.list.setIconSize(QSize(16, 16))
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -87,9 +76,9 @@ class LegendDock(QDockWidget):
     def _items(self) -> list[QListWidgetItem]:
         return [item for i in range(self.list.count()) if (item := self.list.item(i)) is not None]
 
-    def _filter(self, wanted: str) -> None:
+    def _filter(self, text: str) -> None:
         for item in self._items():
-            item.setHidden(wanted.casefold() not in item.text().casefold())
+            item.setHidden(text.casefold() not in item.text().casefold())
 
     def _set_all(self, visible: bool) -> None:
         """Set every mark that the search has not filtered out, and emit `changed` once."""

@@ -43,7 +43,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self._title = title
         self._hud_on = True
-        self._legend_wanted: bool | None = None
+        self._legend_chosen: bool | None = None
         self._fitted = False
         self._opened_s = time.monotonic()
         self.host = SessionHost(open_session, self)
@@ -54,7 +54,7 @@ class MainWindow(QMainWindow):
         self.bar = ControlBar(self.commands, self)
         self.legend = LegendDock(self)
         self.status = QStatusBar(self)
-        self.where = QLabel(self)
+        self.source_label = QLabel(self)
         self._lay_out()
         self._connect()
 
@@ -91,7 +91,7 @@ class MainWindow(QMainWindow):
         self._hud_on = not self._hud_on
 
     def toggle_legend(self) -> None:
-        self._legend_wanted = not self.legend.isVisibleTo(self)
+        self._legend_chosen = not self.legend.isVisibleTo(self)
         self._place_legend()
 
     def toggle_full_screen(self) -> None:
@@ -131,7 +131,8 @@ class MainWindow(QMainWindow):
         self._show_commands(state)
         self._show_hud(state)
         self.setWindowTitle(f"{state.source} – {self._title}" if state.source else self._title)
-        self.where.setText(self.where.fontMetrics().elidedText(state.source, Qt.TextElideMode.ElideMiddle, self.width() // 2))
+        metrics = self.source_label.fontMetrics()
+        self.source_label.setText(metrics.elidedText(state.source, Qt.TextElideMode.ElideMiddle, self.width() // 2))
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         if event is not None and (mime := event.mimeData()) is not None and mime.hasUrls():
@@ -174,7 +175,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(body)
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.legend)
         self.status.setSizeGripEnabled(False)
-        self.status.addPermanentWidget(self.where)
+        self.status.addPermanentWidget(self.source_label)
         self.setStatusBar(self.status)
         self.setAcceptDrops(True)
         self.setMinimumSize(QSize(480, 360))
@@ -257,5 +258,5 @@ class MainWindow(QMainWindow):
         self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room_px))
 
     def _place_legend(self) -> None:
-        wanted = self.width() >= LEGEND_FROM_PX if self._legend_wanted is None else self._legend_wanted
-        self.legend.setVisible(wanted and not self.isFullScreen())
+        chosen = self.width() >= LEGEND_FROM_PX if self._legend_chosen is None else self._legend_chosen
+        self.legend.setVisible(chosen and not self.isFullScreen())

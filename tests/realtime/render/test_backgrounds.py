@@ -76,8 +76,8 @@ def test_the_canvas_can_change_its_size() -> None:
 
 
 def test_without_a_foreground_all_is_background() -> None:
-    nobody = np.zeros((90, 160), np.uint8)
-    assert (drawn(Plain((1, 2, 3)), alpha=nobody) == (1, 2, 3)).all()
+    empty = np.zeros((90, 160), np.uint8)
+    assert (drawn(Plain((1, 2, 3)), alpha=empty) == (1, 2, 3)).all()
 
 
 def test_the_knob_turns_it_off_and_masks_are_drawn_over_it() -> None:

@@ -169,7 +169,7 @@ def test_an_address_can_be_entered_and_is_opened(open_window: OpenWindow, script
     dialog = window.findChild(QInputDialog)
     assert dialog is not None
     shown = len(scripted.session.shown_indices)
-    wait(lambda: len(scripted.session.shown_indices) > shown + 3)  # the picture goes on behind the question
+    wait(lambda: len(scripted.session.shown_indices) > shown + 3)  # the video goes on behind the dialog
     dialog.setTextValue(" rtsp://camera/1 ")
     dialog.accept()
     wait(lambda: len(scripted.sessions) == 2)
@@ -196,7 +196,7 @@ def test_nothing_is_clipped_at_any_size(open_window: OpenWindow, scripted, wait:
     window.view.toggle_help()
     wait(lambda: scripted.session.shown_indices)
     assert (window.width(), window.height()) == size_px
-    for part in (*window.bar.findChildren(type(window.where)), window.view.help, window.bar.threshold, window.bar.opacity):
+    for part in (*window.bar.findChildren(type(window.source_label)), window.view.help, window.bar.threshold, window.bar.opacity):
         assert part.width() >= min(part.minimumSizeHint().width(), size_px[0] - 32), part
         assert window.rect().contains(part.mapTo(window, part.rect().topLeft())), part
         assert window.rect().contains(part.mapTo(window, part.rect().bottomRight())), part
