@@ -34,6 +34,26 @@ class Detections:
     rows: npt.NDArray[np.intp]
 
 
+def read_rows(role: str, rows: F32, class_count: int, extra: int, limits: Limits, output: str) -> tuple[Detections, F32]:
+    """The objects in a YOLO's output, and the (N, extra) numbers that follow each one's boxes and scores: mask coefficients.
+
+    role: "predictions" (4 + C + extra, A): `from_class_scores`; "rows" (A, 5 + C + extra): `from_objectness`; or "detections"
+    (N, 6 + extra): `from_finished`. output: its name. Raises InferenceError for another shape, or numbers that make no sense.
+    """
+    per_box, first, classes = {"predictions": (len(rows), 4, class_count), "rows": (rows.shape[1], 5, class_count)}.get(
+        role, (rows.shape[1], 6, 0)
+    )
+    if per_box != first + classes + extra:
+        parts = f"{first} + {classes} classes" if classes else str(first)
+        raise InferenceError(f"output {output} has {per_box} numbers per box, its card says {parts} + {extra} coefficients")
+    if role == "predictions":
+        found = from_class_scores(rows[:4], rows[4 : 4 + classes], limits)
+        return found, np.ascontiguousarray(rows[4 + classes :, found.rows].T)
+    is_finished = role == "detections"
+    found = from_finished(rows, class_count, limits, output) if is_finished else from_objectness(rows, class_count, limits)
+    return found, np.ascontiguousarray(rows[found.rows, first + classes :])
+
+
 def from_class_scores(boxes: F32, class_scores: F32, limits: Limits) -> Detections:
     """boxes: (4, A) centre, width, height in network px. class_scores: (C, A) in 0..1. Raises InferenceError for NaN."""
     best = class_scores.max(axis=0)

@@ -15,18 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from engines.decoding.detections import (
-    Detections,
-    Limits,
-    check_finite,
-    floats,
-    from_class_scores,
-    from_finished,
-    from_objectness,
-)
+from engines.decoding.detections import Detections, Limits, check_finite, floats, from_class_scores, read_rows
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.recognising import Network, Recognised, detected_keys, length_of
+from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, VOID_CLASS, Instances, Outputs, Segmentation, Size
@@ -46,48 +38,30 @@ class Family:
         if len(kinds) != 1:
             wanted = ", ".join(f"outputs.{role}" for role in ROLES)
             raise CardError(f"{card.name}: a boxes card needs one of {wanted}, it has {dict(card.outputs)}")
-        self._read = {
-            "predictions": self._predictions,
-            "rows": self._rows,
-            "detections": self._detections,
-            "cells": self._cells,
-        }[kinds[0]]
-        self._output = card.outputs[kinds[0]]
+        (self._role,) = kinds
+        self._output = card.outputs[self._role]
         self._class_count = len(card.classes)
         self._centres_px, self._strides_px = _grids(card.input.size)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
-        found = self._read(floats(outputs[self._output], self._output, 3), limits)
+        rows = floats(outputs[self._output], self._output, 3)
+        if self._role == "cells":
+            found = self._from_cells(rows, limits)
+        else:
+            found, _ = read_rows(self._role, rows, self._class_count, 0, limits, self._output)
         check_finite(found.corners_net)
         boxes_px = geometry.to_frame(found.corners_net)
         visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
         no_masks = np.zeros((geometry.content.height, geometry.content.width), np.uint8)
         return Segmentation(Instances(boxes_px[visible], found.scores[visible], found.class_ids[visible], no_masks))
 
-    def _predictions(self, rows: F32, limits: Limits) -> Detections:
-        if len(rows) != 4 + self._class_count:
-            raise InferenceError(f"output {self._output} has {len(rows)} channels, its card says 4 + {self._class_count} classes")
-        return from_class_scores(rows[:4], rows[4:], limits)
-
-    def _rows(self, rows: F32, limits: Limits) -> Detections:
-        if rows.shape[1] != 5 + self._class_count:
-            raise InferenceError(
-                f"output {self._output} has {rows.shape[1]} columns, its card says 5 + {self._class_count} classes"
-            )
-        return from_objectness(rows, self._class_count, limits)
-
-    def _detections(self, rows: F32, limits: Limits) -> Detections:
-        if rows.shape[1] != 6:
-            raise InferenceError(f"output {self._output} has {rows.shape[1]} columns, not 6")
-        return from_finished(rows, self._class_count, limits, self._output)
-
-    def _cells(self, rows: F32, limits: Limits) -> Detections:
+    def _from_cells(self, rows: F32, limits: Limits) -> Detections:
         expected = (len(self._strides_px), 5 + self._class_count)
         if rows.shape != expected:
             raise InferenceError(f"output {self._output} is {rows.shape}, its card says {expected} cells and numbers")
         strides = self._strides_px[:, None]
-        with np.errstate(over="ignore"):  # told by an error when the box is finite no more
+        with np.errstate(over="ignore"):  # check_finite reports it
             boxes = np.concatenate((rows[:, :2] * strides + self._centres_px, np.exp(rows[:, 2:4]) * strides), axis=1)
         scores = rows[:, 5:] * rows[:, 4:5]
         return from_class_scores(boxes.T, np.ascontiguousarray(scores.T), limits)
@@ -101,6 +75,9 @@ def _grids(net: Size) -> tuple[F32, F32]:
         corners.append(np.stack((columns, rows), axis=1) * stride)
         strides.append(np.full(len(rows), stride, np.float32))
     return np.concatenate(corners).astype(np.float32), np.concatenate(strides)
+
+
+class_count = yolo_class_count
 
 
 def recognise(network: Network) -> Recognised | None:
@@ -122,11 +99,3 @@ def recognise(network: Network) -> Recognised | None:
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
     return detected_keys(network, names, is_letterboxed="task" in network.facts.metadata or "rows" in outputs)
-
-
-def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
-    for role, axis, others in (("rows", -1, 5), ("predictions", 1, 4), ("cells", -1, 5)):
-        if role in card.outputs:
-            length = length_of(shapes[card.outputs[role]], axis)
-            return length - others if length else None
-    return None

@@ -15,21 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from engines.decoding.detections import (
-    Detections,
-    Limits,
-    as_class_ids,
-    check_finite,
-    check_scores,
-    floats,
-    from_class_scores,
-    from_finished,
-    from_objectness,
-)
+from engines.decoding.detections import Detections, Limits, as_class_ids, check_finite, check_scores, floats, read_rows
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.recognising import Network, Recognised, detected_keys, length_of
+from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts
@@ -37,9 +27,6 @@ from engines.onnx_graph.reducing import PREFIX, batch_of, best_columns, checked,
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation
 
 ROLES = ("predictions", "rows", "detections", "candidates")
-
-Rows = tuple[Detections, F32]
-"""N objects, and their (N, K) mask coefficients."""
 
 
 SUPPORTED = "YOLO's segmentation, [1,4+classes+K,N], [1,N,5+classes+K] or [1,N,6+K] with prototypes [1,K,h,w]"
@@ -58,13 +45,8 @@ class Family:
             raise CardError(
                 f"{card.name}: a yolo_seg card needs outputs.prototypes and one of {wanted}; it has {dict(card.outputs)}"
             )
-        self._read = {
-            "predictions": self._from_predictions,
-            "rows": self._from_rows,
-            "detections": self._from_detections,
-            "candidates": self._from_candidates,
-        }[kinds[0]]
-        self._rows = card.outputs[kinds[0]]
+        (self._role,) = kinds
+        self._rows = card.outputs[self._role]
         self._prototypes = card.outputs["prototypes"]
         self._class_count = len(card.classes)
 
@@ -79,7 +61,10 @@ class Family:
         prototypes = floats(outputs[self._prototypes], self._prototypes, 4)
         rows = floats(outputs[self._rows], self._rows, 3)
         limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
-        found, coefficients = self._read(rows, len(prototypes), limits)
+        if self._role == "candidates":
+            found, coefficients = self._from_candidates(rows, len(prototypes), limits)
+        else:
+            found, coefficients = read_rows(self._role, rows, self._class_count, len(prototypes), limits, self._rows)
         check_finite(found.corners_net, coefficients)
         boxes_px = geometry.to_frame(found.corners_net)
         seen = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
@@ -87,27 +72,7 @@ class Family:
         masks = mixed_masks(coefficients[seen], prototypes, boxes_px[seen], geometry, magnify)
         return Detections(found.corners_net[seen], found.scores[seen], found.class_ids[seen], found.rows[seen]), masks
 
-    def _from_predictions(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
-        if len(rows) != 4 + self._class_count + mask_count:
-            described = f"4 + {self._class_count} classes + {mask_count} coefficients"
-            raise InferenceError(f"output {self._rows} has {len(rows)} channels, its card says {described}")
-        found = from_class_scores(rows[:4], rows[4 : 4 + self._class_count], limits)
-        return found, np.ascontiguousarray(rows[4 + self._class_count :, found.rows].T)
-
-    def _from_rows(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
-        if rows.shape[1] != 5 + self._class_count + mask_count:
-            described = f"5 + {self._class_count} classes + {mask_count} coefficients"
-            raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, its card says {described}")
-        found = from_objectness(rows, self._class_count, limits)
-        return found, np.ascontiguousarray(rows[found.rows, 5 + self._class_count :])
-
-    def _from_detections(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
-        if rows.shape[1] != 6 + mask_count:
-            raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 6 + {mask_count} coefficients")
-        found = from_finished(rows, self._class_count, limits, self._rows)
-        return found, np.ascontiguousarray(rows[found.rows, 6:])
-
-    def _from_candidates(self, rows: F32, mask_count: int, limits: Limits) -> Rows:
+    def _from_candidates(self, rows: F32, mask_count: int, limits: Limits) -> tuple[Detections, F32]:
         if rows.shape[1] != 10 + mask_count:
             raise InferenceError(f"output {self._rows} has {rows.shape[1]} columns, not 10 + {mask_count} coefficients")
         check_scores(rows[:, 8])
@@ -118,6 +83,9 @@ class Family:
         scores, class_ids = rows[:, 8], as_class_ids(rows[:, 9], self._class_count, self._rows)
         kept = nms(corners, scores, class_ids, limits.iou, limits.count)
         return Detections(corners[kept], scores[kept], class_ids[kept], chosen[kept]), rows[kept, 10:]
+
+
+class_count = yolo_class_count
 
 
 def recognise(network: Network) -> Recognised | None:
@@ -148,20 +116,6 @@ def recognise(network: Network) -> Recognised | None:
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
     return detected_keys(network, names, is_letterboxed=True)
-
-
-def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
-    has_masks = "prototypes" in card.outputs
-    mask_count = length_of(shapes[card.outputs["prototypes"]], 1) if has_masks else 0
-    if mask_count is None:
-        return None
-    if "rows" in card.outputs:
-        numbers = length_of(shapes[card.outputs["rows"]], -1)
-        return numbers - 5 - mask_count if numbers else None
-    if has_masks and "predictions" in card.outputs:
-        channels = length_of(shapes[card.outputs["predictions"]], 1)
-        return channels - 4 - mask_count if channels and mask_count else None
-    return None
 
 
 def fuse(model: Any, card: ModelCard, top_k: int = TOP_K) -> tuple[Any, ModelCard]:

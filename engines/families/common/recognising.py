@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engines.models.card import ModelCard
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
 YOLOV5_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
@@ -68,6 +69,16 @@ class Network:
 def length_of(shape: tuple[int | None, ...], axis: int) -> int | None:
     """The length of an axis; None where it is open or missing, which the family reports when it reads the output."""
     return shape[axis] if -len(shape) <= axis < len(shape) else None
+
+
+def yolo_class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    """How many classes a YOLO has: what its rows hold beside boxes, objectness and one coefficient for each prototype mask."""
+    mask_count = length_of(shapes[card.outputs["prototypes"]], 1) if "prototypes" in card.outputs else 0
+    for role, axis, others in (("rows", -1, 5), ("predictions", 1, 4), ("cells", -1, 5)):
+        if role in card.outputs and mask_count is not None:
+            length = length_of(shapes[card.outputs[role]], axis)
+            return length - others - mask_count if length else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
