@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,18 @@ def module_names(folders: Sequence[str]) -> tuple[str, ...]:
     """
     found = pkgutil.iter_modules(folders)
     return tuple(sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_")))
+
+
+def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose public names are imported when they are first used. homes: module → its names."""
+
+    def get(name: str) -> Any:
+        for home, names in homes.items():
+            if name in names:
+                return getattr(importlib.import_module(home), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
 
 
 def load_module(package: str, name: str) -> ModuleType:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engines.loading import lazy_names
+
 if TYPE_CHECKING:
     from realtime.errors import RealtimeError as RealtimeError
     from realtime.sessions.iterating import Streams as Streams
@@ -29,12 +31,4 @@ _HOMES = {
 }
 
 __all__ = [name for names in _HOMES.values() for name in names]
-
-
-def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)

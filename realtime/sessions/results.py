@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from engines.models.card import ModelCard
-from engines.types import F32, U8, Bools, Image, Size
+from engines.types import F32, U8, Bools, Image, Size, scaled_labels
 from realtime.errors import RealtimeError
 from realtime.knobs import Knobs
 from realtime.render import Look, compose
@@ -119,13 +119,13 @@ class FrameResult:
     @cached_property
     def label_map(self) -> U8:
         """(H, W) uint8 of the frame's size: 0 no object, i + 1 row i of `result.segmentation.instances`."""
-        return self._at_frame_size(self.result.segmentation.instances.label_map)
+        return scaled_labels(self.result.segmentation.instances.label_map, Size.of(self.image))
 
     @cached_property
     def class_map(self) -> U8 | None:
         """(H, W) uint8 of the frame's size: class id of each pixel, 255 for none; None where the model has no class map."""
         seen = self.result.segmentation.class_map
-        return None if seen is None else self._at_frame_size(seen)
+        return None if seen is None else scaled_labels(seen, Size.of(self.image))
 
     @cached_property
     def alpha(self) -> U8 | None:
@@ -157,7 +157,3 @@ class FrameResult:
             tracker_id=ids,
             data={"class_name": np.array([one.class_name for one in self.objects])},
         )
-
-    def _at_frame_size(self, map_: U8) -> U8:
-        size = Size.of(self.image)
-        return np.asarray(cv2.resize(map_, (size.width, size.height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
