@@ -14,7 +14,7 @@ from engines.importing.loaded import KerasModel
 from engines.importing.network import Head, apply_head
 from engines.importing.sliding import Windows
 from engines.importing.translation import Pixels
-from engines.loading import import_onnxruntime
+from engines.loading import cpu_session
 from engines.types import F32, Image, Size
 
 SMALLEST_AGREEMENT = 0.9999
@@ -64,11 +64,7 @@ class OnnxRun:
 
     def __init__(self, model: Path | Any, channels: int = 0) -> None:
         self._first = -channels
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # failures arrive as exceptions
-        source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._session = cpu_session(str(model) if isinstance(model, Path) else model.SerializeToString())
         self._output = self._session.get_outputs()[0].name
 
     def __call__(self, image: Image) -> F32:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_a_fault_of_the_data_is_reported_before_the_first_step(
 
 def test_missing_and_unknown_sets_are_named(tmp_path: Path, toy_set: Path, fails: Callable[[list[str]], str]) -> None:
     out = ["--out", str(tmp_path / "run"), "--threads", "1"]
-    assert "toy: no dataset.toml in it, so its classes are unknown; make one" in fails(["train", "--data", str(toy_set), *out])
+    assert "toy: has no dataset.toml, so its classes are unknown. Make one" in fails(["train", "--data", str(toy_set), *out])
     (toy_set / "dataset.toml").write_text('classes = ["sky", "road", "car"]\n')
     message = fails(["train", "--recipe", "road", "--data", str(toy_set), *out])
     assert 'recipe "road" needs the set "camvid". Add --data PATH/camvid' in message
@@ -133,7 +134,9 @@ def test_training_ends_with_a_model_that_can_be_run(
     train_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*train_command, "--steps", "3", "--set", "schedule.evaluate_every=3", "--set", "name=mine"]) == 0
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
+    assert "\r" not in printed + errors, "progress in a file is whole lines"
+    assert re.search(r"^step 3  loss [0-9.]+  .*  miou [0-9.e+-]+  miou_toy [0-9.e+-]+$", printed, re.MULTILINE)
     assert "data     toy: 6 to train on, 2 held out" in printed
     assert f"run      {tmp_path / 'run'}: curve.png and curve.csv grow there while it runs" in printed
     card = card_from_dict(read_toml(tmp_path / "run" / "card.toml"), "card.toml")
