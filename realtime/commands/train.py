@@ -92,7 +92,9 @@ def settings_from(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, separator, value = text.partition("=")
         if not (separator and key.strip()):
-            raise SettingsError(f'--set "{text}": not KEY=VALUE', "Write a key of the recipe and its value: net.width=0.5")
+            raise SettingsError(
+                f'--set "{text}": is not a key with a value', "Write a key of the recipe and its value: net.width=0.5"
+            )
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

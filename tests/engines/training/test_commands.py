@@ -98,7 +98,7 @@ def test_missing_and_unknown_sets_are_named(tmp_path: Path, toy_set: Path, fails
         (["--set", "net.widht=1"], 'unknown key "net.widht". Did you mean "net.width"?'),
         (["--set", "net.width=wide"], "Expected `float`, got `str`, at key `net.width`"),
         (["--set", "nett.width=1"], 'no table "nett"'),
-        (["--set", "width"], '--set "width": write a key of the recipe and its value, such as net.width=0.5'),
+        (["--set", "width"], '--set "width": is not a key with a value. Write a key of the recipe and its value: net.width=0.5'),
         (["--device", "gpu"], 'no device "gpu"'),
         (["--from", "rode"], 'no model "rode"'),
         (["--from", "nowhere.pt"], "nowhere.pt: no such checkpoint"),
@@ -125,7 +125,7 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(
 def test_values_are_read_as_toml_or_else_as_text() -> None:
     texts = ["a=1", "b.c = 0.5", "d=[1, 2]", "e=true", "f=alpha", 'g="1"', "h="]
     assert settings_from(texts) == {"a": 1, "b.c": 0.5, "d": [1, 2], "e": True, "f": "alpha", "g": "1", "h": ""}
-    with pytest.raises(SettingsError, match='--set "=1": write a key of the recipe'):
+    with pytest.raises(SettingsError, match='--set "=1": is not a key with a value'):
         settings_from(["=1"])
 
 
@@ -164,7 +164,9 @@ def test_a_model_of_own_classes_gets_the_name_of_its_folder(toy_set: Path, toy_f
 
 
 def test_a_model_from_elsewhere_has_no_weights_to_start_from(tiny_model: Path) -> None:
-    with pytest.raises(SettingsError, match=r"tiny\.onnx: has no weights\.pt beside it, so it was not trained here"):
+    with pytest.raises(
+        SettingsError, match=r"tiny\.onnx: has no weights\.pt next to it\. Name a \.pt file, or a model trained here"
+    ):
         weights_of(str(tiny_model))
 
 
@@ -217,11 +219,9 @@ def test_export_with_an_open_size(checkpoint: Path, tmp_path: Path, fails: Calla
     assert main(["export", str(checkpoint), "--out", str(tmp_path / "model"), "--size", "dynamic"]) == 0
     assert sizes(tmp_path / "model" / "model.onnx") == ["batch", "height", "width", 3]
     message = fails(["export", str(checkpoint), "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
-    assert "--size dynamic: a model of open size goes into a folder; name it with --out DIR" in message
+    assert "--size dynamic: a model of open size goes into a folder. Name it with --out DIR" in message
     message = fails(["export", "road", "--out", str(tmp_path / "one.onnx"), "--size", "dynamic"])
-    assert (
-        "--size dynamic: road is finished: its size can be changed, not opened; export its checkpoint, or name a size" in message
-    )
+    assert "--size dynamic: the size of road can be changed, but not opened. Export its checkpoint, or name a size" in message
 
 
 def test_a_checkpoint_is_exported_into_a_folder_next_to_it_by_default(
@@ -231,7 +231,7 @@ def test_a_checkpoint_is_exported_into_a_folder_next_to_it_by_default(
     model = checkpoint.parent / "last" / "model.onnx"
     assert f"written  {model}" in capfd.readouterr().out
     assert sizes(model) == [1, 64, 96, 3]
-    assert "road: name the file to write: --out FILE.onnx" in fails(["export", "road", "--fuse"])
+    assert "road: no file to write is named. Name it with --out FILE.onnx" in fails(["export", "road", "--fuse"])
 
 
 @pytest.mark.parametrize(
@@ -266,14 +266,14 @@ def test_texts_of_the_card_may_come_from_another_recipe(checkpoint: Path, tmp_pa
     ("arguments", "words"),
     [
         (["nowhere.pt", "--out", "model"], "nowhere.pt: no such checkpoint"),
-        (["last.pt", "--out", "model", "--precision", "fp16"], "name it with --out FILE.onnx"),
-        (["last.pt", "--out", "model", "--fuse"], "name it with --out FILE.onnx"),
-        (["last.pt", "--out", "model", "--frames", "clip.mp4"], "name it with --out FILE.onnx"),
-        (["last.pt", "--out", "model", "--batch", "4"], "--batch 4: fits no camera"),
+        (["last.pt", "--out", "model", "--precision", "fp16"], "Name it with --out FILE.onnx"),
+        (["last.pt", "--out", "model", "--fuse"], "Name it with --out FILE.onnx"),
+        (["last.pt", "--out", "model", "--frames", "clip.mp4"], "Name it with --out FILE.onnx"),
+        (["last.pt", "--out", "model", "--batch", "4"], "--batch 4: a camera gives one frame at a time. Write 1 or dynamic"),
         (["last.pt", "--out", "model", "--data", "nowhere"], "nowhere: no such folder"),
         (["last.pt", "--out", "model", "--recipe", "rode"], 'no recipe "rode"'),
         (["last.pt", "--out", "last.pt/model"], "cannot be made"),
-        (["road", "--out", "a.onnx", "--data", "toy"], "--data and --recipe are for a checkpoint (.pt); leave them out"),
+        (["road", "--out", "a.onnx", "--data", "toy"], "--data and --recipe are for a checkpoint (.pt). Leave them out"),
     ],
 )
 def test_a_wrong_export_is_named(
