@@ -1,1 +1,1 @@
-"""Labelled images on disk: what a set's classes mean, which images are held out, and whether the files are sound."""
+"""Labelled images on disk: their classes and splits, reading them, and checking a whole set."""

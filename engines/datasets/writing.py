@@ -1,4 +1,4 @@
-"""Writes dataset.toml in a readable form, and does not overwrite other content unless told to."""
+"""Writes dataset.toml in a readable form, and overwrites other content only on request."""
 
 from __future__ import annotations
 

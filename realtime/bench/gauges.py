@@ -1,4 +1,4 @@
-"""Gauges of Linux: this process's memory, and what the whole machine computes. Elsewhere they read None."""
+"""Gauges: this process's memory, the machine's CPU time, the processor's energy. None on other systems than Linux."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)
-"""Of a line of /proc/stat: user, nice, system, irq, softirq, steal. Source: proc_stat(5)."""
+"""Columns of a line of /proc/stat: user, nice, system, irq, softirq, steal. Source: proc_stat(5)."""
 
-SLOPE_LOOKS = 200
+SLOPE_SAMPLES = 200
 
 
 def rss_mb() -> float | None:
@@ -24,7 +24,7 @@ def rss_mb() -> float | None:
 
 
 def usable_cores() -> frozenset[int]:
-    """The numbers of those that this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    """The numbers of the cores that this process may use, which a container or `taskset` may limit."""
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
@@ -40,16 +40,57 @@ def machine_cpu_s(stat: Path = Path("/proc/stat")) -> float | None:
 
 
 def slope_per_minute(times_s: Sequence[float], values: Sequence[float]) -> float | None:
-    """By how much values rise in a minute: the median slope over all pairs of looks; None for less than 3.
+    """The rise of values per minute: the median slope over all pairs of samples; None for fewer than 3 samples.
 
-    Memory rises in steps, when a pool or a cache grows: one step tilts a least-squares line, but not this one. Of many looks
-    `SLOPE_LOOKS` are taken, evenly spread. Source: Theil (1950), Sen (1968).
+    Memory rises in steps, when a pool or a cache grows: one step tilts a least-squares line, but not this one. At most
+    `SLOPE_SAMPLES` are used, evenly spread. Source: Theil (1950), Sen (1968).
     """
     if len(times_s) < 3 or times_s[-1] <= times_s[0]:
         return None
-    taken = np.unique(np.linspace(0, len(times_s) - 1, SLOPE_LOOKS).astype(int))
-    at_s, seen = np.asarray(times_s)[taken], np.asarray(values)[taken]
-    first, second = np.triu_indices(len(taken), 1)
+    used = np.unique(np.linspace(0, len(times_s) - 1, SLOPE_SAMPLES).astype(int))
+    at_s, value = np.asarray(times_s)[used], np.asarray(values)[used]
+    first, second = np.triu_indices(len(used), 1)
     passed_s = at_s[second] - at_s[first]
     differs = passed_s > 0
-    return float(np.median((seen[second] - seen[first])[differs] / passed_s[differs]) * 60)
+    return float(np.median((value[second] - value[first])[differs] / passed_s[differs]) * 60)
+
+
+class Rapl:
+    """Energy counters of the processor (Intel, AMD) under /sys/class/powercap: of all programs, without the rest of the board.
+
+    why_not: why the last reading failed; "" after a successful one.
+    """
+
+    def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
+        self.why_not = ""
+        self._root = root
+
+    def counters(self) -> dict[str, int]:
+        """Zone → microjoules since some moment, of every package; {} where nothing can be read, with the reason in `why_not`."""
+        found = {}
+        try:
+            # Top-level zones alone ("intel-rapl:0"): "intel-rapl:0:0" is a part of its package.
+            for zone in sorted(self._root.glob("*-rapl:[0-9]*")):
+                if zone.name.count(":") == 1 and (zone / "name").read_text(encoding="ascii").startswith("package"):
+                    found[zone.name] = int((zone / "energy_uj").read_text(encoding="ascii"))
+        except PermissionError:  # since 2020 (Platypus, CVE-2020-8694)
+            self.why_not = f"{self._root}: readable by root only; sudo chmod -R a+r {self._root} allows it until the next start"
+            return {}
+        except (OSError, ValueError) as error:
+            self.why_not = f"{self._root}: {error}"
+            return {}
+        self.why_not = "" if found else f"{self._root} has no counter of a CPU package"
+        return found
+
+    def joules_since(self, before: dict[str, int]) -> float | None:
+        """The energy of all packages since `counters` returned `before`; None where nothing can be read."""
+        now = self.counters()
+        if not before or before.keys() != now.keys():
+            return None
+        return sum(self._spent_uj(zone, before[zone], now[zone]) for zone in now) / 1e6
+
+    def _spent_uj(self, zone: str, before: int, now: int) -> int:
+        """Counters wrap around at the end of their range: every few minutes under load, where it is small."""
+        if now >= before:
+            return now - before
+        return now - before + int((self._root / zone / "max_energy_range_uj").read_text(encoding="ascii"))

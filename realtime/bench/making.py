@@ -113,7 +113,7 @@ def settings_facts(settings: Settings) -> dict[str, Any]:
 
 
 def notes_on(card: Card) -> tuple[str, ...]:
-    """Remarks for whoever compares the figures with others."""
+    """Remarks for comparing the figures with others."""
     notes = []
     others = [mode.figures["others_cores"] for mode in (card.fixed, card.maximum) if mode and "others_cores" in mode.figures]
     most = max((one.median for one in others), default=0.0)

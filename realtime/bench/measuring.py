@@ -13,9 +13,8 @@ import numpy.typing as npt
 from engines.models.model import Model
 from realtime.app import Run
 from realtime.bench.card import Counts
-from realtime.bench.energy import Rapl
 from realtime.bench.feed import Feed
-from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
+from realtime.bench.gauges import Rapl, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
 from realtime.errors import BenchError, SourceLostError
 from realtime.flow.links import Latest

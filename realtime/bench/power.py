@@ -5,8 +5,8 @@ through nvidia-smi.
         work()
     print(meter.reading() or meter.why_not)
 
-What is measured is not the same everywhere, so the source stands in the reading: a Jetson's figure is the whole module's,
-nvidia-smi's is the graphics card alone. `python benchmarks/power.py [SECONDS]` shows what this machine can tell.
+What is measured depends on the machine, so the reading names its source: a Jetson's figure is of the whole module, nvidia-smi's
+of the graphics card alone. `python benchmarks/power.py [SECONDS]` shows what this machine reports.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _JTOP_SILENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PowerReading:
-    """What was drawn between enter and exit. samples: how many looks the figures rest on."""
+    """Power between enter and exit. samples: the number of samples behind the figures."""
 
     mean_w: float
     max_w: float
@@ -40,8 +40,8 @@ class PowerReading:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """What the GPU did between enter and exit. memory_mb: the most of the whole card's that was in use, by whatever program;
-    None where it is the machine's own, or not told."""
+    """GPU load between enter and exit. memory_mb: the card's peak memory in use by all programs; None where the GPU shares
+    the machine's memory, or does not report it."""
 
     mean_percent: float | None
     memory_mb: float | None
@@ -50,7 +50,7 @@ class GpuReading:
 
 
 class PowerMeter:
-    """Samples on a thread from enter to exit. It never raises into what is measured: `why_not` says what is missing."""
+    """Takes samples on a thread from enter to exit. It never raises into the measured work; `why_not` explains a missing reading."""
 
     def __init__(self, interval_ms: int = INTERVAL_MS, sys: Path = Path("/sys")) -> None:
         self.why_not = "the meter has not run"
@@ -61,7 +61,7 @@ class PowerMeter:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="power", daemon=True)  # jtop cannot be woken
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)  # jtop cannot be interrupted
 
     def __enter__(self) -> PowerMeter:
         self._thread.start()
@@ -76,7 +76,7 @@ class PowerMeter:
             self._thread.join(_STOP_S / 2)
 
     def reading(self) -> PowerReading | None:
-        """The figures so far, or None when no power was told; `why_not` then says why."""
+        """The figures so far, or None when no power was reported, with the reason in `why_not`."""
         samples = list(self._samples)
         powers_w = [sample.power_w for sample in samples if sample.power_w is not None]
         if not powers_w:
@@ -92,9 +92,9 @@ class PowerMeter:
         )
 
     def gpu(self) -> GpuReading | None:
-        """What the GPU did so far, or None when nothing here tells."""
-        source = next((name for name, sample in self._gpu_samples if _tells_gpu(sample)), None)
-        samples = [sample for name, sample in self._gpu_samples if name == source and _tells_gpu(sample)]
+        """The GPU's figures so far, or None when none were reported."""
+        source = next((name for name, sample in self._gpu_samples if _has_gpu(sample)), None)
+        samples = [sample for name, sample in self._gpu_samples if name == source and _has_gpu(sample)]
         if source is None or not samples:
             return None
         loads = [sample.gpu_percent for sample in samples if sample.gpu_percent is not None]
@@ -104,18 +104,18 @@ class PowerMeter:
 
     def _run(self) -> None:
         reasons = []
-        looks = {"jtop": self._jtop, "tegrastats": self._tegrastats, "sysfs": self._sysfs, "nvidia-smi": self._nvidia_smi}
-        for name, look in looks.items():
+        monitors = {"jtop": self._jtop, "tegrastats": self._tegrastats, "sysfs": self._sysfs, "nvidia-smi": self._nvidia_smi}
+        for name, read in monitors.items():
             self._source = name
             try:
-                for sample in look():
+                for sample in read():
                     self._samples.append(sample)
                     self._gpu_samples.append((name, sample))
                     if self._stopping.is_set():
-                        self.why_not = f"{name} tells no power"
+                        self.why_not = f"{name} reports no power"
                         return
-                reasons.append(f"{name} told no power{' in so short a time' if self._stopping.is_set() else ''}")
-            except Exception as error:  # whatever a monitor does, the benchmark goes on
+                reasons.append(f"{name} reported no power{' in so short a time' if self._stopping.is_set() else ''}")
+            except Exception as error:  # a monitor's error must not end the benchmark
                 reasons.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
             if self._stopping.is_set() or any(sample.power_w is not None for sample in self._samples):
                 break
@@ -154,7 +154,7 @@ class PowerMeter:
                 yield sample
 
     def _lines(self, program: str, *arguments: str) -> Iterator[str]:
-        """What the program prints until the meter stops. Raises OSError when it is not there or prints nothing but an error."""
+        """The lines that the program prints until the meter stops. Raises OSError when it is not installed or fails."""
         path = shutil.which(program)
         if path is None:
             raise FileNotFoundError("not installed")
@@ -189,5 +189,5 @@ class PowerMeter:
             process.stdout.close()
 
 
-def _tells_gpu(sample: Sample) -> bool:
+def _has_gpu(sample: Sample) -> bool:
     return sample.gpu_percent is not None or sample.gpu_memory_mb is not None

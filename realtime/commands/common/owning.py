@@ -101,7 +101,7 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
     kept = zoo.find(name)
     print_card(kept.card, kept.path)
     print(f"ran      {trial.ms:.1f} ms per frame on {trial.description}")
-    print(f"saw      {trial.seen}, in {len(frames)} frames{_doubt(trial)}")
+    print(f"found    {trial.found}, in {len(frames)} frames{_doubt(trial)}")
     print(f"preview  {preview_path}")
     print(f"\nAdded: use it with --model {name}. If the picture is wrong, remove the model, write the missing facts (mean, std,")
     print("channels, classes ...) into a card next to the file (docs/models.md), and add it again.")
@@ -109,7 +109,7 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
 
 
 def _doubt(trial: Trial) -> str:
-    return " (is the card right about mean, std and channels?)" if trial.seen == "nothing" else ""
+    return " (is the card right about mean, std and channels?)" if trial.found == "nothing" else ""
 
 
 def _accept(name: str, entry: Entry, *, is_accepted: bool) -> None:

@@ -27,12 +27,12 @@ MOST_CLASSES = 6
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """description: of the engine that ran. ms: median time of pre-processing, inference and decoding together. seen: what was
-    found, in words. preview: the drawn frames, side by side."""
+    """description: of the engine that ran. ms: median time of pre-processing, inference and decoding together. found: objects and
+    classes, in words. preview: the drawn frames, side by side."""
 
     description: str
     ms: float
-    seen: str
+    found: str
     preview: Image
 
 
@@ -48,10 +48,10 @@ def try_model(model: Model, frames: Sequence[Image], backend: str = "auto") -> T
         description, card = segmenter.choice.engine.description, segmenter.card
     times_ms = [sum(segmentation.stage_ms.values()) for segmentation in seen]
     pictures = [_drawn(frame, segmentation, card) for frame, segmentation in zip(frames, seen, strict=True)]
-    return Trial(description, float(np.median(times_ms)), what_is_in(seen, card), _tiled(pictures))
+    return Trial(description, float(np.median(times_ms)), describe(seen, card), _tiled(pictures))
 
 
-def what_is_in(seen: Sequence[Segmentation], card: ModelCard) -> str:
+def describe(seen: Sequence[Segmentation], card: ModelCard) -> str:
     """Such as "2 car, 1 person; 61 % road, 22 % sky"; "nothing" when the network found nothing in any frame."""
     parts = []
     objects = Counter(card.class_name(int(class_id)) for each in seen for class_id in each.instances.class_ids)

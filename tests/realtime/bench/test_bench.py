@@ -39,7 +39,7 @@ def test_a_fixed_rate_is_kept_and_all_its_frames_are_counted(tiny_model: Path, M
     assert abs(counts.in_flight) <= 3
     assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
     assert {"preprocess", "inference", "decode", "track", "draw", "age"} <= set(repeat.samples_ms)
-    assert len(repeat.samples_ms["age"]) == pytest.approx(counts.shown, abs=1), "asked for one after the other"
+    assert len(repeat.samples_ms["age"]) == pytest.approx(counts.shown, abs=1), "the two are read one after the other"
     assert repeat.cpu_s > 0
 
 

@@ -237,7 +237,7 @@ def test_the_report_has_the_facts_that_figures_depend_on(make_card) -> None:
     assert (
         "180 captured = 150 processed + 27 dropped before the model + 3 more in flight at the end; 141 shown, 9 dropped" in text
     )
-    assert "3 more in flight at the end; 141 drawn." in text, "at the maximum nobody looks"
+    assert "3 more in flight at the end; 141 drawn." in text, "at the maximum there is no screen"
 
 
 def test_a_camera_s_rate_is_called_live(make_card) -> None:

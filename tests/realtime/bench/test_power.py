@@ -1,4 +1,4 @@
-"""The power meter, on lines as the tools print them, and with scripts that stand in for the tools."""
+"""The power meter, on lines as the tools print them, and with scripts in place of the tools."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_no_line_breaks_the_parsers(line: str) -> None:
         assert sample is None or sample.power_w is not None or sample.temperature_c is not None
 
 
-def test_jtop_tells_milliwatts_and_offline_sensors_do_not_count() -> None:
+def test_jtop_reports_milliwatts_and_offline_sensors_do_not_count() -> None:
     power = {"rail": {"VDD_SOC": {"power": 1500}}, "tot": {"power": 7321, "avg": 7000}}
     temperature = {
         "cpu": {"temp": 48.5, "online": True},
@@ -115,34 +115,34 @@ def test_tegrastats_is_sampled_until_the_end(tmp_path: Path) -> None:
     assert time.monotonic() - start_s < 5, "the tool is ended, not waited for"
 
 
-def test_without_a_jetson_the_graphics_card_is_asked(tmp_path: Path) -> None:
+def test_without_a_jetson_the_graphics_card_is_read(tmp_path: Path) -> None:
     _install(tmp_path, "nvidia-smi", "for w in (100, 140, 120):\n  say(f'{w}.00, {w - 60}, 97')\ntime.sleep(60)")
     assert _measure().reading() == PowerReading(120.0, 140.0, 80.0, "nvidia-smi (GPU 0)", 3)
 
 
-def test_a_tool_that_tells_no_power_makes_way_for_the_next(tmp_path: Path) -> None:
+def test_after_a_tool_without_power_the_next_one_is_read(tmp_path: Path) -> None:
     _install(tmp_path, "tegrastats", "say('RAM 1/2MB CPU@40C')")
     _install(tmp_path, "nvidia-smi", "for _ in range(3):\n  say('9.50, 41, 3')\ntime.sleep(60)")
     assert _measure().reading() == PowerReading(9.5, 9.5, 41.0, "nvidia-smi (GPU 0)", 3)
 
 
-def test_a_tool_that_had_no_time_to_tell_is_not_called_silent(tmp_path: Path) -> None:
+def test_a_tool_that_was_stopped_early_is_reported_as_such(tmp_path: Path) -> None:
     _install(tmp_path, "nvidia-smi", "time.sleep(30)")
     with PowerMeter() as meter:
         deadline_s = time.monotonic() + 5
         while meter._process is None and time.monotonic() < deadline_s:
             time.sleep(0.01)
     assert meter.reading() is None
-    assert "nvidia-smi told no power in so short a time" in meter.why_not
+    assert "nvidia-smi reported no power in so short a time" in meter.why_not
 
 
-def test_with_no_tool_there_is_no_reading_and_the_reason_is_told() -> None:
+def test_without_a_tool_there_is_a_reason_instead_of_a_reading() -> None:
     meter = _measure()
     assert meter.reading() is None
     assert "tegrastats: not installed; sysfs: no such files; nvidia-smi: not installed" in meter.why_not
 
 
-def test_a_tool_that_fails_is_told_in_its_own_words_and_does_not_raise(tmp_path: Path) -> None:
+def test_the_error_of_a_tool_is_the_reason_and_is_not_raised(tmp_path: Path) -> None:
     _install(tmp_path, "nvidia-smi", "say('NVIDIA-SMI has failed because it could not reach the driver')\nsys.exit(9)")
     meter = _measure()
     assert meter.reading() is None
@@ -150,11 +150,11 @@ def test_a_tool_that_fails_is_told_in_its_own_words_and_does_not_raise(tmp_path:
     assert "\n" not in meter.why_not
 
 
-def test_a_card_without_a_power_sensor_says_so(tmp_path: Path) -> None:
+def test_a_card_without_a_power_sensor_is_reported(tmp_path: Path) -> None:
     _install(tmp_path, "nvidia-smi", "say('[N/A], 50, 1')")
     meter = _measure()
     assert meter.reading() is None
-    assert "nvidia-smi told no power" in meter.why_not
+    assert "nvidia-smi reported no power" in meter.why_not
 
 
 def test_a_tool_that_will_not_end_is_killed(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_tool_that_will_not_end_is_killed(tmp_path: Path) -> None:
     assert reading.mean_w == 3.812
 
 
-def test_an_error_in_what_is_measured_is_not_swallowed(tmp_path: Path) -> None:
+def test_an_error_of_the_measured_work_is_raised(tmp_path: Path) -> None:
     _install(tmp_path, "tegrastats", "time.sleep(60)")
     with pytest.raises(ZeroDivisionError), PowerMeter(20):
         _ = 1 / 0

@@ -129,7 +129,7 @@ def test_an_edited_file_is_overwritten_only_with_force(data: Path, capsys: pytes
     assert "exists with other content. Edit it by hand, or overwrite it with --force" in capsys.readouterr().err
     assert check(data, "--write", "--classes", "x,y", "--force") == 0
     settings = open_settings(data)[1]
-    assert (settings.classes, settings.hold_out) == (("x", "y"), ("b_*",)), "what was not asked to change stays"
+    assert (settings.classes, settings.hold_out) == (("x", "y"), ("b_*",)), "the other settings stay"
     assert check(data, "--write") == 0
     assert "unchanged" in capsys.readouterr().out
 

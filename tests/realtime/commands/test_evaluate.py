@@ -130,5 +130,5 @@ def test_without_the_extra_scores_are_printed_without_a_chart(
     assert "mIoU" in printed
     assert "no chart" in printed
     assert "pip install -e '.[evaluate]'" in printed
-    assert evaluate(tiny_model, "--data", data, "--sheets", "x") == 2, "asked for, it is an error before anything runs"
+    assert evaluate(tiny_model, "--data", data, "--sheets", "x") == 2, "with --sheets it is an error before anything runs"
     assert "pip install -e '.[evaluate]'" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_an_added_model_works_everywhere_by_name(
     assert facts["family"] == "semantic"
     assert facts["input"].startswith("64x48 uint8 nhwc bgr")
     assert facts["classes"] == "ground, car, person"
-    assert facts["saw"].startswith("1 car; 5")
+    assert facts["found"].startswith("1 car; 5")
     assert "ms per frame on ONNX Runtime" in facts["ran"]
     assert facts["preview"] == "out/mine-preview.png"
     assert files_in(home) == ["mine/card.toml", "mine/model.onnx"]
@@ -85,7 +85,7 @@ def test_the_preview_is_drawn_as_the_application_draws(home: Path, tiny_model: P
 
 def test_the_installed_clips_are_the_default(home: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "add", str(tiny_model)]) == 0
-    assert ", in 4 frames" in lines_of(capsys.readouterr().out)["saw"]
+    assert ", in 4 frames" in lines_of(capsys.readouterr().out)["found"]
     preview = cv2.imread("out/tiny-preview.png")
     assert preview is not None
     assert preview.shape[1] == 2 * 640, "two frames of the wider clip side by side"
@@ -116,7 +116,7 @@ def test_models_of_others_are_added_and_find_objects(
     more = ["--card", str(tmp_path / "card.toml")] if card else []
     more += ["--backend", "ort", "--frames", str(shared / "coco8-seg" / "coco8-seg" / "images" / "val")]
     assert main(["models", "add", str(shared / "models" / file), "--name", "theirs", *more]) == 0
-    assert seen in lines_of(capsys.readouterr().out)["saw"]
+    assert seen in lines_of(capsys.readouterr().out)["found"]
     assert main(["models", "verify", "theirs"]) == 0
 
 
@@ -273,7 +273,7 @@ def test_a_listed_model_is_downloaded_and_works(
     assert main(["models", "verify", "colours"]) == 0
     error = error_of(capsys, get(manifest, pictures, "--accept-licence"))
     assert "run.py models remove colours" in error
-    assert len(trusted_server.asked) == 1, "what is there is not downloaded again"
+    assert len(trusted_server.asked) == 1, "a model that exists is not downloaded again"
 
 
 def test_without_a_terminal_the_licence_is_accepted_by_an_option(

@@ -145,7 +145,7 @@ def test_the_length_of_a_clip_is_that_in_seqinfo(write, capsys: pytest.CaptureFi
     write("clip/seqinfo.ini", ["[Sequence]", "name=clip", "seqLength=6"])
     found = [line(frame, 3) for frame in range(1, 7)]
     of = judged("--tracks", "clip", "--mot", write("r.txt", found))["together"]
-    assert (of["frames"], of["false_alarms"]) == (6, 2), "nobody is there in the last two frames"
+    assert (of["frames"], of["false_alarms"]) == (6, 2), "there is no object in the last two frames"
     Path("clip/seqinfo.ini").unlink()
     of = judged("--tracks", "clip", "--mot", "r.txt")["together"]
     assert (of["frames"], of["false_alarms"]) == (4, 0)

@@ -151,7 +151,7 @@ def nothing_is_kept(server: HttpsServer, folder: Path, trusting: ssl.SSLContext,
 def test_another_file_of_the_same_size_is_deleted(server: HttpsServer, folder: Path, trusting: ssl.SSLContext) -> None:
     server.answer = lambda handler: handler.give_file(DATA[::-1])
     nothing_is_kept(server, folder, trusting, "SHA-256")
-    assert len(server.asked) == 1, "nothing had been begun, so nothing is tried again"
+    assert len(server.asked) == 1, "a first download is not tried again"
 
 
 @pytest.mark.parametrize("data", [DATA + b"x", DATA[:-1], b""], ids=["larger", "smaller", "empty"])
@@ -263,7 +263,7 @@ def test_a_partial_file_with_other_content_is_deleted(
     server.answer = lambda handler: handler.give_file(DATA)
     assert get(server, folder, trusting).read_bytes() == DATA
     if beginning == DATA:
-        assert server.asked == [], "all of it was there"
+        assert server.asked == [], "the file was complete"
 
 
 def test_a_file_that_changed_on_the_server_meanwhile_is_refused(
@@ -272,7 +272,7 @@ def test_a_file_that_changed_on_the_server_meanwhile_is_refused(
     begun(folder, DATA[:1000])
     server.answer = lambda handler: handler.give_file(DATA[::-1])
     nothing_is_kept(server, folder, trusting, "SHA-256")
-    assert [wanted for _, wanted in server.asked] == ["bytes=1000-", None], "once more from the start, and no more"
+    assert [wanted for _, wanted in server.asked] == ["bytes=1000-", None], "once again from the start, but only once"
 
 
 def test_a_file_that_is_shorter_on_the_server_by_now_is_refused(

@@ -67,7 +67,7 @@ def test_a_name_made_from_a_file_s_is_valid(stem: str) -> None:
     try:
         name = name_for(Path("folder", f"{stem}.onnx"))
     except CollectionError:
-        return  # and the user is asked for one: below
+        return  # an error: see below
     check_name(name)
 
 

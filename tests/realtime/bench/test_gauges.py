@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.bench.energy import Rapl
-from realtime.bench.gauges import machine_cpu_s, rss_mb, slope_per_minute
+from realtime.bench.gauges import Rapl, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.machine import hardware
 from realtime.bench.samples import Sample, read_sysfs
 
