@@ -50,7 +50,7 @@ class GpuReading:
 
 
 class PowerMeter:
-    """Takes samples on a thread from enter to exit. It never raises into the measured work; `why_not` explains a missing reading."""
+    """Takes samples on a thread from enter to exit. Never raises into the measured work; `why_not` explains a missing reading."""
 
     def __init__(self, interval_ms: int = INTERVAL_MS, sys: Path = Path("/sys")) -> None:
         self.why_not = "the meter has not run"
