@@ -13,9 +13,7 @@ _stamps = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 
 @given(st.lists(st.tuples(_stamps, st.floats(0, 10)), max_size=60), st.booleans(), st.sampled_from([None, 25.0, 1000.0]))
-def test_time_rises_strictly_whatever_the_stamps_do(
-    steps: list[tuple[float | None, float]], is_live: bool, fps: float | None
-) -> None:
+def test_time_rises_strictly_with_any_stamps(steps: list[tuple[float | None, float]], is_live: bool, fps: float | None) -> None:
     clock = StreamClock(fps, is_live)
     received_s, times = 100.0, []
     for pts_s, waited_s in steps:
@@ -56,7 +54,7 @@ def test_a_time_lapse_keeps_its_long_gaps() -> None:
     assert [clock.tick(stamp, 0.0) for stamp in (0.0, 60.0, 120.0)] == [0.0, 60.0, 120.0]
 
 
-def test_time_goes_on_after_a_restart() -> None:
+def test_time_continues_after_a_restart() -> None:
     clock = StreamClock(25.0, is_live=False)
     for stamp in (0.0, 0.04, 0.08):
         clock.tick(stamp, 0.0)

@@ -120,7 +120,7 @@ def test_close_from_another_thread_ends_the_iteration(opened: Open) -> None:
     assert failures == []
 
 
-def test_closing_before_iterating_is_fine(opened: Open) -> None:
+def test_closing_before_iterating(opened: Open) -> None:
     source = opened()
     source.close()
     assert source.status.state == "ended"

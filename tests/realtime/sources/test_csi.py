@@ -43,7 +43,7 @@ def test_a_quarter_turn_swaps_width_and_height(flip: int, size: tuple[int, int])
         ("csi://0?widht=640", SourceOpenError, 'no option "widht". Did you mean "width"'),
     ],
 )
-def test_nonsense_is_one_clear_line(uri: str, kind: type, message: str) -> None:
+def test_a_wrong_uri_raises_one_clear_line(uri: str, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
         open_source(uri)
 

@@ -24,7 +24,7 @@ def _with_thumbnail(picture: bytes) -> bytes:
 
 
 @given(st.lists(st.integers(1, 4000), min_size=1), st.binary(max_size=300).filter(lambda noise: b"\xff" not in noise))
-def test_pictures_come_out_whole_however_the_stream_is_cut(cuts: list[int], noise: bytes) -> None:
+def test_pictures_are_whole_however_the_stream_is_split(cuts: list[int], noise: bytes) -> None:
     pictures = [*PICTURES, _with_thumbnail(PICTURES[0])]
     stream = noise + b"".join(picture + b"\r\n--b\r\nContent-Length: 2147483648\r\n\r\n" for picture in pictures)
     splitter, found, at, turn = JpegSplitter(), [], 0, 0
@@ -36,7 +36,7 @@ def test_pictures_come_out_whole_however_the_stream_is_cut(cuts: list[int], nois
     assert found == pictures
 
 
-def test_a_picture_is_out_at_its_last_byte() -> None:
+def test_a_picture_is_returned_at_its_last_byte() -> None:
     splitter = JpegSplitter()
     splitter.feed(PICTURES[0][:-1])
     assert splitter.take() is None

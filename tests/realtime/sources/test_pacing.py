@@ -23,7 +23,7 @@ def test_a_file_runs_at_its_own_speed_and_is_captured_when_it_is_released(clip: 
     assert captured_s[-1] < due_s[-1] + 0.25
 
 
-def test_after_a_pause_it_does_not_race() -> None:
+def test_after_a_pause_it_does_not_catch_up() -> None:
     source = Paced(open_source("synthetic://street?width=64&height=64&fps=50&objects=0"))
     frames = iter(source)
     next(frames)

@@ -99,7 +99,7 @@ def _wait(until: Callable[[], bool], timeout_s: float) -> None:
         time.sleep(0.02)
 
 
-def test_a_camera_that_never_answers_is_given_up_at_the_deadline(rtsp_servers: Callable) -> None:
+def test_a_camera_that_never_answers_fails_at_the_deadline(rtsp_servers: Callable) -> None:
     source = open_source(rtsp_servers(silent=True).url("admin:hunter2@") + "#open_timeout_s=1")
     started_s = time.monotonic()
     with pytest.raises(SourceOpenError, match="no answer within 1 s") as caught:

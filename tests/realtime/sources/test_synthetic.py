@@ -30,7 +30,7 @@ def test_the_same_seed_draws_the_same_street() -> None:
 
 @pytest.mark.parametrize("extras", [{}, HARD])
 @pytest.mark.parametrize("t_s", [0.0, 2.2, 7.0, 31.0])
-def test_the_truth_is_true(t_s: float, extras: dict[str, Any]) -> None:
+def test_the_truth_fits_the_picture(t_s: float, extras: dict[str, Any]) -> None:
     street = Street(Size(640, 360), 12, 5, **extras)
     truth = street.truth(t_s)
     count = len(truth.ids)
@@ -50,7 +50,7 @@ def test_the_truth_is_true(t_s: float, extras: dict[str, Any]) -> None:
     assert np.all((truth.visibility > 0) & (truth.visibility <= 1))
 
 
-def test_the_mask_covers_just_the_pixels_that_the_objects_change() -> None:
+def test_the_mask_covers_the_pixels_that_objects_change() -> None:
     size = Size(640, 360)
     empty, full = Street(size, 0, 5), Street(size, 9, 5)
     truth = full.truth(4.0)
@@ -58,7 +58,7 @@ def test_the_mask_covers_just_the_pixels_that_the_objects_change() -> None:
     moved = np.abs(full.draw(4.0).astype(int) - full.draw(5.1).astype(int)).max(axis=2) > 40
     both = (truth.label_map > 0) | (full.truth(5.1).label_map > 0)
     grown = cv2.dilate(both.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    shadow = 0.01 * moved.size  # shadows move too, and are no part of an object
+    shadow = 0.01 * moved.size  # shadows move too, but are not part of an object
     assert np.count_nonzero(moved & ~grown) < shadow
     assert np.count_nonzero(moved & both) > 0.5 * np.count_nonzero(both)
     assert len(empty.truth(0.0).ids) == 0
@@ -81,7 +81,7 @@ def test_ids_persist_and_are_never_used_again() -> None:
     assert all(len(found) == 1 for found in classes.values())
 
 
-def test_things_hide_each_other() -> None:
+def test_objects_occlude_each_other() -> None:
     street = Street(Size(640, 360), 16, 2)
     lowest = min(float(street.truth(tick / 2).visibility.min()) for tick in range(40))
     assert lowest < 0.6
@@ -163,12 +163,12 @@ def test_a_hard_street_is_a_function_of_seed_and_time() -> None:
     assert not np.array_equal(one.draw(1.5), Street(size, 6, 3).draw(1.5))
 
 
-def test_without_extras_the_camera_stands() -> None:
+def test_without_options_the_camera_is_at_rest() -> None:
     street = Street(Size(320, 180), 6, 3)
     assert np.array_equal(street.camera_between(0.3, 9.0), np.eye(2, 3))
 
 
-def test_the_background_moves_just_as_the_camera_says() -> None:
+def test_the_background_moves_by_the_camera_matrix() -> None:
     street = Street(Size(640, 360), 0, 3, pan_px_s=60, shake_px=6)
     for from_s, to_s in ((0.0, 0.5), (2.0, 1.2), (4.0, 4.0)):
         moved = cv2.warpAffine(street.draw(from_s), street.camera_between(from_s, to_s), (640, 360))
@@ -222,7 +222,7 @@ def hidden_spans_s(street: Street) -> dict[int, list[float]]:
     return {class_id: [span for span in spans if span > 0.3] for class_id, spans in spans_s.items()}
 
 
-def test_people_and_cars_vanish_behind_things_and_come_back() -> None:
+def test_people_and_cars_vanish_behind_occluders_and_return() -> None:
     """For half a second to two, mostly."""
     clear, blocked = hidden_spans_s(Street(Size(160, 90), 8, 3)), hidden_spans_s(Street(Size(160, 90), 8, 3, occluders=4))
     for class_id in (PERSON, CAR):
@@ -232,7 +232,7 @@ def test_people_and_cars_vanish_behind_things_and_come_back() -> None:
         assert max(blocked[class_id]) < 4
 
 
-def test_what_stands_in_the_way_is_no_object() -> None:
+def test_occluders_are_not_objects() -> None:
     clear, blocked = Street(Size(320, 180), 0, 3), Street(Size(320, 180), 0, 3, occluders=2)
     one, two = clear.truth(0.0), blocked.truth(0.0)
     assert len(two.ids) == 0

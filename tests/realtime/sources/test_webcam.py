@@ -128,7 +128,7 @@ def test_a_missing_camera_raises_one_clear_line() -> None:
         open_source("webcam://97?widht=2")
 
 
-def test_the_first_camera_that_answers_is_taken(tmp_path: Path, plug: Callable, kind: type) -> None:
+def test_the_first_working_camera_is_used(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "Cam")
     source = first(2.0, kind, tmp_path)
     assert source is not None
@@ -138,7 +138,7 @@ def test_the_first_camera_that_answers_is_taken(tmp_path: Path, plug: Callable, 
     source.close()
 
 
-def test_a_camera_that_hangs_costs_no_more_than_the_time_given(tmp_path: Path, plug: Callable, kind: type) -> None:
+def test_a_hanging_camera_takes_no_longer_than_the_time_out(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "Cam")
     kind.open_takes_s = 1.0
     started_s = time.monotonic()

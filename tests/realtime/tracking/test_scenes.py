@@ -63,7 +63,7 @@ def test_objects_hidden_for_up_to_two_seconds_keep_their_ids(tracker, dropped, b
 
 @pytest.mark.parametrize(("dropped", "bar"), [(0.3, 0.90), (0.6, 0.75)])
 @every_follower
-def test_a_tracker_that_ignores_time_fails(tracker, dropped, bar):
+def test_ignoring_time_costs_ids(tracker, dropped, bar):
     """The same frames at 15 fps, with their true times or counted as if none were missing."""
     true_time, counted = mean_idf1(tracker, dropped, fps=15), mean_idf1(tracker, dropped, fps=15, ignore_time=True)
     assert true_time >= bar
