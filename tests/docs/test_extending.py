@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from engines.types import Instances, Segmentation
+from realtime.types import Canvas, Frame, Result, Track
+
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -118,3 +121,12 @@ def test_every_kind_in_the_table_has_a_section_and_a_folder() -> None:
     assert {anchor for _, anchor, _ in rows} <= titles
     folders = [PAGE.parents[1] / folder for _, _, folder in rows if folder != "anywhere"]
     assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+def test_the_table_of_values_names_their_fields() -> None:
+    kinds = {kind.__name__: kind for kind in (Frame, Segmentation, Instances, Track, Result, Canvas)}
+    rows = re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", TEXT, re.MULTILINE)
+    assert [name for name, _ in rows] == list(kinds)
+    for name, fields in rows:
+        known = getattr(kinds[name], "_fields", None) or list(kinds[name].__dataclass_fields__)
+        assert set(re.findall(r"`(\w+)`", fields)) <= set(known)
