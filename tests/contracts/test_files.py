@@ -103,3 +103,10 @@ def test_files_stay_small_enough_to_read_at_once() -> None:
         if "tests" not in path.parts and (count := len(path.read_text(encoding="utf-8").splitlines())) > 300
     }
     assert not long
+
+
+@pytest.mark.parametrize("package", ["engines", "realtime"])
+def test_modules_are_in_rooms(package: str) -> None:
+    """Values, errors and the entry points are in the package itself; everything else belongs to a folder."""
+    loose = sorted(path.stem for path in (REPO_ROOT / package).glob("*.py") if path.stem != "__init__")
+    assert len(loose) <= 6, loose
