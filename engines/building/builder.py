@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import msgspec
 from engines.building.job import BuildJob, JobProgress
 from engines.building.watch import CANCEL_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
+from engines.files import write_whole
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.model import Model
@@ -26,8 +28,8 @@ from engines.trt.runtime import open_tensorrt
 TARGET = "engines.building.work:build"
 """The function that the child process calls: a Task in, an Outcome out, as JSON."""
 
-DEFAULT_TIMEOUT_S = 3600.0
-DEFAULT_WORKSPACE_BYTES = 2**30
+PLAN, TIMING_CACHE, EARLIER_CACHE = "engine.plan", "timing.cache", "earlier.cache"
+"""Files in a task's scratch folder: the first two from the child, the caches only if there are any."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -37,17 +39,13 @@ class Task(msgspec.Struct, frozen=True):
     model_path: str
     card: dict[str, Any]
     scratch: str
-    """Folder for the plan and the timing cache."""
     workspace_bytes: int
-    frames: str | None = None
-    timing_cache: str | None = None
+    frames: str | None
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the child has built. plan, timing_cache: paths in the task's scratch folder."""
+    """What the child has built."""
 
-    plan: str
-    timing_cache: str | None
     card: dict[str, Any]
     inputs: tuple[TensorIo, ...]
     outputs: tuple[TensorIo, ...]
@@ -60,9 +58,9 @@ class Outcome(msgspec.Struct, frozen=True):
 class BuildLimits:
     """Limits of a build. memory_bytes: of the process; workspace_bytes: GPU memory for one layer."""
 
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float = 3600.0
     memory_bytes: int | None = None
-    workspace_bytes: int = DEFAULT_WORKSPACE_BYTES
+    workspace_bytes: int = 2**30
 
 
 def environment_for(request: BuildRequest) -> Environment:
@@ -136,7 +134,7 @@ class EngineBuilder:
                     pass
                 else:
                     return found
-            return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome))
+            return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome), scratch)
 
     def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
         """Stop the build. Returns at once. grace_s: time for the child to stop by itself."""
@@ -147,7 +145,8 @@ class EngineBuilder:
     def _build_in_child(self, scratch: Path, on_progress: Callable[[JobProgress], None] | None) -> dict[str, Any]:
         cache = self._store.timing_cache(self._request, self._environment)
         if cache is not None:
-            (scratch / "earlier.cache").write_bytes(cache)
+            with contextlib.suppress(OSError):  # without it the build is only slower
+                write_whole(scratch / EARLIER_CACHE, cache)
         task = Task(
             request=self._request,
             model_path=str(self._model.path.resolve()),
@@ -155,7 +154,6 @@ class EngineBuilder:
             scratch=str(scratch),
             workspace_bytes=self._limits.workspace_bytes,
             frames=str(self._frames.resolve()) if self._frames else None,
-            timing_cache=str(scratch / "earlier.cache") if cache is not None else None,
         )
         options = msgspec.to_builtins(task)
         with BuildJob(TARGET, options, timeout_s=self._limits.timeout_s, memory_limit_bytes=self._limits.memory_bytes) as job:
@@ -165,10 +163,10 @@ class EngineBuilder:
             job.start()
             return job.wait(on_progress)
 
-    def _save(self, outcome: Outcome) -> Found:
+    def _save(self, outcome: Outcome, scratch: Path) -> Found:
         try:
-            plan = Path(outcome.plan).read_bytes()
-            cache = Path(outcome.timing_cache).read_bytes() if outcome.timing_cache else None
+            plan = (scratch / PLAN).read_bytes()
+            cache = (scratch / TIMING_CACHE).read_bytes() if (scratch / TIMING_CACHE).exists() else None
         except OSError as error:
             raise BuildError(f"the built engine cannot be read ({error.strerror})", "Try again") from error
         passport = Passport(

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import onnx
 
-from engines.building.builder import Outcome, Task
+from engines.building.builder import EARLIER_CACHE, PLAN, TIMING_CACHE, Outcome, Task
 from engines.building.frames import real_frames
 from engines.building.network import Prepared, decoded, more_kept, prepare, too_inaccurate, with_kept
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
@@ -86,7 +86,7 @@ class Builder:
         raise BuildError(what, "Try --precision fp32, or another version of TensorRT")
 
     def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
-        request, cache = self._request, self._task.timing_cache
+        request, cache = self._request, Path(self._task.scratch, EARLIER_CACHE)
         return build_plan(
             tensorrt,
             prepared.network.SerializeToString(),
@@ -96,7 +96,7 @@ class Builder:
                 targets=(request.target,) if request.target else (),
                 dla_core=request.dla_core,
             ),
-            timing_cache=Path(cache).read_bytes() if cache else None,
+            timing_cache=cache.read_bytes() if cache.exists() else None,
             report=self._report,
             is_cancelled=self._is_cancelled,
         )
@@ -137,14 +137,11 @@ class Builder:
         start_s: float,
     ) -> Outcome:
         folder = Path(self._task.scratch)
-        plan, cache = folder / "engine.plan", folder / "timing.cache"
-        plan.write_bytes(built.plan)
+        (folder / PLAN).write_bytes(built.plan)
         if built.timing_cache is not None:
-            cache.write_bytes(built.timing_cache)
+            (folder / TIMING_CACHE).write_bytes(built.timing_cache)
         inputs, outputs = read_tensors(prepared.network.SerializeToString())
         return Outcome(
-            plan=str(plan),
-            timing_cache=str(cache) if built.timing_cache is not None else None,
             card=msgspec.to_builtins(prepared.card),
             inputs=_tensor_ios(inputs),
             outputs=_tensor_ios(outputs),

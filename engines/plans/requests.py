@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from engines.errors import BuildError
+from engines.errors import BuildError, ModelFileError
 from engines.gpu.driver import GpuFacts
 from engines.models.model import Model
 from engines.plans.passport import BuildRequest, Environment, canonical_json
@@ -26,7 +26,7 @@ def request_for(
 ) -> BuildRequest:
     """The request for an engine of `model`. size: of its input; None for the model's own.
 
-    Raises BuildError for a network with inputs besides the image, such as its own states.
+    Raises BuildError for a network with inputs besides the image, such as its own states; ModelFileError if the file is gone.
     """
     if model.card.side_inputs:
         raise BuildError(
@@ -34,9 +34,13 @@ def request_for(
             "Run it on the CPU: run.py view --backend auto",
         )
     size = size or model.card.input.size
+    try:
+        onnx_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{model.path}: cannot be read ({error.strerror})", "Check that the file still exists") from error
     return BuildRequest(
         model_name=model.card.name,
-        onnx_sha256=hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        onnx_sha256=onnx_sha256,
         card_sha256=_card_sha256(model),
         precision=precision,
         size_px=(size.width, size.height),

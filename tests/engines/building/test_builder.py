@@ -14,7 +14,7 @@ import pytest
 from engines.building import builder as room
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
 from engines.building.job import BuildJob, JobProgress
-from engines.errors import BuildCancelledError, BuildError, NoGpuError
+from engines.errors import BuildCancelledError, BuildError, ModelFileError, NoGpuError
 from engines.models.model import Model, load_model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
@@ -169,6 +169,12 @@ def test_without_a_gpu_the_cure_names_a_build_ahead(model: Model) -> None:
     request = request_for(model, precision="fp16", runtime="tensorrt")
     with pytest.raises(NoGpuError, match=r"an engine is built on the GPU that it runs on\. .*--runtime tensorrt-rtx --target 86"):
         environment_for(request)
+
+
+def test_a_model_file_that_is_gone_is_reported(model: Model) -> None:
+    model.path.unlink()
+    with pytest.raises(ModelFileError, match=r"deep\.onnx: cannot be read \(No such file or directory\)"):
+        request_for(model, precision="fp16", runtime="tensorrt")
 
 
 def test_targets_are_for_tensorrt_rtx(model: Model) -> None:
