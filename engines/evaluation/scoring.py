@@ -13,11 +13,22 @@ from engines.datasets.objects import TrueObject
 from engines.datasets.truth import Truth, TruthSet
 from engines.errors import EvaluationError
 from engines.evaluation.boundary import boundary_f1, tolerance_px
-from engines.evaluation.figures import Case, Latency, PixelFigures, SetFigures, SurfaceFigures, mean_of
 from engines.evaluation.mapping import ClassMapping
 from engines.evaluation.objects import MAX_OBJECTS, ObjectScorer
 from engines.evaluation.reading import check_readable, read_classes, read_surface
-from engines.evaluation.scores import Confusion, class_accuracy, class_iou, confusion, pixel_accuracy
+from engines.evaluation.scores import (
+    Case,
+    Confusion,
+    Latency,
+    PixelFigures,
+    SetFigures,
+    SurfaceFigures,
+    class_accuracy,
+    class_iou,
+    confusion,
+    mean_of,
+    pixel_accuracy,
+)
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
 from engines.segmenter import Segmenter

@@ -126,7 +126,9 @@ def compare(card: Card, baseline: Card, tolerance_percent: float = TOLERANCE_PER
         now, then = _figures(card, mode), _figures(baseline, mode)
         busier = _busier(card, now, then)
         for judged in JUDGED:
-            if judged.name in now and judged.name in then and _is_comparable(judged.name, now, then):
+            # Peak memory depends on the number of repeats: the process keeps some memory that earlier ones freed.
+            repeats = [len(figures[judged.name].repeats) for figures in (now, then) if judged.name in figures]
+            if len(repeats) == 2 and (judged.name != "memory_peak" or repeats[0] == repeats[1]):
                 verdict = _verdict(judged, then[judged.name], now[judged.name], tolerance_percent, busier)
                 changes.append(Change(mode, judged.name, then[judged.name], now[judged.name], verdict))
     return changes
@@ -135,11 +137,6 @@ def compare(card: Card, baseline: Card, tolerance_percent: float = TOLERANCE_PER
 def _figures(card: Card, name: str) -> dict[str, Figure]:
     mode: Mode | None = getattr(card, name)
     return mode.figures if mode is not None else {}
-
-
-def _is_comparable(name: str, now: dict[str, Figure], then: dict[str, Figure]) -> bool:
-    """Peak memory depends on the number of repeats: the process keeps some memory that earlier ones freed."""
-    return name != "memory_peak" or len(now[name].repeats) == len(then[name].repeats)
 
 
 def _busier(card: Card, now: dict[str, Figure], then: dict[str, Figure]) -> int:

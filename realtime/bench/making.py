@@ -36,10 +36,10 @@ Value = Callable[[Repeat], "float | None"]
 FIGURES: tuple[tuple[str, str, Value], ...] = (
     ("fps", "frames/s", lambda repeat: repeat.fps),
     ("shown_fps", "frames/s", lambda repeat: repeat.counts.shown / repeat.seconds),
-    ("age_p50", "ms", lambda repeat: _age(repeat, 50)),
-    ("age_p95", "ms", lambda repeat: _age(repeat, 95)),
-    ("mask_age_p50", "ms", lambda repeat: _mask_age(repeat, 50)),
-    ("mask_age_p95", "ms", lambda repeat: _mask_age(repeat, 95)),
+    ("age_p50", "ms", lambda repeat: _age(repeat, "age", 50)),
+    ("age_p95", "ms", lambda repeat: _age(repeat, "age", 95)),
+    ("mask_age_p50", "ms", lambda repeat: _age(repeat, "mask age", 50)),
+    ("mask_age_p95", "ms", lambda repeat: _age(repeat, "mask age", 95)),
     ("dropped_share", "%", lambda repeat: _dropped_percent(repeat)),
     ("cpu_per_frame", "ms", lambda repeat: repeat.cpu_ms_per_frame),
     ("cpu_cores", "cores", lambda repeat: repeat.cpu_s / repeat.seconds),
@@ -50,7 +50,11 @@ FIGURES: tuple[tuple[str, str, Value], ...] = (
     ("gpu_memory", "MB", lambda repeat: repeat.gpu.memory_mb if repeat.gpu else None),
     ("power", "W", lambda repeat: repeat.power.mean_w if repeat.power else None),
     ("energy_per_frame", "J", lambda repeat: repeat.power.mean_w / repeat.fps if repeat.power and repeat.fps else None),
-    ("cpu_energy_per_frame", "J", lambda repeat: _cpu_joules_per_frame(repeat)),
+    (
+        "cpu_energy_per_frame",
+        "J",
+        lambda repeat: None if repeat.cpu_joules is None else repeat.cpu_joules / repeat.counts.processed,
+    ),
     ("tracks", "ids", lambda repeat: float(repeat.tracks)),
 )
 """Name, unit, and the value of a repeat. Drops are in per cent of the frames of a camera, missed ones included."""
@@ -147,14 +151,9 @@ def _notes_on_memory(modes: Sequence[dict[str, Figure]]) -> Iterator[str]:
         )
 
 
-def _age(repeat: Repeat, percentile: float) -> float | None:
-    ages = repeat.samples_ms.get("age")
-    return None if ages is None or not len(ages) else float(np.percentile(ages, percentile))
-
-
-def _mask_age(repeat: Repeat, percentile: float) -> float | None:
-    """None where all masks are of the frame shown (the overlay "locked")."""
-    ages = repeat.samples_ms.get("mask age")
+def _age(repeat: Repeat, name: str, percentile: float) -> float | None:
+    """None where nothing was shown, or where all masks are of the frame shown (the overlay "locked")."""
+    ages = repeat.samples_ms.get(name)
     return None if ages is None or not ages.any() else float(np.percentile(ages, percentile))
 
 
@@ -162,12 +161,6 @@ def _dropped_percent(repeat: Repeat) -> float | None:
     missed = repeat.counts.missed_by_the_feed
     total = repeat.counts.captured + missed
     return 100 * (repeat.counts.dropped_before_model + missed) / total if total else None
-
-
-def _cpu_joules_per_frame(repeat: Repeat) -> float | None:
-    if repeat.cpu_joules is None:
-        return None
-    return repeat.cpu_joules / repeat.counts.processed
 
 
 def _percentiles(parts: Sequence[Any]) -> Percentiles:

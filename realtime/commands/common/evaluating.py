@@ -11,8 +11,8 @@ from typing import Any
 from engines.backends import EngineOptions, check_backend
 from engines.datasets.truth import SplitName, TruthSet, open_truth
 from engines.errors import EvaluationError
-from engines.evaluation.figures import Case, SetFigures
 from engines.evaluation.mapping import map_classes, parse_means
+from engines.evaluation.scores import Case, SetFigures
 from engines.evaluation.scoring import score_set
 from engines.models import zoo
 from engines.plans.reading import TRUST_WARNING

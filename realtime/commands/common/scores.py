@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from engines.datasets.truth import TruthSet
-from engines.evaluation.figures import PixelFigures, SetFigures
 from engines.evaluation.objects import ObjectFigures
+from engines.evaluation.scores import PixelFigures, SetFigures
 from engines.models.model import Model
 from engines.segmenter import Segmenter
 from realtime.commands.common.tables import bar, plain, show, table
