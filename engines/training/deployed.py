@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +15,11 @@ from engines.training.evaluate import Predictor
 from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX
 from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.types import U8
+
+Output: TypeAlias = Literal["labels", "alpha"]
+Answer: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""The outputs for one image by name, with the batch axis."""
+Answerer: TypeAlias = Callable[[U8], Answer]
 
 PEAKS = 64
 """The graph's maximum number of centres."""
@@ -32,7 +39,7 @@ class Deployed(nn.Module):
         surface    (N, H, W) uint8, 0 nothing, 1 drivable, 2 lane line
     """
 
-    def __init__(self, net: SegmentationNet, output: Literal["labels", "alpha"] = "labels") -> None:
+    def __init__(self, net: SegmentationNet, output: Output = "labels") -> None:
         super().__init__()
         self.net = net
         self.output = output
@@ -74,13 +81,28 @@ def peaks(heat: Tensor) -> Tensor:
     return torch.stack(((x + 0.5) * CELL_PX, (y + 0.5) * CELL_PX, values), dim=2)
 
 
-def torch_predictor(net: SegmentationNet, output: Literal["labels", "alpha"] = "labels") -> Predictor:
+def torch_answerer(deployed: Deployed) -> Answerer:
+    """Every output of the net in memory, in float32, on its device."""
+    device = next(deployed.parameters()).device
+
+    def answer(image: U8) -> Answer:
+        with torch.inference_mode():
+            outputs = deployed(torch.from_numpy(image)[None].to(device))
+        return {name: output.cpu().numpy() for name, output in zip(deployed.output_names, outputs, strict=True)}
+
+    return answer
+
+
+def torch_predictor(net: SegmentationNet, output: Output = "labels") -> Predictor:
     """Predict with the net in memory, in float32, on its device."""
-    deployed = Deployed(net, output).eval()
+    return predictor(torch_answerer(Deployed(net, output).eval()), output)
+
+
+def predictor(answer: Answerer, output: Output) -> Predictor:
+    """Class ids from a model's outputs; of a matte, whether the opacity is above one half."""
 
     def predict(image: U8) -> U8:
-        with torch.inference_mode():
-            first = deployed(torch.from_numpy(image)[None].to(next(net.parameters()).device))[0][0].cpu().numpy()
+        first = answer(image)[output][0]
         return np.asarray(first > 127 if output == "alpha" else first, np.uint8)
 
     return predict

@@ -18,9 +18,9 @@ from engines.onnx_graph.sizing import resized
 from engines.training import TrainingError
 from engines.training.cards import card_facts, write_card
 from engines.training.checkpoint import Checkpoint, save_weights
-from engines.training.deployed import Deployed
+from engines.training.deployed import Deployed, torch_answerer
 from engines.training.evaluate import SetScore, score_set
-from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probes, torch_answerer
+from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probes
 from engines.training.run_folder import make_folder
 from engines.types import U8
 

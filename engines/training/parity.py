@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,14 +16,9 @@ from engines.loading import import_onnxruntime
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.training import TrainingError
-from engines.training.deployed import Deployed
+from engines.training.deployed import Answer, Answerer, Output, predictor
 from engines.training.evaluate import Predictor
 from engines.types import U8
-
-Answer: TypeAlias = Mapping[str, npt.NDArray[Any]]
-"""The outputs for one image by name, with the batch axis."""
-
-Answerer: TypeAlias = Callable[[U8], Answer]
 
 BYTE_STEP = 1
 """Opacities and confidences are rounded to bytes, and may round either way."""
@@ -70,17 +65,6 @@ def _found(peaks: npt.NDArray[Any], among: npt.NDArray[Any]) -> float:
     return float((same_place & same_score).any(axis=1).mean()) if len(real) else 1.0
 
 
-def torch_answerer(deployed: Deployed) -> Answerer:
-    """Every output of the net in memory."""
-
-    def answer(image: U8) -> Answer:
-        with torch.inference_mode():
-            found = deployed(torch.from_numpy(image)[None])
-        return {name: output.numpy() for name, output in zip(deployed.output_names, found, strict=True)}
-
-    return answer
-
-
 def onnx_answerer(path: Path) -> Answerer:
     """Every output of an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
     onnxruntime = import_onnxruntime()
@@ -99,15 +83,9 @@ def onnx_answerer(path: Path) -> Answerer:
     return answer
 
 
-def onnx_predictor(path: Path, output: Literal["labels", "alpha"] = "labels") -> Predictor:
+def onnx_predictor(path: Path, output: Output = "labels") -> Predictor:
     """Predict with an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
-    answer = onnx_answerer(path)
-
-    def predict(image: U8) -> U8:
-        first = answer(image)[output][0]
-        return np.asarray(first > 127 if output == "alpha" else first, np.uint8)
-
-    return predict
+    return predictor(onnx_answerer(path), output)
 
 
 def probes(spec: InputSpec, sets: Sequence[DataSet]) -> list[U8]:

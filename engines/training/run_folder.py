@@ -5,36 +5,24 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engines.files import whole_file, write_whole
 from engines.training import TrainingError
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    path: Path
+    """The folder of a run.
 
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint, which `resume` reads and which is exported at the end."""
-        return self.path / "last.pt"
+    last: the newest checkpoint, which `resume` reads and which is exported at the end. best: the highest score on held-out images
+    if there are any, flattered by that choice. curve: a row per evaluation with step, loss, loss on held-out images, learning rate
+    and mIoU of each set. picture: the same, drawn.
+    """
 
-    @property
-    def best(self) -> Path:
-        """The highest score on held-out images, if there are any. The score is flattered, since the images chose it."""
-        return self.path / "best.pt"
-
-    @property
-    def curve(self) -> Path:
-        """One row per evaluation: step, loss, loss on held-out images, learning rate, mIoU of each set."""
-        return self.path / "curve.csv"
-
-    @property
-    def picture(self) -> Path:
-        """The same, drawn."""
-        return self.path / "curve.png"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last, self.best = path / "last.pt", path / "best.pt"
+        self.curve, self.picture = path / "curve.csv", path / "curve.png"
 
     def create(self) -> None:
         """Make the folder. Raises TrainingError when it contains a run already, or cannot be made."""

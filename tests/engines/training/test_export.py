@@ -17,9 +17,9 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 from engines.models.card import InputSpec, card_from_dict
 from engines.onnx_graph.sizing import with_input_size
 from engines.training import TrainingError
-from engines.training.deployed import PEAKS, Deployed
+from engines.training.deployed import PEAKS, Deployed, torch_answerer
 from engines.training.export import OPSET, export_onnx
-from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probe_images, torch_answerer
+from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probe_images
 from engines.types import Size
 
 from .nets import INPUT_PX, random_net, ripples
