@@ -15,8 +15,8 @@ class RunFolder:
     """The folder of a run.
 
     last: the newest checkpoint, which `resume` reads and which is exported at the end. best: the highest score on held-out images
-    if there are any, flattered by that choice. curve: a row per evaluation with step, loss, loss on held-out images, learning rate
-    and mIoU of each set. picture: the same, drawn.
+    if there are any, flattered by that choice. curve: rows of step, loss, loss on held-out images, learning rate
+    and mIoU of each set, one per evaluation. picture: the same, drawn.
     """
 
     def __init__(self, path: Path) -> None:
