@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engines.decoding.maps import not_finite
 from engines.decoding.postprocess import centre_to_corners, nms
 from engines.errors import InferenceError
 from engines.types import F32, I32
@@ -109,24 +110,24 @@ def from_finished(rows: F32, class_count: int, limits: Limits, output: str) -> D
 
 
 def as_class_ids(numbers: F32, class_count: int, output: str) -> I32:
-    """As integers. Raises InferenceError for one that the card has no name for."""
+    """As integers. Raises InferenceError for one without a name in the card."""
     strange = numbers[~((numbers >= 0) & (numbers < class_count))]
     if len(strange):
-        raise InferenceError(f"output {output} has class id {strange[0]:g}, its card {class_count} classes")
+        raise InferenceError(f"output {output} has class id {strange[0]:g}, its card {class_count} classes", "Correct `classes`")
     return numbers.astype(np.int32)
 
 
 def check_scores(scores: F32) -> None:
-    """Every score, not only those above the threshold: a NaN compares false, and would leave unseen. Raises InferenceError."""
+    """Every score, not only those above the threshold: a NaN compares false, and would go unnoticed. Raises InferenceError."""
     check_finite(scores)
     if len(scores) and scores.max() > 1.01:  # half precision rounds; more is no rounding
-        raise InferenceError(f"the network gave the score {scores.max():g}, above 1; export it with the sigmoid inside")
+        raise InferenceError(f"the network gave the score {scores.max():g}, above 1", "Export it with the sigmoid inside")
 
 
 def check_finite(*arrays: F32) -> None:
     """Raises InferenceError for NaN and infinity."""
     if not all(np.isfinite(array).all() for array in arrays):
-        raise InferenceError("the network gave NaN or infinite numbers; try --backend ort, or another precision")
+        raise not_finite("the network's output")
 
 
 def floats(output: npt.NDArray[np.generic], name: str, axes: int) -> F32:

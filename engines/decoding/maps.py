@@ -22,7 +22,7 @@ def one_map(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generi
 
 
 def byte_map(output: npt.NDArray[np.generic], name: str, meaning: str) -> U8:
-    """A (H, W) map that must be uint8. Raises InferenceError, saying what is meant."""
+    """A (H, W) map that must be uint8. Raises InferenceError, which gives the `meaning`."""
     found = one_map(output, name)
     if found.dtype != np.uint8:
         raise InferenceError(f"output {name} is {found.dtype}, not uint8 ({meaning})")
@@ -30,11 +30,11 @@ def byte_map(output: npt.NDArray[np.generic], name: str, meaning: str) -> U8:
 
 
 def labels_of(labels: npt.NDArray[np.generic], name: str) -> U8:
-    """(H, W) integers → uint8 class ids; what no byte holds is void. Raises InferenceError for floats."""
+    """(H, W) integers → uint8 class ids; what does not fit a byte is void. Raises InferenceError for floats."""
     if labels.dtype.kind not in "ui":
         raise InferenceError(f"output {name} is {labels.dtype}, not integer labels")
     if labels.dtype != np.uint8:
-        # As unsigned, what is below 0 lies above 255 too: one minimum makes both void instead of some other class.
+        # As unsigned, numbers below 0 are above 255 too: one minimum makes both void.
         unsigned = labels.view(f"u{labels.dtype.itemsize}")
         labels = np.minimum(unsigned, unsigned.dtype.type(VOID_CLASS)).astype(np.uint8)
     return np.ascontiguousarray(labels, np.uint8)
@@ -55,10 +55,10 @@ def surface_map(outputs: Outputs, name: str | None, geometry: Fit) -> U8 | None:
         return None
     whole = byte_map(outputs[name], name, SURFACE_MEANING)
     if whole.max(initial=0) >= SURFACES:
-        raise InferenceError(f"output {name} holds {whole.max()}; it may hold {SURFACE_MEANING}")
+        raise InferenceError(f"output {name} contains {whole.max()}, which is none of {SURFACE_MEANING}")
     return np.array(geometry.cut(fine_enough(whole, geometry)), np.uint8)
 
 
-def not_finite(output: str) -> InferenceError:
-    """The error to raise for an output that holds NaN or infinity."""
-    return InferenceError(f"output {output} holds NaN or infinite values; try --backend ort, or another precision")
+def not_finite(what: str) -> InferenceError:
+    """The error to raise for numbers that contain NaN or infinity."""
+    return InferenceError(f"{what} contains NaN or infinite values", "Use --backend ort, or another precision")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import InferenceError
+from engines.decoding.maps import not_finite
 from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Size
 
@@ -111,13 +111,13 @@ class Masks:
             # The cells under the box and one around them, which bilinear sampling touches.
             cells_x = slice(max(int((left + x0) / cell_x) - 1, 0), int((left + x1 - 1) / cell_x) + 2)
             cells_y = slice(max(int((top + y0) / cell_y) - 1, 0), int((top + y1 - 1) / cell_y) + 2)
-            with np.errstate(invalid="ignore", over="ignore"):  # told by an error instead of a warning
+            with np.errstate(invalid="ignore", over="ignore"):  # an error reports it
                 logits = self.logits_of(row, cells_y, cells_x)
                 is_finite = np.isfinite(logits.sum())
             if not is_finite:
-                raise InferenceError("the network gave NaN or infinite masks; try --backend ort, or another precision")
+                raise not_finite("the array of masks")
             origin_x, origin_y = round(cells_x.start * cell_x), round(cells_y.start * cell_y)
-            # Edge minus edge, each rounded once: where a cell is no whole number of pixels, the last column is not lost.
+            # Edge minus edge, each rounded once: where a cell is not a whole number of pixels, the last column is not lost.
             size = (
                 round((cells_x.start + logits.shape[1]) * cell_x) - origin_x,
                 round((cells_y.start + logits.shape[0]) * cell_y) - origin_y,

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from engines.decoding.detections import Detections, Limits, check_finite, floats, from_class_scores, read_rows
-from engines.errors import CardError, InferenceError
+from engines.errors import InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.cards import one_role
 from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -34,11 +35,7 @@ SUPPORTED = "boxes of detectors that Ultralytics exports, [1,4+classes,N] or [1,
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        kinds = [role for role in ROLES if role in card.outputs]
-        if len(kinds) != 1:
-            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
-            raise CardError(f"{card.name}: a boxes card needs one of {wanted}, it has {dict(card.outputs)}")
-        (self._role,) = kinds
+        self._role = one_role(card, ROLES)
         self._output = card.outputs[self._role]
         self._class_count = len(card.classes)
         self._centres_px, self._strides_px = _grids(card.input.size)
@@ -59,7 +56,7 @@ class Family:
     def _from_cells(self, rows: F32, limits: Limits) -> Detections:
         expected = (len(self._strides_px), 5 + self._class_count)
         if rows.shape != expected:
-            raise InferenceError(f"output {self._output} is {rows.shape}, its card says {expected} cells and numbers")
+            raise InferenceError(f"output {self._output} is {rows.shape}, not {expected}, as its card says", "Correct the card")
         strides = self._strides_px[:, None]
         with np.errstate(over="ignore"):  # check_finite reports it
             boxes = np.concatenate((rows[:, :2] * strides + self._centres_px, np.exp(rows[:, 2:4]) * strides), axis=1)

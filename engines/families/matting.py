@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.decoding.maps import surface_map
+from engines.decoding.maps import not_finite, surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.cards import one_role
 from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -31,7 +32,7 @@ from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
 ROLES = ("alpha", "alpha_softmax", "alpha_logits")
 
 MIN_OBJECT_SHARE = 1e-3
-"""Smaller regions, as a share of the map, are specks that are painted but are no objects: 110 pixels of 384x288."""
+"""Smaller regions, as a share of the map, are specks, painted but not objects: 110 pixels of 384x288."""
 
 OVERSHOOT = 0.1
 """Networks that upsample their matte with a cubic go past 0 and 1 by a few per cent; more is another kind of number."""
@@ -54,21 +55,18 @@ RVM_COARSE_PX = 512
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        roles = [role for role in ROLES if role in card.outputs]
-        if len(roles) != 1:
-            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
-            raise CardError(f"{card.name}: a matting card needs one of {wanted}; it has {', '.join(card.outputs) or 'none'}")
+        role = one_role(card, ROLES)
         seen = [name for name in card.classes if name != "background" and name not in card.void]
         if len(seen) != 1 or len(card.classes) > 2:
             raise CardError(
-                f"{card.name}: classes = [{', '.join(card.classes)}], but a matte has one foreground: "
-                'write classes = ["person"], or classes = ["background", "person"] in the order of its channels'
+                f"{card.name}: classes = [{', '.join(card.classes)}], but a matte has one foreground",
+                'Write classes = ["person"], or classes = ["background", "person"] in the order of its channels',
             )
         self._class_id = card.classes.index(seen[0])
         self._channel = self._class_id if len(card.classes) == 2 else 1
-        self._output = card.outputs[roles[0]]
+        self._output = card.outputs[role]
         self._surface = card.outputs.get("surface")
-        self._read = {"alpha": self._alpha, "alpha_softmax": self._softmax, "alpha_logits": self._logits}[roles[0]]
+        self._read = {"alpha": self._alpha, "alpha_softmax": self._softmax, "alpha_logits": self._logits}[role]
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         alpha = self._read(outputs[self._output])
@@ -107,12 +105,12 @@ class Family:
     def _floats(self, output: npt.NDArray[np.generic], counts: tuple[int, ...]) -> F32:
         """As (C, H, W) float32, all of them finite."""
         if output.dtype.kind != "f":
-            raise InferenceError(f"output {self._output} is {output.dtype}; a matte is floats, or uint8 under outputs.alpha")
+            raise InferenceError(f"output {self._output} is {output.dtype}, not floats, or uint8 under outputs.alpha")
         with np.errstate(over="ignore", invalid="ignore"):
             channels = np.asarray(self._channels(output, counts), np.float32)
             total = channels.sum()  # one value that is not finite poisons it: each is looked at only then
         if not np.isfinite(total) and not np.isfinite(channels).all():
-            raise InferenceError(f"output {self._output} holds NaN or infinite values; try --backend ort, or another precision")
+            raise not_finite(f"output {self._output}")
         return channels
 
     def _channels(self, output: npt.NDArray[np.generic], counts: tuple[int, ...]) -> npt.NDArray[np.generic]:
@@ -128,12 +126,12 @@ class Family:
         raise InferenceError(f"output {self._output} is {output.shape}, not a matte of {channels} channels: (1, C, H, W) or last")
 
     def _as_bytes(self, alpha: F32) -> U8:
-        """(H, W) 0..1 → 0..255; a new array. Raises InferenceError for numbers that are no opacity."""
+        """(H, W) 0..1 → 0..255; a new array. Raises InferenceError for numbers outside of 0..1."""
         low, high, _, _ = cv2.minMaxLoc(np.ascontiguousarray(alpha))
         if low < -OVERSHOOT or high > 1 + OVERSHOOT:
             raise InferenceError(
-                f"output {self._output} goes from {low:g} to {high:g}, which is no opacity of 0..1: "
-                "if it is meant before a sigmoid, call it outputs.alpha_logits in the card"
+                f"output {self._output} goes from {low:g} to {high:g}, which is not an opacity of 0..1",
+                "If it comes before a sigmoid, call it outputs.alpha_logits in the card",
             )
         return np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
 

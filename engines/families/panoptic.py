@@ -24,10 +24,11 @@ from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, 
 from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.cards import channel_classes, one_role
 from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
-from engines.types import F32, I32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
+from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller objects, as a share of the map, are specks: 49 pixels of 640x384, counted in whole cells."""
@@ -40,25 +41,19 @@ centre is hard to tell, as of a lorry that the frame cuts off, and what the netw
 class Family:
     def __init__(self, card: ModelCard) -> None:
         outputs = card.outputs
-        if ("labels" in outputs) == ("alpha" in outputs) or not {"peaks", "offsets"} <= set(outputs):
-            wanted = "outputs.peaks, outputs.offsets, and one of outputs.labels and outputs.alpha"
-            raise CardError(f"{card.name}: a panoptic card needs {wanted}; it has {', '.join(outputs) or 'none'}")
+        one_role(card, ("labels", "alpha"), also=("peaks", "offsets"))
         if not card.things:
-            raise CardError(f'{card.name}: a panoptic card says which classes are objects: write things, or family = "semantic"')
+            raise CardError(f"{card.name}: a panoptic card needs things", 'Write things = [...], or family = "semantic"')
         if "alpha" in outputs and (len(card.classes) != 1 or set(card.things) != set(card.classes)):
-            raise CardError(f"{card.name}: an alpha is of one class, which is a thing; its classes are {', '.join(card.classes)}")
-        if len(card.classes) > VOID_CLASS:
-            raise CardError(f"{card.name}: {len(card.classes)} classes do not fit a class map; at most {VOID_CLASS} do")
+            raise CardError(f"{card.name}: an alpha has one class, which is a thing; its classes are {', '.join(card.classes)}")
         self._outputs = outputs
         self._class_count = len(card.classes)
         self._is_plain = not card.void
-        self._to_class = np.full(256, VOID_CLASS, np.uint8)
+        self._to_class = channel_classes(card)
         self._to_thing = np.zeros(256, np.uint8)
         for class_id, name in enumerate(card.classes):
-            if name not in card.void:
-                self._to_class[class_id] = class_id
-                self._to_thing[class_id] = class_id + 1 if name in card.things else 0
-
+            if name in card.things and name not in card.void:
+                self._to_thing[class_id] = class_id + 1
         ids = np.flatnonzero(self._to_thing)
         is_range = len(ids) > 0 and len(ids) == ids[-1] - ids[0] + 1
         self._thing_range = (int(ids[0]), len(ids)) if is_range else (0, 0)
@@ -79,7 +74,7 @@ class Family:
         things = _within(things, geometry)
         steps = [length / cells for length, cells in zip(things.shape, offsets.shape[1:], strict=True)]
         if not all(step.is_integer() for step in steps):
-            raise InferenceError(f"output {name} is {things.shape}, no multiple of the {offsets.shape[1:]} cells of offsets")
+            raise InferenceError(f"output {name} is {things.shape}, not a multiple of the {offsets.shape[1:]} cells of offsets")
         cells = make_cells(things, offsets, (geometry.net.width / offsets.shape[2], geometry.net.height / offsets.shape[1]))
         least_pixels = max(16, round(MIN_OBJECT_SHARE * geometry.cut(things).size))
         groups = group(cells, peaks, max(1, int(least_pixels // (steps[0] * steps[1]))))
@@ -107,7 +102,7 @@ class Family:
         if peaks.shape[1] != 3:
             raise InferenceError(f"output {name} is {outputs[name].shape}, not peaks (1, K, 3): x, y, score")
         if not np.isfinite(peaks).all():
-            raise not_finite(name)
+            raise not_finite(f"output {name}")
         check_scores(peaks[:, 2])
         falling = peaks[np.argsort(-peaks[:, 2], kind="stable")].astype(np.float64)
         return np.asarray(np.minimum(falling, (np.inf, np.inf, 1)))
@@ -118,7 +113,7 @@ class Family:
         if len(offsets) != 2 or offsets.size == 0:
             raise InferenceError(f"output {name} is {outputs[name].shape}, not offsets (1, 2, h, w): x and y")
         if not np.isfinite(offsets).all():
-            raise not_finite(name)
+            raise not_finite(f"output {name}")
         return np.ascontiguousarray(offsets)
 
     def _confidence(self, outputs: Outputs, whole: npt.NDArray[np.generic], cells: Size) -> F32 | None:

@@ -45,13 +45,13 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Family:
     def __init__(self, card: ModelCard) -> None:
         if any(role not in card.outputs for role in ROLES):
-            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
-            raise CardError(f"{card.name}: an rfdetr_seg card needs {wanted}; it has {', '.join(card.outputs) or 'none'}")
+            needed, has = ", ".join(f"outputs.{role}" for role in ROLES), ", ".join(card.outputs) or "none"
+            raise CardError(f"{card.name}: an rfdetr_seg card needs {needed}; it has {has}", "Correct `outputs`")
         self._boxes, self._class_logits, self._mask_logits = (card.outputs[role] for role in ROLES)
         self._class_count = len(card.classes)
         self._seen = np.array([class_id for class_id, name in enumerate(card.classes) if name not in card.void], np.int32)
         if not len(self._seen):
-            raise CardError(f"{card.name}: all of its classes are void, so it can see nothing")
+            raise CardError(f"{card.name}: all of its classes are void", "Correct `void`")
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         scores, class_ids, masks = self._found(outputs, geometry, settings)
@@ -69,7 +69,7 @@ class Family:
         chosen = chosen[scores[chosen] >= settings.score_threshold][: settings.max_objects]
         check_finite(boxes[chosen])
         net = np.array((geometry.net.width, geometry.net.height) * 2, np.float32)
-        # Of a network gone wrong; what is so far off is cut at the frame's edge all the same, and no number overflows on the way.
+        # Of a network gone wrong: clipped, no number overflows, and what is so far off is cut at the frame's edge anyway.
         corners = centre_to_corners(np.clip(boxes[chosen], -FAR, FAR))
         boxes_px = geometry.to_frame(corners * net)
         seen = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
@@ -90,8 +90,8 @@ class Family:
             raise InferenceError(f"output {self._boxes} is {outputs[self._boxes].shape}, not boxes (1, Q, 4)")
         if class_logits.shape[1] not in (self._class_count, self._class_count + 1):
             raise InferenceError(
-                f"output {self._class_logits} has {class_logits.shape[1]} classes, its card {self._class_count}; "
-                "name all of them in their order, with or without a last one for nothing"
+                f"output {self._class_logits} has {class_logits.shape[1]} classes, its card {self._class_count}",
+                "Name all of them in their order, with or without a last one for nothing",
             )
         if masks.ndim != 4 or masks.shape[0] != 1 or masks.dtype.kind != "f" or masks.size == 0:
             raise InferenceError(f"output {self._mask_logits} is {masks.shape} {masks.dtype}, not mask logits (1, Q, h, w)")

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.decoding.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.decoding.upsampling import upsampled_labels
-from engines.errors import CardError, InferenceError
+from engines.errors import InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.cards import channel_classes, one_role
 from engines.families.common.recognising import Network, Recognised, length_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -42,11 +43,7 @@ Score = Callable[[int, U8, Rectangle], float]
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        if ("logits" in card.outputs) == ("labels" in card.outputs):
-            has = ", ".join(card.outputs) or "none"
-            raise CardError(f"{card.name}: a semantic card needs one of outputs.logits and outputs.labels; it has {has}")
-        if len(card.classes) > VOID_CLASS:
-            raise CardError(f"{card.name}: {len(card.classes)} classes do not fit a class map; at most {VOID_CLASS} do")
+        one_role(card, ("logits", "labels"))
         self._class_count = len(card.classes)
         self._logits = card.outputs.get("logits")
         self._labels = card.outputs.get("labels", "")
@@ -54,10 +51,7 @@ class Family:
         self._mean = card.outputs.get("logit_mean")
         self._surface = card.outputs.get("surface")
         self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
-        self._to_class = np.full(256, VOID_CLASS, np.uint8)
-        for class_id, name in enumerate(card.classes):
-            if name not in card.void:
-                self._to_class[class_id] = class_id
+        self._to_class = channel_classes(card)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         if self._logits:
@@ -68,7 +62,7 @@ class Family:
             score: Score = _LogitScore(logits)
         else:
             if self._mean and not np.isfinite(np.asarray(outputs[self._mean], np.float32)).all():
-                raise not_finite(self._mean)
+                raise not_finite(f"output {self._mean}")
             class_map = shown_map = self._checked_labels(outputs[self._labels], geometry)
             if self._confidence:
                 score = _MapScore(self._checked_confidence(outputs[self._confidence], geometry), class_map.shape)
@@ -96,7 +90,7 @@ class Family:
         with np.errstate(invalid="ignore", over="ignore"):
             total = logits.sum()
         if not np.isfinite(total) and not np.isfinite(logits).all():
-            raise not_finite(self._logits or "")
+            raise not_finite(f"output {self._logits}")
         return logits
 
     def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
@@ -156,7 +150,7 @@ def _sample(mask: U8) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 
 
 def _no_score(class_id: int, mask: U8, rectangle: Rectangle) -> float:
-    """A network that gives labels only is never unsure."""
+    """Of a network that gives labels only."""
     return 1.0
 
 

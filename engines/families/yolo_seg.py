@@ -17,8 +17,9 @@ import numpy as np
 
 from engines.decoding.detections import Detections, Limits, as_class_ids, check_finite, check_scores, floats, read_rows
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
-from engines.errors import CardError, InferenceError
+from engines.errors import InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.cards import one_role
 from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -39,13 +40,7 @@ come down instead of 3.9 MB; 300 anchors would be 50 KB, beside 3.3 MB of protot
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        kinds = [role for role in ROLES if role in card.outputs]
-        if "prototypes" not in card.outputs or len(kinds) != 1:
-            wanted = ", ".join(f"outputs.{role}" for role in ROLES)
-            raise CardError(
-                f"{card.name}: a yolo_seg card needs outputs.prototypes and one of {wanted}; it has {dict(card.outputs)}"
-            )
-        (self._role,) = kinds
+        self._role = one_role(card, ROLES, also=("prototypes",))
         self._rows = card.outputs[self._role]
         self._prototypes = card.outputs["prototypes"]
         self._class_count = len(card.classes)

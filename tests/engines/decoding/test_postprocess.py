@@ -191,7 +191,7 @@ def test_prototypes_that_are_not_finite_are_no_mask(value: float) -> None:
     prototypes = np.ones((2, 16, 16), np.float32)
     prototypes[1, 8, 8] = value
     box_px = np.array([(20, 20, 50, 50)], np.float32)
-    with pytest.raises(InferenceError, match="NaN or infinite masks"):
+    with pytest.raises(InferenceError, match="array of masks contains NaN"):
         paint_masks(np.ones((1, 2), np.float32), prototypes, box_px, geometry, 1)
 
 

@@ -244,7 +244,7 @@ def test_the_surface_of_the_road_comes_out_at_its_own_resolution() -> None:
     found = decode({**outputs_of(TOUCHING), "surface": surface})
     np.testing.assert_array_equal(found.surface, surface[0])
     surface[0, 0, 0] = 3
-    with pytest.raises(InferenceError, match="output surface holds 3; it may hold 0 nothing, 1 drivable, 2 lane line"):
+    with pytest.raises(InferenceError, match="output surface contains 3, which is none of 0 nothing, 1 drivable, 2 lane line"):
         decode({**outputs_of(TOUCHING), "surface": surface})
 
 
@@ -293,7 +293,7 @@ def test_the_result_outlives_the_outputs() -> None:
 def test_one_value_that_is_not_finite_is_an_error(name: str, value: float) -> None:
     outputs = outputs_of(TOUCHING)
     outputs[name].ravel()[-1] = value
-    with pytest.raises(InferenceError, match=f"output {name} holds NaN or infinite values; try --backend ort"):
+    with pytest.raises(InferenceError, match=rf"output {name} contains NaN or infinite values. Use --backend ort"):
         decode(outputs)
 
 
@@ -318,10 +318,10 @@ def test_outputs_of_another_shape_or_kind_are_an_error(name: str, broken: npt.ND
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (card(("labels", "offsets")), r"needs outputs\.peaks, outputs\.offsets, and one of .*; it has labels, offsets"),
-        (card(("labels", "alpha", "peaks", "offsets")), "and one of outputs.labels and outputs.alpha"),
-        (card(things=()), 'write things, or family = "semantic"'),
-        (card(("alpha", "peaks", "offsets")), "an alpha is of one class, which is a thing; its classes are road, car"),
+        (card(("labels", "offsets")), r"needs outputs\.peaks and outputs\.offsets and one of .*; it has labels, offsets"),
+        (card(("labels", "alpha", "peaks", "offsets")), "and one of outputs.labels, outputs.alpha"),
+        (card(things=()), 'Write things = .*, or family = "semantic"'),
+        (card(("alpha", "peaks", "offsets")), "an alpha has one class, which is a thing; its classes are road, car"),
     ],
     ids=["no peaks", "both", "no things", "alpha of many"],
 )

@@ -170,7 +170,7 @@ def test_one_nan_in_an_object_is_an_error(outputs, end_to_end: bool, part: int) 
 @pytest.mark.parametrize("end_to_end", FORMS)
 def test_scores_before_the_sigmoid_are_an_error_with_the_cure(outputs, end_to_end: bool) -> None:
     broken = outputs(end_to_end, [((40.0, 60.0, 32.0, 24.0), 7.25, 1)])
-    with pytest.raises(InferenceError, match=r"score 7\.25, above 1; export it with the sigmoid inside"):
+    with pytest.raises(InferenceError, match=r"score 7\.25, above 1. Export it with the sigmoid inside"):
         decode(broken, end_to_end)
 
 
@@ -292,7 +292,7 @@ def test_one_number_of_rows_that_is_not_finite_is_an_error(outputs, place: tuple
 
 
 def test_rows_before_the_sigmoid_or_of_another_width_are_an_error(outputs) -> None:
-    with pytest.raises(InferenceError, match=r"score 7\.25, above 1; export it with the sigmoid inside"):
+    with pytest.raises(InferenceError, match=r"score 7\.25, above 1. Export it with the sigmoid inside"):
         decode_rows(as_rows(outputs(), objectness=7.25))
     narrow = as_rows(outputs())
     narrow["output0"] = narrow["output0"][..., :-1]
