@@ -6,13 +6,13 @@ SegmentationError                 everything this project raises on purpose; one
     ├── ModelFileError            the ONNX file is corrupt, or is not the file its card describes (also a ValueError)
     ├── CardError                 card.toml lacks a fact, or contradicts the network (also a ValueError)
     ├── BackendUnavailableError   the runtime or the GPU is not there, or cannot run this model
-    │   ├── NoGpuError            there is no NVIDIA GPU here that can be used
+    │   ├── NoGpuError            no NVIDIA GPU here can be used
     │   └── EngineNotBuiltError   it could, once an engine is built for this machine: run.py build
     ├── BuildError                an engine could not be built, or is not what was asked for
-    │   └── BuildCancelledError   somebody stopped it
+    │   └── BuildCancelledError   it was stopped on request
     ├── CollectionError           a model cannot become, or stop being, one of the user's own
-    │   └── DownloadError         it cannot be downloaded, or what came is not what the manifest promises
-    ├── DataError                 a data set's files are not what they should be (also a ValueError)
+    │   └── DownloadError         it cannot be downloaded, or differs from what the manifest promises
+    ├── DataError                 the files of a data set cannot be used (also a ValueError)
     ├── EvaluationError           a model cannot be scored on these images (also a ValueError)
     ├── WrongThreadError          a GPU part was used on a thread that did not open it (also a RuntimeError)
     └── InferenceError            the network ran and failed, or its outputs make no sense
@@ -56,11 +56,11 @@ class CardError(EngineError, ValueError):
 
 
 class DataError(EngineError, ValueError):
-    """A folder of labelled images cannot be used as it is; the text names the file and the cure."""
+    """A folder of labelled images cannot be used as it is."""
 
 
 class EvaluationError(EngineError, ValueError):
-    """A model cannot be scored on a data set: nothing they know is the same, or a library is missing; the text says which."""
+    """A model cannot be scored on a data set: they share no class, or a library is missing."""
 
 
 class BackendUnavailableError(EngineError):
@@ -68,15 +68,15 @@ class BackendUnavailableError(EngineError):
 
 
 class NoGpuError(BackendUnavailableError):
-    """No NVIDIA driver or GPU, or a driver too old: the text says which, what to do, and before its first colon just what is."""
+    """No NVIDIA driver or GPU, or a driver too old. `.what` names the problem, `.cure` the fix."""
 
 
 class EngineNotBuiltError(BackendUnavailableError):
-    """No engine for this model and this machine yet, or none that may be trusted: the text says which, and why."""
+    """No engine for this model and this machine yet, or none that may be trusted."""
 
 
 class BuildError(EngineError):
-    """An engine could not be built, or what came out is not what was asked for."""
+    """An engine could not be built, or differs from the request."""
 
 
 class BuildCancelledError(BuildError):
@@ -84,11 +84,11 @@ class BuildCancelledError(BuildError):
 
 
 class CollectionError(EngineError):
-    """A model cannot become one of the user's own, or is none: its name, its file or the folder is in the way."""
+    """A model cannot become, or is not, one of the user's own: because of its name, its file or the folder."""
 
 
 class DownloadError(CollectionError):
-    """A model cannot be downloaded, or what came is not what the manifest promises; nothing of it is kept then."""
+    """A model cannot be downloaded, or differs from what the manifest promises; nothing of it is kept."""
 
 
 class WrongThreadError(EngineError, RuntimeError):

@@ -57,8 +57,8 @@ def module_constants(package: str, name: str) -> dict[str, Any]:
 def import_onnxruntime() -> Any:
     """ONNX Runtime, its telemetry off. Raises ImportError where it is not installed.
 
-    From version 1.29 on it tells its maker of each process and model, and keeps an identifier on the disk, unless this variable
-    is set before it is loaded. A user who has set it to something else is left in charge.
+    From version 1.29 on it reports each process and model to its maker, and keeps an identifier on the disk, unless this variable
+    is set before it is loaded. A value that the user has set stays.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
@@ -79,11 +79,11 @@ def cpu_session(model: str | bytes, *, optimised: bool = True) -> Any:
 def import_openvino() -> Any:
     """OpenVINO, its telemetry off. Raises ImportError where it is not installed.
 
-    It reports its import through a package of its own, and does without where that is not installed; so it seems not to be.
+    It reports its import through another package, if that is installed; while OpenVINO is imported, it is not.
     """
     hidden = "openvino_telemetry"
     before = sys.modules.get(hidden)
-    sys.modules[hidden] = None  # type: ignore[assignment]  # Python's own way to say that there is no such module
+    sys.modules[hidden] = None  # type: ignore[assignment]  # an import of it fails
     try:
         import openvino
     finally:

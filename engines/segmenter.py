@@ -48,7 +48,7 @@ class Segmenter:
         return cls(zoo.find(str(name_or_path)), backend, asked)
 
     def __init__(self, model: Model, backend: str = "auto", options: EngineOptions = DEFAULTS) -> None:
-        open_family(model.card)  # a card that makes no sense is told before an engine is loaded for it
+        open_family(model.card)  # a wrong card fails before an engine is loaded for it
         self.choice: Choice = open_engine(model, backend, options)
         engine = self.choice.engine
         self.card: ModelCard = engine.card

@@ -20,7 +20,7 @@ Rows: TypeAlias = npt.NDArray[np.intp]
 """Indices of rows."""
 
 Image: TypeAlias = U8
-"""(H, W, 3) uint8 BGR, C-contiguous, read-only by convention: whoever needs to draw copies first."""
+"""(H, W, 3) uint8 BGR, C-contiguous, read-only by convention: copy it before drawing on it."""
 
 Outputs: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
 """A network's output arrays by tensor name, valid until the engine's next `infer`."""

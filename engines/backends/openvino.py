@@ -64,7 +64,7 @@ class OpenVinoEngine:
         filled = time.perf_counter()
         try:
             self._request.infer({self._input: tensor, **self._side.feeds(stream)}, share_inputs=True)
-            # Views into the request's own memory: no copy, valid until the next run.
+            # Views of the request's own memory: no copy, valid until the next run.
             outputs = {name: self._request.get_tensor(name).data for name in self._outputs}
             self._side.keep(stream, {name: self._request.get_tensor(name).data for name in self._side.outputs})
         except RuntimeError as error:
@@ -83,6 +83,6 @@ class OpenVinoEngine:
 
 
 def _one_line(error: Exception) -> str:
-    """The last line says what is wrong; those before it, where in OpenVINO's source that was noticed."""
+    """The last line gives the reason; those before it, the place in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

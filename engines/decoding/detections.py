@@ -120,7 +120,7 @@ def as_class_ids(numbers: F32, class_count: int, output: str) -> I32:
 def check_scores(scores: F32) -> None:
     """Every score, not only those above the threshold: a NaN compares false, and would go unnoticed. Raises InferenceError."""
     check_finite(scores)
-    if len(scores) and scores.max() > 1.01:  # half precision rounds; more is no rounding
+    if len(scores) and scores.max() > 1.01:  # half precision rounds, by less than that
         raise InferenceError(f"the network gave the score {scores.max():g}, above 1", "Export it with the sigmoid inside")
 
 

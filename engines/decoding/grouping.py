@@ -1,8 +1,8 @@
 """Grouping: which object each cell of a coarse grid belongs to, by the centres found and by where each cell says its centre is.
 
 A cell votes for the point that its offset leads to; the nearest centre wins. Source: Panoptic-DeepLab (Cheng et al., 2020), 3.2.
-Grids have a border of noughts, one cell wide, and are flat where cells are picked: so each cell has eight neighbours, wherever it
-is at the same distances. A place is where a cell stands in such a grid.
+Grids have a border of zeros, one cell wide, and are flat where cells are indexed: each cell has eight neighbours at the same
+distances. A place is a cell's index in such a flat grid.
 """
 
 from __future__ import annotations
@@ -10,16 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.decoding.postprocess import Rectangle, components
-from engines.types import F32, I32, U8
-
-F64: TypeAlias = npt.NDArray[np.float64]
-I64: TypeAlias = npt.NDArray[np.int64]
+from engines.types import F32, F64, I32, I64, U8, Bools
 
 LEAST_PEAK_SCORE = 0.15
 """Lower peaks of the heat map are noise. Panoptic-DeepLab says 0.1, which cut large cars of `road` in pieces."""
@@ -39,10 +34,10 @@ FAR_SHARE = 2 * NEAR_SHARE
 """Such a piece belongs to the centre nearest to its votes, unless it misses that by more than this share of its sides."""
 
 LEAST_SIDE_CELLS = 4
-"""No object counts as smaller than this: below it, being off by a cell or two says nothing."""
+"""No object counts as smaller than this: below it, an error of a cell or two means nothing."""
 
 LARGEST_SIDE_PX = 16384
-"""No offset of a network gone wrong makes an object larger: whatever it says would else be near enough."""
+"""No offset of a network gone wrong makes an object larger; any vote would be near enough then."""
 
 MAX_PEAKS = 2**10
 """The best so many centres are looked at, four times what a label map holds."""
@@ -156,7 +151,7 @@ def group(cells: Cells, peaks: F64, least_cells: int) -> Groups:
     return _settled(cells, owners, peaks, count, least_cells)
 
 
-def _leaning(cells: Cells, owners: I32, peak_count: int, count: int) -> npt.NDArray[np.bool_]:
+def _leaning(cells: Cells, owners: I32, peak_count: int, count: int) -> Bools:
     """(count + 1,) bool: does this part, one of those after the peaks' objects, vote for a point beside its own middle?"""
     mine = np.flatnonzero(owners > peak_count)
     parts, (rows, columns) = owners[mine], np.divmod(cells.voters[mine], cells.classes.shape[1])
@@ -231,7 +226,7 @@ def _sides(sums: F64, side_px: tuple[float, float]) -> F64:
 
 
 def _merged(peaks: F64, sides: F64, votes: F64) -> I64:
-    """For each peak the better one that it is merged into, or itself. Peaks that nobody voted for merge with none."""
+    """For each peak the better one that it is merged into, or itself. Peaks without votes are not merged."""
     shares = [(peaks[:, axis, None] - peaks[:, axis]) / np.minimum(sides[axis, :, None], sides[axis]) for axis in (0, 1)]
     close = shares[0] * shares[0] + shares[1] * shares[1] < MERGE_SHARE**2
     master = np.arange(len(peaks))

@@ -1,7 +1,7 @@
 """Outlining: from cells that have their objects to a label map of pixels, smooth where two objects meet.
 
-A pixel belongs to its cell's object, but for three: where its class is not its cell's, it belongs to the nearest cell beside that
-is of its class; where that is no object's, too; and on the border of two objects it votes itself, as the cells around it do.
+A pixel belongs to its cell's object, with three exceptions: where its class is not its cell's, it belongs to the nearest cell
+beside that has its class; also where its cell has no object; and on the border of two objects it votes, as cells do.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.decoding.grouping import AROUND, F64, I64, Cells, Groups
-from engines.types import U8
+from engines.decoding.grouping import AROUND, Cells, Groups
+from engines.types import F64, I64, U8, Bools
 
 HIDDEN = 255
-"""In a label map: an object that is not to be seen. No row has it, since a label map holds 254."""
+"""In a label map: an object that is not shown. No row has that number, since a label map holds 254."""
 
 
 def outline(things: U8, cells: Cells, groups: Groups, labels: U8, rows: U8) -> U8:
     """(H, W) uint8 label map of `things`, which `cells` were made of; a new array.
 
-    labels: (N + 1,) uint8, what each object of `groups` is called in the map, HIDDEN for one that leaves no pixel; first a 0.
+    labels: (N + 1,) uint8, the number of each object of `groups` in the map, HIDDEN for one without a pixel; first a 0.
     rows: (h + 2, w + 2) uint8, the same of each cell.
     """
     height = len(rows) - 2
@@ -46,7 +46,7 @@ def _widened(cells: U8, width: int) -> U8:
     return wide
 
 
-def _place_strays(label_map: U8, things: U8, same: npt.NDArray[np.bool_], cells: Cells, groups: Groups, labels: U8) -> None:
+def _place_strays(label_map: U8, things: U8, same: Bools, cells: Cells, groups: Groups, labels: U8) -> None:
     """Write into `label_map` the pixels of things whose cell is of another class, or of no object."""
     places = np.flatnonzero((things > 0) > same)
     if not len(places):
@@ -60,7 +60,7 @@ def _place_strays(label_map: U8, things: U8, same: npt.NDArray[np.bool_], cells:
     parents = found[beside]
     fits = (cells.classes.ravel()[beside] == things.ravel()[places][:, None]) & (parents > 0)
     first = np.arange(len(places)), fits.argmax(axis=1)
-    # For want of a better one the cell's own, of whatever class.
+    # Where no neighbour fits, the cell's own object, of any class.
     chosen = np.where(fits[first], parents[first], found[homes])
     label_map.ravel()[places] = labels[chosen]
 
@@ -106,7 +106,7 @@ def _steps(things: U8, cells: Cells) -> tuple[int, int]:
 def _borders(groups: Groups) -> I64:
     """The places of the cells of an object with a centre that have another object's beside them."""
     number: npt.NDArray[Any] = groups.cells.astype(np.uint8 if len(groups) < 255 else np.float32)
-    # Counted from the other end, the least that is not nought is the largest.
+    # Counted from the other end, the smallest number above zero is the largest.
     reverse = (len(groups) + 1 - number) * (number > 0)
     window = np.ones((3, 3), np.uint8)
     most, least = (cv2.dilate(end, window, borderType=cv2.BORDER_CONSTANT, borderValue=0) for end in (number, reverse))

@@ -85,7 +85,7 @@ class Masks:
         return labels
 
     def whole(self) -> Iterator[U8]:
-        """Each row's mask, whatever lies on top: (H, W) uint8, 0 and 1, of the frame's size, made when it is asked for."""
+        """Each row's whole mask: (H, W) uint8, 0 and 1, of the frame's size; made on demand."""
         frame = (self.geometry.frame.width, self.geometry.frame.height)
         for row in range(len(self.boxes_px)):
             mask = np.zeros((self.map_size.height, self.map_size.width), np.uint8)

@@ -32,9 +32,9 @@ class DecodeSettings:
     """What decoding may leave out.
 
     score_threshold: objects below it are dropped, 0..1. iou_threshold: boxes of one class that overlap more are one object.
-    max_objects: at most this many, best first, up to 254. map_width_px: how wide a picture the masks will be seen on; instance
-    masks are made at least that fine (or as fine as the frame, if it is smaller). fine_class_maps: so are class maps where the
-    network gives logits, with edges as smooth as if these had been interpolated; else they have the network's resolution.
+    max_objects: at most this many, best first, up to 254. map_width_px: width of the picture that will show the masks; instance
+    masks are at least as fine as that, or as the frame, if it is smaller. fine_class_maps: so are class maps where the network
+    gives logits, with edges as smooth as if these had been interpolated; else they have the network's resolution.
     """
 
     score_threshold: float = 0.25
@@ -54,19 +54,19 @@ class Family(Protocol):
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         """Turn outputs into a segmentation of the frame that `geometry` describes. The result owns its arrays.
 
-        Raises InferenceError when the numbers make no sense (NaN, a shape the card does not describe).
+        Raises InferenceError for numbers that make no sense: NaN, a shape that the card does not describe.
         """
         ...
 
 
 @runtime_checkable
 class OverlappingFamily(Protocol):
-    """A family whose objects have masks of their own, which may overlap: a label map keeps only what lies on top."""
+    """A family whose objects have masks of their own, which may overlap: a label map keeps only the top one."""
 
     def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
         """The whole mask of each object, in the order of the instances that `decode` gives for the same arguments.
 
-        Each is (H, W) uint8, 0 and 1, of the frame's size, new, and made when it is asked for. Raises as `decode` does.
+        Each is (H, W) uint8, 0 and 1, of the frame's size; a new array, made on demand. Raises what `decode` raises.
         """
         ...
 

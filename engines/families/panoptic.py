@@ -1,4 +1,4 @@
-"""Panoptic segmentation: a class, or an opacity, for every pixel, and the objects told apart by their centres.
+"""Panoptic segmentation: a class, or an opacity, for every pixel, and objects, separated by their centres.
 
 Outputs by role, H x W being the size of the network's input, h x w a whole fraction of it:
     `labels`      (1, H, W) integers, the argmax in the graph; or `alpha` (1, H, W) uint8, a foreground's opacity 0..255
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.decoding.detections import check_scores, floats
-from engines.decoding.grouping import F64, Cells, Groups, group, make_cells
+from engines.decoding.grouping import Cells, Groups, group, make_cells
 from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
@@ -28,14 +28,14 @@ from engines.families.common.cards import channel_classes, one_role
 from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
-from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
+from engines.types import F32, F64, I32, U8, Instances, Outputs, Segmentation, Size
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller objects, as a share of the map, are specks: 49 pixels of 640x384, counted in whole cells."""
 
 PEAK_POWER = 0.25
 """How much the height of its peak counts in an object's score, beside the confidence of its cells. Little: a peak is low where a
-centre is hard to tell, as of a lorry that the frame cuts off, and what the network is sure of must not vanish for that."""
+centre is hard to find, as of a lorry that the frame cuts off, and such an object must not vanish."""
 
 
 class Family:
@@ -117,7 +117,7 @@ class Family:
         return np.ascontiguousarray(offsets)
 
     def _confidence(self, outputs: Outputs, whole: npt.NDArray[np.generic], cells: Size) -> F32 | None:
-        """(h, w) 0..1, of each cell; None where the network tells none."""
+        """(h, w) 0..1, of each cell; None where the network gives none."""
         name = self._outputs.get("confidence")
         if name is not None:
             found = byte_map(outputs[name], name, "255 x the probability")
@@ -195,9 +195,9 @@ def _named(cells: I32, labels: U8) -> U8:
 
 
 def _boxes(label_map: U8, rows: U8, count: int) -> F32:
-    """(count, 4) float32 boxes around the pixels of each row, in pixels of `label_map`; noughts for one without pixels.
+    """(count, 4) float32 boxes around the pixels of each row, in pixels of `label_map`; zeros for a row without pixels.
 
-    rows: (h + 2, w + 2) the row of each cell, with a border: no pixel of a row lies farther off than a cell beside these.
+    rows: (h + 2, w + 2) the row of each cell, with a border: no pixel of a row is farther away than a cell beside these.
     """
     height, width = rows.shape[0] - 2, rows.shape[1] - 2
     step_y, step_x = label_map.shape[0] // height, label_map.shape[1] // width

@@ -1,4 +1,4 @@
-"""ModelCard: what a model is, as data: which family reads it, what its input wants, what its outputs mean, where it came from.
+"""ModelCard: what a model is, as data: the family that reads it, its input, the meaning of its outputs, its origin.
 
 A card is `card.toml` in the model's folder (or `NAME.toml` beside `NAME.onnx`). It need not repeat what the ONNX file contains
 (tensor names, shapes, class names that exporters embed): `engines.models.model` reads both.

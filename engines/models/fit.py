@@ -23,7 +23,7 @@ MAX_FINER = 32
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Where a frame lies in a network's input.
+    """The place of a frame in a network's input.
 
     frame, net: their sizes. left, top, content: the rectangle of `net` that the frame fills; the rest is padding.
     """
@@ -109,7 +109,7 @@ class InputFiller:
         # A pixel has 256 values: normalising is a look-up, rounded once, and as fast for float16 as for float32.
         values = (np.arange(256)[:, None] - np.array(spec.mean)) / np.array(spec.std)
         self._table = values.astype(spec.dtype)
-        # One factor is faster still, and what most networks want: 0..255 to 0..1.
+        # One factor is faster still, and enough for most networks: 0..255 to 0..1.
         is_scaled = spec.dtype == "float32" and not any(spec.mean)
         self._gain: F32 | None = (1 / np.array(spec.std)).astype(np.float32) if is_scaled else None
         # OpenCV looks up 16-bit integers, not halves; the bits are the same.
@@ -120,7 +120,7 @@ class InputFiller:
         self._plane_tables = [np.ascontiguousarray(table[:, channel]).reshape(1, 256) for channel in range(3)]
 
     def __call__(self, image: Image) -> tuple[npt.NDArray[np.generic], Fit]:
-        """The batch-of-one input tensor (valid until the next call) and the geometry. Raises ValueError for what is no image."""
+        """The batch-of-one input tensor (valid until the next call) and the geometry. Raises ValueError for other arrays."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
         geometry = fit(Size.of(image), self._spec.size, self._spec.fit)
