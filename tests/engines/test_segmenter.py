@@ -163,7 +163,7 @@ def test_a_batch_that_the_network_promises_and_cannot_run_is_run_image_by_image(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_network_that_gives_no_numbers_is_an_error_on_the_first_frame(
+def test_a_network_that_gives_nan_is_an_error_on_the_first_frame(
     nets, exact_yolo: Callable[..., Any], cpu_backend: str, value: float
 ) -> None:
     arrays = exact_yolo([((40.0, 60.0, 32.0, 24.0), 0.9, 1)], 3, Size(128, 128), False)
@@ -201,7 +201,7 @@ def test_leaving_the_with_closes_the_engine_also_after_an_error(nets, cpu_backen
         segmenter(np.zeros((24, 32, 3), np.uint8))
 
 
-def test_it_tells_card_and_choice(nets, cpu_backend: str) -> None:
+def test_it_has_a_card_and_a_choice(nets, cpu_backend: str) -> None:
     model = load_model(nets.semantic())
     with Segmenter(model, cpu_backend) as segmenter:
         assert segmenter.card is model.card

@@ -72,7 +72,7 @@ def class_map_of(size: Size) -> npt.NDArray[np.uint8]:
     return ((rows * 2 // size.height + columns * 4 // size.width) % 3).astype(np.uint8)
 
 
-def test_it_says_what_runs(engine: Engine) -> None:
+def test_its_description_is_one_line(engine: Engine) -> None:
     assert engine.description
     assert "\n" not in engine.description
 
@@ -111,7 +111,7 @@ def test_a_read_only_frame_is_enough(engine: Engine, painted: Callable[..., Any]
     assert seen(engine, engine.infer(frame)).shape == (24, 32)
 
 
-def test_what_is_no_image_is_refused(engine: Engine) -> None:
+def test_another_array_than_an_image_is_refused(engine: Engine) -> None:
     with pytest.raises(ValueError, match=r"an image is \(H, W, 3\) uint8"):
         engine.infer(np.zeros((24, 32), np.uint8))
 

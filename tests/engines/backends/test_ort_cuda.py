@@ -70,7 +70,7 @@ def test_frames_of_any_size_may_follow_each_other(machine: GpuMachine, model: Mo
             assert (2 - segmenter(frame).class_map == wanted).mean() >= 0.9
 
 
-def test_where_it_falls_back_to_the_cpu_it_says_what_is_missing(tmp_path: Path, monkeypatch, nets) -> None:
+def test_a_fall_back_to_the_cpu_is_an_error_that_names_what_is_missing(tmp_path: Path, monkeypatch, nets) -> None:
     model = load_model(nets.semantic())
     with (
         fake_machine(tmp_path, monkeypatch, World(cuda_provider_fails=True)),
@@ -79,12 +79,12 @@ def test_where_it_falls_back_to_the_cpu_it_says_what_is_missing(tmp_path: Path, 
         open_engine(model, "ort-cuda")
 
 
-def test_an_onnx_runtime_without_cuda_is_told_with_the_cure(tmp_path: Path, monkeypatch, nets) -> None:
+def test_an_onnx_runtime_without_cuda_is_an_error_with_the_cure(tmp_path: Path, monkeypatch, nets) -> None:
     model = load_model(nets.semantic())
-    told = r"pip uninstall -y onnxruntime, then pip install 'onnxruntime-gpu\[cuda,cudnn\]' pycuda"
+    expected_text = r"pip uninstall -y onnxruntime, then pip install 'onnxruntime-gpu\[cuda,cudnn\]' pycuda"
     with fake_machine(tmp_path, monkeypatch, World(has_cuda_provider=False)):
         assert "ort-cuda" not in here(), "run.py models lists only what can run"
-        with pytest.raises(BackendUnavailableError, match=told):
+        with pytest.raises(BackendUnavailableError, match=expected_text):
             open_engine(model, "ort-cuda")
 
 
@@ -97,7 +97,7 @@ def test_without_a_gpu_that_is_said_first(model: Model) -> None:
         open_engine(model, "ort-cuda")
 
 
-def test_a_graph_that_it_refuses_is_told_in_one_line(machine: GpuMachine, nets) -> None:
+def test_a_graph_that_it_refuses_is_an_error_of_one_line(machine: GpuMachine, nets) -> None:
     path = nets.save(
         "foreign",
         [helper.make_node("Enhance", ["image"], ["logits"], domain="some.vendor")],

@@ -80,7 +80,7 @@ def test_states_come_back_and_constants_are_fed(nets, cpu_backend: str) -> None:
     assert np.abs(np.array(seen) - expected).max() <= 1, "bf16 keeps eight bits"
 
 
-def test_a_reset_and_the_end_of_the_warm_up_begin_anew(nets, cpu_backend: str) -> None:
+def test_states_are_zero_after_a_reset_and_after_the_warm_up(nets, cpu_backend: str) -> None:
     model = load_model(running_mean(nets))
     with Segmenter(model, cpu_backend) as segmenter:
         segmenter.warm_up(Size(64, 48))
@@ -111,7 +111,7 @@ def test_outputs_that_the_card_does_not_name_stay_out(nets, cpu_backend: str) ->
 
 
 @pytest.mark.parametrize("backend", ["trt", "ort-cuda"])
-def test_a_gpu_refuses_in_words_and_auto_goes_on_to_the_cpu(nets, backend: str) -> None:
+def test_a_gpu_refuses_side_inputs_and_auto_goes_on_to_the_cpu(nets, backend: str) -> None:
     model = load_model(running_mean(nets))
     with pytest.raises(
         BackendUnavailableError, match=f"recurrent is fed before, gain beside the image, which {backend} cannot do"
@@ -174,7 +174,7 @@ def test_robust_video_matting_needs_no_card_but_its_size(nets, cpu_backend: str)
     assert np.abs(np.array(seen) - 255 * 0.5 * np.array((0.1, 0.2, 0.3))).max() <= 1
 
 
-def test_the_first_state_is_noughts_with_a_length_of_one_where_it_is_open() -> None:
+def test_the_first_state_is_zero_with_a_length_of_one_where_it_is_open() -> None:
     card = card_from_dict(
         {
             "name": "net",
@@ -211,7 +211,7 @@ def test_the_first_state_is_noughts_with_a_length_of_one_where_it_is_open() -> N
 
 
 @pytest.mark.parametrize(
-    ("card", "told"),
+    ("card", "expected_text"),
     [
         (CARD.replace('before = "after"', 'before = "later"'), r'\[states\] in its card names "later", .* has: after, fgr, pha'),
         (CARD.replace('before = "after"', 'ago = "after"'), r"must have one image input.*\[states\] INPUT = "),
@@ -225,8 +225,8 @@ def test_the_first_state_is_noughts_with_a_length_of_one_where_it_is_open() -> N
         (CARD.replace('[states]\nbefore = "after"', 'states = "before"').replace("outputs", "#"), "must have one image input"),
     ],
 )
-def test_a_card_that_feeds_it_wrongly_is_refused(nets, card: str, told: str) -> None:
-    with pytest.raises(CardError, match=told):
+def test_a_card_that_feeds_it_wrongly_is_refused(nets, card: str, expected_text: str) -> None:
+    with pytest.raises(CardError, match=expected_text):
         load_model(running_mean(nets, card))
 
 

@@ -110,7 +110,7 @@ def test_one_wait_a_frame_and_no_pageable_copy(machine: GpuMachine, model: Model
     engine.close()
 
 
-def test_a_network_that_cannot_be_recorded_runs_without_a_graph_and_says_so(
+def test_a_network_that_cannot_be_recorded_runs_without_a_graph_and_its_description_says_so(
     machine: GpuMachine, model: Model, painted: Paint
 ) -> None:
     engine = machine.open(model).engine
@@ -248,7 +248,7 @@ def test_a_run_that_fails_is_an_inference_error_and_closing_gives_all_back(
         machine.world.violations.clear()
 
 
-def test_a_full_gpu_says_what_was_needed_and_proposes_a_smaller_size(machine: GpuMachine, model: Model) -> None:
+def test_the_error_of_a_full_gpu_names_the_need_and_proposes_a_smaller_size(machine: GpuMachine, model: Model) -> None:
     machine.build(model)
     machine.world.workspace_bytes = machine.world.total_bytes * 2
     with pytest.raises(
@@ -257,7 +257,7 @@ def test_a_full_gpu_says_what_was_needed_and_proposes_a_smaller_size(machine: Gp
         open_engine(model, "trt")
 
 
-def test_without_an_engine_the_sentence_says_how_to_build_one(machine: GpuMachine, model: Model) -> None:
+def test_without_an_engine_the_error_says_how_to_build_one(machine: GpuMachine, model: Model) -> None:
     with pytest.raises(EngineNotBuiltError, match=r"no engine for colours \(fp16, 24x32\) yet\. .* build \S+colours.onnx$"):
         open_engine(model, "trt")
 
@@ -308,7 +308,7 @@ def test_damaged_bytes_never_reach_tensorrt(machine: GpuMachine, model: Model) -
     assert machine.world.calls["Runtime.deserialize_cuda_engine"] == before
 
 
-def test_an_engine_that_tensorrt_refuses_is_told_in_its_words(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
+def test_an_engine_that_tensorrt_refuses_is_an_error_in_its_words(machine: GpuMachine, model: Model, tmp_path: Path) -> None:
     junk = tmp_path / "junk.plan"
     junk.write_bytes(b"FAKEPLAN of another kind")
     with pytest.raises(BackendUnavailableError, match=r"TensorRT 10.13.3 cannot load this engine: \w"):
@@ -343,7 +343,7 @@ def test_a_trusted_engine_of_another_model_is_refused_by_its_tensors(
 
 def test_host_code_is_never_allowed(machine: GpuMachine, model: Model) -> None:
     machine.open(model).engine.close()
-    assert machine.world.violations == []  # which is where it would be told
+    assert machine.world.violations == []  # a violation is recorded there
 
 
 def test_nan_in_the_network_is_noticed(machine: GpuMachine, model: Model, painted: Paint) -> None:
@@ -403,22 +403,22 @@ def test_a_family_that_refuses_leaves_no_engine_open(machine: GpuMachine, model:
     assert machine.world.live() == []
 
 
-def test_a_bare_machine_says_what_is_missing_first(model: Model) -> None:
+def test_a_machine_without_a_gpu_is_the_first_error(model: Model) -> None:
     with pytest.raises(NoGpuError, match="un on the CPU: --backend auto"):
         open_engine(model, "trt")
 
 
 @pytest.mark.parametrize(
-    ("lacks", "told"), [("has_tensorrt", "TensorRT is not installed"), ("has_pycuda", "PyCUDA is not installed")]
+    ("lacks", "expected_text"), [("has_tensorrt", "TensorRT is not installed"), ("has_pycuda", "PyCUDA is not installed")]
 )
-def test_what_is_not_installed_is_told_with_the_cure(tmp_path: Path, monkeypatch, nets, lacks: str, told: str) -> None:
+def test_a_missing_package_is_an_error_with_the_cure(tmp_path: Path, monkeypatch, nets, lacks: str, expected_text: str) -> None:
     model = load_model(nets.semantic())
     with fake_machine(tmp_path, monkeypatch) as machine:
         machine.build(model)
     monkeypatch.setattr("engines.backends.trt.installed", lambda: ("tensorrt",))
     with (
         fake_machine(tmp_path, monkeypatch, World(**{lacks: False})),
-        pytest.raises(BackendUnavailableError, match=told),
+        pytest.raises(BackendUnavailableError, match=expected_text),
     ):
         open_engine(model, "trt")
 

@@ -144,7 +144,7 @@ def test_masks_agree_with_a_full_size_reference(how: str, frame: Size, net: Size
 
 @pytest.mark.parametrize("magnify", [1, 2])
 @pytest.mark.parametrize("cells", [(8, 8), (12, 9), (13, 7)])
-def test_no_mask_is_lost_where_a_cell_is_no_whole_number_of_pixels(cells: tuple[int, int], magnify: int) -> None:
+def test_no_mask_is_lost_where_a_cell_is_not_a_whole_number_of_pixels(cells: tuple[int, int], magnify: int) -> None:
     """20 network pixels to 8 cells: both ends of a crop rounded to even once left it a pixel short, and nothing was painted."""
     geometry = fit(Size(20, 20), Size(20, 20), "stretch")
     prototypes = np.ones((1, cells[1], cells[0]), np.float32)
@@ -186,7 +186,7 @@ def test_no_objects_make_an_empty_map_over_the_whole_frame() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_prototypes_that_are_not_finite_are_no_mask(value: float) -> None:
+def test_prototypes_that_are_not_finite_are_an_error(value: float) -> None:
     geometry = fit(Size(64, 64), Size(64, 64), "stretch")
     prototypes = np.ones((2, 16, 16), np.float32)
     prototypes[1, 8, 8] = value

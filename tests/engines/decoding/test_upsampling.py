@@ -43,7 +43,7 @@ def test_at_720p_it_agrees_with_interpolated_logits_where_nearest_does_not(heigh
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 40), st.integers(0, 40), st.integers(0, 1000))
 @hypothesis_settings(max_examples=80, deadline=None)
-def test_any_map_fits_any_picture_that_is_no_smaller(
+def test_any_map_fits_any_picture_that_is_not_smaller(
     height: int, width: int, classes: int, more: int, wider: int, seed: int
 ) -> None:
     logits = np.random.default_rng(seed).normal(size=(classes, height, width)).astype(np.float32)

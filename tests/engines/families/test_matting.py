@@ -95,7 +95,7 @@ def test_regions_more_than_half_opaque_are_objects_with_their_mean_opacity_as_sc
     assert ((found.label_map > 0) == (np.rint(alpha * 255) > 127)).all()
 
 
-def test_a_speck_is_painted_but_is_no_object() -> None:
+def test_a_speck_is_painted_but_is_not_an_object() -> None:
     alpha = np.zeros((NET.height, NET.width), np.float32)
     alpha[10:13, 10:13] = 1
     found = decode(alpha)
@@ -124,7 +124,7 @@ def test_padding_is_cut_away() -> None:
     assert found.instances.boxes_px.tolist() == [[0, 0, 320, 640]]
 
 
-def test_a_coarse_matte_is_made_as_fine_as_the_cut_wants_it() -> None:
+def test_a_coarse_matte_is_made_as_fine_as_the_cut_needs() -> None:
     geometry = fit(Size(128, 120), NET, "letterbox")  # 14 network pixels of padding on each side
     assert geometry.left == 14
     found = decode(np.ones((1, 1, 8, 12), np.float32), geometry)
@@ -141,7 +141,7 @@ def test_the_result_owns_its_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "expected_text"),
     [
         (np.full((1, 1, 8, 8), np.nan, np.float32), "NaN or infinite"),
         (np.full((1, 1, 8, 8), 37, np.float32), r"goes from 37 to 37.*outputs\.alpha_logits"),
@@ -151,8 +151,8 @@ def test_the_result_owns_its_arrays() -> None:
         (np.zeros((1, 1, 8, 8), np.int64), "int64"),
     ],
 )
-def test_what_is_no_matte_is_refused(output: np.ndarray, told: str) -> None:
-    with pytest.raises(InferenceError, match=told):
+def test_other_arrays_than_a_matte_are_refused(output: np.ndarray, expected_text: str) -> None:
+    with pytest.raises(InferenceError, match=expected_text):
         decode(output)
 
 
@@ -163,7 +163,7 @@ def test_a_slight_overshoot_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "expected_text"),
     [
         ({"outputs": {"alpha": "a", "alpha_logits": "b"}}, "needs one of outputs.alpha, outputs.alpha_softmax"),
         ({"outputs": {"matte": "a"}}, "it has matte"),
@@ -172,8 +172,8 @@ def test_a_slight_overshoot_is_cut_off() -> None:
         ({"classes": ["background", "other", "person"], "void": ["other"]}, "a matte has one foreground"),
     ],
 )
-def test_a_card_that_makes_no_sense_is_refused(facts: dict[str, Any], told: str) -> None:
-    with pytest.raises(CardError, match=told):
+def test_a_card_that_makes_no_sense_is_refused(facts: dict[str, Any], expected_text: str) -> None:
+    with pytest.raises(CardError, match=expected_text):
         open_family(card(**facts) if "outputs" not in facts else card_from_dict(_facts(facts), "card"))
 
 

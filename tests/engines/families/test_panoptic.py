@@ -1,4 +1,4 @@
-"""Objects told apart by their centres: exactly constructed outputs, and parity with a slow grouping, cell by cell."""
+"""Objects separated by their centres: exactly constructed outputs, and parity with a slow grouping, cell by cell."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_car_behind_a_pole_is_one() -> None:
     check_sound(segmentation)
 
 
-def test_a_centre_without_pixels_is_no_object() -> None:
+def test_a_centre_without_pixels_is_not_an_object() -> None:
     outputs = outputs_of(TOUCHING[:1])
     outputs["peaks"][0, 1] = (110, 20, 0.7)
     assert boxes(decode(outputs)) == [[20, 20, 52, 44]]
@@ -402,7 +402,7 @@ def test_the_constants_are_those_of_the_description() -> None:
     assert (OWN_SHARE, FAR_SHARE) == (1 / 3, 1)
 
 
-def test_a_shoulder_whose_votes_lead_astray_is_no_second_person() -> None:
+def test_a_shoulder_with_wrong_votes_is_not_a_second_person() -> None:
     """A big object of which a fifth votes for a point that is neither its centre nor the fifth's own middle."""
     man, shoulder = (8, 8, 88, 56), (72, 24, 88, 56)
     outputs = outputs_of([Thing(1, man)])

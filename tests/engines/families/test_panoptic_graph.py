@@ -174,7 +174,7 @@ def test_parity_compares_the_surface_too() -> None:
     assert "of the labels agree" in shortfall(compare([seen(ahead)], [seen(0 * ahead)]), "fp16")
 
 
-def test_a_size_that_is_baked_in_is_told(nets: Nets) -> None:
+def test_a_size_that_is_baked_in_is_an_error(nets: Nets) -> None:
     model = panoptic(nets)
     with pytest.raises(ModelFileError, match="cars: the input size 64x128 is a constant of its graph"):
         with_input_size(onnx.load(model.path), model.card, Size(192, 96), 1)

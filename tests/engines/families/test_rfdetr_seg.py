@@ -218,7 +218,7 @@ def test_the_91_places_of_coco_have_its_names_and_those_without_are_void(nets: A
     assert known.void[:2] == ("unused 0", "unused 12")
 
 
-def test_classes_of_ones_own_are_asked_for(nets: Any) -> None:
+def test_own_classes_without_names_are_an_error(nets: Any) -> None:
     path = exported(nets, outputs_of(places=4))
     with pytest.raises(CardError, match=r'Write in .*detr\.toml: classes = \["first", "second", \.\.\.\]$'):
         load_model(path)
@@ -247,7 +247,7 @@ def test_names_and_normalisation_are_read_from_its_own_metadata(nets: Any) -> No
 @pytest.mark.parametrize(
     "said", ["", "{", "[]", '{"class_id_to_name": {"x": "cat"}}', '{"class_id_to_name": {"7": "cat"}}', "[" * 9999]
 )
-def test_metadata_that_says_nothing_useful_is_passed_over(nets: Any, said: str) -> None:
+def test_useless_metadata_is_ignored(nets: Any, said: str) -> None:
     path = exported(nets, outputs_of(places=4), metadata={"rfdetr_inference": said})
     path.with_suffix(".toml").write_text('classes = ["cat", "dog", "owl"]\n')
     assert load_model(path).card.input.mean == (123.675, 116.28, 103.53)

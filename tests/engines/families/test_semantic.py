@@ -210,7 +210,7 @@ def test_one_value_that_is_not_finite_is_an_error(value: float) -> None:
         decode({"out": logits})
 
 
-def test_large_finite_logits_are_no_error() -> None:
+def test_large_finite_logits_are_fine() -> None:
     logits = logits_of(scene(), certainty=3e38)
     check_scene(decode({"out": logits}), 1.0)
 
@@ -227,7 +227,7 @@ def test_labels_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
         decode({"out": np.zeros(shape, np.uint8)}, {"labels": "out"})
 
 
-def test_labels_that_are_no_integers_are_an_error() -> None:
+def test_labels_of_floats_are_an_error() -> None:
     with pytest.raises(InferenceError, match="output out is float32, not integer labels"):
         decode({"out": np.zeros((1, 32, 64), np.float32)}, {"labels": "out"})
 

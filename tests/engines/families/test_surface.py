@@ -47,6 +47,6 @@ def test_without_one_there_is_none(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", MAPS)
-def test_other_numbers_are_no_surface(family: str) -> None:
+def test_other_numbers_than_a_surface_are_an_error(family: str) -> None:
     with pytest.raises(InferenceError, match="output surface contains 3, which is none of 0 nothing, 1 drivable, 2 lane line"):
         decoded(family, np.full((NET.height, NET.width), 3, np.uint8))

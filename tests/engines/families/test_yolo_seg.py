@@ -116,7 +116,7 @@ def test_objects_outside_the_frame_are_dropped_and_those_across_its_edge_cut(out
 
 
 @pytest.mark.parametrize("end_to_end", FORMS)
-def test_an_object_of_one_map_pixel_is_no_crash(outputs, end_to_end: bool) -> None:
+def test_an_object_of_one_map_pixel_is_read(outputs, end_to_end: bool) -> None:
     """OpenCV takes a 1x1 array for a scalar: a far object once stopped the program."""
     objects = [((40.5, 60.5, 1.2, 1.2), 0.9, 1)]
     found = decode(outputs(end_to_end, objects), end_to_end, map_width_px=128).instances
@@ -124,7 +124,7 @@ def test_an_object_of_one_map_pixel_is_no_crash(outputs, end_to_end: bool) -> No
 
 
 @pytest.mark.parametrize("end_to_end", FORMS)
-def test_all_zero_outputs_are_no_objects(outputs, end_to_end: bool) -> None:
+def test_all_zero_outputs_give_no_objects(outputs, end_to_end: bool) -> None:
     zeros = {name: np.zeros_like(array) for name, array in outputs(end_to_end).items()}
     segmentation = decode(zeros, end_to_end)
     assert len(segmentation.instances) == 0

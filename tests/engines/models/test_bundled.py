@@ -61,7 +61,7 @@ def test_it_is_the_file_of_its_card(name: str) -> None:
     assert (folder / "weights.pt").stat().st_size <= LARGEST_BYTES, "what --from begins with"
 
 
-def test_its_card_says_whence_it_is_and_what_it_is_bad_at(name: str) -> None:
+def test_its_card_names_its_origin_and_its_limits(name: str) -> None:
     card = card_of(name)
     assert all((card.description, card.licence, card.source, card.data, card.limits))
     assert f"run.py train --recipe {name} " in card.recipe

@@ -31,7 +31,7 @@ facts = st.dictionaries(texts, values | st.dictionaries(texts, values, max_size=
 @example({"a": "one\r\ntwo", "": {"": ["\n", ""]}})
 @example({"a": math.inf, "b": -math.inf, "c": 5e-324, "d": 1e22, "e": -0.0})
 @example({"\n": 1, 'a"b': {"c.d": True}, "-": [], "_": {}})
-def test_what_is_written_is_what_is_read(given_facts: dict[str, Any]) -> None:
+def test_a_written_card_is_read_back(given_facts: dict[str, Any]) -> None:
     assert tomllib.loads(to_toml(given_facts)) == given_facts
 
 

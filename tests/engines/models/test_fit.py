@@ -236,7 +236,7 @@ def test_filling_leaves_the_frame_alone(size: tuple[int, int], layout: str) -> N
     ],
     ids=lambda image: f"{image.shape}-{image.dtype}",
 )
-def test_what_is_no_image_is_refused_with_its_shape(image: npt.NDArray[np.generic]) -> None:
+def test_another_array_than_an_image_is_refused_with_its_shape(image: npt.NDArray[np.generic]) -> None:
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, not|has no pixels"):
         InputFiller(spec())(image)  # type: ignore[arg-type]
 

@@ -97,7 +97,7 @@ metadata = st.dictionaries(
 @given(tensors | st.just([IMAGE]), tensors, metadata)
 @example([IMAGE], [TensorFacts("candidates", "float32", (1, 5))], {})
 @example([IMAGE], [TensorFacts("labels", "uint8", (64, 64))], {"imgsz": "[0]", "names": "{0: 'a'}"})
-def test_whatever_a_file_says_there_is_a_guess_or_one_line(
+def test_any_file_gives_a_guess_or_an_error_of_one_line(
     inputs: list[TensorFacts], outputs: list[TensorFacts], embedded: dict[str, str]
 ) -> None:
     facts = NetworkFacts(tuple(inputs), tuple(outputs), embedded)

@@ -49,7 +49,7 @@ def test_an_ultralytics_export_needs_no_card(nets) -> None:
     assert (card.input.mean, card.input.std) == UNIT
 
 
-def test_the_end_to_end_form_is_told_by_its_rows(nets) -> None:
+def test_the_end_to_end_form_is_recognised_by_its_rows(nets) -> None:
     arrays = {"output0": np.zeros((1, 300, 38), np.float32), "output1": np.zeros((1, 32, 16, 16), np.float32)}
     card = load_model(nets.constant(arrays, metadata={"task": "segment", "names": NAMES})).card
     assert card.family == "yolo_seg"
@@ -98,11 +98,11 @@ def test_embedded_names_may_be_a_list(nets) -> None:
 @pytest.mark.parametrize(
     "names", ["{0: 'cat'", "5", "'cat'", "{0: 'a', 'b': 'c'}", "{0: open('x')}", "(" * 5000, "[" * 300 + "]" * 300]
 )
-def test_embedded_names_that_cannot_be_read_are_asked_for(nets, names: str) -> None:
+def test_embedded_names_that_cannot_be_read_are_an_error(nets, names: str) -> None:
     assert "Write `classes` in its card" in refused(nets.constant(yolo_arrays(), metadata={"names": names}))
 
 
-def test_a_labels_file_that_is_no_text_is_named(nets) -> None:
+def test_a_labels_file_that_is_not_text_is_named(nets) -> None:
     path = nets.constant(yolo_arrays())
     (path.parent / "labels.txt").write_bytes(b"\xff\xfec\x00a\x00t\x00")
     assert "labels.txt: cannot be read as class names, one a line" in refused(path)
@@ -128,7 +128,7 @@ def test_an_ultralytics_detector_needs_no_card(nets, shape: tuple[int, ...], rol
     assert (card.input.fit, card.input.std) == ("letterbox", (255.0, 255.0, 255.0))
 
 
-def test_rows_without_a_word_of_what_they_are_for_are_not_guessed(nets) -> None:
+def test_rows_of_unknown_meaning_are_not_guessed(nets) -> None:
     assert "unsupported outputs: output0" in refused(nets.constant({"output0": np.zeros((1, 84, 8400), np.float32)}))
 
 
@@ -146,7 +146,7 @@ def test_transposed_predictions_are_not_taken_for_thousands_of_classes(nets) -> 
 # What a semantic network says of itself
 
 
-def test_logits_are_told_with_their_class_count(nets) -> None:
+def test_logits_are_recognised_with_their_class_count(nets) -> None:
     card = load_model(nets.semantic()).card
     assert (card.family, card.outputs) == ("semantic", {"logits": "logits"})
     assert card.classes == ("class 0", "class 1", "class 2")
@@ -155,7 +155,7 @@ def test_logits_are_told_with_their_class_count(nets) -> None:
 
 
 @pytest.mark.parametrize("form", ["labels", "labels_nhwc", "labels_uint8"])
-def test_labels_are_told_by_their_type(nets, form: str) -> None:
+def test_labels_are_recognised_by_their_type(nets, form: str) -> None:
     path = nets.semantic(form=form, card=None, dtype="uint8")
     (path.parent / "labels.txt").write_text("red\ngreen\nblue\n")
     card = load_model(path).card
@@ -165,7 +165,7 @@ def test_labels_are_told_by_their_type(nets, form: str) -> None:
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
-def test_the_input_is_told_from_the_graph(nets, layout: str, dtype: str) -> None:
+def test_the_input_is_read_from_the_graph(nets, layout: str, dtype: str) -> None:
     card = load_model(
         nets.semantic(layout=layout, dtype=dtype, card=None if dtype == "uint8" else "[input]\nmean=[1,2,3]\nstd=[4,5,6]")
     ).card
@@ -183,7 +183,7 @@ def test_an_open_number_of_channels_is_three(nets) -> None:
     assert (card.input.layout, card.input.size) == ("nchw", Size(32, 24))
 
 
-def test_everything_that_is_missing_is_asked_for_at_once(nets) -> None:
+def test_all_missing_facts_are_in_one_error(nets) -> None:
     text = refused(nets.semantic(form="labels", size=("width", "height"), card=None))
     assert text.startswith(f"{nets.folder / 'colours.onnx'}: facts are missing in the file. Write in ")
     assert f"Write in {nets.folder / 'colours.toml'}: " in text
@@ -191,7 +191,7 @@ def test_everything_that_is_missing_is_asked_for_at_once(nets) -> None:
         assert key in text
 
 
-def test_what_is_asked_for_is_all_that_is_needed(nets) -> None:
+def test_the_facts_named_in_the_error_are_enough(nets) -> None:
     card = '\nclasses = ["red", "green", "blue"]\n[input]\nsize_px = [32, 24]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n'
     loaded = load_model(nets.semantic(form="labels", size=("width", "height"), card=card)).card
     assert loaded.classes == ("red", "green", "blue")
@@ -204,7 +204,7 @@ def test_an_existing_card_is_the_one_to_write_in(nets) -> None:
     assert f"Write in {path.parent / 'card.toml'}: input.mean" in refused(path)
 
 
-def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
+def test_a_float_input_needs_both_mean_and_std(nets) -> None:
     assert "input.mean and input.std" in refused(nets.semantic(card="[input]\nmean = [0, 0, 0]\n"))
 
 
@@ -212,7 +212,7 @@ def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "expected_text"),
     [
         (np.zeros((1, 64, 64, 1), np.float32), "float32[1, 64, 64, 1]"),
         (np.zeros((1, 1, 64, 64), np.float32), "float32[1, 1, 64, 64]"),
@@ -238,21 +238,21 @@ def test_a_float_input_is_asked_for_both_mean_and_std(nets) -> None:
         "vector",
     ],
 )
-def test_an_unsupported_output_is_refused_with_what_is_supported(nets, array: Any, told: str) -> None:
+def test_an_unsupported_output_is_refused_with_what_is_supported(nets, array: Any, expected_text: str) -> None:
     text = refused(nets.constant({"out": array}, "odd"))
-    assert f"odd.onnx: unsupported outputs: out {told}; supported are " in text
+    assert f"odd.onnx: unsupported outputs: out {expected_text}; supported are " in text
     assert "semantic logits [1,C,H,W]; semantic labels [1,H,W]" in text
     assert "name it in odd.toml" in text
 
 
-def test_a_shared_matte_whose_name_says_nothing_is_refused_with_the_keys_to_write(shared: Path) -> None:
+def test_a_shared_matte_without_a_meaningful_name_is_refused_with_the_keys_to_write(shared: Path) -> None:
     text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation.onnx")
     assert "unsupported outputs:" in text
     assert ", 256, 1]" in text
     assert 'selfie_segmentation.toml: family = "matting", outputs = {alpha = "activation_10"} for a foreground' in text
 
 
-def test_a_shared_matte_whose_name_says_it_lacks_its_normalisation_only(shared: Path) -> None:
+def test_a_shared_matte_with_a_meaningful_name_lacks_its_normalisation_only(shared: Path) -> None:
     text = refused(shared / "models" / "mediapipe-selfie" / "selfie_segmentation_landscape.onnx")
     assert text.endswith("input.mean and input.std (pixel units; a 0..1 input is mean = [0, 0, 0], std = [255, 255, 255])")
 
@@ -263,7 +263,7 @@ def test_a_shared_model_of_another_kind_is_refused(shared: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told"),
+    ("inputs", "expected_text"),
     [
         ([("a", "float32", [1, 3, 8, 8]), ("b", "float32", [1, 3, 8, 8])], "a float32[1, 3, 8, 8], b float32[1, 3, 8, 8]"),
         ([("a", "float32", [1, 4, 8, 8])], "a float32[1, 4, 8, 8]"),
@@ -272,10 +272,10 @@ def test_a_shared_model_of_another_kind_is_refused(shared: Path, name: str) -> N
     ],
     ids=["two", "four channels", "no rows", "batch of eight"],
 )
-def test_inputs_that_are_not_one_image_are_refused(nets, inputs: list[Any], told: str) -> None:
+def test_inputs_that_are_not_one_image_are_refused(nets, inputs: list[Any], expected_text: str) -> None:
     node = helper.make_node("Sum", [name for name, _, _ in inputs], ["logits"])
     path = nets.save("inputs", [node], inputs, [("logits", "float32", inputs[0][2])])
-    assert f"must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {told}" in refused(path)
+    assert f"must have one image input, [1,3,H,W] or [1,H,W,3]; it has: {expected_text}" in refused(path)
 
 
 # Card and network against each other
@@ -306,7 +306,7 @@ def test_a_card_with_another_input_is_refused(nets) -> None:
     assert 'input "picture", which is not in the network. It has: image' in text
 
 
-def test_an_input_that_is_no_table_is_refused(nets) -> None:
+def test_an_input_that_is_not_a_table_is_refused(nets) -> None:
     assert "`input` in its card is not a table. Write it as [input]" in refused(nets.semantic(card="input = 5\n"))
 
 

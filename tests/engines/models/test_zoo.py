@@ -47,7 +47,7 @@ def test_a_misspelt_path_is_answered_with_the_nearest_file(tmp_path: Path) -> No
         zoo.find(str(tmp_path / "poeple.onnx"))
 
 
-def test_a_path_in_no_folder_says_so(tmp_path: Path) -> None:
+def test_a_path_in_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"There is no folder .*nowhere"):
         zoo.find(str(tmp_path / "nowhere" / "a.onnx"))
 

@@ -502,7 +502,7 @@ def test_an_output_called_as_the_candidates_will_be(tmp_path: Path, cpu_backend:
     assert_same(wanted, found, 0)
 
 
-def test_weights_that_an_old_exporter_lists_as_inputs_are_not_asked_for(tmp_path: Path, cpu_backend: str) -> None:
+def test_weights_that_an_old_exporter_lists_as_inputs_are_not_inputs(tmp_path: Path, cpu_backend: str) -> None:
     """IR 3 wants every weight among the inputs; those that are dropped must go there too."""
     network = constant_net({"logits": logits(), "other": logits(1)}, opset=11, ir_version=3)
     for tensor in network.graph.initializer:
@@ -578,7 +578,7 @@ def test_each_picture_of_a_batch_gets_its_own(family: str, nets, shared: Path, f
     ("outputs", "tensor", "words"),
     [("logit", "images", "no output logit. Correct `outputs` in its card"), ("logits", "x", 'no input "x"')],
 )
-def test_a_card_that_names_what_is_not_there_is_told(outputs: str, tensor: str, words: str) -> None:
+def test_a_card_that_names_missing_tensors_is_an_error(outputs: str, tensor: str, words: str) -> None:
     card = msgspec.structs.replace(SEMANTIC, input=msgspec.structs.replace(SEMANTIC.input, tensor=tensor))
     with pytest.raises(ModelFileError, match=words):
         fuse_outputs(constant_net({"logits": logits()}), msgspec.structs.replace(card, outputs={"logits": outputs}))
