@@ -90,12 +90,17 @@ class Screen(VideoView):
             self.card.hide()
         status = state.source_status
         if state.phase == "ended":
-            self.banner.show_message(state.message or "End of the video", MUTED, "Reconnect" if state.is_live else "Replay")
+            what, button = ("The stream has ended", "Reconnect") if state.is_live else ("End of the video", "Replay")
+            self.banner.show_message(_joined(what, state.message), MUTED, button)
         elif state.phase == "running" and status.state in TROUBLE:
-            self.banner.show_message(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
+            self.banner.show_message(_joined(TROUBLE[status.state], status.detail), WARNING)
         elif state.phase == "running" and state.warning:
             self.banner.show_message(state.warning, WARNING)
         elif state.phase == "running" and state.notice:
             self.banner.show_message(state.notice, MUTED)
         else:
             self.banner.hide()
+
+
+def _joined(text: str, detail: str) -> str:
+    return f"{text} · {detail}" if detail else text

@@ -52,6 +52,7 @@ class Script:
 
     invalid: str = ""
     fails: str = ""
+    warning: str = ""
     frames: int | None = None
     fps: float = 100.0
     start_s: float = 0.0
@@ -85,10 +86,11 @@ class MemorySession:
 
     def state(self) -> SessionState:
         script = self._script
-        message = {"failed": script.fails, "ended": "end of film", "starting": "opening the model"}.get(self._phase, "")
+        message = {"failed": script.fails, "ended": "640x360 25 fps", "starting": "opening the model"}.get(self._phase, "")
         return SessionState(
             phase=self._phase,  # type: ignore[arg-type]
             message=message,
+            warning=script.warning if self._phase == "running" else "",
             source=self._source,
             source_status=SourceStatus("ended") if self._phase in ("ended", "failed") else script.status,
             is_live=script.is_live,

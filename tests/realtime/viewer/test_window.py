@@ -107,7 +107,7 @@ def test_after_the_end_the_last_frame_stays_and_can_be_replayed(open_window: Ope
     scripted.scripts["film"] = script(frames=5, is_live=False)
     window = open_window("film")
     wait(window.view.banner.button.isVisible)
-    assert window.view.banner.text.text() == "end of film"
+    assert window.view.banner.text.text() == "End of the video · 640x360 25 fps"
     assert window.view.canvas is not None
     assert window.view.canvas.index == 4
     assert window.view.smooth, "a still picture is interpolated"
@@ -120,6 +120,15 @@ def test_a_stalled_source_is_reported_over_the_frame(open_window: OpenWindow, sc
     window = open_window("camera")
     wait(lambda: window.view.banner.isVisible() and scripted.session.shown_indices)
     assert "attempt 3" in window.view.banner.text.text()
+
+
+def test_a_warning_is_shown_over_the_video_which_goes_on(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    scripted.scripts["camera"] = script(warning="film.mp4 cannot be written: the disk is full. Free some space")
+    window = open_window("camera")
+    wait(window.view.banner.isVisible)
+    assert window.view.banner.text.text().startswith("film.mp4 cannot be written")
+    shown = len(scripted.session.shown_indices)
+    wait(lambda: len(scripted.session.shown_indices) > shown + 3)
 
 
 def test_changing_the_source_does_not_block_the_window_and_keeps_the_knobs(
