@@ -10,7 +10,6 @@ import numpy as np
 from engines.types import Image
 from realtime.bench.card import Card, Figure, Mode, Percentiles
 from realtime.bench.comparing import Change
-from realtime.bench.report import title
 from realtime.render.text import label
 from realtime.reports.sheets import paste
 
@@ -151,7 +150,7 @@ def _verdicts(changes: Sequence[Change], compared: int) -> Image:
         y = 34 + row * ROW_PX
         cv2.rectangle(strip, (MARGIN_PX, y + 5), (MARGIN_PX + 11, y + 16), VERDICTS[one.verdict], cv2.FILLED)
         values = f"{_short(one.before.median)} to {_short(one.now.median)} {one.now.unit} ({one.text})"
-        _write(strip, MARGIN_PX + 16, y, f"{one.verdict}: {one.mode}, {title(one.name)}: {values}", SMALL_PX)
+        _write(strip, MARGIN_PX + 16, y, f"{one.verdict}: {one.mode}, {one.title}: {values}", SMALL_PX)
     return strip
 
 

@@ -13,31 +13,38 @@ HIGHER, LOWER = 1, -1
 TOLERANCE_PERCENT = 5.0
 
 
-class Judged(NamedTuple):
-    """A figure to compare. better: HIGHER or LOWER. least: the smallest difference that matters, in its own unit. by_clock: other
-    programs on the same cores make it worse."""
+class Kind(NamedTuple):
+    """A kind of figure. better: HIGHER or LOWER; None for figures that are not compared. least: the smallest difference that
+    matters, in its own unit. by_clock: other programs on the same cores make it worse."""
 
-    name: str
-    better: int
-    least: float
+    title: str
+    unit: str
+    better: int | None = None
+    least: float = 0.0
     by_clock: bool = False
 
 
-JUDGED = (
-    Judged("fps", HIGHER, 0.0, by_clock=True),
-    Judged("shown_fps", HIGHER, 0.0, by_clock=True),
-    Judged("age_p50", LOWER, 1.0, by_clock=True),
-    Judged("age_p95", LOWER, 2.0, by_clock=True),
-    Judged("mask_age_p50", LOWER, 1.0, by_clock=True),
-    Judged("mask_age_p95", LOWER, 2.0, by_clock=True),
-    Judged("dropped_share", LOWER, 2.0, by_clock=True),
-    Judged("cpu_per_frame", LOWER, 0.2),
-    Judged("memory_peak", LOWER, 20.0),
-    Judged("memory_slope", LOWER, 20.0),
-    Judged("gpu_memory", LOWER, 20.0),
-    Judged("energy_per_frame", LOWER, 0.0, by_clock=True),
-    Judged("cpu_energy_per_frame", LOWER, 0.0, by_clock=True),
-)
+KINDS = {
+    "fps": Kind("frames through the model", "frames/s", HIGHER, by_clock=True),
+    "shown_fps": Kind("frames shown", "frames/s", HIGHER, by_clock=True),
+    "age_p50": Kind("age of a frame when shown, p50", "ms", LOWER, 1.0, by_clock=True),
+    "age_p95": Kind("age of a frame when shown, p95", "ms", LOWER, 2.0, by_clock=True),
+    "mask_age_p50": Kind("age of its masks, p50", "ms", LOWER, 1.0, by_clock=True),
+    "mask_age_p95": Kind("age of its masks, p95", "ms", LOWER, 2.0, by_clock=True),
+    "dropped_share": Kind("dropped before the model, or missed", "%", LOWER, 2.0, by_clock=True),
+    "cpu_per_frame": Kind("CPU per frame, whole process", "ms", LOWER, 0.2),
+    "cpu_cores": Kind("cores used", "cores"),
+    "others_cores": Kind("cores used by other programs", "cores"),
+    "memory_peak": Kind("memory, peak", "MB", LOWER, 20.0),
+    "memory_slope": Kind("memory, slope", "MB/min", LOWER, 20.0),
+    "gpu_load": Kind("GPU load", "%"),
+    "gpu_memory": Kind("GPU memory in use, whole card", "MB", LOWER, 20.0),
+    "power": Kind("power", "W"),
+    "energy_per_frame": Kind("energy per frame", "J", LOWER, by_clock=True),
+    "cpu_energy_per_frame": Kind("energy of the CPU packages per frame", "J", LOWER, by_clock=True),
+    "tracks": Kind("tracks started per repeat", "ids"),
+}
+"""Drops are in per cent of the frames of a camera, missed ones included."""
 
 LOAD_CORES, LOAD_SHARE = 0.2, 0.05
 """Other programs' load counts as different when it differs by more than this number of cores, and this share of all cores..."""
@@ -66,6 +73,10 @@ class Change:
     before: Figure
     now: Figure
     verdict: str
+
+    @property
+    def title(self) -> str:
+        return KINDS[self.name].title
 
     @property
     def text(self) -> str:
@@ -120,17 +131,17 @@ def _word(value: object) -> str:
 
 
 def compare(card: Card, baseline: Card, tolerance_percent: float = TOLERANCE_PERCENT) -> list[Change]:
-    """The changes of all figures in `JUDGED` that both cards have, mode by mode."""
+    """The changes of all comparable figures that both cards have, mode by mode."""
     changes = []
     for mode in ("fixed", "maximum"):
         now, then = _figures(card, mode), _figures(baseline, mode)
         busier = _busier(card, now, then)
-        for judged in JUDGED:
+        for name, kind in KINDS.items():
             # Peak memory depends on the number of repeats: the process keeps some memory that earlier ones freed.
-            repeats = [len(figures[judged.name].repeats) for figures in (now, then) if judged.name in figures]
-            if len(repeats) == 2 and (judged.name != "memory_peak" or repeats[0] == repeats[1]):
-                verdict = _verdict(judged, then[judged.name], now[judged.name], tolerance_percent, busier)
-                changes.append(Change(mode, judged.name, then[judged.name], now[judged.name], verdict))
+            repeats = [len(figures[name].repeats) for figures in (now, then) if name in figures]
+            if kind.better and len(repeats) == 2 and (name != "memory_peak" or repeats[0] == repeats[1]):
+                verdict = _verdict(kind, then[name], now[name], tolerance_percent, busier)
+                changes.append(Change(mode, name, then[name], now[name], verdict))
     return changes
 
 
@@ -154,13 +165,13 @@ def _busier(card: Card, now: dict[str, Figure], then: dict[str, Figure]) -> int:
     return 0 if abs(difference) <= margin else 1 if difference > 0 else -1
 
 
-def _verdict(judged: Judged, then: Figure, now: Figure, tolerance_percent: float, busier: int) -> str:
+def _verdict(kind: Kind, then: Figure, now: Figure, tolerance_percent: float, busier: int) -> str:
     difference = now.median - then.median
-    is_large = abs(difference) > max(judged.least, tolerance_percent / 100 * abs(then.median))
+    is_large = abs(difference) > max(kind.least, tolerance_percent / 100 * abs(then.median))
     is_apart = now.low > then.high or now.high < then.low
     if not (is_large and is_apart):
         return "same"
-    is_better = difference * judged.better > 0
+    is_better = difference * (kind.better or 0) > 0
     # More load makes figures worse: only a change in the other direction is certainly the program's own.
-    doubt = "?" if judged.by_clock and busier == (-1 if is_better else 1) else ""
+    doubt = "?" if kind.by_clock and busier == (-1 if is_better else 1) else ""
     return f"{'better' if is_better else 'worse'}{doubt}"

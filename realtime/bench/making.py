@@ -13,6 +13,7 @@ import numpy as np
 from engines.models.card import ModelCard
 from engines.models.model import Model
 from realtime.bench.card import Alone, Card, Counts, Figure, Mode, ModelFacts, Percentiles, figure
+from realtime.bench.comparing import KINDS
 from realtime.bench.measuring import Repeat
 from realtime.settings import Settings
 
@@ -31,33 +32,27 @@ LEFT_OVER = 1.05
 
 NOT_LINUX = "known on Linux only"
 
-Value = Callable[[Repeat], "float | None"]
-
-FIGURES: tuple[tuple[str, str, Value], ...] = (
-    ("fps", "frames/s", lambda repeat: repeat.fps),
-    ("shown_fps", "frames/s", lambda repeat: repeat.counts.shown / repeat.seconds),
-    ("age_p50", "ms", lambda repeat: _age(repeat, "age", 50)),
-    ("age_p95", "ms", lambda repeat: _age(repeat, "age", 95)),
-    ("mask_age_p50", "ms", lambda repeat: _age(repeat, "mask age", 50)),
-    ("mask_age_p95", "ms", lambda repeat: _age(repeat, "mask age", 95)),
-    ("dropped_share", "%", lambda repeat: _dropped_percent(repeat)),
-    ("cpu_per_frame", "ms", lambda repeat: repeat.cpu_ms_per_frame),
-    ("cpu_cores", "cores", lambda repeat: repeat.cpu_s / repeat.seconds),
-    ("others_cores", "cores", lambda repeat: repeat.others_cores),
-    ("memory_peak", "MB", lambda repeat: repeat.rss_peak_mb),
-    ("memory_slope", "MB/min", lambda repeat: repeat.rss_slope),
-    ("gpu_load", "%", lambda repeat: repeat.gpu.mean_percent if repeat.gpu else None),
-    ("gpu_memory", "MB", lambda repeat: repeat.gpu.memory_mb if repeat.gpu else None),
-    ("power", "W", lambda repeat: repeat.power.mean_w if repeat.power else None),
-    ("energy_per_frame", "J", lambda repeat: repeat.power.mean_w / repeat.fps if repeat.power and repeat.fps else None),
-    (
-        "cpu_energy_per_frame",
-        "J",
-        lambda repeat: None if repeat.cpu_joules is None else repeat.cpu_joules / repeat.counts.processed,
-    ),
-    ("tracks", "ids", lambda repeat: float(repeat.tracks)),
-)
-"""Name, unit, and the value of a repeat. Drops are in per cent of the frames of a camera, missed ones included."""
+VALUES: dict[str, Callable[[Repeat], float | None]] = {
+    "fps": lambda repeat: repeat.fps,
+    "shown_fps": lambda repeat: repeat.counts.shown / repeat.seconds,
+    "age_p50": lambda repeat: _age(repeat, "age", 50),
+    "age_p95": lambda repeat: _age(repeat, "age", 95),
+    "mask_age_p50": lambda repeat: _age(repeat, "mask age", 50),
+    "mask_age_p95": lambda repeat: _age(repeat, "mask age", 95),
+    "dropped_share": lambda repeat: _dropped_percent(repeat),
+    "cpu_per_frame": lambda repeat: repeat.cpu_ms_per_frame,
+    "cpu_cores": lambda repeat: repeat.cpu_s / repeat.seconds,
+    "others_cores": lambda repeat: repeat.others_cores,
+    "memory_peak": lambda repeat: repeat.rss_peak_mb,
+    "memory_slope": lambda repeat: repeat.rss_slope,
+    "gpu_load": lambda repeat: repeat.gpu.mean_percent if repeat.gpu else None,
+    "gpu_memory": lambda repeat: repeat.gpu.memory_mb if repeat.gpu else None,
+    "power": lambda repeat: repeat.power.mean_w if repeat.power else None,
+    "energy_per_frame": lambda repeat: repeat.power.mean_w / repeat.fps if repeat.power and repeat.fps else None,
+    "cpu_energy_per_frame": lambda repeat: None if repeat.cpu_joules is None else repeat.cpu_joules / repeat.counts.processed,
+    "tracks": lambda repeat: float(repeat.tracks),
+}
+"""The figures of a repeat; None where this machine does not provide them."""
 
 ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "observe", "carry", "draw", "write")
 """Of stages, as a frame passes them."""
@@ -69,11 +64,11 @@ LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "mask_age_p50", "mask_age_p95", 
 def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
     """The card's part for one mode, from at least one repeat."""
     figures: dict[str, Figure] = {}
-    for name, unit, value in FIGURES:
+    for name, value in VALUES.items():
         values = [value(repeat) for repeat in repeats]
         known = [one for one in values if one is not None]
         if len(known) == len(values) and (is_live or name not in LIVE_ONLY):
-            figures[name] = figure(known, unit)
+            figures[name] = figure(known, KINDS[name].unit)
     found = dict.fromkeys(name for repeat in repeats for name in repeat.samples_ms)
     names = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     stages = {name: _percentiles([repeat.samples_ms.get(name, np.zeros(0)) for repeat in repeats]) for name in names}

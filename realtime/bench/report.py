@@ -5,32 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realtime.bench.card import Card, Figure, Mode, Percentiles
-from realtime.bench.comparing import Change
-
-TITLES = {
-    "fps": "frames through the model",
-    "shown_fps": "frames shown",
-    "age_p50": "age of a frame when shown, p50",
-    "age_p95": "age of a frame when shown, p95",
-    "mask_age_p50": "age of its masks, p50",
-    "mask_age_p95": "age of its masks, p95",
-    "dropped_share": "dropped before the model, or missed",
-    "cpu_per_frame": "CPU per frame, whole process",
-    "cpu_cores": "cores used",
-    "others_cores": "cores used by other programs",
-    "memory_peak": "memory, peak",
-    "memory_slope": "memory, slope",
-    "gpu_load": "GPU load",
-    "gpu_memory": "GPU memory in use, whole card",
-    "power": "power",
-    "energy_per_frame": "energy per frame",
-    "cpu_energy_per_frame": "energy of the CPU packages per frame",
-    "tracks": "tracks started per repeat",
-}
+from realtime.bench.comparing import KINDS, Change
 
 
 def title(name: str) -> str:
-    return TITLES.get(name, name)
+    return KINDS[name].title if name in KINDS else name
 
 
 def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = "") -> str:
@@ -105,7 +84,7 @@ def _alone(card: Card) -> list[str]:
 
 
 def _changes(changes: Sequence[Change]) -> list[str]:
-    rows = [(one.mode, title(one.name), _value(one.before), _value(one.now), one.text, one.verdict) for one in changes]
+    rows = [(one.mode, one.title, _value(one.before), _value(one.now), one.text, one.verdict) for one in changes]
     return _table(("mode", "figure", "baseline", "now", "change", "verdict"), rows)
 
 

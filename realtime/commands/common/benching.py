@@ -153,7 +153,7 @@ def _print_verdict(changes: Sequence[Change], baseline: str) -> int:
     for one in changes:
         if one.verdict != "same":
             was, now = f"{one.before.median:.4g}", f"{one.now.median:.4g} {one.now.unit}"
-            print(f"{one.verdict:<8} {one.mode}, {title(one.name)}: {was} -> {now} ({one.text})")
+            print(f"{one.verdict:<8} {one.mode}, {one.title}: {was} -> {now} ({one.text})")
     worse, unsure = (sum(one.verdict == verdict for one in changes) for verdict in ("worse", "worse?"))
     if unsure:
         print(f"{unsure} of {len(changes)} figures look worse, but other programs were busier: run it again without them")

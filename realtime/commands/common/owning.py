@@ -13,9 +13,8 @@ from engines.errors import ModelFileError
 from engines.models import zoo
 from engines.models.collection.add import add_downloaded, add_file
 from engines.models.collection.download import download
-from engines.models.collection.folders import new_model, remove_model
+from engines.models.collection.folders import check_free, check_name, name_for, new_model, remove_model
 from engines.models.collection.manifest import Entry, bundled_manifest, read_manifest
-from engines.models.collection.names import check_free, check_name, name_for
 from engines.models.collection.verify import verify as verdict_of
 from engines.models.model import Model
 from realtime.commands.common.checking import PROGRESS_DELAY_S, write_png

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engines.errors import CollectionError
 from engines.models import zoo
-from engines.models.collection.names import check_free, check_name, check_own, name_for
+from engines.models.collection.folders import check_free, check_name, check_own, name_for
 
 BAD = [
     "../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "C:\\x", "C:x", "~ada", ".hidden", "-rf", "_x", "a b", "a\nb", "a\0b",
