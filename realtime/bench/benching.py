@@ -17,8 +17,8 @@ import msgspec
 from engines.segmenter import Segmenter
 from engines.types import Image, Size
 from realtime.bench import machine
-from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts
-from realtime.bench.making import alone, mode_of, model_facts, notes_on, settings_facts
+from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts, settings_facts
+from realtime.bench.making import alone, mode_of, model_facts, notes_on
 from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from realtime.errors import BenchError
+from realtime.settings import Settings
 
 FORMAT = 1
 MAX_CARD_BYTES = 4 * 1024**2
@@ -113,6 +114,13 @@ def figure(repeats: Sequence[float], unit: str) -> Figure:
     """A figure from the values of at least one repeat."""
     rounded = tuple(round(value, 4) for value in repeats)
     return Figure(round(statistics.median(rounded), 4), min(rounded), max(rounded), unit, rounded)
+
+
+def settings_facts(settings: Settings) -> dict[str, Any]:
+    """All settings as plain values, except for the model, which has its own facts."""
+    facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))  # as read from a file
+    del facts["model"]
+    return facts
 
 
 def to_json(card: Card) -> bytes:

@@ -106,7 +106,7 @@ def differences(card: Card, baseline: Card) -> list[str]:
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings, with defaults for those that did not exist when the card was made."""
-    from realtime.bench.making import settings_facts
+    from realtime.bench.card import settings_facts
     from realtime.settings import Settings
 
     defaults = settings_facts(Settings())

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from engines.models.card import ModelCard
@@ -15,7 +14,6 @@ from engines.models.model import Model
 from realtime.bench.card import Alone, Card, Counts, Figure, Mode, ModelFacts, Percentiles, figure
 from realtime.bench.comparing import KINDS
 from realtime.bench.measuring import Repeat
-from realtime.settings import Settings
 
 PRECISION = re.compile(r"\b(fp32|fp16|bf16|int8[\w-]*|f32|f16)\b")
 BUSY_CORES = 0.2
@@ -102,13 +100,6 @@ def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> Mo
         runs_on=runs_on,
         precision=precision[-1] if precision else "unknown",
     )
-
-
-def settings_facts(settings: Settings) -> dict[str, Any]:
-    """All settings as plain values, except for the model, which has its own facts."""
-    facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))  # as read from a file
-    del facts["model"]
-    return facts
 
 
 def notes_on(card: Card) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from realtime.bench.card import FORMAT, Counts, figure, read_card, to_json
+from realtime.bench.card import FORMAT, Counts, figure, read_card, settings_facts, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import compare, differences
-from realtime.bench.making import mode_of, notes_on, settings_facts
+from realtime.bench.making import mode_of, notes_on
 from realtime.bench.power import GpuReading, PowerReading
 from realtime.bench.report import markdown
 from realtime.errors import BenchError
