@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from onnx import helper
 
-from engines.backends import here, open_engine
+from engines.backends import EngineOptions, here, open_engine
 from engines.errors import BackendUnavailableError, InferenceError, NoGpuError, WrongThreadError
 from engines.models.model import Model, load_model
 from engines.segmenter import Segmenter
@@ -143,8 +143,7 @@ def test_it_belongs_to_its_thread(machine: GpuMachine, model: Model, painted: Pa
 def test_auto_takes_it_where_tensorrt_is_missing(tmp_path: Path, monkeypatch, nets) -> None:
     model = load_model(nets.semantic())
     with fake_machine(tmp_path, monkeypatch, World(has_tensorrt=False)):
-        monkeypatch.setattr("engines.backends.trt.installed", tuple)
-        choice = open_engine(model)
+        choice = open_engine(model, options=EngineOptions(runtime="tensorrt"))
         assert choice.backend == "ort-cuda"
         assert "TensorRT is not installed" in choice.refusals["trt"]
         choice.engine.close()

@@ -415,12 +415,11 @@ def test_a_missing_package_is_an_error_with_the_cure(tmp_path: Path, monkeypatch
     model = load_model(nets.semantic())
     with fake_machine(tmp_path, monkeypatch) as machine:
         machine.build(model)
-    monkeypatch.setattr("engines.backends.trt.installed", lambda: ("tensorrt",))
     with (
         fake_machine(tmp_path, monkeypatch, World(**{lacks: False})),
         pytest.raises(BackendUnavailableError, match=expected_text),
     ):
-        open_engine(model, "trt")
+        open_engine(model, "trt", EngineOptions(runtime="tensorrt"))
 
 
 def test_auto_takes_the_engine_where_there_is_one(machine: GpuMachine, model: Model) -> None:
