@@ -6,8 +6,8 @@ import time
 from importlib.util import find_spec
 
 from engines.backends import EngineOptions, Inference
+from engines.backends.common.opening import at_size
 from engines.backends.common.side_inputs import SideInputs
-from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.loading import import_openvino
 from engines.models.fit import InputFiller

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.backends.common.onnxruntime import load_onnxruntime, one_line
+from engines.backends.common.opening import at_size, load_onnxruntime, one_line
 from engines.backends.common.side_inputs import SideInputs
-from engines.backends.common.sizing import at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.models.fit import InputFiller
 from engines.models.model import Model
@@ -23,8 +22,7 @@ from engines.types import Image
 log = logging.getLogger(__name__)
 
 MOST_IMAGES = 8
-"""In a batch: more gain nothing on a CPU."""
-
+"""In a batch: bounds a run's memory, and the wait for its first image."""
 
 RANK = 40
 OPTIONS = ("input_px",)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.backends.common.onnxruntime import load_onnxruntime, one_line
-from engines.backends.common.sizing import at_size
+from engines.backends.common.opening import at_size, load_onnxruntime, one_line
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.gpu.device import Device, Memory, Pinned
+from engines.gpu.device import Device, Memory, Pinned, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models.fit import fit
@@ -39,6 +38,7 @@ TAKES_SIDE_INPUTS = False
 def missing() -> str | None:
     try:
         Driver()
+        import_pycuda()
         available = load_onnxruntime("onnxruntime-gpu").get_available_providers()
     except BackendUnavailableError as error:
         return error.what

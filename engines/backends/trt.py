@@ -29,6 +29,7 @@ TAKES_SIDE_INPUTS = False
 def missing() -> str | None:
     try:
         Driver()
+        import_pycuda()
         first_runtime()
     except BackendUnavailableError as error:
         return error.what

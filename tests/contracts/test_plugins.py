@@ -236,7 +236,7 @@ import time
 from importlib.util import find_spec
 
 from engines.backends import Inference
-from engines.backends.common.sizing import at_size
+from engines.backends.common.opening import at_size
 from engines.models.fit import InputFiller
 
 RANK = 90
