@@ -39,7 +39,7 @@ def headless_environment() -> dict[str, str]:
 
 
 def hears_ctrl_c() -> None:
-    """In the child: also where the tests run in the background, whose children ignore it."""
+    """Runs in the child: children of tests in the background ignore Ctrl-C otherwise."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -104,7 +104,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a mistake is answered with."""
+    """The one line that reports a mistake."""
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()
@@ -149,8 +149,8 @@ for arguments in (["--help"], ["--version"], *([name, "--help"] for name in comm
 
 
 def test_help_lists_the_commands_as_a_newcomer_meets_them(cli: Cli) -> None:
-    told = cli("--help").stdout
-    listed = told.split("positional arguments:")[1].split("options:")[0].splitlines()[2:]
+    shown = cli("--help").stdout
+    listed = shown.split("positional arguments:")[1].split("options:")[0].splitlines()[2:]
     names = [line.split()[0] for line in listed if line.startswith("    ") and line[4] != " "]
     assert names == list(commands())
     assert names[:3] == ["view", "process", "models"]
@@ -253,18 +253,18 @@ def test_a_mistake_gets_one_line_with_the_cure_and_leaves_no_file(
 
 @pytest.mark.parametrize("number", [0, 1, 20], ids=["command", "option", "source"])
 def test_a_mistake_ends_the_program_with_code_2(cli: Cli, clip: Path, tiny_model: Path, number: int) -> None:
-    arguments, told = MISTAKES[number]
-    assert told in error_of(cli(*spelled(arguments, clip, tiny_model)))
+    arguments, words = MISTAKES[number]
+    assert words in error_of(cli(*spelled(arguments, clip, tiny_model)))
 
 
-def test_a_file_that_is_no_video_is_told(here: Cli, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(here: Cli, tiny_model: Path, tmp_path: Path) -> None:
     fake = tmp_path / "fake.mp4"
-    fake.write_bytes(b"this is no video" * 100)
+    fake.write_bytes(b"this is not a video" * 100)
     assert "fake.mp4" in error_of(here("process", fake, "--out", "o.mp4", "--model", tiny_model))
     assert files_in(tmp_path) == ["fake.mp4"]
 
 
-def test_a_corrupt_model_is_told(here: Cli, clip: Path, tmp_path: Path, make_tiny_model: Callable[..., Path]) -> None:
+def test_a_corrupt_model_is_an_error(here: Cli, clip: Path, tmp_path: Path, make_tiny_model: Callable[..., Path]) -> None:
     model = make_tiny_model(tmp_path)
     model.write_bytes(model.read_bytes()[:200])
     assert "tiny.onnx" in error_of(here("process", clip, "--out", "o.mp4", "--model", model))
@@ -315,7 +315,7 @@ def test_process_writes_every_frame_to_every_file(cli: Cli, clip: Path, tmp_path
     rows = [line.split(",") for line in (tmp_path / "o.txt").read_text().splitlines()]
     assert {int(row[0]) for row in rows} >= set(range(5, 31))
     assert {int(row[1]) for row in rows} == {1}, "one car, one id"
-    for told in (
+    for text in (
         "tiny on ONNX Runtime",
         "car.mp4",
         "30 in",
@@ -326,7 +326,7 @@ def test_process_writes_every_frame_to_every_file(cli: Cli, clip: Path, tmp_path
         "o.txt",
         "o.jsonl",
     ):
-        assert told in done.stdout
+        assert text in done.stdout
 
 
 def test_the_same_output_twice_is_replaced_by_the_new_one(here: Cli, clip: Path, tmp_path: Path, tiny_model: Path) -> None:
@@ -337,13 +337,13 @@ def test_the_same_output_twice_is_replaced_by_the_new_one(here: Cli, clip: Path,
         assert files_in(tmp_path) == ["o.mp4"]
 
 
-def test_padding_is_told_of_and_can_be_left_out(here: Cli, tmp_path: Path) -> None:
+def test_padding_is_reported_and_can_be_left_out(here: Cli, tmp_path: Path) -> None:
     wide = write_clip(tmp_path / "wide.mp4", count=3, size=(192, 72))
     done = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort")
-    told = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
-    assert told, done.stdout
-    assert told.groups() == ("44", "--size", "160x384")
-    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", told[2], told[3])
+    hint = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
+    assert hint, done.stdout
+    assert hint.groups() == ("44", "--size", "160x384")
+    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", hint[2], hint[3])
     assert again.returncode == 0
     assert "is padding here" not in again.stdout
 
@@ -424,11 +424,11 @@ def test_models_lists_what_there_is(here: Cli) -> None:
     assert "ort" in road
 
 
-def test_models_tells_everything_about_one(here: Cli, tiny_model: Path) -> None:
+def test_models_prints_all_facts_of_one(here: Cli, tiny_model: Path) -> None:
     done = here("models", "--model", tiny_model)
     assert done.returncode == 0, done.stderr
-    for told in ("tiny", "semantic", "64x48 uint8 nhwc", "ground, car, person", "objects  car, person", "MIT"):
-        assert told in done.stdout
+    for text in ("tiny", "semantic", "64x48 uint8 nhwc", "ground, car, person", "objects  car, person", "MIT"):
+        assert text in done.stdout
 
 
 @pytest.mark.slow
@@ -437,6 +437,6 @@ def test_nothing_but_run_py_writes_a_demo_where_there_is_no_display(cli: Cli, tm
     assert done.returncode == 0, done.stderr
     assert files_in(tmp_path) == ["out/demo.mp4"]
     assert frames_in(tmp_path / "out/demo.mp4") >= 100
-    for told in ("people on", "sample://carphone", "stage", "p95", "tracks", "out/demo.mp4"):
-        assert told in done.stdout
+    for text in ("people on", "sample://carphone", "stage", "p95", "tracks", "out/demo.mp4"):
+        assert text in done.stdout
     assert "No display here" in done.stderr

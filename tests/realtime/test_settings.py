@@ -1,4 +1,4 @@
-"""Settings: presets load, and whatever is wrong is told with its place and its cure."""
+"""Settings: presets load, and faults are reported with their place and their cure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_promised_presets_are_there() -> None:
     assert {"webcam", "dashcam"} <= set(preset_names(PRESETS))
 
 
-def test_the_command_line_lies_over_the_preset() -> None:
+def test_the_command_line_overrides_the_preset() -> None:
     plain, changed = load_settings(PRESETS, "dashcam", {}), load_settings(PRESETS, "dashcam", {"width": 640, "opacity": 0.9})
     assert (changed.width, changed.opacity) == (640, 0.9)
     assert (changed.hide, changed.trails) == (plain.hide, plain.trails)
@@ -63,7 +63,7 @@ def test_a_wrong_preset_name_gets_the_list_and_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("widht = 3", r'unknown key "widht"\. Did you mean "width"\?'),
         ("zzz = 3", r'unknown key "zzz"\. Known: model, backend'),
@@ -87,10 +87,10 @@ def test_a_wrong_preset_name_gets_the_list_and_the_nearest() -> None:
     ],
     ids=lambda value: value[:24],
 )
-def test_what_is_wrong_in_a_preset_is_told_with_its_file(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_in_a_preset_is_reported_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=rf"mine\.toml: .*({told})") as caught:
+    with pytest.raises(SettingsError, match=rf"mine\.toml: .*({message})") as caught:
         load_settings(PRESETS, str(path), {})
     assert "\n" not in str(caught.value).strip()
 
@@ -108,7 +108,7 @@ def test_a_preset_s_input_size_is_for_every_backend_and_the_rest_of_its_engine_f
         load_settings(PRESETS, str(path), {})
 
 
-def test_a_preset_that_is_not_text_is_told(tmp_path: Path) -> None:
+def test_a_preset_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -151,10 +151,10 @@ def test_any_damage_to_a_preset_gives_settings_or_a_settings_error(tmp_path: Pat
     try:
         settings = load_settings(PRESETS, str(path), {})
     except SettingsError as error:
-        told = str(error)
+        shown = str(error)
     else:
-        told = f"{path}: {settings.width}"
-    assert "damaged.toml" in told
+        shown = f"{path}: {settings.width}"
+    assert "damaged.toml" in shown
 
 
 def test_knobs_start_as_the_settings_say() -> None:
@@ -170,7 +170,7 @@ def test_a_class_is_hidden_and_shown_again() -> None:
     assert knobs.hidden_classes == {1}
 
 
-def test_the_threshold_is_the_model_s_unless_somebody_says_otherwise() -> None:
+def test_the_threshold_is_the_model_s_unless_settings_or_knobs_change_it() -> None:
     card = msgspec.structs.replace(CARD, threshold=0.55)
     plain, asked = Settings(), Settings(threshold=0.4)
     assert plain.knobs(card, plain.first_knobs()).threshold == 0.55

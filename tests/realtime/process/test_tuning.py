@@ -1,4 +1,4 @@
-"""What is set once for the whole process: shown in one of its own, since it would stay set in this one."""
+"""Settings of the whole process, tested in one of its own, since they would stay in this one."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def page_faults(*arguments: str) -> int:
     return int(run.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is set up")
 def test_memory_of_pictures_is_kept_for_the_next_ones() -> None:
-    """20 times 33 MB: each page that the kernel fills with noughts anew is a fault."""
+    """20 times 33 MB: each page that the kernel zero-fills again is a fault."""
     plain, prepared = page_faults(), page_faults("prepared")
     assert plain > 100, "fewer, and larger ones, where the kernel gives pages of 2 MB"
     assert prepared < plain / 5

@@ -1,4 +1,4 @@
-"""Results to write: a few moving discs, the same whoever asks."""
+"""Results to write: a few moving discs, the same in every test."""
 
 from __future__ import annotations
 

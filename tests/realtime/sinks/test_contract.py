@@ -178,7 +178,7 @@ CHILD = """
 
 
 @every_kind
-def test_a_full_disk_is_told_once_and_keeps_what_was_written(kind, tmp_path):
+def test_a_full_disk_is_reported_once_and_keeps_what_was_written(kind, tmp_path):
     path, limit_bytes = tmp_path / FILES[kind], {"video": 150_000, "mot": 1_000, "jsonl": 50_000}[kind]
     code = CHILD.format(tests=str(Path(__file__).parent), limit=limit_bytes, kind=kind, path=str(path))
     child = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=50)
