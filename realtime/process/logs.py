@@ -13,8 +13,8 @@ from realtime.process.redact import redact
 
 PACKAGES = ("engines", "realtime")
 
-SPOKEN = ("realtime.commands", "realtime.process.progress")
-"""Loggers whose INFO is for the user, and so is shown without --verbose."""
+FOR_THE_USER = ("realtime.commands", "realtime.process.progress")
+"""Loggers whose INFO is shown without --verbose."""
 
 DETAILED = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -23,11 +23,11 @@ DETAILED = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 def logging_to(file: Path | None = None, *, verbose: bool = False) -> Iterator[None]:
     """While entered, log records go to stderr and, in full detail, to `file`; no record shows a password.
 
-    stderr gets warnings and what commands say to their user; with `verbose` everything of this program, with times and the
-    names of modules. Other packages are heard from WARNING on. Raises SettingsError when the file cannot be written.
+    stderr gets warnings and the messages of commands; with `verbose` all of this program, with times and module names. Of other
+    packages both get warnings only. Raises SettingsError when the file cannot be written.
     """
     terminal = _Terminal(sys.stderr)
-    terminal.setFormatter(_Redacted(DETAILED) if verbose else _Plain())
+    terminal.setFormatter(_Redacted(DETAILED) if verbose else _OneLine())
     if not verbose:
         terminal.addFilter(_is_for_the_user)
     handlers: list[logging.Handler] = [terminal]
@@ -57,8 +57,8 @@ def _log_file(path: Path) -> logging.Handler:
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
-    is_spoken = any(record.name == name or record.name.startswith(f"{name}.") for name in SPOKEN)
-    return record.levelno >= (logging.INFO if is_spoken else logging.WARNING)
+    is_shown = record.levelno >= logging.INFO and f"{record.name}.".startswith(tuple(f"{name}." for name in FOR_THE_USER))
+    return is_shown or record.levelno >= logging.WARNING
 
 
 class _Redacted(logging.Formatter):
@@ -68,8 +68,8 @@ class _Redacted(logging.Formatter):
         return redact(super().format(record))
 
 
-class _Plain(_Redacted):
-    """One line: "warning: ..."; what is only said has no level."""
+class _OneLine(logging.Formatter):
+    """As in "warning: disk almost full"; a message for the user has no level."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = redact(" ".join(record.getMessage().split()))

@@ -48,6 +48,7 @@ class Command(Generic[O]):
 
         about: the module's docstring: a line for the list of commands, then the description in the command's own help.
         example: a command line and what it does, for `run.py --help`. rank: its place in that list, the lowest first.
+        epilog: makes the text below the command's own help.
         """
         self.name, self.options, self.run = name, options, run
         self.line, _, rest = (about or "").strip().partition("\n\n")

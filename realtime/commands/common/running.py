@@ -101,6 +101,7 @@ def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[s
         except SegmentationError as error:
             if not run.running:
                 raise
+            log.debug("the run failed", exc_info=True)
             print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
             os._exit(2)  # a thread hangs in a driver and would keep the process from ending
     print(summary.text)
