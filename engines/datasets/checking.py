@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -198,12 +198,9 @@ def _broken_pairs(folder: Path, images: Sequence[Path], labels: Sequence[Path]) 
             faults.append(Fault(path, "not png", "is not a .png file", "Save labels as PNG: JPEG and the like change the ids"))
         elif path.stem not in image_stems:
             faults.append(Fault(path, "no image", _no_image(folder, path), "Add the image, or remove the label"))
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in images:
-        by_stem[path.stem].append(path)
-    for paths in by_stem.values():
-        faults += [Fault(path, "same stem", shared_stem(paths[0]), RENAME) for path in paths[1:]]
-    return faults
+    first: dict[str, Path] = {}
+    doubles = [path for path in images if first.setdefault(path.stem, path) is not path]
+    return faults + [Fault(path, "same stem", shared_stem(first[path.stem]), RENAME) for path in doubles]
 
 
 def _no_image(folder: Path, label: Path) -> str:

@@ -96,11 +96,10 @@ def is_held_out(stem: str, patterns: Sequence[str]) -> bool:
 def images_in(folder: Path) -> list[Path]:
     """Every image of `folder`/images, sorted by name. Raises DataError where there is none, or two that share a stem."""
     images = find_images(folder)
-    by_stem: dict[str, Path] = {}
+    first: dict[str, Path] = {}
     for path in images:
-        if path.stem in by_stem:
-            raise DataError(f"{path}: {shared_stem(by_stem[path.stem])}", RENAME)
-        by_stem[path.stem] = path
+        if first.setdefault(path.stem, path) is not path:
+            raise DataError(f"{path}: {shared_stem(first[path.stem])}", RENAME)
     return images
 
 

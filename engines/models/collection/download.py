@@ -101,9 +101,9 @@ def _fill(part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.reque
                 file.write(chunk)
                 have += len(chunk)
                 on_progress(have)
-        except _NotTheFile as error:
+        except DownloadError:  # not the listed file
             part.unlink()
-            raise DownloadError(f"{entry.url}: {error}", "Nothing was kept") from error
+            raise
         file.flush()
         os.fsync(file.fileno())
     if have < entry.size_bytes:
@@ -111,25 +111,25 @@ def _fill(part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.reque
         raise DownloadError(what, "Run the same command again to continue")
 
 
-class _NotTheFile(Exception):
-    """The server sends something else than the listed file."""
+def _other_file(entry: Entry, what: str) -> DownloadError:
+    return DownloadError(f"{entry.url}: {what}", "Nothing was kept")
 
 
 def _check_headers(response: http.client.HTTPResponse, have: int, entry: Entry) -> None:
     """Before a byte is read. Headers may be missing or wrong, so the bytes are counted as well."""
     if response.status != (206 if have else 200):
-        raise _NotTheFile(f"the server answers {response.status} {response.reason}")
+        raise _other_file(entry, f"the server answers {response.status} {response.reason}")
     if have:
         content_range = response.headers.get("Content-Range", "")
         if content_range != f"bytes {have}-{entry.size_bytes - 1}/{entry.size_bytes}":
-            raise _NotTheFile(f'asked for the bytes from {have} on, the server sends "{content_range[:60]}"')
+            raise _other_file(entry, f'asked for the bytes from {have} on, the server sends "{content_range[:60]}"')
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) != entry.size_bytes - have:
-        raise _NotTheFile(f"the server has {int(length) + have:,} bytes, {entry.size_bytes:,} are listed")
+        raise _other_file(entry, f"the server has {int(length) + have:,} bytes, {entry.size_bytes:,} are listed")
 
 
 def _chunks(response: http.client.HTTPResponse, entry: Entry, have: int) -> Iterator[bytes]:
-    """The body, until it ends or the connection breaks. Raises _NotTheFile at the first byte too many."""
+    """The body, until it ends or the connection breaks. Raises DownloadError at the first byte too many."""
     while True:
         try:
             chunk = response.read(min(CHUNK_BYTES, entry.size_bytes - have + 1))
@@ -139,7 +139,7 @@ def _chunks(response: http.client.HTTPResponse, entry: Entry, have: int) -> Iter
             return
         have += len(chunk)
         if have > entry.size_bytes:
-            raise _NotTheFile(f"the server sends more than the {entry.size_bytes:,} bytes listed")
+            raise _other_file(entry, f"the server sends more than the {entry.size_bytes:,} bytes listed")
         yield chunk
 
 
