@@ -103,11 +103,8 @@ def _block(row: Row, height_px: int) -> Image:
 
 
 def _legend_patches(legend: Legend, shown: Sequence[int], with_void: bool) -> list[Image]:
-    patches = [
-        label(legend.names[class_id], LEGEND_PX, (colour[2], colour[1], colour[0]))
-        for class_id in shown
-        for colour in [legend.colours[class_id]]
-    ]
+    colours_bgr = {class_id: legend.colours[class_id][::-1] for class_id in shown}
+    patches = [label(legend.names[class_id], LEGEND_PX, (b, g, r)) for class_id, (b, g, r) in colours_bgr.items()]
     if with_void:
         plain = label("void", LEGEND_PX, (110, 110, 110))
         is_ink = plain.max(axis=2) != 110
@@ -119,21 +116,17 @@ def _legend_patches(legend: Legend, shown: Sequence[int], with_void: bool) -> li
 
 def _flow(patches: Sequence[Image], width: int) -> Image:
     """Patches from left to right, in as many lines as needed."""
-    lines: list[list[Image]] = [[]]
-    used = 0
-    for patch in patches:
-        if lines[-1] and used + patch.shape[1] > width:
-            lines.append([])
-            used = 0
-        lines[-1].append(patch)
-        used += patch.shape[1] + GAP_PX
     height = max((patch.shape[0] for patch in patches), default=0) + GAP_PX
-    paper = np.full((height * len(lines), width, 3), PAPER_BGR, np.uint8)
-    for row, line in enumerate(lines):
-        x = 0
-        for patch in line:
-            paste(paper, patch, x, row * height)
-            x += patch.shape[1] + GAP_PX
+    places: list[tuple[int, int]] = []
+    x = y = 0
+    for patch in patches:
+        if x and x + patch.shape[1] > width:
+            x, y = 0, y + height
+        places.append((x, y))
+        x += patch.shape[1] + GAP_PX
+    paper = np.full((y + height, width, 3), PAPER_BGR, np.uint8)
+    for patch, place in zip(patches, places, strict=True):
+        paste(paper, patch, *place)
     return paper
 
 
