@@ -135,7 +135,7 @@ class OrtCudaEngine:
         self._binding = self._session.io_binding()
         number = device.facts.number
         self._binding.bind_input(spec.tensor, "cuda", number, dtype.type, shape, self._input.address)
-        _, outputs = read_tensors(network.SerializeToString())
+        _, outputs = read_tensors(network)
         for tensor in outputs:
             if tensor.name not in self.card.outputs.values():
                 continue

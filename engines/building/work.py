@@ -140,7 +140,7 @@ class Builder:
         (folder / PLAN).write_bytes(built.plan)
         if built.timing_cache is not None:
             (folder / TIMING_CACHE).write_bytes(built.timing_cache)
-        inputs, outputs = read_tensors(prepared.network.SerializeToString())
+        inputs, outputs = read_tensors(prepared.network)
         return Outcome(
             card=msgspec.to_builtins(prepared.card),
             inputs=_tensor_ios(inputs),

@@ -174,7 +174,7 @@ class Driver:
         return value.value
 
     def _check(self, code: int, what: str) -> None:
-        """For queries: a GPU that does not answer cannot be used."""
+        """For queries: a GPU that does not answer is not usable."""
         if code:
             raise NoGpuError(f"no usable GPU: it could not {what} ({self._name_of(code)})", RESTART)
 

@@ -13,13 +13,13 @@ from engines.loading import cpu_session
 from engines.models.card import InputSpec
 from engines.onnx_graph.precision.wiring import (
     CONSTANTS_ALONE_IR,
+    opset_of,
     replace_entries,
     tensor_names,
     tensors_read,
     unused_name,
     with_inferred_shapes,
 )
-from engines.onnx_graph.precision.wiring import opset_of as opset_of
 
 Shape = tuple[int | None, ...]
 
@@ -36,16 +36,12 @@ class GraphEditor:
         self._taken = tensor_names(self.graph) | {node.name for node in self.graph.node}
         self.producers = {name: node for node in self.graph.node for name in node.output}
 
-    def unique(self, name: str) -> str:
-        """`name`, with a number appended if it is taken; taken from now on."""
-        return unused_name(name, self._taken)
-
     def constant(self, name: str, values: Any, elem_type: int) -> str:
         """A new initializer of ONNX type `elem_type`; returns its name."""
         import onnx
 
         array = np.asarray(values)
-        found = self.unique(f"{self._prefix}/{name}")
+        found = unused_name(f"{self._prefix}/{name}", self._taken)
         self.graph.initializer.append(onnx.helper.make_tensor(found, elem_type, array.shape, array.ravel().tolist()))
         return found
 
@@ -63,8 +59,8 @@ class GraphEditor:
         """Append a node and return its outputs, named `outputs` (with numbers if these are taken)."""
         import onnx
 
-        names = [self.unique(wanted) for wanted in outputs]
-        label = self.unique(f"{self._prefix}/{name}")
+        names = [unused_name(wanted, self._taken) for wanted in outputs]
+        label = unused_name(f"{self._prefix}/{name}", self._taken)
         self.graph.node.append(onnx.helper.make_node(op_type, list(inputs), names, name=label, **attributes))
         self.producers |= dict.fromkeys(names, self.graph.node[-1])
         return names

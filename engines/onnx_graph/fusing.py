@@ -7,7 +7,7 @@ from typing import Any
 from engines import families
 from engines.errors import ModelFileError
 from engines.models.card import ModelCard
-from engines.onnx_graph.editing import opset_of
+from engines.onnx_graph.precision.wiring import opset_of
 
 OLDEST_OPSET = 11
 """GatherElements and Round begin here. An older network runs unfused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def read_network(path: Path) -> NetworkFacts:
         onnx.checker.check_model(str(path), full_check=False)  # by path: weights may be in a file next to it
     except Exception as error:  # protobuf and onnx raise a dozen types for a corrupt file
         raise ModelFileError(f"{path}: not a readable ONNX file ({_first_line(error)})", "Export or download it again") from error
-    inputs, outputs = _tensors(model)
+    inputs, outputs = read_tensors(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), _unit_outputs(model))
     if _is_static(facts.inputs) and not _is_static(facts.outputs):
@@ -63,14 +64,9 @@ def read_network(path: Path) -> NetworkFacts:
     return facts
 
 
-def read_tensors(onnx_bytes: bytes) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
-    """Inputs and outputs of a network in memory, with the shapes that can be inferred."""
-    import onnx
-
-    return _tensors(onnx.load_from_string(onnx_bytes))
-
-
-def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+def read_tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    """Inputs and outputs of an onnx.ModelProto for a batch of one, with the shapes that can be inferred."""
+    model = copy.deepcopy(model)
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
         if len(dims) == 4 and not dims[0].dim_value:

@@ -166,6 +166,8 @@ def resized(model: Any, card: ModelCard, size: Size, batch: int | str) -> tuple[
 
 def _free_reshapes(model: Any, card: ModelCard) -> None:
     """Let a Reshape with a constant batch of one keep the batch of its input."""
+    import onnx
+
     facts = tensor_facts(model, card.input)
     for node in model.graph.node:
         if node.op_type != "Reshape" or any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
@@ -173,7 +175,9 @@ def _free_reshapes(model: Any, card: ModelCard) -> None:
         shape = _constant(model, node.input[1])
         before = facts.get(node.input[0], (0, ()))[1]
         if shape is not None and len(shape) > 1 and shape[0] == 1 and before[:1] == (1,):
-            node.input[1] = _new_constant(model, f"{node.input[1]}/any_batch", [0, *shape[1:]])
+            name = unused_name(f"{node.input[1]}/any_batch", tensor_names(model.graph))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, *shape[1:]], np.int64), name))
+            node.input[1] = name
 
 
 def _constant(model: Any, tensor: str) -> list[int] | None:
@@ -182,14 +186,6 @@ def _constant(model: Any, tensor: str) -> list[int] | None:
 
     found = next((value for name, value in constants(model) if name == tensor), None)
     return None if found is None else [int(number) for number in onnx.numpy_helper.to_array(found).ravel()]
-
-
-def _new_constant(model: Any, name: str, numbers: list[int]) -> str:
-    import onnx
-
-    name = unused_name(name, tensor_names(model.graph))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), name))
-    return name
 
 
 def _trouble(model: Any, card: ModelCard, batch: int | str) -> str:

@@ -22,9 +22,8 @@ from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models.card import ModelCard
 from engines.models.fit import Fit, fit
-from engines.trt.inspecting import inspect, layer_times
+from engines.trt.loaded import Slot, check_tensors, inspect, layer_times, make_slot
 from engines.trt.runtime import TensorRt, load_plan
-from engines.trt.slots import Slot, check_tensors, make_slot
 from engines.types import Image, Size
 
 WARM_UP_RUNS, TIMED_RUNS = 3, 10

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelFileError
 from engines.models.card import InputSpec
-from engines.onnx_graph.editing import GraphEditor, check, input_of, opset_of, run_on_zeros, tensor_facts
-from engines.onnx_graph.precision.wiring import tensors_read
+from engines.onnx_graph.editing import GraphEditor, check, input_of, run_on_zeros, tensor_facts
+from engines.onnx_graph.precision.wiring import opset_of, tensors_read
 
 SPEC = InputSpec("image", (8, 6), "nchw", "float32", "rgb", "stretch")
 

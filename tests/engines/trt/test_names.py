@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from engines.trt.inspecting import DTYPES
+from engines.trt.loaded import DTYPES
 
 from .collect_names import names_of
 
