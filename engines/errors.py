@@ -106,12 +106,6 @@ def choices(wrong: str, known: Iterable[str]) -> str:
     return f'Did you mean "{near}"?' if near else f"Known: {', '.join(known) or 'none'}"
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """'; did you mean "x"?' for the nearest of `known`, upper and lower case being one; "" when none is near."""
-    near = nearest(wrong, known)
-    return f'; did you mean "{near}"?' if near else ""
-
-
 def nearest(wrong: str, known: Iterable[str]) -> str | None:
     """The nearest of `known`, upper and lower case being one; None when none is near."""
     by_lower = {name.lower(): name for name in known}

@@ -25,6 +25,11 @@ def centre_to_corners(boxes: F32) -> F32:
     return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1).astype(np.float32, copy=False)
 
 
+def visible_rows(boxes_px: F32) -> npt.NDArray[np.intp]:
+    """The rows of (N, 4) boxes, clipped to the frame, that are a pixel wide and high."""
+    return np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+
+
 @np.errstate(invalid="ignore", over="ignore")  # a box of 1e30 pixels has an area of infinity, which overlaps nothing enough
 def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count: int) -> npt.NDArray[np.intp]:
     """Greedy non-maximum suppression within each class.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from engines.decoding.detections import Detections, Limits, check_finite, floats, from_class_scores, read_rows
+from engines.decoding.postprocess import visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.cards import one_role
@@ -49,7 +50,7 @@ class Family:
             found, _ = read_rows(self._role, rows, self._class_count, 0, limits, self._output)
         check_finite(found.corners_net)
         boxes_px = geometry.to_frame(found.corners_net)
-        visible = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+        visible = visible_rows(boxes_px)
         no_masks = np.zeros((geometry.content.height, geometry.content.width), np.uint8)
         return Segmentation(Instances(boxes_px[visible], found.scores[visible], found.class_ids[visible], no_masks))
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.decoding.detections import check_finite, floats
-from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid
+from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid, visible_rows
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.recognising import Network, Recognised
@@ -72,7 +72,7 @@ class Family:
         # Of a network gone wrong: clipped, no number overflows, and what is so far off is cut at the frame's edge anyway.
         corners = centre_to_corners(np.clip(boxes[chosen], -FAR, FAR))
         boxes_px = geometry.to_frame(corners * net)
-        seen = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+        seen = visible_rows(boxes_px)
         boxes_px, chosen = boxes_px[seen], chosen[seen]
 
         def logits_of(row: int, cells_y: slice, cells_x: slice) -> F32:

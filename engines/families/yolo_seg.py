@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engines.decoding.detections import Detections, Limits, as_class_ids, check_finite, check_scores, floats, read_rows
-from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms
+from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.cards import one_role
@@ -62,7 +62,7 @@ class Family:
             found, coefficients = read_rows(self._role, rows, self._class_count, len(prototypes), limits, self._rows)
         check_finite(found.corners_net, coefficients)
         boxes_px = geometry.to_frame(found.corners_net)
-        seen = np.flatnonzero((boxes_px[:, 2] - boxes_px[:, 0] >= 1) & (boxes_px[:, 3] - boxes_px[:, 1] >= 1))
+        seen = visible_rows(boxes_px)
         magnify = magnification(geometry, settings.map_width_px)
         masks = mixed_masks(coefficients[seen], prototypes, boxes_px[seen], geometry, magnify)
         return Detections(found.corners_net[seen], found.scores[seen], found.class_ids[seen], found.rows[seen]), masks
