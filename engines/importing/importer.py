@@ -18,8 +18,8 @@ from engines.importing.parity import OnnxRun, Parity, probe_images, some_windows
 from engines.importing.sliding import Windows, windows
 from engines.importing.translation import DEFAULT_SCALE, Pixels, Translation, takes_whole_pixels, translated
 from engines.models.card import ModelCard
+from engines.models.exporting import check_place, write_model
 from engines.models.model import Model
-from engines.onnx_graph.exporting import check_place, write_model
 from engines.segmenter import Segmenter
 from engines.types import Size
 

@@ -14,7 +14,7 @@ from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from engines.datasets.folder import DataSet
 from engines.files import whole_file
 from engines.models.card import InputSpec, ModelCard
-from engines.onnx_graph.sizing import resized
+from engines.models.sizing import resized
 from engines.training import TrainingError
 from engines.training.cards import card_facts, write_card
 from engines.training.checkpoint import Checkpoint, save_weights

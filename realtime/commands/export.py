@@ -97,7 +97,7 @@ def _export_checkpoint(options: Options) -> int:
 
 def _export_onnx(options: Options) -> int:
     from engines.models import zoo
-    from engines.onnx_graph.exporting import export_model
+    from engines.models.exporting import export_model
     from engines.types import Size
 
     assert options.out is not None, "checked before"

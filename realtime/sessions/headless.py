@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.models.card import ModelCard
-from engines.onnx_graph.sizing import tight_size
+from engines.models.sizing import tight_size
 from engines.types import Size
 from realtime.app import Run
 from realtime.process.progress import Progress

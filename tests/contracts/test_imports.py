@@ -10,11 +10,6 @@ from pathlib import Path
 import grimp
 import pytest
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 ROOT = Path(__file__).parents[2]
 
 HEAVY = (
@@ -185,18 +180,3 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = grimp.build_graph("engines", "realtime", exclude_type_checking_imports=True, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
-
-
-def test_every_module_of_engines_has_a_layer() -> None:
-    """The rooms of realtime are checked by the contract itself, which is exhaustive. Here some rooms are on several layers."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["name"] == "engines, from the top down")
-    listed = [name.strip() for layer in layers for name in layer.replace("|", ":").split(":")]
-    packages = {name for name, path in _modules().items() if path.name == "__init__.py"}
-    homeless = [
-        name
-        for name in _modules()
-        if name.startswith("engines") and name not in packages and not any(f"{name}.".startswith(f"{room}.") for room in listed)
-    ]
-    assert not homeless, "give each its place in the layers of pyproject.toml"

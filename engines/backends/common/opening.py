@@ -11,7 +11,7 @@ from typing import Any
 from engines.errors import BackendUnavailableError
 from engines.loading import import_onnxruntime
 from engines.models.model import Model
-from engines.onnx_graph.sizing import sized_copy
+from engines.models.sizing import sized_copy
 from engines.types import Size
 
 

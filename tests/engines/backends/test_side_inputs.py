@@ -13,8 +13,8 @@ from engines.backends import RecurrentEngine, open_engine
 from engines.backends.common.side_inputs import SideInputs
 from engines.errors import BackendUnavailableError, BuildError, CardError, ModelFileError
 from engines.models.card import card_from_dict
+from engines.models.exporting import export_model
 from engines.models.model import load_model
-from engines.onnx_graph.exporting import export_model
 from engines.onnx_graph.reading import TensorFacts
 from engines.plans.requests import request_for
 from engines.segmenter import Segmenter

@@ -14,11 +14,11 @@ from engines.building.network import prepare, run_on_cpu
 from engines.building.parity import compare, shortfall
 from engines.errors import ModelFileError
 from engines.families import DecodeSettings
+from engines.models.exporting import export_model
+from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, load_model
-from engines.onnx_graph.exporting import export_model
-from engines.onnx_graph.fusing import fuse_outputs
+from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
-from engines.onnx_graph.sizing import with_input_size
 from engines.segmenter import Segmenter
 from engines.trt.builder import BuildOptions, build_plan
 from engines.trt.runtime import open_tensorrt

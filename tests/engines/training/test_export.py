@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from engines.models.card import InputSpec, card_from_dict
-from engines.onnx_graph.sizing import with_input_size
+from engines.models.sizing import with_input_size
 from engines.training import TrainingError
 from engines.training.deployed import PEAKS, Deployed, torch_answerer
 from engines.training.export import OPSET, export_onnx

@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from engines.models.model import load_model
+from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision
 from engines.onnx_graph.precision.quantise import quantise_qdq
-from engines.onnx_graph.sizing import with_input_size
 
 from ...models.test_shared_models import VOC, Case, with_card
 from .models import BUNDLED, LARGER, SHARED, cast_of

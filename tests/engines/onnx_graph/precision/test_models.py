@@ -14,9 +14,9 @@ import pytest
 from engines.building.frames import real_frames
 from engines.building.parity import shortfall
 from engines.models.card import InputSpec
+from engines.models.exporting import network_feeds
 from engines.models.fit import InputFiller
 from engines.models.model import load_model
-from engines.onnx_graph.exporting import network_feeds
 from engines.onnx_graph.precision import rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
 from engines.types import Image

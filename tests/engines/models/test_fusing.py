@@ -21,9 +21,9 @@ from engines.families.yolo_seg import TOP_K
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
+from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, load_model
-from engines.onnx_graph.fusing import fuse_outputs
-from engines.onnx_graph.sizing import with_input_size
+from engines.models.sizing import with_input_size
 from engines.segmenter import Segmenter
 from engines.types import Image, Segmentation, Size
 

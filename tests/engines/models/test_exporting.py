@@ -20,8 +20,8 @@ from engines.building.frames import real_frames
 from engines.building.parity import BARS, CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
 from engines.errors import CardError, ModelFileError
 from engines.models import zoo
+from engines.models.exporting import PRECISIONS, export_model, write_model
 from engines.models.model import Model, find_card, load_model
-from engines.onnx_graph.exporting import PRECISIONS, export_model, write_model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
 

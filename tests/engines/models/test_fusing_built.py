@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from engines.models import zoo
+from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, load_model
-from engines.onnx_graph.fusing import fuse_outputs
+from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision
-from engines.onnx_graph.sizing import with_input_size
 from engines.trt.builder import BuildOptions, build_plan
 from engines.trt.runtime import open_tensorrt
 

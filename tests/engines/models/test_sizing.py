@@ -14,8 +14,8 @@ from engines.errors import CardError, ModelFileError
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.model import Model, load_model
+from engines.models.sizing import tight_size, with_input_size
 from engines.onnx_graph.editing import run_on_zeros
-from engines.onnx_graph.sizing import tight_size, with_input_size
 from engines.segmenter import Segmenter
 from engines.types import Size
 from realtime.sources import open_source

@@ -20,12 +20,12 @@ from engines.files import move_all
 from engines.models.card import InputSpec, ModelCard
 from engines.models.card_text import facts_of_file, to_toml
 from engines.models.fit import InputFiller
+from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, find_card, load_model
+from engines.models.sizing import with_input_size
 from engines.onnx_graph.editing import check, input_of, run_on_zeros
-from engines.onnx_graph.fusing import fuse_outputs
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
-from engines.onnx_graph.sizing import with_input_size
 from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
