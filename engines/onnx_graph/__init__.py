@@ -1,1 +1,1 @@
-"""A network as a graph: reading, editing, fusing, resizing, casting, exporting. Knows onnx and NumPy; no frame."""
+"""A network as a graph: reading, editing, shrinking outputs, casting. Knows onnx and NumPy; no model, no frame."""
