@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -39,13 +40,17 @@ def load_module(package: str, name: str) -> ModuleType:
 
 
 def module_constants(package: str, name: str) -> dict[str, Any]:
-    """The literals that a registry's module assigns to names at its top. Reads its source: nothing that it imports is loaded."""
+    """The literals that a registry's module assigns to names above its first class or function.
+
+    Reads the source: nothing that the module imports is loaded.
+    """
     import ast
 
     spec = importlib.util.find_spec(f"{package}.{name}")
     loader: Any = spec and spec.loader
     constants = {}
-    for node in ast.parse(loader.get_source(f"{package}.{name}") or "").body:
+    top = re.split(r"^(?:@|class |def |async )", loader.get_source(f"{package}.{name}") or "", maxsplit=1, flags=re.M)[0]
+    for node in ast.parse(top).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 constants[node.targets[0].id] = ast.literal_eval(node.value)

@@ -1,6 +1,6 @@
 """Sinks: files that results are written to. The folder is the registry: each plain module is one kind of output.
 
-A module declares, as literals, since `process --help` reads them without importing it:
+A module declares, as literals above its first class, since `process --help` reads them without importing it:
     SUFFIXES       file endings that it writes
     OPTION         its option of `run.py process`, such as "--out"
     HELP           that option's line in the help
@@ -13,9 +13,8 @@ A file appears under its name when it is complete; until then it is `.NAME.part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from engines.errors import choices
 from engines.loading import load_module, module_constants, module_names
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks"]
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What a sink's module declares about itself."""
 
     suffixes: tuple[str, ...]
@@ -79,6 +77,6 @@ def _kind(name: str) -> Kind:
         raise SinkError(f'no kind of output is called "{name}"', choices(name, names()))
     declared = module_constants(__name__, name)
     try:
-        return Kind(**{key: declared[key.upper()] for key in Kind.__dataclass_fields__ if key.upper() in declared})
+        return Kind(**{key: declared[key.upper()] for key in Kind._fields if key.upper() in declared})
     except TypeError as error:
         raise SinkError(f"{__name__}.{name} must declare SUFFIXES, OPTION and HELP, as literals") from error
