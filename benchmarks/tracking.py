@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tracking_contenders import WITH_TIMES, Contender, Seen, contenders
 from benchmarks.tracking_scenes import LEAST_SCORE, Clip, Scene, SyntheticStreet
 from benchmarks.tracking_speed import OBJECTS, cpu_ms, cpu_ms_of_clips
+from engines.types import Bools
 from realtime.bench.machine import facts
 from realtime.judging.files import TrackRows
 from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
@@ -43,7 +43,7 @@ STREETS = {
 STREET = "width=640&height=360&objects=12&seconds=10"
 SHOWN = ("hota", "idf1", "mota", "switches")
 
-Kept = dict[str, npt.NDArray[np.bool_]]
+Kept = dict[str, Bools]
 """The frames of a scene that are kept, by the name of the thinning."""
 
 
@@ -75,7 +75,7 @@ def losses(frame_count: int, seed: int) -> Kept:
     return {ALL: np.ones(frame_count, bool)} | {f"{drop:.0%} lost": _drawn(frame_count, drop, seed) for drop in DROPS}
 
 
-def _drawn(frame_count: int, dropped: float, seed: int) -> npt.NDArray[np.bool_]:
+def _drawn(frame_count: int, dropped: float, seed: int) -> Bools:
     """The first frame and a random part of the others."""
     kept = np.random.default_rng(1000 + seed).random(frame_count) >= dropped
     kept[0] = True

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from engines.types import Image, Segmentation
+from engines.types import F64, I64, Image, Segmentation
 from realtime.tracking import names, open_tracker
 from realtime.types import Track
 
-Seen = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+Seen = tuple[I64, F64]
 """(K,) ids and (K, 4) x_min, y_min, x_max, y_max in px."""
 
 ROBOFLOW = ("SORTTracker", "ByteTrackTracker", "OCSORTTracker", "CBIoUTracker", "BoTSORTTracker")
@@ -135,5 +134,5 @@ def _ultralytics(kind: str) -> Contender:
     return Contender(f"ultralytics {kind}", "ultralytics", lambda fps: _Ultralytics(kind))
 
 
-def _boxes(boxes: list[Any]) -> npt.NDArray[np.float64]:
+def _boxes(boxes: list[Any]) -> F64:
     return np.array(boxes, np.float64).reshape(-1, 4)

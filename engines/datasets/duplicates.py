@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,15 +17,12 @@ ALIKE_BITS = 16
 """Of 256. Measured: photos saved again (JPEG of quality 40 to 95, half to full size) differ from themselves in 3, in 14 at
 the 99th percentile; true doubles among a thousand street photos in 14 and 16, all other pairs of them in 34 or more."""
 
-Look: TypeAlias = U8
-"""(32,) uint8: 256 bits of a tiny grey copy, each set where the next pixel to the right is darker.
 
-Source: the "difference hash" of Krawetz, "Kind of Like That" (2013).
-"""
+def look_of(image: Image) -> U8:
+    """(32,) uint8: 256 bits of a tiny grey copy, each set where the next pixel to the right is darker.
 
-
-def look_of(image: Image) -> Look:
-    """The look of an image."""
+    Source: the "difference hash" of Krawetz, "Kind of Like That" (2013).
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     tiny = np.asarray(cv2.resize(grey, (LOOK_SIDE + 1, LOOK_SIDE), interpolation=cv2.INTER_AREA), np.int16)
     return np.packbits(tiny[:, 1:] < tiny[:, :-1])
@@ -46,7 +42,7 @@ def same_bytes(digests: Mapping[str, bytes], held_out: frozenset[str]) -> list[s
     return warnings
 
 
-def alike_across(looks: Mapping[str, Look], digests: Mapping[str, bytes], held_out: frozenset[str]) -> list[str]:
+def alike_across(looks: Mapping[str, U8], digests: Mapping[str, bytes], held_out: frozenset[str]) -> list[str]:
     """A warning where held-out images look like training images: copies saved again, and neighbouring frames of a clip."""
     held = [stem for stem in looks if stem in held_out]
     others = [stem for stem in looks if stem not in held_out]

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.datasets.duplicates import Look, look_of
+from engines.datasets.duplicates import look_of
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, ids_in_words
 from engines.datasets.image_files import label_fault, read_image, read_label
 from engines.errors import DataError
@@ -41,7 +41,7 @@ class PairFacts:
     stem: str
     faults: tuple[Fault, ...]
     digest: bytes | None = None
-    look: Look | None = None
+    look: U8 | None = None
     size: Size | None = None
     brightness: float | None = None
     counts: I64 | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from engines.datasets.truth import Truth
 from engines.evaluation.mapping import ClassMapping
 from engines.evaluation.objects import ObjectFigures
 from engines.types import F64, I64, U8, VOID_CLASS
-
-Confusion: TypeAlias = I64
-"""(classes, classes) int64 pixel counts: row = truth, column = prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +22,7 @@ class PixelFigures:
     miou_all: over all classes of the set that occur; unknown ones count as 0.
     """
 
-    counts: Confusion
+    counts: I64
     iou: F64
     accuracy: F64
     boundary: F64
@@ -83,8 +79,8 @@ class SetFigures:
     worst: tuple[Case, ...]
 
 
-def confusion(truth: U8, predicted: U8, class_count: int) -> Confusion:
-    """Count the pixels of two (H, W) uint8 maps of one size; truth 255 is left out.
+def confusion(truth: U8, predicted: U8, class_count: int) -> I64:
+    """Confusion matrix of two (H, W) uint8 maps of one size, in pixels: row = truth, column = prediction. Truth 255 is left out.
 
     A prediction of `class_count` or more counts as "none of these": a miss of the true class, and a false positive of no class.
     It is counted in an extra last column, so the result is (class_count, class_count + 1).
@@ -95,7 +91,7 @@ def confusion(truth: U8, predicted: U8, class_count: int) -> Confusion:
     return np.bincount(pairs, minlength=class_count * columns).reshape(class_count, columns)
 
 
-def class_iou(counts: Confusion) -> F64:
+def class_iou(counts: I64) -> F64:
     """(classes,) float64 in 0..1: hits over the union of truth and prediction; NaN where a class occurs in neither."""
     square = counts[:, : len(counts)]
     hits = np.diag(square).astype(np.float64)
@@ -104,12 +100,12 @@ def class_iou(counts: Confusion) -> F64:
     return iou
 
 
-def mean_iou(counts: Confusion) -> float:
+def mean_iou(counts: I64) -> float:
     """Mean over the classes that occur, in percent: the field's mIoU. NaN when nothing was counted."""
     return 100 * mean_of(class_iou(counts))
 
 
-def class_accuracy(counts: Confusion) -> F64:
+def class_accuracy(counts: I64) -> F64:
     """(classes,) float64 in 0..1: the share of each class's true pixels that were found; NaN where it has none."""
     there = counts.sum(axis=1)
     hits = np.diag(counts[:, : len(counts)]).astype(np.float64)
@@ -117,7 +113,7 @@ def class_accuracy(counts: Confusion) -> F64:
     return accuracy
 
 
-def pixel_accuracy(counts: Confusion) -> float:
+def pixel_accuracy(counts: I64) -> float:
     """The share of all counted pixels that are right, 0..1; NaN when nothing was counted."""
     total = int(counts.sum())
     return float(np.trace(counts[:, : len(counts)]) / total) if total else float("nan")

@@ -18,7 +18,6 @@ from engines.evaluation.objects import MAX_OBJECTS, ObjectScorer
 from engines.evaluation.reading import check_readable, read_classes, read_surface
 from engines.evaluation.scores import (
     Case,
-    Confusion,
     Latency,
     PixelFigures,
     SetFigures,
@@ -32,7 +31,7 @@ from engines.evaluation.scores import (
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
 from engines.segmenter import Segmenter
-from engines.types import F64, U8, VOID_CLASS, Segmentation, Size
+from engines.types import F64, I64, U8, VOID_CLASS, Segmentation, Size
 
 LOWEST_SCORE = 0.001
 """Average precision needs the whole curve, with detections of low scores; COCO's usual minimum."""
@@ -65,7 +64,7 @@ class PixelScorer:
 
     mapping: ClassMapping
     class_count: int
-    counts: Confusion = field(init=False)
+    counts: I64 = field(init=False)
     _boundaries: list[F64] = field(default_factory=list)
     _tolerances_px: list[float] = field(default_factory=list)
 

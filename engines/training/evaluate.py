@@ -13,11 +13,11 @@ import numpy as np
 
 from engines.datasets.folder import DataSet, Sample
 from engines.datasets.label_sets import class_table, truth_table
-from engines.evaluation.scores import Confusion, class_iou, confusion, mean_iou
+from engines.evaluation.scores import class_iou, confusion, mean_iou
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.training.recipe import Recipe
-from engines.types import U8
+from engines.types import I64, U8
 
 Predictor: TypeAlias = Callable[[U8], U8]
 """(H, W, 3) uint8 BGR of the model's input size to (H, W) uint8 class ids."""
@@ -42,7 +42,7 @@ def score_set(predict: Predictor, data_set: DataSet, recipe: Recipe, samples: It
     names, table, truth = data_set.settings.classes, class_table(data_set.settings, recipe.classes), IDENTITY
     if len(recipe.classes) < len(names):
         names, table, truth = recipe.classes, IDENTITY, truth_table(data_set.settings, recipe.classes)
-    counts: Confusion = np.zeros((len(names), len(names) + 1), np.int64)
+    counts: I64 = np.zeros((len(names), len(names) + 1), np.int64)
     chosen = list(data_set.held_out if samples is None else samples)
     for sample in chosen:
         counts += confusion(truth[sample.label], table[predict_frame(predict, sample.image, recipe.input)], len(names))

@@ -148,7 +148,7 @@ def test_a_model_that_loads_and_does_not_run_is_not_added(
     nets = Nets(nets_folder)
     path = nets.constant({"logits": np.full((1, 3, 64, 64), np.nan, np.float32)}, name="nan")
     path.with_suffix(".toml").write_text('classes = ["a", "b", "c"]\n[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n')
-    assert "holds NaN" in error_of(capsys, ["models", "add", str(path), "--frames", str(pictures)])
+    assert "contains NaN" in error_of(capsys, ["models", "add", str(path), "--frames", str(pictures)])
     assert list(home.iterdir()) == []
     assert files_in(Path()) == []
 
