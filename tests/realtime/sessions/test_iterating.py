@@ -140,6 +140,12 @@ def test_objects_become_detections_of_supervision(tiny_model: Path, MemorySource
     assert set(detections.data["class_name"]) == {"car", "person"}
 
 
+def test_a_program_that_sets_no_logging_up_hears_nothing(repo_root: Path) -> None:
+    program = "import logging, engines, realtime; logging.getLogger('realtime.sources').warning('lost')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=repo_root, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
 def test_importing_the_packages_loads_next_to_nothing(repo_root: Path) -> None:
     program = "import sys, engines, realtime; print(sorted({'numpy', 'cv2', 'msgspec', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=repo_root, capture_output=True, text=True, check=True)
