@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.building.watch import resident_bytes
+
 BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)
 """Columns of a line of /proc/stat: user, nice, system, irq, softirq, steal. Source: proc_stat(5)."""
 
@@ -16,11 +18,7 @@ SLOPE_SAMPLES = 200
 
 def rss_mb() -> float | None:
     """Resident memory of this process in megabytes."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (OSError, ValueError, IndexError):
-        return None
+    return resident_bytes(os.getpid()) / 1e6 or None
 
 
 def usable_cores() -> frozenset[int]:
