@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engines.datasets.settings import SetSettings
 from engines.errors import EvaluationError, nearest
+from engines.tables import read_table
 from engines.types import U8, VOID_CLASS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TABLE = Path(__file__).with_name("synonyms.toml")
 """Synonyms, as data."""
@@ -148,7 +142,7 @@ class _Synonyms:
 
 @lru_cache(maxsize=1)
 def _table() -> _Synonyms:
-    facts: dict[str, Any] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    facts = read_table(TABLE, EvaluationError)
     group = {name: number for number, line in enumerate(facts["same"]) for name in line}
     for name in facts["kinds"]:
         group.setdefault(name, len(facts["same"]) + len(group))
