@@ -47,6 +47,11 @@ def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="blocked"):
         publish({tmp_path / "new" / "one": b"1", blocked: b"2"})
     assert names(tmp_path) == ["blocked"]
+    one = tmp_path / "one"
+    one.write_bytes(b"old")
+    with pytest.raises(OSError, match="blocked"):
+        publish({one: b"new", blocked: b"2"})
+    assert (one.read_bytes(), names(tmp_path)) == (b"old", ["blocked", "one"]), "an earlier file is restored"
     publish({tmp_path / "new" / "one": b"1", tmp_path / "two": b"2"})
     assert (tmp_path / "new" / "one").read_bytes() + (tmp_path / "two").read_bytes() == b"12"
 

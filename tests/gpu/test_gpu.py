@@ -36,7 +36,7 @@ def needs_gpu() -> None:
     try:
         Driver()
     except NoGpuError as error:
-        pytest.skip(str(error).partition(":")[0])
+        pytest.skip(error.what)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def device() -> Iterator[Device]:
     try:
         import_pycuda()
     except BackendUnavailableError as error:
-        pytest.skip(str(error).partition(":")[0])
+        pytest.skip(error.what)
     with Device() as device:
         yield device
 
@@ -65,10 +65,10 @@ def build(own_folders: None) -> Callable[..., None]:
             request = request_for(zoo.find("road"), **{"precision": "fp16", "runtime": first_runtime(), **asked})  # type: ignore[arg-type]
             builder.EngineBuilder(zoo.find("road"), request, builder.environment_for(request), Store()).run()
         except BackendUnavailableError as error:
-            pytest.skip(str(error).partition(":")[0])
+            pytest.skip(error.what)
         except BuildError as error:
             if "compute capability" in str(error):  # TensorRT-RTX does not support every GPU
-                pytest.skip(str(error))
+                pytest.skip(error.what)
             raise
 
     return run
@@ -215,4 +215,4 @@ def test_onnx_runtime_on_cuda_gives_the_results_of_the_cpu() -> None:
     try:
         assert agreement("ort-cuda") >= 0.995
     except BackendUnavailableError as error:
-        pytest.skip(str(error).partition(":")[0])
+        pytest.skip(error.what)
