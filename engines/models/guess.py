@@ -15,7 +15,7 @@ from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
 def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict[str, Any]:
     """Every card key that follows from the file. written: the keys that its card has; `family` and `outputs` decide there."""
-    fed = families.side_inputs(facts, written)
+    fed = families.side_inputs(facts, written) if len(facts.inputs) > 1 else {}
     fed |= {key: written[key] for key in ("states", "constants") if isinstance(written.get(key), dict)}
     network = Network(facts, _image_input(facts, onnx_path, {tensor for table in fed.values() for tensor in table}))
     if "outputs" in written and "family" in written:
