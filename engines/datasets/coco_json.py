@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.datasets.objects import TrueObject
+from engines.datasets.folder import TrueObject
 from engines.errors import DataError
 
 KEYS = ("images", "annotations", "categories")

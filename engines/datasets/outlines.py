@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.datasets.folder import find_images
-from engines.datasets.objects import TrueObject
+from engines.datasets.folder import TrueObject, find_images
 from engines.datasets.settings import NAME_FILES, read_names
 from engines.errors import DataError
 from engines.models.coco import COCO_CLASSES

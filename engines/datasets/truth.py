@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 
 from engines.datasets.coco_json import find_coco_file, read_coco_file
-from engines.datasets.folder import hold_out_patterns, is_held_out, labelled_pairs, read_sample
+from engines.datasets.folder import TrueObject, hold_out_patterns, is_held_out, labelled_pairs, objects_of, read_sample
 from engines.datasets.image_files import read_image, read_label
-from engines.datasets.objects import TrueObject, objects_of
 from engines.datasets.outlines import SPLIT_FOLDERS, class_names, image_files, is_outline_set, read_outlines
 from engines.datasets.settings import FILE_NAME, SetSettings, open_settings
 from engines.errors import DataError

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engines.datasets.objects import TrueObject
+from engines.datasets.folder import TrueObject
 from engines.errors import DataError, EvaluationError
 from engines.types import F32, U8, VOID_CLASS, Size
 

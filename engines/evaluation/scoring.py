@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engines.backends import RecurrentEngine
-from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT
-from engines.datasets.objects import TrueObject
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, TrueObject
 from engines.datasets.truth import Truth, TruthSet
 from engines.errors import EvaluationError
 from engines.evaluation.boundary import boundary_f1, tolerance_px

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from engines.datasets.objects import TrueObject, objects_of
+from engines.datasets.folder import TrueObject, objects_of
 from engines.errors import DataError, EvaluationError
 from engines.evaluation.objects import ObjectFigures, ObjectScorer
 from engines.types import Size

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.datasets.objects import TrueObject
+from engines.datasets.folder import TrueObject
 from engines.datasets.settings import SetSettings
 from engines.datasets.truth import Truth, TruthSet, open_truth
 from engines.errors import EvaluationError
