@@ -109,7 +109,7 @@ def whole_run_ms(needs_canvas: bool) -> float:
         start_s = time.process_time()
         run.start()
         run.wait()
-        return (time.process_time() - start_s) * 1e3 / files.frames_written
+        return (time.process_time() - start_s) * 1e3 / files.recorder.frames_written
 
 
 def whole_runs() -> dict[str, float]:

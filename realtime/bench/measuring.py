@@ -18,11 +18,10 @@ from realtime.bench.gauges import Rapl, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
 from realtime.errors import BenchError, SourceLostError
 from realtime.flow.links import Latest
-from realtime.flow.meter import Meter, Reading
-from realtime.flow.pipeline import Pipeline
+from realtime.flow.meter import Reading
 from realtime.sessions.live import LEAST_SCREEN_PX
 from realtime.settings import Settings
-from realtime.streams.outlets import CanvasFormat, Delivery, FilesOutlet, WindowOutlet
+from realtime.streams.outlets import CanvasFormat, Delivery, FilesOutlet, Outlet, WindowOutlet
 from realtime.streams.recorder import Recording
 from realtime.streams.stream import StreamPlan
 from realtime.types import Canvas, Source
@@ -82,15 +81,11 @@ class Repeat:
         return self.cpu_s * 1e3 / self.counts.processed
 
 
-class Drawn:
-    """An outlet for which every result is drawn, but not kept: drawing is measured also where no file is encoded."""
-
-    is_screen, dropped = False, 0
+class Drawn(Outlet):
+    """Every result is drawn for it, and nothing is kept: drawing is measured also where no file is encoded."""
 
     def __init__(self, format: CanvasFormat) -> None:
         self._format = format
-
-    def join(self, pipeline: Pipeline, meter: Meter) -> None: ...
 
     def canvas_format(self) -> CanvasFormat:
         return self._format
@@ -205,7 +200,7 @@ class Bench:
 
     def _check(self) -> None:
         """Raises the run's first error, or SourceLostError when it is over too soon."""
-        error = self.run.error or self._files.error
+        error = self.run.error or self._files.recorder.error
         if error is not None:
             raise error
         if not self.run.running:

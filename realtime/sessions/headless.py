@@ -60,7 +60,7 @@ def _follow(run: Run, files: FilesOutlet) -> None:
             source = run.stream.source
             total = source.frame_count if source is not None and not source.is_live else None
             doing = f"{run.model.card.name} on {run.model.backend}" if run.model is not None else "opening"
-            progress.show(files.frames_written, total, doing)
+            progress.show(files.recorder.frames_written, total, doing)
 
 
 def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:

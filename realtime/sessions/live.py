@@ -125,8 +125,8 @@ class LiveSession:
         return "starting", f"Opening {self._source_name} ..." if source is None else "Waiting for the first picture ..."
 
     def _warning(self) -> str:
-        if self._files.error is not None:
-            return redact(f"Recording stopped: {self._files.error}")
+        if self._files.recorder.error is not None:
+            return redact(f"Recording stopped: {self._files.recorder.error}")
         dropped = self._files.dropped if self._files.recording is not None else 0
         return f"The recording lacks {dropped} frames: the disk or the encoder is too slow" if dropped else ""
 

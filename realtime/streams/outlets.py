@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from realtime.errors import SinkError
 from realtime.flow.links import Bounded, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Pipeline
@@ -33,60 +32,57 @@ class Delivery(NamedTuple):
     is_new: bool
 
 
-class Outlet(Protocol):
-    """Gets every result of a stream, on the thread that composes them."""
+class Outlet:
+    """Gets every result of a stream, on the thread that composes them. One that is slow has a link, and reads it elsewhere."""
 
-    is_screen: bool
+    is_screen = False
     """Somebody looks at it, and reports when a picture is shown (`Meter.delivered`)."""
+
+    link: Link[Any] | None = None
 
     @property
     def dropped(self) -> int:
         """How many results or pictures it has dropped."""
-        ...
+        return self.link.dropped if self.link is not None else 0
 
     def join(self, pipeline: Pipeline, meter: Meter) -> Link[Any] | None:
         """Become a part of the stream. Returns the link that closes when the stream ends, if there is one."""
-        ...
+        return pipeline.link(self.link) if self.link is not None else None
 
     def canvas_format(self) -> CanvasFormat | None:
         """The format of the picture that it wants with the next result; None where it wants none."""
-        ...
+        return None
 
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         """Take a result. may_wait: the source waits, so nothing need be dropped. Raises Closed when it has ended."""
-        ...
+        raise NotImplementedError
 
 
-class WindowOutlet:
+class WindowOutlet(Outlet):
     """The newest picture, for a window. Its link stays open after the stream: the last picture remains."""
 
     is_screen = True
 
     def __init__(self, canvas: Latest[Canvas], format: CanvasFormat) -> None:
-        self._canvas, self._format = canvas, format
-
-    @property
-    def dropped(self) -> int:
-        return self._canvas.dropped
+        self.link: Latest[Canvas] = canvas
+        self._format = format
 
     def join(self, pipeline: Pipeline, meter: Meter) -> None:
-        pipeline.link(self._canvas)
+        super().join(pipeline, meter)
 
     def canvas_format(self) -> CanvasFormat:
         return self._format
 
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         assert delivery.canvas is not None
-        self._canvas.put(delivery.canvas)
+        self.link.put(delivery.canvas)
 
 
-class FilesOutlet:
+class FilesOutlet(Outlet):
     """Every result, to files, while there is a `recording`. When the source does not wait, a full queue drops and counts.
 
     error: why the latest recording broke off, until a new one starts.
     """
-
-    is_screen = False
 
     def __init__(self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False) -> None:
         """survives_errors: a file that cannot be written ends the recording, not the stream."""
@@ -94,9 +90,9 @@ class FilesOutlet:
         self._requested = recording
         self._current: Recording | None = None
         self._lock = threading.Lock()
-        self._link: Bounded[ToRecord] = Bounded(64)
+        self.link: Bounded[ToRecord] = Bounded(64)
         self._dropped_before = 0
-        self._recorder = Recorder(survives_errors, self._forget)
+        self.recorder = Recorder(survives_errors, self._forget)
 
     @property
     def recording(self) -> Recording | None:
@@ -109,27 +105,13 @@ class FilesOutlet:
             self._requested = recording
 
     @property
-    def error(self) -> SinkError | None:
-        return self._recorder.error
-
-    @property
-    def frames_written(self) -> int:
-        return self._recorder.frames_written
-
-    @property
-    def waiting(self) -> int:
-        """Results that wait to be written."""
-        return self._link.waiting
-
-    @property
     def dropped(self) -> int:
         """Results of the present recording, or else the last, that were not written because the files could not keep up."""
-        return self._link.dropped - self._dropped_before
+        return self.link.dropped - self._dropped_before
 
     def join(self, pipeline: Pipeline, meter: Meter) -> Link[ToRecord]:
-        pipeline.link(self._link)
-        pipeline.stage("record", lambda: self._recorder.run(self._link, meter))
-        return self._link
+        pipeline.stage("record", lambda: self.recorder.run(self.link, meter))
+        return pipeline.link(self.link)
 
     def canvas_format(self) -> CanvasFormat | None:
         requested = self._requested
@@ -138,13 +120,13 @@ class FilesOutlet:
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         requested = self._requested
         if requested is not self._current:
-            self._current, self._dropped_before = requested, self._link.dropped
-            self._link.put(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
+            self._current, self._dropped_before = requested, self.link.dropped
+            self.link.put(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
         if requested is None or not delivery.is_new:
             return
         if requested.needs_canvas and delivery.canvas is None:
             return  # requested after this picture was composed: the recording begins with the next
-        hand_over = self._link.put if may_wait else self._link.offer
+        hand_over = self.link.put if may_wait else self.link.offer
         hand_over((delivery.result, delivery.canvas))
 
     def _forget(self, failed: Recording) -> None:
@@ -154,25 +136,13 @@ class FilesOutlet:
                 self._requested = None
 
 
-class IteratorOutlet:
+class IteratorOutlet(Outlet):
     """Results for a program: every one of a source that waits, the newest of one that does not, unless every one is wanted."""
-
-    is_screen = False
 
     def __init__(self, changed: threading.Condition, every: bool = False) -> None:
         """changed: the condition of the link, for a reader of several. every: of live sources too; they drop before the model."""
         self.link: Bounded[Delivery] = Bounded(4, changed)
         self._every = every
-
-    @property
-    def dropped(self) -> int:
-        return self.link.dropped
-
-    def join(self, pipeline: Pipeline, meter: Meter) -> Link[Delivery]:
-        return pipeline.link(self.link)
-
-    def canvas_format(self) -> None:
-        return None
 
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         if delivery.source.is_live and not self._every:

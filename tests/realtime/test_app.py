@@ -115,7 +115,7 @@ def test_every_frame_of_a_recording_arrives_in_order_and_none_is_dropped(
     assert (reading.captured, reading.processed, reading.dropped_before_model, in_flight(reading)) == (80, 80, 0, 0)
     assert set(reading.stages) == {"read", "preprocess", "inference", "decode", "track", "draw", "write"}
     assert all(quantiles.count == 80 for quantiles in reading.stages.values())
-    assert files_of(run).frames_written == 80
+    assert files_of(run).recorder.frames_written == 80
     assert source.closed
     assert source.iterated_on not in (None, threading.main_thread())
 
@@ -152,7 +152,7 @@ def test_captured_is_processed_and_dropped_and_in_flight_at_every_moment(
     reading = run.stream.reading()
     assert in_flight(reading) == 0
     assert reading.captured == source.produced
-    assert files_of(run).frames_written == reading.processed
+    assert files_of(run).recorder.frames_written == reading.processed
     assert (reading.dropped_before_model > 100) if is_live else (reading.dropped_before_model == 0)
 
 
@@ -288,14 +288,14 @@ def test_an_error_of_a_file_does_not_end_a_window(
     broken, healthy = MemorySink(fails_at=2), MemorySink()
     run = make_run(MemorySource(None, is_live=True, fps=200), broken, screen=screen)
     run.start()
-    wait_until(lambda: files_of(run).error)
+    wait_until(lambda: files_of(run).recorder.error)
     assert files_of(run).recording is None
     before = run.stream.reading().processed
     wait_until(lambda: run.stream.reading().processed > before + 5)
     assert broken.closed == 1
     files_of(run).recording = Recording(lambda card, source: (healthy,))
     wait_until(lambda: len(healthy.results) > 3)
-    assert files_of(run).error is None
+    assert files_of(run).recorder.error is None
     run.stop()
     finish(run)
     assert healthy.closed == 1
@@ -321,7 +321,7 @@ def test_a_recording_starts_and_stops_in_the_middle(
     first, second = sinks
     assert first.indices[0] > 0
     assert first.indices[-1] < second.indices[0]
-    assert files_of(run).error is None
+    assert files_of(run).recorder.error is None
 
 
 def test_a_slow_recorder_neither_ages_the_picture_nor_queues_without_end(
@@ -339,7 +339,7 @@ def test_a_slow_recorder_neither_ages_the_picture_nor_queues_without_end(
     run = make_run(MemorySource(None, is_live=True, fps=150), MemorySink(slow_s=0.06), screen=screen)
     run.start()
     wait_until(lambda: files_of(run).dropped > 60)
-    assert files_of(run).waiting <= 64
+    assert files_of(run).link.waiting <= 64
     run.stop()
     finish(run)
     assert np.percentile(ages_ms, 95) < 120

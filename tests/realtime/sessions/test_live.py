@@ -105,10 +105,10 @@ def test_recordings_follow_each_other_and_none_replaces_another(
     wait_until(lambda: session.state().phase == "running")
     paths = []
     for _ in range(3):
-        written = session._files.frames_written + session._files.waiting + 1  # of the recording before
+        written = session._files.recorder.frames_written + session._files.link.waiting + 1  # of the recording before
         path = session.start_recording()
         assert session.state().recording == path
-        wait_until(lambda written=written: session._files.frames_written > written + 3)
+        wait_until(lambda written=written: session._files.recorder.frames_written > written + 3)
         assert session.stop_recording() == path
         assert session.state().recording is None
         paths.append(path)
@@ -133,8 +133,8 @@ def test_a_recording_after_one_that_failed_is_not_stopped_by_the_old_error(
     path = session.start_recording()
     for _ in range(50):
         assert session.state().recording == path
-    written = session._files.frames_written
-    wait_until(lambda: session._files.frames_written > written + 3)
+    written = session._files.recorder.frames_written
+    wait_until(lambda: session._files.recorder.frames_written > written + 3)
     assert session.state().warning == ""
     session.stop_recording()
     session.close()
@@ -153,7 +153,7 @@ def test_a_recording_ends_with_its_clip(open_session: Open, MemorySource: Any, w
     session = open_session(MemorySource(None))
     wait_until(lambda: session.state().phase == "running")
     path = session.start_recording()
-    wait_until(lambda: session._files.frames_written > 3)
+    wait_until(lambda: session._files.recorder.frames_written > 3)
     session._stream.source._end.set()
     wait_until(lambda: session.state().phase == "ended")
     assert session.state().recording is None
