@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LISTED = subprocess.run(
-    ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md", "engines/*.py", "realtime/*.py", "benchmarks/*.py"],
-    cwd=ROOT, capture_output=True, text=True, check=False,
-).stdout.splitlines()  # fmt: skip
-TEXTS = [ROOT / name for name in LISTED if name != "CHANGELOG.md" and (ROOT / name).is_file()]
+TEXTS = [
+    *(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(path for package in ("engines", "realtime", "benchmarks") for path in (ROOT / package).rglob("*.py")),
+]
 
 DOTTED = re.compile(r"(?<![\w./-])(?:engines|realtime)(?:\.\w+)+")
 PATH = re.compile(r"(?<![\w./-])(?:engines|realtime|tests|benchmarks|docs|assets)/[\w./-]*\w/?")
