@@ -7,11 +7,13 @@ and each other line is a frame:
 `id` is the track's, or null for an object without a track. `rle` is the mask as uncompressed COCO run lengths, {"size": [h,
 w], "counts"}, on a grid of `size` that covers the whole frame: scale it up to lay it over the picture. A detector's masks
 are empty; a matte's are the pixels more than half opaque. A frame in which observers report something also has
-    "events": [{"kind", "observer", "t_s", "track_id", "facts"}]
+    "events": [{"kind", "observer", "t_s", "track_id", "facts"}], and with observers named in the settings also
+    "numbers": {observer: {track id, class id or another whole number: value}}
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -65,6 +67,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     pts_s: float
     objects: list[SeenObject]
     events: tuple[Event, ...] = ()
+    numbers: dict[str, Mapping[int, float]] = {}
 
 
 class JsonlSink:
@@ -79,7 +82,8 @@ class JsonlSink:
         """Append this frame's line. Raises SinkError once, when the disk fails."""
         if self._file.is_empty:
             self._file.write(self._encoder.encode(self._header(result)) + b"\n")
-        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result), result.events)
+        numbers = {name: result.numbers[name] for name in self._facts.observers if name in result.numbers}
+        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result), result.events, numbers)
         self._file.write(self._encoder.encode(line) + b"\n")
 
     def close(self) -> None:

@@ -30,11 +30,12 @@ class Recording:
     path: Path | None = None
 
 
-def recording_to(paths: Mapping[str, Path]) -> Recording:
-    """A request to record to these files: kind of sink → path."""
+def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = ()) -> Recording:
+    """A request to record to these files: kind of sink → path. observers: whose numbers are written, where a file holds numbers."""
 
     def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
-        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, {"realtime-segmentation": version()})
+        versions = {"realtime-segmentation": version()}
+        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, tuple(observers))
         return open_sinks(paths, facts)
 
     return Recording(open_files, needs_canvas(paths), next(iter(paths.values()), None))

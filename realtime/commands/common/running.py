@@ -93,7 +93,7 @@ def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[s
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
-    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths))
+    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers))
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
     with _termination_as_interrupt() as signals:
         try:

@@ -15,7 +15,7 @@ class StreamFacts:
     classes:   class names; the position is the class id.
     fps:       nominal frames per second of the source, a hint only: each frame has its own time.
     versions:  name -> version of the program and packages that made the results.
-    observers: names of the observers whose events and numbers are in the results.
+    observers: names of the observers that the settings name; their numbers are written.
     """
 
     source: str = ""

@@ -78,6 +78,15 @@ def test_a_frame_has_events_only_where_an_observer_reports_some(tmp_path, make_p
     assert busy["events"] == [{"kind": "entered", "observer": "zones", "t_s": 0.25, "track_id": 7, "facts": {"zone": "gate"}}]
 
 
+def test_a_frame_has_the_numbers_of_the_observers_that_the_settings_name(tmp_path, make_picture):
+    path = tmp_path / "o.jsonl"
+    (sink,) = open_sinks({"jsonl": path}, dataclasses.replace(FACTS, observers=("zones", "not yet")))
+    result, canvas = make_picture(0)
+    sink.write(dataclasses.replace(result, numbers={"counts": {1: 3}, "zones": {7: 2.5}}), canvas)
+    sink.close()
+    assert json.loads(path.read_text().splitlines()[1])["numbers"] == {"zones": {"7": 2.5}}
+
+
 def test_mot_lines_are_the_seen_tracks(tmp_path, make_picture):
     path = tmp_path / "o.txt"
     (sink,) = open_sinks({"mot": path}, FACTS)
