@@ -31,7 +31,7 @@ class Recording:
 
 
 def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = ()) -> Recording:
-    """A request to record to these files: kind of sink → path. observers: whose numbers are written, where a file holds numbers."""
+    """A request to record to these files: kind of sink → path. observers: whose numbers files hold, if they hold any."""
 
     def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
         versions = {"realtime-segmentation": version()}
