@@ -155,9 +155,11 @@ class Inference:
         try:
             opened = request.open()
             opened.warm_up(WARM_UP_SIZE)
-        except SegmentationError as error:
+        except BaseException as error:
             if opened is not None:
                 opened.close()
+            if not isinstance(error, SegmentationError):
+                raise
             request.finished(error)
             return
         self._segmenter = opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,7 +123,5 @@ class Port:
         self.in_flight -= 1
         self.meter.add(segmented.segmentation.stage_ms)
         self.meter.processed()
-        try:
+        with suppress(Closed):
             self.segmented.put(segmented)
-        except Closed:
-            return
