@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all: readers see the old file or the complete new one, whatever happens on the way."""
+"""Files that are written whole or not at all: readers see the old file or the complete new one, whatever happens."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -98,6 +99,15 @@ def _keep_as(source: Path, target: Path) -> None:
         os.link(source, target, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, target, follow_symlinks=False)
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file in hex, without loading the whole file into memory. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_to_disk(path: Path) -> None:

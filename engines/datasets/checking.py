@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engines.datasets.duplicates import alike_across, same_bytes
 from engines.datasets.folder import ADD_LABEL, RENAME, find_images, hold_out_patterns, is_held_out, shared_stem
-from engines.datasets.inspecting import Fault, PairFacts, inspect_pair
+from engines.datasets.inspecting import Fault, PairFacts, alike_across, inspect_pair, same_bytes
 from engines.datasets.settings import NAME_FILES, SetSettings, check_settings, read_names
 from engines.datasets.splits import suggest_split, torn_sequences
 from engines.errors import DataError

@@ -1,4 +1,4 @@
-"""Maps a model's classes to a set's: as given by the user, by the set's `means`, by equal names and by synonyms."""
+"""A model's classes and predictions in those of a set: as given by the user, by its `means`, by equal names and by synonyms."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from engines.datasets.settings import SetSettings
 from engines.errors import EvaluationError, nearest
+from engines.models.card import ModelCard
 from engines.tables import read_table
-from engines.types import U8, VOID_CLASS
+from engines.types import F32, U8, VOID_CLASS, Segmentation, Size
 
 TABLE = Path(__file__).with_name("synonyms.toml")
 """Synonyms, as data."""
 
 GIVEN, BY_SET, EQUAL, KNOWN = "as given", "by the set's means", "equal name", "known name"
 """How a class was mapped."""
+
+OPAQUE = 127
+"""Alpha above this, one half, is foreground."""
+
+LANE = 2
+"""In `Segmentation.surface`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,80 @@ def map_classes(
     is_void = tuple(name in settings.means and not settings.means[name] and name not in given for name in settings.classes)
     is_known = tuple(name in parts or index == background for index, name in enumerate(settings.classes))
     return ClassMapping(set_of, background, {name: tuple(entries) for name, entries in parts.items()}, is_known, is_void)
+
+
+def merge_matrix(settings: SetSettings, model_classes: Sequence[str]) -> F32:
+    """(set classes, model classes) float32: the probability that a pixel of this model class has this set class.
+
+    A model class that several set classes cover is shared evenly among them, so each covered column sums to 1: with whole
+    shares, predicting the ambiguous class everywhere would cost nothing. A model class that none covers has a column of zeros.
+    """
+    merge = np.zeros((len(settings.classes), len(model_classes)), np.float32)
+    for row, name in enumerate(settings.classes):
+        for target in settings.means.get(name, (name,)):
+            merge[row, model_classes.index(target)] = 1
+    return np.asarray(merge / np.maximum(1, merge.sum(axis=0)), np.float32)
+
+
+def class_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
+    """(256,) uint8 look-up from a model's class to the set's class; 255 where the set has no such class.
+
+    Where several set classes cover one model class, the first of them is taken, which can only lower the score.
+    """
+    merge = merge_matrix(settings, model_classes)
+    table = np.full(256, VOID_CLASS, np.uint8)
+    table[: len(model_classes)] = np.where(merge.any(axis=0), merge.argmax(axis=0), VOID_CLASS)
+    return table
+
+
+def truth_table(settings: SetSettings, model_classes: Sequence[str]) -> U8:
+    """(256,) uint8 look-up from a set's class to the one model class it covers; 255 where it covers none, or several."""
+    merge = merge_matrix(settings, model_classes) > 0
+    table = np.full(256, VOID_CLASS, np.uint8)
+    table[: len(merge)] = np.where(merge.sum(axis=1) == 1, merge.argmax(axis=1), VOID_CLASS)
+    return table
+
+
+def check_readable(card: ModelCard) -> None:
+    """Raises EvaluationError for a model that gives no masks."""
+    if card.family == "boxes":
+        what = f"{card.name}: a detector gives boxes and no masks, so pixels cannot be scored"
+        raise EvaluationError(what, "Use a set with single objects, whose boxes can")
+
+
+def read_classes(segmentation: Segmentation, card: ModelCard, mapping: ClassMapping, size: Size) -> U8:
+    """(H, W) uint8 of the set's classes, 255 for none of them.
+
+    From the class map; or from a matte, where it is more than half opaque; or from the masks of objects, better ones on top.
+    """
+    target = (size.width, size.height)
+    table = mapping.set_of[:256].copy()
+    table[VOID_CLASS] = mapping.unnamed
+    if segmentation.class_map is not None:
+        return np.asarray(table[cv2.resize(segmentation.class_map, target, interpolation=cv2.INTER_NEAREST_EXACT)], np.uint8)
+    if segmentation.alpha is not None:
+        alpha = np.asarray(cv2.resize(segmentation.alpha, target, interpolation=cv2.INTER_LINEAR))
+        names = enumerate(card.classes)
+        matte = next(class_id for class_id, name in names if name != "background" and name not in card.void)
+        foreground = mapping.set_of[matte]
+        return np.where(alpha > OPAQUE, foreground, np.uint8(mapping.unnamed)).astype(np.uint8)
+    instances = segmentation.instances
+    of_row = np.full(256, mapping.unnamed, np.uint8)
+    of_row[1 : len(instances) + 1] = mapping.set_of[instances.class_ids]
+    return np.asarray(of_row[cv2.resize(instances.label_map, target, interpolation=cv2.INTER_NEAREST_EXACT)], np.uint8)
+
+
+def read_surface(segmentation: Segmentation, size: Size) -> tuple[U8, U8] | None:
+    """Drivable area and lane lines, each (H, W) uint8 of 0 and 1; None where the model does not predict them.
+
+    A lane line is painted on drivable area, so it counts as both.
+    """
+    if segmentation.surface is None:
+        return None
+    surface = np.asarray(
+        cv2.resize(segmentation.surface, (size.width, size.height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
+    )
+    return (surface > 0).astype(np.uint8), (surface == LANE).astype(np.uint8)
 
 
 def parse_means(text: str) -> dict[str, tuple[str, ...]]:

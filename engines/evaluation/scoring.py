@@ -11,21 +11,21 @@ from engines.backends import RecurrentEngine
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, TrueObject
 from engines.datasets.truth import Truth, TruthSet
 from engines.errors import EvaluationError
-from engines.evaluation.boundary import boundary_f1, tolerance_px
-from engines.evaluation.mapping import ClassMapping
+from engines.evaluation.mapping import ClassMapping, check_readable, read_classes, read_surface
 from engines.evaluation.objects import MAX_OBJECTS, ObjectScorer
-from engines.evaluation.reading import check_readable, read_classes, read_surface
 from engines.evaluation.scores import (
     Case,
     Latency,
     PixelFigures,
     SetFigures,
     SurfaceFigures,
+    boundary_f1,
     class_accuracy,
     class_iou,
     confusion,
     mean_of,
     pixel_accuracy,
+    tolerance_px,
 )
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard

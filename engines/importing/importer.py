@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engines.families import DecodeSettings
+from engines.files import sha256_of
 from engines.importing import KerasImportError
 from engines.importing.cards import ImportOptions, Meaning, input_of, meaning_of, things_of
 from engines.importing.loaded import KerasModel
@@ -171,7 +171,7 @@ def _frame_size(source: Source, options: ImportOptions) -> Size:
 
 
 def _card(source: Source, draft: Draft, options: ImportOptions, out: Path) -> ModelCard:
-    digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+    digest = sha256_of(source.path)
     how = [f"Imported from {source.path.name} (SHA-256 {digest}) with Keras {source.keras.version}", f"pixels {source.pixels}"]
     if draft.grid:
         (rows, columns), (down, across) = draft.grid.window, draft.grid.stride

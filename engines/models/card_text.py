@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from engines.files import sha256_of
 from engines.models.card import ModelCard
 from engines.tables import quoted
 
@@ -23,7 +23,7 @@ def facts_of_file(card: ModelCard, onnx_path: Path) -> dict[str, Any]:
     figures = dict(card.figures)
     if "size_bytes" in figures:
         figures["size_bytes"] = float(onnx_path.stat().st_size)
-    sha256 = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    sha256 = sha256_of(onnx_path)
     card = msgspec.structs.replace(card, file=onnx_path.name, sha256=sha256, figures=figures)
     facts: dict[str, Any] = msgspec.to_builtins(card)
     default: dict[str, Any] = msgspec.to_builtins(ModelCard("", "", card.input, {}, ()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from engines.errors import CardError, EngineError, ModelFileError, choices
 from engines.families import open_family
-from engines.files import move_all
+from engines.files import move_all, sha256_of
 from engines.models.card import InputSpec, ModelCard
 from engines.models.card_text import facts_of_file, to_toml
 from engines.models.fit import InputFiller
@@ -78,7 +77,7 @@ def export_model(
         done.append(f"cast to {precision}")
     if precision != "fp32" or card.input.size != model.card.input.size:
         card = msgspec.structs.replace(card, figures={key: card.figures[key] for key in OF_THE_FILE if key in card.figures})
-    source = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    source = sha256_of(model.path)
     made = f"Exported from {model.path.name} (SHA-256 {source}): {'; '.join(done)}."
     card = msgspec.structs.replace(card, recipe=f"{card.recipe.strip()}\n{made}".strip())
     return write_model(network, card, out)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.errors import CardError, ModelFileError
 from engines.families import class_count
+from engines.files import sha256_of
 from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.guess import card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
@@ -126,7 +126,7 @@ def _compare_side_inputs(card: ModelCard, facts: NetworkFacts, onnx_path: Path) 
 
 
 def _check_hash(onnx_path: Path, sha256: str) -> None:
-    found = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    found = sha256_of(onnx_path)
     if found != sha256.lower():
         raise ModelFileError(
             f"{onnx_path}: SHA-256 is {found[:12]}..., its card says {sha256[:12]}...: the file was changed or damaged",

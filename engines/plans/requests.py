@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from engines.errors import BuildError, ModelFileError
+from engines.files import sha256_of
 from engines.gpu.driver import GpuFacts
 from engines.models.model import Model
 from engines.plans.passport import BuildRequest, Environment, canonical_json
@@ -35,7 +36,7 @@ def request_for(
         )
     size = size or model.card.input.size
     try:
-        onnx_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
+        onnx_sha256 = sha256_of(model.path)
     except OSError as error:
         raise ModelFileError(f"{model.path}: cannot be read ({error.strerror})", "Check that the file still exists") from error
     return BuildRequest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engines.files import write_whole
+from engines.files import sha256_of, write_whole
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.card_text import to_toml
 from engines.training.evaluate import SetScore
@@ -19,7 +18,7 @@ from engines.training.recipe import Recipe
 
 def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
     """The card's facts of the exported `model`: the recipe's [card] table and the measured figures."""
-    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    sha256 = sha256_of(model)
     figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
     for score in scores:
         if math.isnan(score.miou):  # only void was held out

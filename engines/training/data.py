@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, DataSet, Sample
-from engines.datasets.label_sets import merge_matrix
+from engines.evaluation.mapping import merge_matrix
 from engines.training import TrainingError
 from engines.training.augment import augment, paste
 from engines.training.instance_targets import instance_targets

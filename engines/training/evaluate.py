@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from engines.datasets.folder import DataSet, Sample
-from engines.datasets.label_sets import class_table, truth_table
+from engines.evaluation.mapping import class_table, truth_table
 from engines.evaluation.scores import class_iou, confusion, mean_iou
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller

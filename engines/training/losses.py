@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.datasets.label_sets import merge_matrix
 from engines.datasets.settings import SetSettings
+from engines.evaluation.mapping import merge_matrix
 from engines.models.fit import Fit, InputFiller
 from engines.training.data import TrainingSets
 from engines.training.model import SegmentationNet, normalised, upsampled

@@ -17,9 +17,9 @@ from engines.backends import Engine, EngineOptions
 from engines.backends.ort import open_engine
 from engines.datasets.folder import hold_out_patterns, images_in, read_sample
 from engines.datasets.image_files import read_image
-from engines.datasets.label_sets import merge_matrix
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
+from engines.evaluation.mapping import merge_matrix
 from engines.files import write_whole
 from engines.models.card_text import to_toml
 from engines.models.model import load_model

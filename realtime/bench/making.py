@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from engines.files import sha256_of
 from engines.models.card import ModelCard
 from engines.models.model import Model
 from realtime.bench.card import Alone, Card, Counts, Figure, Mode, ModelFacts, Percentiles, figure
@@ -93,7 +93,7 @@ def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> Mo
     precision = PRECISION.findall(runs_on.lower())
     return ModelFacts(
         name=card.name,
-        sha256=hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        sha256=sha256_of(model.path),
         input=str(card.input.size),
         licence=card.licence,
         backend=backend,

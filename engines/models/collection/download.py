@@ -20,9 +20,8 @@ from urllib.parse import urljoin
 import filelock
 
 from engines.errors import DownloadError
-from engines.files import PART
+from engines.files import PART, sha256_of
 from engines.models.collection.manifest import Entry, check_url
-from engines.models.collection.verify import sha256_of
 
 CHUNK_BYTES = 2**16
 MAX_REDIRECTS = 5

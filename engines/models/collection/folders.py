@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.errors import CollectionError, SegmentationError, choices
-from engines.files import PART, sync_to_disk
+from engines.errors import CardError, CollectionError, SegmentationError, choices
+from engines.files import PART, sha256_of, sync_to_disk
 from engines.models import zoo
 
 MAX_NAME_LETTERS = 64
@@ -69,6 +69,26 @@ def remove_model(name: str) -> Path:
     except OSError as error:
         raise _not_writable(folder, error) from error
     return folder
+
+
+def fault_of(name: str) -> str:
+    """The fault of a bundled or own model: the whole file is read, and its hash compared with the card's. "" for none.
+
+    Raises ModelNotFoundError.
+    """
+    try:
+        card, path = zoo.card_of(name)
+    except CardError as error:
+        return f"its card cannot be read: {error}"
+    if not card.sha256:
+        return "its card has no sha256 to compare with"
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if found != card.sha256.lower():
+        return f"{path} was changed or damaged: SHA-256 {found[:12]}..., not {card.sha256[:12]}..."
+    return ""
 
 
 def _publish(folder: Path, target: Path) -> None:

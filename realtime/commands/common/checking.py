@@ -13,8 +13,7 @@ import numpy as np
 
 from engines.datasets.checking import SetReport, check_set
 from engines.datasets.folder import find_images, read_sample
-from engines.datasets.settings import FILE_NAME, open_settings
-from engines.datasets.writing import write_settings
+from engines.datasets.settings import FILE_NAME, open_settings, write_settings
 from engines.errors import DataError
 from engines.files import write_whole
 from engines.models import zoo

@@ -13,9 +13,8 @@ from engines.errors import ModelFileError
 from engines.models import zoo
 from engines.models.collection.add import add_downloaded, add_file
 from engines.models.collection.download import download
-from engines.models.collection.folders import check_free, check_name, name_for, new_model, remove_model
+from engines.models.collection.folders import check_free, check_name, fault_of, name_for, new_model, remove_model
 from engines.models.collection.manifest import Entry, bundled_manifest, read_manifest
-from engines.models.collection.verify import verify as verdict_of
 from engines.models.model import Model
 from realtime.commands.common.checking import PROGRESS_DELAY_S, write_png
 from realtime.commands.common.listing import print_card
@@ -69,13 +68,12 @@ def get(model: str | None, *, name: str | None, accept_licence: bool, manifest: 
 
 def verify(model: str | None) -> int:
     """Compare one model's file, or all of them, with the cards. Raises ModelFileError when one differs."""
-    names = [model] if model else zoo.names()
-    verdicts = [verdict_of(name) for name in names]
-    for verdict in verdicts:
-        print(f"{verdict.name:<24}{verdict.problem or 'matches its card'}")
-    bad = [verdict.name for verdict in verdicts if verdict.problem]
+    faults = {name: fault_of(name) for name in ([model] if model else zoo.names())}
+    for name, fault in faults.items():
+        print(f"{name:<24}{fault or 'matches its card'}")
+    bad = [name for name, fault in faults.items() if fault]
     if bad:
-        what = f"{len(bad)} of {len(verdicts)} models differ from their cards: {', '.join(bad)}"
+        what = f"{len(bad)} of {len(faults)} models differ from their cards: {', '.join(bad)}"
         raise ModelFileError(what, "Get or add them again")
     return 0
 

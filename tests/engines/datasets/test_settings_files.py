@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engines.datasets.settings import SetSettings, open_settings, read_settings
-from engines.datasets.writing import settings_to_toml, write_settings
+from engines.datasets.settings import SetSettings, open_settings, read_settings, settings_to_toml, write_settings
 from engines.errors import DataError
 
 FULL = SetSettings(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engines.evaluation.boundary import TOLERANCE_SHARE, boundary_f1, tolerance_px
+from engines.evaluation.scores import TOLERANCE_SHARE, boundary_f1, tolerance_px
 from engines.types import VOID_CLASS
 
 CLASSES = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.datasets.label_sets import class_table, merge_matrix
 from engines.datasets.settings import SetSettings
+from engines.evaluation.mapping import class_table, merge_matrix
 from engines.evaluation.scores import class_accuracy, class_iou, confusion, mean_iou, pixel_accuracy
 
 MODEL_CLASSES = ("sky", "road", "car", "pedestrian", "bicyclist")

@@ -15,8 +15,7 @@ from engines.datasets.folder import TrueObject
 from engines.datasets.settings import SetSettings
 from engines.datasets.truth import Truth, TruthSet, open_truth
 from engines.errors import EvaluationError
-from engines.evaluation.mapping import map_classes
-from engines.evaluation.reading import read_classes, read_surface
+from engines.evaluation.mapping import map_classes, read_classes, read_surface
 from engines.evaluation.scores import SetFigures
 from engines.evaluation.scoring import PixelScorer, score_set
 from engines.models.model import load_model

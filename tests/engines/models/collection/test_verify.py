@@ -6,8 +6,7 @@ import pytest
 
 from engines.errors import ModelNotFoundError
 from engines.models.collection.add import add_file
-from engines.models.collection.folders import new_model
-from engines.models.collection.verify import verify
+from engines.models.collection.folders import fault_of, new_model
 
 
 @pytest.fixture
@@ -18,34 +17,33 @@ def mine(own_folder: Path, tiny_model: Path) -> Path:
 
 
 def test_bundled_and_own_models_are_what_their_cards_say(mine: Path) -> None:
-    assert verify("road").problem == ""
-    assert verify("mine").problem == ""
-    assert verify("mine").path == mine / "model.onnx"
+    assert fault_of("road") == ""
+    assert fault_of("mine") == ""
 
 
 def test_one_changed_byte_is_found(mine: Path) -> None:
     data = bytearray((mine / "model.onnx").read_bytes())
     data[len(data) // 2] ^= 1
     (mine / "model.onnx").write_bytes(data)
-    assert "was changed or damaged: SHA-256" in verify("mine").problem
+    assert "was changed or damaged: SHA-256" in fault_of("mine")
 
 
 def test_a_missing_file_is_reported(mine: Path) -> None:
     (mine / "model.onnx").unlink()
-    assert "model.onnx cannot be read (No such file" in verify("mine").problem
+    assert "model.onnx cannot be read (No such file" in fault_of("mine")
 
 
 def test_a_broken_card_is_reported(mine: Path) -> None:
     (mine / "card.toml").write_text("broken")
-    assert "its card cannot be read: " in verify("mine").problem
+    assert "its card cannot be read: " in fault_of("mine")
 
 
 def test_a_card_without_a_hash_is_reported(mine: Path) -> None:
     card = mine / "card.toml"
     card.write_text("\n".join(line for line in card.read_text().splitlines() if not line.startswith("sha256")))
-    assert verify("mine").problem == "its card has no sha256 to compare with"
+    assert fault_of("mine") == "its card has no sha256 to compare with"
 
 
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(ModelNotFoundError, match='no model "mine"'):
-        verify("mine")
+        fault_of("mine")
