@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.plans.reading import TRUST_WARNING
+from engines.plans.passport import TRUST_WARNING
 from engines.plans.store import Store
 from realtime.cli import main
 

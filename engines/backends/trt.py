@@ -13,8 +13,7 @@ from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
-from engines.plans.passport import Passport
-from engines.plans.reading import load_foreign
+from engines.plans.passport import Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store
 from engines.trt.runner import Finished, Runner

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.building.child import SMALLER
-from engines.building.watch import CANCEL_GRACE_S, Cancel, Limits, Watch
+from engines.building.watch import CANCEL_GRACE_S, Cancel, Watch
 from engines.errors import BuildError
 
 BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from engines.building.child import main; main(sys.argv[1])"
@@ -32,19 +32,11 @@ class JobProgress:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """How a build ended: with a value or an error."""
-
-    value: dict[str, Any] | None
-    error: BuildError | None
-
-
 class BuildJob:
     """Calls `module:function` (see `engines.building.child`) in a child process, once.
 
     The caller of `start` calls `close`, after which no process, thread or open file is left.
-    `progress`, `poll` and `cancel` may be called on any thread and never wait.
+    `progress` and `cancel` may be called on any thread and never wait.
     """
 
     def __init__(
@@ -53,11 +45,11 @@ class BuildJob:
         """options: JSON data. memory_limit_bytes: limit of the child's resident memory, on systems with /proc."""
         self._target = target
         self._options = json.dumps(options).encode() + b"\n"
-        self._limits = Limits(timeout_s, memory_limit_bytes)
+        self._timeout_s, self._memory_bytes = timeout_s, memory_limit_bytes
         self._cancel = Cancel()
         self._changed = threading.Condition()
         self._phase: tuple[str, float | None] = ("starting", None)
-        self._result: JobResult | None = None
+        self._ended_with: dict[str, Any] | BuildError | None = None
         self._thread: threading.Thread | None = None
         self._started_s = self._ended_s = 0.0
 
@@ -88,13 +80,8 @@ class BuildJob:
         """The last progress that the child reported."""
         with self._changed:
             phase, fraction = self._phase
-            until_s = self._ended_s if self._result else time.monotonic()
+            until_s = time.monotonic() if self._ended_with is None else self._ended_s
         return JobProgress(phase, fraction, until_s - self._started_s if self._thread else 0.0)
-
-    def poll(self) -> JobResult | None:
-        """How the build ended; None while it runs."""
-        with self._changed:
-            return self._result
 
     def wait(self, on_progress: Callable[[JobProgress], None] | None = None) -> dict[str, Any]:
         """The function's return value. on_progress: called on this thread, for each change and at least twice a second.
@@ -106,17 +93,15 @@ class BuildJob:
         reported: tuple[str, float | None] | None = None
         while True:
             with self._changed:
-                if self._result is None and reported == self._phase:
+                if self._ended_with is None and reported == self._phase:
                     self._changed.wait(0.5)
-                result, reported = self._result, self._phase
+                end, reported = self._ended_with, self._phase
             if on_progress is not None:
                 on_progress(self.progress)
-            if result is not None:
-                break
-        if result.error is not None:
-            raise result.error
-        assert result.value is not None, "without an error there is a value"
-        return result.value
+            if isinstance(end, BuildError):
+                raise end
+            if end is not None:
+                return end
 
     def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
         """Ask the child to stop; after `grace_s` it is terminated. Returns at once."""
@@ -132,14 +117,15 @@ class BuildJob:
             self._thread.join()
 
     def _supervise(self, process: subprocess.Popen[bytes]) -> None:
-        result = JobResult(None, BuildError("the build could not be watched", "Try again, and report it if it happens again"))
+        end: dict[str, Any] | BuildError
+        end = BuildError("the build could not be watched", "Try again, and report it if it happens again")
         try:
-            result = JobResult(Watch(process, self._limits, self._cancel, self._note).run(self._options), None)
+            end = Watch(process, self._timeout_s, self._memory_bytes, self._cancel, self._note).run(self._options)
         except BuildError as error:
-            result = JobResult(None, error)
+            end = error
         finally:
             with self._changed:
-                self._result, self._ended_s = result, time.monotonic()
+                self._ended_with, self._ended_s = end, time.monotonic()
                 self._changed.notify_all()
 
     def _note(self, phase: str, fraction: float | None) -> None:

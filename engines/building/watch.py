@@ -34,14 +34,6 @@ QUOTED_CHARACTERS = 200
 """Of the child's last line of stderr, in an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """timeout_s: for the whole build. memory_bytes: resident memory of the child; None for no limit."""
-
-    timeout_s: float
-    memory_bytes: int | None
-
-
 @dataclass(slots=True)
 class Cancel:
     """When the child was asked to stop (monotonic seconds), and the time it has for that. Set by other threads."""
@@ -54,10 +46,16 @@ class Watch:
     """Follows a child from its first line to its end. Leaves no process and no open pipe."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], limits: Limits, cancel: Cancel, on_phase: Callable[[str, float | None], None]
+        self,
+        process: subprocess.Popen[bytes],
+        timeout_s: float,
+        memory_bytes: int | None,
+        cancel: Cancel,
+        on_phase: Callable[[str, float | None], None],
     ) -> None:
         """process: leader of its own session, with the protocol of `engines.building.child`. on_phase: gets phase, fraction."""
-        self._process, self._limits, self._cancel, self._on_phase = process, limits, cancel, on_phase
+        self._process, self._cancel, self._on_phase = process, cancel, on_phase
+        self._timeout_s, self._memory_bytes = timeout_s, memory_bytes
         self._started_s = time.monotonic()
         self._unfinished = b""
         self._stderr_tail = b""
@@ -124,11 +122,11 @@ class Watch:
                 self._signal(signal.SIGKILL)
         elif self._cancel.asked_s is not None:
             self._enforce_cancel(now_s - self._cancel.asked_s)
-        elif now_s - self._started_s > self._limits.timeout_s:
-            what = f"the build took longer than {_duration(self._limits.timeout_s)}"
+        elif now_s - self._started_s > self._timeout_s:
+            what = f"the build took longer than {_duration(self._timeout_s)}"
             self._end(BuildError(what, "Allow more with --timeout"))
-        elif self._limits.memory_bytes is not None and resident_bytes(self._process.pid) > self._limits.memory_bytes:
-            what = f"the build needed more than {self._limits.memory_bytes / 2**30:.1f} GiB"
+        elif self._memory_bytes is not None and resident_bytes(self._process.pid) > self._memory_bytes:
+            what = f"the build needed more than {self._memory_bytes / 2**30:.1f} GiB"
             self._end(BuildError(what, f"Raise --memory. {SMALLER}"))
 
     def _enforce_cancel(self, since_s: float) -> None:

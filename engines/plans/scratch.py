@@ -16,7 +16,6 @@ from engines.errors import BuildCancelledError, BuildError
 POLL_S = 0.2
 """Interval at which a waiting build checks for a cancel."""
 
-
 MAKE_ROOM = "Free some space, or choose another disk with XDG_CACHE_HOME"
 
 
@@ -25,22 +24,22 @@ def hold_scratch(
     root: Path,
     name: str,
     *,
-    wait_s: float | None,
+    wait_s: float,
     on_wait: Callable[[], None],
     is_cancelled: Callable[[], bool],
     leftovers: Iterable[Path],
 ) -> Iterator[Path]:
     """Hold the lock `name` and yield an empty folder under `root`, removed at the end, or by the next holder after a crash.
 
-    wait_s: longest wait for another holder; None waits until it ends. on_wait: called once if there is one. leftovers: further
-    files to delete first. Raises BuildError if the wait takes too long or the disk refuses, BuildCancelledError if
-    `is_cancelled` returns true while waiting.
+    wait_s: longest wait for another holder. on_wait: called once if there is one. leftovers: further files to delete first.
+    Raises BuildError if the wait takes too long or the disk refuses, BuildCancelledError if `is_cancelled` returns true then.
     """
     scratches = root / ".scratch"
     with contextlib.ExitStack() as stack:
         try:
             scratches.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_lock(root, name, wait_s, on_wait, is_cancelled))
+            lock = _locked(root, name, wait_s, on_wait, is_cancelled)
+            stack.callback(lock.release)
             for leftover in scratches.glob(f"{name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             for part in leftovers:
@@ -52,10 +51,9 @@ def hold_scratch(
         yield scratch
 
 
-@contextlib.contextmanager
-def _lock(
-    root: Path, name: str, wait_s: float | None, on_wait: Callable[[], None], is_cancelled: Callable[[], bool]
-) -> Iterator[None]:
+def _locked(
+    root: Path, name: str, wait_s: float, on_wait: Callable[[], None], is_cancelled: Callable[[], bool]
+) -> filelock.BaseFileLock:
     # The lock file is never deleted: otherwise two processes could hold the old and the new file.
     folder = root / ".locks"
     folder.mkdir(exist_ok=True)
@@ -64,24 +62,12 @@ def _lock(
         lock.acquire(timeout=0)
     except filelock.Timeout:
         on_wait()
-        _wait_for(lock, wait_s, is_cancelled)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _wait_for(lock: filelock.BaseFileLock, wait_s: float | None, is_cancelled: Callable[[], bool]) -> None:
-    deadline_s = None if wait_s is None else time.monotonic() + wait_s
-    while True:
-        try:
+    deadline_s = time.monotonic() + wait_s
+    while not lock.is_locked:
+        with contextlib.suppress(filelock.Timeout):
             lock.acquire(timeout=POLL_S, poll_interval=POLL_S / 2)
-        except filelock.Timeout as error:
-            if is_cancelled():
-                raise BuildCancelledError("the build was cancelled") from error
-            if deadline_s is not None and time.monotonic() > deadline_s:
-                raise BuildError(
-                    f"another process is still building this engine after {wait_s:g} s", "Wait for it, or end it"
-                ) from error
-        else:
-            return
+        if is_cancelled() and not lock.is_locked:
+            raise BuildCancelledError("the build was cancelled")
+        if time.monotonic() > deadline_s and not lock.is_locked:
+            raise BuildError(f"another process is still building this engine after {wait_s:g} s", "Wait for it, or end it")
+    return lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +16,16 @@ import platformdirs
 from engines.errors import BuildError, EngineNotBuiltError
 from engines.files import publish
 from engines.plans import verdict
-from engines.plans.passport import BuildRequest, Environment, Passport, SealedPassport, canonical_json
-from engines.plans.reading import looks_like_onnx, read_file, read_passport
+from engines.plans.passport import (
+    BuildRequest,
+    Environment,
+    Passport,
+    SealedPassport,
+    canonical_json,
+    looks_like_onnx,
+    read_file,
+    read_passport,
+)
 from engines.plans.scratch import MAKE_ROOM, hold_scratch
 from engines.plans.signing import MachineKey
 
@@ -105,15 +114,14 @@ class Store:
         signature, cache = data[:SIGNATURE_BYTES].decode("latin-1"), data[SIGNATURE_BYTES:]
         return cache if self._key.verify(_tagged(cache), signature) else None
 
-    @contextlib.contextmanager
     def building(
         self,
         request: BuildRequest,
         environment: Environment,
-        wait_s: float | None = None,
+        wait_s: float = math.inf,
         on_wait: Callable[[], None] = lambda: None,
         is_cancelled: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Path]:
+    ) -> contextlib.AbstractContextManager[Path]:
         """Hold this engine's lock and yield a scratch folder, removed at the end. Call `find` again inside.
 
         wait_s, on_wait, is_cancelled: for another process that builds the same engine, see `hold_scratch`. Raises BuildError if
@@ -122,14 +130,13 @@ class Store:
         self._key.sign(b"")  # a bad key fails before minutes of building, not after
         path, name = self._path(request, environment), _hash(request, environment)
         parts = path.parent.glob(f".{path.stem}-*.part")  # of killed builds; searched once the lock is held
-        with hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, is_cancelled=is_cancelled, leftovers=parts) as scratch:
-            yield scratch
+        return hold_scratch(self.root, name, wait_s=wait_s, on_wait=on_wait, is_cancelled=is_cancelled, leftovers=parts)
 
     def engines(self) -> list[Found]:
         """Every engine with a readable passport, sorted by model, for listings and messages: signatures are not checked."""
         found = []
         for path in self.root.glob("[!.]*/*/*.json"):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(ValueError):
                 sealed = read_passport(path)
                 found.append(Found(path.with_suffix(".plan"), sealed.passport, sealed.signature))
         return sorted(found, key=lambda each: (each.passport.request.model_name, each.passport.built_at))
@@ -171,17 +178,16 @@ class Store:
             return
         ahead = msgspec.structs.replace(request, target=target)
         for path in sorted(self._folder(ahead).glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(ValueError):
                 if serves(read_passport(path).passport, request, environment):
                     yield path
 
     def _signed(self, path: Path, request: BuildRequest) -> Found:
         try:
             sealed = read_passport(path)
-        except (OSError, ValueError) as error:
-            why = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        except ValueError as error:
             cure = f"Build it again: {verdict.how_to_build(request)}"
-            raise EngineNotBuiltError(f"{path}: the engine's passport {why}", cure) from error
+            raise EngineNotBuiltError(f"{path}: the engine's passport {error}", cure) from error
         if not self._key.verify(canonical_json(sealed.passport), sealed.signature):
             raise verdict.broken(sealed.passport, "was not signed by this machine, or its passport was changed")
         return Found(path.with_suffix(".plan"), sealed.passport, sealed.signature)

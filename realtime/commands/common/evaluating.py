@@ -15,7 +15,7 @@ from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.scores import Case, SetFigures
 from engines.evaluation.scoring import score_set
 from engines.models import zoo
-from engines.plans.reading import TRUST_WARNING
+from engines.plans.passport import TRUST_WARNING
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS
 from realtime.commands.common.checking import PROGRESS_DELAY_S, legend_of, write_file, write_png

@@ -18,7 +18,7 @@ import msgspec
 from engines.backends import check_backend, check_options
 from engines.errors import SegmentationError
 from engines.models import zoo
-from engines.plans.reading import TRUST_WARNING
+from engines.plans.passport import TRUST_WARNING
 from realtime.app import Run
 from realtime.commands.common.options import Running, parsed
 from realtime.process.redact import one_line

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engines.errors import BackendUnavailableError, EngineNotBuiltError
-from engines.plans.reading import TRUST_WARNING, load_foreign
+from engines.plans.passport import TRUST_WARNING, load_foreign
 from engines.plans.store import Store
 
 from .examples import PLAN, passport_of
