@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from importlib.util import find_spec
+from typing import Any
 
-from engines.backends import EngineOptions, Inference
-from engines.backends.common.opening import at_size
-from engines.backends.common.side_inputs import SideInputs
+from engines.backends import EngineOptions
+from engines.backends.common.opening import CpuEngine, at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.loading import import_openvino
-from engines.models.fit import InputFiller
 from engines.models.model import Model
-from engines.types import Image
+from engines.onnx_graph.editing import input_shape
+from engines.types import Outputs
 
 PRECISION_NAMES = {"bf16": "bf16", "bfloat16": "bf16", "f16": "fp16", "float16": "fp16", "f32": "fp32", "float32": "fp32"}
-
 
 RANK = 30
 OPTIONS = ("input_px",)
@@ -32,51 +30,32 @@ def open_engine(model: Model, options: EngineOptions) -> OpenVinoEngine:
         return OpenVinoEngine(sized)
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(CpuEngine):
     def __init__(self, model: Model) -> None:
+        super().__init__(model)
         try:
             openvino = import_openvino()
         except ImportError as error:
             raise BackendUnavailableError(f"OpenVINO is not installed ({error})", "Install it: pip install openvino") from error
-        spec = model.card.input
-        height, width = spec.size.height, spec.size.width
-        shape = [1, 3, height, width] if spec.layout == "nchw" else [1, height, width, 3]
         try:
             core = openvino.Core()
             network = core.read_model(model.path)
-            network.reshape({spec.tensor: shape})
+            network.reshape({self._input: list(input_shape(model.card.input))})
             compiled = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
             self._request = compiled.create_infer_request()
             precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except RuntimeError as error:
             raise BackendUnavailableError(f"OpenVINO cannot compile {model.path.name}: {_one_line(error)}") from error
-        self.card = model.card
-        self._fill = InputFiller(spec)
-        self._input = spec.tensor
-        self._outputs = tuple(model.card.outputs.values())
-        self._side = SideInputs(model.card, model.inputs)
         version = openvino.__version__.split("-")[0]
         self.description = f"OpenVINO {version}, CPU, {PRECISION_NAMES.get(precision, precision)}"
 
-    def infer(self, image: Image, stream: int = 0) -> Inference:
-        start = time.perf_counter()
-        tensor, geometry = self._fill(image)
-        filled = time.perf_counter()
+    def _run(self, feeds: dict[str, Any]) -> Outputs:
         try:
-            self._request.infer({self._input: tensor, **self._side.feeds(stream)}, share_inputs=True)
+            self._request.infer(feeds, share_inputs=True)
             # Views of the request's own memory: no copy, valid until the next run.
-            outputs = {name: self._request.get_tensor(name).data for name in self._outputs}
-            self._side.keep(stream, {name: self._request.get_tensor(name).data for name in self._side.outputs})
+            return {name: self._request.get_tensor(name).data for name in self._asked}
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed while running: {_one_line(error)}") from error
-        done = time.perf_counter()
-        return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
-
-    def forget(self, stream: int) -> None:
-        self._side.forget(stream)
-
-    def reset(self) -> None:
-        self._side.reset()
 
     def close(self) -> None:
         del self._request

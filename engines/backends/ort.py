@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.backends.common.opening import at_size, load_onnxruntime, one_line
-from engines.backends.common.side_inputs import SideInputs
+from engines.backends.common.opening import CpuEngine, at_size, load_onnxruntime, one_line
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.models.fit import InputFiller
 from engines.models.model import Model
-from engines.types import Image
+from engines.types import Image, Outputs
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +37,9 @@ def open_engine(model: Model, options: EngineOptions) -> OrtEngine:
         return OrtEngine(sized)
 
 
-class OrtEngine:
+class OrtEngine(CpuEngine):
     def __init__(self, model: Model) -> None:
+        super().__init__(model)
         onnxruntime = load_onnxruntime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
@@ -52,24 +51,8 @@ class OrtEngine:
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
             cure = "Its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
             raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {one_line(error)}", cure) from error
-        self.card = model.card
-        self._fill = InputFiller(model.card.input)
-        self._input = model.card.input.tensor
-        self._outputs = list(model.card.outputs.values())
-        self._side = SideInputs(model.card, model.inputs)
-        self._asked = list(dict.fromkeys((*self._outputs, *self._side.outputs)))
         self.batch = self._batch()
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {model.precision}"
-
-    def infer(self, image: Image, stream: int = 0) -> Inference:
-        start = time.perf_counter()
-        tensor, geometry = self._fill(image)
-        filled = time.perf_counter()
-        by_name = self._run({self._input: tensor, **self._side.feeds(stream)})
-        done = time.perf_counter()
-        self._side.keep(stream, by_name)
-        outputs = {name: by_name[name] for name in self._outputs}
-        return Inference(outputs, geometry, (filled - start) * 1e3, (done - filled) * 1e3)
 
     def infer_batch(self, images: Sequence[Image]) -> list[Inference]:
         start = time.perf_counter()
@@ -96,7 +79,7 @@ class OrtEngine:
             for row, geometry in enumerate(geometries)
         ]
 
-    def _run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, feeds: dict[str, Any]) -> Outputs:
         try:
             return dict(zip(self._asked, self._session.run(self._asked, feeds), strict=True))
         except Exception as error:
@@ -107,12 +90,6 @@ class OrtEngine:
         tensors = [*self._session.get_inputs(), *(out for out in self._session.get_outputs() if out.name in self._outputs)]
         is_open = all(tensor.shape and not isinstance(tensor.shape[0], int) for tensor in tensors)
         return MOST_IMAGES if is_open and not self.card.side_inputs else 1
-
-    def forget(self, stream: int) -> None:
-        self._side.forget(stream)
-
-    def reset(self) -> None:
-        self._side.reset()
 
     def close(self) -> None:
         del self._session

@@ -19,8 +19,8 @@ from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Memory, Pinned, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
+from engines.models.exporting import fuse_outputs
 from engines.models.fit import fit
-from engines.models.fusing import fuse_outputs
 from engines.models.model import Model
 from engines.onnx_graph.editing import input_shape
 from engines.onnx_graph.reading import read_tensors

@@ -14,9 +14,8 @@ from engines.errors import BuildError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.loading import cpu_session
 from engines.models.card import ModelCard
-from engines.models.exporting import cast_model, network_feeds
+from engines.models.exporting import cast_model, fuse_outputs, network_feeds
 from engines.models.fit import InputFiller
-from engines.models.fusing import fuse_outputs
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import main_precision, offenders, rounded_for_cpu
 from engines.plans.passport import ParityReport

@@ -19,8 +19,7 @@ from engines.decoding.detections import Detections, Limits, check_finite, floats
 from engines.decoding.postprocess import visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.cards import one_role
-from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
+from engines.families.common.recognising import Network, Recognised, detected_keys, one_role, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, VOID_CLASS, Instances, Outputs, Segmentation, Size

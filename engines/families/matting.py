@@ -22,8 +22,7 @@ from engines.decoding.maps import not_finite, surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.cards import one_role
-from engines.families.common.recognising import Network, Recognised
+from engines.families.common.recognising import Network, Recognised, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts

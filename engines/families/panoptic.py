@@ -24,8 +24,7 @@ from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, 
 from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.cards import channel_classes, one_role
-from engines.families.common.recognising import Network, Recognised
+from engines.families.common.recognising import Network, Recognised, channel_classes, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, F64, I32, U8, Instances, Outputs, Segmentation, Size

@@ -19,8 +19,7 @@ from engines.decoding.postprocess import Rectangle, argmax_channels, as_instance
 from engines.decoding.upsampling import upsampled_labels
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.cards import channel_classes, one_role
-from engines.families.common.recognising import Network, Recognised, length_of
+from engines.families.common.recognising import Network, Recognised, channel_classes, length_of, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts

@@ -19,8 +19,7 @@ from engines.decoding.detections import Detections, Limits, as_class_ids, check_
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
-from engines.families.common.cards import one_role
-from engines.families.common.recognising import Network, Recognised, detected_keys, yolo_class_count
+from engines.families.common.recognising import Network, Recognised, detected_keys, one_role, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts

@@ -6,6 +6,7 @@ A card is `card.toml` in the model's folder (or `NAME.toml` beside `NAME.onnx`).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +15,14 @@ from typing import Any, Literal
 import msgspec
 
 from engines.errors import CardError, choices
-from engines.tables import checked, read_table
+from engines.files import sha256_of
+from engines.tables import checked, quoted, read_table
 from engines.types import Size
 
 MAX_CARD_BYTES = 256 * 1024
+
+ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
+"""Card keys that are written even where they are a default: otherwise they would be guessed again."""
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,3 +147,43 @@ def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
         yield f"threshold is {card.threshold}", "Write a number between 0 and 1"
     if not 0 <= image.pad <= 255:
         yield f"input.pad is {image.pad}", "Write a number in 0..255"
+
+
+def facts_of_file(card: ModelCard, onnx_path: Path) -> dict[str, Any]:
+    """`card` as it is written for the file at `onnx_path`: its name, hash and size, and nothing that is a default anyway."""
+    figures = dict(card.figures)
+    if "size_bytes" in figures:
+        figures["size_bytes"] = float(onnx_path.stat().st_size)
+    sha256 = sha256_of(onnx_path)
+    card = msgspec.structs.replace(card, file=onnx_path.name, sha256=sha256, figures=figures)
+    facts: dict[str, Any] = msgspec.to_builtins(card)
+    default: dict[str, Any] = msgspec.to_builtins(ModelCard("", "", card.input, {}, ()))
+    return {key: value for key, value in facts.items() if key in ALWAYS_WRITTEN or value != default[key]}
+
+
+def to_toml(facts: Mapping[str, Any]) -> str:
+    """Texts, numbers, lists and one level of tables as TOML; texts of several lines stay readable."""
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in facts.items() if not isinstance(value, Mapping)]
+    for key, table in facts.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{_key(key)}]", *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else quoted(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        is_readable = all(line.isprintable() for line in value.split("\n"))
+        if "\n" in value and is_readable:
+            lines = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"""\n{lines}"""'
+        return quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    # What is left, JSON and TOML write alike.
+    return json.dumps(value)

@@ -13,24 +13,26 @@ from typing import Any, Literal
 import msgspec
 import numpy.typing as npt
 
+from engines import families
 from engines.errors import CardError, EngineError, ModelFileError, choices
-from engines.families import open_family
 from engines.files import move_all, sha256_of
-from engines.models.card import InputSpec, ModelCard
-from engines.models.card_text import facts_of_file, to_toml
+from engines.models.card import InputSpec, ModelCard, facts_of_file, to_toml
 from engines.models.fit import InputFiller
-from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, find_card, load_model
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
+from engines.onnx_graph.precision.wiring import opset_of
 from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")
 
 OF_THE_FILE = ("size_bytes",)
 """Figures that are written again for every export. The others were measured on the original network."""
+
+OLDEST_OPSET = 11
+"""GatherElements and Round begin here. An older network runs unfused."""
 
 
 def export_model(
@@ -55,7 +57,7 @@ def export_model(
         raise ModelFileError(f'unknown precision "{precision}"', choices(precision, PRECISIONS))
     with _writing(out):
         check_place(out, [path for path in (model.path, find_card(model.path)) if path is not None])
-    open_family(model.card)
+    families.open_family(model.card)
     if model.card.side_inputs:
         fed = ", ".join(model.card.side_inputs)
         what = f"{model.card.name}: takes {fed} in addition to the image, which an exported model cannot"
@@ -115,6 +117,20 @@ def check_place(out: Path, sources: Collection[Path] = ()) -> None:
         raise ModelFileError(f"{card_path}: exists and is not the card of an earlier {out.name}", "Choose another file")
 
 
+def fuse_outputs(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+    """A new onnx.ModelProto with small outputs, and the card that describes it; the pair given where nothing can be fused.
+
+    The family gives the same segmentation as before, on every backend. Outputs that the card does not name are dropped, and with
+    them what only they needed. Fusing twice is fusing once. Raises ModelFileError when the card names outputs that the network
+    lacks. A card that its family refuses comes back as it is.
+    """
+    outputs = {value.name for value in model.graph.output}
+    missing = [tensor for tensor in card.outputs.values() if tensor not in outputs]
+    if missing:
+        raise ModelFileError(f"{card.name}: the network has no output {', '.join(missing)}", "Correct `outputs` in its card")
+    return families.fuse(model, card) if opset_of(model) >= OLDEST_OPSET else (model, card)
+
+
 def cast_model(
     network: Any, card: ModelCard, precision: str, frames: Sequence[Image], keep: tuple[str, ...] = ()
 ) -> tuple[Any, ModelCard]:
@@ -165,7 +181,7 @@ def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model
         card_part.write_text(to_toml(facts_of_file(card, part)), encoding="utf-8")
         try:
             written = load_model(part)
-            open_family(written.card)
+            families.open_family(written.card)
             _try(network, written.card)
             if trial is not None:
                 trial(written)

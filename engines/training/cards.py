@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from engines.files import sha256_of, write_whole
-from engines.models.card import ModelCard, card_from_dict
-from engines.models.card_text import to_toml
+from engines.models.card import ModelCard, card_from_dict, to_toml
 from engines.training.evaluate import SetScore
 from engines.training.recipe import Recipe
 

@@ -21,7 +21,7 @@ from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
 from engines.evaluation.mapping import merge_matrix
 from engines.files import write_whole
-from engines.models.card_text import to_toml
+from engines.models.card import to_toml
 from engines.models.model import load_model
 from engines.training import TrainingError
 from engines.training.augment import exposed_image

@@ -1,14 +1,18 @@
-"""What families share to recognise a network: its facts by its image input, and what the exporters of YOLO write."""
+"""What families share: the facts of a network that is recognised, what the exporters of YOLO write, checks of a card."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from engines.errors import CardError
 from engines.models.card import ModelCard
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
+from engines.types import U8, VOID_CLASS
 
 YOLOV5_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 """Of its grids; each cell has three anchors. Source: ultralytics/yolov5, models/*.yaml."""
@@ -99,3 +103,24 @@ def detected_keys(network: Network, names: list[str], *, is_letterboxed: bool) -
     image = {} if network.size_px else {"size_px": list(DEFAULT_YOLO_PX)}
     keys: dict[str, Any] = {"input": image | (LETTERBOXED_UNIT if is_letterboxed else {})}
     return keys | ({"things": names} if names else {})
+
+
+def one_role(card: ModelCard, roles: Sequence[str], also: Sequence[str] = ()) -> str:
+    """The one of `roles` that the card gives an output. Raises CardError for none or several, or where one of `also` lacks."""
+    found = [role for role in roles if role in card.outputs]
+    if len(found) != 1 or any(role not in card.outputs for role in also):
+        needed = [*(f"outputs.{role}" for role in also), f"one of {', '.join(f'outputs.{role}' for role in roles)}"]
+        has = ", ".join(card.outputs) or "none"
+        raise CardError(f"{card.name}: a {card.family} card needs {' and '.join(needed)}; it has {has}", "Correct `outputs`")
+    return found[0]
+
+
+def channel_classes(card: ModelCard) -> U8:
+    """(256,) from a channel's number to its class: itself, or VOID_CLASS. Raises CardError for more classes than a map holds."""
+    if len(card.classes) > VOID_CLASS:
+        raise CardError(f"{card.name}: {len(card.classes)} classes do not fit a class map", f"Name at most {VOID_CLASS}")
+    table = np.full(256, VOID_CLASS, np.uint8)
+    for class_id, name in enumerate(card.classes):
+        if name not in card.void:
+            table[class_id] = class_id
+    return table

@@ -12,8 +12,7 @@ import msgspec
 from engines.errors import CardError, CollectionError, EngineError, ModelNotFoundError
 from engines.families import open_family
 from engines.models import zoo
-from engines.models.card import ModelCard
-from engines.models.card_text import facts_of_file, to_toml
+from engines.models.card import ModelCard, facts_of_file, to_toml
 from engines.models.collection.manifest import MAX_TABLE_BYTES
 from engines.models.model import Model, load_model
 from engines.onnx_graph.reading import read_network

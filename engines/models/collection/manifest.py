@@ -11,7 +11,7 @@ import msgspec
 
 from engines.errors import CollectionError, DownloadError, choices
 from engines.models import zoo
-from engines.models.card_text import to_toml
+from engines.models.card import to_toml
 from engines.models.collection.folders import check_name
 from engines.onnx_graph.reading import MAX_MODEL_BYTES
 from engines.tables import checked, read_table

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines.backends import RecurrentEngine, open_engine
-from engines.backends.common.side_inputs import SideInputs
+from engines.backends.common.opening import SideInputs
 from engines.errors import BackendUnavailableError, BuildError, CardError, ModelFileError
 from engines.models.card import card_from_dict
 from engines.models.exporting import export_model

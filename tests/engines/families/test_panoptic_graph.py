@@ -14,8 +14,7 @@ from engines.building.network import prepare, run_on_cpu
 from engines.building.parity import compare, shortfall
 from engines.errors import ModelFileError
 from engines.families import DecodeSettings
-from engines.models.exporting import export_model
-from engines.models.fusing import fuse_outputs
+from engines.models.exporting import export_model, fuse_outputs
 from engines.models.model import Model, load_model
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu

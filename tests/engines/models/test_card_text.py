@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engines.models.card import MAX_CARD_BYTES, read_toml
-from engines.models.card_text import to_toml
+from engines.models.card import MAX_CARD_BYTES, read_toml, to_toml
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,8 +20,8 @@ from engines.families import DecodeSettings, open_family, yolo_seg
 from engines.families.yolo_seg import TOP_K
 from engines.models import zoo
 from engines.models.card import ModelCard
+from engines.models.exporting import fuse_outputs
 from engines.models.fit import InputFiller
-from engines.models.fusing import fuse_outputs
 from engines.models.model import Model, load_model
 from engines.models.sizing import with_input_size
 from engines.segmenter import Segmenter

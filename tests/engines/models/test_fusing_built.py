@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from engines.models import zoo
-from engines.models.fusing import fuse_outputs
+from engines.models.exporting import fuse_outputs
 from engines.models.model import Model, load_model
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engines.errors import CardError
-from engines.models.fusing import fuse_outputs
+from engines.models.exporting import fuse_outputs
 from engines.models.guess import guess
 from engines.models.model import Model, load_model
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
