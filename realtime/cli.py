@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from engines.errors import choices, nearest
 from realtime.commands import commands
-from realtime.commands.common.options import Command, add_options, flags_of, read_options
+from realtime.commands.common.options import Command, add_options, fields_of, flags_of, read_options
 
 DESCRIPTION = "Real-time video segmentation: masks and object tracks over a camera or a video.\n"
 ALONE = ("run.py", "the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)")
@@ -87,7 +87,7 @@ def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
 
             return demo()
         command, prefix = values["command"]
-        return int(command.run(read_options(command.options, values, prefix)))
+        return int(command.run(read_options(command.options, fields_of(command.options), values, prefix)))
     except Exception:
         log.debug("the command failed", exc_info=True)
         raise
@@ -106,7 +106,7 @@ def _add_commands(
         if epilog := command.epilog():
             own.epilog, own.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
         own_prefix = f"{prefix}{command.name}."
-        add_options(own, command.options, own_prefix)
+        add_options(own, fields_of(command.options), own_prefix)
         own.set_defaults(command=(command, own_prefix))
         _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command
         if command.actions:

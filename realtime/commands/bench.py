@@ -45,23 +45,9 @@ class Options(NamedTuple):
 
 def run(options: Options) -> int:
     """Measure, write the card, compare."""
-    from realtime.bench.comparing import TOLERANCE_PERCENT
     from realtime.commands.common.benching import run_bench
-    from realtime.commands.common.running import settings_of
 
-    return run_bench(
-        settings_of(options.running, options.source, options.overlay),
-        options.source,
-        rate_hz=options.rate,
-        seconds=options.seconds,
-        repeats=options.repeats,
-        quick=options.quick,
-        encodes=options.encode,
-        out=options.out,
-        baseline=options.baseline,
-        tolerance_percent=TOLERANCE_PERCENT if options.tolerance is None else options.tolerance,
-        force=options.force,
-    )
+    return run_bench(options)
 
 
 COMMAND = Command(

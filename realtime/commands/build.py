@@ -5,15 +5,13 @@ Build a model's TensorRT engine, check its precision and its answers, and cache 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from realtime.commands.common.options import (
     BUNDLED_CLIPS,
     MODEL,
     MODEL_HELP,
     Command,
-    Engine,
     argument,
     engine_group,
     option,
@@ -24,7 +22,7 @@ from realtime.commands.common.values import positive
 
 class Options(NamedTuple):
     model: str = argument(MODEL, MODEL_HELP)
-    engine: Engine = engine_group("", without=("inflight", "trust"))
+    engine: dict[str, Any] = engine_group("", without=("inflight", "trust"))
     batch: int = option("N", "up to N images, for your own code (default: 1)", positive, 1)
     target: str | None = option("SM", 'build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
     frames: str | None = option("FILE|DIR", f"pictures to compare precisions on ({BUNDLED_CLIPS})")
@@ -36,20 +34,9 @@ class Options(NamedTuple):
 
 def run(options: Options) -> int:
     """Build the engine, or find the cached one, and print its passport."""
-    from engines.building.builder import BuildLimits
-    from realtime.commands.common.building import build, target_of
-    from realtime.errors import SettingsError
+    from realtime.commands.common.building import build
 
-    frames = Path(options.frames) if options.frames else None
-    if frames is not None and not frames.exists():
-        raise SettingsError(f"--frames {frames}: no such file or folder", "Name a video or a folder of pictures")
-    limits = BuildLimits(
-        timeout_s=options.timeout * 60.0,
-        memory_bytes=options.memory * 2**30 if options.memory else None,
-        workspace_bytes=options.workspace * 2**20,
-    )
-    target = target_of(options.target) if options.target is not None else ""
-    return build(options.model, options.engine.options(), limits, options.batch, target, frames, force=options.force)
+    return build(options)
 
 
 COMMAND = Command(

@@ -29,20 +29,9 @@ class Options(NamedTuple):
 
 def check(options: Check) -> int:
     """Check each set; 1 where one has a fault."""
-    from realtime.commands.common.checking import CheckOptions, check_sets
+    from realtime.commands.common.checking import check_sets
 
-    names = tuple(name.strip() for name in options.classes.split(",")) if options.classes else ()
-    return check_sets(
-        options.sets,
-        CheckOptions(
-            names,
-            writes=options.write,
-            out=options.out,
-            overwrites=options.force,
-            sheet=options.sheet,
-            shows_all=options.all,
-        ),
-    )
+    return check_sets(options)
 
 
 COMMAND = Command(

@@ -7,14 +7,13 @@ and the mapping is printed. Or score tracks, with --tracks and --mot: HOTA, IDF1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realtime.commands.common.options import (
     BACKENDS,
     MODEL,
     MODEL_HELP,
     Command,
-    Engine,
     argument,
     engine_group,
     group,
@@ -57,68 +56,32 @@ class Options(NamedTuple):
     json: str | None = option("FILE.json", "write all figures to this file")
     images: Images = group(Images, "a model, on labelled images")
     tracks: Tracks = group(Tracks, "tracks, on true ones")
-    engine: Engine = engine_group("with --backend trt, which of the model's engines (see run.py build)", without=("inflight",))
+    engine: dict[str, Any] = engine_group(
+        "with --backend trt, which of the model's engines (see run.py build)", without=("inflight",)
+    )
 
 
 def run(options: Options) -> int:
     """Score the model on each set, or each pair of track files."""
-    if options.tracks.tracks:
-        return _score_tracks(options)
-    return _score_model(options)
-
-
-def _score_tracks(options: Options) -> int:
     from realtime.errors import SettingsError
 
-    tracks = options.tracks
-    if options.images != parsed(Images) or options.engine.given:
-        raise SettingsError("--tracks with options for images or engines", "Score the model on images in a run of its own")
-    if len(tracks.tracks) != len(tracks.mot):
-        raise SettingsError(
-            f"{len(tracks.tracks)} --tracks and {len(tracks.mot)} --mot", "Give them in pairs: GT, then the result for it"
-        )
-    from realtime.commands.common.judging import judge
+    model, json_path, images, tracks, engine = options
+    if tracks.tracks:
+        if images != parsed(Images) or engine:
+            raise SettingsError("--tracks with options for images or engines", "Score the model on images in a run of its own")
+        from realtime.commands.common.judging import judge
 
-    return judge(
-        tracks.tracks,
-        tracks.mot,
-        model=options.model,
-        classes=tracks.classes,
-        skip_gaps=tracks.skip_gaps,
-        json_path=options.json,
-    )
-
-
-def _score_model(options: Options) -> int:
-    from realtime.errors import SettingsError
-
-    images, backend = options.images, options.images.backend or "auto"
-    if options.tracks != parsed(Tracks):
+        return judge(model, tracks, json_path)
+    if tracks != parsed(Tracks):
         raise SettingsError("--mot, --classes and --skip-gaps are for tracks", "Name the true tracks with --tracks GT")
-    if not options.model or not images.data:
-        missing = " and ".join(
-            name for name, value in (("no model", options.model), ("no labelled images", images.data)) if not value
-        )
+    if not model or not images.data:
+        missing = " and ".join(["no model"] * (not model) + ["no labelled images"] * (not images.data))
         raise SettingsError(
             f"{missing} to score", "For a model: evaluate MODEL --data DIR. For tracks: evaluate --tracks GT --mot FILE.txt"
         )
-    from engines.backends import check_options
     from realtime.commands.common.evaluating import evaluate
 
-    check_options(backend, options.engine.given)
-
-    return evaluate(
-        options.model,
-        images.data,
-        split=images.split,
-        limit=images.limit,
-        means=images.means,
-        threshold=images.threshold,
-        backend=backend,
-        engine=options.engine.options(),
-        json_path=options.json,
-        sheets=images.sheets,
-    )
+    return evaluate(model, images, engine, json_path)
 
 
 COMMAND = Command(

@@ -18,7 +18,7 @@ class Info(NamedTuple):
     model: str = argument(MODEL, "a bundled model, your own, or any ONNX file")
 
 
-class Trial(NamedTuple):
+class TrialOptions(NamedTuple):
     backend: str = option("NAME", "what to try it with (default: auto, the fastest here)", default="auto")
     frames: str | None = option("FILE|DIR", f"what to try it on ({BUNDLED_CLIPS})")
     preview: str | None = option("FILE.png", "picture of what it saw (default: out/NAME-preview.png)")
@@ -28,7 +28,7 @@ class Add(NamedTuple):
     file: str = argument("FILE.onnx", "missing metadata can go in FILE.toml next to it: docs/models.md")
     card: str | None = option("CARD.toml", "a card in another place (default: the one next to the file)")
     name: str | None = option("NAME", "default: the file's")
-    trial: Trial = group(Trial)
+    trial: TrialOptions = group(TrialOptions)
 
 
 class Get(NamedTuple):
@@ -36,7 +36,7 @@ class Get(NamedTuple):
     name: str | None = option("NAME", "name for the model here (default: the same)")
     accept_licence: bool = switch("accept the licence without a question")
     manifest: str | None = option("FILE.toml", "a list of your own (default: the one of the program)")
-    trial: Trial = group(Trial)
+    trial: TrialOptions = group(TrialOptions)
 
 
 class Verify(NamedTuple):
@@ -51,16 +51,15 @@ def run(options: Options | Info | Add | Get | Verify | Remove) -> int:
     """Do one of the actions, or list the models."""
     from realtime.commands.common import listing, owning
 
-    if isinstance(options, Add):
-        return owning.add(options.file, card=options.card, name=options.name, trial=owning.TrialOptions(*options.trial))
-    if isinstance(options, Get):
-        model, name, accept_licence, manifest, trial = options
-        trial_options = owning.TrialOptions(*trial)
-        return owning.get(model, name=name, accept_licence=accept_licence, manifest=manifest, trial=trial_options)
-    if isinstance(options, Verify):
-        return owning.verify(options.model)
-    if isinstance(options, Remove):
-        return owning.remove(options.model)
+    match options:
+        case Add():
+            return owning.add(options)
+        case Get():
+            return owning.get(options)
+        case Verify():
+            return owning.verify(options.model)
+        case Remove():
+            return owning.remove(options.model)
     return listing.list_models(options.model)
 
 

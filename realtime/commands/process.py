@@ -18,16 +18,12 @@ def _outputs() -> Mapping[str, Declared]:
     """An option for each kind of sink."""
     from realtime.sinks import kinds
 
-    return {name: option("FILE", kind.help, flag=kind.option) for name, kind in kinds().items()}
-
-
-def _paths(**texts: str | None) -> dict[str, Path]:
-    return {name: Path(text) for name, text in texts.items() if text is not None}
+    return {name: option("FILE", kind.help, Path, flag=kind.option) for name, kind in kinds().items()}
 
 
 class Options(NamedTuple):
     source: str = argument("source", SOURCE_HELP)
-    outputs: dict[str, Path] = collected(_outputs, _paths)
+    outputs: dict[str, Path] = collected(_outputs)
     frames: int | None = option("N", "stop after so many frames", positive)
     running: Running = group(Running)
 

@@ -20,12 +20,30 @@ from engines.errors import choices
 from engines.loading import load_module, module_constants, module_names
 from realtime.errors import SinkError
 from realtime.sinks.common.output_file import check_writable
-from realtime.sinks.common.stream_facts import StreamFacts
 
 if TYPE_CHECKING:
     from realtime.types import Sink
 
 __all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks"]
+
+
+class StreamFacts(NamedTuple):
+    """What is known of a whole run from the start.
+
+    source: name of the input, without password. classes: names; the position is the class id. versions: of the program and the
+    packages that made the results. fps: nominal frames per second of the source, a hint only: each frame has its own time.
+    observers: names of those that the settings name; their numbers are written.
+    """
+
+    source: str = ""
+    model: str = ""
+    classes: tuple[str, ...] = ()
+    fps: float | None = None
+    versions: Mapping[str, str] = {}
+    observers: tuple[str, ...] = ()
+
+    def class_name(self, class_id: int) -> str:
+        return self.classes[class_id] if 0 <= class_id < len(self.classes) else f"class {class_id}"
 
 
 class Kind(NamedTuple):

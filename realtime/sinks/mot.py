@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from realtime.sinks import StreamFacts
 from realtime.sinks.common.output_file import LineFile
-from realtime.sinks.common.stream_facts import StreamFacts
 from realtime.types import Canvas, Result
 
 SUFFIXES = (".txt", ".csv")

@@ -21,8 +21,8 @@ from av.video.frame import PictureType
 
 from engines.types import U8, Image, Size
 from realtime.errors import SinkError
+from realtime.sinks import StreamFacts
 from realtime.sinks.common.output_file import Part
-from realtime.sinks.common.stream_facts import StreamFacts
 from realtime.types import Canvas, Result
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -15,14 +16,16 @@ from engines.models import zoo
 from realtime.bench.benching import Plan, bench
 from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
-from realtime.bench.comparing import Change, compare, differences
+from realtime.bench.comparing import TOLERANCE_PERCENT, Change, compare, differences
 from realtime.bench.measuring import Job
 from realtime.bench.report import markdown, title
-from realtime.commands.common.running import leave_hanging_threads
+from realtime.commands.common.running import leave_hanging_threads, settings_of
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.tuning import prepare
-from realtime.settings import Settings
 from realtime.sources import open_source
+
+if TYPE_CHECKING:
+    from realtime.commands.bench import Options
 
 SECONDS, QUICK_SECONDS = 6.0, 1.0
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
@@ -33,33 +36,18 @@ log = logging.getLogger(__name__)
 FILES = ("card.json", "card.md", "card.png")
 
 
-def run_bench(
-    settings: Settings,
-    source: str,
-    *,
-    rate_hz: float,
-    seconds: float | None,
-    repeats: int | None,
-    quick: bool,
-    encodes: bool,
-    out: str,
-    baseline: str | None,
-    tolerance_percent: float,
-    force: bool,
-) -> int:
-    """Measure, print, write the card. The process's exit code: 1 for a regression, 3 for what may be one.
-
-    seconds, repeats: None for the usual number, which depends on `quick`. baseline: path of a card to compare with.
-    """
-    folder = Path(out).expanduser()
-    repeats = repeats or (QUICK_REPEATS if quick else REPEATS)
+def run_bench(options: Options) -> int:
+    """Measure, print, write the card. The process's exit code: 1 for a regression, 3 for what may be one."""
+    settings = settings_of(options.running, options.source, options.overlay)
+    quick, baseline, folder = options.quick, options.baseline, Path(options.out).expanduser()
+    repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
     before = _baseline(baseline, folder, repeats)
     job = Job(
         settings,
         zoo.find(settings.model),
-        lambda: open_source(source),
-        rate_hz,
-        seconds or (QUICK_SECONDS if quick else SECONDS),
+        lambda: open_source(options.source),
+        options.rate,
+        options.seconds or (QUICK_SECONDS if quick else SECONDS),
         warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,
     )
     _check_folder(folder)
@@ -67,14 +55,15 @@ def run_bench(
 
     def check(card: Card) -> None:
         if baseline is not None and before is not None:
-            _refuse(card, before, baseline, force=force)
+            _refuse(card, before, baseline, force=options.force)
 
     try:
-        card = bench(Plan(job, repeats, encodes), log.info, check)
+        card = bench(Plan(job, repeats, options.encode), log.info, check)
     except KeyboardInterrupt:
         log.warning("interrupted: no card is written")
         leave_hanging_threads(128 + signal.SIGINT)
         raise
+    tolerance_percent = TOLERANCE_PERCENT if options.tolerance is None else options.tolerance
     changes = compare(card, before, tolerance_percent) if before is not None else []
     _print_card(card)  # before anything is written: a full disk must not cost the figures
     _write(folder, card, changes, baseline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engines.backends import EngineOptions
 from engines.backends.trt import first_runtime
@@ -19,25 +20,29 @@ from engines.trt.runtime import installed
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
+if TYPE_CHECKING:
+    from realtime.commands.build import Options
 
-def build(
-    name_or_path: str,
-    engine: EngineOptions,
-    limits: BuildLimits,
-    batch: int = 1,
-    target: str = "",
-    frames: Path | None = None,
-    *,
-    force: bool = False,
-) -> int:
-    """Build a model's engine, or find the cached one, and print its passport. frames: what precisions are compared on."""
-    model = zoo.find(name_or_path)
+
+def build(options: Options) -> int:
+    """Build a model's engine, or find the cached one, and print its passport."""
+    frames = Path(options.frames) if options.frames else None
+    if frames is not None and not frames.exists():
+        raise SettingsError(f"--frames {frames}: no such file or folder", "Name a video or a folder of pictures")
+    limits = BuildLimits(
+        timeout_s=options.timeout * 60.0,
+        memory_bytes=options.memory * 2**30 if options.memory else None,
+        workspace_bytes=options.workspace * 2**20,
+    )
+    target = "" if options.target is None else _capability(options.target)
+    engine, model = EngineOptions(**options.engine), zoo.find(options.model)
+    runtime = engine.runtime or ("tensorrt-rtx" if target else _runtime_here())
     request = request_for(
         model,
         precision=engine.precision,
-        runtime=engine.runtime or ("tensorrt-rtx" if target else _runtime_here()),
+        runtime=runtime,
         size=engine.size,
-        batch=batch,
+        batch=options.batch,
         target=target,
         dla_core=engine.dla_core,
     )
@@ -51,7 +56,7 @@ def build(
             progress.show(job.fraction or 0.0, 1.0, job.phase)
 
         wait = "another process builds the same engine; waiting for it"
-        found = builder.run(force=force, on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
+        found = builder.run(force=options.force, on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
     print(describe(found, is_new=is_new))
     return 0
 
@@ -111,7 +116,7 @@ def _runtime_here() -> str:
     return first_runtime()
 
 
-def target_of(text: str) -> str:
+def _capability(text: str) -> str:
     """The compute capability of --target: "8.6" and "sm86" as "86". Raises SettingsError."""
     target = text.lower().removeprefix("sm").replace(".", "")
     if not target.isdigit():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ from realtime.process.progress import Progress
 from realtime.render.palette import named_colours
 from realtime.reports.sheets import Legend, Row, blend, sheet
 
+if TYPE_CHECKING:
+    from realtime.commands.data import Check
+
 SHOWN_FAULTS = 8
 """Of each kind; --all shows all."""
 
@@ -36,55 +39,41 @@ BACKGROUND = "#5c5c5c"
 """Grey, so that other classes stand out."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOptions:
-    """What to do with a set, and how much of it to print.
-
-    names: classes in the order of their ids; () for those of the set. writes: whether to write its settings; out: where, instead
-    of the set's folder. overwrites: also a file with other settings. sheet: where the contact sheet goes. shows_all: every fault.
-    """
-
-    names: tuple[str, ...] = ()
-    writes: bool = False
-    out: str | None = None
-    overwrites: bool = False
-    sheet: str | None = None
-    shows_all: bool = False
-
-
-def check_sets(sets: Sequence[str], options: CheckOptions) -> int:
-    """Check each of these folders or dataset.toml files; 1 where one has a fault."""
+def check_sets(options: Check) -> int:
+    """Check each folder or dataset.toml file; 1 where one has a fault."""
+    sets = options.sets
+    classes = tuple(name.strip() for name in options.classes.split(",")) if options.classes else ()
     alone = [f"--{key}" for key in ("out", "sheet") if getattr(options, key)]
     if len(sets) > 1 and alone:
         raise SettingsError(f"{' and '.join(alone)} with {len(sets)} sets: only one file is named", "Check the sets one by one")
-    if not all(options.names):
-        raise SettingsError(f'--classes "{",".join(options.names)}": a name is empty', "Write a,b,c")
+    if not all(classes):
+        raise SettingsError(f'--classes "{",".join(classes)}": a name is empty', "Write a,b,c")
     is_clean = True
     for index, path in enumerate(sets):
         print("\n" * bool(index), end="")
-        is_clean &= _check(Path(path).expanduser(), options)
+        is_clean &= _check(Path(path).expanduser(), classes, options)
     return 0 if is_clean else 1
 
 
-def _check(path: Path, options: CheckOptions) -> bool:
+def _check(path: Path, classes: Sequence[str], options: Check) -> bool:
     """Check one set and print the report; whether it has no faults."""
     is_described = path.is_file() or (path / FILE_NAME).is_file()
     folder, settings = open_settings(path) if is_described else (path, None)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     with Progress(f"checking {folder.resolve().name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
-        report = check_set(folder, settings, options.names, progress.show)
-    print(describe(report, show_all=options.shows_all))
+        report = check_set(folder, settings, classes, progress.show)
+    print(describe(report, show_all=options.all))
     if report.examples:
         target = Path(options.sheet or f"out/{report.settings.name}-sheet.png")
         write_png(target, contact_sheet(report))
         print(f"sheet       {target}")
-    if options.writes or options.out:
+    if options.write or options.out:
         target = Path(options.out or (path if path.is_file() else folder / FILE_NAME))
-        is_new = write_settings(report.settings, target, folder, overwrite=options.overwrites)
+        is_new = write_settings(report.settings, target, folder, overwrite=options.force)
         print(f"{'written' if is_new else 'unchanged':<11} {target}")
     elif not is_described:
-        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(options.names), "--write"])
+        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(classes), "--write"])
         before = "fix the faults; then " if report.faults else ""
         print(f"to train    {before}{command}   writes {FILE_NAME} with these classes and this split")
     return not report.faults

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engines.backends import EngineOptions, check_backend
-from engines.datasets.truth import SplitName, TruthSet, open_truth
+from engines.backends import EngineOptions, check_backend, check_options
+from engines.datasets.truth import TruthSet, open_truth
 from engines.errors import EvaluationError
 from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.scores import Case, SetFigures
@@ -26,27 +26,21 @@ from realtime.process.tuning import prepare
 from realtime.reports.charts import check_charts, confusion_chart
 from realtime.reports.sheets import Row, blend, sheet
 
+if TYPE_CHECKING:
+    from realtime.commands.evaluate import Images
+
 PICTURES = "out"
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(
-    model: str,
-    data: Sequence[str],
-    *,
-    split: SplitName | None,
-    limit: int | None,
-    means: Sequence[str],
-    threshold: float | None,
-    backend: str,
-    engine: EngineOptions,
-    json_path: str | None,
-    sheets: str | None,
-) -> int:
+def evaluate(model: str, images: Images, engine_facts: Mapping[str, Any], json_path: str | None) -> int:
     """Score a model on each set of labelled images. Prints, draws, and writes JSON where `json_path` is given."""
+    backend, threshold, sheets = images.backend or "auto", images.threshold, images.sheets
+    check_options(backend, engine_facts)
+    engine = EngineOptions(**engine_facts)
     given: dict[str, tuple[str, ...]] = {}
-    for text in means:
+    for text in images.means:
         given |= parse_means(text)
     check_backend(backend)
     if threshold is not None and not 0 <= threshold <= 1:
@@ -58,8 +52,8 @@ def evaluate(
         check_charts()
     prepare()
     found = zoo.find(model)
-    sets = [open_truth(Path(text).expanduser(), split) for text in data]
-    sets = [truths.limited(limit) if limit else truths for truths in sets]
+    sets = [open_truth(Path(text).expanduser(), images.split) for text in images.data]
+    sets = [truths.limited(images.limit) if images.limit else truths for truths in sets]
     mappings = [map_classes(truths.settings, found.card.classes, found.card.void, given) for truths in sets]
     threshold = found.card.threshold if threshold is None else threshold
     scored = []

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,14 @@ from engines.models import zoo
 from engines.types import I64
 from realtime.commands.common.evaluating import check_json, write_json
 from realtime.commands.common.tables import plain, show, table
+from realtime.errors import SettingsError
 from realtime.judging.classes import class_pairs
 from realtime.judging.files import TrackRows, Truth, read_tracks, read_truth
 from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
 from realtime.process.version import version
+
+if TYPE_CHECKING:
+    from realtime.commands.evaluate import Tracks
 
 SHARES = ("hota", "det_a", "ass_a", "loc_a", "idf1", "idp", "idr", "mota")
 NUMBERS = ("switches", "fragments", "misses", "false_alarms")
@@ -38,26 +42,22 @@ class _Clip:
     notes: tuple[str, ...]
 
 
-def judge(
-    truths: Sequence[str],
-    results: Sequence[str],
-    *,
-    model: str | None,
-    classes: str | None,
-    skip_gaps: bool,
-    json_path: str | None,
-) -> int:
+def judge(model: str | None, tracks: Tracks, json_path: str | None) -> int:
     """Score each file of results against its file of true tracks; `model` names the classes. Prints, and may write JSON."""
+    if len(tracks.tracks) != len(tracks.mot):
+        raise SettingsError(
+            f"{len(tracks.tracks)} --tracks and {len(tracks.mot)} --mot", "Give them in pairs: GT, then the result for it"
+        )
     check_json(json_path)
     names = zoo.find(model).card.classes if model else None
     clips = [
-        _open(Path(true).expanduser(), Path(found).expanduser(), names, classes, skip_gaps=skip_gaps)
-        for true, found in zip(truths, results, strict=True)
+        _open(Path(true).expanduser(), Path(found).expanduser(), names, tracks.classes, skip_gaps=tracks.skip_gaps)
+        for true, found in zip(tracks.tracks, tracks.mot, strict=True)
     ]
     counts = [count(clip.truth.rows, clip.result, clip.frames, clip.classes) for clip in clips]
     print("\n".join(_described(clips, counts)))
     if json_path:
-        write_json(Path(json_path), _facts(clips, counts, skips_gaps=skip_gaps))
+        write_json(Path(json_path), _facts(clips, counts, skips_gaps=tracks.skip_gaps))
     return 0
 
 

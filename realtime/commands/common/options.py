@@ -14,13 +14,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Container, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from engines.loading import module_names
 from realtime.commands.common.values import engine_value, positive
-
-if TYPE_CHECKING:
-    from engines.backends.common.options import EngineOptions
 
 MODEL = "NAME|FILE.onnx"
 MODEL_HELP = "a model that run.py models lists, or an ONNX file"
@@ -94,16 +91,16 @@ def switch(help: str, *, or_not: bool = False) -> Any:
 
 def group(kind: type[tuple[Any, ...]], title: str = "") -> Any:
     """The fields of another named tuple; with a title, under a heading of their own."""
-    return Declared(fields=lambda: _fields(kind), make=kind, title=title)
+    return Declared(fields=lambda: fields_of(kind), make=kind, title=title)
 
 
-def collected(fields: Callable[[], Mapping[str, Declared]], make: Callable[..., Any], title: str = "") -> Any:
-    """A field made of options that are only known when the command is parsed: make(**values)."""
-    return Declared(fields=fields, make=make, title=title)
+def collected(fields: Callable[[], Mapping[str, Declared]], title: str = "") -> Any:
+    """Options that are only known when the command is parsed: a dict of those that are given."""
+    return Declared(fields=fields, make=_given, title=title)
 
 
 def engine_group(title: str, without: Container[str] = ()) -> Any:
-    """The fields of `EngineOptions`, as an `Engine`."""
+    """The fields of `EngineOptions`: a dict of those that are given."""
 
     def fields() -> Mapping[str, Declared]:
         from engines.backends.common.options import declared
@@ -114,18 +111,7 @@ def engine_group(title: str, without: Container[str] = ()) -> Any:
             if name not in without
         }
 
-    return collected(fields, lambda **values: Engine({name: value for name, value in values.items() if value is not None}), title)
-
-
-class Engine(NamedTuple):
-    """The engine options that were given: field of `EngineOptions` -> value."""
-
-    given: Mapping[str, Any]
-
-    def options(self) -> EngineOptions:
-        from engines.backends.common.options import EngineOptions
-
-        return EngineOptions(**self.given)
+    return collected(fields, title)
 
 
 def names_in(package: str) -> str:
@@ -152,55 +138,52 @@ class Running(NamedTuple):
     background: str | None = option(
         "none|blur|#RRGGBB|FILE", "with a model that gives a matte: put a blur, a colour or a picture behind the foreground"
     )
-    engine: Engine = engine_group("size of the network, and with --backend trt which of its engines (see run.py build)")
+    engine: dict[str, Any] = engine_group("size of the network, and with --backend trt which of its engines (see run.py build)")
 
 
-def add_options(parser: argparse._ActionsContainer, kind: type[tuple[Any, ...]], prefix: str = "") -> None:
-    """Add the fields of a named tuple to a parser. Its values are found under `prefix` and the field's name."""
-    _add(parser, _fields(kind), prefix)
-
-
-def read_options(kind: type[O], values: Mapping[str, Any], prefix: str = "") -> O:
-    """A named tuple from what the parser found."""
-    return kind(**_read(_fields(kind), values, prefix))
-
-
-def parsed(kind: type[O], words: Sequence[str] = ()) -> O:
-    """The options of a command line with these words; without any, the defaults. Calling `kind` itself does not give those."""
-    parser = argparse.ArgumentParser()
-    add_options(parser, kind)
-    return read_options(kind, vars(parser.parse_args(words)))
-
-
-def flags_of(kind: type[tuple[Any, ...]]) -> list[str]:
-    """Every option of a command, as it is typed."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_options(parser, kind)
-    return list(parser._option_string_actions)
-
-
-def _fields(kind: type[tuple[Any, ...]]) -> Mapping[str, Declared]:
+def fields_of(kind: type[tuple[Any, ...]]) -> Mapping[str, Declared]:
+    """The fields of a named tuple of options."""
     fields: Mapping[str, Declared] = kind._field_defaults  # type: ignore[attr-defined]  # every named tuple has it
     return fields
 
 
-def _add(parser: argparse._ActionsContainer, fields: Mapping[str, Declared], prefix: str) -> None:
+def add_options(parser: argparse._ActionsContainer, fields: Mapping[str, Declared], prefix: str = "") -> None:
+    """Add options to a parser. Their values are found under `prefix` and the field's name."""
     for name, declared in fields.items():
         if declared.fields is not None:
             inner = parser.add_argument_group(declared.title) if declared.title else parser
-            _add(inner, declared.fields(), f"{prefix}{name}.")
+            add_options(inner, declared.fields(), f"{prefix}{name}.")
         elif declared.flag is None:
             parser.add_argument(prefix + name, **declared.settings)
         else:
             parser.add_argument(declared.flag or f"--{name.replace('_', '-')}", dest=prefix + name, **declared.settings)
 
 
-def _read(fields: Mapping[str, Declared], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found = {}
+def read_options(make: Callable[..., O], fields: Mapping[str, Declared], values: Mapping[str, Any], prefix: str = "") -> O:
+    """What `make` makes of the options' values that the parser found."""
+    found: dict[str, Any] = {}
     for name, declared in fields.items():
         if declared.fields is not None:
-            found[name] = declared.make(**_read(declared.fields(), values, f"{prefix}{name}."))
+            found[name] = read_options(declared.make, declared.fields(), values, f"{prefix}{name}.")
         else:
             value = values[prefix + name]
             found[name] = tuple(value) if isinstance(value, list) else value
-    return found
+    return make(**found)
+
+
+def parsed(kind: type[O], words: Sequence[str] = ()) -> O:
+    """The options of a command line with these words; without any, the defaults. Calling `kind` itself does not give those."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, fields_of(kind))
+    return read_options(kind, fields_of(kind), vars(parser.parse_args(words)))
+
+
+def flags_of(kind: type[tuple[Any, ...]]) -> list[str]:
+    """Every option of a command, as it is typed."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser, fields_of(kind))
+    return list(parser._option_string_actions)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engines.backends import check_backend
 from engines.building.frames import real_frames
@@ -22,48 +22,42 @@ from realtime.commands.common.trial import Trial, try_model
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
+if TYPE_CHECKING:
+    from realtime.commands.models import Add, Get, TrialOptions
+
 TRIAL_FRAMES = 4
 OUT = Path("out")
 
 
-@dataclass(frozen=True, slots=True)
-class TrialOptions:
-    """How a new model is tried. frames: a file or folder of images; None for the bundled clips. preview: a .png file."""
-
-    backend: str = "auto"
-    frames: str | None = None
-    preview: str | None = None
-
-
-def add(file: str, *, card: str | None, name: str | None, trial: TrialOptions) -> int:
+def add(options: Add) -> int:
     """Give an ONNX file a name."""
-    path = Path(file).expanduser()
-    name = name or name_for(path)
-    card_path = Path(card).expanduser() if card else None
-    return _keep(name, trial, lambda folder: add_file(path, name, folder, card_path))
+    path = Path(options.file).expanduser()
+    name = options.name or name_for(path)
+    card_path = Path(options.card).expanduser() if options.card else None
+    return _keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path))
 
 
-def get(model: str | None, *, name: str | None, accept_licence: bool, manifest: str | None, trial: TrialOptions) -> int:
+def get(options: Get) -> int:
     """Download a model that the manifest lists, or list these models."""
-    listed = read_manifest(Path(manifest) if manifest else bundled_manifest())
-    if model is None:
+    listed = read_manifest(Path(options.manifest) if options.manifest else bundled_manifest())
+    if options.model is None:
         for name, entry in listed.models.items():
             print(f"{name:<24}{entry.size_bytes / 1e6:8.1f} MB  {entry.licence}")
         if not listed.models:
             print("This version lists no downloads. run.py models add takes any .onnx file.")
         return 0
-    entry = listed.entry(model)
-    name = name or model
+    entry = listed.entry(options.model)
+    name = options.name or options.model
     check_name(name)
     check_free(name)  # before the download and the question about the licence
-    _accept(model, entry, is_accepted=accept_licence)
+    _accept(options.model, entry, is_accepted=options.accept_licence)
     with Progress(name, "MB", delay_s=PROGRESS_DELAY_S) as progress:
         size_mb = entry.size_bytes / 1e6
         path = download(
             entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=lambda done: progress.show(done / 1e6, size_mb)
         )
     facts = {"description": entry.description, **entry.card, "licence": entry.licence, "source": entry.url}
-    return _keep(name, trial, lambda folder: add_downloaded(path, name, facts, folder))
+    return _keep(name, options.trial, lambda folder: add_downloaded(path, name, facts, folder))
 
 
 def verify(model: str | None) -> int:

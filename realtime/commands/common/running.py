@@ -125,10 +125,10 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
     facts = {**running._asdict(), "overlay": overlay}
     preset, engine = facts.pop("preset"), facts.pop("engine")
     overrides = {key: value for key, value in facts.items() if value is not None}
-    if engine.given:
+    if engine:
         if running.backend or not preset:  # a preset may name the backend
-            check_options(running.backend or "auto", engine.given)
-        overrides["engine"] = engine.given
+            check_options(running.backend or "auto", engine)
+        overrides["engine"] = engine
     settings = load_settings(zoo.assets_dir() / "presets", preset or _fitting_preset(source), overrides)
     check_backend(settings.backend)
     if settings.engine.trust:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from realtime.sinks import StreamFacts, open_sinks
-from realtime.sinks.common.rle import run_lengths
+from realtime.sinks.jsonl import run_lengths
 from realtime.types import Event
 
 FACTS = StreamFacts(source="clip", model="net", classes=("car",), versions={"opencv": cv2.__version__})
