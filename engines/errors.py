@@ -1,21 +1,12 @@
 """What can go wrong on the way from an image to a segmentation.
 
-SegmentationError                 everything this project raises on purpose; one line, with the cure
-└── EngineError                   anything in this package
-    ├── ModelNotFoundError        no model has that name, no file has that path (also a LookupError)
-    ├── ModelFileError            the ONNX file is corrupt, or is not the file its card describes (also a ValueError)
-    ├── CardError                 card.toml lacks a fact, or contradicts the network (also a ValueError)
-    ├── BackendUnavailableError   the runtime or the GPU is not there, or cannot run this model
-    │   ├── NoGpuError            no NVIDIA GPU here can be used
-    │   └── EngineNotBuiltError   it could, once an engine is built for this machine: run.py build
-    ├── BuildError                an engine could not be built, or is not what was asked for
-    │   └── BuildCancelledError   it was stopped on request
-    ├── CollectionError           a model cannot become, or stop being, one of the user's own
-    │   └── DownloadError         it cannot be downloaded, or differs from what the manifest promises
-    ├── DataError                 the files of a data set cannot be used (also a ValueError)
-    ├── EvaluationError           a model cannot be scored on these images (also a ValueError)
-    ├── WrongThreadError          a GPU part was used on a thread that did not open it (also a RuntimeError)
-    └── InferenceError            the network ran and failed, or its outputs make no sense
+SegmentationError
+└── EngineError
+    ├── ModelNotFoundError, ModelFileError, CardError
+    ├── BackendUnavailableError ── NoGpuError, EngineNotBuiltError
+    ├── BuildError ── BuildCancelledError
+    ├── CollectionError ── DownloadError
+    └── DataError, EvaluationError, WrongThreadError, InferenceError
 """
 
 from __future__ import annotations
@@ -72,7 +63,7 @@ class NoGpuError(BackendUnavailableError):
 
 
 class EngineNotBuiltError(BackendUnavailableError):
-    """No engine for this model and this machine yet, or none that may be trusted."""
+    """No engine for this model and this machine yet, or none that may be trusted: run.py build makes one."""
 
 
 class BuildError(EngineError):

@@ -97,6 +97,14 @@ def type_at(kind: type[msgspec.Struct], path: str) -> inspect.Type | None:
     return found
 
 
+def value_of(text: str) -> Any:
+    """A TOML value; of what is not one, the text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
 def quoted(text: str) -> str:
     """A TOML string: as JSON writes it, except for one character that TOML forbids, and for lone surrogates."""
     whole = text.encode("utf-8", "replace").decode("utf-8")

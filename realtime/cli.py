@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engines.errors import choices, nearest
+from engines.errors import SegmentationError, choices, nearest
 from realtime.commands import commands
 from realtime.commands.common.options import Command, add_options, fields_of, flags_of, read_options
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = "Real-time video segmentation: masks and object tracks over a camera or a video.\n"
 ALONE = ("run.py", "the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)")
@@ -60,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(version())
         return 0
-    from engines.errors import SegmentationError
     from realtime.process.logs import logging_to
     from realtime.process.redact import one_line
 
@@ -75,26 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
-    import logging
-
     from realtime.process.version import version
 
-    log = logging.getLogger(__name__)
     log.info("version %s: run.py %s", version(), " ".join(arguments))
     try:
         if "command" not in values:
             from realtime.commands.common.running import demo
 
             return demo()
-        command, prefix = values["command"]
-        return int(command.run(read_options(command.options, fields_of(command.options), values, prefix)))
+        command = values["command"]
+        return int(command.run(read_options(command.options, fields_of(command.options), values, f"{command.name}.")))
     except Exception:
         log.debug("the command failed", exc_info=True)
         raise
 
 
 def _add_commands(
-    parser: argparse.ArgumentParser, found: Collection[Command[Any]], chosen: Collection[str] | None, prefix: str = "", **how: Any
+    parser: argparse.ArgumentParser, found: Collection[Command[Any]], chosen: Collection[str] | None, **how: Any
 ) -> None:
     names = ",".join(command.name for command in found)
     subparsers = parser.add_subparsers(metavar=f"{{{names}}}", parser_class=_Parser, **how)
@@ -105,12 +104,11 @@ def _add_commands(
             continue
         if epilog := command.epilog():
             own.epilog, own.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
-        own_prefix = f"{prefix}{command.name}."
-        add_options(own, fields_of(command.options), own_prefix)
-        own.set_defaults(command=(command, own_prefix))
+        add_options(own, fields_of(command.options), f"{command.name}.")
+        own.set_defaults(command=command)
         _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command
         if command.actions:
-            _add_commands(own, command.actions, None, own_prefix, required=command.run is None)
+            _add_commands(own, command.actions, None, required=command.run is None)
 
 
 def _add_logging(parser: argparse.ArgumentParser, default: Any = None) -> None:

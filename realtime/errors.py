@@ -1,15 +1,9 @@
 """Errors between a camera and a screen or a file.
 
-SegmentationError             (engines.errors) everything this project raises on purpose
-└── RealtimeError             anything in this package
-    ├── SettingsError         an option, preset or knob is wrong (also a ValueError)
-    ├── SourceError           a source cannot be used
-    │   ├── SourceNotFoundError   no such file, folder, device or sample (also a FileNotFoundError)
-    │   ├── SourceOpenError       it exists, but does not open: not a video, in use, refused, no answer
-    │   └── SourceLostError       it opened and then failed
-    ├── SinkError             an output cannot be written
-    ├── DisplayError          a window cannot be opened here
-    └── BenchError            a bench's card cannot be read or compared (also a ValueError)
+SegmentationError (of engines.errors)
+└── RealtimeError
+    ├── SourceError ── SourceNotFoundError, SourceOpenError, SourceLostError
+    └── SettingsError, SinkError, DisplayError, BenchError
 """
 
 from engines.errors import SegmentationError
@@ -32,7 +26,7 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 
 
 class SourceOpenError(SourceError):
-    """The source exists, but does not open."""
+    """The source exists, but does not open: not a video, in use, refused, no answer."""
 
 
 class SourceLostError(SourceError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,12 +60,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def first_knobs(self) -> Knobs:
         """The first positions of the knobs, before the model's classes are known."""
         threshold = Knobs().threshold if self.threshold is None else self.threshold
-        live = self.overlay == "live"
-        if self.background != "none":  # the picture is for other people: nothing of the model is drawn on it
-            return Knobs(
-                threshold, self.opacity, masks=False, boxes=False, labels=False, trails=False, background=True, live_overlay=live
-            )
-        return Knobs(threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails, live_overlay=live)
+        knobs = Knobs(
+            threshold, self.opacity, self.masks, self.boxes, self.labels, self.trails, live_overlay=self.overlay == "live"
+        )
+        if self.background == "none":
+            return knobs
+        # The picture is for other people: nothing of the model is drawn on it.
+        return replace(knobs, masks=False, boxes=False, labels=False, trails=False, background=True)
 
     def knobs(self, card: ModelCard, turned: Knobs) -> Knobs:
         """`turned` (perhaps since the model began to open) with what `card` adds: classes to hide, a threshold."""
@@ -103,8 +105,8 @@ def load_settings(folder: Path, preset: str | None, overrides: dict[str, Any]) -
     tables = [facts["engine"] for facts in (written, overrides) if isinstance(facts.get("engine"), dict)]
     merged = {"engine": {**tables[0], **tables[1]}} if len(tables) == 2 else {}  # key by key, as the other settings
     settings = _convert({**written, **overrides, **merged}, "settings")
-    defaults = asdict(EngineOptions())
-    changed = [key for key, value in asdict(settings.engine).items() if value != defaults[key]]
+    defaults = EngineOptions()
+    changed = [key for key, value in asdict(settings.engine).items() if value != getattr(defaults, key)]
     if changed and settings.backend in ("auto", *names()):
         try:
             check_options(settings.backend, changed)
@@ -117,7 +119,7 @@ def _convert(facts: dict[str, Any], where: str) -> Settings:
     """Checked settings. `where` names their origin in error texts."""
     settings = checked(facts, Settings, where, SettingsError)
     background = settings.background
-    is_colour = len(background) == 7 and background[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in background[1:])
+    is_colour = re.fullmatch("#[0-9a-fA-F]{6}", background)
     if not (background in BACKGROUNDS or is_colour or Path(background).suffix):
         known = 'Known: none, blur, a colour such as "#00b140", the path of a picture'
         cure = choices(background, BACKGROUNDS) if nearest(background, BACKGROUNDS) else known

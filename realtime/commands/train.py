@@ -82,12 +82,8 @@ def weights_of(name_or_path: str) -> Path:
 
 def settings_from(texts: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE texts as key -> value, read as TOML; other values are texts. Raises SettingsError."""
-    import sys
+    from engines.tables import value_of
 
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     settings = {}
     for text in texts:
         key, separator, value = text.partition("=")
@@ -95,10 +91,7 @@ def settings_from(texts: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(
                 f'--set "{text}": is not a key with a value', "Write a key of the recipe and its value: net.width=0.5"
             )
-        try:
-            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key.strip()] = value.strip()
+        settings[key.strip()] = value_of(value)
     return settings
 
 

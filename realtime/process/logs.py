@@ -13,8 +13,8 @@ from realtime.process.redact import redact
 
 PACKAGES = ("engines", "realtime")
 
-FOR_THE_USER = ("realtime.commands", "realtime.process.progress")
-"""Loggers whose INFO is shown without --verbose."""
+FOR_THE_USER = ("realtime.commands.", "realtime.process.progress")
+"""How the names of loggers begin whose INFO is shown without --verbose."""
 
 DETAILED = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -30,9 +30,7 @@ def logging_to(file: Path | None = None, *, verbose: bool = False) -> Iterator[N
     terminal.setFormatter(_Redacted(DETAILED) if verbose else _OneLine())
     if not verbose:
         terminal.addFilter(_is_for_the_user)
-    handlers: list[logging.Handler] = [terminal]
-    if file is not None:
-        handlers.append(_log_file(file))
+    handlers: list[logging.Handler] = [terminal] if file is None else [terminal, _log_file(file)]
     with ExitStack() as undo:
         for handler in handlers:
             logging.root.addHandler(handler)
@@ -57,8 +55,7 @@ def _log_file(path: Path) -> logging.Handler:
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
-    is_shown = record.levelno >= logging.INFO and f"{record.name}.".startswith(tuple(f"{name}." for name in FOR_THE_USER))
-    return is_shown or record.levelno >= logging.WARNING
+    return record.levelno >= (logging.INFO if record.name.startswith(FOR_THE_USER) else logging.WARNING)
 
 
 class _Redacted(logging.Formatter):

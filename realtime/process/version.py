@@ -8,10 +8,7 @@ from collections.abc import Iterable
 
 def version() -> str:
     """Like "0.1.0"; "unknown" in a checkout that was never installed."""
-    try:
-        return importlib.metadata.version("realtime-segmentation")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    return installed(["realtime-segmentation"]).get("realtime-segmentation", "unknown")
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:

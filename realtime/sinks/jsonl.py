@@ -139,12 +139,11 @@ def run_lengths(label_map: U8, count: int) -> list[list[int]]:
 def _alternating(starts: I64, lengths: I64, total: int) -> list[int]:
     ends = starts + lengths
     counts = np.empty(2 * len(starts) + 1, np.int64)
-    counts[0:-1:2] = np.diff(ends, prepend=0) - lengths  # the gap before each run
+    counts[0::2] = np.append(starts, total) - np.append(0, ends)  # the gaps before, between and after the runs
     counts[1::2] = lengths
-    counts[-1] = total - (ends[-1] if len(ends) else 0)
-    tail_is_empty = len(starts) > 0 and counts[-1] == 0
-    run_list: list[int] = (counts[:-1] if tail_is_empty else counts).tolist()
-    return run_list
+    ends_inside = len(starts) > 0 and counts[-1] == 0
+    run_list: list[int] = counts.tolist()
+    return run_list[:-1] if ends_inside else run_list
 
 
 def create(path: Path, facts: StreamFacts) -> JsonlSink:

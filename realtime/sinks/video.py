@@ -12,7 +12,7 @@ import logging
 import math
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import cv2
@@ -82,30 +82,19 @@ class PresentationTimes:
         return tick
 
 
-class FailSafeFile:
+class FailSafeFile(io.FileIO):
     """The file that the muxer writes into. After a failed write it ignores all others, so that what was written stays intact."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = io.FileIO(path, "wb")
-        self.error: OSError | None = None
+    error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any, /) -> int:
         rest = memoryview(data)
         while rest and self.error is None:
             try:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[super().write(rest) :]
             except OSError as error:
                 self.error = error
         return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class VideoSink:
@@ -143,7 +132,7 @@ class Film:
 
     def __init__(self, path: Path, encoder: str, size: Size, fps: float) -> None:
         self._size = Size(size.width + size.width % 2, size.height + size.height % 2)  # 4:2:0 colour needs even sides
-        self._file = FailSafeFile(path)
+        self._file = FailSafeFile(path, "wb")
         muxer = _MUXERS[path.suffix.lower()]
         options = {**MUXER_OPTIONS[muxer], "flush_packets": "1"}
         self._container = av.open(self._file, "w", format=muxer, container_options=options)

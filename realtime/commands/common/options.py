@@ -99,6 +99,10 @@ def collected(fields: Callable[[], Mapping[str, Declared]], title: str = "") -> 
     return Declared(fields=fields, make=_given, title=title)
 
 
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def engine_group(title: str, without: Container[str] = ()) -> Any:
     """The fields of `EngineOptions`: a dict of those that are given."""
 
@@ -183,7 +187,3 @@ def flags_of(kind: type[tuple[Any, ...]]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False)
     add_options(parser, fields_of(kind))
     return list(parser._option_string_actions)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -37,13 +36,9 @@ from realtime.types import Frame, Source, SourceStatus
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-"""The source that the demo shows: the first webcam, or else a real clip."""
+"""The source that the demo shows: the first webcam, or else DEMO_CLIP."""
 
-DEMO_CLIP = "sample://carphone"
-"""The real clip, where no camera answers."""
-
-
-DEMO_FILE = Path("out/demo.mp4")
+DEMO_CLIP, DEMO_FILE = "sample://carphone", Path("out/demo.mp4")
 DEMO_LIVE_FRAMES = 300
 """A headless demo of a camera ends after about ten seconds."""
 
@@ -61,9 +56,7 @@ def demo() -> int:
     outputs = {"video": DEMO_FILE}
     check_outputs(outputs)
     settings = settings_of(parsed(Running), "0" if camera else DEMO_CLIP)
-    if camera is None:
-        return run_to_files(settings, lambda: open_source(DEMO_CLIP), outputs, None)
-    return run_to_files(settings, lambda: camera, outputs, DEMO_LIVE_FRAMES)
+    return run_to_files(settings, lambda: camera or open_source(DEMO_CLIP), outputs, DEMO_LIVE_FRAMES if camera else None)
 
 
 def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
@@ -79,7 +72,11 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     prepare()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
-        opener = auto_source if source == AUTO else lambda: Paced(open_source(source))
+        def opener() -> Source:
+            if source == AUTO:
+                return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
+            return Paced(open_source(source))
+
         name = "camera or sample clip" if source == AUTO else source
         return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
 
@@ -95,7 +92,7 @@ def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[s
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
     files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers))
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
-    with _termination_as_interrupt() as signals:
+    with _termination_as_interrupt() as received:
         try:
             summary: Summary = run_headless(run, files, paths)
         except SegmentationError as error:
@@ -106,7 +103,7 @@ def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[s
             os._exit(2)  # a thread hangs in a driver and would keep the process from ending
     print(summary.text)
     if summary.interrupted:
-        code = 128 + (signals.number or signal.SIGINT)
+        code = 128 + (received[-1] if received else signal.SIGINT)
         leave_hanging_threads(code)
         return code
     return 0
@@ -129,7 +126,9 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
         if running.backend or not preset:  # a preset may name the backend
             check_options(running.backend or "auto", engine)
         overrides["engine"] = engine
-    settings = load_settings(zoo.assets_dir() / "presets", preset or _fitting_preset(source), overrides)
+    if not preset:  # the one with a model for what the source shows
+        preset = "webcam" if source == AUTO or shows_people(source) else "dashcam"
+    settings = load_settings(zoo.assets_dir() / "presets", preset, overrides)
     check_backend(settings.backend)
     if settings.engine.trust:
         log.warning(TRUST_WARNING)
@@ -140,16 +139,6 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
     open_tracker(settings.tracker, **settings.tracking)
     open_background(settings.background)
     return settings
-
-
-def _fitting_preset(source: str) -> str:
-    """The preset for a source where none is named: it has a model for what the source shows."""
-    return "webcam" if source == AUTO or shows_people(source) else "dashcam"
-
-
-def auto_source() -> Source:
-    """The first webcam that answers, or else a real clip that plays over and over."""
-    return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
 
 
 class Limited:
@@ -176,24 +165,17 @@ class Limited:
         self._source.close()
 
 
-@dataclass
-class Signals:
-    """Which signal ended the work, if one did."""
-
-    number: int | None = None
-
-
 @contextmanager
-def _termination_as_interrupt() -> Iterator[Signals]:
-    """While entered, SIGTERM ends work as Ctrl-C does: in order, files complete."""
-    signals = Signals()
+def _termination_as_interrupt() -> Iterator[list[int]]:
+    """While entered, SIGTERM ends work as Ctrl-C does: in order, files complete. Yields the signals received so far."""
+    received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.number = number
+        received.append(number)
         raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield signals
+        yield received
     finally:
         signal.signal(signal.SIGTERM, previous)
