@@ -37,9 +37,19 @@ def open_tracker(name: str, **settings: Any) -> Tracker:
     return cast(Tracker, module.create(module.Settings(**values)))
 
 
-def setting_names(name: str) -> tuple[str, ...]:
-    """The names of a tracker's settings. Raises SettingsError for a name that does not exist."""
-    return tuple(field.name for field in fields(_module(name).Settings))
+def own_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `settings` that the tracker `name` has; the others belong to other trackers.
+
+    Raises SettingsError for a tracker, or a setting of any tracker, that does not exist.
+    """
+    own = {field.name for field in fields(_module(name).Settings)}
+    others = {key: value for key, value in settings.items() if key not in own}
+    if others:
+        known = {field.name: field for other in names() for field in fields(_module(other).Settings)}
+        for key, value in others.items():
+            _check_known("setting of a tracker", key, known)
+            _group(key, known[key], value)
+    return {key: value for key, value in settings.items() if key in own}
 
 
 def _module(name: str) -> ModuleType:

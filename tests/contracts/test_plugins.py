@@ -227,6 +227,9 @@ def test_a_tracker(add: Add, pictures: Path, tiny_model: Path, tmp_path: Path, c
     preset.write_text('tracker = "toy"\n[tracking]\nfirst_if = 7\n')
     assert main(["process", str(pictures), "--mot", str(tmp_path / "o.txt"), "--preset", str(preset)]) == 2
     assert capsys.readouterr().err == 'error: no setting of tracker toy is called "first_if". Did you mean "first_id"?\n'
+    arguments = ["process", str(pictures), "--mot", str(tmp_path / "o.txt"), "--preset", str(preset)]
+    assert main([*arguments, "--tracker", "bytetrack"]) == 2
+    assert capsys.readouterr().err == 'error: no setting of a tracker is called "first_if". Did you mean "first_id"?\n'
 
 
 BACKEND = '''

@@ -30,7 +30,7 @@ from realtime.streams.backdrop import open_background
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
 from realtime.streams.stream import StreamPlan
-from realtime.tracking import open_tracker, setting_names
+from realtime.tracking import open_tracker, own_settings
 from realtime.types import Frame, Source, SourceStatus
 
 log = logging.getLogger(__name__)
@@ -133,8 +133,7 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
     if settings.engine.trust:
         log.warning(TRUST_WARNING)
     if running.tracker or settings.tracker == "none":  # a preset's tracking table is for its own tracker
-        known = setting_names(settings.tracker)
-        tracking = {key: value for key, value in settings.tracking.items() if key in known}
+        tracking = own_settings(settings.tracker, settings.tracking)
         settings = msgspec.structs.replace(settings, tracking=tracking)
     open_tracker(settings.tracker, **settings.tracking)
     open_background(settings.background)

@@ -11,7 +11,7 @@ import pytest
 
 from realtime import tracking
 from realtime.errors import SettingsError
-from realtime.tracking import names, open_tracker
+from realtime.tracking import names, open_tracker, own_settings
 
 from .scenes import NO_IMAGE, Street, segmentation
 
@@ -40,6 +40,17 @@ def test_a_wrong_name_gets_the_list_and_the_nearest():
 def test_a_wrong_setting_is_named(name):
     with pytest.raises(SettingsError, match=r'setting of tracker .* is called "nonsense"'):
         open_tracker(name, nonsense=1)
+
+
+def test_settings_of_other_trackers_are_left_out_and_misspelt_ones_are_errors():
+    table = {"lost_s": 2.0, "blob_s": 3.0, "noise": {"measured": 0.1}}
+    assert own_settings("bytetrack", table) == {"lost_s": 2.0, "noise": {"measured": 0.1}}
+    assert own_settings("none", table) == {}
+    for name in names():
+        with pytest.raises(SettingsError, match=r'no setting of a tracker is called "lots_s"\. Did you mean "lost_s"\?'):
+            own_settings(name, {**table, "lots_s": 2.0})
+    with pytest.raises(SettingsError, match=r'no setting of noise is called "measurd"\. Did you mean "measured"\?'):
+        own_settings("none", {"noise": {"measurd": 0.1}})
 
 
 @every_tracker
