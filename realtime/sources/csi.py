@@ -7,8 +7,6 @@ from realtime.sources.common.live import LiveSource
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.gst import open_pipeline
 
-_LARGEST_FLIP = 7
-
 
 def open_uri(uri: SourceUri) -> LiveSource:
     """csi://0, the number of the connector. Options: width=1280, height=720, fps=30, flip=0 (nvvidconv's flip-method, 0..7).
@@ -19,13 +17,12 @@ def open_uri(uri: SourceUri) -> LiveSource:
     width = options.integer("width", 1280, 16, 8192)
     height = options.integer("height", 720, 16, 8192)
     fps = options.integer("fps", 30, 1, 240)
-    flip = options.integer("flip", 0, 0, _LARGEST_FLIP)
+    flip = options.integer("flip", 0, 0, 7)
     options.finish()
     sensor = uri.target.strip() or "0"
     if not (sensor.isascii() and sensor.isdigit()):
-        raise SourceNotFoundError(
-            f'{uri.name}: "{sensor}" is not a CSI camera', "Give the number of its connector, as in csi://0"
-        )
+        cure = "Give the number of its connector, as in csi://0"
+        raise SourceNotFoundError(f'{uri.name}: "{sensor}" is not a CSI camera', cure)
     return open_pipeline(pipeline(int(sensor), width, height, fps, flip), uri.name)
 
 

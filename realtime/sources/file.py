@@ -65,10 +65,8 @@ class FileSource(FrameSource):
             self._stream.close()
             self._stream, self._decoded = self._open(self.name)
             self._clock.restart()
-        self._detail = ", ".join(filter(None, (self._stream.damage_report(), self._retimed())))
-
-    def _retimed(self) -> str:
-        return f"{counted(self._clock.corrected, 'time stamp')} corrected" if self._clock.corrected else ""
+        retimed = f"{counted(self._clock.corrected, 'time stamp')} corrected" if self._clock.corrected else ""
+        self._detail = ", ".join(filter(None, (self._stream.damage_report(), retimed)))
 
     def _release(self) -> None:
         self._decoded = iter(())

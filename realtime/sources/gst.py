@@ -42,6 +42,4 @@ def _connect(pipeline: str, name: str) -> CaptureFeed:
     if not capture.isOpened():
         capture.release()
         raise SourceOpenError(f"{name}: the pipeline does not start", "Try it with gst-launch-1.0 first")
-    width, height = (round(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return CaptureFeed(capture, name, f"{width}x{height} GStreamer {fps:.4g} fps", fps if fps > 0 else None)
+    return CaptureFeed(capture, name, "GStreamer")

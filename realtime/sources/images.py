@@ -61,6 +61,3 @@ class ImagesSource(FrameSource):
         yield from self._readable
         if self.unreadable:
             self._detail = f"{counted(self.unreadable, 'unreadable image')} skipped"
-
-    def _release(self) -> None:
-        self._readable = itertools.chain()

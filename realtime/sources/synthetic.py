@@ -72,11 +72,9 @@ class SyntheticSource(FrameSource):
     def __init__(self, name: str, street: Street, *, fps: float, seconds: float, is_live: bool = False) -> None:
         """seconds: length; 0 never ends."""
         self.is_live = is_live
-        count = round(seconds * fps) if seconds > 0 else None
-        super().__init__(name, fps=fps, frame_count=count)
-        self._street = street
-        self._rate_fps = fps
-        self._count = count
+        self._count = round(seconds * fps) if seconds > 0 else None
+        super().__init__(name, fps=fps, frame_count=self._count)
+        self._street, self._rate_fps = street, fps
         self._detail = f"{street.size} drawn {fps:g} fps"
 
     def truth(self, index: int) -> SyntheticTruth:
@@ -93,7 +91,7 @@ class SyntheticSource(FrameSource):
         index = 0
         while self._count is None or index < self._count:
             if self.is_live:
-                index = max(index, self._due(start_ns))
+                index = max(index, int((now_ns() - start_ns) / 1e9 * self._rate_fps))  # the newest that is due
                 wait_s = index / self._rate_fps - (now_ns() - start_ns) / 1e9
                 if self._closed.wait(max(0.0, wait_s)) or (self._count is not None and index >= self._count):
                     return
@@ -102,13 +100,6 @@ class SyntheticSource(FrameSource):
             write_stamp(image, captured_ns)
             yield Picture(image, index / self._rate_fps, captured_ns, index)
             index += 1
-
-    def _due(self, start_ns: int) -> int:
-        """The index of the newest frame that is due."""
-        return int((now_ns() - start_ns) / 1e9 * self._rate_fps)
-
-    def _release(self) -> None:
-        """There is nothing to free."""
 
 
 def write_stamp(image: Image, stamp_ns: int) -> None:

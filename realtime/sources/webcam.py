@@ -93,7 +93,7 @@ def find(target: str, name: str) -> Camera:
 
 def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT) -> LiveSource | None:
     """The first camera that gives a picture within `timeout_s` in total, already open; None when there is none."""
-    listed = cameras(root) if sys.platform == "linux" else [Camera(Path(str(n)), "") for n in range(_UNLISTED_CAMERAS)]
+    listed = cameras(root) if sys.platform == "linux" else [Camera(Path(str(number)), "") for number in range(_UNLISTED_CAMERAS)]
     deadline_s = time.monotonic() + timeout_s
     for camera in listed:
         name = str(camera.path) if sys.platform == "linux" else f"webcam://{camera.path}"
@@ -112,9 +112,8 @@ def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: 
 def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture) -> CaptureFeed:
     """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
-        raise SourceOpenError(
-            f"{name}: no permission to use {camera.path}", "Add yourself to its group: sudo usermod -aG video $USER"
-        )
+        cure = "Add yourself to its group: sudo usermod -aG video $USER"
+        raise SourceOpenError(f"{name}: no permission to use {camera.path}", cure)
     prepare_opencv()
     number = int("".join(filter(str.isdigit, camera.path.name)))
     capture = open_capture(number, _APIS.get(sys.platform, cv2.CAP_ANY))
@@ -126,23 +125,10 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     if not capture.isOpened() or not capture.grab():
         capture.release()
-        raise SourceOpenError(
-            f"{name}: the camera delivers no picture", "Close other programs that use it, or try another number"
-        )
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return CaptureFeed(capture, name, _negotiated(capture, fps), fps if fps > 0 else None)
-
-
-def _negotiated(capture: Capture, fps: float) -> str:
-    width, height = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    letters = code.to_bytes(4, "little").decode("latin-1")
-    parts = [
-        f"{width}x{height}",
-        letters if letters.isprintable() and letters.strip() else "",
-        f"{fps:.4g} fps" if fps > 0 else "",
-    ]
-    return " ".join(filter(None, parts))
+        cure = "Close other programs that use it, or try another number"
+        raise SourceOpenError(f"{name}: the camera delivers no picture", cure)
+    letters = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
+    return CaptureFeed(capture, name, letters if letters.isprintable() and letters.strip() else "")
 
 
 def cameras(root: Path = _ROOT) -> list[Camera]:

@@ -13,8 +13,8 @@ import numpy as np
 from engines.types import F32, Bools, Image, Rows, Segmentation, Size
 from realtime.tracking import ocsort
 from realtime.tracking.common.appearance import are_known, colour_similarity, colours_of, mask_overlap, silhouettes
-from realtime.tracking.common.association import Pairs, containment, iou_matrix, pair_iou
-from realtime.tracking.common.merging import is_merged, owners_of, spread_within, with_fragments
+from realtime.tracking.common.association import Pairs, areas, containment, iou_matrix, pair_iou
+from realtime.tracking.common.merging import owners_of, spread_within, with_fragments
 from realtime.tracking.common.table import COLOURS, CONFIRMED, GRID, LOST, TENTATIVE, Detections
 
 _COLOURS_S = 0.1
@@ -26,6 +26,9 @@ _KEPT_COLOURS = 0.6
 _MIN_SIMILARITY = 0.1
 _SURE_OVERLAP = 0.7
 """A lost track with a smaller overlap (without margin) and a smaller similarity of colours than these is another object."""
+
+_MERGED_AREA = 1.25
+"""A detection this many times as large as its track is not the track alone."""
 
 _OWNER_BONUS = 0.3
 _SAME_BOX = 0.6
@@ -71,9 +74,7 @@ class AutoTracker(ocsort.OcSort):
 
     def _colours_of(self, seen: Detections, detections: Rows) -> F32:
         """(K, COLOURS) the colours of `detections`, measured once per frame and only where needed."""
-        is_needed = np.zeros(len(seen.rows), bool)
-        is_needed[detections] = True
-        new = np.flatnonzero(is_needed & ~self._has_colours)
+        new = np.unique(detections[~self._has_colours[detections]])
         if len(new):
             self._colours[new] = colours_of(self._image, seen.boxes_px[new], self._masks[new])
             self._has_colours[new] = True
@@ -168,7 +169,7 @@ class AutoTracker(ocsort.OcSort):
             owner = np.flatnonzero(seen_ids == merged_id[track])
             if len(owner):
                 around, own = boxes[owner], self._predicted[tracks[owner]]
-                merged = bool(is_merged(own, around)[0])
+                merged = bool(areas(around)[0] >= _MERGED_AREA * areas(own)[0])
                 is_group[owner] |= merged
                 if not merged and containment(self._predicted[[track]], around)[0, 0] < _SAME_BOX:
                     merged_id[track] = 0

@@ -5,21 +5,10 @@ Source: ByteTrack (Zhang et al., 2022), algorithm 1; enlarged boxes from C-BIoU 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from realtime.tracking.common.settings import TrackerSettings
+from realtime.tracking.common.settings import TrackerSettings as Settings
 from realtime.tracking.common.tracker import BoxTracker
 
 
-@dataclass(frozen=True, slots=True)
-class Settings(TrackerSettings):
-    """See `TrackerSettings`."""
-
-
-class ByteTrack(BoxTracker):
+def create(settings: Settings) -> BoxTracker:
     """The shared loop without additions: boxes, scores and classes."""
-
-
-def create(settings: Settings) -> ByteTrack:
-    """A ByteTrack without tracks."""
-    return ByteTrack(settings)
+    return BoxTracker(settings)

@@ -1,7 +1,8 @@
-"""The base of all sources: frame indices, time, checked pictures, and closing from any thread."""
+"""The base of all sources: frame indices, stream time, checked pictures, and closing from any thread."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -13,8 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.types import Image
-from realtime.sources.common.clock import StreamClock
 from realtime.types import Frame, SourceStatus
+
+_DEFAULT_INTERVAL_S = 1 / 25
+_MIN_STEP_S = 0.001
+_MIN_PLAUSIBLE_S = 0.0001  # no camera delivers 10 000 fps
+_MAX_DRIFT_S = 2.0  # a live stream's stamps may differ by this much from the elapsed time in one step
+_MAX_FILE_GAP_S = 10.0  # a recording may have a longer gap only when its frame rate is low (time lapse)
+_MAX_GAP_INTERVALS = 50
 
 
 class Picture(NamedTuple):
@@ -59,6 +66,55 @@ def decoded(data: bytes) -> Image | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
+
+
+class StreamClock:
+    """Turns raw time stamps into seconds that rise strictly; repeats, jumps and missing stamps become plausible steps.
+
+    corrected: number of steps that do not follow the stream's own stamps.
+    """
+
+    def __init__(self, fps: float | None, is_live: bool) -> None:
+        self.interval_s = 1 / fps if fps else _DEFAULT_INTERVAL_S
+        self.corrected = 0
+        self._is_live = is_live
+        self._now_s: float | None = None
+        self._raw_s: float | None = None
+        self._received_s = 0.0
+
+    def tick(self, pts_s: float | None, received_s: float) -> float:
+        """The time of the next frame: 0.0 for the first, then strictly rising.
+
+        pts_s: the stream's own stamp, or None. received_s: when it arrived, on a monotonic clock.
+        """
+        raw_s = pts_s if pts_s is not None and math.isfinite(pts_s) else None
+        if self._now_s is None:
+            self._now_s = 0.0
+        else:
+            self._now_s += self._step_s(raw_s, received_s - self._received_s)
+        self._raw_s, self._received_s = raw_s, received_s
+        return self._now_s
+
+    def restart(self) -> None:
+        """The raw stamps start again from any value (a reconnect, a loop); stream time continues."""
+        self._raw_s = None
+
+    def _step_s(self, raw_s: float | None, waited_s: float) -> float:
+        if raw_s is None or self._raw_s is None:
+            return self._guessed_step_s(waited_s)
+        step_s = raw_s - self._raw_s
+        if self._is_live:
+            plausible = step_s >= _MIN_PLAUSIBLE_S and abs(step_s - waited_s) <= _MAX_DRIFT_S
+        else:
+            plausible = _MIN_PLAUSIBLE_S <= step_s <= max(_MAX_FILE_GAP_S, _MAX_GAP_INTERVALS * self.interval_s)
+        if plausible:
+            self.interval_s = step_s
+            return step_s
+        self.corrected += 1
+        return self._guessed_step_s(waited_s)
+
+    def _guessed_step_s(self, waited_s: float) -> float:
+        return max(waited_s, _MIN_STEP_S) if self._is_live else self.interval_s
 
 
 class FrameSource(ABC):
@@ -112,8 +168,7 @@ class FrameSource(ABC):
     def _pictures(self) -> Iterator[Picture]:
         """The pictures, in order. Runs on the capture thread, and ends soon once `_closed` is set."""
 
-    @abstractmethod
-    def _release(self) -> None:
+    def _release(self) -> None:  # noqa: B027  a drawn scene has nothing to free
         """Free what was opened, also when nothing was iterated. May be called more than once."""
 
     def _interrupt(self) -> None:  # noqa: B027  most sources never block for long
@@ -160,3 +215,8 @@ def now_ns() -> int:
 def counted(number: int, noun: str) -> str:
     """ "1 frame", "2 frames"."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def described(width: int, height: int, codec: str, fps: float | None) -> str:
+    """ "1280x720 h264 25 fps", without what is unknown ("", None)."""
+    return " ".join(filter(None, (f"{width}x{height}", codec, f"{fps:.4g} fps" if fps else "")))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.base import Picture, counted, now_ns
+from realtime.sources.common.base import Picture, counted, described, now_ns
 from realtime.sources.common.live import Timeouts, refused
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
@@ -84,8 +84,7 @@ class VideoStream:
         guessed = round(duration_s * self.fps) if self.duration_s and self.fps else None
         self.frame_count: int | None = stream.frames or guessed
         context = stream.codec_context
-        rate_text = f" {self.fps:.4g} fps" if self.fps else ""
-        self.description = f"{context.width}x{context.height} {context.name}{rate_text}"
+        self.description = described(context.width, context.height, context.name, self.fps)
 
     def pictures(self) -> Iterator[Picture]:
         """The pictures that decode, in order, to the end. Undecodable packets are counted in `damaged` and skipped.
@@ -175,8 +174,8 @@ class ContainerFeed:
         self._stream.close()
 
 
-def explain(name: str, error: Exception, timeout_s: float | None = None) -> tuple[str, str]:
-    """`name` and FFmpeg's error as the problem and the cure of our own."""
+def explain(name: str, error: Exception, timeout_s: float | None) -> tuple[str, str]:
+    """The problem, `name` in front, and the cure of FFmpeg's error."""
     what, cure = reason_of(error, timeout_s)
     return f"{name}: {what}", cure
 

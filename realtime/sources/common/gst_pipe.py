@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_problem, read_caps
 from realtime.sources.common.live import READ_TIMEOUT_S, LiveSource
 
@@ -46,8 +46,7 @@ class PipeSource(LiveSource):
 
     def _start(self) -> PipeFeed:
         """A child that has delivered its first picture. Runs on the thread of an `Attempt`."""
-        feed = PipeFeed(self.name, self._pipeline)
-        self._starting = feed
+        feed = self._starting = PipeFeed(self.name, self._pipeline)
         if self._closed.is_set():  # closed while the child was started: nothing else would end it
             feed.interrupt()
         try:
@@ -61,14 +60,13 @@ class PipeSource(LiveSource):
 
     def _interrupt(self) -> None:
         super()._interrupt()
-        starting = self._starting
-        if starting is not None:
+        if (starting := self._starting) is not None:
             starting.interrupt()
 
     def _release(self) -> None:
         super()._release()
-        starting = self._starting
-        if starting is not None:  # or a program that ends now would leave the child running, and the camera in use
+        # Without this wait, a program that ends now would leave the child running, and the camera in use.
+        if (starting := self._starting) is not None:
             starting.ended.wait(2 * _GRACE_S)
 
 
@@ -126,8 +124,7 @@ class PipeFeed:
         if self._first is None:
             raise SourceOpenError(f"{self._name}: closed before its first picture")
         self.fps, self._is_open = caps.fps, True
-        pace = f" {caps.fps:.4g} fps" if caps.fps else ""
-        self.description = f"{caps.width}x{caps.height} GStreamer{pace}"
+        self.description = described(caps.width, caps.height, "GStreamer", caps.fps)
 
     def pictures(self) -> Iterator[Picture]:
         caps = self._negotiated_caps()

@@ -119,13 +119,12 @@ class Attempt:
 
     def _run(self) -> None:
         feed: Feed | None = None
-        error: Exception | None = None
         try:
             feed = self._connect()
-        except Exception as caught:
-            error = caught
+        except Exception as error:
+            self._error = error
         with self._lock:
-            self._feed, self._error = feed, error
+            self._feed = feed
             is_late = self._abandoned
         self._ready.set()
         if is_late and feed is not None:
@@ -170,22 +169,19 @@ class LiveSource(FrameSource):
     def _pictures(self) -> Iterator[Picture]:
         while not self._closed.is_set():
             try:
-                feed = self._feed or self._connected()
-                if feed is None:
-                    return
-                self._feed = feed
-                self._show_live(feed)
-                yield from self._watched(feed)
+                self._feed = feed = self._feed or self._connected()
+                if feed is not None:
+                    self._show_live(feed)
+                    yield from self._watched(feed)
                 return
             except SourceError as error:
                 if self._closed.is_set():  # `close` cut the connection: not a loss
                     return
-                was_live = self._last_frame_ns is not None
-                if was_live and isinstance(error, RefusedError):
-                    raise SourceLostError(error.what, error.cure) from None
-                if not was_live:
+                if self._last_frame_ns is None:
                     raise error if isinstance(error, SourceOpenError) else SourceOpenError(error.what, error.cure) from None
-                self._drop_feed()
+                if isinstance(error, RefusedError):
+                    raise SourceLostError(error.what, error.cure) from None
+                self._release()
                 self._pause(error)
 
     def _connected(self) -> Feed | None:
@@ -230,16 +226,12 @@ class LiveSource(FrameSource):
             self._lost_ns = None
 
     def _interrupt(self) -> None:
-        attempt, feed = self._attempt, self._feed
-        if attempt is not None:
-            attempt.abandon()
-        if feed is not None:
+        if self._attempt is not None:
+            self._attempt.abandon()
+        if (feed := self._feed) is not None:
             feed.interrupt()
 
-    def _drop_feed(self) -> None:
+    def _release(self) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
             feed.close()
-
-    def _release(self) -> None:
-        self._drop_feed()

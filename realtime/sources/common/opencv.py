@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import cv2
 
 from realtime.errors import SourceLostError
-from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.base import Picture, described, now_ns
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
 
@@ -35,11 +35,13 @@ def prepare_opencv() -> None:
 
 
 class CaptureFeed:
-    """An open capture as a feed for `LiveSource`."""
+    """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown."""
 
-    def __init__(self, capture: Capture, name: str, description: str, fps: float | None) -> None:
-        self.description = description
-        self.fps = fps
+    def __init__(self, capture: Capture, name: str, codec: str) -> None:
+        width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if fps > 0 else None
+        self.description = described(width, height, codec, self.fps)
         self._capture = capture
         self._name = name
         self._interrupted = False

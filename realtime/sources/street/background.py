@@ -58,8 +58,7 @@ class _Painter:
         self.classes[top:] = class_id
 
     def strip(self, left_m: float, right_m: float, colour: tuple[int, int, int], class_id: int) -> None:
-        corners = ((left_m, 0.0, 1.0), (right_m, 0.0, 1.0), (right_m, 0.0, _FAR_M), (left_m, 0.0, _FAR_M))
-        self.fill(self.view.project(*corners), colour, class_id)
+        self.fill(self.view.plane(left_m, right_m, (0.0, 1.0), (0.0, _FAR_M)), colour, class_id)
 
     def house(self, side: float, z_m: float, rng: np.random.Generator) -> None:
         """One house of the row along the street, with windows; its wall towards the road is in shade."""
@@ -67,22 +66,15 @@ class _Painter:
         high, deep, front_x, back_x = 6 + 6 * float(rng.random()), 8.0, side * 11.5, side * 22.0
         near, far = z_m, z_m + deep
         flank = tuple(round(channel * 0.72) for channel in wall)
-        face = ((front_x, 0.0, near), (back_x, 0.0, near), (back_x, high, near), (front_x, high, near))
         road_side = ((front_x, 0.0, near), (front_x, 0.0, far), (front_x, high, far), (front_x, high, near))
         self.fill(self.view.project(*road_side), (flank[0], flank[1], flank[2]), _BUILDING)
-        self.fill(self.view.project(*face), wall, _BUILDING)
+        self.fill(self.view.plane(front_x, back_x, (0.0, near), (high, near)), wall, _BUILDING)
         for low in np.arange(1.0, high - 1.6, 2.6):
             for z in np.arange(near + 0.9, far - 1.4, 2.2):
                 window = ((front_x, low, z), (front_x, low, z + 1.2), (front_x, low + 1.4, z + 1.2), (front_x, low + 1.4, z))
                 self.fill(self.view.project(*window), (96, 86, 70))
             for x in np.arange(11.5 + 1.2, 22.0 - 1.6, 2.6):
-                window = (
-                    (side * x, low, near),
-                    (side * (x + 1.3), low, near),
-                    (side * (x + 1.3), low + 1.4, near),
-                    (side * x, low + 1.4, near),
-                )
-                self.fill(self.view.project(*window), (112, 100, 82))
+                self.fill(self.view.plane(side * x, side * (x + 1.3), (low, near), (low + 1.4, near)), (112, 100, 82))
 
     def tree(self, x_m: float, z_m: float, rng: np.random.Generator) -> None:
         trunk = ((x_m - 0.14, 0.0, z_m), (x_m + 0.14, 0.0, z_m), (x_m + 0.1, 2.6, z_m), (x_m - 0.1, 2.6, z_m))
@@ -98,13 +90,11 @@ class _Painter:
             self.fill(blob.astype(np.float32), (44 + 6 * layer, green, 50 + 6 * layer), _VEGETATION)
 
     def markings(self) -> None:
-        white = (214, 216, 216)
         for x_m in (-1.75, 1.75):
             for z_m in np.arange(4.0, 120.0, 7.5):
-                self._line(x_m, 0.07, float(z_m), float(z_m) + 3.0, white)
+                self._line(x_m, 0.07, float(z_m), float(z_m) + 3.0)
         for x_m in (-_ROAD_HALF_M + 0.3, _ROAD_HALF_M - 0.3):
-            self._line(x_m, 0.08, 2.0, 160.0, white)
+            self._line(x_m, 0.08, 2.0, 160.0)
 
-    def _line(self, x_m: float, half_m: float, near_m: float, far_m: float, colour: tuple[int, int, int]) -> None:
-        left, right = x_m - half_m, x_m + half_m
-        self.fill(self.view.project((left, 0, near_m), (right, 0, near_m), (right, 0, far_m), (left, 0, far_m)), colour)
+    def _line(self, x_m: float, half_m: float, near_m: float, far_m: float) -> None:
+        self.fill(self.view.plane(x_m - half_m, x_m + half_m, (0, near_m), (0, far_m)), (214, 216, 216))

@@ -38,6 +38,10 @@ class View:
         y_px = self.horizon_px + (_CAMERA_HEIGHT_M - points[:, 1]) * scale
         return np.stack((x_px, y_px), axis=1).astype(np.float32)
 
+    def plane(self, left_m: float, right_m: float, near: tuple[float, float], far: tuple[float, float]) -> F32:
+        """(4, 2) the rectangle between two lines from left to right, each at a height and a distance in metres."""
+        return self.project((left_m, *near), (right_m, *near), (right_m, *far), (left_m, *far))
+
 
 class CameraPath:
     """The motion of a camera that pans and shakes: at each time it shows a part of one wide picture, slightly rotated.
@@ -47,15 +51,12 @@ class CameraPath:
 
     def __init__(self, size: Size, pan_px_s: float, shake_px: float, seed: int) -> None:
         """size: of the picture. pan_px_s: greatest speed of the pan. shake_px: amplitude of the picture's middle."""
-        self._size = size
-        self._pan_px_s = pan_px_s
-        self._shake_px = shake_px
+        self._size, self._pan_px_s, self._shake_px = size, pan_px_s, shake_px
         rng = np.random.default_rng((seed, 1))
         self._phases = rng.random((3, 3))
         self._direction = 1.0 if rng.random() < 0.5 else -1.0
-        reach_px = _REACH * size.width if pan_px_s > 0 else 0.0
-        self._reach_px = reach_px
-        self._margin_x = math.ceil(reach_px + 2 * shake_px)
+        self._reach_px = _REACH * size.width if pan_px_s > 0 else 0.0
+        self._margin_x = math.ceil(self._reach_px + 2 * shake_px)
         self._margin_y = math.ceil(2 * shake_px)
 
     @property

@@ -80,9 +80,8 @@ class Street:
 
     def truth(self, t_s: float) -> SyntheticTruth:
         """The truth of `draw(t_s)`."""
-        shape = (self.size.height, self.size.width)
-        label_map = np.zeros(shape, np.uint8)
-        alone = np.zeros(shape, np.uint8)
+        label_map = np.zeros((self.size.height, self.size.width), np.uint8)
+        alone = np.zeros_like(label_map)
         class_map = self._shown(self._background_classes, t_s, cv2.INTER_NEAREST)
         seen = self._seen_by_camera(t_s)
         rows: list[tuple[Actor, F32, int]] = []
@@ -123,9 +122,8 @@ class Street:
         """The traffic at `t_s` and the occluders, far to near."""
         actors = self._traffic.actors(t_s)
         for thing in self._occluders:
-            hidden = [thing.hides(actor.x_m, actor.z_m) for actor in actors]
-            behind = [actor for actor, is_hidden in zip(actors, hidden, strict=True) if is_hidden]
-            before = [actor for actor, is_hidden in zip(actors, hidden, strict=True) if not is_hidden]
+            behind = [actor for actor in actors if thing.hides(actor.x_m, actor.z_m)]
+            before = [actor for actor in actors if not thing.hides(actor.x_m, actor.z_m)]
             actors = [*behind, Actor(0, _BUILDING, thing.x_m, thing.z_m, thing.shapes), *before]
         return actors
 

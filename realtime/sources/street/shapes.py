@@ -19,9 +19,8 @@ _SHADOW: Colour = (62, 62, 64)
 _SKIN: Colour = (150, 180, 220)
 _TROUSERS: Colour = (92, 62, 48)
 _HAIR: Colour = (40, 50, 66)
-_CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 16, endpoint=False))], 1
-)
+_ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+_CIRCLE = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)), 1)
 
 _CAR_HALF_WIDTH_M, _CAR_LENGTH_M = 0.9, 4.2
 
@@ -44,37 +43,31 @@ def car_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, shows_fron
     """A car whose near end is at `z_m`, back to front."""
     near, far = z_m, z_m + _CAR_LENGTH_M
 
-    def quad(half_m: float, corners: tuple[tuple[float, float], ...]) -> F32:
-        """The quadrilateral between left and right of two (height, depth) lines."""
-        (low, z_low), (high, z_high) = corners
-        left, right = x_m - half_m, x_m + half_m
-        return view.project((left, low, z_low), (right, low, z_low), (right, high, z_high), (left, high, z_high))
+    def plane(half_m: float, low: tuple[float, float], high: tuple[float, float]) -> F32:
+        return view.plane(x_m - half_m, x_m + half_m, low, high)
 
     body = _box(view, x_m, _CAR_HALF_WIDTH_M, 0.22, 0.85, near, far)
     cabin = _box(view, x_m, 0.72, 0.85, 1.42, near + 0.7, far - 1.2)
     glass_far = 0.25 if shows_front else 0.0
     light: Colour = (225, 245, 255) if shows_front else (50, 40, 215)
     shapes = [
-        Shape(quad(1.0, ((0.0, near - 0.15), (0.0, far + 0.1))), _SHADOW, False),
+        Shape(plane(1.0, (0.0, near - 0.15), (0.0, far + 0.1)), _SHADOW, False),
         *(
             Shape(_box(view, x_m + side * 0.72, 0.13, 0.0, 0.45, z - 0.15, z + 0.4), _TYRE)
             for z in (far - 0.8, near + 0.45)
             for side in (-1, 1)
         ),
         Shape(body, shade(colour, 0.72)),
-        Shape(quad(_CAR_HALF_WIDTH_M, ((0.85, near), (0.85, far))), shade(colour, 1.12)),
-        Shape(quad(_CAR_HALF_WIDTH_M, ((0.22, near), (0.85, near))), colour),
+        Shape(plane(_CAR_HALF_WIDTH_M, (0.85, near), (0.85, far)), shade(colour, 1.12)),
+        Shape(plane(_CAR_HALF_WIDTH_M, (0.22, near), (0.85, near)), colour),
         Shape(cabin, _GLASS),
-        Shape(quad(0.66, ((0.9, near + 0.74), (1.38, near + 1.05 + glass_far))), shade(_GLASS, 1.5)),
-        Shape(quad(0.72, ((1.42, near + 0.7), (1.42, far - 1.2))), shade(colour, 1.22)),
-        Shape(quad(0.9, ((0.24, near - 0.01), (0.38, near - 0.01))), shade(colour, 0.5)),
-        Shape(quad(0.26, ((0.42, near - 0.01), (0.54, near - 0.01))), (235, 238, 240)),
+        Shape(plane(0.66, (0.9, near + 0.74), (1.38, near + 1.05 + glass_far)), shade(_GLASS, 1.5)),
+        Shape(plane(0.72, (1.42, near + 0.7), (1.42, far - 1.2)), shade(colour, 1.22)),
+        Shape(plane(0.9, (0.24, near - 0.01), (0.38, near - 0.01)), shade(colour, 0.5)),
+        Shape(plane(0.26, (0.42, near - 0.01), (0.54, near - 0.01)), (235, 238, 240)),
     ]
-    for side in (-1, 1):
-        inner, outer = x_m + side * 0.52, x_m + side * 0.86
-        corners = ((inner, 0.58, near), (outer, 0.58, near), (outer, 0.74, near), (inner, 0.74, near))
-        shapes.append(Shape(view.project(*corners), light))
-    return shapes
+    lights = [view.plane(x_m + side * 0.52, x_m + side * 0.86, (0.58, near), (0.74, near)) for side in (-1, 1)]
+    return shapes + [Shape(points_px, light) for points_px in lights]
 
 
 def person_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, stride: float) -> list[Shape]:
@@ -91,11 +84,8 @@ def person_shapes(view: View, x_m: float, z_m: float, colour: Colour, *, stride:
 
     centre, crown = view.project((x_m, 1.58, z_m), (x_m, 1.73, z_m))
     radius_px = float(centre[1] - crown[1])
-    shadow = view.project(
-        (x_m - 0.35, 0, z_m - 0.2), (x_m + 0.35, 0, z_m - 0.2), (x_m + 0.35, 0, z_m + 0.3), (x_m - 0.35, 0, z_m + 0.3)
-    )
     return [
-        Shape(shadow, _SHADOW, False),
+        Shape(view.plane(x_m - 0.35, x_m + 0.35, (0, z_m - 0.2), (0, z_m + 0.3)), _SHADOW, False),
         Shape(limb(0.06, 0.85, -swing_m, 0.0, 0.1), shade(_TROUSERS, 0.75)),
         Shape(limb(-0.06, 0.85, swing_m, 0.0, 0.1), _TROUSERS),
         Shape(limb(0.19, 1.38, 0.2 + swing_m, 0.8, 0.06), shade(colour, 0.75)),

@@ -42,19 +42,21 @@ class Traffic:
     """Cars in three lanes, people on the pavements and crossing, and pairs of people whose paths cross."""
 
     def __init__(self, view: View, objects: int, crossings: int, seed: int, rng: np.random.Generator) -> None:
-        self._view = view
-        self._objects = objects
-        self._crossings = crossings
-        self._seed = seed
+        self._view, self._seed = view, seed
+        self._objects, self._crossings = objects, crossings
         self._phases = rng.random(max(objects, 1))
-        self._meetings = _Meetings(crossings, seed)
+        rng = np.random.default_rng((seed, 2))
+        self._meetings = list(zip(rng.random(crossings).tolist(), rng.random(crossings).tolist(), strict=True))
+        self._first_kind = int(rng.integers(3))
 
     def actors(self, t_s: float) -> list[Actor]:
         """All in the scene at `t_s`, far to near."""
         cars = math.ceil(self._objects * 0.6)
         actors = [self._car(i, t_s) if i < cars else self._person(i, i - cars, t_s) for i in range(self._objects)]
-        for pair in range(self._crossings):
-            actors += [self._walker(pair, second, walker) for second, walker in enumerate(self._meetings.pair(pair, t_s))]
+        for pair, (phase, place) in enumerate(self._meetings):
+            kind = (pair + self._first_kind) % 3  # across the road, on paths that form an X, or they meet, talk, and turn back
+            walkers = _talk(phase, place, t_s) if kind == 2 else _cross(phase, place, t_s, is_slanted=kind == 1)
+            actors += [self._walker(pair, second, walker) for second, walker in enumerate(walkers)]
         actors.sort(key=lambda actor: -actor.z_m)
         return actors
 
@@ -104,29 +106,14 @@ class _Walker(NamedTuple):
     lap: int
 
 
-class _Meetings:
-    """Pairs of people: some cross the road towards each other, some on paths that form an X, some meet, talk, and turn back."""
-
-    def __init__(self, pairs: int, seed: int) -> None:
-        rng = np.random.default_rng((seed, 2))
-        self._phases = rng.random(pairs)
-        self._places = rng.random(pairs)
-        self._kinds = (np.arange(pairs) + rng.integers(3)) % 3
-
-    def pair(self, number: int, t_s: float) -> tuple[_Walker, _Walker]:
-        """The two of one pair at `t_s`."""
-        phase, place, kind = float(self._phases[number]), float(self._places[number]), int(self._kinds[number])
-        return _talk(phase, place, t_s) if kind == 2 else _cross(phase, place, t_s, is_slanted=kind == 1)
-
-
 def _cross(phase: float, place: float, t_s: float, *, is_slanted: bool) -> tuple[_Walker, _Walker]:
     """Across the road from both sides; the two meet in its middle."""
-    laps = phase + t_s * _WALK_M_PER_S / (2 * _ROAD_HALF_M)
-    lap = int(np.floor(laps))
-    x_m = (laps - lap) * 2 * _ROAD_HALF_M - _ROAD_HALF_M
+    share, lap = _lap(phase + t_s * _WALK_M_PER_S / (2 * _ROAD_HALF_M))
+    walked_m = share * 2 * _ROAD_HALF_M
+    x_m = walked_m - _ROAD_HALF_M
     z_m = 14.0 + 6.0 * place
     slant_m = 0.25 * x_m if is_slanted else 0.0
-    paces = (laps - lap) * 2 * _ROAD_HALF_M * _PACES_PER_M
+    paces = walked_m * _PACES_PER_M
     return _Walker(x_m, z_m + slant_m, paces, lap), _Walker(-x_m, z_m + slant_m + 0.4, paces + 0.4, lap)
 
 
@@ -135,9 +122,8 @@ def _talk(phase: float, place: float, t_s: float) -> tuple[_Walker, _Walker]:
     side = 1.0 if place < 0.5 else -1.0
     walk_s = _TO_MEETING_M / _WALK_M_PER_S
     whole_s = 2 * walk_s + _TALK_S
-    laps = phase + t_s / whole_s
-    lap = int(np.floor(laps))
-    passed_s = (laps - lap) * whole_s
+    share, lap = _lap(phase + t_s / whole_s)
+    passed_s = share * whole_s
     walked_s = min(passed_s, walk_s) + max(0.0, passed_s - walk_s - _TALK_S)
     away_m = abs(walk_s - walked_s) * _WALK_M_PER_S
     x_m, z_m, paces = side * 7.3, 21.0 + 2 * place, walked_s * _WALK_M_PER_S * _PACES_PER_M

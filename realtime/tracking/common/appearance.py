@@ -95,7 +95,7 @@ def colours_of(image: Image, boxes_px: F32, masks: Bools) -> F32:
     points = grid_points(boxes_px, Size.of(image), Size.of(image))[:, _INNER]
     pixels = image.reshape(-1, 3).take(points.reshape(2 * count, -1), axis=0)  # a row of points for each half
     counted = masks.copy()
-    counted[~are_known(masks)] = _middle()
+    counted[~are_known(masks), :, 3 * GRID // 10 : 7 * GRID // 10] = True
     weight = counted[:, _INNER].reshape(2 * count, 1, -1).astype(np.float32)
     total = np.matmul(weight, pixels.astype(np.float32))
     mean: F32 = total / np.maximum(weight.sum(axis=2, keepdims=True), 1)
@@ -106,9 +106,3 @@ def colour_similarity(known: F32, seen: F32) -> F32:
     """(..., COLOURS) and (..., COLOURS), broadcast against each other -> (...) float32 in (0, 1], 1 for equal colours."""
     similarity: F32 = np.exp(np.abs(known - seen).mean(axis=-1) * np.float32(-1 / _SCALE))
     return similarity
-
-
-def _middle() -> Bools:
-    middle = np.zeros((GRID, GRID), bool)
-    middle[:, 3 * GRID // 10 : 7 * GRID // 10] = True
-    return middle

@@ -46,14 +46,20 @@ def iou_matrix(boxes_a: Floats, boxes_b: Floats) -> F32:
 
     Boxes without area overlap with none.
     """
+    shared, area_a, area_b = _shared_areas(boxes_a, boxes_b)
+    union: F32 = area_b + area_a
+    union -= shared
+    shared /= np.maximum(union, _TINY, out=union)
+    return np.minimum(shared, 1, out=shared)
+
+
+def _shared_areas(boxes_a: Floats, boxes_b: Floats) -> tuple[F32, F32, F32]:
+    """(N, M) the shared area of each pair, a new array, and the boxes' areas: (N, 1) and (1, M)."""
     x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
     x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
     shared = _shared_length(x_a, x_max_a, x_b, x_max_b)
     shared *= _shared_length(y_a, y_max_a, y_b, y_max_b)
-    union: F32 = (x_max_b - x_b) * (y_max_b - y_b) + (x_max_a - x_a) * (y_max_a - y_a)
-    union -= shared
-    shared /= np.maximum(union, _TINY, out=union)
-    return np.minimum(shared, 1, out=shared)
+    return shared, (x_max_a - x_a) * (y_max_a - y_a), (x_max_b - x_b) * (y_max_b - y_b)
 
 
 def _shared_length(low_a: F32, high_a: F32, low_b: F32, high_b: F32) -> F32:
@@ -96,20 +102,16 @@ def areas(boxes: F32) -> F32:
 
 def containment(boxes_a: Floats, boxes_b: Floats) -> F32:
     """The share of each box of a within each box of b. (N, 4), (M, 4) corners -> (N, M) float32 in [0, 1]; a new array."""
-    x_a, y_a, x_max_a, y_max_a = boxes_a.astype(np.float32).T[:, :, None]
-    x_b, y_b, x_max_b, y_max_b = boxes_b.astype(np.float32).T[:, None, :]
-    shared: F32 = _shared_length(x_a, x_max_a, x_b, x_max_b)
-    shared *= _shared_length(y_a, y_max_a, y_b, y_max_b)
-    shared /= np.maximum((x_max_a - x_a) * (y_max_a - y_a), _TINY)
+    shared, area_a, _ = _shared_areas(boxes_a, boxes_b)
+    shared /= np.maximum(area_a, _TINY)
     return np.minimum(shared, 1, out=shared)
 
 
 def assign(pairs: Pairs, tracks: int, seen: int, bonus: Bonus | None = None) -> tuple[Rows, Rows]:
-    """The one-to-one pairs among `pairs` with the greatest sum of overlap and bonus.
+    """The one-to-one pairs with the greatest sum of overlap and bonus: (K,) rows of tracks and of detections.
 
-    tracks, seen: the number of rows on each side. bonus: computed only for pairs that compete.
-    Returns (K,) rows of tracks and of detections.
-    A pair without a competitor is taken at once; only competing pairs cost an assignment problem.
+    tracks, seen: the number of rows on each side. A pair without a competitor is taken at once: only competing pairs cost an
+    assignment problem and a bonus.
     """
     i, j = pairs.tracks, pairs.seen
     alone = (np.bincount(i, minlength=tracks)[i] == 1) & (np.bincount(j, minlength=seen)[j] == 1)

@@ -123,12 +123,8 @@ def begin(boxes_px: Floats, noise: Noise) -> Motion:
 
 def measurement(boxes_px: Floats) -> F64:
     """(N, 4) corners in px -> (N, 4) float64 cx, cy, w, h in px; a new array."""
-    centres_and_sizes = np.empty((len(boxes_px), 4))
     low, high = boxes_px[:, :2].astype(np.float64), boxes_px[:, 2:]
-    np.add(low, high, out=centres_and_sizes[:, :2])
-    centres_and_sizes[:, :2] /= 2
-    np.subtract(high, low, out=centres_and_sizes[:, 2:])
-    return centres_and_sizes
+    return np.concatenate(((low + high) / 2, high - low), axis=1)
 
 
 def predict(motion: Motion, dt_s: float | F64, noise: Noise) -> Motion:

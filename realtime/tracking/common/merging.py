@@ -22,9 +22,6 @@ _BETTER = 0.1
 _APART = 0.5
 """A vanished track with more than this share of its box within the owner's is hidden behind the owner, not merged."""
 
-_MERGED_AREA = 1.25
-"""A detection this many times as large as its track is not the track alone."""
-
 _CUT_AREA = 0.85
 """A detection of at most this share of its track may be a fragment of it."""
 
@@ -52,12 +49,6 @@ def owners_of(vanished: F32, predicted: F32, detected: F32, allowed: Bools, min_
     better = gain[np.arange(len(vanished)), best] >= _BETTER
     owners[better] = best[better]
     return owners
-
-
-def is_merged(predicted: F32, detected: F32) -> Bools:
-    """(K,) whether each detection is clearly larger than its track."""
-    larger: Bools = areas(detected) >= _MERGED_AREA * areas(predicted)
-    return larger
 
 
 def with_fragments(predicted: F32, detected: F32, loose: F32, allowed: Bools, min_inside: float) -> F32:

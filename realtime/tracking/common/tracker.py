@@ -87,14 +87,13 @@ class BoxTracker:
         return seen.boxes_px[detections], np.ones(len(tracks), bool)
 
     def _update_motion(self, tracks: Rows, boxes_px: F32, scores: F32) -> None:
-        """Correct the motion of `tracks`, seen at `boxes_px`, (K, 4); the table still has the state before this frame."""
-        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise, self._doubt(scores))
+        """Correct the motion of `tracks`, seen at `boxes_px`, (K, 4); the table still has the state before this frame.
 
-    def _doubt(self, scores: F32) -> F32:
-        """The noise of the boxes, larger for faint detections. Source of the idea: NSA Kalman (Du et al., 2021)."""
+        Boxes of faint detections have more noise. Source of the idea: NSA Kalman (Du et al., 2021).
+        """
         shortfall = np.maximum(_SURE_SCORE - scores, 0) / np.float32(_SURE_SCORE)
-        doubt: F32 = 1 + self._set.faint_noise * shortfall
-        return doubt
+        doubt = 1 + self._set.faint_noise * shortfall
+        self._motion = kalman.update(self._motion, tracks, boxes_px, self._set.noise, doubt)
 
     def _is_merged(self, tracks: Bools) -> Bools:
         """(N,) which of the unseen `tracks` are within a merged detection: their time until removal does not run."""
@@ -177,7 +176,10 @@ class BoxTracker:
             table["fragment_s"][~is_seen] = 0  # a fragment that is joined to the rest now and then never becomes an object
             table["merged_until_s"][self._is_merged(~is_seen)] = now_s
             budget_s = np.where(is_tentative, s.tentative_s, s.lost_s)
-            self._keep(is_seen | (now_s - np.maximum(table["last_seen_s"], table["merged_until_s"]) <= budget_s))
+            kept = is_seen | (now_s - np.maximum(table["last_seen_s"], table["merged_until_s"]) <= budget_s)
+            if not kept.all():
+                self._motion, self._table = self._motion.take(kept), table[kept]
+                self._trails.keep(kept)
 
     def _confirm(self, tracks: Rows) -> None:
         self._table["id"][tracks] = self._last_id + 1 + np.arange(len(tracks))
@@ -201,11 +203,6 @@ class BoxTracker:
         self._trails.start(_ground_points(motion.position))
         if self._is_first_frame:
             self._confirm(np.arange(len(self._table)))
-
-    def _keep(self, mask: Bools) -> None:
-        if not mask.all():
-            self._motion, self._table = self._motion.take(mask), self._table[mask]
-            self._trails.keep(mask)
 
     def _shown(self) -> tuple[Track, ...]:
         table = self._table

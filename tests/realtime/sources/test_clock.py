@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.sources.common.clock import StreamClock
+from realtime.sources.common.base import StreamClock
 
 _stamps = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
