@@ -34,10 +34,6 @@ _AROUND_PX = np.array(((0, 0, 2, 0, -2), (0, 2, 0, -2, 0)))
 _LARGEST_SHIFT, _LARGEST_ZOOM = 0.4, 1.3  # more in half a second is an error, not a camera
 
 
-def _identity() -> F64:
-    return np.eye(2, 3)
-
-
 @dataclass(frozen=True, slots=True)
 class CameraStep:
     """The background's motion from an earlier frame to a later one.
@@ -47,7 +43,7 @@ class CameraStep:
     shift:   the largest motion of the frame's corners, in widths of the frame.
     """
 
-    matrix: F64 = field(default_factory=_identity)
+    matrix: F64 = field(default_factory=lambda: np.eye(2, 3))
     is_sure: bool = False
     shift: float = 0.0
 
@@ -55,10 +51,6 @@ class CameraStep:
     def is_moving(self) -> bool:
         """Whether the background moved visibly: by more than a 640th of the picture's width."""
         return self.shift > LEAST_SHIFT
-
-
-STILL = CameraStep(is_sure=True)
-"""The camera certainly did not move."""
 
 
 @dataclass(frozen=True, slots=True)

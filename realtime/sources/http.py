@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
 from realtime.errors import SourceLostError, SourceOpenError
@@ -32,9 +33,8 @@ def open_uri(uri: SourceUri) -> Source:
     answer = request(uri.target, uri.name, wire, timeouts.open_s)
     kind = answer.headers.get_content_type().lower()
     if kind.startswith("multipart/"):
-        source = LiveSource(uri.name, lambda: _connect_mjpeg(uri, timeouts))
-        source.adopt(MjpegFeed(answer, wire, uri.name, timeouts.read_s))
-        return source
+        feed = MjpegFeed(answer, wire, uri.name, timeouts.read_s)
+        return LiveSource(uri.name, lambda: _connect_mjpeg(uri, timeouts)).adopt(feed)
     is_file = answer.headers.get("Content-Length") is not None and not kind.endswith(_PLAYLISTS)
     answer.close()
     wire.close()
@@ -48,21 +48,13 @@ def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> S
     from realtime.sources.common.container import ContainerFeed, VideoStream
     from realtime.sources.file import FileSource
 
-    def open_file() -> VideoStream:
-        return VideoStream(uri.target, uri.name, is_live=False, timeouts=timeouts)
-
-    def connect() -> ContainerFeed:
-        return ContainerFeed(uri.target, uri.name, {}, timeouts)
-
-    if is_file:
-        return FileSource(open_file, uri.name)
-    feed = connect()
-    if feed.duration_s is not None:  # a playlist of a recording
-        feed.close()
-        return FileSource(open_file, uri.name)
-    source = LiveSource(uri.name, connect)
-    source.adopt(feed)
-    return source
+    if not is_file:
+        connect = functools.partial(ContainerFeed, uri.target, uri.name, {}, timeouts)
+        feed = connect()
+        if feed.duration_s is None:
+            return LiveSource(uri.name, connect).adopt(feed)
+        feed.close()  # a playlist of a recording
+    return FileSource(lambda: VideoStream(uri.target, uri.name, is_live=False, timeouts=timeouts), uri.name)
 
 
 def _connect_mjpeg(uri: SourceUri, timeouts: Timeouts) -> MjpegFeed:
@@ -78,18 +70,12 @@ class MjpegFeed:
     def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
         """answer: its body is read here; `close` closes it. timeout_s: for one whole picture."""
         self.description = "MJPEG over HTTP"
-        self._answer = answer
-        self._wire = wire
-        self._name = name
-        self._timeout_s = timeout_s
+        self._answer, self._wire = answer, wire
+        self._name, self._timeout_s = name, timeout_s
 
     def pictures(self) -> Iterator[Picture]:
         splitter = JpegSplitter()
-        while True:
-            self._wire.allow(self._timeout_s)
-            jpeg = self._lost_if_broken(lambda: self._next(splitter))
-            if jpeg is None:
-                return
+        while (jpeg := self._next(splitter)) is not None:
             received_ns = now_ns()
             image = decoded(jpeg)
             if image is not None:
@@ -104,24 +90,20 @@ class MjpegFeed:
         self._wire.close()
 
     def _next(self, splitter: JpegSplitter) -> bytes | None:
-        """The next picture; None where the server declares the end."""
-        while True:
-            jpeg = splitter.take()
-            if jpeg is not None:
-                return jpeg
-            data = self._answer.read1(_CHUNK_BYTES)
-            if not data:
-                if splitter.rest.rstrip().endswith(b"--"):  # the closing boundary of a multipart
-                    return None
-                raise SourceLostError(f"{self._name}: the server closed the connection")
-            splitter.feed(data)
-
-    def _lost_if_broken(self, read: Callable[[], bytes | None]) -> bytes | None:
+        """The next picture; None where the server declares the end. Raises SourceLostError."""
+        self._wire.allow(self._timeout_s)
         try:
-            return read()
+            while (jpeg := splitter.take()) is None:
+                data = self._answer.read1(_CHUNK_BYTES)
+                if not data:
+                    if splitter.rest.rstrip().endswith(b"--"):  # the closing boundary of a multipart
+                        return None
+                    raise SourceLostError(f"{self._name}: the server closed the connection")
+                splitter.feed(data)
         except TimeoutError:
             raise SourceLostError(f"{self._name}: no whole picture within {self._timeout_s:g} s") from None
         except ValueError as error:
             raise SourceLostError(f"{self._name}: the stream contains {error}, which is too large") from None
         except (OSError, HTTPException) as error:
             raise SourceLostError(*explain(self._name, error, self._timeout_s)) from None
+        return jpeg

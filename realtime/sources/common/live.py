@@ -161,10 +161,11 @@ class LiveSource(FrameSource):
                 return SourceStatus("stalled", f"no frame for {silent_s:.1f} s")
         return SourceStatus(state, self._detail)
 
-    def adopt(self, feed: Feed) -> None:
-        """Start with an open connection. Called before iterating."""
+    def adopt(self, feed: Feed) -> LiveSource:
+        """Start with an open connection. Called before iterating; returns the source itself."""
         self._feed = feed
         self._show_live(feed)
+        return self
 
     def _pictures(self) -> Iterator[Picture]:
         while not self._closed.is_set():

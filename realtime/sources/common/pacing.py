@@ -21,15 +21,8 @@ class Paced:
         self._source = source
         self._closed = threading.Event()
         self._frames = self._make_frames()
-        self.name = source.name
-        self.is_live = source.is_live
-        self.frame_count = source.frame_count
-        self.fps = source.fps
-
-    @property
-    def source(self) -> Source:
-        """The source that is paced."""
-        return self._source
+        self.name, self.is_live = source.name, source.is_live
+        self.frame_count, self.fps = source.frame_count, source.fps
 
     @property
     def status(self) -> SourceStatus:

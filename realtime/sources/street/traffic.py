@@ -43,27 +43,27 @@ class Traffic:
 
     def __init__(self, view: View, objects: int, crossings: int, seed: int, rng: np.random.Generator) -> None:
         self._view, self._seed = view, seed
-        self._objects, self._crossings = objects, crossings
+        self._objects, self._cars, self._crossings = objects, math.ceil(objects * 0.6), crossings
         self._phases = rng.random(max(objects, 1))
-        rng = np.random.default_rng((seed, 2))
-        self._meetings = list(zip(rng.random(crossings).tolist(), rng.random(crossings).tolist(), strict=True))
-        self._first_kind = int(rng.integers(3))
+        meeting = np.random.default_rng((seed, 2))
+        self._meetings = list(zip(meeting.random(crossings).tolist(), meeting.random(crossings).tolist(), strict=True))
+        self._first_kind = int(meeting.integers(3))
 
     def actors(self, t_s: float) -> list[Actor]:
         """All in the scene at `t_s`, far to near."""
-        cars = math.ceil(self._objects * 0.6)
-        actors = [self._car(i, t_s) if i < cars else self._person(i, i - cars, t_s) for i in range(self._objects)]
+        actors = [self._car(i, t_s) if i < self._cars else self._person(i, t_s) for i in range(self._objects)]
         for pair, (phase, place) in enumerate(self._meetings):
             kind = (pair + self._first_kind) % 3  # across the road, on paths that form an X, or they meet, talk, and turn back
             walkers = _talk(phase, place, t_s) if kind == 2 else _cross(phase, place, t_s, is_slanted=kind == 1)
-            actors += [self._walker(pair, second, walker) for second, walker in enumerate(walkers)]
+            for i, walker in enumerate(walkers, start=self._objects + 2 * pair):
+                actors.append(self._walking(self._number(i, walker.lap), walker.x_m, walker.z_m, stride=walker.paces))
         actors.sort(key=lambda actor: -actor.z_m)
         return actors
 
     def _car(self, i: int, t_s: float) -> Actor:
         lane = i % len(_LANES)
         x_m, speed = _LANES[lane]
-        in_lane = math.ceil(math.ceil(self._objects * 0.6) / len(_LANES))
+        in_lane = math.ceil(self._cars / len(_LANES))
         # Cars of a lane keep their distance: evenly spread, the same speed, a little jitter.
         start = (i // len(_LANES) + 0.35 * self._phases[i]) / in_lane
         share, lap = _lap(start + t_s * abs(speed) / (_CAR_FAR_M - _CAR_NEAR_M))
@@ -73,8 +73,8 @@ class Traffic:
         colour = _CAR_COLOURS[(number * 3 + self._seed) % len(_CAR_COLOURS)]
         return Actor(number, CAR, x_m, z_m, car_shapes(self._view, x_m, z_m, colour, shows_front=speed < 0))
 
-    def _person(self, i: int, order: int, t_s: float) -> Actor:
-        phase = float(self._phases[i])
+    def _person(self, i: int, t_s: float) -> Actor:
+        phase, order = float(self._phases[i]), i - self._cars
         side = 1.0 if order % 2 else -1.0
         if order % 3 == 1:  # crosses the road
             share, lap = _lap(phase + t_s * _WALK_M_PER_S / 19.0)
@@ -83,10 +83,6 @@ class Traffic:
             share, lap = _lap(phase + t_s * _WALK_M_PER_S / 32.0)
             x_m, z_m = side * (6.4 + 1.1 * phase), 42.0 - 32.0 * share
         return self._walking(self._number(i, lap), x_m, z_m, stride=t_s * 1.9 + phase)
-
-    def _walker(self, pair: int, second: int, walker: _Walker) -> Actor:
-        number = self._number(self._objects + 2 * pair + second, walker.lap)
-        return self._walking(number, walker.x_m, walker.z_m, stride=walker.paces)
 
     def _walking(self, number: int, x_m: float, z_m: float, *, stride: float) -> Actor:
         colour = _SHIRT_COLOURS[(number * 5 + self._seed) % len(_SHIRT_COLOURS)]

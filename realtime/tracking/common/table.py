@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,15 +26,8 @@ _TRAIL_ROOM = 2 * MAX_POINTS
 """Points are appended; only when a row is full are its last points moved to the front."""
 
 
-class State(enum.IntEnum):
-    """The state of a track; see the figure in `tracker`. A removed track is no longer in the table."""
-
-    TENTATIVE = 0
-    CONFIRMED = 1
-    LOST = 2
-
-
-TENTATIVE, CONFIRMED, LOST = (state.value for state in State)
+TENTATIVE, CONFIRMED, LOST = range(3)
+"""The states of a track; see the figure in `tracker`. A removed track is no longer in the table."""
 
 TRACK = np.dtype(
     [
@@ -175,8 +167,5 @@ class Trails:
 
     def of(self, rows: Rows) -> list[F32]:
         """The trails of `rows`: (M, 2) float32 each, 1 <= M <= MAX_POINTS; views of one copy that is never changed."""
-        points = self._points[rows]
-        return [
-            trail[end - MAX_POINTS if end > MAX_POINTS else 0 : end]
-            for trail, end in zip(points, self._ends[rows].tolist(), strict=True)
-        ]
+        trails = zip(self._points[rows], self._ends[rows].tolist(), strict=True)
+        return [points[max(0, end - MAX_POINTS) : end] for points, end in trails]

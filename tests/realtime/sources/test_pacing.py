@@ -60,7 +60,8 @@ def test_a_live_source_passes_through() -> None:
 
 
 def test_status_comes_from_the_source(clip: Path) -> None:
-    source = Paced(open_source(str(clip)))
-    assert source.status == source.source.status
+    inner = open_source(str(clip))
+    source = Paced(inner)
+    assert source.status == inner.status
     source.close()
     assert source.status.state == "ended"
