@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from engines.types import F32, F64, U8, Image, Segmentation, Size
-from realtime.camera_motion.similarity import fit_similarity
+from engines.types import F32, F64, U8, Bools, Image, Segmentation, Size
 
 LEAST_SHIFT = 1 / 640
 """Half a pixel of the small picture, in widths of the frame: a smaller motion of the background is invisible."""
@@ -32,6 +32,10 @@ _LEAST_SHARE = 0.6  # of the corners followed must agree; with half, one in ten 
 _PARTS, _LEAST_PARTS = 4, 4  # and they must lie in at least so many of 4 x 4 parts of the picture
 _AROUND_PX = np.array(((0, 0, 2, 0, -2), (0, 2, 0, -2, 0)))
 _LARGEST_SHIFT, _LARGEST_ZOOM = 0.4, 1.3  # more in half a second is an error, not a camera
+
+_GUESSED_PAIRS = np.random.default_rng(0).random((2, 40))
+"""The two pairs of each guess, as shares of their number. With half of the pairs wrong, all guesses fail once in 10^5."""
+_FIT_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +210,40 @@ def changed_levels(before: View, grey: U8) -> float:
     y, x = y.clip(0, grey.shape[0] - 1), x.clip(0, grey.shape[1] - 1)
     change = grey[y, x].astype(np.int16) - before.grey[y, x]
     return float(np.median(np.abs(change - np.median(change)).max(axis=1)))
+
+
+def fit_similarity(start: F32, end: F32, agree_px: float) -> tuple[F64, Bools]:
+    """The shift, rotation and zoom that most pairs of points agree on, `end = a * start + b` in complex numbers.
+
+    start, end: (K, 2), K >= 2, positions of each point. agree_px: pairs with a larger error are outliers.
+    Returns the (2, 3) float64 matrix from start to end, and (K,) bool, which pairs agree. Every call uses the same guesses.
+    Source: MSAC (Torr and Zisserman, 2000) for the guess, then reweighted least squares with Tukey's weights.
+    """
+    z, w = _as_complex(start), _as_complex(end)
+    i, j = (_GUESSED_PAIRS * len(z)).astype(np.intp)
+    apart = z[j] - z[i]
+    far = np.abs(apart) > agree_px
+    if not far.any():
+        return np.eye(2, 3), np.zeros(len(z), np.bool_)
+    i, j = i[far], j[far]
+    turn = (w[j] - w[i]) / apart[far]
+    error2 = _squared(turn[:, np.newaxis] * (z - z[i][:, np.newaxis]) + w[i][:, np.newaxis] - w)
+    error2 = error2[np.minimum(error2, agree_px**2).sum(axis=1).argmin()]
+    a, b = complex(1), complex(0)
+    for _ in range(_FIT_ROUNDS):
+        weight = np.square(np.maximum(1 - error2 / agree_px**2, 0))
+        weight /= weight.sum()
+        z_mean, w_mean = weight @ z, weight @ w
+        around = z - z_mean
+        a = complex((weight * around.conj()) @ (w - w_mean)) / max(float(weight @ _squared(around)), 1e-9)
+        b = complex(w_mean - a * z_mean)
+        error2 = _squared(a * z + b - w)
+    return np.array(((a.real, -a.imag, b.real), (a.imag, a.real, b.imag))), error2 < agree_px**2
+
+
+def _as_complex(points: F32) -> npt.NDArray[np.complex128]:
+    return points[:, 0] + 1j * points[:, 1].astype(np.float64)
+
+
+def _squared(numbers: npt.NDArray[np.complex128]) -> F64:
+    return np.square(numbers.real) + np.square(numbers.imag)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engines.types import Instances, Segmentation, Size
 from realtime.camera_motion import CameraMotion, CameraStep, View, camera_step
-from realtime.camera_motion.similarity import fit_similarity
+from realtime.camera_motion.view import fit_similarity
 from realtime.sources.street.scene import Street
 
 SIZE = Size(1280, 720)
