@@ -23,9 +23,6 @@ from realtime.sources.street.traffic import CLASSES, MAX_CROSSINGS
 __all__ = ["CLASSES", "SyntheticSource", "SyntheticTruth", "open_uri", "read_stamp", "write_stamp"]
 
 _SCENES = ("street",)
-_MAX_OBJECTS = 200
-_MAX_PAN_PX_S = 4000
-_MAX_SHAKE_PX = 100
 
 _ROWS, _COLUMNS = 4, 24
 _SYNC_HEAD, _SYNC_TAIL = 0b10110010, 0b01001101
@@ -43,7 +40,7 @@ def open_uri(uri: SourceUri) -> SyntheticSource:
     options = Options(uri)
     size = Size(options.integer("width", 1280, 64, 7680), options.integer("height", 720, 64, 4320))
     fps = options.number("fps", 30.0, 1, 1000)
-    objects = options.integer("objects", 8, 0, _MAX_OBJECTS)
+    objects = options.integer("objects", 8, 0, 200)
     seed = options.integer("seed", 0, 0, 2**31 - 1)
     is_live = options.flag("live")
     seconds = options.number("seconds", 0.0 if is_live else 10.0, 0, 1e6)
@@ -51,8 +48,8 @@ def open_uri(uri: SourceUri) -> SyntheticSource:
         size,
         objects,
         seed,
-        pan_px_s=options.number("pan", 0.0, 0, _MAX_PAN_PX_S),
-        shake_px=options.number("shake", 0.0, 0, _MAX_SHAKE_PX),
+        pan_px_s=options.number("pan", 0.0, 0, 4000),
+        shake_px=options.number("shake", 0.0, 0, 100),
         occluders=options.integer("occluders", 0, 0, MAX_OCCLUDERS),
         crossings=options.integer("crossings", 0, 0, MAX_CROSSINGS),
     )

@@ -118,10 +118,7 @@ class _Cut(NamedTuple):
 
     def of(self, map_: U8) -> U8:
         """The content for `target`."""
-        part = map_[self.source]
-        if part.shape[::-1] != self.size:
-            part = np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_NEAREST), np.uint8)
-        return part[self.inside]
+        return _resized(map_[self.source], self.size)[self.inside]
 
 
 class _Moves:
@@ -151,7 +148,7 @@ class _Moves:
 
     def class_map(self, classes: U8, instances: Instances) -> U8:
         """The background with the camera, objects with their tracks."""
-        labels = _at_size_of(classes, instances.label_map)
+        labels = _resized(instances.label_map, classes.shape[::-1])
         background = cv2.copyTo(np.full_like(classes, VOID_CLASS), labels, classes.copy())
         moved = self.with_camera(np.asarray(background, np.uint8), VOID_CLASS)
         for row, cut in self._cuts(labels):
@@ -160,7 +157,7 @@ class _Moves:
 
     def alpha(self, alpha: U8, labels: U8) -> U8:
         """Each object's part of the matte, soft edge included, at its new place; the rest moves with the camera."""
-        labels = _at_size_of(alpha, labels)
+        labels = _resized(labels, alpha.shape[::-1])
         around = np.ones((2 * AROUND_CELLS + 1,) * 2, np.uint8)
         edged = cv2.dilate(labels, around)
         # Cells without an object nearby belong to the background.
@@ -192,7 +189,8 @@ class _Moves:
                 yield row, _Cut(source, (to_x1 - to_x0, to_y1 - to_y0), inside, target)
 
 
-def _at_size_of(map_: U8, labels: U8) -> U8:
-    if labels.shape == map_.shape:
-        return labels
-    return np.asarray(cv2.resize(labels, map_.shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+def _resized(map_: U8, size: tuple[int, ...]) -> U8:
+    """`map_` at (width, height); the same array where it has that size."""
+    if map_.shape[::-1] == size:
+        return map_
+    return np.asarray(cv2.resize(map_, size, interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -63,21 +63,18 @@ class AutoTracker(ocsort.OcSort):
         self._auto = settings
         self._image = np.zeros((1, 1, 3), np.uint8)
         self._masks = np.zeros((0, GRID, GRID), bool)
-        self._colours = np.zeros((0, COLOURS), np.float32)
-        self._has_colours = np.zeros(0, bool)
+        self._colours = np.zeros((0, COLOURS), np.float32)  # NaN where not measured yet
 
     def _prepare(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
         self._image = image
         self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, Size.of(image))
-        self._colours = np.zeros((len(seen.rows), COLOURS), np.float32)
-        self._has_colours = np.zeros(len(seen.rows), bool)
+        self._colours = np.full((len(seen.rows), COLOURS), np.nan, np.float32)
 
     def _colours_of(self, seen: Detections, detections: Rows) -> F32:
         """(K, COLOURS) the colours of `detections`, measured once per frame and only where needed."""
-        new = np.unique(detections[~self._has_colours[detections]])
+        new = np.unique(detections[np.isnan(self._colours[detections, 0])])
         if len(new):
             self._colours[new] = colours_of(self._image, seen.boxes_px[new], self._masks[new])
-            self._has_colours[new] = True
         colours: F32 = self._colours[detections]
         return colours
 

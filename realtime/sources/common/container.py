@@ -15,7 +15,7 @@ import numpy.typing as npt
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, described, now_ns
-from realtime.sources.common.live import Timeouts, refused
+from realtime.sources.common.live import RefusedError, Timeouts
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
 # would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
@@ -59,7 +59,7 @@ class VideoStream:
         try:
             self._container = av.open(location, options=dict(options or {}), timeout=timeouts)
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
-            raise refused(name) from None
+            raise RefusedError(name) from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # An interrupted open returns with any of several errors; only the elapsed time identifies a time-out.
             timed_out = open_timeout_s is not None and time.monotonic() - started_s > 0.95 * open_timeout_s

@@ -38,10 +38,8 @@ class Timeouts(NamedTuple):
 class RefusedError(SourceOpenError):
     """The server rejects the user name or password; trying again could lock the account."""
 
-
-def refused(name: str, detail: str = "") -> RefusedError:
-    """The error for a wrong user name or password."""
-    return RefusedError(f"{name}: the user name or password was refused{detail}", "Check both in the URL")
+    def __init__(self, name: str, detail: str = "") -> None:
+        super().__init__(f"{name}: the user name or password was refused{detail}", "Check both in the URL")
 
 
 class Feed(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -36,18 +37,13 @@ class Paced:
         self._source.close()
 
     def _make_frames(self) -> Generator[Frame, None, None]:
-        start_s: float | None = None
+        start_s = -math.inf
         try:
             for frame in self._source:
                 now_s = time.monotonic()
-                if start_s is None:
-                    start_s = now_s - frame.pts_s
-                due_s = start_s + frame.pts_s
-                if due_s > now_s:
-                    if self._closed.wait(due_s - now_s):
-                        return
-                else:
-                    start_s += now_s - due_s
+                start_s = max(start_s, now_s - frame.pts_s)  # later after a late frame
+                if self._closed.wait(start_s + frame.pts_s - now_s):
+                    return
                 yield replace(frame, captured_ns=time.monotonic_ns())
         finally:
             self._source.close()

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.live import refused
+from realtime.sources.common.live import RefusedError
 
 _USER_AGENT = "realtime-segmentation"
 _CHUNK_BYTES = 64 << 10
@@ -146,7 +146,7 @@ def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HT
         error.close()
         wire.close()
         if error.code in (401, 403):
-            raise refused(name, f" ({error.code})") from None
+            raise RefusedError(name, f" ({error.code})") from None
         cure = "Check the path" if error.code == 404 else "Try again later, or look at the server's log"
         text = redact(error.reason).split("\n")[0]
         raise SourceOpenError(f"{name}: the server answers {error.code} {text}", cure) from None
