@@ -54,7 +54,9 @@ class _Scene:
     def step(self, image: Image, size: Size, map_shape: tuple[int, ...], t_s: float) -> _Step | None:
         """Add a frame, at half of `size`; None where smoothing starts again: after a long gap, a cut or another shape of the map,
         and when time falls back."""
-        picture = _small(image, size)
+        half = (max(1, size.width // 2), max(1, size.height // 2))
+        # Sampled: averaging all its pixels would take ten times as long as the rest.
+        picture: F32 = cv2.resize(image, half, interpolation=cv2.INTER_LINEAR).astype(np.float32)
         gap_s, self._t_s = t_s - self._t_s, t_s
         if self._map_shape == map_shape and 0 < gap_s <= LONGEST_GAP_S:
             movement = _movement(picture, self._picture)
@@ -74,10 +76,7 @@ class AlphaSmoother:
         self._alpha: F32 = np.zeros((0, 0), np.float32)
 
     def __call__(self, alpha: U8, image: Image, t_s: float) -> U8:
-        """The smoothed matte of this frame, (Ha, Wa) uint8 like `alpha`; a new array.
-
-        image: the frame, (H, W, 3) BGR. t_s: its time in seconds, rising.
-        """
+        """The smoothed matte of the frame `image` at `t_s` seconds, (Ha, Wa) uint8 like `alpha`; a new array."""
         step = self._scene.step(image, Size.of(alpha), alpha.shape, t_s)
         if step is None:
             self._alpha = alpha.astype(np.float32)
@@ -99,10 +98,7 @@ class ClassSmoother:
         """0 where the shown class is the seen one, 255 where it is replaced."""
 
     def __call__(self, class_map: U8, image: Image, t_s: float) -> U8:
-        """The smoothed class map of this frame, (Hc, Wc) uint8 like `class_map`; a new array.
-
-        image: the frame, (H, W, 3) BGR. t_s: its time in seconds, rising.
-        """
+        """The smoothed class map of the frame `image` at `t_s` seconds, (Hc, Wc) uint8 like `class_map`; a new array."""
         step = self._scene.step(image, Size.of(class_map).fitted_to_width(MOTION_WIDTH_PX), class_map.shape, t_s)
         if step is None:
             self._shown, self._doubt = class_map.copy(), np.zeros_like(class_map)
@@ -117,13 +113,6 @@ class ClassSmoother:
         self._doubt = np.where(is_replaced, np.uint8(0), np.where(differs > 0, raised, lowered))
         self._shown = np.where(is_replaced, class_map, self._shown)
         return self._shown.copy()
-
-
-def _small(image: Image, map_size: Size) -> F32:
-    """`image` at half the map's resolution. Sampled: averaging all its pixels would take ten times as long as the rest."""
-    size = (max(1, map_size.width // 2), max(1, map_size.height // 2))
-    small: F32 = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    return small
 
 
 def _movement(picture: F32, before: F32) -> F32:

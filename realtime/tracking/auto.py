@@ -157,8 +157,7 @@ class AutoTracker(ocsort.OcSort):
         seen_ids = table["id"][tracks]
         if len(fresh):
             allowed = (table["class_id"][fresh][:, None] == table["class_id"][tracks]) & (seen_ids > 0)
-            predicted = self._predicted
-            owner = owners_of(predicted[fresh], predicted[tracks], boxes, allowed, self._auto.blob_inside)
+            owner = owners_of(self._predicted[fresh], self._predicted[tracks], boxes, allowed, self._auto.blob_inside)
             found = owner >= 0
             merged_id[fresh[found]] = seen_ids[owner[found]]
             table["merged_since_s"][fresh[found]] = now_s

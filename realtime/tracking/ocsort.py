@@ -72,9 +72,8 @@ class OcSort(BoxTracker):
             rows = tracks[again]
             numbers = self._motion.numbers.copy()
             anchors = Motion(self._table["anchor"][rows])
-            numbers[rows] = refiltered(
-                anchors, self._table["box_px"][rows], boxes_px[again], gone_s[again], self._set.noise
-            ).numbers
+            from_px, to_px = self._table["box_px"][rows], boxes_px[again]
+            numbers[rows] = refiltered(anchors, from_px, to_px, gone_s[again], self._set.noise).numbers
             self._motion = Motion(numbers)
         super()._update_motion(tracks, boxes_px, scores)
 

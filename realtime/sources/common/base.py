@@ -126,9 +126,7 @@ class FrameSource(ABC):
     is_live = False
 
     def __init__(self, name: str, *, fps: float | None = None, frame_count: int | None = None) -> None:
-        self.name = name
-        self.fps = fps
-        self.frame_count = frame_count
+        self.name, self.fps, self.frame_count = name, fps, frame_count
         self.rejected = 0
         self._clock = StreamClock(fps, self.is_live)
         self._closed = threading.Event()

@@ -78,8 +78,7 @@ class PipeFeed:
         self.description = "GStreamer"
         self.fps: float | None = None
         self.ended = threading.Event()
-        self._name = name
-        self._pipeline = pipeline
+        self._name, self._pipeline = name, pipeline
         self._caps: Caps | None = None
         self._first: Picture | None = None
         self._is_open = False

@@ -81,13 +81,14 @@ class Street:
     def truth(self, t_s: float) -> SyntheticTruth:
         """The truth of `draw(t_s)`."""
         label_map = np.zeros((self.size.height, self.size.width), np.uint8)
-        alone = np.zeros_like(label_map)
+        alone, limits = np.zeros_like(label_map), np.array((self.size.width, self.size.height), np.float32)
         class_map = self._shown(self._background_classes, t_s, cv2.INTER_NEAREST)
         seen = self._seen_by_camera(t_s)
         rows: list[tuple[Actor, F32, int]] = []
         for actor in self._actors(t_s):
             solid = [seen(shape.points_px) for shape in actor.shapes if shape.is_solid]
-            box_px = _clipped_box(np.concatenate(solid), self.size)
+            outline_px = np.concatenate(solid)
+            box_px = np.concatenate((outline_px.min(axis=0).clip(0, limits), outline_px.max(axis=0).clip(0, limits)))
             x0, y0, x1, y1 = (int(edge) for edge in (*np.floor(box_px[:2]), *np.ceil(box_px[2:])))
             if x1 <= x0 or y1 <= y0:
                 continue
@@ -131,11 +132,6 @@ class Street:
 def _fill(image: U8, points_px: F32, colour: tuple[int, ...], line: int) -> None:
     fixed = np.round(points_px * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillConvexPoly(image, fixed, colour, line, _SUBPIXEL_BITS)
-
-
-def _clipped_box(points_px: F32, size: Size) -> F32:
-    limits = np.array((size.width, size.height), np.float32)
-    return np.concatenate((points_px.min(axis=0).clip(0, limits), points_px.max(axis=0).clip(0, limits))).astype(np.float32)
 
 
 def _visible_only(rows: list[tuple[Actor, F32, int]], label_map: U8, class_map: U8) -> SyntheticTruth:
