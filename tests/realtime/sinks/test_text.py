@@ -80,7 +80,7 @@ def test_a_frame_has_events_only_where_an_observer_reports_some(tmp_path, make_p
 
 def test_a_frame_has_the_numbers_of_the_observers_that_the_settings_name(tmp_path, make_picture):
     path = tmp_path / "o.jsonl"
-    (sink,) = open_sinks({"jsonl": path}, dataclasses.replace(FACTS, observers=("zones", "not yet")))
+    (sink,) = open_sinks({"jsonl": path}, FACTS._replace(observers=("zones", "not yet")))
     result, canvas = make_picture(0)
     sink.write(dataclasses.replace(result, numbers={"counts": {1: 3}, "zones": {7: 2.5}}), canvas)
     sink.close()
