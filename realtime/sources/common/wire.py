@@ -132,11 +132,8 @@ def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HT
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if parts.username is not None:
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
-    opener = urllib.request.build_opener(
-        _Handler(wire),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-        urllib.request.HTTPDigestAuthHandler(passwords),
-    )
+    handlers = (urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords))
+    opener = urllib.request.build_opener(_Handler(wire), *handlers)
     wire.allow(timeout_s)
     try:
         question = urllib.request.Request(bare, headers={"User-Agent": _USER_AGENT})
