@@ -25,8 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.peers_contenders import CONTENDERS, THREADS, Round, make_clip
-from realtime.bench.gauges import machine_cpu_s
-from realtime.bench.machine import facts
+from realtime.bench.machine import facts, machine_cpu_s
 
 ROOT = Path(__file__).resolve().parent.parent
 

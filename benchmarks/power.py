@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from realtime.bench.gauges import Rapl
+from realtime.bench.machine import Rapl
 from realtime.bench.power import PowerMeter
 
 

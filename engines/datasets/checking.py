@@ -114,10 +114,8 @@ def _labels(folder: Path) -> list[Path]:
     labels = [path for path in labels if not path.name.startswith(".")]
     texts = sum(path.suffix.lower() == ".txt" for path in labels)
     if texts and texts == len(labels):
-        raise DataError(
-            f"{folder / 'labels'}: has {texts} .txt files of outlines in YOLO's format, which run.py evaluate reads",
-            "Training needs labels/NAME.png of 8-bit class ids",
-        )
+        what = f"{folder / 'labels'}: has {texts} .txt files of outlines in YOLO's format, which run.py evaluate reads"
+        raise DataError(what, "Training needs labels/NAME.png of 8-bit class ids")
     return labels
 
 

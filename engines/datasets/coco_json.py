@@ -22,7 +22,6 @@ KEYS = ("images", "annotations", "categories")
 class CocoFile:
     """The content of such a file. images: path by name. objects: by the same names."""
 
-    path: Path
     classes: tuple[str, ...]
     images: Mapping[str, Path]
     objects: Mapping[str, tuple[TrueObject, ...]]
@@ -72,22 +71,15 @@ def _checked(path: Path, facts: dict[str, Any]) -> CocoFile:
         is_crowd = bool(entry.get("iscrowd", 0))
         objects[name_of[entry["image_id"]]].append(TrueObject(class_of[entry["category_id"]], entry["segmentation"], is_crowd))
     images = {name_of[entry["id"]]: _image_path(path, entry["file_name"]) for entry in facts["images"]}
-    return CocoFile(
-        path,
-        tuple(str(entry["name"]) for entry in categories),
-        images,
-        {name: tuple(objects.get(name, ())) for name in images},
-    )
+    classes = tuple(str(entry["name"]) for entry in categories)
+    return CocoFile(classes, images, {name: tuple(objects[name]) for name in images})
 
 
 def _image_path(json_path: Path, file_name: str) -> Path:
     """Where the image is: next to the file, in images/, or in the folder named after the split."""
     split = json_path.stem.removeprefix("instances_")
-    places = [
-        base / folder
-        for base in (json_path.parent, json_path.parent.parent)
-        for folder in (".", "images", split, f"images/{split}")
-    ]
+    bases, folders = json_path.parents[:2], (".", "images", split, f"images/{split}")
+    places = [base / folder for base in bases for folder in folders]
     for place in places:
         if (place / file_name).is_file():
             return place / file_name

@@ -137,11 +137,9 @@ def same_bytes(digests: Mapping[str, str], held_out: frozenset[str]) -> list[str
     for stem, digest in digests.items():
         by_digest[digest].append(stem)
     warnings = []
-    for stems in by_digest.values():
-        if len(stems) > 1:
-            is_leak = len({stem in held_out for stem in stems}) == 2
-            leak = ", and some of them are held out: a leak" if is_leak else ""
-            warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}. Keep one")
+    for stems in (stems for stems in by_digest.values() if len(stems) > 1):
+        leak = ", and some of them are held out: a leak" if len({stem in held_out for stem in stems}) == 2 else ""
+        warnings.append(f"{', '.join(stems[:5])} are the same image, byte for byte{leak}. Keep one")
     return warnings
 
 

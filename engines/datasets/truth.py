@@ -130,9 +130,8 @@ def _chosen(folder: Path, names: Sequence[str], patterns: Sequence[str], split: 
         remark = f", {len(held)} of them held out" if held else ", none of them held out"
         return tuple(names), f"all {len(names)} images{remark}"
     if not patterns:
-        raise DataError(
-            f"{folder}: nothing is held out", f"Write hold_out into its {FILE_NAME}, or score all images: --split all"
-        )
+        what = f"{folder}: nothing is held out"
+        raise DataError(what, f"Write hold_out into its {FILE_NAME}, or score all images: --split all")
     if not held:
         raise DataError(f"{folder}: no image matches hold_out {list(patterns[:5])}", f"Correct the patterns in its {FILE_NAME}")
     shown = ", ".join(patterns[:4]) + (", ..." if len(patterns) > 4 else "")

@@ -180,9 +180,8 @@ def parse_means(text: str) -> dict[str, tuple[str, ...]]:
         name, separator, targets = part.partition("=")
         names = tuple(target.strip() for target in targets.split(",") if target.strip())
         if not (separator and name.strip() and names):
-            raise EvaluationError(
-                f'--means "{part.strip()}" is not a mapping', "Write SET CLASS=MODEL CLASS,MODEL CLASS; separate several by ;"
-            )
+            what = f'--means "{part.strip()}" is not a mapping'
+            raise EvaluationError(what, "Write SET CLASS=MODEL CLASS,MODEL CLASS; separate several by ;")
         means[name.strip()] = names
     return means
 

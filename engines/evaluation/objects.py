@@ -213,8 +213,6 @@ def _pycocotools() -> tuple[Any, Any, Any]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise EvaluationError(
-            "pycocotools, which scores single objects, is not installed",
-            "Install it: pip install -e '.[evaluate]' (outside of a checkout: pip install 'realtime-segmentation[evaluate]')",
-        ) from error
+        cure = "Install it: pip install -e '.[evaluate]' (outside of a checkout: pip install 'realtime-segmentation[evaluate]')"
+        raise EvaluationError("pycocotools, which scores single objects, is not installed", cure) from error
     return mask, COCO, COCOeval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -48,15 +49,6 @@ class SurfaceFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Median milliseconds per image."""
-
-    preprocess_ms: float
-    inference_ms: float
-    decode_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """An image with low scores. figure: its mean IoU, or F1 of its objects, 0..1.
 
@@ -72,11 +64,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class SetFigures:
-    """All scores; None for what the set has no labels for, or the model does not predict. worst: the worst case first."""
+    """All scores; None for what the set has no labels for, or the model does not predict.
+
+    latency_ms: median per image, by stage. worst: the worst case first.
+    """
 
     mapping: ClassMapping
     images: int
-    latency: Latency
+    latency_ms: Mapping[str, float]
     pixels: PixelFigures | None
     objects: ObjectFigures | None
     surface: SurfaceFigures | None

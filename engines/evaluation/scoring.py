@@ -15,7 +15,6 @@ from engines.evaluation.mapping import ClassMapping, check_readable, read_classe
 from engines.evaluation.objects import MAX_OBJECTS, ObjectScorer
 from engines.evaluation.scores import (
     Case,
-    Latency,
     PixelFigures,
     SetFigures,
     SurfaceFigures,
@@ -28,7 +27,6 @@ from engines.evaluation.scores import (
     tolerance_px,
 )
 from engines.families import DecodeSettings
-from engines.models.card import ModelCard
 from engines.segmenter import Segmenter
 from engines.types import F64, I64, U8, VOID_CLASS, Segmentation, Size
 
@@ -37,6 +35,8 @@ LOWEST_SCORE = 0.001
 
 WORST = 8
 """Number of cases kept for pictures."""
+
+STAGES = ("preprocess", "inference", "decode")
 
 Progress = Callable[[int, int], None]
 
@@ -118,20 +118,14 @@ class _Run:
 
     def __post_init__(self) -> None:
         class_count = len(self.truths.settings.classes)
+        self._card = self.segmenter.card
+        self._settings = DecodeSettings(self.threshold, max_objects=MAX_OBJECTS)
         self._pixels = PixelScorer(self.mapping, class_count)
         self._objects: ObjectScorer | None = None
         self._surface = np.zeros((2, 2), np.int64)  # (drivable, lane line) by (hits, union)
         self._surface_images = self._pixel_images = 0
-        self._stage_ms: list[tuple[float, float, float]] = []
+        self._stage_ms: list[list[float]] = []
         self._worst: list[Case] = []
-
-    @property
-    def _card(self) -> ModelCard:
-        return self.segmenter.card
-
-    @property
-    def _settings(self) -> DecodeSettings:
-        return DecodeSettings(self.threshold, max_objects=MAX_OBJECTS)
 
     def add(self, truth: Truth) -> None:
         size = Size.of(truth.image)
@@ -140,10 +134,8 @@ class _Run:
             engine.reset()  # the images of a set are not a video
         if not self._stage_ms:
             self.segmenter.warm_up(size)
-        settings = replace(self._settings, map_width_px=size.width)
-        segmentation = self.segmenter(truth.image, settings)
-        times = segmentation.stage_ms
-        self._stage_ms.append((times["preprocess"], times["inference"], times["decode"]))
+        segmentation = self.segmenter(truth.image, replace(self._settings, map_width_px=size.width))
+        self._stage_ms.append([segmentation.stage_ms[stage] for stage in STAGES])
         if truth.objects is not None and self._card.things:
             self._add_objects(truth, truth.objects, size)
         if truth.label is not None and self._card.family != "boxes":
@@ -197,10 +189,8 @@ class _Run:
     def figures(self) -> SetFigures:
         """The scores over all images; at least one must have been added."""
         if not (self._pixel_images or self._objects or self._surface_images):
-            raise EvaluationError(
-                f"{self._card.name} finds no single objects, and {self.truths.settings.name} has no other labels",
-            )
-        preprocess, inference, decode = np.median(self._stage_ms, axis=0).tolist()
+            name = self.truths.settings.name
+            raise EvaluationError(f"{self._card.name} finds no single objects, and {name} has no other labels")
         pixels = self._pixels.figures() if self._pixel_images else None
         surface = None
         if self._surface_images:
@@ -209,7 +199,7 @@ class _Run:
         return SetFigures(
             self.mapping,
             len(self._stage_ms),
-            Latency(preprocess, inference, decode),
+            dict(zip(STAGES, np.median(self._stage_ms, axis=0).tolist(), strict=True)),
             pixels,
             self._objects.figures() if self._objects else None,
             surface,

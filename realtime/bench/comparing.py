@@ -63,6 +63,11 @@ look worse by the clock are "worse?", and the exit code is 3 unless another figu
 machine. Where they were less busy, figures that look better are "better?"."""
 
 
+def title(name: str) -> str:
+    """Of a figure; its name where this version does not know it."""
+    return KINDS[name].title if name in KINDS else name
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A figure of both cards. verdict: "worse", "better", "same"; or "worse?", "better?" where other programs' load may be the
@@ -76,7 +81,7 @@ class Change:
 
     @property
     def title(self) -> str:
-        return KINDS[self.name].title
+        return title(self.name)
 
     @property
     def text(self) -> str:

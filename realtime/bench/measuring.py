@@ -14,7 +14,7 @@ from engines.models.model import Model
 from realtime.app import Run
 from realtime.bench.card import Counts
 from realtime.bench.feed import Feed
-from realtime.bench.gauges import Rapl, machine_cpu_s, rss_mb, slope_per_minute
+from realtime.bench.machine import Rapl, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
 from realtime.errors import BenchError, SourceLostError
 from realtime.flow.links import Latest

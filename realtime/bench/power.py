@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +104,14 @@ class PowerMeter:
 
     def _run(self) -> None:
         reasons = []
-        monitors = {"jtop": self._jtop, "tegrastats": self._tegrastats, "sysfs": self._sysfs, "nvidia-smi": self._nvidia_smi}
+        query = "--query-gpu=power.draw,temperature.gpu,utilization.gpu,memory.used"
+        smi = ("nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0", f"--loop-ms={self._interval_ms}")
+        monitors: dict[str, Callable[[], Iterator[Sample]]] = {
+            "jtop": self._jtop,
+            "tegrastats": lambda: self._printed(parse_tegrastats, "tegrastats", "--interval", str(self._interval_ms)),
+            "sysfs": self._sysfs,
+            "nvidia-smi": lambda: self._printed(parse_nvidia_smi, *smi),
+        }
         for name, read in monitors.items():
             self._source = name
             try:
@@ -133,12 +140,6 @@ class PowerMeter:
                     quiet_since_s = time.monotonic()
                 yield sample
 
-    def _tegrastats(self) -> Iterator[Sample]:
-        for line in self._lines("tegrastats", "--interval", str(self._interval_ms)):
-            sample = parse_tegrastats(line)
-            if sample is not None:
-                yield sample
-
     def _sysfs(self) -> Iterator[Sample]:
         while (sample := read_sysfs(self._sys)) is not None:
             yield sample
@@ -146,15 +147,8 @@ class PowerMeter:
                 return
         raise FileNotFoundError("no such files")
 
-    def _nvidia_smi(self) -> Iterator[Sample]:
-        query = "--query-gpu=power.draw,temperature.gpu,utilization.gpu,memory.used"
-        for line in self._lines("nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0", f"--loop-ms={self._interval_ms}"):
-            sample = parse_nvidia_smi(line)
-            if sample is not None:
-                yield sample
-
-    def _lines(self, program: str, *arguments: str) -> Iterator[str]:
-        """The lines that the program prints until the meter stops. Raises OSError when it is not installed or fails."""
+    def _printed(self, parse: Callable[[str], Sample | None], program: str, *arguments: str) -> Iterator[Sample]:
+        """The samples in what the program prints until the meter stops. Raises OSError when it is not installed or fails."""
         path = shutil.which(program)
         if path is None:
             raise FileNotFoundError("not installed")
@@ -174,7 +168,8 @@ class PowerMeter:
         try:
             for line in process.stdout:
                 last = line.strip() or last
-                yield line
+                if (sample := parse(line)) is not None:
+                    yield sample
             if not self._stopping.is_set() and process.wait() != 0:
                 raise OSError(last or f"ended with {process.returncode}")
         finally:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realtime.bench.card import Card, Figure, Mode, Percentiles
-from realtime.bench.comparing import KINDS, Change
-
-
-def title(name: str) -> str:
-    return KINDS[name].title if name in KINDS else name
+from realtime.bench.comparing import Change, title
 
 
 def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = "") -> str:

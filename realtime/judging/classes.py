@@ -52,9 +52,8 @@ def _pair(item: str, names: Sequence[str]) -> ClassPair:
     elif true.lower() in TRUE_NAMES:
         number = TRUE_NAMES[true.lower()]
     else:
-        raise SettingsError(
-            f'--classes: MOTChallenge has no class "{true}"', f"{choices(true, TRUE_NAMES)} Or write NUMBER={found}"
-        )
+        what = f'--classes: MOTChallenge has no class "{true}"'
+        raise SettingsError(what, f"{choices(true, TRUE_NAMES)} Or write NUMBER={found}")
     return ClassPair(number, int(found) if found.isdigit() else _number(found, names))
 
 
@@ -66,9 +65,8 @@ def _number(name: str, names: Sequence[str]) -> int:
             return lower.index(word) + 1
     near = nearest(name, names)
     cure = f'Did you mean "{near}"? Or name' if near else "Name"
-    raise SettingsError(
-        f'--classes: the model has no class "{name}"', f"{cure} the MODEL that made the result, or write a number"
-    )
+    what = f'--classes: the model has no class "{name}"'
+    raise SettingsError(what, f"{cure} the MODEL that made the result, or write a number")
 
 
 def _scored(truth: TrackRows) -> list[int]:
@@ -88,9 +86,8 @@ def _by_default(code: int, model_classes: Sequence[str] | None) -> ClassPair:
 def _check_used(pairs: Sequence[ClassPair], truth: TrackRows, result: TrackRows, names: Sequence[str]) -> None:
     """Raises EvaluationError where a file has no row of these classes: then a number is wrong, not a tracker."""
     if truth.classes is not None and not np.isin(truth.classes[truth.values != 0], [pair.truth for pair in pairs]).any():
-        raise EvaluationError(
-            f"{truth.path}: has no row to score of class {_listed(pair.truth for pair in pairs)}", f"It has {_classes_in(truth)}"
-        )
+        what = f"{truth.path}: has no row to score of class {_listed(pair.truth for pair in pairs)}"
+        raise EvaluationError(what, f"It has {_classes_in(truth)}")
     if result.classes is not None and not np.isin(result.classes, [pair.result for pair in pairs]).any():
         raise EvaluationError(
             f"{result.path}: has no track of class {_listed(pair.result for pair in pairs)}, but of {_classes_in(result, names)}",

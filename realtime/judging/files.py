@@ -144,10 +144,8 @@ def _check(rows: TrackRows, table: F64, numbers: list[int]) -> None:
     twice = np.flatnonzero((frames[1:] == frames[:-1]) & (ids[1:] == ids[:-1]))
     if len(twice):
         row = int(order[twice[0] + 1])
-        raise DataError(
-            f"{path}, line {numbers[row]}: id {rows.ids[row]} occurs twice in frame {rows.frames[row]}",
-            "An id is one object: the file may have several clips or runs",
-        )
+        what = f"{path}, line {numbers[row]}: id {rows.ids[row]} occurs twice in frame {rows.frames[row]}"
+        raise DataError(what, "An id is one object: the file may have several clips or runs")
 
 
 def _length(path: Path) -> int | None:

@@ -128,9 +128,8 @@ def _metrics() -> tuple[Any, Any, Any]:
     try:
         from trackeval.metrics import CLEAR, HOTA, Identity
     except ImportError as error:
-        raise EvaluationError(
-            f"TrackEval, which scores tracks, is not installed ({error})", "Install it: pip install -e '.[evaluate]'"
-        ) from None
+        what = f"TrackEval, which scores tracks, is not installed ({error})"
+        raise EvaluationError(what, "Install it: pip install -e '.[evaluate]'") from None
     return HOTA(), CLEAR({"PRINT_CONFIG": False}), Identity({"PRINT_CONFIG": False})
 
 

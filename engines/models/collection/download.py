@@ -57,29 +57,22 @@ def download(
     except filelock.Timeout as error:
         raise DownloadError("another process is downloading this model", "Wait until it has finished") from error
     except OSError as error:
-        raise DownloadError(
-            f"{folder}: the download cannot be written ({error.strerror or error})",
-            "Free some space, or choose another disk with XDG_DATA_HOME",
-        ) from error
+        what = f"{folder}: the download cannot be written ({error.strerror or error})"
+        raise DownloadError(what, "Free some space, or choose another disk with XDG_DATA_HOME") from error
 
 
 def _complete(
     part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.request.OpenerDirector, on_progress: Progress
 ) -> Path:
     """Download into `part` and check its hash; after continuing an earlier try in vain, start again."""
-    if part.exists():
+    for _ in range(1 + part.exists()):  # earlier bytes may be damaged, or of another file
         _fill(part, entry, hosts, opener, on_progress)
-        if sha256_of(part) == entry.sha256:
+        found = sha256_of(part)
+        if found == entry.sha256:
             return part
-        part.unlink()  # the earlier bytes are damaged, or of another file
-    _fill(part, entry, hosts, opener, on_progress)
-    found = sha256_of(part)
-    if found == entry.sha256:
-        return part
-    part.unlink()
-    raise DownloadError(
-        f"{entry.url}: the file has the SHA-256 {found[:12]}..., not {entry.sha256[:12]}... as listed", "It was deleted"
-    )
+        part.unlink()
+    what = f"{entry.url}: the file has the SHA-256 {found[:12]}..., not {entry.sha256[:12]}... as listed"
+    raise DownloadError(what, "It was deleted")
 
 
 def _fill(part: Path, entry: Entry, hosts: tuple[str, ...], opener: urllib.request.OpenerDirector, on_progress: Progress) -> None:

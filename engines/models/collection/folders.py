@@ -126,10 +126,8 @@ def _not_writable(path: Path, error: OSError) -> CollectionError:
 def check_name(name: str) -> str:
     """`name`, if it is valid. Raises CollectionError that describes valid names."""
     if not (_NAME.fullmatch(name) and len(name) <= MAX_NAME_LETTERS):
-        raise CollectionError(
-            f'"{name[:80]}" cannot be the name of a model',
-            f'Use up to {MAX_NAME_LETTERS} letters a-z, digits, "-" and "_", beginning with a letter or digit',
-        )
+        cure = f'Use up to {MAX_NAME_LETTERS} letters a-z, digits, "-" and "_", beginning with a letter or digit'
+        raise CollectionError(f'"{name[:80]}" cannot be the name of a model', cure)
     if name.lower() in _DEVICES:
         raise CollectionError(f'"{name}" cannot be the name of a model: it is a device on Windows', "Choose another name")
     return name

@@ -73,26 +73,23 @@ def _check(path: Path, classes: Sequence[str], options: Check) -> bool:
         is_new = write_settings(report.settings, target, folder, overwrite=options.force)
         print(f"{'written' if is_new else 'unchanged':<11} {target}")
     elif not is_described:
-        command = " ".join(["run.py data check", shlex.quote(str(path)), *_as_option(classes), "--write"])
+        names = ["--classes", shlex.quote(",".join(classes))] if classes else []
+        command = " ".join(["run.py data check", shlex.quote(str(path)), *names, "--write"])
         before = "fix the faults; then " if report.faults else ""
         print(f"to train    {before}{command}   writes {FILE_NAME} with these classes and this split")
     return not report.faults
 
 
-def _as_option(names: Sequence[str]) -> list[str]:
-    return ["--classes", shlex.quote(",".join(names))] if names else []
-
-
 def describe(report: SetReport, *, show_all: bool = False) -> str:
     """The report as text."""
     settings, images = report.settings, len(report.stems)
-    held = len(report.held_out)
+    held, layers = len(report.held_out), {"surface": settings.surface, "instance": settings.instances}
     lines = [
         f"{settings.name}: {counted(images, 'image')}, {counted(report.label_count, 'label')}, "
         f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report)}",
         f"split       {images - held} to train on, {held} held out ({_split(report)})",
         *(f"note        {note}" for note in report.notes),
-        *(f"also        {name}/ has {key} labels" for key, name in _layers(report)),
+        *(f"also        {name}/ has {key} labels" for key, name in layers.items() if name),
     ]
     if report.brightness:
         dark, middle, light = report.brightness
@@ -116,11 +113,6 @@ def _split(report: SetReport) -> str:
         return report.settings.hold_out_list
     patterns = report.settings.hold_out
     return (", ".join(patterns[:6]) + (f", ... {len(patterns)} patterns" if len(patterns) > 6 else "")) or "nothing"
-
-
-def _layers(report: SetReport) -> list[tuple[str, str]]:
-    pairs = (("surface", report.settings.surface), ("instance", report.settings.instances))
-    return [(key, name) for key, name in pairs if name]
 
 
 def _balance(report: SetReport) -> list[str]:

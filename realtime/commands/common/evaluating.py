@@ -23,8 +23,7 @@ from realtime.commands.common.scores import described, report
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 from realtime.process.tuning import prepare
-from realtime.reports.charts import check_charts, confusion_chart
-from realtime.reports.sheets import Row, blend, sheet
+from realtime.reports.sheets import Row, blend, check_charts, confusion_chart, sheet
 
 if TYPE_CHECKING:
     from realtime.commands.evaluate import Images

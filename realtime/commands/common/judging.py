@@ -19,7 +19,7 @@ from realtime.commands.common.tables import plain, show, table
 from realtime.errors import SettingsError
 from realtime.judging.classes import class_pairs
 from realtime.judging.files import TrackRows, Truth, read_tracks, read_truth
-from realtime.judging.scores import ClassPair, Counts, Figures, combined, count, figures
+from realtime.judging.scores import ClassPair, Figures, combined, count, figures
 from realtime.process.version import version
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def judge(model: str | None, tracks: Tracks, json_path: str | None) -> int:
         for true, found in zip(tracks.tracks, tracks.mot, strict=True)
     ]
     counts = [count(clip.truth.rows, clip.result, clip.frames, clip.classes) for clip in clips]
-    print("\n".join(_described(clips, counts)))
+    scored = [(clip, figures(counted)) for clip, counted in zip(clips, counts, strict=True)]
+    together = figures(combined(counts))
+    print("\n".join(_described(scored, together)))
     if json_path:
-        write_json(Path(json_path), _facts(clips, counts, skips_gaps=tracks.skip_gaps))
+        write_json(Path(json_path), _facts(scored, together, skips_gaps=tracks.skip_gaps))
     return 0
 
 
@@ -84,10 +86,8 @@ def _frames(truth: Truth, result: TrackRows, last: int, *, skips_gaps: bool) -> 
     """The frames to score, and notes on them."""
     beyond = int((result.frames > last).sum())
     if beyond and truth.frame_count is not None:
-        raise EvaluationError(
-            f"{result.path}: has frame {result.frames.max()}, but the clip {truth.name} has {last} (seqinfo.ini)",
-            "Check that the result is of this clip",
-        )
+        what = f"{result.path}: has frame {result.frames.max()}, but the clip {truth.name} has {last} (seqinfo.ini)"
+        raise EvaluationError(what, "Check that the result is of this clip")
     if not np.isin(result.frames, truth.rows.frames).any():
         spans = [f"{rows.path} has {rows.frames.min()} to {rows.frames.max()}" for rows in (truth.rows, result)]
         raise EvaluationError(f"no frame in common: {' and '.join(spans)}", "Both must be of one clip, from its first frame on")
@@ -100,13 +100,11 @@ def _frames(truth: Truth, result: TrackRows, last: int, *, skips_gaps: bool) -> 
     return np.arange(1, last + 1), notes
 
 
-def _described(clips: Sequence[_Clip], counts: Sequence[Counts]) -> list[str]:
-    rows = [_row(clip.truth.name, figures(counted)) for clip, counted in zip(clips, counts, strict=True)]
-    if len(clips) > 1:
-        rows.append(_row(TOGETHER, figures(combined(counts))))
+def _described(scored: Sequence[tuple[_Clip, Figures]], together: Figures) -> list[str]:
+    rows = [_row(clip.truth.name, one) for clip, one in scored]
+    rows += [_row(TOGETHER, together)] if len(scored) > 1 else []
     lines = [f"scored by   TrackEval {importlib.metadata.version('trackeval')}"]
-    for clip, counted in zip(clips, counts, strict=True):
-        one = figures(counted)
+    for clip, one in scored:
         lines.append(
             f"{clip.truth.name}: {one.frames} frames, {one.true_boxes} true boxes of {one.true_ids} objects, "
             f"{one.found_boxes} found of {one.found_ids} tracks, class {_classes(clip)}"
@@ -123,7 +121,7 @@ def _row(name: str, of: Figures) -> tuple[str, ...]:
     return (name, *(show(getattr(of, key)) for key in SHARES), *(str(getattr(of, key)) for key in NUMBERS))
 
 
-def _facts(clips: Sequence[_Clip], counts: Sequence[Counts], *, skips_gaps: bool) -> dict[str, Any]:
+def _facts(scored: Sequence[tuple[_Clip, Figures]], together: Figures, *, skips_gaps: bool) -> dict[str, Any]:
     """The JSON file. Shares are 0..1; null where undefined."""
     each = [
         {
@@ -132,9 +130,9 @@ def _facts(clips: Sequence[_Clip], counts: Sequence[Counts], *, skips_gaps: bool
             "mot": str(clip.result.path),
             "classes": [{"truth": pair.truth, "result": pair.result} for pair in clip.classes],
             "notes": list(clip.notes),
-            "figures": asdict(figures(counted)),
+            "figures": asdict(one),
         }
-        for clip, counted in zip(clips, counts, strict=True)
+        for clip, one in scored
     ]
     versions = {name: importlib.metadata.version(name) for name in ("trackeval", "numpy")}
     facts: dict[str, Any] = plain(
@@ -142,7 +140,7 @@ def _facts(clips: Sequence[_Clip], counts: Sequence[Counts], *, skips_gaps: bool
             "versions": {"realtime-segmentation": version(), "python": platform.python_version(), **versions},
             "skips_gaps": skips_gaps,
             "clips": each,
-            TOGETHER: asdict(figures(combined(counts))),
+            TOGETHER: asdict(together),
         }
     )
     return facts

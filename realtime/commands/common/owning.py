@@ -18,7 +18,7 @@ from engines.models.collection.manifest import Entry, bundled_manifest, read_man
 from engines.models.model import Model
 from realtime.commands.common.checking import PROGRESS_DELAY_S, write_png
 from realtime.commands.common.listing import print_card
-from realtime.commands.common.trial import Trial, try_model
+from realtime.commands.common.trial import try_model
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
@@ -92,15 +92,12 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
     kept = zoo.find(name)
     print_card(kept.card, kept.path)
     print(f"ran      {trial.ms:.1f} ms per frame on {trial.description}")
-    print(f"found    {trial.found}, in {len(frames)} frames{_doubt(trial)}")
+    doubt = " (is the card right about mean, std and channels?)" if trial.found == "nothing" else ""
+    print(f"found    {trial.found}, in {len(frames)} frames{doubt}")
     print(f"preview  {preview_path}")
     print(f"\nAdded: use it with --model {name}. If the picture is wrong, remove the model, write the missing facts (mean, std,")
     print("channels, classes ...) into a card next to the file (docs/models.md), and add it again.")
     return 0
-
-
-def _doubt(trial: Trial) -> str:
-    return " (is the card right about mean, std and channels?)" if trial.found == "nothing" else ""
 
 
 def _accept(name: str, entry: Entry, *, is_accepted: bool) -> None:

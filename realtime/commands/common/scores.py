@@ -25,13 +25,11 @@ PACKAGES = ("numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt", "te
 
 def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> list[str]:
     """All scores, in lines."""
-    times = figures.latency
-    total_ms = times.preprocess_ms + times.inference_ms + times.decode_ms
+    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in figures.latency_ms.items())
     lines = [
         f"{segmenter.card.name} on {truths.settings.name}: {truths.described}",
         f"backend     {segmenter.choice.engine.description}, input {segmenter.card.input.size}",
-        f"latency     {total_ms:.1f} ms per image: preprocess {times.preprocess_ms:.1f}, inference {times.inference_ms:.1f}, "
-        f"decode {times.decode_ms:.1f} (medians)",
+        f"latency     {sum(figures.latency_ms.values()):.1f} ms per image: {times} (medians)",
     ]
     mapped = figures.mapping.described(truths.settings.classes)
     lines += [f"{'classes' if index == 0 else '':<11} {line}" for index, line in enumerate(mapped)]
@@ -108,7 +106,7 @@ def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
         "which": truths.described,
         "classes": list(names),
         "mapping": mapping,
-        "latency_p50_ms": {key.removesuffix("_ms"): value for key, value in asdict(figures.latency).items()},
+        "latency_p50_ms": dict(figures.latency_ms),
         "worst": {case.image.name: case.figure for case in figures.worst},
     }
     if figures.pixels is not None:

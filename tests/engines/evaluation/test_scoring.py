@@ -61,7 +61,7 @@ def test_a_network_that_is_always_right(nets, painted: Callable[..., Any]) -> No
     assert (figures.pixels.miou, figures.pixels.pixel_accuracy, figures.pixels.boundary_f1) == (1, 1, 1)
     assert np.diag(figures.pixels.counts).sum() == figures.pixels.counts.sum() == 2 * 24 * 32
     assert (figures.images, figures.objects, figures.surface) == (2, None, None)
-    assert min(figures.latency.preprocess_ms, figures.latency.inference_ms, figures.latency.decode_ms) > 0
+    assert min(figures.latency_ms.values()) > 0
     assert [case.figure for case in figures.worst] == [1, 1]
     assert seen == [(1, 2), (2, 2)]
 

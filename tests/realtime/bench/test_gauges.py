@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.bench.gauges import Rapl, machine_cpu_s, rss_mb, slope_per_minute
-from realtime.bench.machine import hardware
+from realtime.bench.machine import Rapl, hardware, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.samples import Sample, read_sysfs
 
 

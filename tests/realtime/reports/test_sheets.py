@@ -7,8 +7,7 @@ import pytest
 
 from realtime.commands.common.tables import bar, percent, table
 from realtime.render.palette import named_colours
-from realtime.reports.charts import confusion_chart
-from realtime.reports.sheets import TILE_WIDTH_PX, Legend, Row, blend, sheet
+from realtime.reports.sheets import TILE_WIDTH_PX, Legend, Row, blend, confusion_chart, sheet
 
 LEGEND = Legend(("sky", "road"), ((0, 0, 255), (255, 0, 0)))
 
