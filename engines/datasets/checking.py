@@ -110,8 +110,8 @@ def check_set(
 def _labels(folder: Path) -> list[Path]:
     if not (folder / "labels").is_dir():
         raise DataError(f"{folder}: has no folder labels/", "The label of images/NAME.jpg is labels/NAME.png, 8-bit class ids")
-    labels = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and path.name not in NAME_FILES)
-    labels = [path for path in labels if not path.name.startswith(".")]
+    files = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and not path.name.startswith("."))
+    labels = [path for path in files if path.name not in NAME_FILES]
     texts = sum(path.suffix.lower() == ".txt" for path in labels)
     if texts and texts == len(labels):
         what = f"{folder / 'labels'}: has {texts} .txt files of outlines in YOLO's format, which run.py evaluate reads"

@@ -62,21 +62,13 @@ def open_settings(path: Path) -> tuple[Path, SetSettings]:
 
     A file outside of its set's folder names that folder: `folder = "..."`, relative to the file. Raises DataError with the cure.
     """
-    file = path / FILE_NAME if path.is_dir() else path
-    if file.is_file():
-        return _read(file)
     if path.is_dir():
-        raise DataError(f"{path}: has no {FILE_NAME}, so its classes are unknown", f"Make one: run.py data check {path} --write")
-    raise DataError(f"{path}: no such folder, and no such {FILE_NAME}")
-
-
-def read_settings(path: Path) -> SetSettings:
-    """The settings in a set's dataset.toml. Raises DataError that names the file and the key."""
-    return _read(path)[1]
-
-
-def _read(path: Path) -> tuple[Path, SetSettings]:
-    """The set's folder, and its settings."""
+        if not (path / FILE_NAME).is_file():
+            what = f"{path}: has no {FILE_NAME}, so its classes are unknown"
+            raise DataError(what, f"Make one: run.py data check {path} --write")
+        path /= FILE_NAME
+    elif not path.is_file():
+        raise DataError(f"{path}: no such folder, and no such {FILE_NAME}")
     facts = read_table(path, DataError, MAX_BYTES)
     place = facts.pop(FOLDER_KEY, ".")
     if not isinstance(place, str):
@@ -125,7 +117,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def settings_to_toml(settings: SetSettings, folder: str = "", *, named: bool = False) -> str:
-    """Text that `read_settings` reads back. folder: the set's folder, if the file will be elsewhere.
+    """Text that `open_settings` reads back. folder: the set's folder, if the file will be elsewhere.
 
     named: whether to write the name, as it differs from the folder's.
     """

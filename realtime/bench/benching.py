@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.process.version import version
-from realtime.streams.recorder import Recording, recording_to
+from realtime.streams.recorder import recording_to
 
 ALONE_FRAMES = 60
 ALONE_WARM_UP = 5
@@ -97,15 +98,11 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
             if rate_hz is None and is_live:
                 continue  # a camera has its own rate
             with tempfile.TemporaryDirectory() as folder:
-                recording = _encoder(Path(folder) / "out.mp4") if plan.encodes else None
+                recording = partial(recording_to, {"video": Path(folder) / "out.mp4"}) if plan.encodes else None
                 repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording)).measure()
             repeats.append(repeat)
             say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")
     return fixed, maximum
-
-
-def _encoder(path: Path) -> Callable[[], Recording]:
-    return lambda: recording_to({"video": path})
 
 
 def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:

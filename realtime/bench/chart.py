@@ -135,9 +135,8 @@ def _frames(card: Card) -> Image:
             if count:
                 cv2.rectangle(strip, (round(left), y), (max(round(left), round(right) - 2), y + BAR_PX), colour, cv2.FILLED)
                 cv2.rectangle(strip, (text_x + 4, y + 23), (text_x + 13, y + 32), colour, cv2.FILLED)
-            left = right
-            if count:
                 text_x = _write(strip, text_x + 16, y + 17, f"{count} {name}", SMALL_PX) + 12
+            left = right
     return strip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # `run.py --help` prints the rule below without loading this
     from realtime.bench.card import Card, Figure, Mode
+    from realtime.bench.measuring import Repeat
 
 HIGHER, LOWER = 1, -1
 
@@ -14,35 +16,41 @@ TOLERANCE_PERCENT = 5.0
 
 
 class Kind(NamedTuple):
-    """A kind of figure. better: HIGHER or LOWER; None for figures that are not compared. least: the smallest difference that
-    matters, in its own unit. by_clock: other programs on the same cores make it worse."""
+    """A kind of figure. of: its value in a repeat; None where this machine does not provide it.
+
+    better: HIGHER or LOWER; None for figures that are not compared. least: the smallest difference that matters, in its own unit.
+    by_clock: other programs on the same cores make it worse.
+    """
 
     title: str
     unit: str
+    of: Callable[[Repeat], float | None]
     better: int | None = None
     least: float = 0.0
     by_clock: bool = False
 
 
 KINDS = {
-    "fps": Kind("frames through the model", "frames/s", HIGHER, by_clock=True),
-    "shown_fps": Kind("frames shown", "frames/s", HIGHER, by_clock=True),
-    "age_p50": Kind("age of a frame when shown, p50", "ms", LOWER, 1.0, by_clock=True),
-    "age_p95": Kind("age of a frame when shown, p95", "ms", LOWER, 2.0, by_clock=True),
-    "mask_age_p50": Kind("age of its masks, p50", "ms", LOWER, 1.0, by_clock=True),
-    "mask_age_p95": Kind("age of its masks, p95", "ms", LOWER, 2.0, by_clock=True),
-    "dropped_share": Kind("dropped before the model, or missed", "%", LOWER, 2.0, by_clock=True),
-    "cpu_per_frame": Kind("CPU per frame, whole process", "ms", LOWER, 0.2),
-    "cpu_cores": Kind("cores used", "cores"),
-    "others_cores": Kind("cores used by other programs", "cores"),
-    "memory_peak": Kind("memory, peak", "MB", LOWER, 20.0),
-    "memory_slope": Kind("memory, slope", "MB/min", LOWER, 20.0),
-    "gpu_load": Kind("GPU load", "%"),
-    "gpu_memory": Kind("GPU memory in use, whole card", "MB", LOWER, 20.0),
-    "power": Kind("power", "W"),
-    "energy_per_frame": Kind("energy per frame", "J", LOWER, by_clock=True),
-    "cpu_energy_per_frame": Kind("energy of the CPU packages per frame", "J", LOWER, by_clock=True),
-    "tracks": Kind("tracks started per repeat", "ids"),
+    "fps": Kind("frames through the model", "frames/s", lambda one: one.fps, HIGHER, by_clock=True),
+    "shown_fps": Kind("frames shown", "frames/s", lambda one: one.counts.shown / one.seconds, HIGHER, by_clock=True),
+    "age_p50": Kind("age of a frame when shown, p50", "ms", lambda one: one.percentile("age", 50), LOWER, 1.0, by_clock=True),
+    "age_p95": Kind("age of a frame when shown, p95", "ms", lambda one: one.percentile("age", 95), LOWER, 2.0, by_clock=True),
+    "mask_age_p50": Kind("age of its masks, p50", "ms", lambda one: one.percentile("mask age", 50), LOWER, 1.0, by_clock=True),
+    "mask_age_p95": Kind("age of its masks, p95", "ms", lambda one: one.percentile("mask age", 95), LOWER, 2.0, by_clock=True),
+    "dropped_share": Kind("dropped before the model, or missed", "%", lambda one: one.dropped_percent, LOWER, 2.0, by_clock=True),
+    "cpu_per_frame": Kind("CPU per frame, whole process", "ms", lambda one: one.cpu_ms_per_frame, LOWER, 0.2),
+    "cpu_cores": Kind("cores used", "cores", lambda one: one.cpu_s / one.seconds),
+    "others_cores": Kind("cores used by other programs", "cores", lambda one: one.others_cores),
+    "memory_peak": Kind("memory, peak", "MB", lambda one: one.rss_peak_mb, LOWER, 20.0),
+    "memory_slope": Kind("memory, slope", "MB/min", lambda one: one.rss_slope, LOWER, 20.0),
+    "gpu_load": Kind("GPU load", "%", lambda one: one.gpu.mean_percent if one.gpu else None),
+    "gpu_memory": Kind("GPU memory in use, whole card", "MB", lambda one: one.gpu.memory_mb if one.gpu else None, LOWER, 20.0),
+    "power": Kind("power", "W", lambda one: one.power.mean_w if one.power else None),
+    "energy_per_frame": Kind("energy per frame", "J", lambda one: one.joules_per_frame, LOWER, by_clock=True),
+    "cpu_energy_per_frame": Kind(
+        "energy of the CPU packages per frame", "J", lambda one: one.cpu_joules_per_frame, LOWER, by_clock=True
+    ),
+    "tracks": Kind("tracks started per repeat", "ids", lambda one: float(one.tracks)),
 }
 """Drops are in per cent of the frames of a camera, missed ones included."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,28 +30,6 @@ LEFT_OVER = 1.05
 
 NOT_LINUX = "known on Linux only"
 
-VALUES: dict[str, Callable[[Repeat], float | None]] = {
-    "fps": lambda repeat: repeat.fps,
-    "shown_fps": lambda repeat: repeat.counts.shown / repeat.seconds,
-    "age_p50": lambda repeat: _age(repeat, "age", 50),
-    "age_p95": lambda repeat: _age(repeat, "age", 95),
-    "mask_age_p50": lambda repeat: _age(repeat, "mask age", 50),
-    "mask_age_p95": lambda repeat: _age(repeat, "mask age", 95),
-    "dropped_share": lambda repeat: _dropped_percent(repeat),
-    "cpu_per_frame": lambda repeat: repeat.cpu_ms_per_frame,
-    "cpu_cores": lambda repeat: repeat.cpu_s / repeat.seconds,
-    "others_cores": lambda repeat: repeat.others_cores,
-    "memory_peak": lambda repeat: repeat.rss_peak_mb,
-    "memory_slope": lambda repeat: repeat.rss_slope,
-    "gpu_load": lambda repeat: repeat.gpu.mean_percent if repeat.gpu else None,
-    "gpu_memory": lambda repeat: repeat.gpu.memory_mb if repeat.gpu else None,
-    "power": lambda repeat: repeat.power.mean_w if repeat.power else None,
-    "energy_per_frame": lambda repeat: repeat.power.mean_w / repeat.fps if repeat.power and repeat.fps else None,
-    "cpu_energy_per_frame": lambda repeat: None if repeat.cpu_joules is None else repeat.cpu_joules / repeat.counts.processed,
-    "tracks": lambda repeat: float(repeat.tracks),
-}
-"""The figures of a repeat; None where this machine does not provide them."""
-
 ORDER = ("read", "preprocess", "inference", "decode", "smooth", "track", "observe", "carry", "draw", "write")
 """Of stages, as a frame passes them."""
 
@@ -62,23 +40,21 @@ LIVE_ONLY = ("shown_fps", "age_p50", "age_p95", "mask_age_p50", "mask_age_p95", 
 def mode_of(repeats: Sequence[Repeat], how: str, *, is_live: bool) -> Mode:
     """The card's part for one mode, from at least one repeat."""
     figures: dict[str, Figure] = {}
-    for name, value in VALUES.items():
-        values = [value(repeat) for repeat in repeats]
+    for name, kind in KINDS.items():
+        values = [kind.of(repeat) for repeat in repeats]
         known = [one for one in values if one is not None]
         if len(known) == len(values) and (is_live or name not in LIVE_ONLY):
-            figures[name] = figure(known, KINDS[name].unit)
+            figures[name] = figure(known, kind.unit)
     found = dict.fromkeys(name for repeat in repeats for name in repeat.samples_ms)
     names = sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     stages = {name: _percentiles([repeat.samples_ms.get(name, np.zeros(0)) for repeat in repeats]) for name in names}
     age, mask_age = stages.pop("age", None), stages.pop("mask age", None)
-    if "mask_age_p50" not in figures:
-        mask_age = None
     return Mode(
         how=how,
         figures=figures,
         stages=stages,
         age=age if is_live else None,
-        mask_age=mask_age,
+        mask_age=mask_age if "mask_age_p50" in figures else None,
         doors=Counts(*(sum(getattr(repeat.counts, name) for repeat in repeats) for name in Counts.__struct_fields__)),
         unreadable=_unreadable(repeats, figures),
     )
@@ -135,18 +111,6 @@ def _notes_on_memory(modes: Sequence[dict[str, Figure]]) -> Iterator[str]:
             f"A single run takes {peaks[0].repeats[0]:.0f} MB at its peak, as the first repeat did: later ones include "
             "memory that the process keeps from earlier ones."
         )
-
-
-def _age(repeat: Repeat, name: str, percentile: float) -> float | None:
-    """None where nothing was shown, or where all masks are of the frame shown (the overlay "locked")."""
-    ages = repeat.samples_ms.get(name)
-    return None if ages is None or not ages.any() else float(np.percentile(ages, percentile))
-
-
-def _dropped_percent(repeat: Repeat) -> float | None:
-    missed = repeat.counts.missed_by_the_feed
-    total = repeat.counts.captured + missed
-    return 100 * (repeat.counts.dropped_before_model + missed) / total if total else None
 
 
 def _percentiles(parts: Sequence[Any]) -> Percentiles:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from engines.models.model import Model
@@ -79,6 +80,26 @@ class Repeat:
     def cpu_ms_per_frame(self) -> float:
         """Of the whole process: the model, all stages, and the source's own work."""
         return self.cpu_s * 1e3 / self.counts.processed
+
+    @property
+    def dropped_percent(self) -> float | None:
+        """Of a camera's frames: dropped before the model, or missed by the feed."""
+        missed = self.counts.missed_by_the_feed
+        total = self.counts.captured + missed
+        return 100 * (self.counts.dropped_before_model + missed) / total if total else None
+
+    @property
+    def joules_per_frame(self) -> float | None:
+        return self.power.mean_w / self.fps if self.power and self.fps else None
+
+    @property
+    def cpu_joules_per_frame(self) -> float | None:
+        return None if self.cpu_joules is None else self.cpu_joules / self.counts.processed
+
+    def percentile(self, name: str, percent: float) -> float | None:
+        """Of an age. None where nothing was shown, or where all masks are of the frame shown (the overlay "locked")."""
+        ages = self.samples_ms.get(name)
+        return None if ages is None or not ages.any() else float(np.percentile(ages, percent))
 
 
 class Drawn(Outlet):

@@ -55,8 +55,7 @@ class PowerMeter:
     def __init__(self, interval_ms: int = INTERVAL_MS, sys: Path = Path("/sys")) -> None:
         self.why_not = "the meter has not run"
         self._interval_ms, self._sys = interval_ms, sys
-        self._samples: list[Sample] = []
-        self._gpu_samples: list[tuple[str, Sample]] = []
+        self._samples: list[tuple[str, Sample]] = []  # with the monitor's name
         self._source = ""
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -77,7 +76,7 @@ class PowerMeter:
 
     def reading(self) -> PowerReading | None:
         """The figures so far, or None when no power was reported, with the reason in `why_not`."""
-        samples = list(self._samples)
+        samples = [sample for name, sample in list(self._samples) if name == self._source]
         powers_w = [sample.power_w for sample in samples if sample.power_w is not None]
         if not powers_w:
             return None
@@ -93,8 +92,8 @@ class PowerMeter:
 
     def gpu(self) -> GpuReading | None:
         """The GPU's figures so far, or None when none were reported."""
-        source = next((name for name, sample in self._gpu_samples if _has_gpu(sample)), None)
-        samples = [sample for name, sample in self._gpu_samples if name == source and _has_gpu(sample)]
+        source = next((name for name, sample in list(self._samples) if _has_gpu(sample)), None)
+        samples = [sample for name, sample in list(self._samples) if name == source and _has_gpu(sample)]
         if source is None or not samples:
             return None
         loads = [sample.gpu_percent for sample in samples if sample.gpu_percent is not None]
@@ -116,17 +115,15 @@ class PowerMeter:
             self._source = name
             try:
                 for sample in read():
-                    self._samples.append(sample)
-                    self._gpu_samples.append((name, sample))
+                    self._samples.append((name, sample))
                     if self._stopping.is_set():
                         self.why_not = f"{name} reports no power"
                         return
                 reasons.append(f"{name} reported no power{' in so short a time' if self._stopping.is_set() else ''}")
             except Exception as error:  # a monitor's error must not end the benchmark
                 reasons.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
-            if self._stopping.is_set() or any(sample.power_w is not None for sample in self._samples):
+            if self._stopping.is_set() or any(sample.power_w is not None for _, sample in self._samples):
                 break
-            self._samples.clear()
         self.why_not = "no power figure here (" + "; ".join(reasons) + ")"
 
     def _jtop(self) -> Iterator[Sample]:

@@ -71,25 +71,19 @@ def count(truth: TrackRows, result: TrackRows, frames: I64, classes: Sequence[Cl
     Rows of other classes do not count, nor ground truth marked as not scored. Where both files have classes, objects match only
     within their class.
     """
-    hota, clear, identity = _metrics()
+    metrics = _metrics()
     kept_truth, kept_result = (rows.take(np.isin(rows.frames, frames)) for rows in (truth, result))
     data = _data(kept_truth, kept_result, frames, classes)
-    facts = {key: data[key] for key in ("num_gt_dets", "num_tracker_dets", "num_gt_ids", "num_tracker_ids", "num_timesteps")}
-    return {
-        "HOTA": hota.eval_sequence(data),
-        "CLEAR": clear.eval_sequence(data),
-        "Identity": identity.eval_sequence(data),
-        "sizes": facts,
-    }
+    sizes = {key: data[key] for key in ("num_gt_dets", "num_tracker_dets", "num_gt_ids", "num_tracker_ids", "num_timesteps")}
+    return {**{metric.get_name(): metric.eval_sequence(data) for metric in metrics}, "sizes": sizes}
 
 
 def combined(clips: Sequence[Counts]) -> Counts:
     """All clips' counts as one: all boxes weigh the same, ids of different clips are different."""
-    hota, clear, identity = _metrics()
     named = {str(number): clip for number, clip in enumerate(clips)}
     sums = {
         metric.get_name(): metric.combine_sequences({key: clip[metric.get_name()] for key, clip in named.items()})
-        for metric in (hota, clear, identity)
+        for metric in _metrics()
     }
     return {**sums, "sizes": {key: sum(clip["sizes"][key] for clip in clips) for key in clips[0]["sizes"]}}
 

@@ -16,9 +16,9 @@ from engines.models import zoo
 from realtime.bench.benching import Plan, bench
 from realtime.bench.card import Card, read_card, to_json
 from realtime.bench.chart import chart
-from realtime.bench.comparing import TOLERANCE_PERCENT, Change, compare, differences
+from realtime.bench.comparing import TOLERANCE_PERCENT, Change, compare, differences, title
 from realtime.bench.measuring import Job
-from realtime.bench.report import markdown, title
+from realtime.bench.report import markdown
 from realtime.commands.common.running import leave_hanging_threads, settings_of
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.tuning import prepare

@@ -32,6 +32,14 @@ def test_a_list_in_the_folder_holds_out_too(clean_set: Path) -> None:
     assert held_out(clean_set, settings) == ["clipa_000", "clipa_003", "clipb_006", "clipb_007"]
 
 
+def test_a_pattern_in_the_list_may_have_a_space_in_it(clean_set: Path) -> None:
+    for path in [*clean_set.glob("*/clipa_00[01].*")]:
+        path.rename(path.with_stem(path.stem.replace("clipa", "my clip")))
+    (clean_set / "val.txt").write_text("my clip_*\n")
+    settings = msgspec.structs.replace(SETTINGS, hold_out=(), hold_out_list="val.txt")
+    assert held_out(clean_set, settings) == ["my clip_000", "my clip_001"]
+
+
 def test_a_list_that_is_not_there_is_named(clean_set: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read as the list of held-out images"):
         open_set(clean_set, msgspec.structs.replace(SETTINGS, hold_out_list="nowhere.txt"))
