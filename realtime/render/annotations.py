@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 
 import cv2
 import numpy as np
 
-from engines.types import F32, I32, Image, Size
+from engines.types import I32, Image, Size
 from realtime.render.layout import Places, Wish, lay_out
 from realtime.render.look import stroke_px, text_px
 from realtime.render.marks import Mark
 from realtime.render.text import label, percent_label
 
 TRAIL_PIECES = 6
-"""A trail is drawn in at most this many straight pieces of one colour each. Their bends and steps cannot be seen, and drawing
-all 64 points of all trails would cost as much as the masks."""
+"""Maximum number of straight pieces, of one colour each, in a trail. Bends and steps cannot be seen; all 64 points of all trails
+would cost as much as the masks."""
 
 PIECE_STROKES = 4
 """Minimum length of a piece, in stroke widths. Shorter ones are joined in twos, threes or all together: no visible difference."""
@@ -31,9 +30,6 @@ _ALONG = np.linspace(0, 1, _STOPS)
 _OPACITY = np.linspace(OLDEST, 1, _STOPS - 2, dtype=np.float32)[:, None]
 """Of a piece, by its middle: any stop but the first and the last."""
 
-NO_PLACES: Places = MappingProxyType({})
-"""No label was placed before."""
-
 
 def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
     """Draw lines that fade into the picture towards their old end, and become thinner."""
@@ -43,7 +39,9 @@ def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
     width = stroke_px(Size.of(image))
     stops = _stops([trail for trail, _ in trails])
     colours = np.array([colour for _, colour in trails], np.float32)[:, None]
-    under = _under(image, stops[:, 1:-1])
+    edge = image.shape[1] - 1, image.shape[0] - 1
+    columns, rows = np.minimum(np.maximum(stops[:, 1:-1], 0), edge).transpose(2, 0, 1)
+    under = image[rows, columns].astype(np.float32)  # at the nearest edge for points outside
     shades = (under + (colours - under) * _OPACITY).astype(np.uint8)
     lengths = np.abs(stops[:, 1:] - stops[:, :-1]).max(axis=2).sum(axis=1)
     # Flat lists: a thousand small ones per picture would keep Python's garbage collector busy.
@@ -62,10 +60,7 @@ def draw_trails(image: Image, marks: Sequence[Mark]) -> None:
 
 def _half_piece(length_px: int, least_px: int) -> int:
     """Number of stops from a piece's end to its middle: the smallest that gives pieces of `least_px`, or one whole piece."""
-    for half in (1, 2, 3):
-        if length_px * half >= least_px * TRAIL_PIECES:
-            return half
-    return TRAIL_PIECES
+    return next((half for half in (1, 2, 3) if length_px * half >= least_px * TRAIL_PIECES), TRAIL_PIECES)
 
 
 def _line(image: Image, start: list[int], end: list[int], colour: list[int], width: int) -> None:
@@ -84,12 +79,6 @@ def _stops(trails: list[I32]) -> I32:
     counts = np.array([len(trail) for trail in trails])[:, None]
     picks = ((counts - 1) * _ALONG + 0.5).astype(np.intp) + (np.cumsum(counts, axis=0) - counts)
     return np.asarray(np.concatenate(trails).take(picks, axis=0), np.int32)
-
-
-def _under(image: Image, points: I32) -> F32:
-    """(N, points, 3) float32: the picture's colour at each point, at the nearest edge for points outside."""
-    columns, rows = (np.minimum(np.maximum(points, 0), (image.shape[1] - 1, image.shape[0] - 1))).transpose(2, 0, 1)
-    return np.asarray(image[rows, columns], np.float32)
 
 
 def draw_boxes(image: Image, marks: Sequence[Mark]) -> None:
@@ -111,17 +100,12 @@ def draw_labels(image: Image, marks: Sequence[Mark], before: Places) -> Places:
     """
     size = Size.of(image)
     letters_px = text_px(size)
-    named = sorted((mark for mark in marks if mark.name), key=_urgency)
+    named = sorted((mark for mark in marks if mark.name), key=lambda mark: (not mark.is_selected, -mark.box[3], mark.key or 0))
     patches = [_patches(mark, letters_px) for mark in named]
-    wishes = [
-        Wish(mark.key, mark.box, sum(patch.shape[1] for patch in parts), parts[0].shape[0])
-        for mark, parts in zip(named, patches, strict=True)
-    ]
-    placed = [
-        (mark, parts, spot)
-        for mark, parts, spot in zip(named, patches, lay_out(wishes, size, before), strict=True)
-        if spot is not None
-    ]
+    sizes = [(sum(patch.shape[1] for patch in parts), parts[0].shape[0]) for parts in patches]
+    wishes = [Wish(mark.key, mark.box, *size_px) for mark, size_px in zip(named, sizes, strict=True)]
+    spots = lay_out(wishes, size, before)
+    placed = [(mark, parts, spot) for mark, parts, spot in zip(named, patches, spots, strict=True) if spot is not None]
     for mark, _, spot in placed:  # all leaders before the first label, so that none crosses a label
         if spot.leader is not None:
             cv2.line(image, *spot.leader, mark.colour, 1, cv2.LINE_AA)
@@ -132,10 +116,6 @@ def draw_labels(image: Image, marks: Sequence[Mark], before: Places) -> Places:
             image[spot.y : spot.y + height, x : x + width] = patch
             x += width
     return {mark.key: spot.place for mark, _, spot in placed if mark.key is not None}
-
-
-def _urgency(mark: Mark) -> tuple[bool, int, int]:
-    return not mark.is_selected, -mark.box[3], mark.key or 0
 
 
 def _patches(mark: Mark, letters_px: int) -> tuple[Image, ...]:

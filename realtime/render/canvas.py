@@ -6,13 +6,13 @@ import cv2
 
 from engines.types import Image, Size
 from realtime.knobs import Knobs
-from realtime.render.annotations import NO_PLACES, draw_boxes, draw_labels, draw_trails
+from realtime.render.annotations import draw_boxes, draw_labels, draw_trails
+from realtime.render.layout import Places
 from realtime.render.look import Look
 from realtime.render.marks import Mark, marks_of
-from realtime.render.masks import draw_halo, paint_classes, paint_objects
+from realtime.render.masks import draw_halo, paint_carpet, paint_classes, paint_lane_lines, paint_objects
 from realtime.render.matte import Matte, paint_matte, replace_background
 from realtime.render.pixels import resized
-from realtime.render.surface import paint_carpet, paint_lane_lines
 from realtime.types import Canvas, Result
 
 
@@ -25,7 +25,7 @@ class Painter:
     """Composes the pictures of one stream. It remembers the places of labels, so that they do not jump."""
 
     def __init__(self) -> None:
-        self._places = NO_PLACES
+        self._places: Places = {}
 
     def __call__(self, result: Result, knobs: Knobs, look: Look) -> Canvas:
         """Like `compose`, with labels in the places they had in the previous picture where possible."""

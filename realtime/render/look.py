@@ -1,4 +1,4 @@
-"""Look: what drawing needs to know about a model and a canvas. Values only: sizes, colours, the background."""
+"""Look: what drawing needs to know about a model and a canvas, and the sizes of lines and letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines.models.card import ModelCard
 from engines.types import U8, VOID_CLASS, Size
 from realtime.render.backgrounds import Background, Blur
 from realtime.render.palette import bgr_table, class_colours, id_colours
-from realtime.render.pixels import Bgr
+from realtime.render.pixels import Bgr, colour_of
 
 UNSEEN_SHADE = 0.6
 """Brightness of the boxes of coasting tracks (not seen in this frame), relative to their colours."""
@@ -51,15 +51,12 @@ class Look:
     @cached_property
     def id_bgr(self) -> tuple[Bgr, ...]:
         """Colours of tracks, by `id % ID_COLOURS`."""
-        return tuple((blue, green, red) for blue, green, red in id_colours().tolist())
+        return tuple(colour_of(row) for row in id_colours())
 
     @cached_property
     def unseen_id_bgr(self) -> tuple[Bgr, ...]:
         """Colours of coasting tracks, by `id % ID_COLOURS`."""
-        return tuple(
-            (round(blue * UNSEEN_SHADE), round(green * UNSEEN_SHADE), round(red * UNSEEN_SHADE))
-            for blue, green, red in self.id_bgr
-        )
+        return tuple(colour_of(row) for row in np.rint(id_colours() * UNSEEN_SHADE).astype(np.uint8))
 
     @cached_property
     def matte_class(self) -> int:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engines.types import F32, I32, U8, Size
+from engines.types import F32, I32, Size
 from realtime.knobs import Knobs
 from realtime.render.layout import Box
 from realtime.render.look import Look
 from realtime.render.palette import ID_COLOURS
-from realtime.render.pixels import Bgr
+from realtime.render.pixels import Bgr, colour_of
 from realtime.types import Result
 
 MAX_PX = 16_000
@@ -104,12 +104,6 @@ def scaled_boxes(boxes_px: F32, scale: F32) -> list[Box]:
 def _percent(score: float) -> int | None:
     """The score in per cent; None for exactly 1, which means that the network gives no scores."""
     return None if score >= 1 else round(100 * score)
-
-
-def colour_of(bgr: U8) -> Bgr:
-    """A row of a colour table as a tuple."""
-    blue, green, red = bgr.tolist()
-    return blue, green, red
 
 
 def _is_inside(box: Box, size: Size) -> bool:

@@ -1,4 +1,4 @@
-"""Masks of objects and class maps over the picture, and the halo of the selected object."""
+"""Areas over the picture: masks of objects, class maps, the road surface, and the halo of the selected object."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from engines.types import U8, Image, Size
+from engines.types import U8, Bools, Image, Size
 from realtime.knobs import Knobs
 from realtime.render.layout import Box
 from realtime.render.look import Look, rim_px, unit
 from realtime.render.marks import Mark, scale_to, scaled_boxes
-from realtime.render.pixels import plain, scaled
-from realtime.render.surface import CARPET_BGR
+from realtime.render.pixels import Bgr, blend_colour, plain, scaled
 from realtime.types import Result
 
 HALO_BGR, HALO_RIM_BGR = (255, 255, 255), (20, 20, 20)
@@ -26,7 +25,16 @@ ROWS_PX = 240
 GAP_PX = 32
 """Tiles side by side that are closer than this become one: painting the gap costs less than those calls."""
 
-_SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
+LANE_LINE = 2
+"""Of a surface map, where 1 is drivable."""
+
+CARPET_BGR: Bgr = (120, 215, 60)
+STROKE_BGR: Bgr = (150, 245, 255)
+EDGE_BGR: Bgr = (25, 30, 35)
+"""Around lane lines, to make them visible on bright concrete, where they are white."""
+
+SHARPENING = 4.0
+"""How much steeper an upsampled edge becomes: at 2 it is as soft as the map is coarse, at 16 it has steps."""
 
 
 class Tile(NamedTuple):
@@ -67,10 +75,9 @@ def paint_objects(image: Image, result: Result, marks: list[Mark], knobs: Knobs)
     if not seen_marks:
         return
     rows = np.array([mark.row for mark in seen_marks])
-    label_map = instances.label_map
+    labels, label_map = rows + 1, instances.label_map
     if Size.of(label_map) != size:
         label_map = scaled(label_map, size, cv2.INTER_NEAREST)
-    labels = rows + 1
     colours, kept = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.uint8)
     colours[labels, 0] = [mark.colour for mark in seen_marks]
     kept[labels] = labels
@@ -107,18 +114,17 @@ def _grown(box: Box, by_px: int, size: Size) -> Box:
 
 def draw_halo(image: Image, result: Result, mark: Mark) -> None:
     """Draw a light line with a dark one around it, outside the object's mask, or its box if it has no mask."""
-    size = Size.of(image)
+    instances, size = result.segmentation.instances, Size.of(image)
     width = max(2, round(3 * unit(size)))
     box = mark.box
     if mark.row is not None:
-        (box,) = scaled_boxes(result.segmentation.instances.boxes_px[mark.row : mark.row + 1], scale_to(result, size))
+        (box,) = scaled_boxes(instances.boxes_px[mark.row : mark.row + 1], scale_to(result, size))
     x0, y0, x1, y1 = _grown(box, 2 * width + 1, size)
     if x1 <= x0 or y1 <= y0:
         return
-    if mark.row is None:
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    else:
-        mask = _mask_in((x0, y0, x1, y1), result.segmentation.instances.label_map, mark.row + 1, size)
+    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    if mark.row is not None:
+        mask = _mask_in((x0, y0, x1, y1), instances.label_map, mark.row + 1, size)
     if not cv2.countNonZero(mask):
         cv2.rectangle(mask, (mark.box[0] - x0, mark.box[1] - y0), (mark.box[2] - 1 - x0, mark.box[3] - 1 - y0), 1, cv2.FILLED)
     light = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1)))
@@ -142,9 +148,8 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
 
     surface: of the road. Its colour replaces the class's where it is drivable, since two layers of colour look muddy.
     """
-    shown = look.shown(knobs.hidden_classes)
     size = Size.of(image)
-    mask = cv2.LUT(class_map, shown)
+    mask = cv2.LUT(class_map, look.shown(knobs.hidden_classes))
     colours = cv2.applyColorMap(class_map, look.class_bgr[:256].reshape(256, 1, 3))
     if surface is not None:
         if surface.shape != class_map.shape:
@@ -155,12 +160,50 @@ def paint_classes(image: Image, class_map: U8, surface: U8 | None, knobs: Knobs,
     is_everywhere = cv2.countNonZero(mask) == mask.size
     if Size.of(class_map) != size:
         if not is_everywhere:  # extend painted colours by one pixel, or the black of the rest would darken their edges
-            colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), _SQUARE))
+            colours = cv2.copyTo(colours, mask, cv2.dilate(cv2.copyTo(colours, mask), np.ones((3, 3), np.uint8)))
         colours = scaled(colours, size, cv2.INTER_LINEAR)
-        if not is_everywhere:
-            # Interpolated, since the nearest pixel's edge has steps.
+        if not is_everywhere:  # interpolated, since the nearest pixel's edge has steps
             mask = np.greater(scaled(mask, size, cv2.INTER_LINEAR), 127).view(np.uint8)
     if is_everywhere:
         cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0, dst=image)
     else:
         cv2.copyTo(cv2.addWeighted(image, 1 - knobs.opacity, colours, knobs.opacity, 0), mask, image)
+
+
+def paint_carpet(image: Image, surface: U8, opacity: float) -> None:
+    """Blend the drivable surface, including the part under lane lines, over the picture."""
+    if (part := _smooth(np.greater(surface, 0), image)) is not None:
+        mask, region = part
+        blend_colour(region, CARPET_BGR, cv2.convertScaleAbs(mask, alpha=opacity))
+
+
+def paint_lane_lines(image: Image, surface: U8, opacity: float) -> None:
+    """Draw lane lines, more opaque than masks because they are thin."""
+    if (part := _smooth(np.equal(surface, LANE_LINE), image)) is not None:
+        mask, region = part
+        strength = 1 - (1 - opacity) ** 4
+        reach = max(3, round(image.shape[0] / 240) | 1)
+        around = cv2.subtract(cv2.dilate(mask, np.ones((reach, reach), np.uint8)), mask)
+        blend_colour(region, EDGE_BGR, cv2.convertScaleAbs(around, alpha=0.5 * strength))
+        blend_colour(region, STROKE_BGR, cv2.convertScaleAbs(mask, alpha=strength))
+
+
+def _smooth(where: Bools, image: Image) -> tuple[U8, Image] | None:
+    """Upsample a mask to `image`'s resolution: its part that is not empty, 0 to 255 with smooth edges, and `image` there.
+
+    None when the mask is empty.
+    """
+    size, grid = Size.of(image), Size.of(where)
+    mask = where.view(np.uint8) * np.uint8(255)
+    x, y, w, h = cv2.boundingRect(mask)
+    around = 2  # cells: the reach of bilinear sampling and of the strokes' edge
+    left, top, right, bottom = _grown((x, y, x + w, y + h), around, grid)
+    x0, x1 = (round(edge * size.width / grid.width) for edge in (left, right))
+    y0, y1 = (round(edge * size.height / grid.height) for edge in (top, bottom))
+    if not w or x1 <= x0 or y1 <= y0:
+        return None
+    how = cv2.INTER_AREA if grid.width > size.width else cv2.INTER_LINEAR
+    soft = scaled(mask[top:bottom, left:right], Size(x1 - x0, y1 - y0), how)
+    if grid.width < size.width:  # steeper around one half: 4 v - 3 x 127.5, saturated
+        soft = cv2.addWeighted(soft, SHARPENING, soft, 0, -(SHARPENING - 1) * 127.5)
+    return soft, image[y0:y1, x0:x1]

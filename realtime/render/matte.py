@@ -11,8 +11,8 @@ from engines.types import F32, U8, Image, Size
 from realtime.knobs import Knobs
 from realtime.render.backgrounds import Background
 from realtime.render.look import Look, rim_px
-from realtime.render.marks import Mark, colour_of
-from realtime.render.pixels import Bgr, blend_colour, blend_picture, scaled, shrunk
+from realtime.render.marks import Mark
+from realtime.render.pixels import Bgr, blend_colour, blend_picture, colour_of, scaled, shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320

@@ -14,6 +14,12 @@ INTERPOLATION_LIMIT = 1.6
 every other line."""
 
 
+def colour_of(bgr: U8) -> Bgr:
+    """A row of a colour table as a tuple."""
+    blue, green, red = bgr.tolist()
+    return blue, green, red
+
+
 def resized(image: U8, size: Size) -> U8:
     """`image` (H, W, 3) at `size`, in a new array."""
     if Size.of(image) == size:

@@ -10,7 +10,7 @@ from engines.models.card import InputSpec, ModelCard
 from engines.types import Instances, Segmentation, Size
 from realtime.knobs import Knobs
 from realtime.render import Look, compose
-from realtime.render.surface import CARPET_BGR, STROKE_BGR
+from realtime.render.masks import CARPET_BGR, STROKE_BGR
 from realtime.types import Frame, Result
 
 INPUT = InputSpec("image", (64, 48), "nhwc", "uint8", "rgb", "stretch")
