@@ -32,8 +32,8 @@ from realtime.bench.machine import facts
 from realtime.flow.meter import Meter
 from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
-from realtime.viewer.display import check_qt
 from realtime.viewer.hud import render_hud
+from realtime.viewer.run import check_qt
 from realtime.viewer.view import VideoView, as_qimage
 
 PAINTS = 20

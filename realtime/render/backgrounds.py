@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,14 +17,6 @@ REDUCTION = 8
 BLUR_SHARE = 1 / 36
 """Standard deviation of the blur, as a share of the picture's height: 20 pixels at 720p, which makes all writing illegible. It is
 also half the side of each box filter."""
-
-
-class Background(Protocol):
-    """Makes the picture behind the foreground."""
-
-    def behind(self, image: Image, foreground: U8) -> Image:
-        """A picture of `image`'s size; read-only. foreground: (H, W) uint8, 255 where `image` is all foreground."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,10 @@ class Picture:
 
     def behind(self, image: Image, foreground: U8) -> Image:
         return _filling(self, Size.of(image))
+
+
+Background = Blur | Plain | Picture
+"""`behind` makes a read-only picture of `image`'s size. foreground: (H, W) uint8, 255 where `image` is all foreground."""
 
 
 @lru_cache(maxsize=2)

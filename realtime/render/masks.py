@@ -13,7 +13,7 @@ from realtime.knobs import Knobs
 from realtime.render.layout import Box
 from realtime.render.look import Look, rim_px, unit
 from realtime.render.marks import Mark, scale_to, scaled_boxes
-from realtime.render.pixels import Bgr, blend_colour, plain, scaled
+from realtime.render.pixels import Bgr, blend_colour, occupied, plain, scaled
 from realtime.types import Result
 
 HALO_BGR, HALO_RIM_BGR = (255, 255, 255), (20, 20, 20)
@@ -193,17 +193,12 @@ def _smooth(where: Bools, image: Image) -> tuple[U8, Image] | None:
 
     None when the mask is empty.
     """
-    size, grid = Size.of(image), Size.of(where)
-    mask = where.view(np.uint8) * np.uint8(255)
-    x, y, w, h = cv2.boundingRect(mask)
-    around = 2  # cells: the reach of bilinear sampling and of the strokes' edge
-    left, top, right, bottom = _grown((x, y, x + w, y + h), around, grid)
-    x0, x1 = (round(edge * size.width / grid.width) for edge in (left, right))
-    y0, y1 = (round(edge * size.height / grid.height) for edge in (top, bottom))
-    if not w or x1 <= x0 or y1 <= y0:
+    mask, columns, width = where.view(np.uint8) * np.uint8(255), where.shape[1], image.shape[1]
+    parts = occupied(mask, 2, Size.of(image))  # 2: the reach of bilinear sampling and of the strokes' edge
+    if parts is None:
         return None
-    how = cv2.INTER_AREA if grid.width > size.width else cv2.INTER_LINEAR
-    soft = scaled(mask[top:bottom, left:right], Size(x1 - x0, y1 - y0), how)
-    if grid.width < size.width:  # steeper around one half: 4 v - 3 x 127.5, saturated
+    cells, place = parts
+    soft = scaled(mask[cells], Size.of(image[place]), cv2.INTER_AREA if columns > width else cv2.INTER_LINEAR)
+    if columns < width:  # steeper around one half: 4 v - 3 x 127.5, saturated
         soft = cv2.addWeighted(soft, SHARPENING, soft, 0, -(SHARPENING - 1) * 127.5)
-    return soft, image[y0:y1, x0:x1]
+    return soft, image[place]

@@ -12,7 +12,7 @@ from realtime.knobs import Knobs
 from realtime.render.backgrounds import Background
 from realtime.render.look import Look, rim_px
 from realtime.render.marks import Mark
-from realtime.render.pixels import Bgr, blend_colour, blend_picture, colour_of, scaled, shrunk
+from realtime.render.pixels import Bgr, blend_colour, blend_picture, colour_of, occupied, scaled, shrunk
 from realtime.types import Result
 
 GUIDE_PX = 320
@@ -34,17 +34,18 @@ FAINT = 5
 RIM_OPACITY = 0.85
 """Of the contour, drawn where the matte becomes more than half opaque: one pixel wide, wider without an area."""
 
+NOWHERE = slice(0), slice(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """The foreground of a canvas: `alpha` (h, w) uint8 in a rectangle at x, y; outside there is none.
+    """The foreground of a canvas: `alpha` (h, w) uint8 in a rectangle; outside there is none.
 
-    cells: rows and columns of that rectangle on the grid used for refining.
+    place: rows and columns of that rectangle on the canvas. cells: on the grid used for refining.
     """
 
-    x: int
-    y: int
     alpha: U8
+    place: tuple[slice, slice]
     cells: tuple[slice, slice]
 
     @classmethod
@@ -58,28 +59,21 @@ class Matte:
         guide = _guide_size(size)
         interpolation = cv2.INTER_AREA if alpha.shape[1] >= 2 * guide.width else cv2.INTER_LINEAR
         coarse = alpha if Size.of(alpha) == guide else scaled(alpha, guide, interpolation)
-        left, top, right, bottom = _bounds(coarse)
-        cells = slice(top, bottom), slice(left, right)
-        if right <= left or bottom <= top:
-            return cls(0, 0, np.zeros((0, 0), np.uint8), cells)
-        x0, x1 = (round(edge * size.width / guide.width) for edge in (left, right))
-        y0, y1 = (round(edge * size.height / guide.height) for edge in (top, bottom))
-        grey = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY)
-        slope, offset = _linear(shrunk(grey, Size(right - left, bottom - top)), coarse[cells])
-        slope, offset = (cv2.resize(part, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
+        parts = occupied(np.greater(coarse, FAINT).view(np.uint8), 2 * RADIUS + 1, size)  # with the windows around it
+        if parts is None:
+            return cls(np.zeros((0, 0), np.uint8), NOWHERE, NOWHERE)
+        cells, place = parts
+        grey = cv2.cvtColor(image[place], cv2.COLOR_BGR2GRAY)
+        slope, offset = _linear(shrunk(grey, Size.of(coarse[cells])), coarse[cells])
+        slope, offset = (cv2.resize(part, grey.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
         refined = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset, dtype=cv2.CV_8U)  # rounds and saturates
-        return cls(x0, y0, refined, cells)
-
-    def of(self, image: Image) -> Image:
-        """The rectangle of `image`; a view."""
-        height, width = self.alpha.shape
-        return image[self.y : self.y + height, self.x : self.x + width]
+        return cls(refined, place, cells)
 
 
 def replace_background(image: Image, matte: Matte, background: Background) -> None:
     """Put `background` behind the matte, in place."""
     foreground = np.zeros(image.shape[:2], np.uint8)
-    matte.of(foreground)[:] = matte.alpha
+    foreground[matte.place] = matte.alpha
     blend_picture(image, background.behind(image, foreground), cv2.bitwise_not(foreground))
 
 
@@ -87,23 +81,22 @@ def paint_matte(image: Image, matte: Matte, result: Result, marks: list[Mark], k
     """Blend each object's colour, or the class's, over the foreground, with a sharp thin contour."""
     if not matte.alpha.size:
         return
-    weight = _weight(matte.alpha, knobs, 2 * rim_px(Size.of(image)))
+    region, weight = image[matte.place], _weight(matte.alpha, knobs, 2 * rim_px(Size.of(image)))
     colours = _row_colours(result, marks, knobs, look)
     if len(set(colours)) <= 1:
         if colours[0] is not None:
-            blend_colour(matte.of(image), colours[0], weight)
+            blend_colour(region, colours[0], weight)
         return
     owners = _owners(result.segmentation.instances.label_map, _guide_size(Size.of(image)))[matte.cells]
-    table = np.zeros((256, 1, 3), np.uint8)
-    shown = np.zeros(256, np.uint8)
+    table, shown = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.uint8)
     for row, colour in enumerate(colours):
         if colour is not None:
             table[row + 1], shown[row + 1] = colour, 255
-    size = (matte.alpha.shape[1], matte.alpha.shape[0])
+    size = weight.shape[::-1]
     if None in colours:
         weight = cv2.min(weight, cv2.resize(cv2.LUT(owners, shown), size, interpolation=cv2.INTER_LINEAR))
     # The black of hidden objects does not darken their neighbours' edges: it has weight 0 where it would begin.
-    blend_picture(matte.of(image), cv2.resize(cv2.applyColorMap(owners, table), size), weight)
+    blend_picture(region, cv2.resize(cv2.applyColorMap(owners, table), size), weight)
 
 
 def _weight(alpha: U8, knobs: Knobs, contour_px: int) -> U8:
@@ -141,9 +134,9 @@ def _row_colours(result: Result, marks: list[Mark], knobs: Knobs, look: Look) ->
 def _owners(label_map: U8, grid: Size) -> U8:
     """(h, w) uint8 on `grid`: i + 1 of the nearest object i, since soft edges extend beyond the objects' pixels."""
     labels = scaled(label_map, grid, cv2.INTER_NEAREST)
-    background = np.equal(labels, 0).view(np.uint8)
     if not cv2.countNonZero(labels):
         return labels
+    background = np.equal(labels, 0).view(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(background, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     # `nearest` numbers the objects' pixels: look up the object of each number, then of each pixel.
     of_number = np.zeros(int(nearest.max()) + 1, np.uint8)
@@ -154,16 +147,6 @@ def _owners(label_map: U8, grid: Size) -> U8:
 def _guide_size(canvas: Size) -> Size:
     times = max(1, round(max(canvas.width, canvas.height) / GUIDE_PX))
     return Size(max(1, round(canvas.width / times)), max(1, round(canvas.height / times)))
-
-
-def _bounds(coarse: U8) -> tuple[int, int, int, int]:
-    """x_min, y_min, x_max, y_max of all opacities above FAINT, and the windows around them."""
-    x, y, width, height = cv2.boundingRect(np.greater(coarse, FAINT).view(np.uint8))
-    if not width:
-        return 0, 0, 0, 0
-    around = 2 * RADIUS + 1
-    rows, columns = coarse.shape
-    return max(0, x - around), max(0, y - around), min(columns, x + width + around), min(rows, y + height + around)
 
 
 def _linear(grey: U8, alpha: U8) -> tuple[F32, F32]:

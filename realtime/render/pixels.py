@@ -47,6 +47,21 @@ def scaled(image: U8, size: Size, interpolation: int) -> U8:
     return resized
 
 
+def occupied(mask: U8, around: int, size: Size) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Rows and columns of the part of `mask` that is not 0, `around` cells larger; and of that part of a picture of `size`.
+
+    None when that part has no pixel.
+    """
+    grid, (x, y, width, height) = Size.of(mask), cv2.boundingRect(mask)
+    left, top = max(0, x - around), max(0, y - around)
+    right, bottom = min(grid.width, x + width + around), min(grid.height, y + height + around)
+    x0, x1 = (round(edge * size.width / grid.width) for edge in (left, right))
+    y0, y1 = (round(edge * size.height / grid.height) for edge in (top, bottom))
+    if not width or x1 <= x0 or y1 <= y0:
+        return None
+    return (slice(top, bottom), slice(left, right)), (slice(y0, y1), slice(x0, x1))
+
+
 def plain(colour: Bgr, size: Size) -> Image:
     """A new picture of one colour. NumPy's `full` takes 40 times as long."""
     picture: Image = cv2.repeat(np.array([[colour]], np.uint8), size.height, size.width)

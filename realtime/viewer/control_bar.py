@@ -12,8 +12,6 @@ from realtime.knobs import Knobs
 from realtime.viewer.icons import icon
 from realtime.viewer.style import filled
 
-BUTTON_PX = 30
-ICON_PX = 20
 ONE_ROW_PX = 930
 """Narrower than this, the sliders go under the buttons."""
 
@@ -124,7 +122,7 @@ class PercentSlider(QWidget):
 
 def _button(parent: QWidget) -> QToolButton:
     button = QToolButton(parent)
-    button.setFixedSize(BUTTON_PX, BUTTON_PX)
-    button.setIconSize(QSize(ICON_PX, ICON_PX))
+    button.setFixedSize(30, 30)
+    button.setIconSize(QSize(20, 20))
     button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return button

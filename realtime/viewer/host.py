@@ -69,9 +69,7 @@ class SessionHost(QObject):
 
     @property
     def knobs(self) -> Knobs:
-        if self.session is not None:
-            return self.session.knobs
-        return self._knobs or Knobs()
+        return self.session.knobs if self.session is not None else self._knobs or Knobs()
 
     def turn(self, **changes: Any) -> None:
         """Set the named fields of the knobs, of this session and of the next."""

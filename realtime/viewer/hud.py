@@ -8,9 +8,8 @@ from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 
 from realtime.flow.meter import Reading
-from realtime.sessions.picking import Selected
 from realtime.sessions.session import SessionState
-from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, blank, digit_font, text_font
+from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, blank, text_font
 
 WIDTH_PX = 288
 PAD_PX = 12
@@ -25,16 +24,15 @@ PANEL = QColor(10, 12, 16, 205)
 LINE = QColor(255, 255, 255, 38)
 
 Fact = tuple[str, str, str | None]
-"""A name, a text, and the colour of a dot before the text, or None for no dot."""
+"""A name, a text, and the colour of a dot before the text, if any."""
 
 
 def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_px: int) -> QPixmap:
     """Draw the panel. The stage table is left out if the panel would be higher than `room_px`."""
-    stages = list(reading.stages.items())
     facts = _fitting(_facts(state, reading), room_px - 2 * PAD_PX - FIGURES_PX - GAP_PX)
     height_px = 2 * PAD_PX + FIGURES_PX + GAP_PX + ROW_PX * len(facts)
-    table_px = ROW_PX * (1 + len(stages)) + GAP_PX
-    with_table = bool(stages) and height_px + table_px <= room_px
+    table_px = ROW_PX * (1 + len(reading.stages)) + GAP_PX
+    with_table = bool(reading.stages) and height_px + table_px <= room_px
     height_px += table_px if with_table else 0
     pixmap, painter = blank(WIDTH_PX, height_px, pixel_ratio)
     painter.setBrush(PANEL)
@@ -44,11 +42,11 @@ def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_p
     if with_table:
         sheet.rule()
         sheet.row("stage, ms", ("p50", "p95"), heading=True)
-        for name, times in stages:
+        for name, times in reading.stages.items():
             sheet.row(name, (f"{times.p50_ms:.1f}", f"{times.p95_ms:.1f}"))
     sheet.rule()
-    for name, text, dot in facts:
-        sheet.fact(name, text, dot)
+    for fact in facts:
+        sheet.fact(*fact)
     painter.end()
     return pixmap
 
@@ -63,7 +61,7 @@ def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def _facts(state: SessionState, reading: Reading) -> list[Fact]:
-    status, mask_age = state.source_status, reading.mask_age
+    status, mask_age, selected = state.source_status, reading.mask_age, state.selected
     facts: list[Fact] = [
         ("dropped", f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen", None),
         ("model", state.model or "–", None),
@@ -73,29 +71,21 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     ]
     if mask_age is not None and mask_age.p95_ms >= 1:
         facts.append(("masks", f"{mask_age.p50_ms:.0f} ms old, p95 {mask_age.p95_ms:.0f}", None))
-    if state.selected is not None:
-        facts += _selected(state.selected)
+    if selected is not None and selected.in_sight:
+        score = "" if selected.score >= 1 else f" · {selected.score:.0%}"
+        facts.append(("selected", f"{selected.class_name} {selected.id}{score}", None))
+        facts.append(("", f"seen for {selected.age_s:.1f} s · {selected.speed_px_s:.0f} px/s", None))
+    elif selected is not None:
+        facts.append(("selected", f"{selected.id} · not visible", None))
     return facts
-
-
-def _selected(selected: Selected) -> list[Fact]:
-    if not selected.in_sight:
-        return [("selected", f"{selected.id} · not visible", None)]
-    score = "" if selected.score >= 1 else f" · {selected.score:.0%}"
-    return [
-        ("selected", f"{selected.class_name} {selected.id}{score}", None),
-        ("", f"seen for {selected.age_s:.1f} s · {selected.speed_px_s:.0f} px/s", None),
-    ]
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:
     """The facts that fit, without the least important ones."""
-    kept = list(facts)
     for name in ("backend", "source", "model", "dropped", "state"):
-        if ROW_PX * len(kept) <= room_px:
-            break
-        kept = [fact for fact in kept if fact[0] != name]
-    return kept
+        if ROW_PX * len(facts) > room_px:
+            facts = [fact for fact in facts if fact[0] != name]
+    return facts
 
 
 class Sheet:
@@ -104,13 +94,13 @@ class Sheet:
     def __init__(self, painter: QPainter) -> None:
         self._painter = painter
         self._y = float(PAD_PX)
-        self._label, self._digits = text_font(12), digit_font(12)
+        self._label, self._digits = text_font(12), text_font(12, digits=True)
 
     def figures(self, figures: tuple[tuple[str, str], ...]) -> None:
         """Large numbers side by side, each above a small caption."""
         for i, (figure, caption) in enumerate(figures):
             x = PAD_PX + i * FIGURE_PX
-            self._write(figure, QRectF(x, self._y, FIGURE_PX, 26), digit_font(21, bold=True), TEXT)
+            self._write(figure, QRectF(x, self._y, FIGURE_PX, 26), text_font(21, digits=True, bold=True), TEXT)
             self._write(caption, QRectF(x, self._y + 27, WIDTH_PX - PAD_PX - x, 15), text_font(11), MUTED)
         self._y += FIGURES_PX
 
@@ -126,7 +116,7 @@ class Sheet:
         self._write(name, QRectF(PAD_PX, self._y, cells_x - PAD_PX, ROW_PX), self._label, MUTED)
         for i, cell in enumerate(cells):
             at = QRectF(cells_x + i * DIGITS_PX, self._y, DIGITS_PX, ROW_PX)
-            self._write(cell, at, self._digits, MUTED if heading else TEXT, Qt.AlignmentFlag.AlignRight)
+            self._write(cell, at, self._digits, MUTED if heading else TEXT, right=True)
         self._y += ROW_PX
 
     def fact(self, name: str, text: str, dot: str | None) -> None:
@@ -141,9 +131,8 @@ class Sheet:
         self._write(text, QRectF(x, self._y, WIDTH_PX - PAD_PX - x, ROW_PX), self._label, TEXT)
         self._y += ROW_PX
 
-    def _write(
-        self, text: str, at: QRectF, font: QFont, colour: str, align: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignLeft
-    ) -> None:
+    def _write(self, text: str, at: QRectF, font: QFont, colour: str, right: bool = False) -> None:
+        align = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
         self._painter.setFont(font)
         self._painter.setPen(QColor(colour))
         fitting = QFontMetrics(font).elidedText(text, Qt.TextElideMode.ElideMiddle, int(at.width()))

@@ -1,17 +1,43 @@
-"""Opens the window, runs Qt until it is closed, and returns the exit code."""
+"""Opens the window, and runs Qt until it is closed. Checks first whether it can be opened here: Qt aborts the process if not."""
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+import os
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from realtime.errors import DisplayError
 from realtime.sessions.session import OpenSession
-from realtime.viewer.display import check_qt, forget_opencv_plugins
 
 if TYPE_CHECKING:
     from PyQt6.QtWidgets import QApplication
+
+APT_COMMAND = (
+    "sudo apt-get install -y libgl1 libegl1 libdbus-1-3 libfontconfig1 libglib2.0-0 libxkbcommon-x11-0 "
+    "libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xkb1"
+)
+APT_CURE = f"Install them: {APT_COMMAND}"
+
+NO_SCREEN_CURE = "Log in to a desktop or use `ssh -X`, or write a file: run.py process"
+
+QT_LIBRARIES = (
+    "libGL.so.1", "libEGL.so.1", "libdbus-1.so.3", "libfontconfig.so.1", "libglib-2.0.so.0", "libxkbcommon.so.0", "libX11.so.6",
+)  # fmt: skip
+"""System libraries that importing PyQt6.QtWidgets loads on Linux (`readelf -d libQt6Gui.so.6`)."""
+
+XCB_LIBRARIES = (
+    "libxcb-cursor.so.0", "libxcb-icccm.so.4", "libxcb-image.so.0", "libxcb-keysyms.so.1", "libxcb-randr.so.0",
+    "libxcb-render-util.so.0", "libxcb-shape.so.0", "libxcb-shm.so.0", "libxcb-sync.so.1", "libxcb-util.so.1",
+    "libxcb-xfixes.so.0", "libxcb-xkb.so.1", "libxkbcommon-x11.so.0", "libX11-xcb.so.1",
+)  # fmt: skip
+"""System libraries that Qt's xcb platform plugin loads as well (`readelf -d libQt6XcbQpa.so.6`)."""
+
+WAYLAND_LIBRARIES = ("libwayland-client.so.0", "libwayland-cursor.so.0")
 
 
 def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
@@ -76,3 +102,75 @@ class Ending:
     def _on_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self._error = self._error or error
         self._app.quit()
+
+
+def has_display() -> bool:
+    """Whether the environment names a screen."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def check_qt(qt_libraries: Iterable[str] = QT_LIBRARIES, xcb_libraries: Iterable[str] = XCB_LIBRARIES) -> None:
+    """Make sure that a QApplication can start. Imports PyQt6, and removes opencv-python's settings for Qt.
+
+    Raises DisplayError: no screen, no PyQt6, or a missing system library (of these sonames).
+    """
+    if not has_display():
+        raise DisplayError("There is no screen: neither DISPLAY nor WAYLAND_DISPLAY is set", NO_SCREEN_CURE)
+    if sys.platform.startswith("linux"):
+        _require(qt_libraries)
+        if _uses_xcb():
+            _require(xcb_libraries)
+            _require_x_server()
+    try:
+        importlib.import_module("PyQt6.QtWidgets")
+    except ModuleNotFoundError as error:
+        raise DisplayError(
+            f"PyQt6 is not installed, and the window needs it ({error})", "Install it: pip install PyQt6"
+        ) from error
+    except ImportError as error:
+        raise DisplayError(f"PyQt6 cannot be loaded ({error})", APT_CURE) from error
+    forget_opencv_plugins()
+
+
+def forget_opencv_plugins() -> None:
+    """Undo what `import cv2` set: it makes Qt load the plugins and fonts of the other Qt in opencv-python."""
+    for name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR"):
+        if f"{os.sep}cv2{os.sep}" in os.environ.get(name, ""):
+            del os.environ[name]
+
+
+def _require(sonames: Iterable[str]) -> None:
+    missing = [soname for soname in sonames if not _loads(soname)]
+    if missing:
+        raise DisplayError(f"System libraries that Qt needs are missing: {', '.join(missing)}", APT_CURE)
+
+
+def _loads(soname: str) -> bool:
+    try:
+        ctypes.CDLL(soname)
+    except OSError:
+        return False
+    return True
+
+
+def _uses_xcb() -> bool:
+    """Whether Qt will use its X11 plugin: it is set to, or Wayland is not available."""
+    platform = os.environ.get("QT_QPA_PLATFORM", "")
+    if platform:
+        return platform.startswith("xcb")
+    return not (os.environ.get("WAYLAND_DISPLAY") and all(map(_loads, WAYLAND_LIBRARIES)))
+
+
+def _require_x_server() -> None:
+    """Connect to the X server: with a DISPLAY left over from an ended login Qt would abort."""
+    xcb = ctypes.CDLL("libxcb.so.1")
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = (ctypes.c_void_p,)
+    connection = xcb.xcb_connect(None, None)
+    if xcb.xcb_connection_has_error(connection):
+        xcb.xcb_disconnect(connection)
+        raise DisplayError(f"No X server answers at DISPLAY={os.environ.get('DISPLAY', '')!r}", NO_SCREEN_CURE)
+    # A good connection stays open to the end of the process: a bare server (Xvfb) restarts when its last client leaves, and
+    # would refuse Qt, which connects next.

@@ -91,16 +91,12 @@ class Screen(VideoView):
         status = state.source_status
         if state.phase == "ended":
             what, button = ("The stream has ended", "Reconnect") if state.is_live else ("End of the video", "Replay")
-            self.banner.show_message(_joined(what, state.message), MUTED, button)
+            self.banner.show_message(" · ".join(filter(None, (what, state.message))), MUTED, button)
         elif state.phase == "running" and status.state in TROUBLE:
-            self.banner.show_message(_joined(TROUBLE[status.state], status.detail), WARNING)
+            self.banner.show_message(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
         elif state.phase == "running" and state.warning:
             self.banner.show_message(state.warning, WARNING)
         elif state.phase == "running" and state.notice:
             self.banner.show_message(state.notice, MUTED)
         else:
             self.banner.hide()
-
-
-def _joined(text: str, detail: str) -> str:
-    return f"{text} · {detail}" if detail else text

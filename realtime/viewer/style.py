@@ -124,17 +124,10 @@ def filled(
     return layout
 
 
-def text_font(size_px: int, bold: bool = False) -> QFont:
-    """The system's font. Its size is in pixels, as panels are laid out in pixels, which Qt scales on HiDPI screens."""
-    return _sized(QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont), size_px, bold)
-
-
-def digit_font(size_px: int, bold: bool = False) -> QFont:
-    """Fixed pitch, so that changing figures stay in their columns."""
-    return _sized(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont), size_px, bold)
-
-
-def _sized(font: QFont, size_px: int, bold: bool) -> QFont:
+def text_font(size_px: int, *, digits: bool = False, bold: bool = False) -> QFont:
+    """The system's font, at a size in layout pixels. digits: fixed pitch, so that changing figures stay in their columns."""
+    kind = QFontDatabase.SystemFont.FixedFont if digits else QFontDatabase.SystemFont.GeneralFont
+    font = QFontDatabase.systemFont(kind)
     font.setPixelSize(size_px)
     font.setBold(bold)
     return font

@@ -12,13 +12,12 @@ from PyQt6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLabel, QMa
 
 from realtime.sessions.session import OpenSession, SessionState
 from realtime.types import Canvas
-from realtime.viewer.commands import make_actions
+from realtime.viewer.commands import TOGGLES, SessionControl, make_actions
 from realtime.viewer.control_bar import ControlBar
 from realtime.viewer.host import SessionHost
 from realtime.viewer.hud import render_hud
 from realtime.viewer.legend import LegendDock
 from realtime.viewer.screen import Screen
-from realtime.viewer.session_control import TOGGLES, SessionControl
 from realtime.viewer.style import filled
 from realtime.viewer.view import HUD_MARGIN_PX, ScreenshotWriter
 
@@ -28,9 +27,6 @@ TICK_MS = 250
 MESSAGE_MS = 6000
 VIEW_PX = QSize(1280, 720)
 """Size of the picture before the first canvas."""
-
-KNOB_MARKS = (*TOGGLES, "live_overlay")
-"""Commands that are checked while the knob of the same name is on."""
 
 LEGEND_FROM_PX = 900
 """Narrower windows have no legend at first."""
@@ -114,7 +110,8 @@ class MainWindow(QMainWindow):
 
     def select(self, x: float, y: float) -> None:
         """Select the object at this pixel of the canvas, or none."""
-        self.control.select(x, y)
+        if self.host.session is not None:
+            self.host.session.select_at(x, y)
         self.refresh()
 
     def show_message(self, text: str) -> None:
@@ -241,7 +238,7 @@ class MainWindow(QMainWindow):
             "classes": self.legend.isVisibleTo(self),
             "full_screen": self.isFullScreen(),
             "help": self.view.help.isVisibleTo(self.view),
-        } | {name: bool(getattr(knobs, name)) for name in KNOB_MARKS}
+        } | {name: bool(getattr(knobs, name)) for name in (*TOGGLES, "live_overlay")}
         for name, mark in marks.items():
             self.commands[name].setChecked(mark)
         self.commands["pause"].setEnabled(running)
@@ -251,11 +248,9 @@ class MainWindow(QMainWindow):
         self.commands["screenshot"].setEnabled(self.view.canvas is not None)
 
     def _show_hud(self, state: SessionState) -> None:
-        if not self._hud_on or self.view.canvas is None:
-            self.view.set_hud(None)
-            return
         room_px = self.view.height() - 2 * HUD_MARGIN_PX
-        self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room_px))
+        is_shown = self._hud_on and self.view.canvas is not None
+        self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room_px) if is_shown else None)
 
     def _place_legend(self) -> None:
         chosen = self.width() >= LEGEND_FROM_PX if self._legend_chosen is None else self._legend_chosen

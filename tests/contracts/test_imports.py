@@ -41,7 +41,7 @@ OWNERS = {
 """Modules that import a heavy package at their top; a name that ends with a dot stands for all modules of that package.
 All others must import on a machine with NumPy, OpenCV, SciPy and msgspec alone."""
 
-LIGHT_IN_VIEWER = ("realtime.viewer", "realtime.viewer.display", "realtime.viewer.run")
+LIGHT_IN_VIEWER = ("realtime.viewer", "realtime.viewer.run")
 """Asked before it is known whether a window can be opened."""
 
 

@@ -45,7 +45,7 @@ DEMO_LIVE_FRAMES = 300
 
 def demo() -> int:
     """The first webcam, or else a real clip: in a window where there is a display, else headless to a file."""
-    from realtime.viewer.display import has_display
+    from realtime.viewer.run import has_display
 
     if has_display():
         return run_in_window(AUTO, parsed(Running))
@@ -61,13 +61,12 @@ def demo() -> int:
 
 def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
     """Show a source until its window is closed. The process's exit code."""
-    from realtime.viewer.display import check_qt
+    from realtime.viewer.run import check_qt, run_viewer
 
     settings = settings_of(running, source, overlay)
     zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
     check_qt()
     from realtime.sessions.live import LiveSession
-    from realtime.viewer.run import run_viewer
 
     prepare()
 

@@ -93,7 +93,7 @@ def test_an_edge_is_moved_to_the_pictures_edge() -> None:
     alpha[:, 160:] = 255  # from pixel 320 on
     refined = Matte.over(image, cv2.GaussianBlur(alpha, (5, 5), 0))
     whole = np.zeros((HEIGHT, WIDTH), np.uint8)
-    refined.of(whole)[:] = refined.alpha
+    whole[refined.place] = refined.alpha
     steps = np.abs(np.diff(whole[HEIGHT // 2].astype(int)))
     assert steps.argmax() == 323, "the step is from pixel 323 to 324, to the pixel"
     assert steps.max() > 80

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from realtime.errors import DisplayError
-from realtime.viewer.display import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
+from realtime.viewer.run import APT_COMMAND, check_qt, forget_opencv_plugins, has_display
 
 LINUX_ONLY = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Debian packages exist on Linux only")
 
@@ -67,7 +67,7 @@ def test_opencvs_qt_plugins_are_removed_and_the_users_are_kept(monkeypatch: pyte
 
 
 def test_checking_for_a_screen_does_not_load_qt() -> None:
-    code = "import sys, realtime.viewer.display, realtime.sessions.session, realtime.viewer.run\n"
+    code = "import sys, realtime.sessions.session, realtime.viewer.run\n"
     code += "print('PyQt6' in sys.modules, 'cv2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert answer.stdout.split() == ["False", "False"]

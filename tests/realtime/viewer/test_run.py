@@ -16,8 +16,7 @@ import pytest
 from PyQt6.QtCore import QTimer
 from PyQt6.QtWidgets import QApplication
 
-from realtime.viewer.display import APT_COMMAND
-from realtime.viewer.run import Ending
+from realtime.viewer.run import APT_COMMAND, Ending
 
 PROGRAM = Path(__file__).with_name("window_program.py")
 ROOT = Path(__file__).parents[3]
