@@ -85,14 +85,14 @@ def open_set(folder: Path, settings: SetSettings) -> DataSet:
     with ThreadPoolExecutor(2) as threads:
         samples = list(threads.map(lambda pair: read_sample(pair[0], pair[1], settings, folder), pairs))
     patterns = hold_out_patterns(folder, settings)
-    held_out = [is_held_out(sample.name, patterns) for sample in samples]
-    training = tuple(sample for sample, held in zip(samples, held_out, strict=True) if not held)
+    held_out = tuple(sample for sample in samples if is_held_out(sample.name, patterns))
+    training = tuple(sample for sample in samples if not is_held_out(sample.name, patterns))
     described = settings.hold_out_list or list(settings.hold_out)
     if not training:
         raise DataError(f"{folder}: hold_out {described} leaves no image to train on", "Write narrower patterns")
     if patterns and len(training) == len(samples):
         raise DataError(f"{folder}: no file matches hold_out {described}", "Correct the patterns or leave them out")
-    return DataSet(settings, training, tuple(sample for sample, held in zip(samples, held_out, strict=True) if held))
+    return DataSet(settings, training, held_out)
 
 
 def hold_out_patterns(folder: Path, settings: SetSettings) -> tuple[str, ...]:

@@ -62,10 +62,8 @@ def read_outlines(path: Path, size: Size, class_count: int) -> tuple[TrueObject,
 def class_names(folder: Path) -> tuple[tuple[str, ...], str]:
     """The names of such a set, and their origin: its yaml, a file of names, or COCO's where all ids fit."""
     for name in NAMES_YAML:
-        if (folder / name).is_file():
-            names = names_in_yaml((folder / name).read_text(encoding="utf-8"))
-            if names:
-                return names, name
+        if (folder / name).is_file() and (names := names_in_yaml((folder / name).read_text(encoding="utf-8"))):
+            return names, name
     for name in (*NAME_FILES, *(f"labels/{name}" for name in NAME_FILES)):
         if (folder / name).is_file():
             return read_names(folder / name), name
