@@ -33,8 +33,7 @@ import torch
 from engines.datasets.folder import images_in
 from engines.datasets.image_files import read_label
 from engines.files import write_whole
-from engines.training.deployed import torch_predictor
-from engines.training.evaluate import score_set
+from engines.training.deployed import score_set, torch_predictor
 from engines.training.opening import changed, open_run, read_recipe
 from engines.training.recipe import recipe_to_dict
 from engines.training.train import train

@@ -24,7 +24,7 @@ from torch.nn import functional
 from engines.datasets.folder import Sample
 from engines.models.card import InputSpec
 from engines.training.augment import augment, paste
-from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX, instance_targets
+from engines.training.data import CELL_PX, OFFSET_SCALE_PX, instance_targets
 from engines.training.model import SegmentationNet
 from engines.training.recipe import Augmentation, NetSettings
 from engines.types import F32, U8, VOID_CLASS, Image, Size

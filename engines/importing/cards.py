@@ -8,7 +8,6 @@ from typing import Literal
 from engines.errors import CardError, choices
 from engines.importing import KerasImportError
 from engines.importing.network import Head
-from engines.models.card import InputSpec
 from engines.types import VOID_CLASS, Size
 
 FAMILIES = ("semantic", "matting")
@@ -95,11 +94,3 @@ def things_of(meaning: Meaning, options: ImportOptions) -> tuple[str, ...]:
             if name not in meaning.classes:
                 raise CardError(f'{option} names "{name}", which is not a class', choices(name, meaning.classes))
     return options.things
-
-
-def input_of(size: Size, sliding: bool) -> InputSpec:
-    """Plain frames: the graph scales pixels and orders channels.
-
-    Windows were trained on undistorted pictures, so frames keep their aspect; other networks mostly on stretched ones.
-    """
-    return InputSpec("image", (size.width, size.height), "nhwc", "uint8", "bgr", "letterbox" if sliding else "stretch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from engines.importing import KerasImportError
@@ -15,16 +16,10 @@ Pair = tuple[int, int]
 
 
 class Sweep(NamedTuple):
-    """A window over a map: padding before and after, and the rows and columns of the result."""
+    """A window over a map: padding at the top, left, bottom and right, and the rows and columns of the result."""
 
-    before: Pair
-    after: Pair
+    pads: list[int]
     grid: Pair
-
-    @property
-    def pads(self) -> list[int]:
-        """In ONNX' order: top, left, bottom, right."""
-        return [*self.before, *self.after]
 
 
 def pair(number: Any) -> Pair:
@@ -37,21 +32,16 @@ def sweep(maker: Maker, step: Step, value: Value, kernel: Pair, strides: Pair, d
     padding = step.config.get("padding", "valid")
     if padding not in ("valid", "same"):
         raise KerasImportError(f'{step}: unknown padding "{padding}"', "Known: valid, same")
-    before, after, grid = [0, 0], [0, 0], [0, 0]
-    for axis in (0, 1):
-        length, reach = value.grid[axis], (kernel[axis] - 1) * dilation[axis] + 1
-        if padding == "same":
-            grid[axis] = -(-length // strides[axis])
-            total = max((grid[axis] - 1) * strides[axis] + reach - length, 0)
-            before[axis], after[axis] = total // 2, total - total // 2
-        else:
-            grid[axis] = (length - reach) // strides[axis] + 1
-    if min(grid) < 1:
+    lengths, steps = np.array(value.grid), np.array(strides)
+    reach = (np.array(kernel) - 1) * dilation + 1
+    grid = -(-lengths // steps) if padding == "same" else (lengths - reach) // steps + 1
+    total = np.maximum((grid - 1) * steps + reach - lengths, 0)  # 0 for "valid"
+    if grid.min() < 1:
         what = f"{step}: its {kernel[0]}x{kernel[1]} window does not fit a map of {value.grid[0]}x{value.grid[1]}"
         raise KerasImportError(what, "Choose a larger --size")
-    if any(before + after):
+    if total.any():
         maker.approximate.append(step.name)
-    return Sweep((before[0], before[1]), (after[0], after[1]), (grid[0], grid[1]))
+    return Sweep([*(total // 2).tolist(), *(total - total // 2).tolist()], pair(grid))
 
 
 def map_shape(step: Step, value: Value) -> tuple[int, int, int]:
@@ -65,8 +55,7 @@ def map_shape(step: Step, value: Value) -> tuple[int, int, int]:
 def swept(step: Step, value: Value, tensor: str, grid: Pair, channels: int, strides: Pair) -> Value:
     """The result of a window over `value`."""
     map_shape(step, value)
-    stride = (value.stride[0] * strides[0], value.stride[1] * strides[1])
-    return Value(tensor, (*grid, channels), stride=stride)
+    return Value(tensor, (*grid, channels), stride=(value.stride[0] * strides[0], value.stride[1] * strides[1]))
 
 
 def convolve(
@@ -91,10 +80,9 @@ def conv2d(maker: Maker, step: Step, value: Value) -> Value:
         planar, groups = kernel.transpose(2, 3, 0, 1).reshape(per_group * made, 1, rows, columns), per_group
     geometry = sweep(maker, step, value, (rows, columns), strides, dilation)
     pointwise = weights.pop(0) if step.kind == "SeparableConv2D" else None
-    bias = weights.pop(0) if weights else None
+    bias = weights[0] if weights else None
     attributes = {"strides": strides, "dilations": dilation, "pads": geometry.pads, "group": groups}
-    first_bias = bias if pointwise is None else None
-    tensor = convolve(maker, step.name, value.tensor, planar, first_bias, **attributes)
+    tensor = convolve(maker, step.name, value.tensor, planar, bias if pointwise is None else None, **attributes)
     if pointwise is not None:
         planar = pointwise.transpose(3, 2, 0, 1)
         tensor = convolve(maker, f"{step.name}/pointwise", tensor, planar, bias)
@@ -110,21 +98,16 @@ def conv2d_transpose(maker: Maker, step: Step, value: Value) -> Value:
     strides, dilation = pair(step.config.get("strides", 1)), pair(step.config.get("dilation_rate", 1))
     given = step.config.get("output_padding")
     extra: tuple[int | None, int | None] = (None, None) if given is None else pair(given)
-    cuts = [_cut(size, strides[i], dilation[i], step.config.get("padding"), extra[i]) for i, size in enumerate((rows, columns))]
-    grid = [
-        (value.grid[i] - 1) * strides[i] + (size - 1) * dilation[i] + 1 - sum(cuts[i]) for i, size in enumerate((rows, columns))
-    ]
+    cuts, grid = [], []
+    for axis, size in enumerate((rows, columns)):
+        cuts.append(_cut(size, strides[axis], dilation[axis], step.config.get("padding"), extra[axis]))
+        grid.append((value.grid[axis] - 1) * strides[axis] + (size - 1) * dilation[axis] + 1 - sum(cuts[axis]))
     inputs = [value.tensor, maker.weight(f"{step.name}/kernel", kernel.transpose(3, 2, 0, 1))]
     inputs += [maker.weight(f"{step.name}/bias", bias) for bias in step.weights[1:]]
-    tensor = maker.node(
-        "ConvTranspose",
-        inputs,
-        step.name,
-        strides=strides,
-        dilations=dilation,
-        pads=[cuts[0][0], cuts[1][0], max(cuts[0][1], 0), max(cuts[1][1], 0)],
-        output_padding=[max(-cuts[0][1], 0), max(-cuts[1][1], 0)],
-    )
+    (top, bottom), (left, right) = cuts
+    pads, appended = [top, left, max(bottom, 0), max(right, 0)], [max(-bottom, 0), max(-right, 0)]
+    attributes = {"strides": strides, "dilations": dilation, "pads": pads, "output_padding": appended}
+    tensor = maker.node("ConvTranspose", inputs, step.name, **attributes)
     tensor = activate(maker, tensor, step.config.get("activation"), step)
     return swept(step, value, tensor, (grid[0], grid[1]), channels, (1, 1))
 
@@ -148,7 +131,7 @@ def pool(maker: Maker, step: Step, value: Value) -> Value:
     strides = pair(step.config.get("strides") or kernel)
     geometry = sweep(maker, step, value, kernel, strides)
     is_max = step.kind == "MaxPooling2D"
-    if not is_max and max(kernel) > 2 and geometry.before != geometry.after:
+    if not is_max and max(kernel) > 2 and geometry.pads[:2] != geometry.pads[2:]:
         what = f'{step}: Keras\' backends disagree about averages of more than 2 with padding="same" on one side only'
         raise KerasImportError(what, 'Use padding="valid"')
     settings = {"kernel_shape": kernel, "strides": strides, "pads": geometry.pads}
@@ -158,10 +141,10 @@ def pool(maker: Maker, step: Step, value: Value) -> Value:
 
 def global_pool(maker: Maker, step: Step, value: Value) -> Value:
     """GlobalMaxPooling2D, GlobalAveragePooling2D: over the frame, or over each window where the classifier slides."""
-    is_max = step.kind == "GlobalMaxPooling2D"
+    kind = "MaxPool" if step.kind == "GlobalMaxPooling2D" else "AveragePool"
     if maker.is_sliding:
-        tensor = maker.node("MaxPool" if is_max else "AveragePool", [value.tensor], step.name, kernel_shape=value.grid)
+        tensor = maker.node(kind, [value.tensor], step.name, kernel_shape=value.grid)
     else:
-        tensor = maker.node("GlobalMaxPool" if is_max else "GlobalAveragePool", [value.tensor], step.name)
+        tensor = maker.node(f"Global{kind}", [value.tensor], step.name)
     channels = value.channels
     return Value(tensor, (1, 1, channels) if step.config.get("keepdims") else (channels,), stride=value.stride)

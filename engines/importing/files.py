@@ -27,10 +27,8 @@ def check_file(path: Path) -> None:
     config = read_config(path)
     kind = config.get("class_name", "?")
     if kind not in MODELS:
-        raise KerasImportError(
-            f"{path}: is a model of a custom class, {kind}, whose code is not in the file",
-            "Build it with keras.Sequential or keras.Model(inputs, outputs) and save that",
-        )
+        what = f"{path}: is a model of a custom class, {kind}, whose code is not in the file"
+        raise KerasImportError(what, "Build it with keras.Sequential or keras.Model(inputs, outputs) and save that")
     for layer in _layers(config):
         _check_layer(layer, path)
 
@@ -104,14 +102,11 @@ def _check_layer(layer: dict[str, Any], path: Path) -> None:
     inner = layer.get("config")
     called = inner.get("name", kind) if isinstance(inner, dict) else kind
     if kind in ("Lambda", "__lambda__"):
-        raise KerasImportError(
-            f'{path}: the layer "{called}" is a Lambda, Python code inside the file, which is not run',
-            "Write it with Keras' own layers (Rescaling, Activation, keras.ops ...) and save again",
-        )
+        what = f'{path}: the layer "{called}" is a Lambda, Python code inside the file, which is not run'
+        raise KerasImportError(what, "Write it with Keras' own layers (Rescaling, Activation, keras.ops ...) and save again")
     module, registered = layer.get("module"), str(layer.get("registered_name") or "")
     is_own = module is None or str(module).partition(".")[0] in ("keras", "tf_keras", "tensorflow")
     if not is_own or ">" in registered:
         what = f'function "{inner}"' if kind == "function" else f'{kind} of "{called}"'
-        raise KerasImportError(
-            f"{path}: needs code that is not in the file, the {what}", "Build the model with Keras' own layers and save again"
-        )
+        cure = "Build the model with Keras' own layers and save again"
+        raise KerasImportError(f"{path}: needs code that is not in the file, the {what}", cure)

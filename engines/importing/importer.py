@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engines.families import DecodeSettings
 from engines.files import sha256_of
 from engines.importing import KerasImportError
-from engines.importing.cards import ImportOptions, Meaning, input_of, meaning_of, things_of
+from engines.importing.cards import ImportOptions, Meaning, meaning_of, things_of
 from engines.importing.loaded import KerasModel
 from engines.importing.network import Head, Network, split_head
-from engines.importing.parity import OnnxRun, Parity, probe_images, some_windows, whole_frames
+from engines.importing.parity import OnnxRun, Parity, compared, probe_images
 from engines.importing.sliding import Windows, windows
 from engines.importing.translation import DEFAULT_SCALE, Pixels, Translation, takes_whole_pixels, translated
-from engines.models.card import ModelCard
+from engines.models.card import InputSpec, ModelCard
 from engines.models.exporting import check_place, write_model
 from engines.models.model import Model
 from engines.segmenter import Segmenter
@@ -25,7 +24,6 @@ from engines.types import Size
 
 OPEN_SIZE = Size(640, 384)
 """For a network with an open input: near usual frames, and multiples of 128, which nets with many levels need."""
-
 SMALLEST_SIDE_PX = 8
 
 
@@ -43,17 +41,14 @@ class Source:
     def compared(self, made: Translation, size: Size, grid: Windows | None = None) -> Parity:
         """Compare Keras and the graph on probe images."""
         run = OnnxRun(made.model, made.result.channels)
-        if grid is not None:
-            return some_windows(self.keras, run, self.pixels, self.head, probe_images(size), grid)
-        return whole_frames(self.keras, run, self.pixels, self.head, probe_images(size))
+        return compared(self.keras, run, self.pixels, self.head, probe_images(size), grid)
 
     def require(self, parity: Parity) -> None:
         """Raise KerasImportError where the two disagree."""
         if not parity.holds(self.keras.network.tolerance):
-            raise KerasImportError(
-                f"{self.path}: the translated model and Keras {self.keras.version} disagree ({parity}), so nothing was written",
-                "Please report the model's layers (model.summary())",
-            )
+            disagreement = f"the translated model and Keras {self.keras.version} disagree ({parity})"
+            what = f"{self.path}: {disagreement}, so nothing was written"
+            raise KerasImportError(what, "Please report the model's layers (model.summary())")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +105,13 @@ def _map_draft(source: Source, options: ImportOptions) -> Draft:
     made = translated(source.network, source.pixels, size)
     rows, columns = made.result.grid
     if (rows, columns) == (1, 1):
-        raise KerasImportError(
-            f"{source.path}: is a classifier of whole pictures, not a segmentation model",
-            "Add --sliding to run it at every position of a frame",
-        )
+        what = f"{source.path}: is a classifier of whole pictures, not a segmentation model"
+        raise KerasImportError(what, "Add --sliding to run it at every position of a frame")
     for cells, side in ((rows, size.height), (columns, size.width)):
         coarser = max(1, round(side / cells))
         if abs(cells * coarser - side) > coarser:
-            raise KerasImportError(
-                f"{source.path}: labels {rows}x{columns} cells of a frame of {size.height}x{size.width}, without its borders",
-                'Build its convolutions with padding="same"',
-            )
+            what = f"{source.path}: labels {rows}x{columns} cells of a frame of {size.height}x{size.width}, without its borders"
+            raise KerasImportError(what, 'Build its convolutions with padding="same"')
     meaning = meaning_of(made.result.channels, source.head, options, source.path)
     parity = source.compared(made, size)
     source.require(parity)
@@ -131,10 +122,8 @@ def _windows_draft(source: Source, options: ImportOptions) -> Draft:
     """The draft of a sliding classifier. It must equal Keras on one window, and on a frame unless layers see neighbours."""
     height, width, _ = source.network.input_shape
     if height is None or width is None:
-        raise KerasImportError(
-            f"{source.path}: its input is open ({height}x{width}), so the size of its window is unknown",
-            "Build it with keras.Input((height, width, channels))",
-        )
+        what = f"{source.path}: its input is open ({height}x{width}), so the size of its window is unknown"
+        raise KerasImportError(what, "Build it with keras.Input((height, width, channels))")
     made_shape = source.network.result_shape
     if len(made_shape) > 1 and made_shape[:-1] != (1, 1):
         shape = "x".join(map(str, made_shape[:-1]))
@@ -158,10 +147,8 @@ def _frame_size(source: Source, options: ImportOptions) -> Size:
     for fixed, chosen, usual in zip(source.network.input_shape[:2], given, (OPEN_SIZE.height, OPEN_SIZE.width), strict=True):
         if fixed and chosen and fixed != chosen:
             shape = "x".join(map(str, source.network.input_shape[:2]))
-            raise KerasImportError(
-                f"{source.path}: its input is fixed at {shape}",
-                "Leave out --size, or build it with keras.Input((None, None, channels))",
-            )
+            cure = "Leave out --size, or build it with keras.Input((None, None, channels))"
+            raise KerasImportError(f"{source.path}: its input is fixed at {shape}", cure)
         sides.append(fixed or chosen or usual)
     height, width = sides
     if min(sides) < SMALLEST_SIDE_PX:
@@ -177,10 +164,13 @@ def _card(source: Source, draft: Draft, options: ImportOptions, out: Path) -> Mo
         (rows, columns), (down, across) = draft.grid.window, draft.grid.stride
         how.append(f"a window of {rows}x{columns} slides over the frame in steps of {down}x{across}")
     share = np.floor(draft.parity.agreement * 1e4) / 1e2
+    # Windows were trained on undistorted pictures, so frames keep their aspect; other networks mostly on stretched ones.
+    size_px = (draft.size.width, draft.size.height)
+    spec = InputSpec("image", size_px, "nhwc", "uint8", "bgr", "letterbox" if options.sliding else "stretch")
     return ModelCard(
         name=options.name or out.stem,
         family=draft.meaning.family,
-        input=input_of(draft.size, options.sliding),
+        input=spec,
         outputs={draft.meaning.role: draft.meaning.role},
         classes=draft.meaning.classes,
         things=things_of(draft.meaning, options),
@@ -207,8 +197,7 @@ def _run_once(written: Model, draft: Draft) -> None:
     with Segmenter(written, "ort") as segmenter:
         segmentation = segmenter(image, DecodeSettings())
     if draft.meaning.family == "matting":
-        whole: Any = segmentation.alpha
-        ok = whole is not None and whole.size > 0
+        ok = segmentation.alpha is not None and segmentation.alpha.size > 0
     else:
         void = [written.card.classes.index(name) for name in written.card.void]
         labels = OnnxRun(written.path)(image).argmax(axis=0)

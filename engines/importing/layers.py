@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.errors import nearest
-from engines.importing import KerasImportError, merging, shapes
+from engines.importing import KerasImportError, shapes
 from engines.importing.activations import ACROSS_CHANNELS, LAYERS, activate
 from engines.importing.convolutions import conv2d, conv2d_transpose, convolve, global_pool, pool
 from engines.importing.maker import Maker, Value
@@ -23,6 +24,16 @@ ONLY_IN_TRAINING = (
     "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
 )  # fmt: skip
 """Layers that do nothing after training."""
+FIT = "Choose a --size that is a multiple of 32"
+ARITHMETIC = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul", "Maximum": "Max", "Minimum": "Min"}
+OPERATORS = {
+    **ARITHMETIC,
+    "Average": "Add",
+    **{f"ops.{kind}": operator for kind, operator in ARITHMETIC.items()},
+    "ops.Divide": "Div",
+    "ops.TrueDivide": "Div",
+}
+"""Keras' kind → ONNX operator of two operands."""
 
 
 def translate(network: Network, maker: Maker, image: Value) -> Value:
@@ -38,20 +49,17 @@ def _apply(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Valu
     if step.config.get("data_format") == "channels_first" and step.kind not in ONLY_IN_TRAINING:
         cure = 'Build the model with keras.config.set_image_data_format("channels_last")'
         raise KerasImportError(f"{step}: has channels first", cure)
-    if step.kind in merging.OPERATORS or step.kind in ("Concatenate", "ops.Concatenate"):
+    if step.kind in OPERATORS or step.kind in ("Concatenate", "ops.Concatenate"):
         vectors = [shapes.as_vector(maker, step, value) if isinstance(value, Value) else value for value in operands]
-        merge = merging.combine if step.kind in merging.OPERATORS else merging.concatenate
+        merge = _combine if step.kind in OPERATORS else _concatenate
         return merge(maker, step, vectors)
     layer = KINDS.get(step.kind)
     if layer is None:
-        name = step.kind.removeprefix("ops.")
-        names = sorted({kind.removeprefix("ops.") for kind in (*KINDS, *merging.OPERATORS, "Concatenate")})
-        near = nearest(name, names)
-        raise KerasImportError(
-            f"{step}: this kind of layer is not supported",
-            (f'Did you mean "{near}"? ' if near else "")
-            + "docs/keras.md lists the supported layers; PyTorch or TensorFlow may export the model to ONNX themselves",
-        )
+        names = sorted({kind.removeprefix("ops.") for kind in (*KINDS, *OPERATORS, "Concatenate")})
+        near = nearest(step.kind.removeprefix("ops."), names)
+        cure = "docs/keras.md lists the supported layers; PyTorch or TensorFlow may export the model to ONNX themselves"
+        cure = f'Did you mean "{near}"? {cure}' if near else cure
+        raise KerasImportError(f"{step}: this kind of layer is not supported", cure)
     (value,) = operands if len(operands) == 1 else (None,)
     if not isinstance(value, Value):
         raise KerasImportError(f"{step}: has {len(operands)} inputs, and one is supported", "Build it with one input")
@@ -128,12 +136,68 @@ def _prelu(maker: Maker, step: Step, value: Value) -> Value:
     return _same(value, maker.node("PRelu", [value.tensor, maker.weight(f"{step.name}/slope", planar)], step.name))
 
 
+def _combine(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Value:
+    """Two or more operands, from left to right."""
+    values = [operand for operand in operands if isinstance(operand, Value)]
+    _check_together(maker, step, values)
+    tensors = [operand.tensor if isinstance(operand, Value) else _constant(maker, step, operand) for operand in operands]
+    tensor = tensors[0]
+    for number, other in enumerate(tensors[1:], start=1):
+        name = step.name if number == len(tensors) - 1 else f"{step.name}/{number}"
+        tensor = maker.node(OPERATORS[step.kind], [tensor, other], name)
+    if step.kind == "Average":
+        tensor = maker.node("Mul", [tensor, maker.weight(f"{step.name}/share", 1 / len(tensors))], f"{step.name}/mean")
+    full = [value.shape if len(value.shape) == 3 else (1, 1, *value.shape) for value in values]
+    try:
+        shape = np.broadcast_shapes(*full)
+    except ValueError as error:
+        sizes = " and ".join(map(str, full))
+        raise KerasImportError(f"{step}: maps of {sizes} do not fit each other", FIT) from error
+    is_vector = all(len(value.shape) == 1 for value in values)
+    return Value(tensor, shape[2:] if is_vector else shape, stride=values[0].stride)
+
+
+def _concatenate(maker: Maker, step: Step, operands: Sequence[Value | Source]) -> Value:
+    values = [operand for operand in operands if isinstance(operand, Value)]
+    rank = len(values[0].shape) + 1
+    axis = int(step.config.get("axis", -1)) % rank
+    if axis == 0 or len(values) < len(operands) or any(len(value.shape) + 1 != rank for value in values):
+        raise KerasImportError(f"{step}: joins along axis {axis}, or other things than maps", "Join maps along their channels")
+    is_spatial = axis < rank - 1
+    if is_spatial:
+        maker.refuse_sliding(step, "it joins maps along their rows or columns")
+    _check_together(maker, step, values)
+    if len({value.shape[: axis - 1] + value.shape[axis:] for value in values}) > 1:
+        sizes = " and ".join(f"{value.grid[0]}x{value.grid[1]}" for value in values)
+        raise KerasImportError(f"{step}: maps of {sizes} cannot be joined", FIT)
+    tensor = maker.node("Concat", [value.tensor for value in values], step.name, axis=axis + 1 if is_spatial else 1)
+    shape = list(values[0].shape)
+    shape[axis - 1] = sum(value.shape[axis - 1] for value in values)
+    return Value(tensor, tuple(shape), stride=values[0].stride)
+
+
+def _check_together(maker: Maker, step: Step, values: Sequence[Value]) -> None:
+    """While sliding, operands must have the same positions: the mean of a window has one, its map many."""
+    if len({value.grid for value in values}) > 1:
+        maker.refuse_sliding(step, "it combines numbers of a whole window with the window's map")
+    if len({value.stride for value in values}) > 1:
+        maker.refuse_sliding(step, "it combines maps of different strides")
+
+
+def _constant(maker: Maker, step: Step, operand: Source) -> str:
+    array = np.asarray(operand, np.float32)
+    if array.ndim and array.size != array.shape[-1]:
+        what = f"{step}: a constant of shape {array.shape} is not supported"
+        raise KerasImportError(what, "Use a number, or one per channel")
+    return maker.weight(f"{step.name}/constant", array.reshape(1, -1, 1, 1))
+
+
 def _pass(maker: Maker, step: Step, value: Value) -> Value:
     return value
 
 
 def _same(value: Value, tensor: str) -> Value:
-    return Value(tensor, value.shape, value.window, value.stride)
+    return dataclasses.replace(value, tensor=tensor)
 
 
 KINDS: dict[str, Layer] = {
@@ -157,7 +221,7 @@ KINDS: dict[str, Layer] = {
     "ops.Softmax": _activation_layer,
     **dict.fromkeys(ONLY_IN_TRAINING, _pass),
 }
-"""Keras' kind → its translation. Layers with several operands are in `merging`."""
+"""Keras' kind → its translation. Without layers of several operands."""
 
 TAKE_FLAT = {
     "Flatten", "Reshape", "Rescaling", "Activation", "ReLU", "LeakyReLU", "ELU", "ops.Relu", "ops.Relu6", "ops.Sigmoid",

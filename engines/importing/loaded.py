@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.importing import KerasImportError
 from engines.importing.files import INSTALL, SAVE, check_file
-from engines.importing.network import Network, Source, Step
+from engines.importing.network import TOLERANCE, Network, Source, Step
 from engines.types import F32
 
 LOW_PRECISION_TOLERANCE = 0.02
@@ -67,10 +67,8 @@ class KerasModel:
         if not getattr(function, "inputs", None):
             raise KerasImportError(f"{path}: has no input shape", "Start the model with keras.Input((height, width, 3))")
         if len(function.inputs) != 1 or len(function.outputs) != 1:
-            raise KerasImportError(
-                f"{path}: has {len(function.inputs)} inputs and {len(function.outputs)} outputs instead of one each",
-                'Cut it: keras.Model(model.inputs[0], model.outputs[0]).save("model.keras")',
-            )
+            what = f"{path}: has {len(function.inputs)} inputs and {len(function.outputs)} outputs instead of one each"
+            raise KerasImportError(what, 'Cut it: keras.Model(model.inputs[0], model.outputs[0]).save("model.keras")')
         shape = tuple(function.inputs[0].shape)[1:]
         if len(shape) != 3 or shape[2] not in (1, 3):
             cure = "Train on pictures of (height, width, 1 or 3), channels last"
@@ -79,9 +77,9 @@ class KerasModel:
         result = reader.read(function, ["image"])
         with quiet():
             types = {str(getattr(layer, "compute_dtype", "float32")) for layer in self._model.layers}
-        is_low = not types <= {"float32", "float64"}
+        tolerance = TOLERANCE if types <= {"float32", "float64"} else LOW_PRECISION_TOLERANCE
         made = tuple(function.outputs[0].shape)[1:]
-        return Network(tuple(reader.steps), "image", shape, result, made, *((LOW_PRECISION_TOLERANCE,) if is_low else ()))
+        return Network(tuple(reader.steps), "image", shape, result, made, tolerance)
 
 
 def _function(model: Any) -> Any:

@@ -83,24 +83,19 @@ class Maker:
         self._nodes.append(onnx.helper.make_node(op_type, list(inputs), [label], name=label, **attributes))
         return label
 
-    def model(self, size: tuple[int, int], outputs: Sequence[tuple[str, str, Sequence[int]]]) -> Any:
-        """The onnx.ModelProto, from the input `image` (1, height, width, 3) uint8 to `outputs`: role, tensor, shape."""
+    def model(self, size: tuple[int, int], role: str, tensor: str, shape: Sequence[int]) -> Any:
+        """The onnx.ModelProto: the input `image` is (1, *size, 3) uint8, the output `role` is `tensor`, of that `shape`."""
         import onnx
 
-        named = [onnx.helper.make_node("Identity", [tensor], [role], name=role) for role, tensor, _ in outputs]
-        height, width = size
-        graph = onnx.helper.make_graph(
-            [*self._nodes, *named],
-            "keras",
-            [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, height, width, 3])],
-            [onnx.helper.make_tensor_value_info(role, onnx.TensorProto.FLOAT, list(shape)) for role, _, shape in outputs],
-            self._weights,
-        )
+        image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, *size, 3])
+        output = onnx.helper.make_tensor_value_info(role, onnx.TensorProto.FLOAT, list(shape))
+        nodes = [*self._nodes, onnx.helper.make_node("Identity", [tensor], [role], name=role)]
+        graph = onnx.helper.make_graph(nodes, "keras", [image], [output], self._weights)
         opsets = [onnx.helper.make_opsetid("", OPSET)]
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="realtime-segmentation")
 
     def refuse_sliding(self, what: object, why: str) -> None:
         """Raise KerasImportError if the graph slides."""
         if self.is_sliding:
-            cure = "Train one without that layer"
-            raise KerasImportError(f"{what}: {why}, so this classifier cannot slide over a frame", cure)
+            text = f"{what}: {why}, so this classifier cannot slide over a frame"
+            raise KerasImportError(text, "Train one without that layer")

@@ -21,6 +21,7 @@ Source = str | float | npt.NDArray[np.generic]
 """A step's operand: the name of a value, or a constant."""
 
 Head = Literal["softmax", "sigmoid", "none"]
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Network:
     input_shape: tuple[int | None, int | None, int]
     result: str
     result_shape: tuple[int | None, ...] = ()
-    tolerance: float = 1e-3
+    tolerance: float = TOLERANCE
 
 
 def split_head(network: Network) -> tuple[Network, Head]:
@@ -69,8 +70,7 @@ def split_head(network: Network) -> tuple[Network, Head]:
         read = [source for other in steps for source in other.inputs if isinstance(source, str)]
         if step.output != result or read.count(result) > readers:  # another step reads it too
             break
-        found = _activation_of(step) if head == "none" else None
-        if found:
+        if head == "none" and (found := _activation_of(step)):
             steps[index], head = _without(step), found
         elif step.kind == "Reshape" and len(step.config["target_shape"]) == 2:
             steps[index] = dataclasses.replace(step, kind="Identity", config={})

@@ -72,34 +72,28 @@ class OnnxRun:
         return np.asarray(answer[0, self._first :], np.float32)
 
 
-def whole_frames(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image]) -> Parity:
-    """Compare every pixel, or every class, of networks on whole pictures."""
-    theirs, ours = [], []
-    for image in images:
-        logits = run(image)
-        theirs.append(model.predict(pixels.prepared(image)[None]).reshape(-1, len(logits)))
-        ours.append(apply_head(head, logits.reshape(len(logits), -1).T))
-    what = "pictures" if len(theirs[0]) == 1 else "pixels"
-    return compare(np.concatenate(theirs), np.concatenate(ours), model.network.tolerance, what)
+def compared(
+    model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image], grid: Windows | None
+) -> Parity:
+    """Compare Keras and the graph: every pixel, or every class, of whole pictures.
 
-
-def some_windows(model: KerasModel, run: OnnxRun, pixels: Pixels, head: Head, images: Sequence[Image], grid: Windows) -> Parity:
-    """Compare Keras on windows cut from padded frames with the sliding network on whole frames."""
+    With `grid`, compare Keras on some windows cut from padded frames with the sliding network on whole frames.
+    """
     rng = np.random.default_rng(0)
-    rows, columns = grid.cells
-    height, width = grid.window
-    top, left, bottom, right = grid.pads
     theirs, ours = [], []
     for image in images:
         logits = run(image)
-        padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
-        chosen = rng.choice(rows * columns, min(rows * columns, WINDOWS_PER_FRAME), replace=False)
-        cells = [divmod(int(number), columns) for number in chosen]
-        corners = [grid.corner(*cell) for cell in cells]
-        cuts = [padded[y : y + height, x : x + width] for y, x in corners]
-        theirs.append(model.predict(np.stack([pixels.prepared(cut) for cut in cuts])).reshape(len(cuts), -1))
-        ours.append(apply_head(head, np.stack([logits[:, row, column] for row, column in cells])))
-    return compare(np.concatenate(theirs), np.concatenate(ours), model.network.tolerance, "windows")
+        cuts, scores = [image], logits.reshape(len(logits), -1).T
+        if grid:
+            (height, width), (top, left, bottom, right) = grid.window, grid.pads
+            padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
+            chosen = rng.choice(len(scores), min(len(scores), WINDOWS_PER_FRAME), replace=False)
+            corners = [grid.corner(*divmod(int(cell), grid.cells[1])) for cell in chosen]
+            cuts, scores = [padded[y : y + height, x : x + width] for y, x in corners], scores[chosen]
+        theirs.append(model.predict(np.stack([pixels.prepared(cut) for cut in cuts])).reshape(-1, len(logits)))
+        ours.append(apply_head(head, scores))
+    what = "windows" if grid else "pictures" if len(theirs[0]) == 1 else "pixels"
+    return compare(np.concatenate(theirs), np.concatenate(ours), model.network.tolerance, what)
 
 
 def probe_images(size: Size) -> list[Image]:

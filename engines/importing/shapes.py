@@ -18,8 +18,8 @@ def sides(given: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Keras' padding and cropping: one number, one per direction, or (top, bottom), (left, right)."""
     if isinstance(given, int):
         given = (given, given)
-    (top, bottom), (left, right) = (pair(side) for side in given)
-    return (top, bottom), (left, right)
+    rows, columns = given
+    return pair(rows), pair(columns)
 
 
 def zero_padding(maker: Maker, step: Step, value: Value) -> Value:

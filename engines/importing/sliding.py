@@ -46,24 +46,18 @@ class Windows:
 
 def windows(window: tuple[int, int], stride: tuple[int, int], size: Size | None, where: object) -> Windows:
     """The windows over a frame of size `size`, or near 360x640. Raises KerasImportError for a frame that cannot be tiled."""
-    if any(step > side for step, side in zip(stride, window, strict=True)):
-        raise KerasImportError(
-            f"{where}: its layers have a stride of {stride[0]}x{stride[1]}, more than its window of {window[0]}x{window[1]}, so "
-            "windows would leave gaps",
-            "Train it with smaller strides, or larger pictures",
-        )
+    down, across = stride
+    if down > window[0] or across > window[1]:
+        strides = f"its layers have a stride of {down}x{across}, more than its window of {window[0]}x{window[1]}"
+        cure = "Train it with smaller strides, or larger pictures"
+        raise KerasImportError(f"{where}: {strides}, so windows would leave gaps", cure)
     if size is None:
-        usual = (USUAL.height, USUAL.width)
-        height, width = (max(1, round(side / step)) * step for side, step in zip(usual, stride, strict=True))
+        width, height = max(1, round(USUAL.width / across)) * across, max(1, round(USUAL.height / down)) * down
         return Windows(window, stride, Size(width, height))
-    near = [_near(side, step) for side, step in zip((size.height, size.width), stride, strict=True)]
-    if (size.height, size.width) not in [(height, width) for height in near[0] for width in near[1]]:
-        sizes = ", ".join(f"{height}x{width}" for height in near[0] for width in near[1])
-        raise KerasImportError(
-            f"{where}: a frame of {size.height}x{size.width} (height x width) is not a multiple of the stride, "
-            f"{stride[0]}x{stride[1]}",
-            f"Choose --size {sizes}",
-        )
+    near = [Size(width, height) for height in _near(size.height, down) for width in _near(size.width, across)]
+    if size not in near:
+        what = f"a frame of {size.height}x{size.width} (height x width) is not a multiple of the stride, {down}x{across}"
+        raise KerasImportError(f"{where}: {what}", f"Choose --size {', '.join(f'{each.height}x{each.width}' for each in near)}")
     return Windows(window, stride, size)
 
 

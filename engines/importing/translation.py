@@ -128,5 +128,5 @@ def translated(
         tensor, channels = convolve(maker, "two_classes", tensor, pair, None), 2
     rows, columns = grid.cells if grid else result.grid
     role = meaning.role if meaning else "logits"
-    model = maker.model((size.height, size.width), [(role, tensor, (1, channels, rows, columns))])
+    model = maker.model((size.height, size.width), role, tensor, (1, channels, rows, columns))
     return Translation(model, result, tuple(maker.approximate))

@@ -53,23 +53,18 @@ def random_warp(image: Size, content: Size, settings: Augmentation, rng: np.rand
 
     content: the size of the image in the network's input at scale 1.
     """
-    image_px = (image.width, image.height)
+    image_px = np.array((image.width, image.height), np.float64)
     scale = math.exp(rng.uniform(*np.log(settings.scale)))
     stretch = math.exp(rng.uniform(*np.log(settings.aspect)) / 2)
-    x_scale = scale * stretch * content.width / image.width
-    y_scale = scale / stretch * content.height / image.height
+    scales = np.array((scale * stretch * content.width, scale / stretch * content.height)) / image_px
     mirror = -1.0 if rng.random() < settings.flip else 1.0
     turn = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
-    linear = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]) @ np.diag(
-        [mirror * x_scale, y_scale]
-    )
-    place = np.empty(2)
-    for axis, scaled_px in enumerate((x_scale * image_px[0], y_scale * image_px[1])):
-        # The crop stays inside the image; where the image is the smaller of the two, the image stays inside the crop.
-        room = abs(scaled_px - settings.crop_px[axis]) / 2
-        place[axis] = settings.crop_px[axis] / 2 + rng.uniform(-room, room)
-    centre = np.array(image_px, np.float64) / 2
-    return np.column_stack((linear, place - linear @ centre))
+    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    linear = rotation @ np.diag(scales * (mirror, 1.0))
+    # The crop stays inside the image; where the image is the smaller of the two, the image stays inside the crop.
+    room = np.abs(scales * image_px - settings.crop_px) / 2
+    place = np.array(settings.crop_px) / 2 + rng.uniform(-room, room)
+    return np.column_stack((linear, place - linear @ (image_px / 2)))
 
 
 def recoloured(image: U8, settings: Augmentation, rng: np.random.Generator) -> U8:
@@ -135,10 +130,8 @@ def paste(base: Sample, donor: Sample, donor_ids: Bools, class_id: int) -> Sampl
     surface = None if base.surface is None else np.where(mask, np.uint8(0), base.surface)
     instances = base.instances
     if instances is not None:
-        ids = instances[instances != UNSURE_OBJECT]
-        highest = int(ids.max(initial=0))
-        new_id = highest + 1 if highest + 1 < UNSURE_OBJECT else UNSURE_OBJECT
-        instances = np.where(mask, np.uint8(new_id), instances)
+        highest = int(instances[instances != UNSURE_OBJECT].max(initial=0))
+        instances = np.where(mask, np.uint8(min(highest + 1, UNSURE_OBJECT)), instances)
     return dataclasses.replace(
         base, image=np.rint(image).astype(np.uint8), label=label.astype(np.uint8), surface=surface, instances=instances
     )

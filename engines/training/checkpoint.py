@@ -1,8 +1,10 @@
-"""Checkpoints, which contain all they need: recipe, step, weights and the curve so far; and runs that start from one."""
+"""The files of a run: checkpoints, which contain all they need, and the curve; and runs that start from a checkpoint."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.files import whole_file
+from engines.files import whole_file, write_whole
 from engines.training import TrainingError
 from engines.training.model import SEMANTIC_HEAD, SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
@@ -117,12 +119,10 @@ def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe, whe
     Raises TrainingError, which names `where`, when the backbones differ, since nothing useful could be transferred.
     """
     old, new = start.ema, dict(fresh)
-    backbone = [name for name in fresh if not name.startswith("heads.")]
-    if any(name not in old or old[name].shape != fresh[name].shape for name in backbone):
+    same = {name for name, value in fresh.items() if name in old and old[name].shape == value.shape}
+    if any(name not in same and not name.startswith("heads.") for name in fresh):
         raise TrainingError(f"{where}: its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))
-    for name, value in old.items():
-        if name in fresh and value.shape == fresh[name].shape and not name.startswith(SEMANTIC_HEAD):
-            new[name] = value.clone()
+    new.update({name: old[name].clone() for name in same if not name.startswith(SEMANTIC_HEAD)})
     for part in ("weight", "bias"):
         name = SEMANTIC_HEAD + part
         new[name] = matched_rows(fresh[name], recipe.classes, old[name], start.recipe.classes)
@@ -139,9 +139,68 @@ def _same_net(old: Recipe, new: Recipe) -> str:
 
 def matched_rows(fresh: Tensor, names: Sequence[str], old: Tensor, old_names: Sequence[str]) -> Tensor:
     """`fresh` (classes, ...) with the row of each class that `old` has too. A new tensor."""
-    rows = [(names.index(name), old_names.index(name)) for name in names if name in old_names]
     matched = fresh.clone()
-    if rows:
-        to, source = map(list, zip(*rows, strict=True))
-        matched[torch.tensor(to)] = old[torch.tensor(source)]
+    for row, name in enumerate(names):
+        if name in old_names:
+            matched[row] = old[old_names.index(name)]
     return matched
+
+
+class RunFolder:
+    """The folder of a run.
+
+    last: the newest checkpoint, which `resume` reads and which is exported at the end. best: the highest score on held-out images
+    if there are any, flattered by that choice. curve: rows of step, loss, loss on held-out images, learning rate
+    and mIoU of each set, one per evaluation. picture: the same, drawn.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last, self.best = path / "last.pt", path / "best.pt"
+        self.curve, self.picture = path / "curve.csv", path / "curve.png"
+
+    def create(self) -> None:
+        """Make the folder. Raises TrainingError when it contains a run already, or cannot be made."""
+        if self.last.exists():
+            cure = "Add --resume to continue it, or name another folder with --out"
+            raise TrainingError(f"{self.path}: contains a run already", cure)
+        make_folder(self.path)
+
+    def write_curve(self, curve: Sequence[dict[str, float]]) -> None:
+        """Write the table and the picture, each whole."""
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, curve[-1].keys())
+        writer.writeheader()
+        writer.writerows(curve)
+        write_whole(self.curve, table.getvalue())
+        with whole_file(self.picture) as part:
+            draw_curve(curve, part)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents. Raises TrainingError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be made ({error.strerror})", "Name another folder with --out") from error
+
+
+def draw_curve(curve: Sequence[dict[str, float]], path: Path) -> None:
+    """Losses above, mIoU below, over the steps, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    losses, scores = figure.subplots(2, 1, sharex=True)
+    steps = [row["step"] for row in curve]
+    marker = "o" if len(curve) < 30 else None
+    for axes, names in ((losses, ["loss", "held_out_loss"]), (scores, [name for name in curve[-1] if name.startswith("miou_")])):
+        for name in names:
+            if name in curve[-1]:
+                axes.plot(steps, [row[name] for row in curve], marker=marker, markersize=3, label=name.replace("_", " "))
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+    losses.set_ylabel("loss")
+    scores.set_ylabel("mIoU on held-out images, %")
+    scores.set_xlabel("step")
+    figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Labelled images to batches: each batch is a function of its number.
+"""Labelled images to batches, and the targets of the head `instances`: each batch is a function of its number.
 
 Batch 1234 is always the same. So an interrupted run continues as if it had not been interrupted, and the thread that prepares
 batches ahead needs no state.
@@ -11,19 +11,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
-from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, DataSet, Sample
+from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, UNSURE_OBJECT, DataSet, Sample
 from engines.evaluation.mapping import merge_matrix
 from engines.training import TrainingError
 from engines.training.augment import augment, paste
-from engines.training.instance_targets import instance_targets
 from engines.training.recipe import Recipe
 from engines.types import F32, F64, U8, VOID_CLASS, Bools
 
 PREFETCH = 3
 """Batches prepared ahead: enough to cover a slow one, and little memory."""
+CELL_PX = 4
+"""The heads' maps are a quarter of the input's size."""
+OFFSET_SCALE_PX = 32.0
+"""Offsets are learned in this unit, so that they are about 1."""
+SIGMA_SHARE, SIGMA_CELLS = 0.12, (0.7, 6.0)
+"""Spread of the heat as a share of the object's mean side, and its bounds: a lorry's centre is vaguer than a child's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,8 @@ class TrainingSets:
     def check(self) -> None:
         """Raise TrainingError when the sets lack the recipe's objects to paste."""
         if self.recipe.composites is not None and not self.pasted_ids[self.donor].any():
-            name, cls = self.recipe.composites.source, self.recipe.composites.cls
-            what = f'set "{name}" has no class that means "{cls}" alone, so nothing can be cut out'
+            pasted = self.recipe.composites
+            what = f'set "{pasted.source}" has no class that means "{pasted.cls}" alone, so nothing can be cut out'
             raise TrainingError(what, "Correct `source` or `class` under [composites]")
 
     @cached_property
@@ -117,7 +124,7 @@ def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
     into = np.flatnonzero(data.pasted_ids[origin])
     if not len(into):
         return crop  # this set has no class for the pasted objects
-    settings = composites.augmentation(recipe.augmentation)
+    settings = msgspec.structs.replace(recipe.augmentation, scale=composites.scale)
     for _ in range(int(rng.integers(1, composites.most + 1))):
         donor = augment(_drawn(data.sets[data.donor], rng), recipe.input, settings, rng)
         crop = paste(crop, donor, data.pasted_ids[data.donor], int(into[0]))
@@ -138,8 +145,7 @@ def _surface(crop: Sample) -> U8:
 
 def _targets(crop: Sample, things: Bools) -> F32:
     targets = instance_targets(crop.instances, things[crop.label])
-    parts = (targets.heat[None], targets.offsets, targets.is_sure[None], targets.is_object[None])
-    return np.concatenate([np.asarray(part, np.float32) for part in parts])
+    return np.stack((targets.heat, *targets.offsets, targets.is_sure, targets.is_object)).astype(np.float32)
 
 
 def batches(first_step: int, data: TrainingSets) -> Iterator[Batch]:
@@ -155,3 +161,45 @@ def batches(first_step: int, data: TrainingSets) -> Iterator[Batch]:
                     yield waiting.popleft().result()
         finally:
             thread.shutdown(wait=True, cancel_futures=True)
+
+
+class InstanceTargets(NamedTuple):
+    """Targets of the head `instances`: a heat map of objects' centres, and offsets from an object's cells to its centre.
+
+    heat: (h, w) float32 0..1, 1 exactly at a centre's cell. offsets: (2, h, w) float32 in units of OFFSET_SCALE_PX.
+    is_sure: (h, w) bool, where the heat is known. is_object: (h, w) bool, where the offsets are. All at a quarter of the size.
+    """
+
+    heat: F32
+    offsets: F32
+    is_sure: Bools
+    is_object: Bools
+
+
+def instance_targets(instances: U8 | None, is_thing: Bools) -> InstanceTargets:
+    """Targets of one crop. instances: (H, W) uint8 object ids, None if not labelled. is_thing: (H, W) bool.
+
+    Ids count only on pixels of a countable class; pixels of a countable class without an id are unsure.
+    Sources: Panoptic-DeepLab (Cheng et al., CVPR 2020); the exact peak and its loss: CenterNet (Zhou et al., 2019).
+    """
+    height, width = (side // CELL_PX for side in is_thing.shape)
+    heat, offsets = np.zeros((height, width), np.float32), np.zeros((2, height, width), np.float32)
+    if instances is None:
+        return InstanceTargets(heat, offsets, heat > 0, heat > 0)
+    middle = slice(CELL_PX // 2, None, CELL_PX)
+    ids = np.where(is_thing, instances, 0)
+    cell_ids, cell_things = ids[middle, middle], is_thing[middle, middle]
+    is_sure = (instances[middle, middle] != UNSURE_OBJECT) & ~(cell_things & (cell_ids == 0))
+    is_object = (cell_ids > 0) & (cell_ids != UNSURE_OBJECT)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    for object_id in np.setdiff1d(ids, (0, UNSURE_OBJECT)):
+        own_rows, own_columns = np.nonzero(ids == object_id)
+        x, y = (own_columns.mean() + 0.5) / CELL_PX - 0.5, (own_rows.mean() + 0.5) / CELL_PX - 0.5  # in cells
+        sides = np.array((np.ptp(own_columns) + 1, np.ptp(own_rows) + 1)) / CELL_PX
+        sigma = np.clip(SIGMA_SHARE * np.sqrt(sides.prod()), *SIGMA_CELLS)
+        spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
+        spot[min(height - 1, max(0, round(y))), min(width - 1, max(0, round(x)))] = 1
+        np.maximum(heat, spot, out=heat)
+        own = cell_ids == object_id
+        offsets[:, own] = np.stack((x - columns[own], y - rows[own])) * (CELL_PX / OFFSET_SCALE_PX)
+    return InstanceTargets(heat, offsets, is_sure, is_object)

@@ -1,25 +1,38 @@
-"""The net as it is deployed: bytes of a frame in, bytes of a label map or a matte out, and the centres of objects."""
+"""The net as it is deployed: bytes of a frame in, bytes of a label map or a matte out; and its scores on held-out images.
+
+`run.py evaluate` scores a finished model on any backend (engines/evaluation).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.training.evaluate import Predictor
-from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX
+from engines.datasets.folder import DataSet, Sample
+from engines.evaluation.mapping import class_table, truth_table
+from engines.evaluation.scores import class_iou, confusion, mean_iou
+from engines.models.card import InputSpec
+from engines.models.fit import InputFiller
+from engines.training.data import CELL_PX, OFFSET_SCALE_PX
 from engines.training.model import SegmentationNet, normalised, upsampled
-from engines.types import U8
+from engines.training.recipe import Recipe
+from engines.types import I64, U8
 
 Output: TypeAlias = Literal["labels", "alpha"]
 Answer: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """The outputs for one image by name, with the batch axis."""
 Answerer: TypeAlias = Callable[[U8], Answer]
+Predictor: TypeAlias = Callable[[U8], U8]
+"""(H, W, 3) uint8 BGR of the model's input size to (H, W) uint8 class ids."""
+
+IDENTITY = np.arange(256, dtype=np.uint8)
 
 PEAKS = 64
 """The graph's maximum number of centres."""
@@ -106,3 +119,36 @@ def predictor(answer: Answerer, output: Output) -> Predictor:
         return np.asarray(first > 127 if output == "alpha" else first, np.uint8)
 
     return predict
+
+
+class SetScore(NamedTuple):
+    """The scores of a model on one set, in percent. iou lacks classes that do not occur."""
+
+    name: str
+    images: int
+    miou: float
+    iou: dict[str, float]
+
+
+def score_set(predict: Predictor, data_set: DataSet, recipe: Recipe, samples: Iterable[Sample] | None = None) -> SetScore:
+    """Score `predict` on the set's held-out images, or on `samples`, at the size of their labels.
+
+    It is scored in the set's classes; in the model's where the model has fewer, since it cannot distinguish the set's.
+    """
+    names, table, truth = data_set.settings.classes, class_table(data_set.settings, recipe.classes), IDENTITY
+    if len(recipe.classes) < len(names):
+        names, table, truth = recipe.classes, IDENTITY, truth_table(data_set.settings, recipe.classes)
+    counts: I64 = np.zeros((len(names), len(names) + 1), np.int64)
+    chosen = list(data_set.held_out if samples is None else samples)
+    for sample in chosen:
+        counts += confusion(truth[sample.label], table[predict_frame(predict, sample.image, recipe.input)], len(names))
+    iou = {name: float(100 * value) for name, value in zip(names, class_iou(counts), strict=True) if not np.isnan(value)}
+    return SetScore(data_set.settings.name, len(chosen), mean_iou(counts), iou)
+
+
+def predict_frame(predict: Predictor, image: U8, spec: InputSpec) -> U8:
+    """(H, W, 3) uint8 BGR of any size to (H, W) uint8 class ids: fitted to the input, labels cut and resized back."""
+    tensor, geometry = InputFiller(spec)(image)
+    labels = np.ascontiguousarray(geometry.cut(predict(np.asarray(tensor[0], np.uint8))))
+    height, width = image.shape[:2]
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

@@ -17,7 +17,6 @@ STATES = 5
 TRANSIENT = 1.5
 """Peak memory of an image relative to the tensors that autograd keeps: the loss and gradients of maps come on top. Measured with
 `road` in float32 on a CPU, by the growth of the process: 44 MB per image, 29 of them kept."""
-
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 
 
@@ -25,16 +24,14 @@ def open_device(name: str) -> torch.device:
     """ "cpu", "cuda" or "cuda:1". Raises TrainingError for a device that this machine does not have."""
     if name == "cpu":
         return torch.device("cpu")
-    number = re.fullmatch(r"cuda(?::([0-9]+))?", name)
-    if number is None:
+    if not (number := re.fullmatch(r"cuda(?::([0-9]+))?", name)):
         raise TrainingError(f'no device "{name}"', "Known: cpu, cuda (cuda:1 for the second GPU)")
     if not torch.cuda.is_available():
         cure = "Install a CUDA build of PyTorch (pytorch.org)" if torch.version.cuda is None else "Check nvidia-smi"
         raise TrainingError(f"device {name}: PyTorch {torch.__version__} finds no GPU here", f"{cure}, or leave out --device")
     if int(number[1] or 0) >= torch.cuda.device_count():
-        raise TrainingError(
-            f"device {name}: this machine has {torch.cuda.device_count()} GPU(s)", "Count from 0: the first is cuda:0"
-        )
+        what = f"device {name}: this machine has {torch.cuda.device_count()} GPU(s)"
+        raise TrainingError(what, "Count from 0: the first is cuda:0")
     return torch.device(name)
 
 
@@ -55,11 +52,9 @@ def check_memory(net: nn.Module, recipe: Recipe, free: int | None) -> None:
     """Raise TrainingError when a step needs more memory than `free` bytes; None is not checked. Images are loaded already."""
     needed = step_bytes(net, recipe)
     if free is not None and needed > free:
-        raise TrainingError(
-            f"a step with batch {recipe.schedule.batch} at {'x'.join(map(str, recipe.augmentation.crop_px))} needs about "
-            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free",
-            "Lower schedule.batch or augmentation.crop_px",
-        )
+        step = f"a step with batch {recipe.schedule.batch} at {'x'.join(map(str, recipe.augmentation.crop_px))}"
+        what = f"{step} needs about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+        raise TrainingError(what, "Lower schedule.batch or augmentation.crop_px")
 
 
 def step_bytes(net: nn.Module, recipe: Recipe) -> int:

@@ -1,27 +1,27 @@
-"""A checkpoint to the ONNX file that the program runs, compared with the net that it was made from."""
+"""A checkpoint to the ONNX file that the program runs, compared with the net that it was made from, and its card."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import onnx
 import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from engines.datasets.folder import DataSet
-from engines.files import whole_file
-from engines.models.card import InputSpec, ModelCard
+from engines.files import sha256_of, whole_file, write_whole
+from engines.models.card import InputSpec, ModelCard, card_from_dict, to_toml
 from engines.models.sizing import resized
 from engines.training import TrainingError
-from engines.training.cards import card_facts, write_card
-from engines.training.checkpoint import Checkpoint, save_weights
-from engines.training.deployed import Deployed, torch_answerer
-from engines.training.evaluate import SetScore, score_set
+from engines.training.checkpoint import Checkpoint, make_folder, save_weights
+from engines.training.deployed import Deployed, SetScore, score_set, torch_answerer
 from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probes
-from engines.training.run_folder import make_folder
+from engines.training.recipe import Recipe
 from engines.types import U8
 
 OPSET = 17
@@ -39,13 +39,7 @@ class Exported(NamedTuple):
     scores: tuple[SetScore, ...]
 
 
-def export_checkpoint(
-    checkpoint: Checkpoint,
-    folder: Path,
-    sets: Sequence[DataSet] = (),
-    *,
-    dynamic: bool = False,
-) -> Exported:
+def export_checkpoint(checkpoint: Checkpoint, folder: Path, sets: Sequence[DataSet] = (), *, dynamic: bool = False) -> Exported:
     """Write model.onnx, card.toml and weights.pt (for --from) into `folder`.
 
     sets: their held-out images give the card's figures. dynamic: leave batch and size open. Raises TrainingError when model and
@@ -69,6 +63,7 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
     images: (H, W, 3) uint8 BGR of the input's size, to compare on. Raises TrainingError when any output disagrees.
     """
     names = list(deployed.output_names)
+    black = torch.zeros(1, *reversed(spec.size_px), 3, dtype=torch.uint8)
     # Always traced with an open size, so that none becomes a constant: `run.py export --size` can then change it.
     axes = {name: {0: "batch"} for name in names} | {spec.tensor: {0: "batch", 1: "height", 2: "width"}}
     with whole_file(path) as part:
@@ -76,10 +71,8 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
             # The tracing exporter is called legacy, but it needs no further package and folds every batch norm.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", TracerWarning)
-            torch.onnx.export(
-                deployed, (example(spec),), str(part), input_names=[spec.tensor], output_names=names, dynamic_axes=axes,
-                opset_version=OPSET, dynamo=False,
-            )  # fmt: skip
+            named: dict[str, Any] = {"input_names": [spec.tensor], "output_names": names, "dynamic_axes": axes}
+            torch.onnx.export(deployed, (black,), str(part), **named, opset_version=OPSET, dynamo=False)
         if not dynamic:
             card = ModelCard("exported", "", spec, {name: name for name in names}, ("any",))
             onnx.save(resized(onnx.load(part), card, spec.size, 1)[0], part)
@@ -87,13 +80,57 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
         agreeing = agreement(torch_answerer(deployed), onnx_answerer(part), images)
         for name, share in agreeing.items():
             if share < (SMALLEST_PEAK_PARITY if name == "peaks" else SMALLEST_PARITY):
-                raise TrainingError(
-                    f"{path}: only {share:.4%} of the exported model's {name} equal the checkpoint's, so nothing was written",
-                    "Please report this with the versions of PyTorch and ONNX Runtime",
-                )
+                what = f"{path}: only {share:.4%} of the exported model's {name} equal the checkpoint's, so nothing was written"
+                raise TrainingError(what, "Please report this with the versions of PyTorch and ONNX Runtime")
     return agreeing.get(deployed.output, 1.0)
 
 
-def example(spec: InputSpec) -> torch.Tensor:
-    """A black frame, as the graph takes it."""
-    return torch.zeros(1, spec.size_px[1], spec.size_px[0], 3, dtype=torch.uint8)
+def card_facts(recipe: Recipe, model: Path, outputs: Sequence[str], scores: Sequence[SetScore], parity: float) -> dict[str, Any]:
+    """The card's facts of the exported `model`: the recipe's [card] table and the measured figures."""
+    sha256 = sha256_of(model)
+    figures = {"size_bytes": float(model.stat().st_size), "labels_equal_to_checkpoint_percent": round(100 * parity, 4)}
+    for score in (score for score in scores if not math.isnan(score.miou)):  # NaN: only void was held out
+        figures[f"{score.name} held out: mIoU"] = round(score.miou, 1)
+        figures |= {f"{score.name} held out: {name}": round(iou, 1) for name, iou in score.iou.items()}
+    return {**_of_recipe(recipe, outputs), "file": model.name, "sha256": sha256, "figures": figures}
+
+
+def check_card(recipe: Recipe) -> None:
+    """Raise CardError for an error in the recipe's [card] table, before a long run."""
+    card_from_dict(_of_recipe(recipe, ()), f'recipe "{recipe.name}", [card]')
+
+
+def _of_recipe(recipe: Recipe, outputs: Sequence[str]) -> dict[str, Any]:
+    """The facts that are known before anything is measured."""
+    return {
+        "name": recipe.name,
+        "family": family(recipe),
+        "classes": list(recipe.classes[1:] if recipe.output == "alpha" else recipe.classes),  # a matte has only the foreground
+        "things": list(recipe.things),
+        **_of_the_data(recipe),
+        **recipe.card,
+        "input": {key: value for key, value in msgspec.to_builtins(recipe.input).items() if key not in ("mean", "std")},
+        "outputs": {name: name for name in outputs},
+    }
+
+
+def family(recipe: Recipe) -> str:
+    """The module of `engines.families` that reads the exported model."""
+    if "instances" in recipe.heads:
+        return "panoptic"
+    return "matting" if recipe.output == "alpha" else "semantic"
+
+
+def write_card(path: Path, facts: Mapping[str, Any]) -> ModelCard:
+    """Check `facts` like any card, and write them. Raises CardError."""
+    card = card_from_dict(dict(facts), str(path))
+    write_whole(path, to_toml(facts))
+    return card
+
+
+def _of_the_data(recipe: Recipe) -> dict[str, str]:
+    """Data and licence as the sets' dataset.toml state them, for recipes without these keys."""
+    terms = [f"{settings.name}: {settings.licence}" for settings in recipe.sets if settings.licence]
+    names = ", ".join(settings.name for settings in recipe.sets)
+    facts = {"data": f"Trained on {names}."} if names else {}
+    return {**facts, "licence": "; ".join(terms)} if terms else facts

@@ -39,10 +39,6 @@ class SetLoss(NamedTuple):
     merge: Tensor
     weights: Tensor
 
-    def to(self, device: torch.device) -> SetLoss:
-        """The same on `device`."""
-        return SetLoss(self.merge.to(device), self.weights.to(device))
-
 
 def balanced_weights(pixel_shares: F32) -> F32:
     """(classes,) float32: square root of median frequency over frequency, bounded; 0 for classes that never occur.
@@ -50,8 +46,7 @@ def balanced_weights(pixel_shares: F32) -> F32:
     Source: SegNet's median frequency balancing (Badrinarayanan et al., 2017), softened by the root.
     """
     present = pixel_shares > 0
-    median = np.median(pixel_shares[present])
-    weights = np.sqrt(median / np.maximum(pixel_shares, 1e-9))
+    weights = np.sqrt(np.median(pixel_shares[present]) / np.maximum(pixel_shares, 1e-9))
     return np.where(present, np.clip(weights, LIGHTEST, HEAVIEST), 0).astype(np.float32)
 
 
@@ -87,10 +82,8 @@ def merged_loss(logits: Tensor, labels: Tensor, origins: Sequence[int], sets: Se
     Returns a scalar; 0 when no pixel is labelled.
     """
     total, weight = logits.new_zeros(()), logits.new_zeros(())
-    for index, loss in enumerate(sets):
-        rows = [row for row, origin in enumerate(origins) if origin == index]
-        if not rows:
-            continue
+    for index in sorted(set(origins)):
+        loss, rows = sets[index], [row for row, origin in enumerate(origins) if origin == index]
         targets = labels[rows].long()
         log_merged = _log_merged(logits[rows], loss.merge)
         # Void pixels get class 0 with weight 0: `gather` needs valid indices.
@@ -143,10 +136,8 @@ def instance_loss(maps: Tensor, targets: Tensor) -> InstanceLoss:
 
 
 def held_out_loss(net: SegmentationNet, data: TrainingSets, losses: Sequence[SetLoss]) -> float:
-    """The class loss of `net` on whole frames at its input size: the mean over held-out images, NaN without any.
-
-    It shows over-fitting first.
-    """
+    """The class loss of `net` on whole frames at its input size, which shows over-fitting first: the mean over held-out images,
+    NaN without any."""
     values = []
     device = next(net.parameters()).device
     fill = InputFiller(data.recipe.input)

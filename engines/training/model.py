@@ -20,9 +20,6 @@ from engines.training import TrainingError
 from engines.training.augment import DARK_GREY, LARGEST_GAIN
 from engines.training.recipe import NetSettings
 
-STRIDE = 32
-"""Input sides must be multiples of this, so that every level is exactly half the one before."""
-
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(0.1, inplace=True),
@@ -71,7 +68,7 @@ class StdcBlock(nn.Module):
 class Encoder(nn.Module):
     """Image (N, 3, H, W) to features at 1/4, 1/8, 1/16 and 1/32, fine to coarse."""
 
-    def __init__(self, channels: tuple[int, int, int, int], depths: tuple[int, int, int], activation: str) -> None:
+    def __init__(self, channels: Sequence[int], depths: Sequence[int], activation: str) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             ConvNorm(3, channels[0] // 2, 3, activation, stride=2),
@@ -98,7 +95,7 @@ class TopDown(nn.Module):
     The mean over the whole image is added at 1/32, so that "a street at dusk" influences every pixel.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int], widths: tuple[int, int, int], activation: str) -> None:
+    def __init__(self, channels: Sequence[int], widths: Sequence[int], activation: str) -> None:
         super().__init__()
         coarsest = widths[0]
         self.enter = ConvNorm(channels[3], coarsest, 1, activation)
@@ -121,14 +118,12 @@ class TopDown(nn.Module):
 SEMANTIC_HEAD = "heads.semantic.1."
 """Prefix of the last layer's `weight` and `bias` in a state dictionary; both have a row per class."""
 
-SURFACE_CLASSES = 3
-"""Nothing, drivable, lane line."""
-
 
 class SegmentationNet(nn.Module):
     """Normalised images to one map per task, all at 1/4 of their size: multi-task learning with hard sharing.
 
-    Input (N, 3, H, W) float in about -2..2, H and W multiples of 32. Output by head, each (N, channels, H / 4, W / 4) float:
+    Input (N, 3, H, W) float in about -2..2; H and W are multiples of 32, so that every level is exactly half the one before.
+    Output by head, each (N, channels, H / 4, W / 4) float:
         semantic   class logits
         surface    logits of nothing, drivable, lane line; if in `heads`
         instances  the logit of "a centre is here", and dx, dy to the centre of this pixel's object; if in `heads`
@@ -138,14 +133,13 @@ class SegmentationNet(nn.Module):
         super().__init__()
         if settings.activation not in ACTIVATIONS:
             raise TrainingError(f'unknown net.activation "{settings.activation}"', choices(settings.activation, ACTIVATIONS))
-        stem, eighth, sixteenth, thirty_second = (_scaled(c, settings.width) for c in settings.channels)
-        channels = (stem, eighth, sixteenth, thirty_second)
-        coarse, middle, fine = (_scaled(c, settings.width) for c in settings.top_down)
+        channels, widths = ([_scaled(c, settings.width) for c in counts] for counts in (settings.channels, settings.top_down))
+        fine = widths[-1]
         self.encoder = Encoder(channels, settings.depths, settings.activation)
-        self.top_down = TopDown(channels, (coarse, middle, fine), settings.activation)
+        self.top_down = TopDown(channels, widths, settings.activation)
         self.heads = nn.ModuleDict({"semantic": nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, class_count, 1))})
         if "surface" in heads:
-            self.heads["surface"] = nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, SURFACE_CLASSES, 1))
+            self.heads["surface"] = nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(fine, 3, 1))
         if "instances" in heads:
             self.heads["instances"] = nn.Sequential(ConvNorm(fine, fine, 3, settings.activation), nn.Conv2d(fine, 3, 1))
         self.apply(_initialise)

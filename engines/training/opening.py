@@ -58,10 +58,9 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     for key, value in changes.items():
         table, (*parents, last) = facts, key.split(".")
         for parent in parents:
-            below = table.get(parent)
-            if not isinstance(below, dict):
+            if not isinstance(table.get(parent), dict):
                 raise TrainingError(f'--set {key}: a recipe has no table "{parent}"', unknown_table(parent, Recipe))
-            table = below
+            table = table[parent]
         table[last] = value
     return recipe_from_dict(facts, "--set" if changes else recipe.name)
 
@@ -74,9 +73,8 @@ def open_run(recipe: Recipe, paths: Sequence[Path], all_of_them: bool = True) ->
     """
     found = [_settings(path, recipe) for path in paths]
     names = [settings.name for _, settings in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise TrainingError(f'two sets have the name "{name}"', f"Write another `name` in one {FILE_NAME}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise TrainingError(f'two sets have the name "{twice[0]}"', f"Write another `name` in one {FILE_NAME}")
     for settings in recipe.sets if all_of_them else ():
         if settings.name not in names:
             raise TrainingError(f'recipe "{recipe.name}" needs the set "{settings.name}"', f"Add --data PATH/{settings.name}")
@@ -100,9 +98,9 @@ def open_run(recipe: Recipe, paths: Sequence[Path], all_of_them: bool = True) ->
 def fitting_size(data_set: DataSet) -> tuple[int, int]:
     """An input size for the set's median image: about its shape, at most LARGEST_INPUT_PX pixels, multiples of 32."""
     sizes = np.array([sample.label.shape[::-1] for sample in data_set.training], np.float64)
-    width, height = np.median(sizes, axis=0)
-    shrink = min(1.0, (LARGEST_INPUT_PX / (width * height)) ** 0.5)
-    return max(32, round(width * shrink / 32) * 32), max(32, round(height * shrink / 32) * 32)
+    median = np.median(sizes, axis=0)
+    width, height = median * min(1.0, (LARGEST_INPUT_PX / median.prod()) ** 0.5)
+    return max(32, round(width / 32) * 32), max(32, round(height / 32) * 32)
 
 
 def _settings(path: Path, recipe: Recipe) -> tuple[Path, SetSettings]:

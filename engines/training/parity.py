@@ -16,8 +16,7 @@ from engines.loading import import_onnxruntime
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.training import TrainingError
-from engines.training.deployed import Answer, Answerer, Output, predictor
-from engines.training.evaluate import Predictor
+from engines.training.deployed import Answer, Answerer, Output, Predictor, predictor
 from engines.types import U8
 
 BYTE_STEP = 1
@@ -97,9 +96,5 @@ def probes(spec: InputSpec, sets: Sequence[DataSet]) -> list[U8]:
 
 def probe_images(input_px: tuple[int, int], count: int = 4) -> list[U8]:
     """Smooth colour fields, in which a net finds many classes."""
-    width, height = input_px
-    images = []
-    for seed in range(count):
-        coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-        images.append(np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8))
-    return images
+    coarse = [np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8) for seed in range(count)]
+    return [cv2.resize(image, input_px, interpolation=cv2.INTER_CUBIC) for image in coarse]

@@ -101,11 +101,7 @@ class Composites(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most: Count = 2
     """Maximum number of objects per crop."""
     scale: tuple[float, float] = (0.4, 1.2)
-    """Their size, as in `augmentation.scale`."""
-
-    def augmentation(self, of_crops: Augmentation) -> Augmentation:
-        """Augmentation of the pasted objects: that of the crops, with this scale."""
-        return msgspec.structs.replace(of_crops, scale=self.scale)
+    """Their size, in place of `augmentation.scale`."""
 
 
 class TaskWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,9 +198,9 @@ def check_recipe(recipe: Recipe, where: str) -> None:
     for key, size_px in (("input_px", recipe.input_px), ("augmentation.crop_px", recipe.augmentation.crop_px)):
         if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
             raise TrainingError(f"{where}: {key} is {list(size_px)}", "Write multiples of 32")
-    crops, pasted = recipe.augmentation, recipe.composites
-    ranges = {"augmentation.scale": crops.scale, "augmentation.aspect": crops.aspect, "augmentation.gamma": crops.gamma}
-    for key, (low, high) in {**ranges, **({"composites.scale": pasted.scale} if pasted else {})}.items():
+    ranges = {f"augmentation.{key}": getattr(recipe.augmentation, key) for key in ("scale", "aspect", "gamma")}
+    ranges |= {"composites.scale": recipe.composites.scale} if recipe.composites else {}
+    for key, (low, high) in ranges.items():
         if not 0 < low <= high:
             raise TrainingError(f"{where}: {key} is {[low, high]}", "Write two numbers above 0, the smaller first")
     if recipe.classes:

@@ -28,6 +28,8 @@ from engines.training.augment import exposed_image
 from engines.training.recipe import Recipe, Teacher, check_means
 from engines.types import F32, U8, VOID_CLASS, Bools
 
+ROLES = ("logits", "labels", "alpha")
+"""The outputs that a teacher is read from, the best first."""
 SMALLEST_ALLOWED = 0.2
 """Where the teachers give less than this to the classes that the known label allows, they are wrong, and the pixel is void."""
 
@@ -51,9 +53,12 @@ def teach(
     if out.resolve() == folder.resolve() or (out / "labels").exists():
         raise TrainingError(f"{out}: contains labels already", "Name a new folder with --out")
     images = images_in(folder)[::every]
+    facts: dict[str, Any] = {"classes": list(recipe.classes)}
     if known:
         check_means(known, recipe.classes, f'{folder}: set "{known.name}"')
-    allowed = merge_matrix(known, recipe.classes) > 0 if known else None
+        allowed = merge_matrix(known, recipe.classes) > 0
+        # Images held out of the one set must not be trained on in the other.
+        facts |= {"hold_out": list(hold_out_patterns(folder, known)), "licence": known.licence}
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(path, recipe)) for path in teachers]
         weights = [teacher.weight for teacher in opened]
@@ -62,19 +67,13 @@ def teach(
         for path in tqdm(images, unit=" images", desc=out.name, disable=None):
             image = read_image(path)
             probabilities = mean_probabilities([teacher(image) for teacher in opened], weights)
-            if known and allowed is not None:
+            if known:
                 label = read_sample(path, folder / "labels" / f"{path.stem}.png", known).label
                 probabilities = restricted(probabilities, label, allowed)
             shutil.copyfile(path, out / "images" / path.name)
             labels = cv2.imencode(".png", likely_labels(probabilities, min_probability))[1]
             (out / "labels" / f"{path.stem}.png").write_bytes(labels.tobytes())
-    facts: dict[str, Any] = {"classes": list(recipe.classes)}
-    # Images held out of the one set must not be trained on in the other.
-    if known and (held_out := hold_out_patterns(folder, known)):
-        facts["hold_out"] = list(held_out)
-    if known and known.licence:
-        facts["licence"] = known.licence
-    write_whole(out / FILE_NAME, to_toml(facts))
+    write_whole(out / FILE_NAME, to_toml({key: value for key, value in facts.items() if value}))
 
 
 class OpenTeacher:
@@ -88,23 +87,23 @@ class OpenTeacher:
     def __call__(self, image: U8) -> F32:
         """(H, W, 3) uint8 BGR → (classes, H, W) float32, without the probabilities of classes that are not used."""
         seen = exposed_image(image) if self._teacher.brighten else image
-        if not self._teacher.mirror:
-            return self._probabilities(seen)
-        mirrored = np.ascontiguousarray(seen[:, ::-1])
-        return np.asarray((self._probabilities(seen) + self._probabilities(mirrored)[:, :, ::-1]) / 2, np.float32)
+        found = self._probabilities(seen)
+        if self._teacher.mirror:
+            found = (found + self._probabilities(np.ascontiguousarray(seen[:, ::-1]))[:, :, ::-1]) / np.float32(2)
+        return found
 
     def _probabilities(self, image: U8) -> F32:
         run, card = self._engine.infer(image), self._engine.card
         height, width = image.shape[:2]
-        if "logits" in card.outputs:
-            logits = np.asarray(run.geometry.cut(run.outputs[card.outputs["logits"]][0]), np.float32)
-            probabilities = np.asarray(softmax(logits, axis=0), np.float32)
-        elif "labels" in card.outputs:
-            labels = np.asarray(run.geometry.cut(np.squeeze(run.outputs[card.outputs["labels"]])))
-            probabilities = (labels[None] == np.arange(len(card.classes))[:, None, None]).astype(np.float32)
+        role = next(role for role in ROLES if role in card.outputs)
+        output = run.outputs[card.outputs[role]]
+        cut = np.asarray(run.geometry.cut(output[0] if role == "logits" else np.squeeze(output)))
+        if role == "logits":
+            probabilities = np.asarray(softmax(cut.astype(np.float32), axis=0), np.float32)
+        elif role == "labels":
+            probabilities = (cut == np.arange(len(card.classes))[:, None, None]).astype(np.float32)
         else:
-            alpha = np.asarray(run.geometry.cut(np.squeeze(run.outputs[card.outputs["alpha"]])), np.float32)
-            alpha = alpha / np.float32(255 if run.outputs[card.outputs["alpha"]].dtype == np.uint8 else 1)
+            alpha = cut.astype(np.float32) / np.float32(255 if output.dtype == np.uint8 else 1)
             probabilities = np.stack((1 - alpha, alpha) if len(card.classes) == 2 else (alpha,))
         mapped = np.zeros((self._table.shape[1], *probabilities.shape[1:]), np.float32)
         for source, target in zip(*np.nonzero(self._table), strict=True):
@@ -118,7 +117,7 @@ def _opened(path: Path, recipe: Recipe) -> Iterator[OpenTeacher]:
     name = model.card.name
     if name not in recipe.teachers:
         raise TrainingError(f'{path}: recipe "{recipe.name}" has no table [teachers.{name}]', choices(name, recipe.teachers))
-    if not {"logits", "labels", "alpha"} & set(model.card.outputs):
+    if not set(ROLES) & set(model.card.outputs):
         raise TrainingError(f"{path}: has no map of classes", "Use a teacher with an output logits, labels or alpha")
     with closing(open_engine(model, EngineOptions())) as engine:
         yield OpenTeacher(engine, recipe.teachers[name], recipe.classes)
@@ -151,10 +150,8 @@ def restricted(probabilities: F32, known: U8, allowed: Bools) -> F32:
     table[: len(allowed)] = allowed
     possible = probabilities * table[known].transpose(2, 0, 1)
     mass = possible.sum(axis=0)
-    is_trusted = mass >= SMALLEST_ALLOWED
-    return np.asarray(
-        np.where(known == VOID_CLASS, probabilities, np.where(is_trusted, possible / np.maximum(mass, 1e-6), 0)), np.float32
-    )
+    trusted = np.where(mass >= SMALLEST_ALLOWED, possible / np.maximum(mass, 1e-6), 0)
+    return np.asarray(np.where(known == VOID_CLASS, probabilities, trusted), np.float32)
 
 
 def likely_labels(probabilities: F32, min_probability: float) -> U8:

@@ -19,24 +19,14 @@ from tqdm import tqdm
 
 from engines.datasets.folder import DataSet
 from engines.training import TrainingError
-from engines.training.cards import check_card
-from engines.training.checkpoint import Checkpoint, load_checkpoint, new_net, save_checkpoint, transferred
+from engines.training.checkpoint import Checkpoint, RunFolder, load_checkpoint, new_net, save_checkpoint, transferred
 from engines.training.data import Batch, TrainingSets, batches
-from engines.training.deployed import torch_predictor
+from engines.training.deployed import score_set, torch_predictor
 from engines.training.devices import check_memory, free_bytes, half_type
-from engines.training.evaluate import score_set
-from engines.training.losses import (
-    SetLoss,
-    class_weights,
-    held_out_loss,
-    instance_loss,
-    merged_loss,
-    set_loss,
-    surface_loss,
-)  # fmt: skip
+from engines.training.export import check_card
+from engines.training.losses import SetLoss, class_weights, held_out_loss, instance_loss, merged_loss, set_loss, surface_loss
 from engines.training.model import SegmentationNet, normalised, upsampled
 from engines.training.recipe import Recipe, difference, for_export
-from engines.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +108,7 @@ class Stepper:
 
     def __init__(self, net: SegmentationNet, recipe: Recipe, losses: Sequence[SetLoss], half: torch.dtype | None = None) -> None:
         self.net, self.recipe, self.device = net, recipe, next(net.parameters()).device
-        self.losses = [loss.to(self.device) for loss in losses]
+        self.losses = [SetLoss(*(part.to(self.device) for part in loss)) for loss in losses]
         self.optimizer = make_optimizer(net, recipe)
         self._half = half or half_type(self.device) if recipe.schedule.mixed_precision else None
         # Only fp16 needs it: its small gradients become 0 otherwise.
@@ -230,8 +220,8 @@ def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
         cure = "Restore that setting, or start a new run with another --out"
         raise TrainingError(f"{run.last}: was trained with {difference(then, recipe)}", cure)
     if recipe.schedule.steps < state.step:
-        cure = "Set schedule.steps to more"
-        raise TrainingError(f"{run.last}: has {state.step} steps already, and schedule.steps is {recipe.schedule.steps}", cure)
+        what = f"{run.last}: has {state.step} steps already, and schedule.steps is {recipe.schedule.steps}"
+        raise TrainingError(what, "Set schedule.steps to more")
     state.recipe = recipe
     return state
 

@@ -21,7 +21,7 @@ import pytest
 from engines.datasets.folder import Sample
 from engines.models.card import InputSpec
 from engines.training.augment import augment
-from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX, instance_targets
+from engines.training.data import CELL_PX, OFFSET_SCALE_PX, instance_targets
 from engines.training.opening import read_recipe
 from engines.training.recipe import Augmentation, Composites, Recipe, Schedule
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.importing.layers import KINDS
+from engines.importing.layers import KINDS, OPERATORS
 from engines.importing.loaded import KerasModel
-from engines.importing.merging import OPERATORS
 from engines.importing.parity import OnnxRun, probe_images
 from engines.importing.translation import Pixels, translated
 from engines.types import Size

@@ -21,7 +21,7 @@ def run(pixels: Pixels, image: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 
     maker = Maker()
     tensor = pixels.add_to(maker, pads)
     height, width = image.shape[0] + pads[0] + pads[2], image.shape[1] + pads[1] + pads[3]
-    model = maker.model(image.shape[:2], [("logits", tensor, (1, pixels.channels, height, width))])
+    model = maker.model(image.shape[:2], "logits", tensor, (1, pixels.channels, height, width))
     return OnnxRun(model)(image).transpose(1, 2, 0)
 
 

@@ -15,8 +15,7 @@ import pytest
 from engines.datasets.folder import DataSet, Sample, open_set
 from engines.datasets.settings import SetSettings
 from engines.training import TrainingError
-from engines.training.data import Batch, TrainingSets, batch_at, batches
-from engines.training.instance_targets import instance_targets
+from engines.training.data import Batch, TrainingSets, batch_at, batches, instance_targets
 from engines.training.recipe import recipe_from_dict
 
 from .test_augment import STILL

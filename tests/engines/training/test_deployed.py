@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
+from engines.training.data import CELL_PX, OFFSET_SCALE_PX
 from engines.training.deployed import PEAK_WINDOW_CELLS, PEAKS, Deployed, as_byte, peaks, torch_predictor
-from engines.training.instance_targets import CELL_PX, OFFSET_SCALE_PX
 from engines.training.model import normalised, upsampled
 
 from .nets import random_net, ripples

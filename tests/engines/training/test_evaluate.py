@@ -18,7 +18,7 @@ from engines.datasets.settings import SetSettings
 from engines.models.fit import fit
 from engines.training.checkpoint import new_net
 from engines.training.data import TrainingSets
-from engines.training.evaluate import predict_frame, score_set
+from engines.training.deployed import predict_frame, score_set
 from engines.training.losses import MOST_HELD_OUT, SetLoss, held_out_loss, in_net, merged_loss
 from engines.training.model import normalised, upsampled
 from engines.training.recipe import Recipe, recipe_from_dict

@@ -20,11 +20,9 @@ from engines.errors import CardError
 from engines.models.card import card_from_dict, read_toml
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
-from engines.training.cards import check_card
 from engines.training.checkpoint import Checkpoint, load_checkpoint
-from engines.training.deployed import torch_predictor
-from engines.training.evaluate import predict_frame
-from engines.training.export import export_checkpoint
+from engines.training.deployed import predict_frame, torch_predictor
+from engines.training.export import check_card, export_checkpoint
 from engines.training.recipe import Recipe, recipe_from_dict
 from engines.training.train import train
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from engines.training.instance_targets import (
+from engines.training.data import (
     CELL_PX,
     OFFSET_SCALE_PX,
     SIGMA_CELLS,

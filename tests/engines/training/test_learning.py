@@ -15,9 +15,8 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import DataSet, Sample, open_set
 from engines.training.checkpoint import Checkpoint
-from engines.training.deployed import Deployed, torch_predictor
-from engines.training.evaluate import score_set
-from engines.training.instance_targets import CELL_PX
+from engines.training.data import CELL_PX
+from engines.training.deployed import Deployed, score_set, torch_predictor
 from engines.training.recipe import recipe_from_dict
 from engines.training.train import train
 

@@ -28,7 +28,7 @@ def test_composites_survive_a_checkpoint(toy_facts: Facts) -> None:
     recipe = recipe_from_dict(toy_facts() | {"composites": {"source": "toy", "class": "car", "scale": [0.5, 2.0]}}, "toy")
     assert recipe.composites is not None
     assert recipe.composites.cls == "car"
-    assert recipe.composites.augmentation(recipe.augmentation).scale == (0.5, 2.0)
+    assert recipe.composites.scale == (0.5, 2.0)
     assert recipe_to_dict(recipe)["composites"]["class"] == "car"
     assert recipe_from_dict(recipe_to_dict(recipe), "checkpoint") == recipe
 

@@ -19,9 +19,8 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from engines.datasets.folder import open_set
-from engines.training.checkpoint import load_checkpoint
+from engines.training.checkpoint import RunFolder, load_checkpoint
 from engines.training.recipe import recipe_from_dict
-from engines.training.run_folder import RunFolder
 from engines.training.train import train
 from realtime.cli import main
 

@@ -20,11 +20,10 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import DataSet, Sample, open_set
 from engines.training import TrainingError
-from engines.training.checkpoint import Checkpoint, load_checkpoint
+from engines.training.checkpoint import Checkpoint, RunFolder, load_checkpoint
 from engines.training.data import TrainingSets, batch_at
 from engines.training.model import SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict
-from engines.training.run_folder import RunFolder
 from engines.training.train import Stepper, learning_rate, make_optimizer, train
 
 pytestmark = pytest.mark.slow
