@@ -19,8 +19,8 @@ from engines.models.card import InputSpec, ModelCard, card_from_dict, to_toml
 from engines.models.sizing import resized
 from engines.training import TrainingError
 from engines.training.checkpoint import Checkpoint, make_folder, save_weights
-from engines.training.deployed import Deployed, SetScore, score_set, torch_answerer
-from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probes
+from engines.training.deployed import Deployed, SetScore, predictor, score_set, torch_answerer
+from engines.training.parity import agreement, onnx_answerer, probes
 from engines.training.recipe import Recipe
 from engines.types import U8
 
@@ -50,7 +50,7 @@ def export_checkpoint(checkpoint: Checkpoint, folder: Path, sets: Sequence[DataS
     model = folder / "model.onnx"
     deployed = Deployed(checkpoint.rebalanced().net(), recipe.output).eval()
     parity = export_onnx(deployed, recipe.input, model, probes(recipe.input, sets), dynamic=dynamic)
-    predict = onnx_predictor(model, recipe.output)
+    predict = predictor(onnx_answerer(model), recipe.output)
     scores = tuple(score_set(predict, data_set, recipe) for data_set in sets if data_set.held_out)
     save_weights(folder / "weights.pt", checkpoint)
     write_card(folder / "card.toml", card_facts(recipe, model, deployed.output_names, scores, parity))

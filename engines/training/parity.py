@@ -16,7 +16,7 @@ from engines.loading import import_onnxruntime
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.training import TrainingError
-from engines.training.deployed import Answer, Answerer, Output, Predictor, predictor
+from engines.training.deployed import Answer, Answerer
 from engines.types import U8
 
 BYTE_STEP = 1
@@ -82,11 +82,6 @@ def onnx_answerer(path: Path) -> Answerer:
     return answer
 
 
-def onnx_predictor(path: Path, output: Output = "labels") -> Predictor:
-    """Predict with an exported model in ONNX Runtime on the CPU. Raises TrainingError when it cannot be opened."""
-    return predictor(onnx_answerer(path), output)
-
-
 def probes(spec: InputSpec, sets: Sequence[DataSet]) -> list[U8]:
     """Held-out frames of each set, fitted to the input; drawn images where there are none."""
     fill = InputFiller(spec)
@@ -94,7 +89,7 @@ def probes(spec: InputSpec, sets: Sequence[DataSet]) -> list[U8]:
     return [np.asarray(fill(frame)[0][0], np.uint8).copy() for frame in frames] or probe_images(spec.size_px)
 
 
-def probe_images(input_px: tuple[int, int], count: int = 4) -> list[U8]:
+def probe_images(input_px: tuple[int, int]) -> list[U8]:
     """Smooth colour fields, in which a net finds many classes."""
-    coarse = [np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8) for seed in range(count)]
+    coarse = [np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8) for seed in range(4)]
     return [cv2.resize(image, input_px, interpolation=cv2.INTER_CUBIC) for image in coarse]

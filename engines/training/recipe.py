@@ -199,7 +199,8 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
             raise TrainingError(f"{where}: {key} is {list(size_px)}", "Write multiples of 32")
     ranges = {f"augmentation.{key}": getattr(recipe.augmentation, key) for key in ("scale", "aspect", "gamma")}
-    ranges |= {"composites.scale": recipe.composites.scale} if recipe.composites else {}
+    if recipe.composites:
+        ranges["composites.scale"] = recipe.composites.scale
     for key, (low, high) in ranges.items():
         if not 0 < low <= high:
             raise TrainingError(f"{where}: {key} is {[low, high]}", "Write two numbers above 0, the smaller first")

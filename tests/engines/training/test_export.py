@@ -19,7 +19,7 @@ from engines.models.sizing import with_input_size
 from engines.training import TrainingError
 from engines.training.deployed import PEAKS, Deployed, torch_answerer
 from engines.training.export import OPSET, export_onnx
-from engines.training.parity import agreement, onnx_answerer, onnx_predictor, probe_images
+from engines.training.parity import agreement, onnx_answerer, probe_images
 from engines.types import Size
 
 from .nets import INPUT_PX, random_net, ripples
@@ -158,7 +158,7 @@ def test_a_broken_file_gives_an_error_of_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"nothing")
     with pytest.raises(TrainingError, match=r"broken\.onnx: ONNX Runtime cannot open it .*\. Export it again") as caught:
-        onnx_predictor(broken)
+        onnx_answerer(broken)
     assert "\n" not in str(caught.value)
 
 
