@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from engines.errors import EngineNotBuiltError
+from engines.errors import EngineNotBuiltError, SegmentationError
 from engines.models.model import Model
 from engines.segmenter import Segmenter
 from realtime.flow.pipeline import Pipeline
@@ -38,10 +39,12 @@ class Run:
         plans: Sequence[StreamPlan],
         *,
         builds_engines: bool = False,
+        daemon: bool = False,
     ) -> None:
         """settings: of the model and its engine. find_model: called on the inference thread. plans: a stream each, at least one.
 
-        builds_engines: build a missing GPU engine in the background, and switch over when it is ready.
+        builds_engines: build a missing GPU engine in the background, and switch over when it is ready. daemon: the threads do not
+        keep the process from ending.
         Raises SettingsError when the settings of a stream name what does not exist.
         """
         self.settings = settings
@@ -49,13 +52,13 @@ class Run:
         """The build in the background, if there is one."""
         self._find_model, self._builds_engines = find_model, builds_engines
         self.inference = Inference(self._open_segmenter)
-        self.streams = tuple(Stream(plan, self.inference) for plan in plans)
-        self._engine = Pipeline()
+        self.streams = tuple(Stream(plan, self.inference, daemon) for plan in plans)
+        self._engine = Pipeline(daemon)
         self._engine.stage("inference", self.inference.run)
         self._engine.on_stop(self.inference.stop)
         for stream in self.streams:
             self._engine.on_stop(stream.pipeline.stop)
-            stream.pipeline.on_failure(self._report)
+            stream.pipeline.on_failure(partial(self._report, stream))
 
     @property
     def stream(self) -> Stream:
@@ -108,10 +111,11 @@ class Run:
         if self.upgrade is not None:
             self.upgrade.close()
 
-    def _report(self, error: BaseException) -> None:
+    def _report(self, stream: Stream, error: BaseException) -> None:
         """A stream has failed. A run of one raises its error, and need not log it."""
         if len(self.streams) > 1:
-            log.error("a stream has ended: %s", redact(str(error)))
+            trace = None if isinstance(error, SegmentationError) else error
+            log.error("%s has ended: %s", stream.name or "a stream", redact(str(error)), exc_info=trace)
 
     def _open_segmenter(self) -> Segmenter:
         """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""

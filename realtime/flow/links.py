@@ -169,11 +169,23 @@ class Bounded(Link[T]):
             self._append(item)
             return True
 
-    def supersede(self, item: T) -> None:
-        """Hand over `item` in place of all that wait: these are dropped, and counted. Never waits."""
+    def force(self, item: T) -> None:
+        """Hand over `item` without waiting, even beyond the capacity: for the few items that must not be lost."""
         with self._changed:
             if self._closed:
                 raise Closed
+            self._append(item)
+
+    def supersede(self, item: T, merge: Callable[[T, T], T] = lambda dropped, newer: newer) -> None:
+        """Hand over `item` in place of all that wait: these are dropped, and counted. Never waits.
+
+        merge: makes what is handed over of a dropped item and the newer one.
+        """
+        with self._changed:
+            if self._closed:
+                raise Closed
+            for dropped in reversed(self._items):
+                item = merge(dropped, item)
             self.dropped += len(self._items)
             self._items.clear()
             self._append(item)

@@ -91,8 +91,6 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         counts = [f"{count:.0f} {card.class_name(class_id)}" for class_id, count in most_first]
         lines.append(f"tracks   {', '.join(counts) or 'none'}")
     lines += [f"written  {path}" for path in outputs.values() if path.exists()]
-    if files.dropped:
-        lines.append(f"         {files.dropped} results are not in them: writing was slower than the source")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from engines.backends import check_backend
 from engines.models import zoo
 from realtime.app import Run
-from realtime.errors import SettingsError
+from realtime.errors import RealtimeError, SettingsError
 from realtime.flow.links import Closed, take_any
 from realtime.flow.meter import Reading
 from realtime.sessions.results import FrameResult
@@ -73,7 +74,8 @@ class Streams:
             StreamPlan(settings, _opener(source), [outlet], observers())
             for source, outlet in zip(sources, self._outlets, strict=True)
         ]
-        self._run = Run(settings, lambda: zoo.find(settings.model), plans)
+        # Daemon threads: a program may end while it holds an iterator, and nobody is left to close it.
+        self._run = Run(settings, lambda: zoo.find(settings.model), plans, daemon=True)
         self._has_started = False
 
     def __enter__(self) -> Streams:
@@ -88,9 +90,10 @@ class Streams:
         Raises the error of the model, or of the source when it is the only one, or when all have failed.
         """
         links, served = [outlet.link for outlet in self._outlets], -1
-        if not self._has_started:
-            self._has_started = True
-            self._run.start()
+        if self._has_started:
+            raise RealtimeError("this stream has been iterated over already", "Open it again")
+        self._has_started = True
+        self._run.start()
         try:
             while True:
                 try:
@@ -99,7 +102,8 @@ class Streams:
                     break
                 knobs = self._run.streams[served].panel.knobs
                 yield FrameResult(delivery.result, delivery.model.card, knobs, served)
-            self._run.wait(CLOSE_TIMEOUT_S)
+            if not self._run.wait(CLOSE_TIMEOUT_S) and self._run.error is not None:
+                raise self._run.error  # a thread still hangs, in a driver or while the model opens
         finally:
             self.close()
 
@@ -110,8 +114,8 @@ class Streams:
         return {place: error for place, error in found if error is not None}
 
     def reading(self, stream: int = 0) -> Reading:
-        """Frame rates, times of stages, drops and ages of a source."""
-        return self._run.streams[stream].reading()
+        """Frame rates, times of stages, drops and ages of a source. dropped_before_screen: results that the loop did not get."""
+        return replace(self._run.streams[stream].reading(), dropped_before_screen=self._outlets[stream].dropped)
 
     def close(self) -> None:
         """End everything. May be called more than once."""

@@ -143,7 +143,7 @@ class LiveSession:
         self._stream.gate.step()
 
     def start_recording(self) -> Path:
-        if not self._run.running:
+        if not self._stream.pipeline.running:
             raise SinkError("nothing is playing, so there is nothing to record", "Open a source first")
         path = _unused(self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4", self._recorded)
         check_outputs({"video": path})

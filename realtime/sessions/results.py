@@ -92,7 +92,7 @@ class FrameResult:
         """Observer's name → its present numbers: "counts" by class id, "ages" in seconds by track id, and those of your own."""
         return self.result.numbers
 
-    @cached_property
+    @property
     def objects(self) -> tuple[SeenObject, ...]:
         """The objects to show: tracks whose best score reaches the threshold, or without a tracker the detections that do."""
         tracks = self.result.tracks
@@ -146,14 +146,15 @@ class FrameResult:
             from supervision import Detections
         except ImportError as error:
             raise RealtimeError("supervision is not installed", "Install it: pip install supervision") from error
-        if not self.objects:
+        objects = self.objects
+        if not objects:
             return Detections.empty()
-        ids = None if self.result.tracks is None else np.array([one.id for one in self.objects])
+        ids = None if self.result.tracks is None else np.array([one.id for one in objects])
         return Detections(
-            xyxy=np.stack([one.box_px for one in self.objects]),
-            mask=np.stack([one.mask for one in self.objects]),
-            confidence=np.array([one.score for one in self.objects], np.float32),
-            class_id=np.array([one.class_id for one in self.objects]),
+            xyxy=np.stack([one.box_px for one in objects]),
+            mask=np.stack([one.mask for one in objects]),
+            confidence=np.array([one.score for one in objects], np.float32),
+            class_id=np.array([one.class_id for one in objects]),
             tracker_id=ids,
-            data={"class_name": np.array([one.class_name for one in self.objects])},
+            data={"class_name": np.array([one.class_name for one in objects])},
         )

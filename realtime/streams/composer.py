@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from engines.models.card import ModelCard
 from engines.types import Segmentation
+from realtime.errors import SettingsError
 from realtime.flow.meter import Meter
 from realtime.knobs import Knobs
 from realtime.observers import ALWAYS, observed, open_observers
@@ -56,6 +57,9 @@ class Composer:
         result = Result(frame, segmentation, tracks)
         if self._observers is None:
             self._observers = (*open_observers(self._settings.observers, card), *self._given)
+            names = [observer.name for observer in self._observers]
+            if len(set(names)) < len(names):
+                raise SettingsError(f"two observers have the same name: {', '.join(names)}", "Rename one")
         start = time.perf_counter()
         events, numbers = observed(self._observers, result, self._time_s(frame))
         if len(self._observers) > len(ALWAYS):

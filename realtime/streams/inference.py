@@ -30,7 +30,7 @@ class Swap:
     """A request to run another engine.
 
     open: opens it. finished: gets None once it runs, or the error if it fails; the previous engine then goes on. Both are
-    called on the inference thread, `open` when nothing is in flight.
+    called on the inference thread, `open` when nothing is in flight; neither is called if the run ends before.
     """
 
     open: Callable[[], Segmenter]
@@ -105,6 +105,8 @@ class Inference:
         with self._changed:
             while not self._stopped:
                 self._let_go(segmenter)
+                if not self._ports:
+                    return None
                 if self._swaps:
                     return self._swaps.popleft()
                 ready = sorted((port for port in self._ports if port.is_ready(segmenter.inflight)), key=lambda port: port.served)
@@ -114,8 +116,6 @@ class Inference:
                     port.served = self._turn
                 if taken or self._started:  # where nothing waits, what is in flight need not wait either
                     return taken
-                if not self._ports:
-                    return None
                 self._changed.wait()
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from realtime.flow.links import Bounded, Latest, Link
@@ -81,7 +81,7 @@ class WindowOutlet(Outlet):
 class FilesOutlet(Outlet):
     """Every result, to files, while there is a `recording`. When the source does not wait, a full queue drops and counts.
 
-    error: why the latest recording broke off, until a new one starts.
+    recorder: has the latest recording's error, until a new one starts.
     """
 
     def __init__(self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False) -> None:
@@ -121,7 +121,7 @@ class FilesOutlet(Outlet):
         requested = self._requested
         if requested is not self._current:
             self._current, self._dropped_before = requested, self.link.dropped
-            self.link.put(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
+            self.link.force(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
         if requested is None or not delivery.is_new:
             return
         if requested.needs_canvas and delivery.canvas is None:
@@ -145,7 +145,16 @@ class IteratorOutlet(Outlet):
         self._every = every
 
     def put(self, delivery: Delivery, may_wait: bool) -> None:
+        if not delivery.is_new:
+            return
         if delivery.source.is_live and not self._every:
-            self.link.supersede(delivery)
+            self.link.supersede(delivery, _with_events_of)
         else:
             self.link.put(delivery)
+
+
+def _with_events_of(dropped: Delivery, newer: Delivery) -> Delivery:
+    """`newer` with the events of one that is dropped: each event reaches the program."""
+    if not dropped.result.events:
+        return newer
+    return newer._replace(result=replace(newer.result, events=dropped.result.events + newer.result.events))

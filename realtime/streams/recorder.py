@@ -92,8 +92,8 @@ class Recorder:
 
     def _take(self, item: ToRecord, meter: Meter) -> None:
         if isinstance(item, Start):
+            self.error, self._recording = None, item.recording  # the one to give up if the files before it do not close
             self._close()
-            self.error, self._recording = None, item.recording
             self._sinks = item.recording.open_sinks(item.card, item.source)
         elif isinstance(item, Finish):
             self._close()

@@ -49,8 +49,8 @@ class StreamPlan:
 class Stream:
     """One source, from capture to outlets. Its first error (`pipeline.error`) ends this stream only."""
 
-    def __init__(self, plan: StreamPlan, inference: Inference) -> None:
-        """Raises SettingsError when the picture that the settings name for a background cannot be read."""
+    def __init__(self, plan: StreamPlan, inference: Inference, daemon: bool = False) -> None:
+        """Raises SettingsError for a background that cannot be read, and for an observer that does not exist."""
         settings = plan.settings
         check_observers(settings.observers)
         self.settings = settings
@@ -59,7 +59,7 @@ class Stream:
         self.source: Source | None = None
         self.shown: Result | None = None
         """The latest result, as the outlets got it."""
-        self.pipeline = Pipeline()
+        self.pipeline = Pipeline(daemon)
         self._plan, self._inference = plan, inference
         self.outlets = tuple(sorted(plan.outlets, key=lambda outlet: not outlet.is_screen))  # screens first
         self._is_watched = any(outlet.is_screen for outlet in self.outlets)
@@ -125,8 +125,9 @@ class Stream:
         return self.settings.decode_settings(threshold)
 
     def _introduce(self, model: OpenedModel) -> None:
-        self.panel.change(lambda knobs: self.settings.knobs(model.card, knobs))
-        self._model_is_open.set()
+        if not self._model_is_open.is_set():  # later ones are the same model on another engine: knobs stay as they were turned
+            self.panel.change(lambda knobs: self.settings.knobs(model.card, knobs))
+            self._model_is_open.set()
 
     def _capture(self) -> None:
         try:
@@ -139,6 +140,7 @@ class Stream:
                 self._port.open(frames, None if self._skips else self.gate)
                 self._read(source)
             finally:
+                self._port.end()  # before a driver that takes long to close
                 source.close()
         finally:
             self._port.end()
@@ -168,6 +170,12 @@ class Stream:
         return replace(frame, captured_ns=max(frame.captured_ns, self.gate.released_ns))
 
     def _compose(self) -> None:
+        try:
+            self._compose_all()
+        finally:
+            self._port.cancel()  # or the capture would wait for a reader
+
+    def _compose_all(self) -> None:
         composer = Composer(self.settings, self.meter, self._time_s, self._plan.observers, on_screen=self._is_watched)
         newest_delivered = -1
         model: OpenedModel | None = None
@@ -204,15 +212,21 @@ class Stream:
         """Hand a result to every outlet. It is drawn once for all that want the same format, and not at all if none does."""
         assert self.source is not None, "known before its first frame"
         canvases: dict[CanvasFormat, Canvas] = {}
+        ended = 0
         may_wait = not self.source.is_live or len(self.outlets) == 1
         for outlet in self.outlets:
             format = outlet.canvas_format()
             if format is not None and format not in canvases:
                 canvases[format] = composer.draw(result, self.panel.knobs, self.look(model.card, format))
-            if outlet.is_screen:
-                self.meter.masks_shown(result.mask_age_s)
-            outlet.put(Delivery(result, canvases[format] if format else None, model, self.source, is_new), may_wait)
-        if not self._is_watched:
+            try:
+                outlet.put(Delivery(result, canvases[format] if format else None, model, self.source, is_new), may_wait)
+            except Closed:
+                ended += 1
+        if ended == len(self.outlets):
+            raise Closed
+        if self._is_watched:
+            self.meter.masks_shown(result.mask_age_s)
+        else:
             self.meter.delivered(result.frame.captured_ns)
 
     def _time_s(self, frame: Frame) -> float:
