@@ -120,7 +120,7 @@ def test_tracked_people_have_the_colours_of_their_ids_including_soft_edges() -> 
         assert np.abs(image[180, x] - tinted(id_colours()[track_id % ID_COLOURS])).max() <= 2
     whole = Matte.over(grey(), alpha)
     soft = np.zeros((HEIGHT, WIDTH), np.uint8)
-    whole.of(soft)[:] = whole.alpha
+    soft[whole.place] = whole.alpha
     ys, xs = np.nonzero((soft > 30) & (soft < 110))  # the fringe outside of every object
     colours = id_colours()[np.where(xs < 320, 3, 4)].astype(float)
     share = 0.5 * soft[ys, xs, None] / 255
