@@ -122,9 +122,7 @@ class VideoSink:
         Raises SinkError.
         """
         if self._film is not None:
-            with self._part.step(av.FFmpegError):
-                self._film.close()
-            self._part.finish()
+            self._part.finish(self._film.close, av.FFmpegError)
 
 
 class Film:

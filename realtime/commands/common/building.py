@@ -93,15 +93,12 @@ def _parity(passport: Passport) -> str:
     parity = passport.parity
     if parity is None:
         return "not measured: fp32 is the reference"
-    figures = []
-    if parity.label_agreement is not None:
-        figures.append(f"{parity.label_agreement:.2%} of the labels as in fp32")
-    if parity.alpha_difference is not None:
-        figures.append(f"opacity within {parity.alpha_difference:.2%} of fp32's on average")
-    if parity.mask_iou is not None:
-        figures.append(f"masks overlap those of fp32 by {parity.mask_iou:.3f} (IoU)")
-    if not figures:
-        figures.append("no object was found in them")
+    texts = {
+        "{:.2%} of the labels as in fp32": parity.label_agreement,
+        "opacity within {:.2%} of fp32's on average": parity.alpha_difference,
+        "masks overlap those of fp32 by {:.3f} (IoU)": parity.mask_iou,
+    }
+    figures = [text.format(value) for text, value in texts.items() if value is not None] or ["no object was found in them"]
     kept = f", with {len(parity.kept_fp32)} nodes kept in fp32" if parity.kept_fp32 else ""
     rounded = ", on the CPU with every result rounded as the GPU would" if parity.measured_on == "cpu" else ""
     return f"{', '.join(figures)}, over {parity.frames} frames{kept}{rounded}"

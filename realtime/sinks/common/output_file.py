@@ -6,7 +6,7 @@ Unlike what `engines.files` writes, a part has a fixed name and stays after a cr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
@@ -64,8 +64,10 @@ class Part:
                 self.is_broken = True
                 raise self._failed(error) from error
 
-    def finish(self) -> None:
-        """Rename the part, unless it is broken: readers see the old file or the complete new one. Raises SinkError."""
+    def finish(self, close: Callable[[], None], *errors: type[Exception]) -> None:
+        """Close the part and, unless it is broken, rename it: readers see the old file or the whole new one. Raises SinkError."""
+        with self.step(*errors):
+            close()
         if not self.is_broken:
             with self.step():
                 self.growing.replace(self.path)
@@ -107,6 +109,4 @@ class LineFile:
     def close(self) -> None:
         """Give the file its name. A broken one keeps its part name; without lines there is no file. Raises SinkError."""
         if self._file is not None:
-            with self._part.step():
-                self._file.close()  # its buffer may still have lines
-            self._part.finish()
+            self._part.finish(self._file.close)  # its buffer may still have lines
