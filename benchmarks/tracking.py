@@ -35,11 +35,7 @@ from realtime.judging.scores import ClassPair, Counts, Figures, combined, count,
 ALL, SECOND = "all frames", "every second"
 HALF, HALF_SEEDS = "random half", 5
 DROPS = (0.1, 0.3, 0.6)
-STREETS = {
-    "street": "",
-    "crossings": "&crossings=6&occluders=3",
-    "moving camera": "&crossings=2&pan=160&shake=3",
-}
+STREETS = {"street": "", "crossings": "&crossings=6&occluders=3", "moving camera": "&crossings=2&pan=160&shake=3"}
 STREET = "width=640&height=360&objects=12&seconds=10"
 SHOWN = ("hota", "idf1", "mota", "switches")
 

@@ -9,8 +9,6 @@ SegmentationError
     └── DataError, EvaluationError, WrongThreadError, InferenceError
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Files that are written whole or not at all: readers see the old file or the complete new one, whatever happens."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

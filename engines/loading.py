@@ -1,7 +1,5 @@
 """Modules that are loaded on demand: those of a registry's folder by name, and runtimes without their telemetry."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import pkgutil

@@ -1,7 +1,5 @@
 """Tables of settings (cards, presets, recipes): read from TOML and checked; errors name the nearest right key."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -3,8 +3,6 @@
 The names below are what programs may rely on; each is imported when it is first used.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import TYPE_CHECKING
 

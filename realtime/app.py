@@ -8,8 +8,6 @@ The first error of a stream ends that stream; the first error of the inference t
 thread that uses it; the model and the sources open side by side.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The command line: parses, checks, runs one command. Everything heavy is imported by the command that needs it."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

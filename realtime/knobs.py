@@ -1,7 +1,5 @@
 """Knobs: what may change while the pipeline runs. The one thing that flows upstream: a frozen value, read once per frame."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace

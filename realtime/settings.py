@@ -1,7 +1,5 @@
 """Settings of one stream: a preset's TOML with the command line's options over it, checked."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import asdict, replace
 from pathlib import Path

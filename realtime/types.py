@@ -1,7 +1,5 @@
 """The values that flow from camera to screen and file, and the protocols of the parts that pass them on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol

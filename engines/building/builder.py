@@ -1,7 +1,5 @@
 """The parent's side of a build: one engine, built in a child process, signed and stored here, or found in the store."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import hashlib

@@ -5,8 +5,6 @@ Input, on stdin: one line of options, then possibly "cancel"; its end means that
 stderr.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json

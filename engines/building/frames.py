@@ -1,7 +1,5 @@
 """Real frames for comparing and calibrating: from a video, a folder of pictures, or the installed clips."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Parity: compares the segmentations that two forms of a network give for the same frames."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Watch: follows a child process: its messages, its limits, and how it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

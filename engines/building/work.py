@@ -1,7 +1,5 @@
 """The work of a build's child process: prepare the network, build the engine, load and measure it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path

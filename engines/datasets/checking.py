@@ -1,7 +1,5 @@
 """Checks a whole data set before training: all faults, and the set's statistics."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -3,8 +3,6 @@
 A category's place in the order of ids is its class here. Source: cocodataset.org, "Data format".
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Labels are in labels/ under the image's stem. Labels of other tasks (the road's 
 folders; an image without one there is not used for that task.
 """
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

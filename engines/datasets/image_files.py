@@ -1,7 +1,5 @@
 """Image files of data sets: complete ones only. Labels are read as the stored ids, not as the colours of a palette."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Duplicates across the split leak evaluation images into training. `checking` combines the pairs of a set.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

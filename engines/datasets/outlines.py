@@ -1,7 +1,5 @@
 """Sets of outlines in YOLO's format: images/.../NAME.jpg and labels/.../NAME.txt, one object per line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

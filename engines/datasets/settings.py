@@ -1,7 +1,5 @@
 """SetSettings: a data set's facts, from `dataset.toml` in its folder, from a recipe, or from both; reads and writes the file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

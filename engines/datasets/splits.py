@@ -3,8 +3,6 @@
 Two frames of one clip are nearly the same picture. A network trained on one cannot be evaluated on the other.
 """
 
-from __future__ import annotations
-
 import glob
 import itertools
 import re

@@ -1,7 +1,5 @@
 """Rows of detectors: from thousands of anchors to the few boxes that are objects. Maths that families share, NumPy only."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ Grids have a border of zeros, one cell wide, and are flat where cells are indexe
 distances. A place is a cell's index in such a flat grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Maps: reading the picture-like outputs of networks, labels and confidences. Maths that families share, NumPy only."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -4,8 +4,6 @@ A pixel belongs to its cell's object, with three exceptions: where its class is 
 beside that has its class; also where its cell has no object; and on the border of two objects it votes, as cells do.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

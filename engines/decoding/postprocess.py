@@ -1,7 +1,5 @@
 """Maths that families share: NMS, mask assembly, argmax over channels, connected components. NumPy and OpenCV on the CPU."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Between four neighbouring pixels of a network's logits whose largest class is th
 interpolation is a weighted mean. Only cells whose corners differ, a few in a hundred, have to be interpolated.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """A model's classes and predictions in those of a set: as given by the user, by its `means`, by equal names and by synonyms."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -4,8 +4,6 @@ The matching is that of pycocotools, COCO's own code. AP is over all areas, 100 
 0.05, mean over the classes that occur. Source: Lin et al., "Microsoft COCO", 2014; its site, "Evaluate".
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import warnings

@@ -1,7 +1,5 @@
 """A model's scores on one set, which `run.py evaluate` prints, draws and writes; and scores from a confusion matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

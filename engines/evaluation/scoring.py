@@ -1,7 +1,5 @@
 """Runs a model over a set and scores it: pixels, outlines, single objects, the road's surface, latency."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 

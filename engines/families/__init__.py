@@ -12,8 +12,6 @@ propose(network) -> str                            card keys for a network that 
 and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable

@@ -8,8 +8,6 @@ Outputs by role, one of
                   cells of 8, 16 and 32 pixels, one grid after the other; objectness, C scores (sigmoid done)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -9,8 +9,6 @@ foreground's own colours, are left alone. The card's classes are the foreground'
 the order of the channels. Regions that are more than half opaque are objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

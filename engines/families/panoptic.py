@@ -9,8 +9,6 @@ Outputs by role, H x W being the size of the network's input, h x w a whole frac
 Objects are the pixels of `things`, or those more than half opaque. Source: Panoptic-DeepLab (Cheng et al., 2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

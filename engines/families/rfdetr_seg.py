@@ -7,8 +7,6 @@ Outputs by role, all of them as the network gives them, before any sigmoid:
 Source: RF-DETR (Robinson et al., 2025); what its exporter writes is described in its documentation, "ONNX Inference".
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

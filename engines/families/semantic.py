@@ -5,8 +5,6 @@ the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softma
 (1, any, any) uint8, 0 nothing, 1 drivable, 2 lane line, and `logit_mean` (1,) float, finite just when all the logits were.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 

@@ -8,8 +8,6 @@ Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
                   left of these four (so that they are exact in half precision too), score, class id, K coefficients
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

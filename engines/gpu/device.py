@@ -250,8 +250,7 @@ class Stream(_Waitable):
         with self._device.running("record its work"):
             executable = driver.capture(self.handle, enqueue)
         return Graph(
-            launch=lambda: driver.launch(executable, self.handle),
-            free=self._device.on_close(lambda: driver.destroy(executable)),
+            launch=lambda: driver.launch(executable, self.handle), free=self._device.on_close(lambda: driver.destroy(executable))
         )
 
 

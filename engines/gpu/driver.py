@@ -3,8 +3,6 @@
 Call `cuInit` before any other use of CUDA: TensorRT 11 ends the process if there is no driver.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A frame on its way into a network: uploaded to the GPU, and letterboxed there by a kernel that equals `InputFiller`."""
 
-from __future__ import annotations
-
 import re
 import struct
 from pathlib import Path

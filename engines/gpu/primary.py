@@ -3,8 +3,6 @@
 PyCUDA makes a new object for every retain, and memory allocated through one cannot be freed through another.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from dataclasses import dataclass

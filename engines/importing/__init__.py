@@ -8,8 +8,6 @@ on the same pixels before anything is written. The price is a list of known laye
 modules for single layers, `cards` finds the meaning of the outputs, `parity` compares.
 """
 
-from __future__ import annotations
-
 from engines.errors import EngineError
 
 

@@ -1,7 +1,5 @@
 """Activations: those of layers' configurations, layers of their own, and `keras.ops`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

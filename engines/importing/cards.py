@@ -1,7 +1,5 @@
 """The card of an imported model: what its outputs mean, from the network and from the user's options."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Layers with a window: convolutions and pooling, with TensorFlow's padding."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ Lambda layers contain Python byte code, which runs when they are loaded. So the 
 (`safe_mode`) when it loads the file.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Importing a Keras model: read it, translate it, compare it with Keras, and write it with its card, both or none."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

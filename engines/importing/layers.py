@@ -1,7 +1,5 @@
 """Every known layer and its translation: the table KINDS."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

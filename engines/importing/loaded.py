@@ -1,7 +1,5 @@
 """A loaded Keras model: its plain steps, and its predictions. The only module that imports Keras."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Inside the graph every value is (1, C, Y, X) float32, whatever its shape in Kera
 layer is a convolution, and a classifier that slides over a frame is the same graph on a larger map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

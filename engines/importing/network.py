@@ -4,8 +4,6 @@ The imported network ends before the head: a semantic model's scores are softmax
 the network would be taken twice.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Parity: the ONNX graph and Keras on the same pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

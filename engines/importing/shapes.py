@@ -1,7 +1,5 @@
 """Layers that move numbers: padding, cropping, resizing, flattening, reshaping."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Any

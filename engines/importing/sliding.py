@@ -10,8 +10,6 @@ the label of rows [i s - before, i s - before + window), where before = (window 
 are multiples of the stride exactly. Where window - stride is odd, a window is half a pixel further right and down than its cell.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from engines.importing import KerasImportError

@@ -1,7 +1,5 @@
 """A whole network as an ONNX graph: from a frame's pixels to the last layer's outputs, before its activation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -4,8 +4,6 @@ A card is `card.toml` in the model's folder (or `NAME.toml` beside `NAME.onnx`).
 (tensor names, shapes, class names that exporters embed): `engines.models.model` reads both.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Exporting: a model in another form (fused, cast, resized), written as an ONNX file with its card, both or neither."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

@@ -4,8 +4,6 @@ Pixel coordinates are continuous: pixel i covers [i, i + 1). A frame of W pixels
 whole network pixels, so every map is one scale and one offset per axis.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -83,10 +81,7 @@ def fit(frame: Size, net: Size, how: str) -> Fit:
     if how == "stretch":
         return Fit(frame, net, 0, 0, net)
     ratio = min(net.width / frame.width, net.height / frame.height)
-    content = Size(
-        min(net.width, max(1, round(frame.width * ratio))),
-        min(net.height, max(1, round(frame.height * ratio))),
-    )
+    content = Size(min(net.width, max(1, round(frame.width * ratio))), min(net.height, max(1, round(frame.height * ratio))))
     if how == "letterbox_top_left":
         return Fit(frame, net, 0, 0, content)
     if how == "letterbox":

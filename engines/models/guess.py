@@ -1,7 +1,5 @@
 """Guessing: the card keys that follow from an ONNX file: its tensors, its metadata, a labels file beside it."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Model: an ONNX file together with its card. The card is made from the graph, and from what card.toml adds to it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Sizing: the same network for another input size or batch, tested by one run."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import re

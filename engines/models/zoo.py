@@ -1,7 +1,5 @@
 """The models on this machine: the bundled ones and the user's own by name, any other by path."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

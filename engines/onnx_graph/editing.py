@@ -1,7 +1,5 @@
 """GraphEditor: adds nodes under unused names to a copy of an ONNX graph, and removes unused nodes; and facts about graphs."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ size. For an input that is smaller or equal on both sides the remaining cells ke
 these. A network for 640x640 then also runs at 384x640, the part of it that a 16:9 picture fills.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Facts read from an ONNX file: inputs, outputs, shapes, metadata."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

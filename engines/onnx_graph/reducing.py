@@ -1,7 +1,5 @@
 """Parts of graphs that make outputs small, which families put together in their `fuse`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Engines and passports are read without trust in their size or content.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

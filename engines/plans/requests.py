@@ -1,7 +1,5 @@
 """From a model and a machine to the keys of the store: the request for an engine and its environment."""
 
-from __future__ import annotations
-
 import hashlib
 
 import msgspec

@@ -1,7 +1,5 @@
 """Scratch: a folder for building one engine, used by one process at a time while others wait."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import tempfile

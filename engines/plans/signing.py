@@ -1,7 +1,5 @@
 """The key of this machine. Engines are native code: only those that were signed here are loaded without asking."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import hmac

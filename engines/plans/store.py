@@ -1,7 +1,5 @@
 """The store: built engines on disk. Returns only bytes that this machine signed."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import math

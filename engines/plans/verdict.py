@@ -1,7 +1,5 @@
 """Why there is no engine to load: passports in, errors out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from engines.errors import EngineNotBuiltError

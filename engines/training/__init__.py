@@ -3,8 +3,6 @@
 Only this package imports torch, which the extra `train` installs: `pip install -e ".[train]"`. Only those commands import it.
 """
 
-from __future__ import annotations
-
 import importlib
 
 from engines.errors import EngineError

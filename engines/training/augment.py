@@ -4,8 +4,6 @@ Pure: everything random comes from the given generator. Geometry is one warp of 
 one look-up table and one HSV pass: 2 to 3 ms per crop.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

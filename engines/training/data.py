@@ -4,8 +4,6 @@ Batch 1234 is always the same. So an interrupted run continues as if it had not 
 batches ahead needs no state.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

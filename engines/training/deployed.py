@@ -3,8 +3,6 @@
 `run.py evaluate` scores a finished model on any backend (engines/evaluation).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 

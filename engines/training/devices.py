@@ -1,7 +1,5 @@
 """The device of a training run: its native half precision, and whether its memory is large enough."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A checkpoint to the ONNX file that the program runs, compared with the net that it was made from, and its card."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The losses of all tasks: classes of several label sets, the road's surface, objects' centres and offsets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -6,8 +6,6 @@ offsets of objects: Panoptic-DeepLab (Cheng et al., CVPR 2020).
 Only dense 3x3 and 1x1 convolutions: on CPUs and GPUs they reach a far larger share of the peak speed than depthwise ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Opening a run: its recipe, read and changed, and its data sets, whose dataset.toml fill in what the recipe leaves open."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

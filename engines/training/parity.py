@@ -1,7 +1,5 @@
 """Parity: an exported ONNX file and the net that it was made from, on the same images, output by output."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

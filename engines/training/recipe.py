@@ -1,7 +1,5 @@
 """A recipe: all settings that decide the result of a training run, as data. `recipes/` has those that come with the project."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 

@@ -1,7 +1,5 @@
 """Labels from teachers: trained models label images that have no labels, or coarser ones, which are respected."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager

@@ -3,8 +3,6 @@
 Asked for FP16, a builder may build FP32 and only log a warning, so the built engine is inspected.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """From ONNX to a plan. The network is strongly typed: the engine has the precision of the graph."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A loaded engine: the types of its tensors, its layers, and slots, the context and memory of one image in flight."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

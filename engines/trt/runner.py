@@ -6,8 +6,6 @@ overlaps the computation of this one, and the graph begins after the upload. Eac
 since a graph is valid only as long as its context does not change.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Finding TensorRT, collecting its messages, and loading plans. TensorRT reports errors only to a logger."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import logging

@@ -1,7 +1,5 @@
 """A whole bench: single parts, then both modes alternately, and the card."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import tempfile

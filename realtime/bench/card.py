@@ -1,7 +1,5 @@
 """The card: the results of a bench, and the facts they depend on. A JSON file, checked when it is read."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from pathlib import Path

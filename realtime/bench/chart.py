@@ -1,7 +1,5 @@
 """The card as one picture: the main figures, stage times of both modes, frames processed and dropped. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

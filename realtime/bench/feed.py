@@ -1,7 +1,5 @@
 """Feed: a recording in an endless loop, played at a fixed rate like a camera, or as fast as possible."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

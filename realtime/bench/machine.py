@@ -3,8 +3,6 @@
 On other systems than Linux the gauges are None.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

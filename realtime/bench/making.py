@@ -1,7 +1,5 @@
 """Makes a card of repeats: medians and ranges of figures, percentiles over all repeats' times, reasons for missing figures."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """One repeat: warms up the real pipeline over a feed, runs it for some seconds, and takes all measurements."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

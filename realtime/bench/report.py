@@ -1,7 +1,5 @@
 """The card as Markdown, to read or to paste into an issue."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from realtime.bench.card import Card, Figure, Mode, Percentiles

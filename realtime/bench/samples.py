@@ -1,7 +1,5 @@
 """Reads power, temperature and GPU load as reported by tegrastats, jtop, nvidia-smi and a Jetson's own files."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The camera's motion from frame to frame: measured in every frame while it moves, checked at intervals while it rests."""
 
-from __future__ import annotations
-
 from engines.types import U8, Image, Segmentation, Size
 from realtime.camera_motion.view import CameraStep, View, changed_levels, small_grey, step_between
 

@@ -3,8 +3,6 @@
 Shared parts are in `common`. A module is imported by `run.py --help`, so it imports what is heavy inside its `run`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from engines.loading import load_module, module_names

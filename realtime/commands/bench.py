@@ -7,8 +7,6 @@ are of the frames of all repeats. Figures that this machine does not report are 
 Takes about two minutes, with --quick about fifteen seconds.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from realtime.commands.common.options import Command, Running, argument, group, option, switch

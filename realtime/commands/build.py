@@ -3,20 +3,9 @@
 Build a model's TensorRT engine, check its precision and its answers, and cache it for view and process.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
-from realtime.commands.common.options import (
-    BUNDLED_CLIPS,
-    MODEL,
-    MODEL_HELP,
-    Command,
-    argument,
-    engine_group,
-    option,
-    switch,
-)
+from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, MODEL_HELP, Command, argument, engine_group, option, switch
 from realtime.commands.common.values import positive
 
 

@@ -1,7 +1,5 @@
 """Check a data set before training on it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from realtime.commands.common.options import Command, argument, option, switch
@@ -34,11 +32,4 @@ def check(options: Check) -> int:
     return check_sets(options)
 
 
-COMMAND = Command(
-    "data",
-    Options,
-    None,
-    __doc__,
-    rank=40,
-    actions=(Command("check", Check, check, CHECK),),
-)
+COMMAND = Command("data", Options, None, __doc__, rank=40, actions=(Command("check", Check, check, CHECK),))

@@ -3,8 +3,6 @@
 List the models, or do something with one of them.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, Command, argument, group, option, switch

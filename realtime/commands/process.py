@@ -3,8 +3,6 @@
 Run over a source without a window, to files: every frame, in order (a live source drops what is too much).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Label a folder's images with trained models, in a recipe's classes; uncertain pixels stay void.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

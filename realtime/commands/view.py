@@ -1,7 +1,5 @@
 """Show a source in a window."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from realtime.commands.common.options import Command, Running, argument, group, option

@@ -5,8 +5,6 @@ The writer ends a stream with `close()`: the reader gets the items that wait, th
 `put_count == taken + dropped + waiting`.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

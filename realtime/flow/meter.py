@@ -1,7 +1,5 @@
 """Meter: stage times, frame rates, drops and the age of frames, as percentiles."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

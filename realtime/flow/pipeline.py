@@ -5,8 +5,6 @@ are closed, so the end of a stream travels downstream. When it raises, the error
 stage unblocks.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

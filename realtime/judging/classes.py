@@ -4,8 +4,6 @@ MOTChallenge has its own numbers of classes. A result has its model's class ids 
 for other models their class names are needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ HOTA (Luiten et al., 2021) is a mean over 19 IoU thresholds from 0.05 to 0.95; C
 IDF1 (Ristani et al., 2016) count an IoU of 0.5 as a hit.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each plain module of this folder is an observer, called by the module's name. It
 fields all have defaults, and `create(settings, card) -> Observer`. A package here is a shared part.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Ages: for how long each present track has been followed, in seconds, by track id."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from engines.models.card import ModelCard

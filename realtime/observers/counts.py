@@ -1,7 +1,5 @@
 """Counts: how many different objects were tracked so far, by class id. An id is counted once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 

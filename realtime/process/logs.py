@@ -1,7 +1,5 @@
 """Logging: what the program writes to stderr and to a log file. Set up by the command line, never at import."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Removes passwords from text before it reaches a window, a log, an error or a file."""
 
-from __future__ import annotations
-
 import re
 
 HIDDEN = "***"

@@ -1,7 +1,5 @@
 """Settings of the whole process, made once before the first thread: scheduling and memory."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

@@ -1,7 +1,5 @@
 """Versions of the program and of the packages it uses."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Annotations over the picture: trails, boxes and labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

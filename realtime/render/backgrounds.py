@@ -1,7 +1,5 @@
 """Backgrounds that replace the one behind a foreground: the same blurred, one colour, or a picture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

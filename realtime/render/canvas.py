@@ -1,7 +1,5 @@
 """Canvas: draws the layers of a picture, each over those before."""
 
-from __future__ import annotations
-
 import cv2
 
 from engines.types import Image, Size

@@ -1,7 +1,5 @@
 """Look: what drawing needs to know about a model and a canvas, and the sizes of lines and letters."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from functools import cached_property

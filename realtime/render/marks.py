@@ -1,7 +1,5 @@
 """Marks: which objects are drawn, in which colour, and where on the canvas."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

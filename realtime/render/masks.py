@@ -1,7 +1,5 @@
 """Areas over the picture: masks of objects, class maps, the road surface, and the halo of the selected object."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Colours of classes and of track ids: easy to tell apart, also for colour-blind eyes, and the same in every run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 

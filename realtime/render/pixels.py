@@ -1,7 +1,5 @@
 """Pixels: pictures made smaller, and colours blended over a picture. Each pixel has a weight: 0 changes nothing, 255 covers."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Text as small pictures: drawn once by Pillow in its built-in font (the same on every machine), then copied from a cache."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

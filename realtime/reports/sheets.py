@@ -1,7 +1,5 @@
 """Contact sheets of labelled images, and charts. Pure: arrays in, a picture out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

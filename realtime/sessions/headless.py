@@ -1,7 +1,5 @@
 """Headless: drive a run to its end, show its progress, and sum it up."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass

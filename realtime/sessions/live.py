@@ -1,7 +1,5 @@
 """LiveSession: a run behind a window. Turns the run's threads, errors and counts into what a viewer shows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from datetime import datetime

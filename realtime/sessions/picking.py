@@ -1,7 +1,5 @@
 """Picking: the tracked object at a point of the picture, and its facts."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

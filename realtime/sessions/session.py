@@ -1,7 +1,5 @@
 """Session: what a window needs of a running pipeline. `LiveSession` implements it; the viewer knows no more than this."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

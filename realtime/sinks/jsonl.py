@@ -11,8 +11,6 @@ are empty; a matte's are the pixels more than half opaque. A frame in which obse
     "numbers": {observer: {track id, class id or another whole number: value}}
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from pathlib import Path

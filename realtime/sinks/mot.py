@@ -7,8 +7,6 @@ left corner in pixels from 0; visibility is unknown, so -1. Only confirmed track
 Source: MOT16 (Milan et al., 2016), section 4.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from realtime.sinks import StreamFacts

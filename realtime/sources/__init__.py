@@ -10,8 +10,6 @@ A module imports a heavy library (av ...) only when it opens something, so loadi
 Shared parts are in `common`.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import time

@@ -1,7 +1,5 @@
 """CSI cameras of a Jetson: the sensor's picture through the image signal processor, in the requested size."""
 
-from __future__ import annotations
-
 from realtime.errors import SourceNotFoundError
 from realtime.sources.common.live import LiveSource
 from realtime.sources.common.uri import Options, SourceUri

@@ -1,7 +1,5 @@
 """GStreamer pipelines: through OpenCV where it was built with GStreamer, else through the pipe of a gst-launch-1.0 child."""
 
-from __future__ import annotations
-
 import sys
 
 import cv2

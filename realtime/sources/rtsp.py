@@ -1,7 +1,5 @@
 """Network cameras over RTSP, decoded with the lowest delay that FFmpeg allows."""
 
-from __future__ import annotations
-
 from realtime.sources.common.live import LiveSource, Timeouts
 from realtime.sources.common.uri import Options, SourceUri
 

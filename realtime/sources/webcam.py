@@ -1,7 +1,5 @@
 """Webcams through OpenCV: requests MJPG, reports the negotiated format, finds the same camera after it was unplugged."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """Backdrop: turns the setting `background` into a background for drawing. Reads the picture if it names one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Composer: segmentations become results and pictures. Follows objects over time, asks observers, draws. Used on one thread."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ A stream puts its frames into a `Port` and gets segmentations out of it, each wi
 have a frame and room for its segmentation, the one served longest ago is next: a slow or paused one holds up no other.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Outlets: who gets a stream's results. Each says whether it wants pictures, has a link of its own, and counts its own drops."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple

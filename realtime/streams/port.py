@@ -1,7 +1,5 @@
 """Port: one stream's door to the inference thread. Frames go in; segmentations come out, each with the model that made it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass

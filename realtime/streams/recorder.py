@@ -1,7 +1,5 @@
 """Recorder: the thread that writes. Opens files on request, closes them on request, at the end, and after an error."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping

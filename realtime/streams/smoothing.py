@@ -5,8 +5,6 @@ opacity is averaged over time, and a class stays until another one has held for 
 counts at once.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

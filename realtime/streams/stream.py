@@ -7,8 +7,6 @@ A live source does not wait, so frames that the model cannot take are dropped be
 is dropped. With the overlay "live" the newest frame bypasses the model: masks and tracks are drawn where they are expected on it.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """EngineUpgrade: builds the GPU engine that a model lacks, while the model already runs on something slower."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -4,8 +4,6 @@ Each plain module of this folder is a tracker, named after the module. It offers
 defaults for all fields, and `create(settings) -> Tracker`. Shared parts are in the package `common`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
 from types import ModuleType

@@ -4,8 +4,6 @@ Masks and colours are compared where boxes are not enough (`common.appearance`);
 partly hidden are undone (`common.merging`). Without masks, and with objects that stay whole, it is OC-SORT.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

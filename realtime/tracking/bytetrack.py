@@ -3,8 +3,6 @@
 Source: ByteTrack (Zhang et al., 2022), algorithm 1; enlarged boxes from C-BIoU (Yang et al., 2023).
 """
 
-from __future__ import annotations
-
 from realtime.tracking.common.settings import TrackerSettings as Settings
 from realtime.tracking.common.tracker import BoxTracker
 

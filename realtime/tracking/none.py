@@ -1,7 +1,5 @@
 """No tracking: frames are independent, and objects get no ids."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from engines.types import Image, Segmentation

@@ -5,8 +5,6 @@ observations are evidence for a pair; and in the end, a track without a match ma
 Source: Observation-Centric SORT (Cao et al., 2023), sections 4.1 to 4.3; faint detections as in ByteTrack.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The window's commands: one table of names and keys for buttons, shortcuts and the help, and what they do to the session."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The bar under the picture: buttons for commands, and two sliders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from PyQt6.QtCore import QSize, Qt, pyqtSignal

@@ -1,7 +1,5 @@
 """Owns the window's session: opens it, receives its wake-ups, and closes it without blocking the window."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The head-up display: performance figures as one small picture, drawn a few times a second and painted over each frame."""
 
-from __future__ import annotations
-
 from pathlib import PurePath
 
 from PyQt6.QtCore import QPointF, QRectF, Qt

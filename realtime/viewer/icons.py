@@ -1,7 +1,5 @@
 """Icons, each drawn from a few strokes: no files to load, sharp at any pixel ratio, independent of fonts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from PyQt6.QtCore import QPointF, QRectF, Qt

@@ -1,7 +1,5 @@
 """The legend of classes: a colour, a name and a check mark for each."""
 
-from __future__ import annotations
-
 from PyQt6.QtCore import QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import QDockWidget, QHBoxLayout, QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget

@@ -1,7 +1,5 @@
 """The picture with the panels over it: message card, banner and help, as the session's state requires."""
 
-from __future__ import annotations
-
 from PyQt6.QtCore import QPointF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QMouseEvent, QResizeEvent
 from PyQt6.QtWidgets import QLabel, QWidget

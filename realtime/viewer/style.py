@@ -1,7 +1,5 @@
 """How the window looks: colours, fonts, the style sheet, and helpers for layouts, buttons and drawn pictures."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from PyQt6.QtCore import Qt

@@ -1,7 +1,5 @@
 """The picture: paints the newest canvas, and saves it as a screenshot."""
 
-from __future__ import annotations
-
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The window: puts the parts together, and updates them from the session's state."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

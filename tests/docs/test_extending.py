@@ -61,12 +61,7 @@ def run(line: str, folder: Path) -> str:
     return done.stdout
 
 
-EXPECTED = {
-    "In a folder of your own": r"sizes",
-    "A source": r"",
-    "A tracker": r"",
-    "A sink": r"\ds  crowded  {'count': \d}",
-}
+EXPECTED = {"In a folder of your own": r"sizes", "A source": r"", "A tracker": r"", "A sink": r"\ds  crowded  {'count': \d}"}
 """Section → what its commands print, as far as it is fixed."""
 
 

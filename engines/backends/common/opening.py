@@ -1,7 +1,5 @@
 """What backends share: a model of another size, engines on the CPU and what these feed a network, errors in one line."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator, Sequence

@@ -36,9 +36,7 @@ class EngineOptions:
     input_px: Annotated[
         tuple[int, int] | None,
         Option(
-            "--size",
-            "HxW",
-            "height x width of the network's input, such as 384x640 (default: the model's own); less is faster",
+            "--size", "HxW", "height x width of the network's input, such as 384x640 (default: the model's own); less is faster"
         ),
     ] = None
     """Width, height."""

@@ -1,7 +1,5 @@
 """What families share: the facts of a network that is recognised, what the exporters of YOLO write, checks of a card."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Adds an ONNX file as a named model: one file, and a complete card."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path

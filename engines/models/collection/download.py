@@ -4,8 +4,6 @@ Bytes are written to a partial file. It is kept when the connection breaks, so t
 its content is wrong.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import os

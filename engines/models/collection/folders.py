@@ -3,8 +3,6 @@
 A name is also a folder's, so it must be valid on every file system, and not a path.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import secrets

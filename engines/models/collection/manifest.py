@@ -1,7 +1,5 @@
 """The manifest of models to download: URL, size, hash and licence of each. It is checked as a whole."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 TensorRT 11 supports nothing else, and the cast network runs in the same precision on every runtime.
 """
 
-from __future__ import annotations
-
 from engines.onnx_graph.precision.cast import cast_precision
 from engines.onnx_graph.precision.offenders import offenders
 from engines.onnx_graph.precision.prepare import name_nodes

@@ -23,10 +23,7 @@ _TENSORS_AT_ONCE = 48
 
 
 def offenders(
-    reference: onnx.ModelProto,
-    cast: onnx.ModelProto,
-    feeds: Sequence[Mapping[str, npt.NDArray[Any]]],
-    limit: int = 3,
+    reference: onnx.ModelProto, cast: onnx.ModelProto, feeds: Sequence[Mapping[str, npt.NDArray[Any]]], limit: int = 3
 ) -> tuple[str, ...]:
     """The nodes of `reference` to keep in float32 next: those where `cast` fails first, otherwise those that add most error.
 

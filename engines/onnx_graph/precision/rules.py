@@ -1,7 +1,5 @@
 """Which nodes of a network may calculate in half precision."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Collection

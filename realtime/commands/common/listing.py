@@ -1,7 +1,5 @@
 """The models, and the backends that can run them here, as text."""
 
-from __future__ import annotations
-
 import shutil
 import textwrap
 from collections.abc import Mapping

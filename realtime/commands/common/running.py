@@ -1,7 +1,5 @@
 """Shared by view, process, bench and the demo: settings from their options, the run over a source, and how it ends."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """Tables, bars and numbers as plain text for the terminal, and values for JSON files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Unlike what `engines.files` writes, a part has a fixed name and stays after a crash: what was recorded is not lost.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

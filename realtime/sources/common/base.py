@@ -1,7 +1,5 @@
 """The base of all sources: frame indices, stream time, checked pictures, and closing from any thread."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time

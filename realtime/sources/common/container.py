@@ -1,7 +1,5 @@
 """Video through PyAV: one container's video stream, decoded picture by picture. The only source module that imports `av`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any

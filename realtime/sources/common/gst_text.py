@@ -1,7 +1,5 @@
 """The text interface of gst-launch-1.0: its arguments, the negotiated picture format, its errors with their cures."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterable, Sequence

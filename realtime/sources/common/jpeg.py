@@ -3,8 +3,6 @@
 docs/decisions.md has the reasons for a reader of our own, with measurements.
 """
 
-from __future__ import annotations
-
 MAX_JPEG_BYTES = 16 << 20
 MAX_PIXELS = 64_000_000  # a few bytes can declare 65535 x 65535 pixels, which the decoder would allocate
 

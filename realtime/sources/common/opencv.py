@@ -1,7 +1,5 @@
 """Capture through OpenCV, for what only OpenCV opens: webcams and GStreamer pipelines."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """From what a person types to one scheme, one target and checked options."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 A socket's own time-out restarts with each byte, so a server that sends one byte a second would block a reader forever.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import http.client

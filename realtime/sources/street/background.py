@@ -1,7 +1,5 @@
 """The static part of the synthetic street: sky, houses, trees, pavement, road and its markings."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

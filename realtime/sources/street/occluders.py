@@ -3,8 +3,6 @@
 They belong to the background (class building). An object that passes behind one is hidden for about a second.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

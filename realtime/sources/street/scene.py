@@ -1,7 +1,5 @@
 """A drawn street whose truth is known to the pixel. Everything is a pure function of seed and time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Cars and people as coloured convex polygons in perspective: fast to draw, detailed enough to look right."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Cars and people of the synthetic street: who is where at a time. A pure function of seed and time."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -9,8 +9,6 @@ person of all in the picture was the nearest in these colours in 84 and 85 of 10
 and 60.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from engines.types import F32, U8, Bools, Image, Rows, Size

@@ -1,7 +1,5 @@
 """Seconds between two frames, however wrong the stream's timestamps are."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

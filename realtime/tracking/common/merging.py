@@ -6,8 +6,6 @@ Fragments: detections beside a track's own detection, within the predicted box o
 All boxes are x_min, y_min, x_max, y_max in px.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

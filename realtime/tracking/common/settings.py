@@ -1,7 +1,5 @@
 """The settings that all trackers share, and their checks."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, fields
 

@@ -7,8 +7,6 @@
 A track gets its id when it is first CONFIRMED; an id is never used again. Objects of the first frame are confirmed at once.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

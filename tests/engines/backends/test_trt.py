@@ -12,14 +12,7 @@ import pytest
 
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
-from engines.errors import (
-    BackendUnavailableError,
-    CardError,
-    EngineNotBuiltError,
-    InferenceError,
-    NoGpuError,
-    WrongThreadError,
-)
+from engines.errors import BackendUnavailableError, CardError, EngineNotBuiltError, InferenceError, NoGpuError, WrongThreadError
 from engines.models.model import Model, load_model
 from engines.plans.store import Store
 from engines.segmenter import Segmenter

@@ -151,11 +151,7 @@ def test_the_child_imports_from_the_parents_path_and_not_from_the_working_folder
             {},
             r'^the build crashed \(SIGSEGV\), last line "\[TRT\] about to read address zero"\. Try --precision fp32, or',
         ),
-        (
-            "kill_itself",
-            {},
-            r"^the system killed the build \(SIGKILL\), probably for lack of memory\. Close other programs, or",
-        ),
+        ("kill_itself", {}, r"^the system killed the build \(SIGKILL\), probably for lack of memory\. Close other programs, or"),
     ],
 )
 def test_every_failure_is_reported_in_one_line(start: Start, function: str, options: dict[str, Any], words: str) -> None:

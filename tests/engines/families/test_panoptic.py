@@ -304,7 +304,7 @@ def test_one_value_that_is_not_finite_is_an_error(name: str, value: float) -> No
         ("peaks", np.zeros((16, 3)), r"output peaks is \(16, 3\), not a batch of one with 3 axes"),
         ("peaks", np.full((1, 4, 3), 2.0), r"score 2, above 1"),
         ("offsets", np.zeros((1, 3, 16, 32)), r"output offsets is \(1, 3, 16, 32\), not offsets \(1, 2, h, w\)"),
-        ("offsets", np.zeros((1, 2, 15, 32)), r"output labels is \(64, 128\), no multiple of the \(15, 32\) cells of offsets"),
+        ("offsets", np.zeros((1, 2, 15, 32)), r"output labels is \(64, 128\), not a multiple of the \(15, 32\) cells of offsets"),
         ("labels", np.zeros((1, 64, 128), np.float32), "output labels is float32, not integer labels"),
         ("confidence", np.zeros((1, 16, 32), np.float32), r"output confidence is float32, not uint8 \(255 x the probability\)"),
     ],

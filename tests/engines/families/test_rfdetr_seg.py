@@ -29,10 +29,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 Query = tuple[tuple[float, float, float, float], float, int, str]
 """Corners of the box as shares of the picture, score, class, and which half of the box is the mask: "left", "right" or "all"."""
 
-QUERIES: list[Query] = [
-    ((0.25, 0.25, 0.75, 0.75), 0.9, 1, "left"),
-    ((0.5, 0.0, 1.0, 1.0), 0.6, 0, "all"),
-]
+QUERIES: list[Query] = [((0.25, 0.25, 0.75, 0.75), 0.9, 1, "left"), ((0.5, 0.0, 1.0, 1.0), 0.6, 0, "all")]
 
 
 def logit(score: float) -> float:

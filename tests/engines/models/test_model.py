@@ -20,10 +20,7 @@ NAMES = "{0: 'cat', 1: 'dog', 2: 'owl'}"
 
 
 def yolo_arrays(classes: int = 3, masks: int = 4, boxes: int = 84) -> dict[str, Any]:
-    return {
-        "output0": np.zeros((1, 4 + classes + masks, boxes), np.float32),
-        "output1": np.zeros((1, masks, 16, 16), np.float32),
-    }
+    return {"output0": np.zeros((1, 4 + classes + masks, boxes), np.float32), "output1": np.zeros((1, masks, 16, 16), np.float32)}
 
 
 def refused(path: Path) -> str:

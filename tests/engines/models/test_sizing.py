@@ -86,11 +86,7 @@ def test_the_bundled_network_gives_similar_results_at_half_its_size(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("size", "near"),
-    [
-        (Size(100, 100), "96x96, 128x96, 96x128, 128x128"),
-        (Size(330, 192), "192x320, 192x352"),
-        (Size(9, 384), "384x32"),
-    ],
+    [(Size(100, 100), "96x96, 128x96, 96x128, 128x128"), (Size(330, 192), "192x320, 192x352"), (Size(9, 384), "384x32")],
     ids=str,
 )
 def test_a_size_that_fails_proposes_the_nearest_that_work_as_values_of_the_option(size: Size, near: str) -> None:

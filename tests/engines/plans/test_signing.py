@@ -79,10 +79,7 @@ def test_a_key_of_the_wrong_length_is_refused(path: Path, size_bytes: int) -> No
 
 def test_a_folder_that_cannot_hold_a_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        BackendUnavailableError,
-        match=r"cannot be created \(.+\)\. Make .*XDG_STATE_HOME",
-    ):
+    with pytest.raises(BackendUnavailableError, match=r"cannot be created \(.+\)\. Make .*XDG_STATE_HOME"):
         MachineKey(tmp_path / "file" / "engine.key").sign(b"engine")
     (tmp_path / "engine.key").mkdir()
     with pytest.raises(BackendUnavailableError, match="cannot be read"):

@@ -7,14 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from engines.training.data import (
-    CELL_PX,
-    OFFSET_SCALE_PX,
-    SIGMA_CELLS,
-    SIGMA_SHARE,
-    InstanceTargets,
-    instance_targets,
-)
+from engines.training.data import CELL_PX, OFFSET_SCALE_PX, SIGMA_CELLS, SIGMA_SHARE, InstanceTargets, instance_targets
 
 
 def reference(instances: np.ndarray, is_thing: np.ndarray) -> InstanceTargets:

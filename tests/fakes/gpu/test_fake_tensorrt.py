@@ -191,10 +191,7 @@ class TestInspector:
 class TestLoading:
     @pytest.mark.parametrize(
         ("change", "reason"),
-        [
-            ({"tensorrt_version": "10.3.0"}, "Version tag does not match"),
-            ({"compute_capability": (8, 6)}, "incompatible device"),
-        ],
+        [({"tensorrt_version": "10.3.0"}, "Version tag does not match"), ({"compute_capability": (8, 6)}, "incompatible device")],
     )
     def test_plans_belong_to_a_version_and_gpu(self, lab: Lab, change: dict[str, Any], reason: str) -> None:
         plan = lab.plan(network())

@@ -147,11 +147,7 @@ def test_several_sets_are_checked_in_one_run(data: Path, tmp_path: Path, capsys:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [
-        (["nowhere"], "no such folder"),
-        ([".", "--classes", "a,,b"], "a name is empty"),
-        (["."], "has no folder images/"),
-    ],
+    [(["nowhere"], "no such folder"), ([".", "--classes", "a,,b"], "a name is empty"), (["."], "has no folder images/")],
 )
 def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert check(*arguments) == 2

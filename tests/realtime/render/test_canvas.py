@@ -470,12 +470,7 @@ GOLDEN = {
     "instances_tracked": (OBJECTS, Segmentation(street_objects()), street_tracks((2, 0)), Knobs()),
     "instances_alone": (OBJECTS, Segmentation(street_objects()), None, Knobs()),
     "semantic_tracked": (STREET, Segmentation(street_objects(), street_classes()), street_tracks((4, 5)), Knobs()),
-    "surface": (
-        STREET,
-        Segmentation(street_objects(), street_classes(), surface=street_surface()),
-        None,
-        Knobs(labels=False),
-    ),
+    "surface": (STREET, Segmentation(street_objects(), street_classes(), surface=street_surface()), None, Knobs(labels=False)),
     "matte_tracked": (OBJECTS, Segmentation(street_objects(), alpha=street_alpha()), street_tracks((2, 0)), Knobs()),
     "matte_background_blurred": (
         OBJECTS,
