@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,62 @@ def test_importing_the_packages_loads_next_to_nothing(repo_root: Path) -> None:
     assert set(realtime.__all__) <= set(dir(realtime)) | {name for name in realtime.__all__ if getattr(realtime, name)}
     with pytest.raises(AttributeError, match="no attribute 'open_stram'"):
         realtime.open_stram  # noqa: B018
+
+
+def test_events_of_results_that_a_slow_loop_misses_come_with_the_next(tiny_model: Path, MemorySource: Any) -> None:
+    class Every:
+        name = "every"
+
+        def update(self, result: realtime.Result, t_s: float) -> realtime.Observation:
+            return realtime.Observation((realtime.Event("frame", self.name, t_s, result.frame.index),))
+
+    source = MemorySource(None, is_live=True, fps=100)
+    seen: list[int | None] = []
+    with realtime.open_stream(source, str(tiny_model), backend="ort", observers=[Every()]) as stream:
+        results = iter(stream)
+        for _ in range(5):
+            seen += [event.track_id for event in next(results).events]
+            threading.Event().wait(0.1)
+        reading = stream.reading()
+        results.close()
+    assert reading.dropped_before_screen > 0
+    assert len(seen) > 10
+    assert seen == sorted(set(seen), key=lambda index: index or 0), "each once, in order"
+
+
+def test_a_result_is_freed_as_soon_as_nobody_holds_it(tiny_model: Path, MemorySource: Any) -> None:
+    gc.disable()
+    try:
+        results = list(realtime.open_stream(MemorySource(3), str(tiny_model), backend="ort"))
+        assert results[-1].objects
+        last = weakref.ref(results.pop())
+        assert last() is None, "or every frame would wait for the cycle collector"
+    finally:
+        gc.enable()
+
+
+def test_a_stream_is_iterated_over_once(tiny_model: Path, MemorySource: Any) -> None:
+    stream = realtime.open_stream(MemorySource(3), str(tiny_model), backend="ort")
+    assert len(list(stream)) == 3
+    with pytest.raises(RealtimeError, match="iterated over already"):
+        list(stream)
+
+
+def test_two_observers_of_one_name_are_refused(tiny_model: Path, MemorySource: Any) -> None:
+    class Counts:
+        name = "counts"
+
+        def update(self, result: realtime.Result, t_s: float) -> None: ...
+
+    with pytest.raises(SettingsError, match="the same name"):
+        list(realtime.open_stream(MemorySource(3), str(tiny_model), backend="ort", observers=[Counts()]))
+
+
+def test_a_program_ends_while_it_holds_an_iterator(tiny_model: Path, repo_root: Path) -> None:
+    program = (
+        "import realtime\n"
+        f"results = iter(realtime.open_stream('synthetic://street?width=96&height=72', {str(tiny_model)!r}, backend='ort'))\n"
+        "print(next(results).index)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=repo_root, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr

@@ -17,10 +17,11 @@ from engines.models import zoo
 from engines.segmenter import Segmenter
 from realtime.app import Run
 from realtime.errors import SourceLostError
-from realtime.flow.links import Latest
+from realtime.flow.links import Closed, Latest
 from realtime.settings import Settings
 from realtime.streams.inference import Inference, Swap
-from realtime.streams.stream import Stream
+from realtime.streams.outlets import Outlet
+from realtime.streams.stream import Stream, StreamPlan
 from realtime.types import Canvas, Frame, SourceStatus
 
 from ...engines.backends.test_side_inputs import running_mean
@@ -348,3 +349,34 @@ def test_frames_of_several_streams_go_through_the_network_together_where_it_take
             for result in sink.results:
                 expected = alone(result.frame.image, settings.decode_settings(0.3))
                 assert np.array_equal(result.segmentation.class_map, expected.class_map)
+
+
+def test_an_exchange_of_engines_leaves_the_knobs_as_they_were_turned(
+    tiny_model: Path, swap: Callable[..., list[Any]], MemorySource: Any, MemorySink: Any, wait_until: WaitUntil
+) -> None:
+    settings = Settings(model=str(tiny_model), backend="ort", width=320, hide=("car",))
+    plan = plan_of(settings, lambda: MemorySource(None), [MemorySink()])
+    run = Run(settings, lambda: zoo.find(settings.model), [plan])
+    run.start()
+    wait_until(lambda: run.stream.panel.knobs.hidden_classes == {1})
+    run.stream.panel.turn(hidden_classes=frozenset())
+    answers = swap(run, "ort")
+    wait_until(lambda: answers)
+    assert run.stream.panel.knobs.hidden_classes == frozenset()
+    run.stop()
+    assert run.wait(5)
+
+
+def test_an_outlet_that_has_ended_does_not_end_the_stream(tiny_model: Path, MemorySource: Any, MemorySink: Any) -> None:
+    class Gone(Outlet):
+        def put(self, delivery: Any, may_wait: bool) -> None:
+            raise Closed
+
+    settings, sink = Settings(model=str(tiny_model), backend="ort", width=320), MemorySink()
+    plan = plan_of(settings, lambda: MemorySource(40), [sink])
+    for outlets, written in (((*plan.outlets, Gone()), 40), ((Gone(),), 0)):
+        run = Run(settings, lambda: zoo.find(settings.model), [StreamPlan(settings, plan.open_source, outlets)])
+        run.start()
+        assert run.wait(10), "with no outlet left it ends"
+        assert len(sink.results) == written
+        sink.results.clear()
