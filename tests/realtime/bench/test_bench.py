@@ -39,7 +39,9 @@ def test_a_fixed_rate_is_kept_and_all_its_frames_are_counted(tiny_model: Path, M
     assert repeat.fps <= 55
     assert counts.captured + counts.missed_by_the_feed == pytest.approx(repeat.seconds * 50, abs=10), "the clock gave so many"
     assert abs(counts.in_flight) <= 3
-    assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
+    assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=3), (
+        "two may wait to be drawn, one is being drawn"
+    )
     assert {"preprocess", "inference", "decode", "track", "draw", "age"} <= set(repeat.samples_ms)
     assert len(repeat.samples_ms["age"]) == pytest.approx(counts.shown, abs=1), "the two are read one after the other"
     assert repeat.cpu_s > 0
@@ -51,7 +53,7 @@ def test_frames_are_counted_beyond_those_whose_times_are_kept(
     monkeypatch.setattr("realtime.flow.meter.WINDOW", 4)
     counts = Bench(job(tiny_model, lambda: MemorySource(20), 50.0)).measure().counts
     assert counts.processed >= 10
-    assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=2)
+    assert counts.shown + counts.dropped_before_screen == pytest.approx(counts.processed, abs=3)
 
 
 def test_the_maximum_drops_nothing_and_ignores_the_recording_s_own_rate(tiny_model: Path, MemorySource) -> None:
