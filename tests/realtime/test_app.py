@@ -183,7 +183,7 @@ def test_a_slow_network_behind_a_live_camera_never_makes_frames_old(
     assert sink.indices == sorted(set(sink.indices))
 
 
-def test_an_error_of_the_source_is_told_and_what_was_written_is_finished(
+def test_an_error_of_the_source_is_raised_and_what_was_written_is_finished(
     make_run: MakeRun, MemorySource: Any, MemorySink: Any
 ) -> None:
     source, sink = MemorySource(20, fails_at=7), MemorySink()
@@ -196,7 +196,7 @@ def test_an_error_of_the_source_is_told_and_what_was_written_is_finished(
     assert sink.closed == (1 if sink.indices else 0)
 
 
-def test_a_source_that_does_not_open_is_told(make_run: MakeRun, tiny_model: Path) -> None:
+def test_a_source_that_does_not_open_is_reported(make_run: MakeRun, tiny_model: Path) -> None:
     def no_source() -> Any:
         raise SourceNotFoundError("memory: no such source")
 
@@ -221,14 +221,14 @@ def test_a_model_that_is_not_there_lets_a_file_go(make_run: MakeRun, MemorySourc
         finish(run)
 
 
-def test_an_unknown_backend_is_told(make_run: MakeRun, MemorySource: Any) -> None:
+def test_an_unknown_backend_is_reported(make_run: MakeRun, MemorySource: Any) -> None:
     run = make_run(MemorySource(5), backend="ortt")
     run.start()
     with pytest.raises(BackendUnavailableError, match='did you mean "ort"'):
         finish(run)
 
 
-def test_an_error_of_the_network_is_told(
+def test_an_error_of_the_network_is_reported(
     make_run: MakeRun, MemorySource: Any, MemorySink: Any, plug_in: Callable[..., None]
 ) -> None:
     """F14, the part that is there: a clear stop."""
@@ -243,7 +243,7 @@ def test_an_error_of_the_network_is_told(
         assert len(sink.results) <= 3, "one of the four good runs was the warm-up"
 
 
-def test_an_error_of_the_tracker_is_told(
+def test_an_error_of_the_tracker_is_reported(
     make_run: MakeRun, MemorySource: Any, MemorySink: Any, plug_in: Callable[..., None]
 ) -> None:
     plug_in(realtime.tracking, "breaking", BREAKING_TRACKER)
@@ -255,7 +255,7 @@ def test_an_error_of_the_tracker_is_told(
     assert source.closed
 
 
-def test_a_tracker_that_does_not_exist_is_told(make_run: MakeRun, MemorySource: Any) -> None:
+def test_a_tracker_that_does_not_exist_is_reported(make_run: MakeRun, MemorySource: Any) -> None:
     run = make_run(MemorySource(None), tracker="bytetrak")
     run.start()
     with pytest.raises(SettingsError, match="bytetrack"):
@@ -268,11 +268,11 @@ def test_an_error_of_a_file_ends_a_run_without_a_window(make_run: MakeRun, Memor
     run.start()
     with pytest.raises(SinkError, match="the disk is full"):
         finish(run)
-    assert (broken.closed, other.closed) == (1, 1), "both were told to finish"
+    assert (broken.closed, other.closed) == (1, 1), "both were closed"
     assert len(broken.results) == 5
 
 
-def test_an_error_while_finishing_a_file_is_told(make_run: MakeRun, MemorySource: Any, MemorySink: Any) -> None:
+def test_an_error_while_finishing_a_file_is_reported(make_run: MakeRun, MemorySource: Any, MemorySink: Any) -> None:
     broken, other = MemorySink(fails_on_close=True), MemorySink()
     run = make_run(MemorySource(5), broken, other)
     run.start()

@@ -100,12 +100,12 @@ def test_a_background_wants_a_model_with_a_matte(MemorySource: Any, MemorySink: 
         run_over(MemorySource(5), MemorySink(), tiny_model, background="blur")
 
 
-def test_a_picture_that_is_gone_is_told_before_anything_opens(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_is_reported_before_anything_opens(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"gone\.png cannot be read"):
         run_of(Settings(background=str(tmp_path / "gone.png")), lambda: pytest.fail("opened"))
 
 
-def test_a_session_tells_that_there_is_a_matte(MemorySource: Any, matte_model: Path, tmp_path: Path, wait_until: Any) -> None:
+def test_a_session_reports_a_matte(MemorySource: Any, matte_model: Path, tmp_path: Path, wait_until: Any) -> None:
     settings = Settings(model=str(matte_model), backend="ort", width=320)
     source = MemorySource(None, is_live=True)
     session = LiveSession(settings, "memory", lambda: source, lambda: zoo.find(str(matte_model)), lambda: None, tmp_path)

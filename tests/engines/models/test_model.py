@@ -315,7 +315,7 @@ def test_a_vector_named_as_logits_is_a_card_that_loads_and_a_family_that_refuses
     assert load_model(path).card.outputs == {"logits": "out"}
 
 
-def test_the_card_wins_over_what_the_graph_tells(nets) -> None:
+def test_the_card_wins_over_what_the_graph_says(nets) -> None:
     card = 'name = "mine"\nclasses = ["r", "g", "b"]\nthings = ["g"]\nlicence = "MIT"\n'
     card += '[input]\nchannels = "bgr"\nfit = "letterbox"\npad = 0\nmean = [1, 2, 3]\nstd = [4, 5, 6]\n'
     loaded = load_model(nets.semantic(card=card)).card

@@ -99,7 +99,7 @@ def test_the_first_error_wins_and_lets_every_thread_go() -> None:
         second.put(0)
 
 
-def test_wait_tells_an_error_only_when_the_other_threads_have_ended() -> None:
+def test_wait_raises_an_error_only_when_the_other_threads_have_ended() -> None:
     """A caller that hears of the error may rely on files being finished."""
     pipeline, finished = Pipeline(), threading.Event()
 
@@ -213,7 +213,7 @@ def test_a_release_that_fails_hides_neither_the_error_nor_the_other_releases() -
         pipeline.wait(5)
 
 
-def test_a_release_that_fails_on_a_plain_stop_is_told() -> None:
+def test_a_release_that_fails_on_a_plain_stop_is_reported() -> None:
     pipeline = Pipeline()
     link = pipeline.link(Bounded[int](1))
 

@@ -57,7 +57,7 @@ def open_session(tiny_model: Path, tmp_path: Path) -> Iterator[Open]:
         session.close()
 
 
-def test_a_session_tells_what_it_is_doing(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+def test_a_session_reports_what_it_is_doing(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
     session = open_session(MemorySource(None, is_live=True, fps=100))
     assert session.state().phase in ("starting", "running")
     wait_until(lambda: session.state().phase == "running")
@@ -74,14 +74,14 @@ def test_a_session_tells_what_it_is_doing(open_session: Open, MemorySource: Any,
 
 
 @pytest.mark.parametrize("secret", ["rtsp://ada:s3cret@camera/1", "http://camera/?token=s3cret"])
-def test_a_source_that_fails_is_told_without_its_password(open_session: Open, wait_until: WaitUntil, secret: str) -> None:
+def test_a_source_that_fails_is_reported_without_its_password(open_session: Open, wait_until: WaitUntil, secret: str) -> None:
     session = open_session(SourceNotFoundError(f"{secret}: no answer"))
     wait_until(lambda: session.state().phase == "failed")
     assert "no answer" in session.state().message
     assert "s3cret" not in session.state().message
 
 
-def test_a_model_that_fails_is_told(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
+def test_a_model_that_fails_is_reported(open_session: Open, MemorySource: Any, wait_until: WaitUntil) -> None:
     session = open_session(MemorySource(None, is_live=True), model="nothing.onnx")
     wait_until(lambda: session.state().phase == "failed")
     assert "nothing.onnx: no such model file" in session.state().message
@@ -184,7 +184,7 @@ def test_a_recording_waits_for_the_model_unless_it_was_opened_live(
     assert session.state().waits_for_model is waits
 
 
-def test_ages_begin_anew_when_pictures_are_shown_in_another_way(
+def test_ages_start_again_when_pictures_are_shown_in_another_way(
     open_session: Open, MemorySource: Any, wait_until: WaitUntil
 ) -> None:
     session = open_session(MemorySource(5))
@@ -219,7 +219,7 @@ def test_a_pause_of_a_recording_holds_it_within_two_pictures(
     assert session._stream._port.segmented.taken <= shown + 2
 
 
-def test_an_object_is_selected_by_a_pixel_of_the_canvas_and_told_of(
+def test_an_object_is_selected_by_a_pixel_of_the_canvas_and_its_facts_are_known(
     open_session: Open, MemorySource: Any, wait_until: WaitUntil
 ) -> None:
     session = open_session(MemorySource(None, is_live=True, fps=50))
