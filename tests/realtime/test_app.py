@@ -224,7 +224,7 @@ def test_a_model_that_is_not_there_lets_a_file_go(make_run: MakeRun, MemorySourc
 def test_an_unknown_backend_is_reported(make_run: MakeRun, MemorySource: Any) -> None:
     run = make_run(MemorySource(5), backend="ortt")
     run.start()
-    with pytest.raises(BackendUnavailableError, match='did you mean "ort"'):
+    with pytest.raises(BackendUnavailableError, match='Did you mean "ort"'):
         finish(run)
 
 

@@ -96,7 +96,7 @@ def test_the_background_is_replaced_and_nothing_else_drawn(MemorySource: Any, Me
 
 
 def test_a_background_wants_a_model_with_a_matte(MemorySource: Any, MemorySink: Any, tiny_model: Path) -> None:
-    with pytest.raises(SettingsError, match="background: tiny does not tell foreground from background"):
+    with pytest.raises(SettingsError, match="background: tiny does not separate foreground and background"):
         run_over(MemorySource(5), MemorySink(), tiny_model, background="blur")
 
 
