@@ -26,10 +26,20 @@ def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[st
     def get(name: str) -> Any:
         for home, names in homes.items():
             if name in names:
+                _be_quiet()
                 return getattr(importlib.import_module(home), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get
+
+
+def _be_quiet() -> None:
+    """Log nothing to stderr until a program that uses the public names sets logging up."""
+    import logging  # here, as `run.py --help` is quicker without it
+
+    for logger in map(logging.getLogger, ("engines", "realtime")):
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def load_module(package: str, name: str) -> ModuleType:

@@ -3,7 +3,6 @@
 The names below are what programs may rely on; each is imported when it is first used.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
 from engines.loading import lazy_names
@@ -31,5 +30,3 @@ _HOMES = {
 
 __all__ = [name for names in _HOMES.values() for name in names]
 __getattr__ = lazy_names(__name__, _HOMES)
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet until a program sets logging up

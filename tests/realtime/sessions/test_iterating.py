@@ -143,7 +143,7 @@ def test_objects_become_detections_of_supervision(tiny_model: Path, MemorySource
 
 
 def test_a_program_that_sets_no_logging_up_hears_nothing(repo_root: Path) -> None:
-    program = "import logging, engines, realtime; logging.getLogger('realtime.sources').warning('lost')"
+    program = "import logging, realtime; realtime.Frame; logging.getLogger('realtime.sources').warning('lost')"
     done = subprocess.run([sys.executable, "-c", program], cwd=repo_root, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
 
