@@ -31,18 +31,11 @@ class Run:
     """Streams on one engine, wired. `start` it, read its figures, `wait` for its end."""
 
     def __init__(
-        self,
-        settings: Settings,
-        find_model: Callable[[], Model],
-        plans: Sequence[StreamPlan],
-        *,
-        builds_engines: bool = False,
-        daemon: bool = False,
+        self, settings: Settings, find_model: Callable[[], Model], plans: Sequence[StreamPlan], *, builds_engines: bool = False
     ) -> None:
         """settings: of the model and its engine. find_model: called on the inference thread. plans: a stream each, at least one.
 
-        builds_engines: build a missing GPU engine in the background, and switch over when it is ready. daemon: the threads do not
-        keep the process from ending.
+        builds_engines: build a missing GPU engine in the background, and switch over when it is ready.
         Raises SettingsError when the settings of a stream name what does not exist.
         """
         self.settings = settings
@@ -50,8 +43,8 @@ class Run:
         """The build in the background, if there is one."""
         self._find_model, self._builds_engines = find_model, builds_engines
         self.inference = Inference(self._open_segmenter)
-        self.streams = tuple(Stream(plan, self.inference, daemon) for plan in plans)
-        self._engine = Pipeline(daemon)
+        self.streams = tuple(Stream(plan, self.inference) for plan in plans)
+        self._engine = Pipeline()
         self._engine.stage("inference", self.inference.run)
         self._engine.on_stop(self.inference.stop)
         for stream in self.streams:

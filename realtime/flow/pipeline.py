@@ -18,9 +18,7 @@ AnyLink = TypeVar("AnyLink", bound="Link[Any]")
 class Pipeline:
     """Stages and the links between them. Add links and stages, `start`, then `wait` or `stop`."""
 
-    def __init__(self, daemon: bool = False) -> None:
-        """daemon: its threads do not keep the process from ending."""
-        self._daemon = daemon
+    def __init__(self) -> None:
         self._links: list[Link[Any]] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -40,7 +38,7 @@ class Pipeline:
 
     def stage(self, name: str, run: Callable[[], None], *outputs: Link[Any]) -> None:
         """Add a thread `name` that calls `run` once; `outputs` close when it returns."""
-        self._threads.append(threading.Thread(target=self._guarded, args=(run, outputs), name=name, daemon=self._daemon))
+        self._threads.append(threading.Thread(target=self._guarded, args=(run, outputs), name=name, daemon=False))
 
     def on_stop(self, release: Callable[[], None]) -> None:
         """Call `release` when the pipeline is stopped or fails: for what no link can unblock, such as a camera's read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,7 @@ class Streams:
             StreamPlan(settings, _opener(source), [outlet], observers())
             for source, outlet in zip(sources, self._outlets, strict=True)
         ]
-        # Daemon threads: a program may end while it holds an iterator, and nobody is left to close it.
-        self._run = Run(settings, lambda: zoo.find(settings.model), plans, daemon=True)
+        self._run = Run(settings, lambda: zoo.find(settings.model), plans)
         self._has_started = False
 
     def __enter__(self) -> Streams:
@@ -94,6 +94,9 @@ class Streams:
             raise RealtimeError("this stream has been iterated over already", "Open it again")
         self._has_started = True
         self._run.start()
+        # A program may end while it holds an iterator. Python then waits for threads before it frees anything, and calls these
+        # functions before that; `concurrent.futures` ends its threads in the same way.
+        threading._register_atexit(_stop_later(self._run))  # type: ignore[attr-defined]
         try:
             while True:
                 try:
@@ -128,3 +131,15 @@ def _opener(source: AnySource) -> Callable[[], Source]:
     if isinstance(source, str | Path):
         return lambda: open_source(str(source))
     return lambda: source
+
+
+def _stop_later(run: Run) -> Callable[[], None]:
+    """Stops `run` unless it is gone by then; does not keep it alive."""
+    known = weakref.ref(run)
+
+    def stop() -> None:
+        run = known()
+        if run is not None:
+            run.stop()
+
+    return stop

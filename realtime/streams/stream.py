@@ -47,7 +47,7 @@ class StreamPlan:
 class Stream:
     """One source, from capture to outlets. Its first error (`pipeline.error`) ends this stream only."""
 
-    def __init__(self, plan: StreamPlan, inference: Inference, daemon: bool = False) -> None:
+    def __init__(self, plan: StreamPlan, inference: Inference) -> None:
         """Raises SettingsError for a background that cannot be read, and for an observer that does not exist."""
         settings = plan.settings
         check_observers(settings.observers)
@@ -57,7 +57,7 @@ class Stream:
         self.source: Source | None = None
         self.shown: Result | None = None
         """The latest result, as the outlets got it."""
-        self.pipeline = Pipeline(daemon)
+        self.pipeline = Pipeline()
         self._plan, self._inference = plan, inference
         self.outlets = tuple(sorted(plan.outlets, key=lambda outlet: not outlet.is_screen))  # screens first
         self._is_watched = any(outlet.is_screen for outlet in self.outlets)
