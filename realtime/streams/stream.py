@@ -128,20 +128,18 @@ class Stream:
             self._model_is_open.set()
 
     def _capture(self) -> None:
+        source: Source | None = None
         try:
-            source = self._plan.open_source()
-            try:
-                self.source = source
-                self.pipeline.on_stop(source.close)
-                self._skips = source.is_live or (self._is_watched and self.settings.overlay == "live")
-                frames: Link[Frame] = self.pipeline.link(Latest() if self._skips else Bounded(2))
-                self._port.open(frames, None if self._skips else self.gate)
-                self._read(source)
-            finally:
-                self._port.end()  # before a driver that takes long to close
-                source.close()
+            source = self.source = self._plan.open_source()
+            self.pipeline.on_stop(source.close)
+            self._skips = source.is_live or (self._is_watched and self.settings.overlay == "live")
+            frames: Link[Frame] = self.pipeline.link(Latest() if self._skips else Bounded(2))
+            self._port.open(frames, None if self._skips else self.gate)
+            self._read(source)
         finally:
-            self._port.end()
+            self._port.end()  # before a driver that takes long to close
+            if source is not None:
+                source.close()
 
     def _read(self, source: Source) -> None:
         if not source.is_live:
@@ -150,9 +148,8 @@ class Stream:
         for frame in source:
             if source.is_live and self.gate.paused:
                 continue  # the picture is frozen; the camera is still drained
-            if (
-                not source.is_live and not self._is_watched
-            ):  # on a screen it plays at its own speed, and this would measure waiting
+            # Of a recording on a screen, which plays at its own speed, this would measure waiting.
+            if not source.is_live and not self._is_watched:
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
             if self._skips and not source.is_live:
                 self.gate.wait()
