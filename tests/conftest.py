@@ -18,6 +18,24 @@ TINY_LIMITS = (80.0, 170.0)
 """Mean of B, G and R: below the first ground, up to the second car, above person."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_line = "the long forms of tests/faults: every round of each fault, without a time limit (hours)"
+    parser.addoption("--long", action="store_true", help=help_line)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+@pytest.fixture(scope="session")
+def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """rounds(short, long): how often a fault is injected, or for how many seconds; the second number with --long."""
+    is_long = bool(request.config.getoption("--long"))
+    return lambda short, long: long if is_long else short
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     return REPO_ROOT
