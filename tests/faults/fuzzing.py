@@ -1,4 +1,4 @@
-"""Shared by the fuzz tests: damaged bytes from a fixed seed, and a child process, so that a crash of native code fails one test."""
+"""Shared by the fuzz tests: damaged bytes from a fixed seed, and a child process whose crash fails a test."""
 
 from __future__ import annotations
 
