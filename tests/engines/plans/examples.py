@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from engines.plans.passport import BuildRequest, Environment, ParityReport, Passport, PrecisionAudit, TensorIo
+from engines.plans.store import Found, Store
 
 RTX_3060 = Environment("tensorrt", "10.3.0", "12.6", "560.35.03", "NVIDIA GeForce RTX 3060", "8.6")
 
@@ -35,3 +37,15 @@ def passport_of(plan: bytes = PLAN, request: BuildRequest = ROAD, environment: E
         built_at="2026-11-01T12:00:00+00:00",
     )
     return msgspec.structs.replace(passport, **facts)
+
+
+AGAIN = r"\. Build it again: run.py build road \(about 4 min\)$"
+
+
+def fetch(store: Store, request: BuildRequest = ROAD, environment: Environment = RTX_3060) -> bytes:
+    """Get an engine like a backend."""
+    return store.read(store.find(request, environment))
+
+
+def passport_file(found: Found) -> Path:
+    return found.plan_path.with_suffix(".json")
