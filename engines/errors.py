@@ -6,7 +6,8 @@ SegmentationError
     ├── BackendUnavailableError ── NoGpuError, EngineNotBuiltError
     ├── BuildError ── BuildCancelledError
     ├── CollectionError ── DownloadError
-    └── DataError, EvaluationError, WrongThreadError, InferenceError
+    ├── DataError ── PictureError
+    └── EvaluationError, WrongThreadError, InferenceError
 """
 
 import difflib
@@ -46,6 +47,10 @@ class CardError(EngineError, ValueError):
 
 class DataError(EngineError, ValueError):
     """A folder of labelled images cannot be used as it is."""
+
+
+class PictureError(DataError):
+    """A picture file cannot be read: it is damaged, incomplete or larger than anybody's pictures."""
 
 
 class EvaluationError(EngineError, ValueError):

@@ -1,16 +1,20 @@
 """Real frames for comparing and calibrating: from a video, a folder of pictures, or the installed clips."""
 
 import importlib.metadata
+import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from engines.errors import BuildError
+from engines.errors import BuildError, PictureError
+from engines.pictures.reading import read_picture
 from engines.types import Image
 
 SAMPLES = ("bikes.mp4", "carphone_pristine.mp4")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+log = logging.getLogger(__name__)
 
 
 def real_frames(path: Path | None, count: int) -> list[Image]:
@@ -57,7 +61,12 @@ def _from_video(path: Path, count: int) -> list[Image]:
 def _from_folder(folder: Path, count: int) -> list[Image]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths)), dtype=int)] if paths else []
-    images = [image for image in (cv2.imread(str(path)) for path in chosen) if image is not None]
+    images: list[Image] = []
+    for path in chosen:
+        try:
+            images.append(read_picture(path))
+        except PictureError as error:
+            log.warning("%s", error)
     if not images:
         raise BuildError(f"{folder}: no pictures in it", f"Add some: {', '.join(PICTURES)}")
     return images

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from engines.datasets.image_files import label_fault, read_image, read_label
+from engines.datasets.image_files import label_fault, read_label
 from engines.datasets.settings import SetSettings, read_lines
 from engines.errors import DataError
+from engines.pictures.reading import read_picture
 from engines.types import F32, U8, VOID_CLASS
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -145,7 +146,7 @@ def read_sample(image_path: Path, label_path: Path, settings: SetSettings, folde
 
     folder: of the set; with it, labels of other tasks are read as well.
     """
-    image = read_image(image_path)
+    image = read_picture(image_path)
     label = read_index_map(label_path, image)
     highest, class_count = int(label[label != VOID_CLASS].max(initial=0)), len(settings.classes)
     if highest >= class_count:

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, ids_in_words
-from engines.datasets.image_files import label_fault, read_image, read_label
+from engines.datasets.image_files import label_fault, read_label
 from engines.errors import DataError
 from engines.files import sha256_of
+from engines.pictures.reading import read_picture
 from engines.types import I64, U8, VOID_CLASS, Image, Size
 
 LOOK_SIDE = 16
@@ -62,7 +63,7 @@ def inspect_pair(
     faults: list[Fault] = []
     digest = look = size = brightness = counts = None
     try:
-        image = read_image(image_path)
+        image = read_picture(image_path)
         digest = sha256_of(image_path)
         size, look = Size.of(image), look_of(image)
         brightness = float(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())

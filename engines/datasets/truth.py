@@ -11,10 +11,11 @@ import numpy as np
 
 from engines.datasets.coco_json import find_coco_file, read_coco_file
 from engines.datasets.folder import TrueObject, hold_out_patterns, is_held_out, labelled_pairs, objects_of, read_sample
-from engines.datasets.image_files import read_image, read_label
+from engines.datasets.image_files import read_label
 from engines.datasets.outlines import SPLIT_FOLDERS, class_names, image_files, is_outline_set, read_outlines
 from engines.datasets.settings import FILE_NAME, SetSettings, open_settings
 from engines.errors import DataError
+from engines.pictures.reading import read_picture
 from engines.types import U8, Image, Size
 
 SplitName = Literal["held_out", "all"]
@@ -106,7 +107,7 @@ def _of_outlines(folder: Path, settings: SetSettings, split: SplitName | None, n
     names, described = _chosen(folder, list(files), patterns, split)
 
     def read(name: str) -> Truth:
-        image = read_image(files[name])
+        image = read_picture(files[name])
         label_path = folder / "labels" / f"{name}.txt"
         return Truth(name, image, objects=read_outlines(label_path, Size.of(image), len(settings.classes)))
 
@@ -117,7 +118,7 @@ def _of_coco(path: Path) -> TruthSet:
     file = read_coco_file(path)
 
     def read(name: str) -> Truth:
-        return Truth(name, read_image(file.images[name]), objects=file.objects[name])
+        return Truth(name, read_picture(file.images[name]), objects=file.objects[name])
 
     settings = SetSettings(path.stem.removeprefix("instances_"), file.classes)
     return TruthSet(settings, tuple(file.images), f"all {len(file.images)} images of {path.name}", read)

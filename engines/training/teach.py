@@ -14,13 +14,13 @@ from tqdm import tqdm
 from engines.backends import Engine, EngineOptions
 from engines.backends.ort import open_engine
 from engines.datasets.folder import hold_out_patterns, images_in, read_sample
-from engines.datasets.image_files import read_image
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
 from engines.evaluation.mapping import merge_matrix
 from engines.files import write_whole
 from engines.models.card import to_toml
 from engines.models.model import load_model
+from engines.pictures.reading import read_picture
 from engines.training import TrainingError
 from engines.training.augment import exposed_image
 from engines.training.recipe import Recipe, Teacher, check_means
@@ -63,7 +63,7 @@ def teach(
         for part in ("images", "labels"):
             (out / part).mkdir(parents=True, exist_ok=True)
         for path in tqdm(images, unit=" images", desc=out.name, disable=None):
-            image = read_image(path)
+            image = read_picture(path)
             probabilities = mean_probabilities([teacher(image) for teacher in opened], weights)
             if known:
                 label = read_sample(path, folder / "labels" / f"{path.stem}.png", known).label

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from engines.errors import PictureError
+from engines.pictures.reading import read_picture
 from realtime.errors import SourceOpenError
-from realtime.sources.common.base import FrameSource, Picture, counted, decoded, now_ns
+from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
 from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+log = logging.getLogger(__name__)
 
 
 def open_uri(uri: SourceUri) -> ImagesSource:
@@ -46,14 +51,11 @@ class ImagesSource(FrameSource):
     def _read(self, paths: list[Path]) -> Iterator[Picture]:
         for number, path in enumerate(paths):
             received_ns = now_ns()
-            # Not cv2.imread, which prints to stderr and, on Windows, cannot open names outside the code page.
             try:
-                data = path.read_bytes()
-            except OSError:
-                data = b""
-            image = decoded(data)
-            if image is None:
+                image = read_picture(path)
+            except PictureError as error:
                 self.unreadable += 1
+                log.warning("skipped: %s", error)
             else:
                 yield Picture(image, number / (self.fps or 25.0), received_ns)
 

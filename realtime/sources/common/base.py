@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.errors import PictureError
+from engines.pictures.reading import decode
 from engines.types import Image
 from realtime.types import Frame, SourceStatus
 
@@ -58,12 +60,11 @@ def as_bgr(image: npt.NDArray[Any] | None) -> Image:
 
 
 def decoded(data: bytes) -> Image | None:
-    """The picture in an image file's bytes; None where it is too damaged to decode."""
+    """The picture in an image file's bytes; None where it is too damaged to decode, or too large."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
+        return np.asarray(decode(data), np.uint8)
+    except PictureError:
         return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 class StreamClock:

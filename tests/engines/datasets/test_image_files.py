@@ -12,9 +12,10 @@ from PIL import Image as PilImage
 
 from engines.datasets.checking import check_set
 from engines.datasets.folder import open_set
-from engines.datasets.image_files import read_image, read_label
+from engines.datasets.image_files import read_label
 from engines.datasets.settings import SetSettings
 from engines.errors import DataError
+from engines.pictures.reading import read_picture
 
 SETTINGS = SetSettings("halves", ("left", "right"), hold_out=("clipb_*",))
 COLOURS = [0, 0, 0, 0, 200, 0, 200, 0, 0] + [9, 9, 9] * 253
@@ -76,7 +77,7 @@ WHOLE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 def test_a_whole_jpeg_is_read(tmp_path: Path, make: Callable[[], bytes]) -> None:
     (tmp_path / "a.jpg").write_bytes(make())
-    assert read_image(tmp_path / "a.jpg").shape == (48, 64, 3)
+    assert read_picture(tmp_path / "a.jpg").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("make", [jpeg, lambda: jpeg(thumbnail=True)], ids=["plain", "with a thumbnail"])
@@ -86,7 +87,7 @@ def test_a_jpeg_cut_short_is_no_image_with_a_grey_half(
     """OpenCV reads it as if nothing were wrong, and half of it is made up."""
     (tmp_path / "a.jpg").write_bytes(make()[:-500])
     with pytest.raises(DataError, match=r"a\.jpg: is incomplete, its end is missing. Replace or remove it"):
-        read_image(tmp_path / "a.jpg")
+        read_picture(tmp_path / "a.jpg")
     assert capfd.readouterr().err == ""
 
 

@@ -42,13 +42,13 @@ def test_a_file_that_is_not_a_picture_is_an_error(tmp_path: Path) -> None:
     empty.touch()
     text.write_text("not a picture")
     for path in (empty, text):
-        with pytest.raises(SettingsError, match=rf"{path.name} is not a picture\. Give the path of a PNG or JPEG"):
+        with pytest.raises(SettingsError, match=rf"{path.name}: cannot be read as an image\. Give the path of a PNG or JPEG"):
             open_background(str(path))
-    with pytest.raises(SettingsError, match=r"gone\.png cannot be read \(No such file or directory\)"):
+    with pytest.raises(SettingsError, match=r"gone\.png: cannot be read \(No such file or directory\)"):
         open_background(str(tmp_path / "gone.png"))
     folder = tmp_path / "folder.png"
     folder.mkdir()
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="is not a file"):
         open_background(str(folder))
 
 
@@ -82,5 +82,5 @@ def test_the_command_line_sets_them(options: list[str], expected: tuple[str, boo
 
 def test_the_command_line_reports_a_missing_picture() -> None:
     running = parsed(Running, ["--background", "no/such/beach.jpg"])
-    with pytest.raises(SettingsError, match=r"no/such/beach\.jpg cannot be read"):
+    with pytest.raises(SettingsError, match=r"no/such/beach\.jpg: cannot be read"):
         settings_of(running, "clip.mp4")
