@@ -25,9 +25,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(width: int, height: int, extra: bytes = b"", *, colour: int = 2, bits: int = 8) -> bytes:
     """A black PNG. colour, bits: as in IHDR. extra: whole chunks before the pixels."""
     channels = {0: 1, 2: 3, 3: 1, 6: 4}[colour]
-    row, packer, packed = bytes((width * channels * bits + 7) // 8 + 1), zlib.compressobj(9), []
-    for start in range(0, height, 1000):
-        packed.append(packer.compress(row * min(1000, height - start)))
+    row, packer = bytes((width * channels * bits + 7) // 8 + 1), zlib.compressobj(9)
+    packed = [packer.compress(row * min(1000, height - start)) for start in range(0, height, 1000)]
     packed.append(packer.flush())
     palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
