@@ -6,12 +6,12 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from engines.errors import BackendUnavailableError, InferenceError, WrongThreadError
+from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models.card import InputSpec
@@ -68,23 +68,6 @@ def test_opening_and_closing_fifty_times_leaks_nothing(world: World) -> None:
         with Device() as device:
             device.memory(1 << 20)
             LetterboxKernel(device, SPEC)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda device: device.memory(10),
-        lambda device: device.stream(),
-        lambda device: device.close(),
-        lambda device: device.check_thread(),
-    ],
-    ids=["memory", "stream", "close", "check"],
-)
-def test_another_thread_is_refused(world: World, use: Callable[[Device], object]) -> None:
-    with Device() as device:
-        error = raised_elsewhere(lambda: use(device))
-    assert isinstance(error, WrongThreadError)
-    assert "its CUDA context belongs to that thread" in str(error)
 
 
 def test_a_second_thread_waits_until_the_first_releases_the_gpu(world: World) -> None:
