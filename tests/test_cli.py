@@ -329,10 +329,13 @@ def test_process_writes_every_frame_to_every_file(cli: Cli, clip: Path, tmp_path
         assert text in done.stdout
 
 
-def test_the_same_output_twice_is_replaced_by_the_new_one(here: Cli, clip: Path, tmp_path: Path, tiny_model: Path) -> None:
-    for count in (30, 12):
-        done = here("process", clip, "--out", "o.mp4", "--model", tiny_model, "--frames", count)
+def test_an_output_is_replaced_only_where_that_is_asked_for(here: Cli, clip: Path, tmp_path: Path, tiny_model: Path) -> None:
+    for count, force in ((30, []), (12, ["--force"])):
+        arguments = ["process", clip, "--out", "o.mp4", "--model", tiny_model, "--frames", count]
+        done = here(*arguments, *force)
         assert done.returncode == 0, done.stderr
+        assert frames_in(tmp_path / "o.mp4") == count
+        assert "o.mp4: exists. Name another file, or replace it with --force" in error_of(here(*arguments))
         assert frames_in(tmp_path / "o.mp4") == count
         assert files_in(tmp_path) == ["o.mp4"]
 
@@ -343,7 +346,7 @@ def test_padding_is_reported_and_can_be_left_out(here: Cli, tmp_path: Path) -> N
     hint = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
     assert hint, done.stdout
     assert hint.groups() == ("44", "--size", "160x384")
-    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", hint[2], hint[3])
+    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", "--force", hint[2], hint[3])
     assert again.returncode == 0
     assert "is padding here" not in again.stdout
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from realtime.commands.common.options import Command, Declared, Running, argument, collected, group, option
+from realtime.commands.common.options import Command, Declared, Running, argument, collected, group, option, switch
 from realtime.commands.common.values import positive
 from realtime.commands.view import SOURCE_HELP
 
@@ -23,6 +23,7 @@ class Options(NamedTuple):
     source: str = argument("source", SOURCE_HELP)
     outputs: dict[str, Path] = collected(_outputs)
     frames: int | None = option("N", "stop after so many frames", positive)
+    force: bool = switch("replace outputs that exist")
     running: Running = group(Running)
 
 
@@ -41,8 +42,8 @@ def run(options: Options) -> int:
         if kind.needs_tracks and settings.tracker == "none":
             raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")
     source_path = Path(options.source)
-    check_outputs(options.outputs, source_path if source_path.is_file() else None)
-    return run_to_files(settings, lambda: open_source(options.source), options.outputs, options.frames)
+    check_outputs(options.outputs, source_path if source_path.is_file() else None, replaces=options.force)
+    return run_to_files(settings, lambda: open_source(options.source), options.outputs, options.frames, replaces=options.force)
 
 
 COMMAND = Command(

@@ -6,12 +6,16 @@ A module declares, as literals above its first class, since `process --help` rea
     HELP           that option's line in the help
     NEEDS_CANVAS   True if it writes drawn pictures (default: False; then no picture is drawn for it)
     NEEDS_TRACKS   True if it writes nothing without a tracker (default: False)
-and defines `create(path, facts) -> Sink`. Shared parts are in `common`.
+and defines `create(path, facts) -> Sink`, and may define
+    mend(part, whole) -> str    make a complete file `whole` of what a killed run left in `part`; how much that is, such as
+                                "12.3 s", or "" where it is nothing (without this function a part is taken as it is)
+Shared parts are in `common`.
 A file appears under its name when it is complete; until then it is `.NAME.part.SUFFIX` in the same folder.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -19,12 +23,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from engines.errors import choices
 from engines.loading import load_module, module_constants, module_names
 from realtime.errors import SinkError
+from realtime.sinks.common.leftovers import Mend, finish_left, left_in
 from realtime.sinks.common.output_file import check_writable
 
 if TYPE_CHECKING:
     from realtime.types import Sink
 
-__all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks"]
+__all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks", "recover"]
+
+log = logging.getLogger(__name__)
 
 
 class StreamFacts(NamedTuple):
@@ -72,22 +79,52 @@ def needs_canvas(kinds: Iterable[str]) -> bool:
     return any(_kind(name).needs_canvas for name in kinds)
 
 
-def check_outputs(paths: Mapping[str, Path], source: Path | None = None) -> None:
+def check_outputs(paths: Mapping[str, Path], source: Path | None = None, *, replaces: bool = False) -> None:
     """Make sure that each output can be written, before any work starts. Makes missing parent folders; leaves no file.
 
-    paths: kind -> file. source: the input, where it is a file. Raises SinkError that names the path and the cure.
+    paths: kind -> file. source: the input, where it is a file. replaces: existing files. Raises SinkError that names the path and
+    the cure.
     """
     for kind, path in paths.items():
-        check_writable(path, _kind(kind).suffixes, source)
+        check_writable(path, _kind(kind).suffixes, source, replaces=replaces)
 
 
-def open_sinks(paths: Mapping[str, Path], facts: StreamFacts, source: Path | None = None) -> tuple[Sink, ...]:
+def open_sinks(
+    paths: Mapping[str, Path], facts: StreamFacts, source: Path | None = None, *, replaces: bool = False
+) -> tuple[Sink, ...]:
     """A sink per output, in the order of `paths`. Call it on the thread that writes and closes them.
 
-    Nothing is on disk until the first frame. Raises SinkError, as `check_outputs` does, when any of them cannot be written.
+    What killed runs left of these files is finished first, and reported; what they left beside them is named. Nothing else is on
+    disk until the first frame. Raises SinkError, as `check_outputs` does, when any of them cannot be written.
     """
-    check_outputs(paths, source)
+    check_outputs(paths, source, replaces=replaces)
+    for kind, path in paths.items():
+        if text := finish_left(path, _mend(kind)):
+            log.warning("%s", text)
+    for folder in {path.parent for path in paths.values()}:
+        if others := left_in(folder, _kind_by_suffix()):
+            log.warning("killed runs left %s; finish what is there: run.py recover %s", ", ".join(map(str, others)), folder)
     return tuple(cast("Sink", load_module(__name__, kind).create(path, facts)) for kind, path in paths.items())
+
+
+def recover(place: Path) -> list[str]:
+    """Finish what killed runs left: of this output, or in this folder. Returns a line for each file, for people.
+
+    Files that are being written are left alone. Raises SinkError for an output that another process writes, or that cannot be
+    written.
+    """
+    kind_of = _kind_by_suffix()
+    paths = left_in(place, kind_of) if place.is_dir() else [place]
+    texts = (finish_left(path, _mend(kind_of[path.suffix.lower()])) for path in paths if path.suffix.lower() in kind_of)
+    return [text for text in texts if text]
+
+
+def _kind_by_suffix() -> dict[str, str]:
+    return {suffix: name for name, kind in kinds().items() for suffix in kind.suffixes}
+
+
+def _mend(kind: str) -> Mend | None:
+    return getattr(load_module(__name__, kind), "mend", None)
 
 
 def _kind(name: str) -> Kind:

@@ -21,7 +21,7 @@ import numpy as np
 
 from engines.types import I64, U8, Size
 from realtime.sinks import StreamFacts
-from realtime.sinks.common.output_file import LineFile
+from realtime.sinks.common.output_file import LineFile, mend_lines
 from realtime.types import Canvas, Event, Result
 
 SUFFIXES = (".jsonl", ".ndjson")
@@ -147,3 +147,6 @@ def _alternating(starts: I64, lengths: I64, total: int) -> list[int]:
 def create(path: Path, facts: StreamFacts) -> JsonlSink:
     """A sink for `path`; nothing is on disk until the first result."""
     return JsonlSink(path, facts)
+
+
+mend = mend_lines

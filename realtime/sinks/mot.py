@@ -3,14 +3,14 @@
     frame, id, x, y, width, height, score, class, visibility
 
 Frames and classes count from 1 as in MOTChallenge (so COCO's person, class id 0, is its pedestrian, 1); x and y are the top
-left corner in pixels from 0; visibility is unknown, so -1. Only confirmed tracks that were seen in the frame are written.
+left XX confirmed tracks that were seen in the frame are written.
 Source: MOT16 (Milan et al., 2016), section 4.
 """
 
 from pathlib import Path
 
 from realtime.sinks import StreamFacts
-from realtime.sinks.common.output_file import LineFile
+from realtime.sinks.common.output_file import LineFile, mend_lines
 from realtime.types import Canvas, Result
 
 SUFFIXES = (".txt", ".csv")
@@ -33,7 +33,7 @@ class MotSink:
             if track.row is not None:
                 x, y, x_max, y_max = track.box_px.tolist()
                 place = f"{x:.2f},{y:.2f},{x_max - x:.2f},{y_max - y:.2f}"
-                lines.append(f"{frame},{track.id},{place},{track.score:.4f},{track.class_id + 1},-1\n")
+                lines.append(f"{frame},{track.id},{place},{track.score:.4f},{track.class_id + 1},1\n")
         self._file.write("".join(lines).encode("ascii"))
 
     def close(self) -> None:
@@ -44,3 +44,6 @@ class MotSink:
 def create(path: Path, facts: StreamFacts) -> MotSink:
     """A sink for `path`; nothing is on disk until the first result."""
     return MotSink(path)
+
+
+mend = mend_lines

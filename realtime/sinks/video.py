@@ -7,6 +7,7 @@ has the ordinary index, so that every player opens it and seeks in it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -113,7 +114,7 @@ class VideoSink:
             return
         with self._part.step(av.FFmpegError):
             if self._film is None:
-                self._film = Film(self._part.growing, self.encoder, Size.of(canvas.image), self._fps)
+                self._film = Film(self._part, self.encoder, Size.of(canvas.image), self._fps)
             self._film.add(canvas.image, canvas.pts_s)
 
     def close(self) -> None:
@@ -128,10 +129,10 @@ class VideoSink:
 class Film:
     """A video file being written: encoder, muxer and file, opened together and closed once."""
 
-    def __init__(self, path: Path, encoder: str, size: Size, fps: float) -> None:
+    def __init__(self, part: Part, encoder: str, size: Size, fps: float) -> None:
         self._size = Size(size.width + size.width % 2, size.height + size.height % 2)  # 4:2:0 colour needs even sides
-        self._file = FailSafeFile(path, "wb")
-        muxer = _MUXERS[path.suffix.lower()]
+        self._file = FailSafeFile(part.growing, "wb", opener=lambda path, flags: part.open())
+        muxer = _MUXERS[part.path.suffix.lower()]
         options = {**MUXER_OPTIONS[muxer], "flush_packets": "1"}
         self._container = av.open(self._file, "w", format=muxer, container_options=options)
         rate = Fraction(fps).limit_denominator(1001)
@@ -208,3 +209,22 @@ def best_encoder() -> str:
 def create(path: Path, facts: StreamFacts) -> VideoSink:
     """A sink for `path`; nothing is on disk until the first canvas. Raises SinkError when PyAV has no encoder."""
     return VideoSink(path, facts.fps)
+
+
+def mend(part: Path, whole: Path) -> str:
+    """Copy the pictures that a killed run has written, with an ordinary index. Returns how long they play, as text.
+
+    Raises OSError, av.FFmpegError and ValueError where there are none.
+    """
+    end_s = 0.0
+    with av.open(str(part)) as old, av.open(str(whole), "w", format=_MUXERS[whole.suffix.lower()]) as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        with contextlib.suppress(av.error.InvalidDataError, av.error.EOFError):  # cut off in its last piece
+            for packet in old.demux():
+                if packet.dts is not None and packet.pts is not None and not packet.is_corrupt:
+                    end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                    packet.stream = streams[packet.stream.index]
+                    new.mux(packet)
+    if not end_s:
+        raise ValueError("no complete picture")
+    return f"{end_s:.1f} s"

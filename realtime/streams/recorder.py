@@ -28,13 +28,16 @@ class Recording:
     path: Path | None = None
 
 
-def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = ()) -> Recording:
-    """A request to record to these files: kind of sink → path. observers: whose numbers files hold, if they hold any."""
+def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = (), *, replaces: bool = False) -> Recording:
+    """A request to record to these files: kind of sink → path.
+
+    observers: whose numbers files hold, if they hold any. replaces: files that exist; otherwise that is an error.
+    """
 
     def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
         versions = {"realtime-segmentation": version()}
         facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, tuple(observers))
-        return open_sinks(paths, facts)
+        return open_sinks(paths, facts, replaces=replaces)
 
     return Recording(open_files, needs_canvas(paths), next(iter(paths.values()), None))
 

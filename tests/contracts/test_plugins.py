@@ -170,7 +170,7 @@ def test_a_source(add: Add, tiny_model: Path, tmp_path: Path, capsys: pytest.Cap
     arguments = ["--jsonl", str(tmp_path / "o.jsonl"), "--model", str(tiny_model), "--backend", "ort"]
     assert main(["process", "toy://4", *arguments]) == 0
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 1 + 4
-    assert main(["process", "toy://4?levle=1", *arguments]) == 2
+    assert main(["process", "toy://4?levle=1", "--force", *arguments]) == 2
     assert capsys.readouterr().err == 'error: toy://4?levle=1: toy:// has no option "levle". Did you mean "level"?\n'
     assert [shows_people(uri) for uri in ("toys://2", "synthetic://street", "nothing.mp4")] == [True, False, False]
     with pytest.raises(SourceOpenError, match=r"Known: .*toy://"):

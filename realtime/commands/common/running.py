@@ -52,9 +52,10 @@ def demo() -> int:
     if camera is None:
         log.info("No camera answers; playing %s.", DEMO_CLIP)
     outputs = {"video": DEMO_FILE}
-    check_outputs(outputs)
+    check_outputs(outputs, replaces=True)
     settings = settings_of(parsed(Running), "0" if camera else DEMO_CLIP)
-    return run_to_files(settings, lambda: camera or open_source(DEMO_CLIP), outputs, DEMO_LIVE_FRAMES if camera else None)
+    frames = DEMO_LIVE_FRAMES if camera else None
+    return run_to_files(settings, lambda: camera or open_source(DEMO_CLIP), outputs, frames, replaces=True)
 
 
 def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
@@ -82,12 +83,17 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     return code
 
 
-def run_to_files(settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None) -> int:
-    """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path)."""
+def run_to_files(
+    settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None, *, replaces: bool = False
+) -> int:
+    """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path).
+
+    replaces: files that exist; otherwise that is an error.
+    """
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
-    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers))
+    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers, replaces=replaces))
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
     with _termination_as_interrupt() as received:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from realtime.errors import SinkError
-from realtime.sinks import StreamFacts, check_outputs, kinds, names, needs_canvas, open_sinks
+from realtime.sinks import StreamFacts, check_outputs, kinds, names, needs_canvas, open_sinks, recover
+from realtime.sinks.common import output_file
 
 FILES = {"video": "o.mp4", "mot": "o.txt", "jsonl": "o.jsonl"}
 FACTS = StreamFacts(source="clip", model="net", classes=("car", "person"), fps=30)
@@ -77,11 +79,177 @@ def test_nothing_written_leaves_nothing(kind, tmp_path):
 def test_an_older_file_stays_until_the_new_one_is_complete(kind, tmp_path, make_picture):
     path = tmp_path / FILES[kind]
     path.write_bytes(b"older")
-    (sink,) = open_sinks({kind: path}, FACTS)
+    with pytest.raises(SinkError, match=r"exists\. .*--force"):
+        open_sinks({kind: path}, FACTS)
+    (sink,) = open_sinks({kind: path}, FACTS, replaces=True)
     sink.write(*make_picture(0))
     assert path.read_bytes() == b"older"
     sink.close()
     assert path.read_bytes() != b"older"
+
+
+@every_kind
+def test_a_file_that_appears_meanwhile_is_not_replaced(kind, tmp_path, make_picture):
+    path = tmp_path / FILES[kind]
+    (sink,) = open_sinks({kind: path}, FACTS)
+    sink.write(*make_picture(0))
+    path.write_bytes(b"of another program")
+    with pytest.raises(SinkError, match=f"{path.stem}-2{path.suffix}"):
+        sink.close()
+    assert path.read_bytes() == b"of another program"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [f"{path.stem}-2{path.suffix}", path.name]
+
+
+@every_kind
+def test_two_writers_of_one_file(kind, tmp_path, make_picture):
+    """F35: the second gets an error, and the first one's file is whole."""
+    path = tmp_path / FILES[kind]
+    first, second, late = (open_sinks({kind: path}, FACTS)[0] for _ in range(3))
+    first.write(*make_picture(0))
+    for refused in (lambda: check_outputs({kind: path}), lambda: open_sinks({kind: path}, FACTS)):
+        with pytest.raises(SinkError, match=r"another run is writing it\. Name another file"):
+            refused()
+    with pytest.raises(SinkError, match="another run is writing it"):
+        second.write(*make_picture(1))
+    second.write(*make_picture(2))
+    second.close()
+    first.write(*make_picture(3))
+    first.close()
+    size = path.stat().st_size
+    late.write(*make_picture(0))
+    with pytest.raises(SinkError, match="another program has written it meanwhile"):
+        late.close()
+    assert path.stat().st_size == size
+    assert (tmp_path / f"{path.stem}-2{path.suffix}").stat().st_size
+
+
+@every_kind
+def test_a_link_in_the_place_of_the_part_is_not_followed(kind, tmp_path, make_picture):
+    path, victim = tmp_path / FILES[kind], tmp_path / "victim"
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    (sink,) = open_sinks({kind: path}, FACTS)
+    for exists in (True, False):  # a dangling link would make a file elsewhere
+        victim.unlink(missing_ok=True)
+        if exists:
+            victim.write_bytes(b"mine")
+        part.unlink(missing_ok=True)
+        part.symlink_to(victim)
+        for refused in (lambda: check_outputs({kind: path}), lambda: open_sinks({kind: path}, FACTS)):
+            with pytest.raises(SinkError, match="is a link"):
+                refused()
+        assert (victim.read_bytes() == b"mine") if exists else not victim.exists()
+    with pytest.raises(SinkError, match="is a link"):
+        sink.write(*make_picture(0))
+    sink.close()
+    assert not victim.exists()
+    assert part.is_symlink()
+
+
+@every_kind
+def test_a_link_in_the_place_of_the_file_is_replaced_not_followed(kind, tmp_path, make_picture):
+    path, victim = tmp_path / FILES[kind], tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    path.symlink_to(victim)
+    with pytest.raises(SinkError, match="exists"):
+        check_outputs({kind: path})
+    (sink,) = open_sinks({kind: path}, FACTS, replaces=True)
+    sink.write(*make_picture(0))
+    sink.close()
+    assert victim.read_bytes() == b"mine"
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
+@every_kind
+def test_the_input_under_another_name_is_refused(kind, tmp_path):
+    source = tmp_path / f"clip{Path(FILES[kind]).suffix}"
+    source.write_bytes(b"clip")
+    hard, soft = tmp_path / f"hard-{FILES[kind]}", tmp_path / f"soft-{FILES[kind]}"
+    hard.hardlink_to(source)
+    soft.symlink_to(source)
+    for path in (source, hard, soft):
+        with pytest.raises(SinkError, match="is the input"):
+            check_outputs({kind: path}, source, replaces=True)
+
+
+@every_kind
+def test_a_folder_that_is_removed_is_noticed_soon(kind, tmp_path, make_picture, monkeypatch):
+    """F21: not at the end of the recording, which may be hours later."""
+    monkeypatch.setattr(output_file, "LOOK_EVERY_S", 0.0)
+    folder = tmp_path / "folder"
+    (sink,) = open_sinks({kind: folder / FILES[kind]}, FACTS)
+    sink.write(*make_picture(0))
+    shutil.rmtree(folder)
+    with pytest.raises(SinkError, match=r"no longer in its folder\)\. Leave the folder"):
+        sink.write(*make_picture(1))
+    sink.write(*make_picture(2))
+    sink.close()
+    assert not folder.exists()
+
+
+@every_kind
+def test_a_file_system_without_hard_links(kind, tmp_path, make_picture, monkeypatch):
+    def no_links(*arguments, **options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / FILES[kind]
+    (sink,) = open_sinks({kind: path}, FACTS)
+    sink.write(*make_picture(0))
+    sink.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_size
+
+
+@every_kind
+def test_what_a_killed_run_left_is_finished_by_the_next(kind, tmp_path, make_picture, caplog):
+    path = tmp_path / FILES[kind]
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    (killed,) = open_sinks({kind: path}, FACTS)
+    for index in range(40):
+        killed.write(*make_picture(index))
+    left = part.read_bytes()[:-1]  # cut off within its last piece
+    killed.close()
+    path.unlink()
+    part.write_bytes(left)
+    for recovered in (f"{path.stem}-recovered{path.suffix}", f"{path.stem}-recovered-2{path.suffix}"):
+        (sink,) = open_sinks({kind: path}, FACTS)
+        assert f"now {tmp_path / recovered}" in caplog.messages[-1]
+        assert re.search(r"\((1\.\d s|39 lines|40 lines)\)", caplog.messages[-1]), "how much it is"
+        sink.write(*make_picture(0))
+        sink.close()
+        assert not part.exists()
+        path.unlink()
+        part.write_bytes(left)
+    part.write_bytes(b"")
+    assert "before it had written anything" in recover(tmp_path)[0]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
+        (f"{path.stem}-recovered{path.suffix}", f"{path.stem}-recovered-2{path.suffix}")
+    )
+
+
+@every_kind
+def test_what_is_being_written_is_not_taken_for_what_a_killed_run_left(kind, tmp_path, make_picture):
+    path = tmp_path / FILES[kind]
+    (sink,) = open_sinks({kind: path}, FACTS)
+    sink.write(*make_picture(0))
+    assert recover(tmp_path) == []
+    with pytest.raises(SinkError, match="another run is writing it"):
+        recover(path)
+    sink.close()
+    assert path.exists()
+
+
+@every_kind
+def test_a_part_that_cannot_be_read_is_kept(kind, tmp_path):
+    path = tmp_path / FILES[kind]
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    part.write_bytes(b"no film, and no whole line")
+    (text,) = recover(tmp_path)
+    if kind == "video":
+        assert "not checked" in text
+        assert (tmp_path / f"{path.stem}-recovered{path.suffix}").read_bytes() == b"no film, and no whole line"
+    assert not part.exists()
 
 
 @every_kind

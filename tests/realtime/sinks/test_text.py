@@ -93,4 +93,4 @@ def test_mot_lines_are_the_seen_tracks(tmp_path, make_picture):
     for index in (0, 3):
         sink.write(*make_picture(index))
     sink.close()
-    assert path.read_text().splitlines() == ["1,7,8.00,18.00,24.00,24.00,0.9000,1,-1", "4,7,14.00,18.00,24.00,24.00,0.9000,1,-1"]
+    assert path.read_text().splitlines() == ["1,7,8.00,18.00,24.00,24.00,0.9000,1,1", "4,7,14.00,18.00,24.00,24.00,0.9000,1,1"]
