@@ -11,6 +11,7 @@ SegmentationError
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -21,6 +22,7 @@ class SegmentationError(Exception):
     """
 
     def __init__(self, what: str, cure: str = "") -> None:
+        what, cure = printable(what), printable(cure)
         text = f"{what}. {cure}" if cure else what
         super().__init__(text)
         self.what, self.cure, self._text = what, cure, text
@@ -91,6 +93,29 @@ class WrongThreadError(EngineError, RuntimeError):
 
 class InferenceError(EngineError):
     """The network failed while running, or its outputs make no sense."""
+
+
+JOINERS = "\u200c\u200d"
+"""Without a width of their own, but part of words in Persian and in Indian scripts, and of emoji."""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """`text`, its control characters as escapes that do nothing: what a file says must not steer a terminal, nor reverse a line.
+
+    These are ASCII's and Unicode's controls and formats (bidirectional ones too), line separators and lone surrogates, but for
+    those in `kept`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter in kept or _is_harmless(letter) else _escaped(letter) for letter in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter.isprintable() or letter in JOINERS or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def choices(wrong: str, known: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
-from engines.models.coco import COCO_IDS, names_by_id
+from engines.models.coco import COCO_IDS
 from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
 
@@ -139,18 +139,13 @@ def _embedded_input(network: Network) -> dict[str, Any]:
 
 
 def _embedded_classes(network: Network) -> dict[str, Any]:
-    """`classes`, and as `void` the places that stand for none; empty where the file names no classes.
-
-    Trained on COCO, a network has each class at the place of COCO's own number.
-    """
+    """`classes`, and as `void` the places that stand for none; empty where the file names no classes."""
     count = next((tensor.shape[2] for tensor in network.facts.outputs if tensor.name == EXPORTED["class_logits"]), None)
     table = _embedded(network).get("class_id_to_name")
     try:
         names = {int(place): str(name) for place, name in table.items()} if isinstance(table, dict) else {}
     except ValueError:
         names = {}
-    if not names and count == COCO_IDS:
-        names = names_by_id()
     if not names or min(names) < 0 or max(names) >= (count or COCO_IDS):
         return {}
     # A last place without a name is the one for nothing, which the family knows of.

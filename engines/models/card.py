@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from engines.errors import CardError, choices
+from engines.errors import CardError, choices, printable
 from engines.files import sha256_of
+from engines.models.coco import named_set
 from engines.tables import checked, quoted, read_table
 from engines.types import Size
 
@@ -21,6 +22,12 @@ MAX_CARD_BYTES = 256 * 1024
 
 ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "description", "licence", "input", "outputs")
 """Card keys that are written even where they are a default: otherwise they would be guessed again."""
+
+
+MAX_NAME_LETTERS = 120
+"""Of a class or a model; longer names are cut."""
+
+TEXTS = ("family", "file", "sha256", "description", "licence", "source", "data", "recipe", "limits")
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,19 +106,44 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a card file. Raises CardError that names the file, and the line where TOML is broken."""
+    """Parse a card file. Raises CardError that names the file, and the line where TOML is broken.
+
+    Where its `classes` are a word, they become the names that it stands for.
+    """
     try:
-        return read_table(path, CardError, MAX_CARD_BYTES)
+        written = read_table(path, CardError, MAX_CARD_BYTES)
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such card") from error
+    word = written.get("classes")
+    if not isinstance(word, str):
+        return written
+    meant = named_set(word)
+    if meant is None:
+        raise CardError(f'{path}: classes = "{word}" is no set of classes', 'Write a list of names, or "coco" or "coco-91"')
+    classes, void = meant
+    return ({"void": void} if void else {}) | written | {"classes": classes}
 
 
 def card_from_dict(facts: Mapping[str, Any], where: str) -> ModelCard:
     """Check `facts` and freeze them into a card. `where` names their origin in error texts. Raises CardError."""
-    card = checked(facts, ModelCard, where, CardError)
+    card = _cleaned(checked(facts, ModelCard, where, CardError))
     for what, cure in _contradictions(card):
         raise CardError(f"{where}: {what}", cure)
     return card
+
+
+def _cleaned(card: ModelCard) -> ModelCard:
+    """The card with names and texts that are safe to print: controls escaped, names of a bearable length."""
+
+    def name(text: str) -> str:
+        text = printable(" ".join(text.split()))
+        return text if len(text) <= MAX_NAME_LETTERS else f"{text[: MAX_NAME_LETTERS - 1]}…"
+
+    texts = {key: printable(getattr(card, key), "\n\t") for key in TEXTS}
+    lists = {key: tuple(map(name, getattr(card, key))) for key in ("classes", "things", "void")}
+    palette = {name(key): printable(colour) for key, colour in card.palette.items()}
+    figures = {printable(key): figure for key, figure in card.figures.items()}
+    return msgspec.structs.replace(card, name=name(card.name), palette=palette, figures=figures, **texts, **lists)
 
 
 def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
@@ -119,6 +151,13 @@ def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
     image = card.input
     if not card.classes:
         yield '"classes" is empty', "Write the class names in the order of the network's channels"
+    seen: dict[str, int] = {}
+    for class_id, name in enumerate(card.classes):
+        if seen.setdefault(name, class_id) != class_id:
+            yield f'"classes" names "{name}" twice, as {seen[name]} and {class_id}', "Give each class a name of its own"
+    for tensor in (image.tensor, *card.outputs.values(), *card.states, *card.states.values(), *card.constants):
+        if printable(tensor) != tensor:
+            yield f'the tensor "{tensor}" has control characters in its name', "Rename it in the network"
     for key, names in (("things", card.things), ("void", card.void), ("palette", tuple(card.palette))):
         for name in names:
             if name not in card.classes:

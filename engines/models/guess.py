@@ -1,13 +1,12 @@
 """Guessing: the card keys that follow from an ONNX file: its tensors, its metadata, a labels file beside it."""
 
-import ast
 from pathlib import Path
 from typing import Any
 
 from engines import families
 from engines.errors import CardError
 from engines.families.common.recognising import Network, Recognised
-from engines.models.coco import COCO_CLASSES
+from engines.models.names import embedded_names, names_beside
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
 
@@ -20,7 +19,7 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         family, found = str(written["family"]), Recognised({})
     else:
         family, found = _recognised(network, onnx_path)
-    names = _class_names(facts, onnx_path, found.class_count)
+    names = _class_names(facts, onnx_path, found.class_count, written)
     keys = families.card_keys(family, network, found.outputs, names, written)
     return {
         "name": onnx_path.stem if onnx_path.stem != "model" else onnx_path.parent.name,
@@ -90,34 +89,25 @@ def _input_keys(network: Network) -> dict[str, Any]:
     return keys
 
 
-def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None) -> list[str]:
-    """From the embedded metadata, a labels file beside the model, or, for 80 unnamed classes, COCO's."""
-    embedded = facts.metadata.get("names")
-    if embedded:
-        return _parsed_names(embedded, onnx_path)
-    for path in (onnx_path.with_suffix(".txt"), onnx_path.parent / "labels.txt", onnx_path.parent / "classes.txt"):
-        if path.is_file():
-            return _names_in(path)
-    if class_count == len(COCO_CLASSES):
-        return list(COCO_CLASSES)
-    return [f"class {i}" for i in range(class_count)] if class_count else []
+def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None, written: dict[str, Any]) -> list[str]:
+    """The card's; else those in the metadata, or in a file beside the model; else numbers, where it is known how many."""
+    if isinstance(written.get("classes"), list):
+        return [str(name) for name in written["classes"]]
+    found = embedded_names(facts.metadata, onnx_path, class_count) or names_beside(onnx_path, class_count)
+    return found or numbered(class_count or 0)
 
 
-def _parsed_names(embedded: str, onnx_path: Path) -> list[str]:
-    """Ultralytics writes a Python dict, {0: 'person', ...}; others a list."""
-    try:
-        table = ast.literal_eval(embedded)
-        if isinstance(table, dict):
-            return [str(table[key]) for key in sorted(table)]
-        if isinstance(table, list | tuple):
-            return [str(name) for name in table]
-        raise TypeError(f"names are a {type(table).__name__}")
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise CardError(f"{onnx_path}: its embedded class names cannot be read", "Write `classes` in its card") from error
+def numbered(count: int) -> list[str]:
+    """What classes without names are called."""
+    return [f"class {number}" for number in range(count)]
 
 
-def _names_in(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CardError(f"{path}: cannot be read as class names, one a line ({error})") from error
+def assumed(merged: dict[str, Any], written: dict[str, Any]) -> tuple[str, ...]:
+    """The facts of a merged card that neither its file nor the written card says, in words."""
+    image, given = merged["input"], written.get("input", {})
+    found = [f"{key} {image[key]}" for key in ("channels", "fit") if key not in given]
+    if image["dtype"] != "uint8" and not ("mean" in given and "std" in given):
+        found.append("mean and std")
+    if "classes" not in written and list(merged["classes"]) == numbered(len(merged["classes"])):
+        found.append("names of the classes")
+    return tuple(found)

@@ -1,5 +1,6 @@
 """Model: an ONNX file together with its card. The card is made from the graph, and from what card.toml adds to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from engines.errors import CardError, ModelFileError
 from engines.families import class_count
 from engines.files import sha256_of
 from engines.models.card import ModelCard, card_from_dict, read_toml
-from engines.models.guess import card_name, guess
+from engines.models.coco import COCO_CLASSES, COCO_IDS
+from engines.models.guess import assumed, card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
 
 
@@ -24,6 +26,13 @@ class Model:
     """The name or path that the user gave; empty where there is none."""
     inputs: tuple[TensorFacts, ...] = ()
     """The network's, as its file declares them."""
+    assumed: tuple[str, ...] = ()
+    """The facts of the card that neither the file nor a written card says, in words: "channels rgb"."""
+
+    @property
+    def lacks_names(self) -> bool:
+        """Whether its classes are numbers, since neither the file nor a written card names them."""
+        return "names of the classes" in self.assumed
 
 
 def load_model(onnx_path: Path) -> Model:
@@ -35,17 +44,33 @@ def load_model(onnx_path: Path) -> Model:
     card_path = find_card(onnx_path)
     written = read_toml(card_path) if card_path else {}
     guessed = guess(facts, onnx_path, written)
-    if "things" in guessed:
-        guessed["things"] = written.get("classes", guessed["things"])
+    if "things" in guessed and isinstance(written.get("classes"), list):
+        void = written.get("void", ())
+        guessed["things"] = [name for name in written["classes"] if not (isinstance(void, list) and name in void)]
     merged = {**guessed, **written}
     merged["input"] = {**guessed["input"], **_table(written, "input", onnx_path)}
     merged["outputs"] = {**_table(guessed, "outputs", onnx_path), **_table(written, "outputs", onnx_path)}
-    _ask_for_missing(merged, onnx_path, card_path)
+    _ask_for_missing(merged, facts, onnx_path, card_path)
     card = card_from_dict(merged, str(card_path or onnx_path))
     _compare(card, facts, onnx_path)
     if card.sha256:
         _check_hash(onnx_path, card.sha256)
-    return Model(card, onnx_path, facts.precision, inputs=facts.inputs)
+    return Model(card, onnx_path, facts.precision, inputs=facts.inputs, assumed=assumed(merged, written))
+
+
+def ask_for_names(model: Model, onnx_path: Path) -> tuple[str, str]:
+    """What to say of a model that lacks names, and the cure."""
+    count = len(model.card.classes)
+    cure = f'Write in {card_name(onnx_path)}: classes = ["first", "second", ...]{_of_coco((count,))}'
+    return f"{onnx_path}: names none of its {count} classes", f"{cure}, or put a labels.txt beside it, one name a line"
+
+
+def _of_coco(*shapes: Sequence[int | None]) -> str:
+    """What to add to the cure where COCO's classes are as many, with or without a place for nothing."""
+    lengths = [length for shape in shapes for length in shape]
+    if len(COCO_CLASSES) in lengths:
+        return ', or classes = "coco" if they are those'
+    return f', or classes = "coco-{COCO_IDS}" if they are those' if {COCO_IDS, COCO_IDS + 1} & set(lengths) else ""
 
 
 def find_card(onnx_path: Path) -> Path | None:
@@ -66,11 +91,11 @@ def _table(facts: dict[str, Any], key: str, onnx_path: Path) -> dict[str, Any]:
     return table
 
 
-def _ask_for_missing(merged: dict[str, Any], onnx_path: Path, card_path: Path | None) -> None:
+def _ask_for_missing(merged: dict[str, Any], facts: NetworkFacts, onnx_path: Path, card_path: Path | None) -> None:
     """Raises one CardError for all facts that only the user can know."""
     asked = []
     if not merged.get("classes"):
-        asked.append('classes = ["first", "second", ...]')
+        asked.append(f'classes = ["first", "second", ...]{_of_coco(*(tensor.shape[-1:] for tensor in facts.outputs))}')
     image = merged["input"]
     if "size_px" not in image:
         asked.append("input.size_px = [width, height]")

@@ -1,13 +1,16 @@
 """The models on this machine: the bundled ones and the user's own by name, any other by path."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import platformdirs
 
 from engines.errors import ModelNotFoundError, choices
 from engines.models.card import ModelCard, card_from_dict, read_toml
-from engines.models.model import Model, load_model
+from engines.models.model import Model, ask_for_names, load_model
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "road"
 
@@ -65,7 +68,11 @@ def folder_of(name: str) -> Path:
 
 def find(name_or_path: str) -> Model:
     """The model with that name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
-    return dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)
+    model = dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)
+    if model.lacks_names:
+        what, cure = ask_for_names(model, model.path)
+        log.warning('%s: they are called "class 0" and so on. %s', what, cure)
+    return model
 
 
 def locate(name_or_path: str) -> Path:

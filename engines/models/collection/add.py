@@ -1,5 +1,6 @@
 """Adds an ONNX file as a named model: one file, and a complete card."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,9 @@ import msgspec
 from engines.errors import CardError, CollectionError, EngineError, ModelNotFoundError
 from engines.families import open_family
 from engines.models import zoo
-from engines.models.card import ModelCard, facts_of_file, to_toml
+from engines.models.card import facts_of_file, to_toml
 from engines.models.collection.manifest import MAX_TABLE_BYTES
-from engines.models.model import Model, load_model
+from engines.models.model import Model, ask_for_names, load_model
 from engines.onnx_graph.reading import read_network
 from engines.tables import read_table
 
@@ -45,19 +46,18 @@ def add_file(onnx_path: Path, name: str, folder: Path, card_path: Path | None = 
         raise ModelNotFoundError(f"{onnx_path}: no such file", "Give the path of an .onnx file")
     onnx_path = zoo.locate(str(onnx_path))
     if card_path is None:
-        model = load_model(onnx_path)
+        model = _named(load_model(onnx_path), onnx_path)
         open_family(model.card)
         _copy(onnx_path, folder / FILE)
-        card = model.card
     else:
         if not card_path.is_file():
             raise CardError(f"{card_path}: no such file", "Give the path of a card")
         read_table(card_path, CardError, MAX_TABLE_BYTES)  # before anything is copied
         read_network(onnx_path)
         _copy(onnx_path, folder / FILE)
-        card = _with_card(folder, card_path.read_text(encoding="utf-8"), name, str(onnx_path), str(card_path))
-    source = card.source or f"Added from {onnx_path.name}."
-    return _finish(msgspec.structs.replace(card, name=name, source=source), folder)
+        model = _with_card(folder, card_path.read_text(encoding="utf-8"), name, str(onnx_path), str(card_path))
+    source = model.card.source or f"Added from {onnx_path.name}."
+    return _finish(model, folder, name=name, source=source)
 
 
 def add_downloaded(download: Path, name: str, facts: Mapping[str, Any], folder: Path) -> Model:
@@ -66,17 +66,16 @@ def add_downloaded(download: Path, name: str, facts: Mapping[str, Any], folder: 
     Raises ModelFileError or CardError, and OSError when the files cannot be written.
     """
     download.replace(folder / FILE)
-    card = _with_card(folder, to_toml(facts), name, name, "the manifest")
-    return _finish(msgspec.structs.replace(card, name=name), folder)
+    return _finish(_with_card(folder, to_toml(facts), name, name, "the manifest"), folder, name=name)
 
 
-def _with_card(folder: Path, text: str, name: str, file_name: str, card_name: str) -> ModelCard:
-    """The complete card of the file in `folder`, with the keys in `text`. Errors name `file_name` and `card_name`."""
+def _with_card(folder: Path, text: str, name: str, file_name: str, card_name: str) -> Model:
+    """The model in in `folder`, with the keys in `text`. Errors name `file_name` and `card_name`."""
     given = (folder / FILE).with_suffix(".toml")
     given.write_text(text, encoding="utf-8")
     try:
-        card = load_model(folder / FILE).card
-        open_family(card)
+        model = _named(load_model(folder / FILE), folder / FILE)
+        open_family(model.card)
     except EngineError as error:
         what, cure = error.what, error.cure
         replaced = {str(folder / FILE): file_name, str(given): card_name, given.name: card_name, folder.name: name}
@@ -84,13 +83,21 @@ def _with_card(folder: Path, text: str, name: str, file_name: str, card_name: st
             what, cure = what.replace(hidden, known), cure.replace(hidden, known)
         raise type(error)(what, cure) from error
     given.unlink()
-    return card
+    return model
 
 
-def _finish(card: ModelCard, folder: Path) -> Model:
-    """Write the complete card, and load the model as later runs will."""
+def _named(model: Model, onnx_path: Path) -> Model:
+    """The model. Raises CardError where nothing names its classes: a card that is kept has to."""
+    if model.lacks_names:
+        raise CardError(*ask_for_names(model, onnx_path))
+    return model
+
+
+def _finish(model: Model, folder: Path, **facts: str) -> Model:
+    """Write the complete card, with these facts in it, and load the model as later runs will, still with what was assumed."""
+    card = msgspec.structs.replace(model.card, **facts)
     (folder / CARD).write_text(to_toml(facts_of_file(card, folder / FILE)), encoding="utf-8")
-    return load_model(folder / FILE)
+    return dataclasses.replace(load_model(folder / FILE), assumed=model.assumed)
 
 
 def _copy(source: Path, target: Path) -> None:

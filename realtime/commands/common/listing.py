@@ -2,7 +2,7 @@
 
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.backends import here as backends_here
@@ -22,7 +22,7 @@ def list_models(name_or_path: str | None) -> int:
     """Print a table of the bundled models and the user's own, or one model's card."""
     if name_or_path is not None:
         model = zoo.find(name_or_path)
-        print_card(model.card, model.path)
+        print_card(model.card, model.path, model.assumed)
         return 0
     here = ", ".join(backends_here())
     head = ("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")
@@ -42,14 +42,15 @@ def _row(name: str, here: str) -> tuple[str, ...]:
     return name, origin, card.family, str(len(card.classes)), str(card.input.size), size, licence, here
 
 
-def print_card(card: ModelCard, path: Path) -> None:
-    """Print all facts of a card, one per line."""
+def print_card(card: ModelCard, path: Path, assumed: Sequence[str] = ()) -> None:
+    """Print all facts of a card, one per line. assumed: those that nothing says."""
     facts = {
         "name": card.name,
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
         "family": card.family,
         "input": f"{card.input.size} {card.input.dtype} {card.input.layout} {card.input.channels}, {card.input.fit}",
         "outputs": ", ".join(f"{role} = {tensor}" for role, tensor in card.outputs.items()),
+        "guessed": f"{', '.join(assumed)}: neither its file nor a card says so" if assumed else "",
         "states": ", ".join(f"{source} into {tensor}" for tensor, source in card.states.items()),
         "fed": ", ".join(f"{tensor} = {number:g}" for tensor, number in card.constants.items()),
         "classes": ", ".join(card.classes),

@@ -107,7 +107,7 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
         trial = try_model(model, frames, options.backend)
         write_png(preview_path, trial.preview, "Name another file with --preview")
     kept = zoo.find(name)
-    print_card(kept.card, kept.path)
+    print_card(kept.card, kept.path, model.assumed)
     print(f"ran      {trial.ms:.1f} ms per frame on {trial.description}")
     doubt = " (is the card right about mean, std and channels?)" if trial.found == "nothing" else ""
     print(f"found    {trial.found}, in {len(frames)} frames{doubt}")

@@ -195,6 +195,7 @@ def exported(nets: Any, arrays: Outputs, **saved: Any) -> Any:
 
 def test_a_graph_is_known_by_its_outputs_names_and_runs(nets: Any, cpu_backend: str) -> None:
     path = exported(nets, outputs_of([((0.25, 0.25, 0.75, 0.75), 0.9, 18, "all")], places=91))
+    path.with_suffix(".toml").write_text('classes = "coco-91"\n')
     model = load_model(path)
     assert (model.card.family, model.card.outputs) == ("rfdetr_seg", ROLES)
     assert (model.card.input.fit, model.card.input.channels) == ("stretch", "rgb")
@@ -207,7 +208,11 @@ def test_a_graph_is_known_by_its_outputs_names_and_runs(nets: Any, cpu_backend: 
 
 
 def test_the_91_places_of_coco_have_its_names_and_those_without_are_void(nets: Any) -> None:
-    known = load_model(exported(nets, outputs_of(places=91))).card
+    path = exported(nets, outputs_of(places=91))
+    with pytest.raises(CardError, match=r'or classes = "coco-91" if they are those$'):
+        load_model(path)
+    path.with_suffix(".toml").write_text('classes = "coco-91"\n')
+    known = load_model(path).card
     assert len(known.classes) == 91
     assert {number: name for number, name in enumerate(known.classes) if name not in known.void} == names_by_id()
     assert (known.classes[1], known.classes[3], known.classes[17], known.classes[90]) == ("person", "car", "cat", "toothbrush")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from onnx import helper
 
 from engines.errors import CardError, ModelFileError
+from engines.models import zoo
 from engines.models.coco import COCO_CLASSES
 from engines.models.model import find_card, load_model
 from engines.types import Size
@@ -67,8 +70,21 @@ def test_an_embedded_size_that_is_none_is_passed_over(nets, imgsz: str) -> None:
     assert load_model(path).card.input.size == Size(640, 640)
 
 
-def test_eighty_unnamed_classes_are_those_of_coco(nets) -> None:
-    assert load_model(nets.constant(yolo_arrays(80, boxes=100))).card.classes == COCO_CLASSES
+def test_eighty_unnamed_classes_are_not_taken_for_those_of_coco(nets) -> None:
+    path = nets.constant(yolo_arrays(80, boxes=100))
+    model = load_model(path)
+    assert model.card.classes[:2] == ("class 0", "class 1")
+    assert model.lacks_names
+    path.with_suffix(".toml").write_text('classes = "coco"\n')
+    assert load_model(path).card.classes == load_model(path).card.things == COCO_CLASSES
+    path.with_suffix(".toml").write_text('classes = "cocoa"\n')
+    assert 'constant.toml: classes = "cocoa" is no set of classes. Write a list of names, or "coco"' in refused(path)
+
+
+def test_a_model_without_names_is_used_with_a_warning(nets, caplog: pytest.LogCaptureFixture) -> None:
+    zoo.find(str(nets.semantic()))
+    (record,) = caplog.records
+    assert 'names none of its 3 classes: they are called "class 0" and so on. Write in colours.toml: classes' in record.message
 
 
 def test_other_unnamed_classes_are_numbered(nets) -> None:
@@ -90,6 +106,101 @@ def test_embedded_names_go_by_their_number_not_their_place(nets) -> None:
 def test_embedded_names_may_be_a_list(nets) -> None:
     path = nets.constant(yolo_arrays(), metadata={"names": "['cat', 'dog', 'owl']"})
     assert load_model(path).card.classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("key", ["names", "classes", "labels", "id2label"])
+@pytest.mark.parametrize(
+    "form", ["json", "json shuffled", "python", "python text keys", "list", "entries", "name to id", "lines"]
+)
+def test_embedded_names_go_by_their_number_in_every_form(nets, form: str, key: str) -> None:
+    """Twelve, of which text would sort the 10 and 11 before the 2."""
+    names = [f"n{number}" for number in range(12)]
+    numbers = sorted(range(12), key=lambda number: number * 7 % 12)
+    text = {
+        "json": json.dumps({str(number): names[number] for number in range(12)}),
+        "json shuffled": json.dumps({str(number): names[number] for number in numbers}),
+        "python": str({number: names[number] for number in numbers}),
+        "python text keys": str({str(number): names[number] for number in numbers}),
+        "list": json.dumps(names),
+        "entries": json.dumps([{"id": number, "name": names[number], "supercategory": "x"} for number in numbers]),
+        "name to id": json.dumps({names[number]: number for number in numbers}),
+        "lines": "\n".join(f"{number}: {names[number]}" for number in numbers),
+    }[form]
+    assert load_model(nets.constant(yolo_arrays(12), metadata={key: text})).card.classes == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"0": "a", "2": "c", "3": "d"}', "no name for class 1"),
+        ("{1: 'a', 2: 'b', 3: 'c'}", r"no name for class 0 \(they begin with 1\)"),
+        ('{"0": "a", "0": "b", "1": "c", "2": "d"}', "two names for class 0"),
+        ("{0: 'a', 0: 'b', 1: 'c', 2: 'd'}", "two names for class 0"),
+        ('{"1": "a", "01": "b", "0": "c"}', "two names for class 1"),
+        ('{"0": "a", "1": null, "2": "c"}', "is not a name"),
+        ('["a", "", "c"]', "is not a name"),
+        ("{-1: 'a', 0: 'b', 1: 'c'}", "is not a class's number"),
+        ("{True: 'a', 0: 'b', 2: 'c'}", "is not a class's number"),
+        ("cat, dog", "nor 3 names between commas"),
+        ("cat\n\ndog", "line 2 is empty"),
+    ],
+)
+def test_names_that_are_not_sure_are_refused(nets, text: str, says: str) -> None:
+    assert re.search(says, refused(nets.constant(yolo_arrays(), metadata={"names": text})))
+
+
+def test_names_between_commas_need_the_right_number(nets) -> None:
+    assert load_model(nets.constant(yolo_arrays(), metadata={"names": "cat,dog, barn owl"})).card.classes[2] == "barn owl"
+
+
+def test_two_lists_of_names_must_agree(nets) -> None:
+    other = {"names": NAMES, "labels": '["dog", "cat", "owl"]'}
+    assert "it has other class names under names than under labels in its metadata" in refused(
+        nets.constant(yolo_arrays(), metadata=other)
+    )
+    same = {"names": NAMES, "labels": '["cat", "dog", "owl"]', "classes": "3"}
+    assert load_model(nets.constant(yolo_arrays(), metadata=same)).card.classes == ("cat", "dog", "owl")
+
+
+def test_a_card_s_classes_make_unreadable_ones_irrelevant(nets) -> None:
+    path = nets.constant(yolo_arrays(), metadata={"names": "{0: 'cat'"})
+    path.with_suffix(".toml").write_text('classes = ["a", "b", "c"]\n')
+    assert load_model(path).card.things == ("a", "b", "c")
+
+
+def test_a_numbered_list_beside_the_model_goes_by_its_numbers(nets) -> None:
+    path = nets.constant(yolo_arrays(12))
+    path.with_suffix(".txt").write_text("\ufeff" + "\r\n".join(f"{n}  n{n}" for n in sorted(range(12), key=str)), "utf-8")
+    assert load_model(path).card.classes == tuple(f"n{n}" for n in range(12))
+
+
+def test_a_list_with_a_gap_is_refused_where_the_number_of_classes_is_not_known(nets) -> None:
+    path = nets.semantic(form="labels", dtype="uint8", card=None)
+    path.with_suffix(".txt").write_text("red\n\ngreen\n")
+    assert "line 2 is empty, so that the names below it may belong to other classes" in refused(path)
+
+
+def test_a_name_may_not_stand_for_two_classes(nets) -> None:
+    """Its second class would never be cut into objects, nor be found by its name."""
+    text = refused(nets.constant(yolo_arrays(), metadata={"names": "['cat', 'dog', 'cat']"}))
+    assert '"classes" names "cat" twice, as 0 and 2. Give each class a name of its own' in text
+
+
+def test_controls_in_names_and_texts_are_shown_not_sent(nets) -> None:
+    """Such as a terminal's escape sequences, and characters that turn a line's direction."""
+    names = ["car\x1b]0;owned\x07", "tree\u202egnp", "a\nb" + "x" * 10**6]
+    metadata = {"names": json.dumps(names), "description": "\x1b[2Jgone\nnext", "license": "MIT\x9b31m"}
+    card = load_model(nets.constant(yolo_arrays(), metadata=metadata)).card
+    assert card.classes[:2] == card.things[:2] == ("car\\x1b]0;owned\\x07", "tree\\u202egnp")
+    assert card.classes[2].startswith("a bxxx")
+    assert len(card.classes[2]) == 120
+    assert (card.description, card.licence) == ("\\x1b[2Jgone\nnext", "MIT\\x9b31m")
+
+
+def test_a_tensor_s_name_with_controls_is_refused(nets) -> None:
+    arrays = yolo_arrays()
+    arrays["out\x1b[31m"] = arrays.pop("output0")
+    assert 'the tensor "out\\x1b[31m" has control characters in its name' in refused(nets.constant(arrays))
 
 
 @pytest.mark.parametrize(
@@ -359,10 +470,11 @@ def test_the_fingerprint_is_checked(nets) -> None:
 
 
 def test_a_user_s_yolo_needs_no_other_file(shared: Path, tmp_path: Path) -> None:
-    """No metadata, no labels file: the COCO names go by the class count."""
+    """No metadata: the names are in a file beside it."""
     source = shared / "models" / "yolo11n-seg-coco" / "yolo11n-seg_coco_320.onnx"
     path = tmp_path / source.name
     shutil.copyfile(source, path)
+    shutil.copyfile(source.with_name("labels.txt"), tmp_path / "labels.txt")
     card = load_model(path).card
     assert (card.family, card.classes, card.input.size) == ("yolo_seg", COCO_CLASSES, Size(320, 320))
     assert card.outputs == {"predictions": "output0", "prototypes": "output1"}

@@ -10,6 +10,7 @@ import pytest
 from engines.errors import CardError, CollectionError, EngineError, ModelFileError, ModelNotFoundError
 from engines.models import zoo
 from engines.models.card import read_toml
+from engines.models.coco import COCO_CLASSES
 from engines.models.collection.add import add_downloaded, add_file
 from engines.models.collection.folders import new_model
 from engines.models.model import load_model
@@ -52,8 +53,24 @@ def test_class_names_next_to_the_file_are_used(nets: Nets) -> None:
     assert zoo.find("mine").card.classes == ("sea", "wood", "fire")
 
 
+def test_classes_that_nothing_names_are_asked_for(nets: Nets, own_folder: Path) -> None:
+    """A card that is kept names its classes. COCO's names were put in where there are 80, of whatever."""
+    path = nets.semantic()
+    with pytest.raises(
+        CardError, match=r'names none of its 3 classes\. Write in colours\.toml: classes = \["first".*labels\.txt'
+    ):
+        add(path)
+    eighty = nets.constant({"output0": np.zeros((1, 84, 100), np.float32)}, "eighty", metadata={"task": "detect"})
+    with pytest.raises(CardError, match=r'names none of its 80 classes\. .*or classes = "coco" if they are those'):
+        add(eighty)
+    assert not (own_folder / "mine").exists()
+    eighty.with_suffix(".toml").write_text('classes = "coco"\n')
+    add(eighty)
+    assert zoo.find("mine").card.classes == COCO_CLASSES
+
+
 def test_weights_in_a_separate_file_are_merged(nets: Nets) -> None:
-    path = nets.semantic(external_data=True)
+    path = nets.semantic(external_data=True, card='classes = ["red", "green", "blue"]\n' + ZERO_TO_ONE)
     assert path.with_name("colours.onnx.data").is_file()
     add(path)
     path.with_name("colours.onnx.data").unlink()
