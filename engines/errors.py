@@ -11,6 +11,7 @@ SegmentationError
 """
 
 import difflib
+import errno
 import unicodedata
 from collections.abc import Iterable
 
@@ -130,3 +131,17 @@ def nearest(wrong: str, known: Iterable[str]) -> str | None:
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(wrong.lower(), list(by_lower), 1)
     return by_lower[near[0]] if near else None
+
+
+def cure_of(error: OSError, elsewhere: str) -> str:
+    """The cure for a file or folder that cannot be read or written. elsewhere: how to take another one, as "use --out DIR"."""
+    sentence = elsewhere[:1].upper() + elsewhere[1:]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"Free some space, or {elsewhere}"
+    if error.errno == errno.ENOMEM:
+        return "Close other programs: there is not enough memory"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Too many files are open: close other programs, or raise the limit (ulimit -n)"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{sentence}, where you may read and write"
+    return sentence

@@ -13,11 +13,52 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 PART = ".part"
 """Ending of files that are being written. One that stays behind was left by a killed process."""
+
+_unfinished: dict[object, Callable[[], object]] = {}
+_settling = threading.RLock()
+"""Held while something becomes what it will be, or what it was: no other thread may end the process in between."""
+
+SETTLE_S = 1.0
+"""The longest wait for that: a disk may hang."""
+
+
+@contextlib.contextmanager
+def unfinished(undo: Callable[[], object]) -> Iterator[None]:
+    """While entered, `undo` is called if the process must end at once: it removes what would be left behind."""
+    key = object()
+    _unfinished[key] = undo
+    try:
+        yield
+    finally:
+        _unfinished.pop(key, None)
+
+
+def undo_unfinished() -> None:
+    """Undo everything that is unfinished. Called once, on any thread, when the process ends: no file is finished after it."""
+    _settling.acquire(timeout=SETTLE_S)
+    for undo in reversed(list(_unfinished.values())):
+        with contextlib.suppress(Exception):
+            undo()
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | None = None, prefix: str = "realtime-") -> Iterator[Path]:
+    """An empty folder, in `parent` or where the system has such folders, that is removed at the end. Raises OSError."""
+    with _settling, contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        stack.enter_context(unfinished(lambda: shutil.rmtree(folder, ignore_errors=True)))
+        cleanup = stack.pop_all()
+    with cleanup:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -33,24 +74,33 @@ def whole_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     existing file; otherwise that is a FileExistsError, at the end. Raises OSError.
     """
     if is_stream(path):
-        with tempfile.TemporaryDirectory() as folder:
-            written = Path(folder, path.name)
+        with temporary_folder() as folder:
+            written = folder / path.name
             yield written
             _write_through(path, written.read_bytes())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _new_part(path, f"{PART}{path.suffix}")
-    try:
-        yield part
-        sync_to_disk(part)
-        if replaces:
-            _keep_permissions(part, path)
-            part.replace(path)
-        else:
-            move_new(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    part: Path | None = None
+
+    def undo() -> None:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+    with unfinished(undo):
+        try:
+            with _settling:
+                part = _new_part(path, f"{PART}{path.suffix}")
+            yield part
+            sync_to_disk(part)
+            with _settling:
+                if replaces:
+                    _keep_permissions(part, path)
+                    part.replace(path)
+                else:
+                    move_new(part, path)
+        except BaseException:
+            undo()
+            raise
     sync_to_disk(path.parent)
 
 
@@ -62,26 +112,32 @@ def publish(contents: Mapping[Path, bytes]) -> None:
     streams = {path: data for path, data in contents.items() if is_stream(path)}
     parts: dict[Path, Path] = {}
     folders: list[Path] = []
-    try:
-        for path, data in contents.items():
-            if path in streams:
-                continue
-            folders += reversed([folder for folder in path.parents if not folder.exists()])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            parts[path] = _new_part(path, PART)
-            with parts[path].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            _keep_permissions(parts[path], path)
-        move_all({part: path for path, part in parts.items()})
-    except BaseException:
-        for part in parts.values():
+
+    def undo() -> None:
+        for part in list(parts.values()):
             part.unlink(missing_ok=True)
         for folder in reversed(folders):
             with contextlib.suppress(OSError):  # not made yet, or others have put something there
                 folder.rmdir()
-        raise
+
+    with unfinished(undo):
+        try:
+            for path, data in contents.items():
+                if path in streams:
+                    continue
+                folders += reversed([folder for folder in path.parents if not folder.exists()])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _settling:
+                    parts[path] = _new_part(path, PART)
+                with parts[path].open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                _keep_permissions(parts[path], path)
+            move_all({part: path for path, part in parts.items()})
+        except BaseException:
+            undo()
+            raise
     for path, data in streams.items():
         _write_through(path, data)
     for folder in {path.parent for path in parts}:
@@ -117,6 +173,11 @@ def move_all(places: Mapping[Path, Path]) -> None:
 
     After an error the files that were there before are there again.
     """
+    with _settling:
+        _move_all(places)
+
+
+def _move_all(places: Mapping[Path, Path]) -> None:
     moved: list[Path] = []
     before: dict[Path, Path] = {}
     try:

@@ -5,7 +5,7 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -20,17 +20,13 @@ def module_names(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_")))
 
 
-def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose public names are imported when they are first used. homes: module → its names."""
-
-    def get(name: str) -> Any:
-        for home, names in homes.items():
-            if name in names:
-                _be_quiet()
-                return getattr(importlib.import_module(home), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return get
+def lazy_name(package: str, homes: Mapping[str, Sequence[str]], name: str) -> Any:
+    """For the `__getattr__` of a package whose public names are imported when they are first used. homes: module → its names."""
+    for home, names in homes.items():
+        if name in names:
+            _be_quiet()
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
 
 def _be_quiet() -> None:

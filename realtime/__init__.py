@@ -3,10 +3,7 @@
 The names below are what programs may rely on; each is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING
-
-from engines.loading import lazy_names
-
+TYPE_CHECKING = False  # as typing's, without importing it: a signal that comes first is not waited for
 if TYPE_CHECKING:
     from realtime.errors import RealtimeError as RealtimeError
     from realtime.sessions.iterating import Streams as Streams
@@ -29,4 +26,10 @@ _HOMES = {
 }
 
 __all__ = [name for names in _HOMES.values() for name in names]
-__getattr__ = lazy_names(__name__, _HOMES)
+
+if not TYPE_CHECKING:  # type checkers know the names above, and report all others
+
+    def __getattr__(name):
+        from engines.loading import lazy_name
+
+        return lazy_name(__name__, _HOMES, name)

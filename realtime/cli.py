@@ -1,139 +1,69 @@
-"""The command line: parses, checks, runs one command. Everything heavy is imported by the command that needs it."""
+"""The command line. `program` is what `run.py` and `realtime-segmentation` start; its first instruction takes the signals."""
 
-import argparse
-import logging
+from __future__ import annotations
+
 import os
+import signal
 import sys
-from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
 
-from engines.errors import SegmentationError, choices, nearest
-from realtime.commands import commands
-from realtime.commands.common.options import Command, add_options, fields_of, flags_of, read_options
-
-log = logging.getLogger(__name__)
-
-DESCRIPTION = "Real-time video segmentation: masks and object tracks over a camera or a video.\n"
-ALONE = ("run.py", "the first webcam, or else a real clip (in a window, or headless to out/demo.mp4)")
+TYPE_CHECKING = False  # as typing's, which takes longer to import than all of this module
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+    from typing import NoReturn
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, with the nearest right word. chosen: words of the command line."""
+def program() -> NoReturn:
+    """Run the command that the process was started with, and end the process with its exit code. Never returns."""
+    # Before any other import, which takes tenths of a second: nothing is open yet, so a signal ends the process where it is.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):  # ignored: nohup
+            signal.signal(number, _end_at_once)
+    from realtime.process import ending, standard_streams
 
-    chosen: Collection[str] = ()
-
-    def error(self, message: str) -> NoReturn:
-        marker = "unrecognized arguments: "
-        if message.startswith(marker):
-            wrong = message[len(marker) :].split()[0].split("=")[0]
-            known = _options_by_command()
-            if owners := [name for name, flags in known.items() if wrong in flags]:
-                message = f'this command has no option "{wrong}"; {", ".join(owners)} has it'
-            else:
-                own = [flag for name, flags in known.items() if name.split()[-1] in self.chosen for flag in flags]
-                near = nearest(wrong, own) or nearest(wrong, [flag for flags in known.values() for flag in flags])
-                cure = f'Did you mean "{near}"?' if near else f"See {self.prog} --help"
-                message = f'unknown option "{wrong}". {cure}'
-        self.exit(2, f"error: {message}\n")
-
-
-def build_parser(chosen: Collection[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of every command. chosen: words of the command line; only commands among them get their options."""
-    found = commands()
-    examples = [ALONE, *(command.example for command in found.values() if command.example[0])]
-    width = max(len(text) for text, _ in examples)
-    description = DESCRIPTION + "".join(f"\n  {text:<{width}}  {meaning}" for text, meaning in examples)
-    parser = _Parser(prog="run.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.chosen = chosen or ()
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    _add_logging(parser)
-    _add_commands(parser, list(found.values()), chosen)
-    return parser
+    standard_streams.prepare()
+    ending.listen()
+    ending.leave(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit code. Errors that a user can fix are one line on stderr and code 2."""
-    arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
-    values = vars(build_parser(arguments).parse_args(arguments))
-    if values["version"]:
-        from realtime.process.version import version
+    """Run a command; the exit code. Errors are one line on stderr: code 2 if the user can do something about them, or else 1."""
+    from realtime.process.failures import explained
 
-        print(version())
-        return 0
-    from realtime.process.logs import logging_to
-    from realtime.process.redact import one_line
-
+    is_verbose = False
     try:
-        with logging_to(Path(values["log"]) if values["log"] else None, verbose=bool(values["verbose"])):
-            return _run(values, arguments)
-    except SegmentationError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        from realtime.commands.common.parsing import parse
+
+        parsed = parse(list(sys.argv[1:] if argv is None else argv))
+        if parsed is None:
+            return 0
+        from realtime.process.logs import logging_to
+
+        is_verbose = parsed.verbose or parsed.log is not None
+        with logging_to(parsed.log, verbose=parsed.verbose):
+            return _run(parsed.run, parsed.words)
+    except KeyboardInterrupt:  # only where `program` was not used
+        return 128 + signal.SIGINT
+    except Exception as error:
+        code, line = explained(error, has_trace=is_verbose)
+        print(f"error: {line}", file=sys.stderr)
+        return code
 
 
-def _run(values: dict[str, Any], arguments: Sequence[str]) -> int:
+def _run(command: Callable[[], int], words: Sequence[str]) -> int:
+    import logging
+
     from realtime.process.version import version
 
-    log.info("version %s: run.py %s", version(), " ".join(arguments))
+    log = logging.getLogger(__name__)
+    log.info("version %s: run.py %s", version(), " ".join(words))
     try:
-        if "command" not in values:
-            from realtime.commands.common.running import demo
-
-            return demo()
-        command = values["command"]
-        return int(command.run(read_options(command.options, fields_of(command.options), values, f"{command.name}.")))
+        return command()
     except Exception:
         log.debug("the command failed", exc_info=True)
         raise
 
 
-def _add_commands(
-    parser: argparse.ArgumentParser, found: Collection[Command[Any]], chosen: Collection[str] | None, **how: Any
-) -> None:
-    names = ",".join(command.name for command in found)
-    subparsers = parser.add_subparsers(metavar=f"{{{names}}}", parser_class=_Parser, **how)
-    for command in found:
-        line = f"{command.line[:1].lower()}{command.line[1:]}".rstrip(".")
-        own = subparsers.add_parser(command.name, help=line, description=command.description)
-        if chosen is not None and command.name not in chosen:
-            continue
-        if epilog := command.epilog():
-            own.epilog, own.formatter_class = epilog, argparse.RawDescriptionHelpFormatter
-        add_options(own, fields_of(command.options), f"{command.name}.")
-        own.set_defaults(command=command)
-        _add_logging(own, default=argparse.SUPPRESS)  # or the default would replace what was given before the command
-        if command.actions:
-            _add_commands(own, command.actions, None, required=command.run is None)
-
-
-def _add_logging(parser: argparse.ArgumentParser, default: Any = None) -> None:
-    """Options of every command, before its name or after it."""
-    group = parser.add_argument_group("messages")
-    group.add_argument("--verbose", action="store_true", default=default, help="print all messages, with times")
-    group.add_argument("--log", metavar="FILE", default=default, help="append all messages to FILE")
-
-
-def _options_by_command() -> dict[str, list[str]]:
-    """Every option there is, by the command that has it."""
-    return {
-        f"run.py {command.name}": [flag for one in (command, *command.actions) for flag in flags_of(one.options)]
-        for command in commands().values()
-    } | {"run.py": ["--version", "--verbose", "--log"]}
-
-
-def _with_command(arguments: list[str]) -> list[str]:
-    """`run.py SOURCE` and `run.py --OPTION ...` mean view; any other unknown word gets the nearest command."""
-    first = next((word for word in arguments if not word.startswith("-")), None)
-    known = commands()
-    if first is None or first in known or arguments[0] in ("-h", "--help"):
-        return arguments
-    looks_like_source = first.isdigit() or "://" in first or Path(first).exists() or "." in first or os.sep in first
-    if arguments[0] == first and not looks_like_source:
-        print(f'error: no command "{first}". {choices(first, known)}', file=sys.stderr)
-        raise SystemExit(2)
-    if arguments[0] != first and ("--version" in arguments or any(word in known for word in arguments)):
-        return arguments
-    return ["view", *arguments]
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)

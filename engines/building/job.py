@@ -15,6 +15,7 @@ from typing import Any
 from engines.building.child import SMALLER
 from engines.building.watch import CANCEL_GRACE_S, Cancel, Watch
 from engines.errors import BuildError
+from engines.files import unfinished
 
 BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from engines.building.child import main; main(sys.argv[1])"
 """The child uses the import path of this process. With `-m` it would search the working folder first."""
@@ -120,7 +121,9 @@ class BuildJob:
         end: dict[str, Any] | BuildError
         end = BuildError("the build could not be watched", "Try again, and report it if it happens again")
         try:
-            end = Watch(process, self._timeout_s, self._memory_bytes, self._cancel, self._note).run(self._options)
+            watch = Watch(process, self._timeout_s, self._memory_bytes, self._cancel, self._note)
+            with unfinished(watch.kill):
+                end = watch.run(self._options)
         except BuildError as error:
             end = error
         finally:

@@ -77,6 +77,10 @@ class Watch:
                 self._drain_stderr()
         return self._outcome()
 
+    def kill(self) -> None:
+        """End the child and all that it started, at once."""
+        self._signal(signal.SIGKILL)
+
     def _follow(self) -> None:
         """Read the child's output until it closes stdout, which it does only when it ends."""
         stdout, stderr = _pipe(self._process.stdout), _pipe(self._process.stderr)

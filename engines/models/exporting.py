@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from engines import families
 from engines.errors import CardError, EngineError, ModelFileError, choices
-from engines.files import move_all, sha256_of
+from engines.files import move_all, sha256_of, temporary_folder
 from engines.models.card import InputSpec, ModelCard, facts_of_file, to_toml
 from engines.models.fit import InputFiller
 from engines.models.model import Model, find_card, load_model
@@ -168,8 +167,8 @@ def write_model(network: Any, card: ModelCard, out: Path, trial: Callable[[Model
     import onnx
     from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
-    with _writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
-        part = Path(folder) / out.name
+    with _writing(out), temporary_folder(out.parent, ".export-") as folder:
+        part = folder / out.name
         try:
             onnx.save(network, str(part))
         except (ValueError, EncodeError) as error:  # protobuf's errors above 2 GiB

@@ -2,19 +2,19 @@
 
 import contextlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import filelock
 
-from engines.errors import BuildCancelledError, BuildError
+from engines.errors import BuildCancelledError, BuildError, cure_of
+from engines.files import temporary_folder
 
 POLL_S = 0.2
 """Interval at which a waiting build checks for a cancel."""
 
-MAKE_ROOM = "Free some space, or choose another disk with XDG_CACHE_HOME"
+ELSEWHERE = "choose another folder with XDG_CACHE_HOME"
 
 
 @contextlib.contextmanager
@@ -42,10 +42,9 @@ def hold_scratch(
                 shutil.rmtree(leftover, ignore_errors=True)
             for part in leftovers:
                 part.unlink(missing_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=scratches, prefix=f"{name}-"))
+            scratch = stack.enter_context(temporary_folder(scratches, f"{name}-"))
         except OSError as error:
-            raise BuildError(f"{root}: engines cannot be built there ({error.strerror})", MAKE_ROOM) from error
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            raise BuildError(f"{root}: engines cannot be built there ({error.strerror})", cure_of(error, ELSEWHERE)) from error
         yield scratch
 
 

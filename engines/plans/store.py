@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from engines.errors import BuildError, EngineNotBuiltError
+from engines.errors import BuildError, EngineNotBuiltError, cure_of
 from engines.files import publish
 from engines.plans import verdict
 from engines.plans.passport import (
@@ -24,7 +24,7 @@ from engines.plans.passport import (
     read_file,
     read_passport,
 )
-from engines.plans.scratch import MAKE_ROOM, hold_scratch
+from engines.plans.scratch import ELSEWHERE, hold_scratch
 from engines.plans.signing import MachineKey
 
 MAX_TIMING_CACHE_BYTES = 2**28
@@ -100,7 +100,7 @@ class Store:
             publish(files)
         except OSError as error:
             what = f"{plan_path.parent}: the engine ({len(plan) / 1e6:.1f} MB) cannot be written there ({error.strerror})"
-            raise BuildError(what, MAKE_ROOM) from error
+            raise BuildError(what, cure_of(error, ELSEWHERE)) from error
         return Found(plan_path, passport, sealed.signature)
 
     def timing_cache(self, request: BuildRequest, environment: Environment) -> bytes | None:

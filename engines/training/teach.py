@@ -17,7 +17,7 @@ from engines.datasets.folder import hold_out_patterns, images_in, read_sample
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
 from engines.evaluation.mapping import merge_matrix
-from engines.files import write_whole
+from engines.files import whole_file, write_whole
 from engines.models.card import to_toml
 from engines.models.model import load_model
 from engines.pictures.reading import read_picture
@@ -68,9 +68,10 @@ def teach(
             if known:
                 label = read_sample(path, folder / "labels" / f"{path.stem}.png", known).label
                 probabilities = restricted(probabilities, label, allowed)
-            shutil.copyfile(path, out / "images" / path.name)
+            with whole_file(out / "images" / path.name) as copy:
+                shutil.copyfile(path, copy)
             labels = cv2.imencode(".png", likely_labels(probabilities, min_probability))[1]
-            (out / "labels" / f"{path.stem}.png").write_bytes(labels.tobytes())
+            write_whole(out / "labels" / f"{path.stem}.png", labels.tobytes())
     write_whole(out / FILE_NAME, to_toml({key: value for key, value in facts.items() if value}))
 
 

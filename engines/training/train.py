@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import msgspec
@@ -39,6 +37,9 @@ LOSS_MEMORY = 0.98
 
 CPU = torch.device("cpu")
 
+NEVER = nullcontext(lambda: False)
+"""No requests to stop."""
+
 
 def train(
     recipe: Recipe,
@@ -50,15 +51,18 @@ def train(
     *,
     half: torch.dtype | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    stop_requests: AbstractContextManager[Callable[[], bool]] = NEVER,
 ) -> Checkpoint:
     """Train `recipe` on `sets` and write last.pt, best.pt, curve.csv and curve.png into `folder`. Returns the last checkpoint.
 
     start_from: a new run starts with this checkpoint's averaged weights where the nets agree, instead of random ones.
     half: the type of mixed precision; by default the one that `device` computes natively.
 
-    Ctrl-C or SIGTERM ends the run after the current step and saves it; with `resume` it continues on the same curve as a run
-    without interruption. Raises TrainingError when there is no run to resume, when the recipe differs from that of the run, when
-    a new run would overwrite an old one, or when there is too little memory.
+    stop_requests: entered while there are steps to save; says whether the run is to end. It then ends after the current step,
+    which is saved; with `resume` it continues on the same curve as a run without interruption.
+
+    Raises TrainingError when there is no run to resume, when the recipe differs from that of the run, when a new run would
+    overwrite an old one, or when there is too little memory.
     """
     run, data = RunFolder(folder), TrainingSets(recipe, tuple(sets))
     data.check()
@@ -79,7 +83,7 @@ def train(
     steps = recipe.schedule.steps
     bar: tqdm[NoReturn] = tqdm(total=steps, initial=state.step, unit="step", dynamic_ncols=True, disable=None)
     saved_s = time.monotonic()
-    with _stop_requests() as stop_requested, bar:
+    with stop_requests as stop_requested, bar:
         for batch in batches(state.step, data):
             loss = stepper(batch, state.step)
             state.loss = loss if state.step == 0 else LOSS_MEMORY * state.loss + (1 - LOSS_MEMORY) * loss
@@ -224,20 +228,3 @@ def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:
         raise TrainingError(what, "Set schedule.steps to more")
     state.recipe = recipe
     return state
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C and SIGTERM only set a flag, so that the current step is finished and saved."""
-    requested = False
-
-    def request(signal_number: int, frame: FrameType | None) -> None:
-        nonlocal requested
-        requested = True
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,17 +2,16 @@
 
 import itertools
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from engines.files import temporary_folder
 from engines.segmenter import Segmenter
 from engines.types import Image, Size
 from realtime.bench import machine
@@ -95,8 +94,8 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
         for name, rate_hz, repeats in (("fixed", plan.job.rate_hz, fixed), ("maximum", None, maximum)):
             if rate_hz is None and is_live:
                 continue  # a camera has its own rate
-            with tempfile.TemporaryDirectory() as folder:
-                recording = partial(recording_to, {"video": Path(folder) / "out.mp4"}) if plan.encodes else None
+            with temporary_folder() as folder:
+                recording = partial(recording_to, {"video": folder / "out.mp4"}) if plan.encodes else None
                 repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording)).measure()
             repeats.append(repeat)
             say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")

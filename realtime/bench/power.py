@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.files import unfinished
 from realtime.bench.samples import Sample, parse_nvidia_smi, parse_tegrastats, read_jtop, read_sysfs
 
 INTERVAL_MS = 200
@@ -163,10 +164,11 @@ class PowerMeter:
         process, last = self._process, ""
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                last = line.strip() or last
-                if (sample := parse(line)) is not None:
-                    yield sample
+            with unfinished(process.kill):
+                for line in process.stdout:
+                    last = line.strip() or last
+                    if (sample := parse(line)) is not None:
+                        yield sample
             if not self._stopping.is_set() and process.wait() != 0:
                 raise OSError(last or f"ended with {process.returncode}")
         finally:

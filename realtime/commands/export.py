@@ -60,10 +60,10 @@ def _export_checkpoint(options: Options) -> int:
 
     require_training()
     import dataclasses
-    from tempfile import TemporaryDirectory
 
     import msgspec
 
+    from engines.files import temporary_folder
     from engines.training.checkpoint import load_checkpoint
     from engines.training.export import export_checkpoint
     from engines.training.opening import open_run, read_recipe
@@ -89,8 +89,8 @@ def _export_checkpoint(options: Options) -> int:
             raise SettingsError("--fuse, --precision and --frames make one file of the model", "Name it with --out FILE.onnx")
         print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic))
         return 0
-    with TemporaryDirectory() as folder:
-        exported = export_checkpoint(checkpoint, Path(folder), sets, dynamic=is_dynamic)
+    with temporary_folder() as folder:
+        exported = export_checkpoint(checkpoint, folder, sets, dynamic=is_dynamic)
         print_agreement(exported)
         return _export_onnx(options._replace(model=str(exported.model), size=None))
 

@@ -5,8 +5,10 @@ Train a recipe on labelled images, and export the model at the end. Ctrl-C saves
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +16,12 @@ from realtime.commands.common.options import Command, option, repeated, switch
 from realtime.commands.common.tables import counted
 from realtime.commands.common.values import positive
 from realtime.errors import SettingsError
+from realtime.process.ending import orderly
 
 if TYPE_CHECKING:
     from engines.training.export import Exported
+
+log = logging.getLogger(__name__)
 
 DATA_HELP = "a folder with images/ and labels/ that the recipe names or that has a dataset.toml (run.py data check), or that file"
 
@@ -60,12 +65,27 @@ def run(options: Options) -> int:
         print(f"data     {data_set.settings.name}: {len(data_set.training)} to train on, {len(data_set.held_out)} held out")
     start_from = weights_of(options.start_from) if options.start_from else None
     print(f"run      {folder}: curve.png and curve.csv grow there while it runs", flush=True)
-    state = train(recipe, sets, folder, options.resume, start_from, device)
-    if state.step < recipe.schedule.steps:
+    stops = _Stops()
+    state = train(recipe, sets, folder, options.resume, start_from, device, stop_requests=stops)
+    if stops.code:
         print(f"saved    {folder / 'last.pt'} after step {state.step} of {recipe.schedule.steps}; --resume goes on")
-        return 130
+        return stops.code
     print_export(export_checkpoint(load_checkpoint(folder / "last.pt"), folder, sets))
     return 0
+
+
+class _Stops(ExitStack):
+    """Entered while there are steps to save: a signal ends the training after its step. code: the exit code, 0 without one."""
+
+    code = 0
+
+    def __enter__(self) -> Callable[[], bool]:  # type: ignore[override]  # what `train` asks
+        ending = self.enter_context(orderly(self._tell, limit_s=None, patient_signals=1))
+        self.callback(lambda: setattr(self, "code", ending.code))
+        return lambda: ending.requested
+
+    def _tell(self) -> None:
+        log.warning("ending after this step, which is saved; once more ends at once")
 
 
 def weights_of(name_or_path: str) -> Path:

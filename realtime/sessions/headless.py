@@ -1,5 +1,6 @@
 """Headless: drive a run to its end, show its progress, and sum it up."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,49 +10,64 @@ from engines.models.card import ModelCard
 from engines.models.sizing import tight_size
 from engines.types import Size
 from realtime.app import Run
+from realtime.process.ending import Ending, orderly
 from realtime.process.progress import Progress
 from realtime.streams.outlets import FilesOutlet
 from realtime.types import Result
 
+log = logging.getLogger(__name__)
+
 TICK_S = 0.2
 STOP_TIMEOUT_S = 1.8
 """An interrupted run must be over within two seconds."""
+FILES_TIMEOUT_S = 10.0
+"""Only its files get longer, where the disk or the machine is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run went. interrupted: by Ctrl-C or SIGTERM."""
+    """How a run went. code: 0, or 128 + the number of the signal that ended it."""
 
     text: str
-    interrupted: bool
+    code: int
 
 
 def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> Summary:
     """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
 
-    A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` is then True.
+    A signal stops it (`realtime.process.ending`); another one makes it wait for nothing but its files. A thread that hangs in a
+    driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` is then True.
     """
     started_s = time.monotonic()
-    interrupted = False
-    try:
-        run.start()
-        _follow(run, files)
-    except KeyboardInterrupt:
-        interrupted = True
-        run.stop()
-        run.wait(STOP_TIMEOUT_S)
-    except BaseException:
-        run.stop()
-        raise
+    with orderly(run.stop) as ending:
+        try:
+            run.start()
+            _follow(run, files, ending)
+        except BaseException:
+            run.stop()
+            if not ending.requested:  # it may be what stopping does to a part that is half open
+                raise
+        if ending.requested:
+            _wait_for_end(run, files, ending)
     seconds = time.monotonic() - started_s
-    return Summary(_summary(run, files, outputs, seconds, interrupted), interrupted)
+    return Summary(_summary(run, files, outputs, seconds, ending.requested), ending.code)
 
 
-def _follow(run: Run, files: FilesOutlet) -> None:
-    """Show progress until the run is over."""
+def _wait_for_end(run: Run, files: FilesOutlet, ending: Ending) -> None:
+    """Wait until a stopped run is over, or at least its files are complete. Reports its error: the signal is what ended it."""
+    while not run.join(0.02):
+        waited_s = time.monotonic() - ending.since_s
+        if waited_s > FILES_TIMEOUT_S or (not files.recorder.is_writing and (ending.hurried or waited_s > STOP_TIMEOUT_S)):
+            break
+    if run.error is not None:
+        log.error("%s", run.error)
+
+
+def _follow(run: Run, files: FilesOutlet, ending: Ending) -> None:
+    """Show progress until the run is over, or asked to end."""
     # What fails at once, such as a source that does not exist, is one line without a bar around it.
     with Progress(unit="frames", delay_s=1.0) as progress:
-        while not run.wait(TICK_S):
+        while not ending.requested and not run.wait(TICK_S):
             if run.error is not None:
                 run.wait(STOP_TIMEOUT_S)
                 raise run.error

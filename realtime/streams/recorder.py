@@ -62,13 +62,14 @@ ToRecord = tuple[Result, Canvas | None] | Start | Finish
 class Recorder:
     """Writes what comes through a link. Used on one thread; its fields may be read from any.
 
-    error: the latest error, until a new recording starts. frames_written: of all recordings.
+    error: the latest error, until a new recording starts. frames_written: of all recordings. is_writing: files are open.
     """
 
     def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None]) -> None:
         """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed."""
         self.error: SinkError | None = None
         self.frames_written = 0
+        self.is_writing = False
         self._survives_errors, self._on_failure = survives_errors, on_failure
         self._sinks: tuple[Sink, ...] = ()
         self._recording: Recording | None = None
@@ -95,6 +96,7 @@ class Recorder:
         if isinstance(item, Start):
             self.error, self._recording = None, item.recording  # the one to give up if the files before it do not close
             self._close()
+            self.is_writing = True
             self._sinks = item.recording.open_sinks(item.card, item.source)
         elif isinstance(item, Finish):
             self._close()
@@ -114,6 +116,7 @@ class Recorder:
                 sink.close()
             except SinkError as error:
                 first = first or error
+        self.is_writing = False
         if first is not None:
             raise first
 

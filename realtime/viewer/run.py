@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Iterable
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from realtime.errors import DisplayError
+from realtime.process.ending import orderly
 from realtime.sessions.session import OpenSession
 
 if TYPE_CHECKING:
@@ -59,45 +59,56 @@ def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
     app.setStyle("Fusion")
     app.setPalette(dark_palette())
     app.setStyleSheet(STYLE_SHEET)
-    window = MainWindow(open_session, title)
-    try:
-        window.host.open(source)
-        window.show()
-        with Ending(app) as ending:
-            app.exec()
-    finally:
-        window.close()
+    with Ending(app) as ending:
+        window = MainWindow(open_session, title)
+        try:
+            window.host.open(source)
+            window.show()
+            ending.run()
+        finally:
+            window.close()
     return ending.exit_code
 
 
 class Ending:
-    """A context in which SIGINT, SIGTERM and errors in Qt's callbacks end the application in an orderly way.
+    """A context in which signals (`realtime.process.ending`) and errors in Qt's callbacks end the application in order.
 
-    Without it Ctrl-C has no effect, since Qt runs no Python between events, and PyQt aborts the process on an error. Python
-    handles a signal when the window's timer next calls it, within a quarter of a second.
+    Without it a signal would end the process at once, with a recording unfinished, and PyQt aborts the process on an error.
+    Entered before there is a window or a session.
     """
 
     def __init__(self, app: QApplication) -> None:
-        self.exit_code = 0
-        self._app = app
+        from PyQt6.QtCore import QObject, Qt, pyqtSignal
+
+        class Bell(QObject):
+            rung = pyqtSignal()  # emitted on the thread that gets the signals, and delivered to Qt's
+
+        self._app, self._bell = app, Bell()
+        self._bell.rung.connect(app.quit, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]  # PyQt's hints lack the type
         self._error: BaseException | None = None
+        self._asked = orderly(self._bell.rung.emit)
 
     def __enter__(self) -> Ending:
         self._hook = sys.excepthook
         sys.excepthook = self._on_error
-        self._handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._signals = self._asked.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exc_info: Any) -> None:
         sys.excepthook = self._hook
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._asked.__exit__(*exc_info)
         if self._error is not None:
             raise self._error
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.exit_code = 128 + number
-        self._app.quit()
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 + the number of the signal that ended the application."""
+        return self._signals.code
+
+    def run(self) -> None:
+        """Run Qt until the application ends."""
+        if not self._signals.requested:  # a signal that comes later is delivered within
+            self._app.exec()
 
     def _on_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self._error = self._error or error

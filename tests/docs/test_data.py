@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.datasets.settings import FOLDER_KEY, SetSettings, settings_from_dict
-from realtime.cli import build_parser
+from realtime.commands.common.parsing import build_parser
 
 if sys.version_info >= (3, 11):
     import tomllib

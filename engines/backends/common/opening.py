@@ -1,10 +1,8 @@
 """What backends share: a model of another size, engines on the CPU and what these feed a network, errors in one line."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy.typing as npt
 
 from engines.backends import Inference
 from engines.errors import BackendUnavailableError
+from engines.files import temporary_folder
 from engines.loading import import_onnxruntime
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
@@ -32,8 +31,8 @@ def at_size(model: Model, size: Size | None) -> Iterator[Model]:
     if size is None or size == model.card.input.size:
         yield model
         return
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a runtime may hold on to the file
-        yield sized_copy(model, size, Path(folder))
+    with temporary_folder() as folder:
+        yield sized_copy(model, size, folder)
 
 
 def load_onnxruntime(package: str) -> Any:

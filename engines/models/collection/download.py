@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 import filelock
 
-from engines.errors import DownloadError
+from engines.errors import DownloadError, cure_of
 from engines.files import PART, sha256_of
 from engines.models.collection.manifest import Entry, check_url
 
@@ -56,7 +56,7 @@ def download(
         raise DownloadError("another process is downloading this model", "Wait until it has finished") from error
     except OSError as error:
         what = f"{folder}: the download cannot be written ({error.strerror or error})"
-        raise DownloadError(what, "Free some space, or choose another disk with XDG_DATA_HOME") from error
+        raise DownloadError(what, cure_of(error, "choose another folder with XDG_DATA_HOME")) from error
 
 
 def _complete(

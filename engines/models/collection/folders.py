@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.errors import CardError, CollectionError, SegmentationError, choices
-from engines.files import PART, sha256_of, sync_to_disk
+from engines.errors import CardError, CollectionError, SegmentationError, choices, cure_of
+from engines.files import PART, sha256_of, sync_to_disk, unfinished
 from engines.models import zoo
 
 MAX_NAME_LETTERS = 64
@@ -43,8 +43,9 @@ def new_model(name: str) -> Iterator[Path]:
     except OSError as error:
         raise _not_writable(root, error) from error
     try:
-        yield folder
-        _publish(folder, root / name)
+        with unfinished(lambda: shutil.rmtree(folder, ignore_errors=True)):
+            yield folder
+            _publish(folder, root / name)
     except SegmentationError:  # some of these are OSErrors as well, with better messages
         raise
     except OSError as error:
@@ -117,7 +118,7 @@ def _sweep(root: Path) -> None:
 
 
 def _not_writable(path: Path, error: OSError) -> CollectionError:
-    cure = "Free some space, or choose another disk with XDG_DATA_HOME"
+    cure = cure_of(error, "choose another folder with XDG_DATA_HOME")
     return CollectionError(f"{path}: your models cannot be written there ({error.strerror or error})", cure)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.files import temporary_folder
 from engines.onnx_graph.precision.cast import cast_precision, known_nodes
 from engines.onnx_graph.precision.prepare import name_nodes, prepared, with_opset
 from engines.onnx_graph.precision.rules import HEAVY, leading_to_heavy
@@ -100,8 +99,8 @@ def _with_qdq(model: onnx.ModelProto, feeds: Sequence[Mapping[str, npt.NDArray[A
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory(prefix="quantise-") as folder, _quiet():
-        source, target = Path(folder, "float.onnx"), Path(folder, "qdq.onnx")
+    with temporary_folder() as folder, _quiet():
+        source, target = folder / "float.onnx", folder / "qdq.onnx"
         onnx.save(model, str(source))
         quantize_static(
             str(source),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from realtime.bench.chart import chart
 from realtime.bench.comparing import TOLERANCE_PERCENT, Change, compare, differences, title
 from realtime.bench.measuring import Job
 from realtime.bench.report import markdown
-from realtime.commands.common.running import leave_hanging_threads, settings_of
+from realtime.commands.common.running import settings_of
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.tuning import prepare
 from realtime.sources import open_source
@@ -57,19 +56,12 @@ def run_bench(options: Options) -> int:
         if baseline is not None and before is not None:
             _refuse(card, before, baseline, force=options.force)
 
-    try:
-        card = bench(Plan(job, repeats, options.encode), log.info, check)
-    except KeyboardInterrupt:
-        log.warning("interrupted: no card is written")
-        leave_hanging_threads(128 + signal.SIGINT)
-        raise
+    card = bench(Plan(job, repeats, options.encode), log.info, check)
     tolerance_percent = TOLERANCE_PERCENT if options.tolerance is None else options.tolerance
     changes = compare(card, before, tolerance_percent) if before is not None else []
     _print_card(card)  # before anything is written: a full disk must not cost the figures
     _write(folder, card, changes, baseline)
-    code = _print_verdict(changes, baseline) if baseline is not None else 0
-    leave_hanging_threads(code)
-    return code
+    return _print_verdict(changes, baseline) if baseline is not None else 0
 
 
 def _baseline(path: str | None, folder: Path, repeats: int) -> Card | None:

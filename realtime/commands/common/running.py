@@ -1,26 +1,18 @@
 """Shared by view, process, bench and the demo: settings from their options, the run over a source, and how it ends."""
 
 import logging
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
 from engines.backends import check_backend, check_options
-from engines.errors import SegmentationError
 from engines.models import zoo
 from engines.plans.passport import TRUST_WARNING
 from realtime.app import Run
 from realtime.commands.common.options import Running, parsed
-from realtime.process.redact import one_line
 from realtime.process.tuning import prepare
-from realtime.sessions.headless import Summary, run_headless
+from realtime.sessions.headless import run_headless
 from realtime.settings import Settings, load_settings
 from realtime.sinks import check_outputs
 from realtime.sources import Paced, first_webcam, open_source, shows_people
@@ -78,9 +70,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
         name = "camera or sample clip" if source == AUTO else source
         return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
 
-    code = run_viewer(open_session, source, title="Real-time segmentation")
-    leave_hanging_threads(code)
-    return code
+    return run_viewer(open_session, source, title="Real-time segmentation")
 
 
 def run_to_files(
@@ -95,29 +85,9 @@ def run_to_files(
     limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
     files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers, replaces=replaces))
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
-    with _termination_as_interrupt() as received:
-        try:
-            summary: Summary = run_headless(run, files, paths)
-        except SegmentationError as error:
-            if not run.running:
-                raise
-            log.debug("the run failed", exc_info=True)
-            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-            os._exit(2)  # a thread hangs in a driver and would keep the process from ending
+    summary = run_headless(run, files, paths)
     print(summary.text)
-    if summary.interrupted:
-        code = 128 + (received[-1] if received else signal.SIGINT)
-        leave_hanging_threads(code)
-        return code
-    return 0
-
-
-def leave_hanging_threads(code: int) -> None:
-    """End the process now if a thread hangs in a driver or a network. Call it when all files are complete."""
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    return summary.code
 
 
 def settings_of(running: Running, source: str, overlay: str | None = None) -> Settings:
@@ -165,19 +135,3 @@ class Limited:
 
     def close(self) -> None:
         self._source.close()
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[list[int]]:
-    """While entered, SIGTERM ends work as Ctrl-C does: in order, files complete. Yields the signals received so far."""
-    received: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, previous)

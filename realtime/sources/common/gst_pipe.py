@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engines.files import unfinished
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_problem, read_caps
@@ -105,6 +106,8 @@ class PipeFeed:
         finally:
             os.close(frames_in)
             os.close(output_in)
+        self._at_once = contextlib.ExitStack()
+        self._at_once.enter_context(unfinished(lambda: self._signal(signal.SIGKILL)))
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._frames, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._selector = selectors.DefaultSelector()
@@ -148,6 +151,7 @@ class PipeFeed:
             time.sleep(0.005)
         self._signal(signal.SIGKILL)  # with its own children; the group's number is ours until the child is reaped
         self._process.wait()
+        self._at_once.close()
         with self._lock:
             self._selector.close()
             self._close_pipes()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,28 +203,3 @@ def test_mistakes_are_one_line_before_anything_is_measured(
     assert words in error
     assert error.count("\n") == 1
     assert not Path("out").exists()
-
-
-class CtrlC(logging.Handler):
-    """Interrupts this process after the first repeat."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("fixed"):
-            signal.raise_signal(signal.SIGINT)
-
-
-def test_ctrl_c_leaves_nothing_behind(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    threads = threading.active_count()
-    progress = logging.getLogger("realtime.commands.common.benching")
-    interrupts = CtrlC()
-    progress.addHandler(interrupts)
-    try:
-        assert bench_street(tiny_model) == 130
-    finally:
-        progress.removeHandler(interrupts)
-    assert "no card is written" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-    assert threading.active_count() == threads

@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from realtime.process import ending
 from realtime.viewer.run import run_viewer
 
 
 def main(shot: Path | None) -> int:
+    ending.listen()
     spec = importlib.util.spec_from_file_location("viewer_conftest", Path(__file__).with_name("conftest.py"))
     assert spec is not None
     assert spec.loader is not None

@@ -1,0 +1,107 @@
+"""What an error that ends the program says to its user: one line, the problem and the cure, without secrets."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from pathlib import Path
+
+from engines.errors import SegmentationError, cure_of
+from realtime.process.redact import one_line, redact
+
+USER_CAN_HELP, UNEXPECTED = 2, 1
+"""Exit codes."""
+
+LESS_MEMORY = "Close other programs, or let this one need less: a smaller --size, a smaller --width, or another --model"
+
+INSTALL = "Install what the program needs: pip install -e . (in a clone of it), or pip install {package}"
+
+PACKAGES = {
+    "av": "av",
+    "cv2": "opencv-python",
+    "filelock": "filelock",
+    "msgspec": "msgspec",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "PIL": "pillow",
+    "platformdirs": "platformdirs",
+    "PyQt6": "PyQt6",
+    "scipy": "scipy",
+    "tqdm": "tqdm",
+}
+"""What the program imports and does not contain, by the names under which they are installed."""
+
+SYSTEM_PACKAGES = {
+    "libGL": "libgl1",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+    "libgomp": "libgomp1",
+    "libEGL": "libegl1",
+}
+"""The Debian package of a library that those load, by the beginning of its name."""
+
+_MEMORY_WORDS = ("bad_alloc", "insufficient memory", "failed to allocate memory", "cannot allocate memory", "out of memory")
+
+
+def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, str]:
+    """The exit code, and the line for the user. has_trace: the traceback is in a log already."""
+    if isinstance(error, SegmentationError):
+        return USER_CAN_HELP, one_line(error)
+    if is_lack_of_memory(error):
+        return USER_CAN_HELP, f"there is not enough memory ({_short(error)}). {LESS_MEMORY}"
+    if isinstance(error, ImportError) and (line := _missing(error)):
+        return USER_CAN_HELP, redact(line)
+    if isinstance(error, OSError) and error.filename is not None:
+        name = error.filename if isinstance(error.filename, str) else str(error.filename)
+        return USER_CAN_HELP, redact(f"{name}: {error.strerror}. {cure_of(error, 'name another file or folder')}")
+    trace = "Its trace is in the log" if has_trace else "Run it again with --verbose or --log FILE for the trace"
+    return UNEXPECTED, redact(
+        f"unexpected {_short(error)}{_place(error)}. {trace}, and report it: this is a fault of the program"
+    )
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether memory is what lacks: each library has its own words for that."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _MEMORY_WORDS)
+
+
+def _missing(error: ImportError) -> str:
+    """The line for a package that is missing or does not load; "" where that is a fault of this program itself."""
+    package = (error.name or "").partition(".")[0] or _importing(error)
+    if package in ("engines", "realtime"):
+        return ""
+    installed_as = PACKAGES.get(package, package)
+    library = str(error).partition(":")[0]
+    if ".so" in library:
+        needs = next((name for start, name in SYSTEM_PACKAGES.items() if library.startswith(start)), "")
+        cure = f"Install it: sudo apt-get install -y {needs}" if needs else "Install the system package that contains it"
+        return f"{installed_as} cannot be loaded: the system library {library} is missing. {cure}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package {installed_as} is not installed ({_short(error)}). {INSTALL.format(package=installed_as)}"
+    cure = f"Install it again: pip install --force-reinstall {installed_as}"
+    return f"the package {installed_as} cannot be loaded ({_short(error)}). {cure}"
+
+
+def _importing(error: BaseException) -> str:
+    """The package in which an import failed: that of the innermost frame in a folder of packages."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        for folder in ("site-packages", "dist-packages"):
+            if folder in parts[:-1]:
+                return parts[parts.index(folder) + 1].removesuffix(".py")
+    return ""
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

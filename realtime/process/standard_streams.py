@@ -1,0 +1,60 @@
+"""Standard input, output and error, whatever the program was started with: closed, a pipe that nobody reads, any encoding."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+def prepare() -> None:
+    """Make the three streams usable. Once, before anything is opened or printed.
+
+    A closed descriptor becomes the null device: otherwise the next file that is opened would have its number, and what libraries
+    print would be written into it. A letter that the encoding lacks is replaced. When nobody reads the output any more, as after
+    `| head`, the rest of it is dropped and the work goes on.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+            if number:
+                os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  # a descriptor, for the whole process
+    sys.stdout, sys.stderr = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
+
+
+def failure() -> OSError | None:
+    """Why standard output lacks something, for a reason other than that nobody reads it; None if it is whole."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    error = raw.error if isinstance(raw, _Lasting) else None
+    return None if error is None or error.errno == errno.EPIPE else error
+
+
+class _Lasting(io.FileIO):
+    """The descriptor under an output stream. After a failed write it takes everything, and writes nothing."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]  # None: it would block
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+
+def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
+    """A text stream like `stream` (None: closed at the start) that raises neither for a letter nor for a failed write."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Lasting(descriptor, "w", closefd=False)),
+        encoding=stream.encoding if stream is not None else "utf-8",
+        errors="replace",
+        line_buffering=descriptor == 2 or (stream is not None and stream.isatty()),
+        write_through=bool(getattr(stream, "write_through", False)),
+    )
