@@ -9,7 +9,7 @@ from http.client import HTTPException, HTTPResponse
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, decoded, now_ns
 from realtime.sources.common.jpeg import JpegSplitter
-from realtime.sources.common.live import LiveSource, Timeouts
+from realtime.sources.common.live import Feed, HopelessError, LiveSource, Timeouts
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
@@ -24,42 +24,58 @@ _PLAYLISTS = ("mpegurl", "dash+xml")
 def open_uri(uri: SourceUri) -> Source:
     """http(s)://host/path: MJPEG (multipart) and streams without a length are live, anything with a length is a file.
 
-    Options, after "#": open_timeout_s=5, timeout_s=1.8 (a longer silence is a loss). Connects at once.
+    Options, after "#": open_timeout_s=5, timeout_s=1.8 (a longer silence is a loss). Connects at once; where it may wait for its
+    camera and none answers, it is a live stream that is yet to come.
     """
     options = Options(uri)
     timeouts = Timeouts.given(options)
     options.finish()
+    source = LiveSource(uri.name, functools.partial(_connect, uri, timeouts), waits=uri.waits)
+    try:
+        feed, url = _find(uri, timeouts)
+    except SourceOpenError as error:
+        if not uri.waits or isinstance(error, HopelessError):
+            raise
+        return source
+    return _recording(url, uri.name, timeouts) if feed is None else source.adopt(feed)
+
+
+def _find(uri: SourceUri, timeouts: Timeouts) -> tuple[Feed | None, str]:
+    """A live stream's feed, None for a recording; and the address, which is another after a redirect."""
     wire = Wire()
-    answer = request(uri.target, uri.name, wire, timeouts.open_s)
+    answer, url = request(uri.target, uri.name, wire, timeouts.open_s)
     kind = answer.headers.get_content_type().lower()
     if kind.startswith("multipart/"):
-        feed = MjpegFeed(answer, wire, uri.name, timeouts.read_s)
-        return LiveSource(uri.name, lambda: _connect_mjpeg(uri, timeouts)).adopt(feed)
+        return MjpegFeed(answer, wire, uri.name, timeouts.read_s), url
     is_file = answer.headers.get("Content-Length") is not None and not kind.endswith(_PLAYLISTS)
     answer.close()
     wire.close()
     if kind == "text/html":
-        raise SourceOpenError(f"{uri.name}: this is a web page, not a video", "Give the address of the stream itself")
-    return _open_with_ffmpeg(uri, timeouts, is_file=is_file)
-
-
-def _open_with_ffmpeg(uri: SourceUri, timeouts: Timeouts, *, is_file: bool) -> Source:
+        raise HopelessError(f"{uri.name}: this is a web page, not a video", "Give the address of the stream itself")
+    if is_file:
+        return None, url
     # Not at the top: an MJPEG camera needs no FFmpeg.
-    from realtime.sources.common.container import ContainerFeed, VideoStream
+    from realtime.sources.common.container import ContainerFeed
+
+    feed = ContainerFeed(url, uri.name, {}, timeouts)
+    if feed.duration_s is None:
+        return feed, url
+    feed.close()  # a playlist of a recording
+    return None, url
+
+
+def _recording(url: str, name: str, timeouts: Timeouts) -> Source:
+    from realtime.sources.common.container import VideoStream
     from realtime.sources.file import FileSource
 
-    if not is_file:
-        connect = functools.partial(ContainerFeed, uri.target, uri.name, {}, timeouts)
-        feed = connect()
-        if feed.duration_s is None:
-            return LiveSource(uri.name, connect).adopt(feed)
-        feed.close()  # a playlist of a recording
-    return FileSource(lambda: VideoStream(uri.target, uri.name, is_live=False, timeouts=timeouts), uri.name)
+    return FileSource(lambda: VideoStream(url, name, is_live=False, timeouts=timeouts), name)
 
 
-def _connect_mjpeg(uri: SourceUri, timeouts: Timeouts) -> MjpegFeed:
-    wire = Wire()
-    return MjpegFeed(request(uri.target, uri.name, wire, timeouts.open_s), wire, uri.name, timeouts.read_s)
+def _connect(uri: SourceUri, timeouts: Timeouts) -> Feed:
+    feed, _ = _find(uri, timeouts)
+    if feed is None:
+        raise HopelessError(f"{uri.name}: this is a recording, not a live stream", "Open it again: its server answers now")
+    return feed
 
 
 class MjpegFeed:

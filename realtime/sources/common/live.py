@@ -35,8 +35,12 @@ class Timeouts(NamedTuple):
         return cls(options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60), read_s)
 
 
-class RefusedError(SourceOpenError):
-    """The server rejects the user name or password; trying again could lock the account."""
+class HopelessError(SourceOpenError):
+    """Waiting does not help: the address, the password or the pipeline is wrong."""
+
+
+class RefusedError(HopelessError):
+    """The server rejects the user name or password; trying again soon could lock the account."""
 
     def __init__(self, name: str, detail: str = "") -> None:
         super().__init__(f"{name}: the user name or password was refused{detail}", "Check both in the URL")

@@ -21,6 +21,9 @@ _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)", re.ASCII)
 # A raw password may hold "#", so options are only what follows the last "#", holds no "@" or "/", and reads key=value.
 _FRAGMENT_OPTIONS = re.compile(r"(.*)#([A-Za-z_]+=[^@/#]*)", re.DOTALL)
+_AUTHORITY = re.compile(r"([^/?#]*)([/?#]?)(.*)", re.DOTALL)
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?", re.ASCII)
+_SURELY_HOST = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[^\]]*\]|localhost|[^/?#:]+:\d+)(?:[:/?#]|$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,14 @@ class SourceUri:
     target:  what that module opens: a path, a device, a whole URL; see `Form`.
     options: from the query, or from the fragment of a whole URL.
     name:    what to show people: the text as given, without password.
+    waits:   a live source that is not there yet is waited for, instead of being an error.
     """
 
     scheme: str
     target: str
     options: Mapping[str, str]
     name: str
+    waits: bool = False
 
 
 def parse_text(text: str, schemes: Sequence[str], declared: Callable[[str], tuple[str, Form] | None]) -> SourceUri:
@@ -103,12 +108,30 @@ def _scheme_list(schemes: Sequence[str]) -> str:
 
 
 def _check_host(url: str, name: str) -> None:
+    _check_password(url, name)
     try:
         host = urlsplit(url).hostname
     except ValueError as error:
         raise SourceOpenError(f"{name}: not a valid address ({redact(error)})", "Percent-encode special characters") from None
     if not host:
         raise SourceOpenError(f"{name}: the address has no host", "Write it as scheme://host/path")
+
+
+def _check_password(url: str, name: str) -> None:
+    """Raises SourceOpenError where the first "#", "/" or "?" is part of a password, by all appearances.
+
+    Left alone is http://camera:8080/@user, where what precedes the "/" may be a host and its port.
+    """
+    authority, mark, rest = _AUTHORITY.match(url.partition("://")[2]).groups()  # type: ignore[union-attr]  # it matches any text
+    if "@" not in rest:
+        return
+    before, _, after = rest.rpartition("@")
+    host = authority.rpartition("@")[2]
+    is_host = _HOST.fullmatch(host) is not None
+    names_a_host = ":" in host and not re.search("[/?=&]", before) and _SURELY_HOST.match(after)
+    if mark == "#" or not is_host or names_a_host:
+        cure = "Percent-encode it: # as %23, / as %2F, ? as %3F, @ as %40, % as %25"
+        raise SourceOpenError(f'{name}: its user name or password has a "{mark}", which ends them in an address', cure)
 
 
 def _split_options(query: str, name: str) -> dict[str, str]:

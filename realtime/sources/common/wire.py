@@ -13,14 +13,16 @@ import time
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.live import RefusedError
+from realtime.sources.common.trail import Trail, userinfo, without_userinfo
 
 _USER_AGENT = "realtime-segmentation"
 _CHUNK_BYTES = 64 << 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Wire:
@@ -120,34 +122,74 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return self.do_open(functools.partial(_WiredTls, self._wire), req, context=ssl.create_default_context())
 
 
-def request(url: str, name: str, wire: Wire, timeout_s: float) -> http.client.HTTPResponse:
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects to `request`: the handler of Python forgets the password, and follows into loops."""
+
+    def http_error_302(self, *_: Any) -> None:
+        return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Sends a password once: after a few wrong ones a camera locks the account."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        return None if req.has_header(self.auth_header) else super().http_error_401(req, fp, code, msg, headers)
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """Sends a password once, or once more where the server says that only its number was out of date."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        is_stale = any("stale=true" in text.lower() for text in headers.get_all("WWW-Authenticate", ()))
+        if req.has_header(self.auth_header) and not is_stale:
+            return None
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+def request(url: str, name: str, wire: Wire, timeout_s: float) -> tuple[http.client.HTTPResponse, str]:
     """GET `url` (with its user name and password, Basic or Digest) and read the answer's head.
 
-    Raises SourceOpenError, one line without password; RefusedError for 401 and 403. Takes at most `timeout_s` in total.
+    Returns the answer and the address that gave it, which differs after a redirect; it has the password only on the server that
+    `url` names. Raises SourceOpenError, one line without password; RefusedError for 401 and 403. Takes at most `timeout_s` in total.
     """
-    parts = urlsplit(url)
-    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if parts.username is not None:
-        passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
-    handlers = (urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords))
-    opener = urllib.request.build_opener(_Handler(wire), *handlers)
     wire.allow(timeout_s)
+    trail = Trail(url, name)
     try:
-        question = urllib.request.Request(bare, headers={"User-Agent": _USER_AGENT})
-        answer: http.client.HTTPResponse = opener.open(question, timeout=timeout_s)
-        return answer
-    except urllib.error.HTTPError as error:
-        error.close()
-        wire.close()
-        if error.code in (401, 403):
-            raise RefusedError(name, f" ({error.code})") from None
-        cure = "Check the path" if error.code == 404 else "Try again later, or look at the server's log"
-        text = redact(error.reason).split("\n")[0]
-        raise SourceOpenError(f"{name}: the server answers {error.code} {text}", cure) from None
+        while True:
+            try:
+                return _ask(trail.url, wire), trail.url
+            except urllib.error.HTTPError as error:
+                error.close()
+                wire.close()
+                location = error.headers.get("Location")
+                if error.code not in _REDIRECTS or not location:
+                    raise _answered(error, name, trail) from None
+                trail.follow(location)
     except (OSError, http.client.HTTPException, ValueError) as error:
         wire.close()
         raise SourceOpenError(*explain(name, error, timeout_s)) from None
+
+
+def _ask(url: str, wire: Wire) -> http.client.HTTPResponse:
+    """One question, asked again with the password where the server wants it. Raises HTTPError for all but success."""
+    bare, (user, _, password) = without_userinfo(url), userinfo(url).partition(":")
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    if user or password:
+        passwords.add_password(None, bare, unquote(user), unquote(password))
+    opener = urllib.request.build_opener(_Handler(wire), _NoRedirects(), _Basic(passwords), _Digest(passwords))
+    question = urllib.request.Request(bare, headers={"User-Agent": _USER_AGENT})
+    answer: http.client.HTTPResponse = opener.open(question, timeout=wire.left_s())
+    return answer
+
+
+def _answered(error: urllib.error.HTTPError, name: str, trail: Trail) -> SourceOpenError:
+    if error.code in (401, 403):
+        return RefusedError(name, f" ({error.code}){trail.withheld}")
+    cure = "Check the path" if error.code == 404 else "Try again later, or look at the server's log"
+    text = redact(error.reason).split("\n")[0]
+    return SourceOpenError(f"{name}: the server answers {error.code} {text}", cure)
 
 
 def explain(name: str, error: BaseException, timeout_s: float) -> tuple[str, str]:
@@ -159,7 +201,7 @@ def explain(name: str, error: BaseException, timeout_s: float) -> tuple[str, str
     elif isinstance(reason, ConnectionRefusedError):
         what, cure = "connection refused", "Check the address and the port"
     elif isinstance(reason, socket.gaierror):
-        what, cure = "no host has that name", "Check the address"
+        what, cure = "no host has that name", "Check the address; in a password, write # / ? @ as %23 %2F %3F %40"
     elif isinstance(reason, ssl.SSLCertVerificationError):
         what, cure = "its certificate is not trusted", "Use http://, or install the certificate"
     elif isinstance(reason, http.client.HTTPException):

@@ -1,0 +1,95 @@
+"""Looks at what a live stream delivers: the same picture again and again, black, or nothing that decodes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.types import Image
+
+SAID_AFTER_S = 2.5
+_LEAST_REPEATS = 3  # a camera with one picture a second has not frozen after its third
+_COMPARED_ROWS = 120  # of the picture's height: whatever moves and is 6 px high at 720p is noticed
+_BLACK_MEAN = 20.0  # limited range that is shown as full has 16 for black, and a covered sensor at high gain has noise
+_BLACK_SPREAD = 6.0  # a lamp in 0.1 % of a dark picture makes it 6
+_BLACK_PEAK = 64  # most pictures have something brighter in their middle row, and need no mean
+
+
+class Trouble(NamedTuple):
+    """What is wrong with the pictures that arrive. state: as in `SourceStatus`. since_s: on the clock of `PictureWatch.see`."""
+
+    state: str
+    what: str
+    since_s: float
+
+
+class PictureWatch:
+    """Sees every picture of a live stream. One thread calls `see`; any may ask for `trouble`.
+
+    content: counts the different pictures: a picture equal to the one before has the same number.
+    """
+
+    def __init__(self) -> None:
+        self.content = 0
+        self._image: Image | None = None
+        self._is_black = False
+        self._broken = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Another connection: what was wrong with the last one is over."""
+        self._repeats = self._broken = 0
+        self._shown_s: float | None = None  # since when the present content is shown
+        self._black_s: float | None = None
+        self._broken_s: float | None = None
+
+    def see(self, image: Image | None, now_s: float) -> None:
+        """The next picture, (H, W, 3) uint8 BGR, kept until the next one; None for one that does not decode.
+
+        Takes 10 µs at 720p; 75 µs for the same picture again, 70 µs for a black one (medians of one core's time).
+        """
+        if image is None:
+            self._broken_s = now_s if self._broken_s is None else self._broken_s
+            self._broken += 1
+            return
+        self._broken_s, self._broken = None, 0
+        if self._image is not None and _is_same(self._image, image):
+            self._repeats += 1
+        else:
+            self.content, self._repeats, self._shown_s = self.content + 1, 0, None
+            self._is_black = _is_black(image)
+        self._image = image
+        self._shown_s = now_s if self._shown_s is None else self._shown_s
+        self._black_s = None if not self._is_black else now_s if self._black_s is None else self._black_s
+
+    def trouble(self, now_s: float) -> Trouble | None:
+        """What has been wrong for more than `SAID_AFTER_S`, if anything."""
+        black_s, broken_s, shown_s = self._black_s, self._broken_s, self._shown_s
+        if broken_s is not None and now_s - broken_s >= SAID_AFTER_S:
+            return Trouble("undecodable", f"none of {self._broken} pictures for {now_s - broken_s:.1f} s can be decoded", broken_s)
+        if black_s is not None and now_s - black_s >= SAID_AFTER_S:
+            return Trouble("black", f"a black picture for {now_s - black_s:.1f} s", black_s)
+        if shown_s is not None and self._repeats >= _LEAST_REPEATS and now_s - shown_s >= SAID_AFTER_S:
+            return Trouble("frozen", f"the same picture for {now_s - shown_s:.1f} s", shown_s)
+        return None
+
+
+def _is_same(before: Image, image: Image) -> bool:
+    """Whether two pictures are equal, as far as every few rows tell. Noise makes any two pictures of a sensor differ at once."""
+    if before.shape != image.shape:
+        return False
+    middle, step = len(image) // 2, max(1, len(image) // _COMPARED_ROWS)
+    return bool(np.array_equal(before[middle], image[middle]) and np.array_equal(_words(before)[::step], _words(image)[::step]))
+
+
+def _words(image: Image) -> npt.NDArray[Any]:
+    """Its rows, of 8 bytes an element where they divide by that: a fifth of the time."""
+    rows = image.reshape(len(image), -1)
+    return rows.view(np.uint64) if rows.shape[1] % 8 == 0 else rows
+
+
+def _is_black(image: Image) -> bool:
+    if image[len(image) // 2].max() > _BLACK_PEAK:
+        return False
+    sample = image[:: max(1, image.shape[0] // 32), :: max(1, image.shape[1] // 32)]
+    return bool(sample.mean() <= _BLACK_MEAN and sample.std() <= _BLACK_SPREAD)
