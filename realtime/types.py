@@ -17,12 +17,15 @@ class Frame:
     index:       0, 1, 2 ... as the source produced them; a gap means frames were dropped on the way.
     pts_s:       presentation time in seconds since the stream's start; rises strictly.
     captured_ns: `time.monotonic_ns()` when the frame reached this program; latency starts here.
+    content:     of a live source, the number of its picture: equal in two frames that show the very same one, as a frozen camera
+        sends it. None: not compared.
     """
 
     image: Image
     index: int
     pts_s: float
     captured_ns: int
+    content: int | None = None
 
 
 _AT_REST: F32 = np.zeros(4, np.float32)
@@ -114,11 +117,14 @@ class Canvas:
 class SourceStatus:
     """How a source is doing: one word for programs, one short line for people (passwords already removed).
 
-    state: "connecting", "live", "stalled" (open, but no frame comes), "retrying" (waiting to connect again), "ended".
+    state: "connecting", "live", "stalled" (open, but no frame comes), "retrying" (waiting to connect again), "ended"; or, of a
+        live stream whose pictures are wrong, "frozen" (the same one again and again), "black", "undecodable".
+    rejected: reason → how many pictures could not be used so far; they are no frames, and in no other count.
     """
 
     state: str
     detail: str = ""
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
 
 class Source(Protocol):

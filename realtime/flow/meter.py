@@ -46,6 +46,8 @@ class Reading:
     processed: int = 0
     dropped_before_model: int = 0
     dropped_before_screen: int = 0
+    rejected: int = 0
+    """Pictures of the source that could not be used. They are not captured."""
 
 
 class Rate:
@@ -161,7 +163,12 @@ class Meter:
             self._mask_age.add(age_s * 1e3)
 
     def reading(
-        self, captured: int = 0, processed: int = 0, dropped_before_model: int = 0, dropped_before_screen: int = 0
+        self,
+        captured: int = 0,
+        processed: int = 0,
+        dropped_before_model: int = 0,
+        dropped_before_screen: int = 0,
+        rejected: int = 0,
     ) -> Reading:
         """All figures now. The caller gives the counts, which the links keep."""
         now_s = time.monotonic()
@@ -178,4 +185,5 @@ class Meter:
                 processed=processed,
                 dropped_before_model=dropped_before_model,
                 dropped_before_screen=dropped_before_screen,
+                rejected=rejected,
             )

@@ -96,6 +96,9 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
     dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0
     cut_off = reading.captured - reading.processed - dropped
     lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
+    if run.stream.source is not None and (rejected := run.stream.source.status.rejected):
+        why = ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
+        lines.append(f"unusable {reading.rejected} pictures of the source: {why}")
     if reading.stages:
         lines.append("stage    p50 ms   p95 ms")
         lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]

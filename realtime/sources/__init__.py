@@ -25,16 +25,17 @@ from realtime.types import Frame, Source, SourceStatus
 __all__ = ["Paced", "first_webcam", "open_source", "parse", "schemes", "shows_people"]
 
 
-def open_source(uri: str) -> Source:
+def open_source(uri: str, *, waits: bool = False) -> Source:
     """Open what `uri` names: a path, a folder of images, a webcam's number or device, or scheme://target?option=value.
 
     Files, folders, samples and synthetic scenes are checked here, down to a first picture that decodes. http:// asks the
     server for its content type (5 s at most), which distinguishes live streams from files. rtsp:// and webcams return at once and
     connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
+    waits: a live source that is not there yet is waited for while it is iterated; a wrong password remains an error at once.
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """
-    parsed = parse(uri)
+    parsed = replace(parse(uri), waits=waits)
     open_uri = cast("Callable[[SourceUri], Source]", load_module(__name__, parsed.scheme).open_uri)
     return open_uri(parsed)
 

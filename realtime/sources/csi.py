@@ -21,7 +21,7 @@ def open_uri(uri: SourceUri) -> LiveSource:
     if not (sensor.isascii() and sensor.isdigit()):
         cure = "Give the number of its connector, as in csi://0"
         raise SourceNotFoundError(f'{uri.name}: "{sensor}" is not a CSI camera', cure)
-    return open_pipeline(pipeline(int(sensor), width, height, fps, flip), uri.name)
+    return open_pipeline(pipeline(int(sensor), width, height, fps, flip), uri.name, waits=uri.waits)
 
 
 def pipeline(sensor: int, width: int, height: int, fps: int, flip: int = 0) -> str:

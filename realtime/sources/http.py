@@ -6,10 +6,15 @@ import functools
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
+import numpy as np
+
+from engines.errors import PictureError
+from engines.pictures.reading import decode
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources.common.base import Picture, decoded, now_ns
+from realtime.sources.common.base import Picture, now_ns
+from realtime.sources.common.feed import Feed, HopelessError, Timeouts
 from realtime.sources.common.jpeg import JpegSplitter
-from realtime.sources.common.live import Feed, HopelessError, LiveSource, Timeouts
+from realtime.sources.common.live import LiveSource
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
@@ -93,9 +98,12 @@ class MjpegFeed:
         splitter = JpegSplitter()
         while (jpeg := self._next(splitter)) is not None:
             received_ns = now_ns()
-            image = decoded(jpeg)
-            if image is not None:
-                self.description = f"{image.shape[1]}x{image.shape[0]} MJPEG"
+            try:
+                image = np.asarray(decode(jpeg), np.uint8)
+            except PictureError as error:
+                yield Picture(None, None, received_ns, why=error.what)
+                continue
+            self.description = f"{image.shape[1]}x{image.shape[0]} MJPEG"
             yield Picture(image, None, received_ns)
 
     def interrupt(self) -> None:

@@ -1,10 +1,13 @@
 """Network cameras over RTSP, decoded with the lowest delay that FFmpeg allows."""
 
-from realtime.sources.common.live import LiveSource, Timeouts
+from realtime.sources.common.feed import Feed, Timeouts
+from realtime.sources.common.live import LiveSource
 from realtime.sources.common.uri import Options, SourceUri
 
 FORM = "url"
 ALIASES = ("rtsps",)
+
+_GRACE_S = 1.0
 
 
 def open_uri(uri: SourceUri) -> LiveSource:
@@ -13,9 +16,16 @@ def open_uri(uri: SourceUri) -> LiveSource:
     Returns at once; the source connects when it is iterated.
     """
     from realtime.sources.common.container import ContainerFeed
+    from realtime.sources.common.rtsp_asking import stream_address
 
     options = Options(uri)
     transport = options.choice("transport", ("tcp", "udp"))
     timeouts = Timeouts.given(options)
     options.finish()
-    return LiveSource(uri.name, lambda: ContainerFeed(uri.target, uri.name, {"rtsp_transport": transport}, timeouts))
+
+    def connect() -> Feed:
+        url = stream_address(uri.target, uri.name, timeouts.open_s)
+        return ContainerFeed(url, uri.name, {"rtsp_transport": transport}, timeouts)
+
+    # Looking up a host's name has no time-out.
+    return LiveSource(uri.name, connect, waits=uri.waits, open_limit_s=2 * timeouts.open_s + _GRACE_S)

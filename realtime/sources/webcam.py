@@ -1,5 +1,6 @@
 """Webcams through OpenCV: requests MJPG, reports the negotiated format, finds the same camera after it was unplugged."""
 
+import functools
 import os
 import sys
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 import cv2
 
 from realtime.errors import SourceError, SourceNotFoundError, SourceOpenError
-from realtime.sources.common.live import Attempt, LiveSource
+from realtime.sources.common.attempt import Attempt
+from realtime.sources.common.feed import OPEN_TIMEOUT_S, HopelessError
+from realtime.sources.common.live import LiveSource
 from realtime.sources.common.opencv import Capture, CaptureFeed, prepare_opencv
 from realtime.sources.common.uri import Options, SourceUri, natural_key
 
@@ -46,29 +49,46 @@ class Format:
 
 
 def open_uri(uri: SourceUri) -> LiveSource:
-    """webcam://0 or webcam:///dev/video0, or the number or device alone. Options: width=1280, height=720, fps=30."""
+    """webcam://0 or webcam:///dev/video0, or the number or device alone.
+
+    Options: width=1280, height=720, fps=30, open_timeout_s=5.
+    """
     options = Options(uri)
     request = Format(
         width=options.integer("width", 1280, 16, 16384),
         height=options.integer("height", 720, 16, 16384),
         fps=options.number("fps", 30.0, 1, 1000),
     )
+    open_limit_s = options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60)
     options.finish()
-    return webcam(find(uri.target, uri.name), uri.name, request)
+    look = functools.partial(find, uri.target, uri.name)
+    return webcam(look if uri.waits else look(), uri.name, request, waits=uri.waits, open_limit_s=open_limit_s)
 
 
 def webcam(
-    camera: Camera, name: str, request: Format, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT
+    camera: Camera | Callable[[], Camera],
+    name: str,
+    request: Format,
+    open_capture: OpenCapture = cv2.VideoCapture,
+    root: Path = _ROOT,
+    *,
+    waits: bool = False,
+    open_limit_s: float = OPEN_TIMEOUT_S,
 ) -> LiveSource:
-    """A source that opens `camera` when iterated. Tests give their own `open_capture` and `root`."""
+    """A source that opens `camera` when iterated, or looks for it first. Tests give their own `open_capture` and `root`."""
+    known = camera if isinstance(camera, Camera) else None
 
     def connect() -> CaptureFeed:
-        current = find_again(camera, root) if sys.platform == "linux" else camera
+        nonlocal known
+        if known is None:
+            assert callable(camera), "what is not known is looked for"
+            known = camera()
+        current = find_again(known, root) if sys.platform == "linux" else known
         if current is None:
             raise SourceOpenError(f"{name}: the camera is not plugged in")
         return _connect(current, name, request, open_capture)
 
-    return LiveSource(name, connect)
+    return LiveSource(name, connect, waits=waits, open_limit_s=open_limit_s)
 
 
 def find(target: str, name: str) -> Camera:
@@ -109,7 +129,7 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
     """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
         cure = "Add yourself to its group: sudo usermod -aG video $USER"
-        raise SourceOpenError(f"{name}: no permission to use {camera.path}", cure)
+        raise HopelessError(f"{name}: no permission to use {camera.path}", cure)
     prepare_opencv()
     number = int("".join(filter(str.isdigit, camera.path.name)))
     capture = open_capture(number, _APIS.get(sys.platform, cv2.CAP_ANY))

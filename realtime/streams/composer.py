@@ -45,7 +45,14 @@ class Composer:
         self._anchor: Anchor | None = None
 
     def take(self, frame: Frame, segmentation: Segmentation, card: ModelCard) -> None:
-        """A frame out of the model that `card` describes; they come in order."""
+        """A frame out of the model that `card` describes; they come in order.
+
+        The very same picture again, of a frozen camera, is no evidence of anything: its result is the one before.
+        """
+        if self._tracker is not None and self._is_known(frame):
+            assert self._result is not None, "what is known has a result"
+            self._result, self._anchor = replace(self._result, frame=frame), None
+            return
         segmentation = self._smoothed(frame, segmentation)
         tracks = None
         if self._tracker is not None:
@@ -72,12 +79,18 @@ class Composer:
         """
         if self._result is None or newest is None or newest.index <= self._result.frame.index:
             return self._result
+        if self._is_known(newest):
+            return replace(self._result, frame=newest)  # nothing has moved in it
         start = time.perf_counter()
         if self._anchor is None:  # once a result, and only where it is asked for
             self._anchor = Anchor.of(self._result, self._time_s(self._result.frame), self._follows_camera)
         result = replace(carried(self._anchor, newest, self._time_s(newest)), numbers=self._result.numbers)
         self._meter.add({"carry": (time.perf_counter() - start) * 1e3})
         return result
+
+    def _is_known(self, frame: Frame) -> bool:
+        """Whether it shows the very picture of the latest result."""
+        return frame.content is not None and self._result is not None and frame.content == self._result.frame.content
 
     def with_events(self, result: Result) -> Result:
         """`result` with what was reported since the last call: each event is in one result only."""

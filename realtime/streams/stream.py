@@ -114,6 +114,7 @@ class Stream:
             processed=processed,
             dropped_before_model=counts.dropped if counts else 0,
             dropped_before_screen=sum(outlet.dropped for outlet in self.outlets if outlet.is_screen),
+            rejected=sum(self.source.status.rejected.values()) if self.source is not None else 0,
         )
 
     def _decode_settings(self) -> DecodeSettings:

@@ -61,7 +61,7 @@ def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
 def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     status, mask_age, selected = state.source_status, reading.mask_age, state.selected
     facts: list[Fact] = [
-        ("dropped", f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen", None),
+        ("dropped", _drops(reading), None),
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
@@ -76,6 +76,11 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     elif selected is not None:
         facts.append(("selected", f"{selected.id} · not visible", None))
     return facts
+
+
+def _drops(reading: Reading) -> str:
+    rejected = f" · {reading.rejected} unusable" if reading.rejected else ""
+    return f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen{rejected}"
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:

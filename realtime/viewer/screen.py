@@ -9,7 +9,13 @@ from realtime.viewer.panels import EDGE_PX, Banner, HelpCard, MessageCard
 from realtime.viewer.style import MUTED, WARNING
 from realtime.viewer.view import VideoView
 
-TROUBLE = {"stalled": "No frames are arriving", "retrying": "Reconnecting"}
+TROUBLE = {
+    "stalled": "No frames are arriving",
+    "retrying": "Reconnecting",
+    "frozen": "The camera's picture is frozen",
+    "black": "The camera's picture is black",
+    "undecodable": "The camera's pictures cannot be decoded",
+}
 
 CLICK_PX = 5
 """A mouse that moves further than this while its button is down does not click."""

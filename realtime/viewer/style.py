@@ -20,6 +20,7 @@ WARNING = "#ffb454"
 BAD = "#ff6b6b"
 
 STATUS_COLOURS = {"live": GOOD, "connecting": ACCENT, "stalled": WARNING, "retrying": WARNING, "ended": MUTED}
+STATUS_COLOURS |= dict.fromkeys(("frozen", "black", "undecodable"), WARNING)
 
 STYLE_SHEET = f"""
 * {{ color: {TEXT}; font-size: 13px; }}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -124,7 +125,8 @@ class Limited:
 
     @property
     def status(self) -> SourceStatus:
-        return SourceStatus("ended", f"the first {self._frame_limit} frames") if self._is_cut else self._source.status
+        status = self._source.status
+        return replace(status, state="ended", detail=f"the first {self._frame_limit} frames") if self._is_cut else status
 
     def __iter__(self) -> Iterator[Frame]:
         for count, frame in enumerate(self._source, start=1):

@@ -1,6 +1,7 @@
 """The base of all sources: frame indices, stream time, checked pictures, and closing from any thread."""
 
 import math
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -22,6 +23,8 @@ _MIN_PLAUSIBLE_S = 0.0001  # no camera delivers 10 000 fps
 _MAX_DRIFT_S = 2.0  # a live stream's stamps may differ by this much from the elapsed time in one step
 _MAX_FILE_GAP_S = 10.0  # a recording may have a longer gap only when its frame rate is low (time lapse)
 _MAX_GAP_INTERVALS = 50
+_MOST_REASONS = 8  # for rejecting pictures; a hostile stream could have one for each
+_SIZE = re.compile(r"^\d+x\d+", re.ASCII)
 
 
 class Picture(NamedTuple):
@@ -31,12 +34,16 @@ class Picture(NamedTuple):
     pts_s:       the stream's own time stamp in seconds, or None.
     received_ns: `time.monotonic_ns()` when its data had arrived, before decoding.
     number:      its index, where the source numbers its pictures (and may skip some); None: the last index plus one.
+    content:     as `Frame.content`.
+    why:         there is no image: the reason.
     """
 
     image: npt.NDArray[Any] | None
     pts_s: float | None
     received_ns: int
     number: int | None = None
+    content: int | None = None
+    why: str = ""
 
 
 def as_bgr(image: npt.NDArray[Any] | None) -> Image:
@@ -126,18 +133,19 @@ class FrameSource(ABC):
 
     def __init__(self, name: str, *, fps: float | None = None, frame_count: int | None = None) -> None:
         self.name, self.fps, self.frame_count = name, fps, frame_count
-        self.rejected = 0
+        self.rejected: dict[str, int] = {}
         self._clock = StreamClock(fps, self.is_live)
         self._closed = threading.Event()
         self._owner: threading.Thread | None = None
         self._owner_lock = threading.Lock()
         self._state = "connecting" if self.is_live else "live"
         self._detail = ""
+        self._size: tuple[int, ...] | None = None
         self._frames: Generator[Frame, None, None] = self._make_frames()
 
     @property
     def status(self) -> SourceStatus:
-        return SourceStatus(self._state, self._detail)
+        return SourceStatus(self._state, self._sized(self._detail), dict(self.rejected))
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -183,12 +191,13 @@ class FrameSource(ABC):
                     break
                 try:
                     image = as_bgr(picture.image)
-                except ValueError:
-                    self.rejected += 1
+                except ValueError as error:
+                    self._reject(picture.why or str(error))
                     continue
+                self._size = image.shape
                 index = index if picture.number is None else picture.number
                 pts_s = self._clock.tick(picture.pts_s, picture.received_ns / 1e9)
-                yield Frame(image, index, pts_s, picture.received_ns)
+                yield Frame(image, index, pts_s, picture.received_ns, picture.content)
                 index += 1
             self._end("closed" if self._closed.is_set() else self._detail)
         except GeneratorExit:
@@ -199,6 +208,16 @@ class FrameSource(ABC):
             raise
         finally:
             self._release()
+
+    def _reject(self, why: str) -> None:
+        why = why if why in self.rejected or len(self.rejected) < _MOST_REASONS else "other reasons"
+        self.rejected[why] = self.rejected.get(why, 0) + 1
+
+    def _sized(self, detail: str) -> str:
+        """The description of a running stream with the size that its pictures have now, which may have changed."""
+        if self._state != "live" or self._size is None:
+            return detail
+        return _SIZE.sub(f"{self._size[1]}x{self._size[0]}", detail, count=1)
 
     def _end(self, detail: str) -> None:
         self._state, self._detail = "ended", detail

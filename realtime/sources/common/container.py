@@ -13,7 +13,7 @@ import numpy.typing as npt
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, described, now_ns
-from realtime.sources.common.live import RefusedError, Timeouts
+from realtime.sources.common.feed import RefusedError, Timeouts
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
 # would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.

@@ -19,8 +19,9 @@ import numpy as np
 from engines.files import unfinished
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, described, now_ns
-from realtime.sources.common.gst_text import Caps, Pipeline, explain, known_problem, read_caps
-from realtime.sources.common.live import READ_TIMEOUT_S, LiveSource
+from realtime.sources.common.feed import READ_TIMEOUT_S, HopelessError
+from realtime.sources.common.gst_text import Caps, Pipeline, explain, is_wrong, known_problem, read_caps
+from realtime.sources.common.live import LiveSource
 
 PROGRAM = "gst-launch-1.0"
 FIRST_FRAME_TIMEOUT_S = 10.0  # a first start may scan all plugins, and a CSI camera takes seconds
@@ -33,9 +34,11 @@ _KEPT_LINES = 200
 class PipeSource(LiveSource):
     """A GStreamer pipeline as a live source. Closing it ends the child, even one that is still starting."""
 
-    def __init__(self, name: str, pipeline: Pipeline, first_frame_timeout_s: float = FIRST_FRAME_TIMEOUT_S) -> None:
+    def __init__(
+        self, name: str, pipeline: Pipeline, first_frame_timeout_s: float = FIRST_FRAME_TIMEOUT_S, *, waits: bool = False
+    ) -> None:
         """Raises SourceOpenError where gst-launch-1.0 is not installed. A wrong pipeline raises when iterated."""
-        super().__init__(name, self._start)
+        super().__init__(name, self._start, waits=waits)
         if shutil.which(PROGRAM) is None:
             raise SourceOpenError(
                 f"{name}: {PROGRAM} is not installed, and this OpenCV has no GStreamer",
@@ -122,7 +125,7 @@ class PipeFeed:
             self._selector.register(self._frames, selectors.EVENT_READ)
             self._first = self._read_picture(caps)
         except SourceLostError as error:
-            raise SourceOpenError(error.what, error.cure) from None
+            raise (HopelessError if is_wrong(self._lines) else SourceOpenError)(error.what, error.cure) from None
         if self._first is None:
             raise SourceOpenError(f"{self._name}: closed before its first picture")
         self.fps, self._is_open = caps.fps, True

@@ -127,6 +127,11 @@ def known_problem(lines: Iterable[str]) -> tuple[str, str] | None:
     return next(((redact(match[0]), cure) for match, cure in known if match), None)
 
 
+def is_wrong(lines: Iterable[str]) -> bool:
+    """Whether GStreamer cannot make a pipeline of this text: trying again does not help."""
+    return any("erroneous pipeline" in line for line in lines)
+
+
 def explain(name: str, lines: Sequence[str], pipeline: Pipeline, fact: str = "") -> tuple[str, str]:
     """The problem, `name` in front, and its cure.
 

@@ -4,12 +4,10 @@ docs/decisions.md has the reasons for a reader of our own, with measurements.
 """
 
 MAX_JPEG_BYTES = 16 << 20
-MAX_PIXELS = 64_000_000  # a few bytes can declare 65535 x 65535 pixels, which the decoder would allocate
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _END_MARKER, _SCAN_MARKER = 0xD9, 0xDA
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})  # these have no length field
-_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class JpegSplitter:
@@ -36,7 +34,7 @@ class JpegSplitter:
         self._buffer += data
 
     def take(self) -> bytes | None:
-        """The next whole picture, or None until more is fed. Raises ValueError for one of more than MAX_PIXELS."""
+        """The next whole picture, or None until more is fed."""
         while self._found_start():
             end = self._walk()
             if end is None:
@@ -82,20 +80,9 @@ class JpegSplitter:
                 self._position += 1
             elif marker in _BARE_MARKERS:
                 self._position += 2
-            elif not self._skip_segment(marker):
-                return None
-
-    def _skip_segment(self, marker: int) -> bool:
-        at, buffer = self._position, self._buffer
-        if marker in _SIZE_MARKERS:
-            if at + 9 > len(buffer):
-                return False
-            height, width = int.from_bytes(buffer[at + 5 : at + 7], "big"), int.from_bytes(buffer[at + 7 : at + 9], "big")
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"a picture of {width}x{height} pixels")
-        self._position = at + 2 + int.from_bytes(buffer[at + 2 : at + 4], "big")
-        self._in_scan = marker == _SCAN_MARKER
-        return True
+            else:
+                self._position = at + 2 + int.from_bytes(buffer[at + 2 : at + 4], "big")
+                self._in_scan = marker == _SCAN_MARKER
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

@@ -1,6 +1,7 @@
 """Capture through OpenCV, for what only OpenCV opens: webcams and GStreamer pipelines."""
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture, described, now_ns
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
+_HANGS_AFTER_S = 3.0  # longer than two reads that fail
+_LET_GO_S = 1.2  # a V4L2 read ends within 1 s, and closing may take 2
 
 
 class Capture(Protocol):
@@ -33,7 +36,11 @@ def prepare_opencv() -> None:
 
 
 class CaptureFeed:
-    """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown."""
+    """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown.
+
+    A driver may never return from a read, so a thread of its own reads; it is left behind where it hangs, and frees the capture
+    if it ever returns.
+    """
 
     def __init__(self, capture: Capture, name: str, codec: str) -> None:
         width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -42,24 +49,62 @@ class CaptureFeed:
         self.description = described(width, height, codec, self.fps)
         self._capture = capture
         self._name = name
-        self._interrupted = False
+        self._changed = threading.Condition()
+        self._waiting: Picture | Exception | None = None
+        self._ending = False
+        self._reader: threading.Thread | None = None
 
     def pictures(self) -> Iterator[Picture]:
-        silent_reads = 0
-        while not self._interrupted:
-            grabbed = self._capture.grab()
-            received_ns = now_ns()  # before decoding: the picture is at least this old
-            if not grabbed:
-                silent_reads += 1
-                if silent_reads >= _SILENT_READS or self._interrupted:
-                    raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
-                continue
-            silent_reads = 0
-            decoded, image = self._capture.retrieve()
-            yield Picture(image if decoded else None, None, received_ns)
+        self._reader = threading.Thread(target=self._read, name="grab", daemon=True)  # daemon: a hanging driver must not keep us
+        self._reader.start()
+        while (picture := self._next()) is not None:
+            yield picture
 
     def interrupt(self) -> None:
-        self._interrupted = True
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
 
-    def close(self) -> None:
-        self._capture.release()
+    def close(self) -> threading.Thread | None:
+        self.interrupt()
+        if self._reader is None:
+            self._capture.release()
+            return None
+        self._reader.join(_LET_GO_S)
+        return self._reader if self._reader.is_alive() else None
+
+    def _next(self) -> Picture | None:
+        """The next picture; None when interrupted. Raises what the reader has raised, and SourceLostError when it hangs."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting is not None or self._ending, _HANGS_AFTER_S):
+                cure = "Unplug the camera and plug it in again"
+                raise SourceLostError(f"{self._name}: its driver has not answered for {_HANGS_AFTER_S:g} s", cure)
+            item, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def _read(self) -> None:
+        """On the reader's thread: pictures, one ahead of who takes them, until the end."""
+        silent_reads = 0
+        try:
+            while not self._ending:
+                grabbed = self._capture.grab()
+                received_ns = now_ns()  # before decoding: the picture is at least this old
+                silent_reads = 0 if grabbed else silent_reads + 1
+                if silent_reads >= _SILENT_READS:
+                    raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
+                if grabbed:
+                    decoded, image = self._capture.retrieve()
+                    self._hand_over(Picture(image if decoded else None, None, received_ns))
+        except Exception as error:
+            self._hand_over(error)
+        finally:
+            self._capture.release()
+
+    def _hand_over(self, item: Picture | Exception) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is None or self._ending)
+            self._waiting = item
+            self._changed.notify_all()

@@ -10,12 +10,13 @@ import http.client
 import io
 import socket
 import ssl
+import urllib.error
 import urllib.request
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from realtime.errors import SourceOpenError
-from realtime.sources.common.live import RefusedError
+from realtime.sources.common.feed import RefusedError
 from realtime.sources.common.trail import Trail, userinfo, without_userinfo
 from realtime.sources.common.wire import Wire, explain
 
@@ -52,6 +53,7 @@ def _redirect(trail: Trail, name: str, wire: Wire) -> str:
     """Where the address redirects; empty where it does not."""
     parts, asked = urlsplit(trail.url), without_userinfo(trail.url)
     number, login = 0, ""
+    answer: _Answer | None = None
     connected = _connected(parts.hostname or "", parts.port or _PORTS[parts.scheme], wire, tls=parts.scheme == "rtsps")
     with connected.makefile("rb") as lines:
         for method in _METHODS:
@@ -59,13 +61,13 @@ def _redirect(trail: Trail, name: str, wire: Wire) -> str:
                 number += 1
                 connected.sendall(f"{method} {asked} RTSP/1.0\r\nCSeq: {number}\r\n{login}\r\n".encode())
                 answer = _answer(lines)
-                if answer is None:
-                    return ""
-                if answer.code != 401 or login or not userinfo(trail.url):
+                if answer is None or answer.code != 401 or login or not userinfo(trail.url):
                     break
                 login = _login(trail.url, method, answer.headers)
                 if not login:
                     return ""  # a scheme that only FFmpeg may know
+            if answer is None:
+                return ""
             if answer.code in (401, 403):
                 raise RefusedError(name, f" ({answer.code}){trail.withheld}")
             if 300 <= answer.code < 400:
@@ -109,8 +111,10 @@ def _login(url: str, method: str, headers: email.message.Message) -> str:
         question = urllib.request.Request(asked, method=method)
         question.selector = asked  # RTSP signs the whole address
         facts = urllib.request.parse_keqv_list(urllib.request.parse_http_list(challenges["digest"]))
-        digest = urllib.request.AbstractDigestAuthHandler(passwords)
-        signed = digest.get_authorization(question, facts)  # type: ignore[attr-defined]
+        try:
+            signed = urllib.request.AbstractDigestAuthHandler(passwords).get_authorization(question, facts)
+        except (ValueError, urllib.error.URLError):  # an algorithm that Python does not have
+            return ""
         return f"Authorization: Digest {signed}\r\n" if signed else ""
     if "basic" in challenges:
         return f"Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}\r\n"

@@ -3,7 +3,7 @@
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from realtime.process.redact import redact
-from realtime.sources.common.live import HopelessError
+from realtime.sources.common.feed import HopelessError
 
 MAX_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}

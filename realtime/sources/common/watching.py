@@ -66,7 +66,8 @@ class PictureWatch:
         """What has been wrong for more than `SAID_AFTER_S`, if anything."""
         black_s, broken_s, shown_s = self._black_s, self._broken_s, self._shown_s
         if broken_s is not None and now_s - broken_s >= SAID_AFTER_S:
-            return Trouble("undecodable", f"none of {self._broken} pictures for {now_s - broken_s:.1f} s can be decoded", broken_s)
+            what = f"{self._broken} pictures in {now_s - broken_s:.1f} s, and none can be decoded"
+            return Trouble("undecodable", what, broken_s)
         if black_s is not None and now_s - black_s >= SAID_AFTER_S:
             return Trouble("black", f"a black picture for {now_s - black_s:.1f} s", black_s)
         if shown_s is not None and self._repeats >= _LEAST_REPEATS and now_s - shown_s >= SAID_AFTER_S:

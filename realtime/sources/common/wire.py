@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.live import RefusedError
+from realtime.sources.common.feed import RefusedError
 from realtime.sources.common.trail import Trail, userinfo, without_userinfo
 
 _USER_AGENT = "realtime-segmentation"
@@ -125,8 +125,11 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to `request`: the handler of Python forgets the password, and follows into loops."""
 
-    def http_error_302(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any) -> None:
         return None
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """Nothing, so that the answer becomes an HTTPError. Python's would look at the address first."""
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
@@ -151,8 +154,8 @@ class _Digest(urllib.request.HTTPDigestAuthHandler):
 def request(url: str, name: str, wire: Wire, timeout_s: float) -> tuple[http.client.HTTPResponse, str]:
     """GET `url` (with its user name and password, Basic or Digest) and read the answer's head.
 
-    Returns the answer and the address that gave it, which differs after a redirect; it has the password only on the server that
-    `url` names. Raises SourceOpenError, one line without password; RefusedError for 401 and 403. Takes at most `timeout_s` in total.
+    Returns the answer and the address that gave it, which differs after a redirect; the password is in it only on the server that
+    `url` names. Raises SourceOpenError, one line without password; RefusedError for 401 and 403. Takes `timeout_s` at the most.
     """
     wire.allow(timeout_s)
     trail = Trail(url, name)

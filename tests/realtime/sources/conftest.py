@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.server
+import re
 import socket
 import struct
 import threading
@@ -241,14 +243,15 @@ def http_server() -> Iterator[HttpServer]:
 class RtspServer:
     """A camera: RTSP over TCP with H.264 in interleaved RTP (RFC 2326, 3550, 6184), only the parts that a client needs.
 
-    password: required, as Basic authentication. silent: accepts and never answers. freeze: sends no more pictures.
-    size: of the pictures; a change takes effect with a keyframe.
+    password: required, in the authentication of that scheme. silent: accepts and never answers. freeze: sends no more pictures.
+    redirects_to: where it redirects every other address. size: of the pictures; a change takes effect with a keyframe.
     """
 
     port: int = 0
     password: str = ""
     silent: bool = False
-    redirects: bool = False
+    scheme: str = "Basic"
+    redirects_to: str = ""
     fps: int = FPS
     size: Size = field(default_factory=lambda: Size(320, 180))
     freeze: threading.Event = field(default_factory=threading.Event)
@@ -318,11 +321,11 @@ class RtspServer:
 
     def _answer(self, method: str, url: str, headers: dict[str, str]) -> str:
         ends = f"CSeq: {headers['CSeq']}\r\n"
-        token = base64.b64encode(f"admin:{self.password}".encode()).decode()
-        if self.password and headers.get("Authorization") != f"Basic {token}":
-            return f'RTSP/1.0 401 Unauthorized\r\n{ends}WWW-Authenticate: Basic realm="camera"\r\n\r\n'
-        if self.redirects and method == "DESCRIBE":
-            return f"RTSP/1.0 302 Moved\r\n{ends}Location: {url}\r\n\r\n"
+        if self.password and not self._is_login(headers.get("Authorization", ""), method):
+            realm = 'Basic realm="camera"' if self.scheme == "Basic" else 'Digest realm="camera", nonce="abc"'
+            return f"RTSP/1.0 401 Unauthorized\r\n{ends}WWW-Authenticate: {realm}\r\n\r\n"
+        if self.redirects_to and method == "DESCRIBE" and (url != self.redirects_to or self.redirects_to == self.url()):
+            return f"RTSP/1.0 302 Moved\r\n{ends}Location: {self.redirects_to}\r\n\r\n"
         if method == "DESCRIBE":
             sdp = (
                 "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\n"
@@ -333,6 +336,13 @@ class RtspServer:
         if method == "SETUP":
             extra += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
         return f"RTSP/1.0 200 OK\r\n{ends}{extra}\r\n"
+
+    def _is_login(self, given: str, method: str) -> bool:
+        if self.scheme == "Basic":
+            return given == f"Basic {base64.b64encode(f'admin:{self.password}'.encode()).decode()}"
+        facts = dict(re.findall(r'(\w+)="([^"]*)"', given))
+        first, second = _md5(f"admin:camera:{self.password}"), _md5(f"{method}:{facts.get('uri')}")
+        return facts.get("response") == _md5(f"{first}:abc:{second}")
 
     def _play(self, client: socket.socket) -> None:
         sequence, index, size, codec = 0, 0, None, None
@@ -356,6 +366,10 @@ class RtspServer:
             index += 1
             due_s += 1 / self.fps
             self._stopping.wait(max(0.0, due_s - time.monotonic()))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 def _send_nal(client: socket.socket, nal: bytes, sequence: int, timestamp: int, *, is_last: bool) -> int:

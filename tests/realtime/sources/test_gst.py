@@ -189,7 +189,7 @@ def test_the_end_of_a_stream_ends_the_iteration(gst: StandIn) -> None:
 def test_a_failing_pipeline_reports_the_reason_in_one_line(gst: StandIn, plan: dict, kind: type, message: str) -> None:
     gst.plan(**plan)
     error = _failure(open_source("anysrc location=rtsp://admin:hunter2@camera/1 ! appsink"))
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert "hunter2" not in str(error)
     with pytest.raises(kind, match=message):
         raise error

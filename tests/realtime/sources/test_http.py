@@ -16,9 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.types import Size
 from realtime.cli import main
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources import open_source
+from realtime.sources.common.trail import Trail
 from realtime.sources.street.scene import Street
 from realtime.sources.synthetic import read_stamp
 
@@ -79,6 +81,43 @@ def test_wrong_headers_do_not_matter(http_server, small_street: Street, how: dic
     source.close()
     assert all(read_stamp(frame.image) is not None for frame in frames)
     assert _kilobytes() - before < 16_000
+
+
+def test_a_picture_bomb_is_rejected_by_its_header_and_counted(http_server, small_street: Street) -> None:
+    jpeg = cv2.imencode(".jpg", small_street.draw(0.0))[1].tobytes()
+    at = jpeg.index(b"\xff\xc0") + 5
+    bomb = jpeg[:at] + (8000).to_bytes(2, "big") * 2 + jpeg[at + 4 :]
+
+    def page(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+        handler.end_headers()
+        while not http_server.stopping.is_set():
+            handler.wfile.write(b"--x\r\n\r\n" + bomb + b"\r\n--x\r\n\r\n" + jpeg + b"\r\n--x\r\n\r\n\xff\xd8\xff\xd9\r\n")
+            http_server.stopping.wait(0.02)
+
+    http_server.pages["/live"] = page
+    source = open_source(http_server.url("/live"))
+    before = _kilobytes()
+    assert len(list(islice(source, 5))) == 5
+    bombs, empty = source.status.rejected.values()
+    assert (bombs, empty) == (5, 4)
+    assert "8000x8000 pixels" in next(iter(source.status.rejected))
+    assert source.status.state == "live"
+    source.close()
+    assert _kilobytes() - before < 50_000
+
+
+def test_the_status_has_the_size_that_the_pictures_have_now(http_server, small_street: Street) -> None:
+    def page(handler: Handler) -> None:
+        http_server.mjpeg(handler, small_street, frames=3)
+        http_server.mjpeg(handler, Street(Size(192, 108), objects=1, seed=1), frames=3)
+
+    http_server.pages["/live"] = page
+    source = open_source(http_server.url("/live"))
+    details = [source.status.detail for _ in islice(source, 6)]
+    source.close()
+    assert (details[0], details[-1]) == ("320x180 MJPEG", "192x108 MJPEG")
 
 
 def test_it_reconnects_when_the_server_drops_it(http_server, small_street: Street, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,24 +244,125 @@ def test_the_right_password_opens(http_server, small_street: Street) -> None:
     source.close()
 
 
-def test_a_redirect_is_followed_and_a_loop_is_refused(http_server, small_street: Street) -> None:
-    def moved(to: str) -> Callable[[Handler], None]:
-        def page(handler: Handler) -> None:
-            handler.send_response(302)
-            handler.send_header("Location", to)
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
+def _moved(to: str) -> Callable[[Handler], None]:
+    def page(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", to)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
 
-        return page
+    return page
 
-    http_server.pages |= {"/a": moved("/live"), "/loop": moved("/loop"), "/file": moved("file:///etc/hostname")}
-    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street)
-    source = open_source(http_server.url("/a"))
+
+def _locked(show: Callable[[Handler], None], asked: list[str]) -> Callable[[Handler], None]:
+    """A page that wants admin:secret; `asked` gets the Authorization of each request."""
+
+    def page(handler: Handler) -> None:
+        asked.append(handler.headers.get("Authorization", ""))
+        if asked[-1] == "Basic YWRtaW46c2VjcmV0":
+            show(handler)
+            return
+        handler.send_response(401)
+        handler.send_header("WWW-Authenticate", 'Basic realm="cam"')
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return page
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ("/loop", "redirects lead in a circle"),
+        ("/there", "redirects lead in a circle"),
+        ("/more?{}", "more than 5 redirects"),
+        ("file:///etc/hostname", "redirects to file://"),
+        ("http://[", "redirects to an invalid address"),
+    ],
+)
+def test_redirects_are_followed_within_bounds(http_server, to: str, message: str) -> None:
+    more = itertools.count()
+    http_server.pages["/loop"] = lambda handler: _moved(to.format(next(more)))(handler)
+    http_server.pages |= {"/there": _moved("/loop"), "/more": http_server.pages["/loop"]}
+    started_s = time.monotonic()
+    with pytest.raises(SourceOpenError, match=message) as caught:
+        open_source(http_server.url("/loop", "admin:secret@"))
+    assert time.monotonic() - started_s < 1
+    assert len(http_server.requests) <= 6
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_to_another_path_of_the_server_keeps_the_password(http_server, small_street: Street) -> None:
+    asked: list[str] = []
+    http_server.pages |= {"/live": _moved("/video/1")}
+    http_server.pages["/video/1"] = _locked(lambda handler: http_server.mjpeg(handler, small_street), asked)
+    source = open_source(http_server.url("/live", "admin:secret@"))
     assert next(iter(source)).image.shape == (180, 320, 3)
     source.close()
-    for path in ("/loop", "/file"):
-        with pytest.raises(SourceOpenError, match="the server answers 302"):
-            open_source(http_server.url(path))
+    assert asked[-1]
+
+
+def test_a_recording_behind_a_redirect_gets_the_password(http_server, clip: Path) -> None:
+    http_server.pages |= {"/film": _moved("/clip.mp4"), "/clip.mp4": _locked(lambda handler: http_server.file(handler, clip), [])}
+    source = open_source(http_server.url("/film", "admin:secret@"))
+    assert len(list(source)) == 50
+    source.close()
+
+
+def test_another_server_does_not_get_the_password_and_the_error_says_so(http_server, small_street: Street) -> None:
+    asked: list[str] = []
+    http_server.pages["/video"] = _locked(lambda handler: http_server.mjpeg(handler, small_street), asked)
+    other = http_server.url("/video").replace("127.0.0.1", "localhost")
+    http_server.pages["/live"] = _moved(other)
+    with pytest.raises(
+        SourceOpenError, match=r"redirect leads to http://localhost:\d+, which does not get the password"
+    ) as caught:
+        open_source(http_server.url("/live", "admin:secret@"))
+    assert asked == [""]
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "location", "goes_on"),
+    [
+        ("https://u:p@cam/a", "http://cam/b", False),
+        ("http://u:p@cam/a", "https://cam/b", False),
+        ("http://u:p@cam/a", "http://cam:8080/b", False),
+        ("http://u:p@cam:80/a", "http://CAM/b", True),
+        ("http://u:p@cam/a", "//cam/b", True),
+        ("rtsp://u:p@cam/a", "rtsp://cam:554/b", True),
+        ("rtsp://u:p@cam/a", "rtsp://evil/b", False),
+        ("rtsps://u:p@cam/a", "rtsp://cam/b", False),
+    ],
+)
+def test_only_the_named_server_gets_the_password(first: str, location: str, goes_on: bool) -> None:
+    trail = Trail(first, "name")
+    trail.follow(location)
+    assert ("u:p@" in trail.url) == goes_on
+    assert bool(trail.withheld) != goes_on
+    trail.follow(first.replace("u:p@", "") + "/back")
+    assert "u:p@" in trail.url
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Digest", "both"])
+def test_a_wrong_password_is_sent_once(http_server, scheme: str) -> None:
+    """Cameras lock an account after a few."""
+    asked: list[str] = []
+
+    def page(handler: Handler) -> None:
+        asked.append(handler.headers.get("Authorization", ""))
+        handler.send_response(401)
+        if scheme != "Basic":
+            handler.send_header("WWW-Authenticate", 'Digest realm="cam", nonce="abc", qop="auth", algorithm=MD5')
+        if scheme != "Digest":
+            handler.send_header("WWW-Authenticate", 'Basic realm="cam"')
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    http_server.pages["/live"] = page
+    with pytest.raises(SourceOpenError, match="refused"):
+        open_source(http_server.url("/live", "admin:hunter2@"))
+    assert len([text for text in asked if text]) == 1
 
 
 def test_a_plain_file_is_not_live(http_server, clip: Path) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from engines.types import Size
-from realtime.errors import SourceLostError, SourceOpenError
+from realtime.errors import SourceOpenError
 from realtime.sources import open_source
-from realtime.sources.common.live import Backoff
+from realtime.sources.common.attempt import Backoff, CarefulBackoff
 from realtime.sources.synthetic import read_stamp
 
 
@@ -146,15 +146,50 @@ def test_a_refused_password_is_reported_but_not_printed(rtsp_servers: Callable) 
     good.close()
 
 
-def test_a_password_that_is_no_longer_valid_ends_the_stream(rtsp_servers: Callable) -> None:
+def test_a_camera_that_refuses_for_a_while_is_asked_seldom(rtsp_servers: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be starting. What is refused at first is an error at once."""
+    monkeypatch.setattr(CarefulBackoff, "PAUSES_S", (0.5, 1.0))
     server = rtsp_servers()
-    source = open_source(server.url())
-    frames = iter(source)
-    next(frames)
+    source = open_source(server.url("admin:right@"))
+    frames: list[object] = []
+    thread = threading.Thread(target=lambda: frames.extend(source))
+    thread.start()
+    _wait(lambda: len(frames) > 5, 5)
     server.password = "new"
+    before = server.connections
     server.drop_clients()
-    with pytest.raises(SourceLostError, match="refused"):
-        list(frames)
+    _wait(lambda: "refused" in source.status.detail, 5)
+    assert source.status.state == "retrying"
+    time.sleep(1.0)
+    assert server.connections - before <= 2
+    server.password, count = "right", len(frames)
+    _wait(lambda: len(frames) > count, 5)
+    source.close()
+    thread.join(3)
+
+
+def test_pauses_after_a_refusal_lock_no_account() -> None:
+    backoff = CarefulBackoff(random.Random(1))
+    pauses = [backoff.pause_s() for _ in range(6)]
+    assert all(least <= pause <= 1.2 * least for pause, least in zip(pauses, (5, 15, 60, 300, 300, 300), strict=True))
+    backoff.reset()
+    assert backoff.pause_s() <= 6
+
+
+def test_a_redirect_to_another_camera_does_not_give_it_the_password(rtsp_servers: Callable) -> None:
+    other = rtsp_servers(password="secret")
+    source = open_source(rtsp_servers(redirects_to=other.url().replace("127.0.0.1", "localhost")).url("admin:secret@"))
+    with pytest.raises(SourceOpenError, match=r"a redirect leads to rtsp://localhost:\d+, which does not get the password"):
+        next(iter(source))
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Digest"])
+def test_a_redirect_on_the_same_camera_keeps_the_password(rtsp_servers: Callable, scheme: str) -> None:
+    server = rtsp_servers(password="secret", scheme=scheme)
+    server.redirects_to = server.url().replace("/live", "/real")
+    source = open_source(server.url("admin:secret@"))
+    assert next(iter(source)).image.shape == (180, 320, 3)
+    source.close()
 
 
 def test_no_server_answers() -> None:
@@ -166,10 +201,14 @@ def test_no_server_answers() -> None:
     assert source.status.state == "ended"
 
 
-def test_a_redirect_loop_ends(rtsp_servers: Callable) -> None:
-    source = open_source(rtsp_servers(redirects=True).url() + "#open_timeout_s=1")
-    with pytest.raises(SourceOpenError):
-        next(iter(source))
+def test_a_redirect_loop_ends_at_once(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    server.redirects_to = server.url()
+    started_s = time.monotonic()
+    with pytest.raises(SourceOpenError, match="redirects lead in a circle"):
+        next(iter(open_source(server.url("admin:hunter2@"))))
+    assert time.monotonic() - started_s < 1
+    assert server.connections == 1
 
 
 def test_a_camera_that_returns_is_reconnected_soon_and_logged_once(

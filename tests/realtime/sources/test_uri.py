@@ -47,10 +47,10 @@ def test_paths_are_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_the_options_of_a_network_url_are_in_its_fragment() -> None:
-    uri = parse("rtsp://u:p#w=1@h/1?channel=2#transport=udp&timeout_s=3")
-    assert uri.target == "rtsp://u:p#w=1@h/1?channel=2"
+    uri = parse("rtsp://u:p%23w=1@h/1?channel=2#transport=udp&timeout_s=3")
+    assert uri.target == "rtsp://u:p%23w=1@h/1?channel=2"
     assert uri.options == {"transport": "udp", "timeout_s": "3"}
-    assert "p#w" not in uri.name
+    assert "p%23w" not in uri.name
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
@@ -85,12 +85,34 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
         ("rtsp://h/1#speed=2", 'no option "speed"'),
         ("rtsp:///1", "the address has no host"),
         ("http://[::1/x", "not a valid address"),
+        ("rtsp://admin:pa#ss@127.0.0.1:8951/x", 'password has a "#".*Percent-encode it: # as %23'),
+        ("rtsp://admin:pa/ss@camera/x", 'password has a "/"'),
+        ("http://admin:pa?ss@camera/x", 'password has a "[?]"'),
+        ("rtsp://admin:12/34@10.0.0.1/x", 'password has a "/"'),
+        ("rtsp://admin#1:pw@camera/x", 'user name or password has a "#"'),
+        ("rtsp://admin:p@s#s@camera/x#transport=udp", 'password has a "#"'),
     ],
 )
 def test_a_wrong_source_raises_one_clear_line(text: str, message: str) -> None:
     with pytest.raises((SourceOpenError, SourceNotFoundError), match=message) as caught:
         open_source(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://admin:p@ss@camera/x",
+        "rtsp://admin:p%23ss%2F@camera/x",
+        "http://camera:8080/@user/live",
+        "http://camera/x?mail=a@b.c",
+        "http://admin:pw@camera:8080/a@b/c",
+        "http://host:1984/api/stream.mjpeg?src=rtsp://u:p@10.0.0.5:554/x",
+        "http://[::1]:80/a@b",
+    ],
+)
+def test_an_at_sign_is_not_always_a_password_s_end(text: str) -> None:
+    assert parse(text).target == text
 
 
 def test_no_error_prints_a_password(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Connecting: pauses between attempts, and an attempt that can be abandoned."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+from realtime.errors import SourceError, SourceOpenError
+from realtime.sources.common.feed import Feed, unexpected
+
+
+class Backoff:
+    """Pauses between attempts: 0.25 s growing by half to 5 s, each +-20 % so that many viewers do not reconnect at once."""
+
+    FIRST_S, LAST_S, GROWTH, JITTER = 0.25, 5.0, 1.5, 0.2
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()
+        self._next_s = self.FIRST_S
+
+    def pause_s(self) -> float:
+        """The next pause in seconds."""
+        pause_s = self._next_s * self._rng.uniform(1 - self.JITTER, 1 + self.JITTER)
+        self._next_s = min(self._next_s * self.GROWTH, self.LAST_S)
+        return pause_s
+
+    def reset(self) -> None:
+        """The connection was good: start again with short pauses."""
+        self._next_s = self.FIRST_S
+
+
+class CarefulBackoff(Backoff):
+    """Pauses after a refused password: a camera that starts may refuse for a while; one that is asked often locks the account."""
+
+    PAUSES_S = (5.0, 15.0, 60.0, 300.0)
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        super().__init__(rng)
+        self._count = 0
+
+    def pause_s(self) -> float:
+        pause_s = self.PAUSES_S[min(self._count, len(self.PAUSES_S) - 1)]
+        self._count += 1
+        return pause_s * self._rng.uniform(1, 1 + self.JITTER)
+
+    def reset(self) -> None:
+        self._count = 0
+
+
+class Attempt:
+    """One call of `connect` that can be abandoned.
+
+    A library's connect blocks until its own time-out and cannot be cancelled. It runs on a thread of its own, so that the caller
+    need not wait for it. A feed that arrives after `abandon` is closed at once. An error that is not ours is made one.
+    """
+
+    def __init__(self, connect: Callable[[], Feed], name: str = "") -> None:
+        self._connect, self._name = connect, name
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._abandoned = False
+        self._feed: Feed | None = None
+        self._error: SourceError | None = None
+        # Daemon: Ctrl-C must not wait for a camera that does not answer.
+        self.thread = threading.Thread(target=self._run, name="connect", daemon=True)
+        self.thread.start()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Whether `result` would return at once, after at most `timeout_s`."""
+        return self._ready.wait(timeout_s)
+
+    def result(self, timeout_s: float | None = None) -> Feed | None:
+        """The open feed; None when abandoned or late. Raises the error of `connect`."""
+        if not self._ready.wait(timeout_s):
+            self.abandon()
+        with self._lock:
+            if self._abandoned:
+                return None
+            if self._error is not None:
+                raise self._error
+            return self._feed
+
+    def abandon(self) -> None:
+        """Let `result` return at once. Any thread; harmless after `result` has returned."""
+        with self._lock:
+            self._abandoned = True
+        self._ready.set()
+
+    def _run(self) -> None:
+        feed: Feed | None = None
+        try:
+            feed = self._connect()
+        except SourceError as error:
+            self._error = error
+        except Exception as error:
+            self._error = SourceOpenError(*unexpected(self._name, error))
+        with self._lock:
+            self._feed = feed
+            is_late = self._abandoned
+        self._ready.set()
+        if is_late and feed is not None:
+            feed.close()
