@@ -36,7 +36,7 @@ def read_table(path: Path, error: type[SegmentationError], most_bytes: int = MAX
         size_bytes = path.stat().st_size
         if size_bytes > most_bytes:
             raise error(f"{path}: is larger than {most_bytes // 1024} KiB", "Name a TOML file of settings")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as cause:

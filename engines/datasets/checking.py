@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engines.datasets.folder import ADD_LABEL, RENAME, find_images, hold_out_patterns, is_held_out, shared_stem
+from engines.datasets.folder import ADD_LABEL, RENAME, find_images, is_hidden, shared_stem
+from engines.datasets.holding import hold_out, unknown_lines
 from engines.datasets.inspecting import Fault, PairFacts, alike_across, inspect_pair, same_bytes
 from engines.datasets.settings import NAME_FILES, SetSettings, check_settings, read_names
 from engines.datasets.splits import suggest_split, torn_sequences
@@ -18,6 +19,9 @@ from engines.types import I64, VOID_CLASS, Size
 
 SURFACE_FOLDERS, INSTANCE_FOLDERS = ("surface", "lane"), ("instances", "inst")
 """Usual names of folders with further labels."""
+
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+"""What Windows leaves in folders of pictures; what a Mac leaves begins with a dot."""
 
 BRIGHTNESS_PERCENTILES = (5, 50, 95)
 
@@ -76,9 +80,12 @@ def check_set(
     if not names:
         names = tuple(f"class{class_id}" for class_id in range(int(np.flatnonzero(pixels[:VOID_CLASS]).max(initial=0)) + 1))
         notes.append(f"classes named after their ids, up to the highest, {len(names) - 1}. Name them with --classes a,b,c")
+    is_listed = settings is not None and bool(settings.hold_out_list)
     settings, note, warnings = _settings(folder, settings, names, layers, list(by_stem))
-    patterns = hold_out_patterns(folder, settings)
-    held_out = frozenset(stem for stem in by_stem if is_held_out(stem, patterns))
+    held = hold_out(folder, settings, list(by_stem))
+    held_out = frozenset(stem for stem in by_stem if stem in held)
+    if held.unknown and is_listed:
+        warnings.append(unknown_lines(settings.hold_out_list, held.unknown))
     if settings.hold_out or settings.hold_out_list:
         what = "no image" if not held_out else "every image" if len(held_out) == len(by_stem) else ""
         warnings += [f"hold_out matches {what}. Correct the patterns"] if what else torn_sequences(held_out, list(by_stem))
@@ -108,12 +115,8 @@ def check_set(
 def _labels(folder: Path) -> list[Path]:
     if not (folder / "labels").is_dir():
         raise DataError(f"{folder}: has no folder labels/", "The label of images/NAME.jpg is labels/NAME.png, 8-bit class ids")
-    files = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and not path.name.startswith("."))
-    labels = [path for path in files if path.name not in NAME_FILES]
-    texts = sum(path.suffix.lower() == ".txt" for path in labels)
-    if texts and texts == len(labels):
-        what = f"{folder / 'labels'}: has {texts} .txt files of outlines in YOLO's format, which run.py evaluate reads"
-        raise DataError(what, "Training needs labels/NAME.png of 8-bit class ids")
+    files = sorted(path for path in (folder / "labels").iterdir() if path.is_file() and not is_hidden(path, folder))
+    labels = [path for path in files if path.name not in (*NAME_FILES, *SYSTEM_FILES)]
     return labels
 
 
@@ -211,7 +214,7 @@ def _strays(folder: Path, layers: tuple[str, str], by_stem: dict[str, Path]) -> 
                 Fault(folder / name, "no folder", f'is missing, but the settings have {key} = "{name}"', "Correct them")
             )
         elif name:
-            strays = (path for path in (folder / name).glob("*.png") if path.stem not in by_stem)
+            strays = (path for path in (folder / name).glob("*.png") if path.stem not in by_stem and not is_hidden(path, folder))
             faults += [Fault(path, "no image", _no_image(folder, path), "Remove it") for path in strays]
     return faults
 

@@ -4,7 +4,7 @@ Labels are in labels/ under the image's stem. Labels of other tasks (the road's 
 folders; an image without one there is not used for that task.
 """
 
-import fnmatch
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from engines.datasets.holding import hold_out, unknown_lines
 from engines.datasets.image_files import label_fault, read_label
-from engines.datasets.settings import SetSettings, read_lines
+from engines.datasets.settings import SetSettings
 from engines.errors import DataError
 from engines.pictures.reading import read_picture
 from engines.types import F32, U8, VOID_CLASS
@@ -30,6 +31,7 @@ DRIVABLE_BIT, LANE_BIT = 1, 2
 UNSURE_OBJECT = 255
 """The instance label's value where it is unknown which object it is, if any."""
 
+log = logging.getLogger(__name__)
 
 Outline: TypeAlias = U8 | Sequence[Sequence[float]] | Mapping[str, Any]
 """(H, W) uint8 mask of 0 and 1; or polygons, each x0, y0, x1, y1, ... in pixels; or COCO's run lengths {"size", "counts"}."""
@@ -83,27 +85,16 @@ def open_set(folder: Path, settings: SetSettings) -> DataSet:
     pairs = labelled_pairs(folder)
     with ThreadPoolExecutor(2) as threads:
         samples = list(threads.map(lambda pair: read_sample(pair[0], pair[1], settings, folder), pairs))
-    patterns = hold_out_patterns(folder, settings)
-    held_out = tuple(sample for sample in samples if is_held_out(sample.name, patterns))
-    training = tuple(sample for sample in samples if not is_held_out(sample.name, patterns))
-    described = settings.hold_out_list or list(settings.hold_out)
+    held = hold_out(folder, settings, [sample.name for sample in samples])
+    held_out = tuple(sample for sample in samples if sample.name in held)
+    training = tuple(sample for sample in samples if sample.name not in held)
     if not training:
-        raise DataError(f"{folder}: hold_out {described} leaves no image to train on", "Write narrower patterns")
-    if patterns and len(training) == len(samples):
-        raise DataError(f"{folder}: no file matches hold_out {described}", "Correct the patterns or leave them out")
+        raise DataError(f"{folder}: hold_out ({held.described}) leaves no image to train on", "Write narrower patterns")
+    if held and not held_out:
+        raise DataError(f"{folder}: no file matches hold_out ({held.described})", "Correct the patterns or leave them out")
+    if held.unknown:
+        log.warning("%s", unknown_lines(settings.hold_out_list, held.unknown))
     return DataSet(settings, training, held_out)
-
-
-def hold_out_patterns(folder: Path, settings: SetSettings) -> tuple[str, ...]:
-    """The settings' own patterns, and those in the list they name. Raises DataError when the list cannot be read."""
-    if not settings.hold_out_list:
-        return settings.hold_out
-    return (*settings.hold_out, *read_lines(folder / settings.hold_out_list, "the list of held-out images"))
-
-
-def is_held_out(stem: str, patterns: Sequence[str]) -> bool:
-    """Whether the image of that stem is kept from training, for evaluation."""
-    return any(fnmatch.fnmatchcase(stem, pattern) for pattern in patterns)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -121,10 +112,16 @@ def find_images(folder: Path, *, deep: bool = False) -> list[Path]:
     images = folder / "images"
     if not images.is_dir():
         raise DataError(f"{folder}: has no folder images/", "A data set is a folder with images/ and labels/")
-    found = sorted(path for path in (images.rglob("*") if deep else images.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES)
+    places = images.rglob("*") if deep else images.iterdir()
+    found = sorted(path for path in places if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path, images))
     if not found:
         raise DataError(f"{images}: has no image ({', '.join(IMAGE_SUFFIXES)})")
     return found
+
+
+def is_hidden(path: Path, base: Path) -> bool:
+    """Whether a file below `base` is one that systems leave in folders: `._a.jpg` of a Mac is not a picture."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(base).parts)
 
 
 def shared_stem(other: Path) -> str:
@@ -136,6 +133,9 @@ def labelled_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Every image of `folder`/images with its label of the same stem in `folder`/labels, sorted by name. Raises DataError."""
     pairs = [(image, folder / "labels" / f"{image.stem}.png") for image in images_in(folder)]
     for image, label in pairs:
+        if label.with_suffix(".txt").is_file() and not label.is_file():
+            what = f"{image}: has an outline in YOLO's format for its label, which run.py evaluate reads"
+            raise DataError(what, "Training needs labels/NAME.png of 8-bit class ids")
         if not label.is_file():
             raise DataError(f"{image}: has no label {label}", ADD_LABEL)
     return pairs

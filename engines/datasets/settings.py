@@ -17,6 +17,11 @@ FOLDER_KEY = "folder"
 
 MAX_BYTES = 256 * 1024
 
+MAX_TEXT_BYTES = 64 * 1024**2
+"""Of lists and labels: names of a million images."""
+
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
 NAME_FILES = ("labels.txt", "classes.txt")
 """Files with class names, one per line."""
 
@@ -44,7 +49,7 @@ class SetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold_out: tuple[str, ...] = ()
     """Patterns of file stems (`clip7_*`) that are never trained on; evaluation uses exactly these."""
     hold_out_list: str = ""
-    """A text file in the folder, such as val.txt, with one more such pattern per line."""
+    """A text file in the folder, such as val.txt, with the name of one more such image per line, or its path."""
     means: Mapping[str, tuple[str, ...]] = {}
     """Set class -> the model's classes it covers. A class of the model's own name needs no entry; an empty list makes it void."""
     surface: str = ""
@@ -99,11 +104,24 @@ def check_settings(settings: SetSettings, where: str) -> None:
 
 def read_lines(path: Path, what: str) -> tuple[str, ...]:
     """The lines of a text file, stripped, without empty ones. Raises DataError: it cannot be read as `what`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as {what} ({error})") from error
+    lines = read_text(path, what).replace("\r", "\n").split("\n")  # nothing else ends a line: a name may hold U+2028
     return tuple(line.strip() for line in lines if line.strip())
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file of at most MAX_TEXT_BYTES in UTF-8, or in UTF-16 with its mark, as Windows writes them; without that mark.
+
+    Raises DataError: it cannot be read as `what`.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: cannot be read as {what} ({'not a file' if path.exists() else 'no such file'})")
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise DataError(f"{path}: is larger than {MAX_TEXT_BYTES >> 20} MiB, so it is not {what}")
+        data = path.read_bytes()
+        return data.decode("utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as {what} ({error})", "Save it as UTF-8") from error
 
 
 def read_names(path: Path) -> tuple[str, ...]:

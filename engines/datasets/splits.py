@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.datasets.settings import read_lines
+from engines.datasets.holding import listed_names, unknown_lines
 
 VAL_FILE = "val.txt"
 
@@ -82,17 +82,11 @@ def patterns_for(held: Iterable[str], stems: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_file(path: Path, stems: Sequence[str]) -> Split:
-    known = set(stems)
-    named = read_lines(path, "names of images, one per line")
-    stem_of = {name: next((stem for stem in (Path(name).name, Path(name).stem) if stem in known), "") for name in named}
-    held = set(stem_of.values()) - {""}
-    strange = [name for name, stem in stem_of.items() if not stem]
-    warnings = [f"{path}: names {len(strange)} images that do not exist, such as {strange[0]}"] if strange else []
+    held, strange = listed_names(path, stems)
+    warnings = (unknown_lines(str(path), strange),) if strange else ()
     if not held:
-        return Split((), f"none: {path.name} names no image that exists", tuple(warnings))
-    if held == set(named):  # bare names: the file can be used as it is
-        return Split((), f"as in {path.name}", tuple(warnings), path.name)
-    return Split(patterns_for(held, stems), f"as in {path.name}", tuple(warnings))
+        return Split((), f"none: {path.name} names no image that exists", warnings)
+    return Split((), f"as in {path.name}", warnings, path.name)
 
 
 def torn_sequences(held: Set[str], stems: Sequence[str]) -> list[str]:

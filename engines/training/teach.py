@@ -1,5 +1,6 @@
 """Labels from teachers: trained models label images that have no labels, or coarser ones, which are respected."""
 
+import glob
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from engines.backends import Engine, EngineOptions
 from engines.backends.ort import open_engine
-from engines.datasets.folder import hold_out_patterns, images_in, read_sample
+from engines.datasets.folder import images_in, read_sample
+from engines.datasets.holding import hold_out
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
 from engines.evaluation.mapping import merge_matrix
@@ -56,7 +58,8 @@ def teach(
         check_means(known, recipe.classes, f'{folder}: set "{known.name}"')
         allowed = merge_matrix(known, recipe.classes) > 0
         # Images held out of the one set must not be trained on in the other.
-        facts |= {"hold_out": list(hold_out_patterns(folder, known)), "licence": known.licence}
+        held = hold_out(folder, known, [path.stem for path in images_in(folder)])
+        facts |= {"hold_out": [*held.patterns, *map(glob.escape, sorted(held.names))], "licence": known.licence}
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(path, recipe)) for path in teachers]
         weights = [teacher.weight for teacher in opened]

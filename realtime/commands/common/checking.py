@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 
 from engines.datasets.checking import SetReport, check_set
+from engines.datasets.checking_objects import ObjectReport, check_objects
 from engines.datasets.folder import find_images, read_sample
 from engines.datasets.settings import FILE_NAME, open_settings, write_settings
+from engines.datasets.truth import TruthSet, open_objects
 from engines.errors import DataError
 from engines.files import write_whole
 from engines.models import zoo
-from engines.types import VOID_CLASS, Image
+from engines.types import VOID_CLASS, Image, Size
 from realtime.commands.common.tables import bar, counted, percent, table
 from realtime.errors import SettingsError, SinkError
 from realtime.process.progress import Progress
@@ -57,6 +59,10 @@ def check_sets(options: Check) -> int:
 
 def _check(path: Path, classes: Sequence[str], options: Check) -> bool:
     """Check one set and print the report; whether it has no faults."""
+    if not path.exists():
+        raise DataError(f"{path}: no such folder")
+    if (truths := open_objects(path, "all", tuple(classes))) is not None:
+        return _check_objects(path, truths, options)
     is_described = path.is_file() or (path / FILE_NAME).is_file()
     folder, settings = open_settings(path) if is_described else (path, None)
     if not folder.is_dir():
@@ -80,13 +86,54 @@ def _check(path: Path, classes: Sequence[str], options: Check) -> bool:
     return not report.faults
 
 
+def _check_objects(path: Path, truths: TruthSet, options: Check) -> bool:
+    """The same for a set of outlines, which has no contact sheet."""
+    with Progress(f"checking {truths.settings.name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
+        report = check_objects(truths, progress.show)
+    print(describe_objects(report, show_all=options.all))
+    if options.write or options.out:
+        if not path.is_dir():
+            raise SettingsError(f"{path}: has its classes and its images in itself", "Use it as it is: --data FILE")
+        target = Path(options.out or path / FILE_NAME)
+        is_new = write_settings(truths.settings, target, path, overwrite=options.force)
+        print(f"{'written' if is_new else 'unchanged':<11} {target}")
+    return not report.faults
+
+
+def describe_objects(report: ObjectReport, *, show_all: bool = False) -> str:
+    """The report as text."""
+    truths, count = report.truths, len(report.truths.names)
+    names, most = truths.settings.classes, max(1, *report.objects.values()) if report.objects else 1
+    rows = [
+        (name, str(report.objects[index]), bar(report.objects[index] / most), str(report.images[index]))
+        for index, name in enumerate(names)
+    ]
+    total = counted(sum(report.objects.values()), "object")
+    shown = report.faults if show_all else report.faults[:SHOWN_FAULTS]
+    rest = [f"            ... and {len(report.faults) - len(shown)} more (--all shows them)"] if shown != report.faults else []
+    lines = [
+        f"{truths.settings.name}: {counted(count, 'image')}, {total}, {counted(len(names), 'class', 'classes')}, "
+        f"{_sizes(report.sizes)}",
+        f"split       {truths.described}",
+        "",
+        *table(("class", "objects", "", "images"), rows, "lrlr"),
+        f"{counted(report.empty, 'image')} without an object",
+        "",
+        *(f"fault       {line}" for line in shown),
+        *rest,
+        counted(len(report.faults), "fault") if report.faults else "no faults",
+        "to score    run.py evaluate MODEL --data with this path; training needs labels/NAME.png of 8-bit class ids",
+    ]
+    return "\n".join(lines)
+
+
 def describe(report: SetReport, *, show_all: bool = False) -> str:
     """The report as text."""
     settings, images = report.settings, len(report.stems)
     held, layers = len(report.held_out), {"surface": settings.surface, "instance": settings.instances}
     lines = [
         f"{settings.name}: {counted(images, 'image')}, {counted(report.label_count, 'label')}, "
-        f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report)}",
+        f"{counted(len(settings.classes), 'class', 'classes')}, {_sizes(report.sizes)}",
         f"split       {images - held} to train on, {held} held out ({_split(report)})",
         *(f"note        {note}" for note in report.notes),
         *(f"also        {name}/ has {key} labels" for key, name in layers.items() if name),
@@ -100,8 +147,8 @@ def describe(report: SetReport, *, show_all: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _sizes(report: SetReport) -> str:
-    sizes = report.sizes.most_common()
+def _sizes(counts: Counter[Size]) -> str:
+    sizes = counts.most_common()
     if len(sizes) == 1:
         return f"all {sizes[0][0]}"
     shown = ", ".join(f"{size} ({count})" for size, count in sizes[:SHOWN_SIZES])

@@ -40,6 +40,8 @@ PICTURES = "out"
 
 CLASSES_PER_LINE = 7
 
+SHOWN_LEFT_OUT = 8
+
 PACKAGES = ("numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "pycuda", "pycocotools")
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,7 @@ def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> li
     ]
     mapped = figures.mapping.described(truths.settings.classes)
     lines += [f"{'classes' if index == 0 else '':<11} {line}" for index, line in enumerate(mapped)]
+    lines += left_out_lines(truths.left_out)
     if figures.pixels is not None:
         lines += ["", *_pixel_lines(figures.pixels, truths.settings.classes)]
     if figures.objects is not None:
@@ -151,6 +154,15 @@ def described(segmenter: Segmenter, truths: TruthSet, figures: SetFigures) -> li
         surface = figures.surface
         lines += ["", f"surface     drivable IoU {show(surface.drivable_iou)}, lane lines IoU {show(surface.lane_iou)}"]
     return lines
+
+
+def left_out_lines(left_out: Sequence[str]) -> list[str]:
+    """What of the truth was not scored, and why."""
+    if not left_out:
+        return []
+    more = [f"{'':<11} ... and {len(left_out) - SHOWN_LEFT_OUT} more; --json has all"] if len(left_out) > SHOWN_LEFT_OUT else []
+    first, *others = left_out[:SHOWN_LEFT_OUT]
+    return [f"left out    {first}", *(f"{'':<11} {line}" for line in others), *more]
 
 
 def _pixel_lines(figures: PixelFigures, names: Sequence[str]) -> list[str]:
@@ -217,6 +229,7 @@ def _set_facts(truths: TruthSet, figures: SetFigures) -> dict[str, Any]:
         "classes": list(names),
         "mapping": mapping,
         "latency_p50_ms": dict(figures.latency_ms),
+        "left_out": list(truths.left_out),
         "worst": {case.image.name: case.figure for case in figures.worst},
     }
     if figures.pixels is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engines.datasets.checking import check_set
-from engines.datasets.folder import open_set
+from engines.datasets.folder import labelled_pairs, open_set
 from engines.datasets.settings import SetSettings
 from engines.errors import DataError
 from engines.types import Size
@@ -210,8 +210,8 @@ def test_outlines_are_not_training_labels(clean_set: Path) -> None:
     shutil.rmtree(clean_set / "labels")
     (clean_set / "labels").mkdir()
     (clean_set / "labels" / "clipa_000.txt").write_text("0 0 0 1 0 1 1\n")
-    with pytest.raises(DataError, match=r"YOLO's format, which run\.py evaluate reads"):
-        check_set(clean_set)
+    with pytest.raises(DataError, match=r"YOLO's format for its label, which run\.py evaluate reads"):
+        labelled_pairs(clean_set)
 
 
 def test_a_real_set_is_clean(shared: Path, tmp_path: Path) -> None:

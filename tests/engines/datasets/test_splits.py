@@ -66,12 +66,12 @@ def test_a_list_of_names_is_used_as_it_is(tmp_path: Path) -> None:
     assert (split.hold_out, split.hold_out_list, split.warnings) == ((), "val.txt", ())
 
 
-def test_a_list_of_paths_becomes_patterns(tmp_path: Path) -> None:
+def test_a_list_of_paths_is_used_as_it_is_too(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("images/003.jpg\nimages/001.jpg 1\nimages/nobody.jpg\n")
     split = suggest_split(tmp_path, [f"{number:03}" for number in range(9)])
-    assert (split.hold_out, split.hold_out_list) == (("001", "003"), "")
+    assert (split.hold_out, split.hold_out_list) == ((), "val.txt")
     (warning,) = split.warnings
-    assert "1 images that do not exist, such as images/nobody.jpg" in warning
+    assert "val.txt names 1 image that does not exist, such as images/nobody.jpg" in warning
 
 
 def test_a_split_that_divides_a_clip_is_reported_with_a_better_one() -> None:

@@ -12,10 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.datasets.outlines import names_in_yaml
 from engines.datasets.truth import open_truth
 from engines.errors import DataError
-from engines.models.coco import COCO_CLASSES
 
 TOML = 'classes = ["left", "right"]\nhold_out = ["clipb_*"]\n'
 
@@ -118,25 +116,8 @@ def test_names_of_outlines_come_from_the_usual_files(outlines: Path) -> None:
     assert open_truth(outlines).settings.classes == ("kitten", "puppy")
     (outlines / "data.yaml").unlink()
     (outlines / "labels.txt").unlink()
-    assert open_truth(outlines).settings.classes == COCO_CLASSES
-    (outlines / "labels" / "val" / "c.txt").write_text("80 0 0 1 0 1 1\n")
-    with pytest.raises(DataError, match=r"has no class names.*labels\.txt"):
+    with pytest.raises(DataError, match=r"has no class names.*Write them into .*labels\.txt"):
         open_truth(outlines)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("names: [a, 'b c', \"d\"]\n", ("a", "b c", "d")),
-        ("names: {0: a, 1: b}\n", ("a", "b")),
-        ("names: [a,\n  b]\nnc: 2\n", ("a", "b")),
-        ("names:\n- a\n- b\nnc: 2\n", ("a", "b")),
-        ("names:\n  # people\n  0: a\n\n  1: b c\n", ("a", "b c")),
-        ("nc: 2\n", ()),
-    ],
-)
-def test_names_in_simple_yaml(text: str, names: tuple[str, ...]) -> None:
-    assert names_in_yaml(text) == names
 
 
 def test_a_file_of_names_among_the_labels_is_no_label(outlines: Path, clean_set: Path) -> None:
