@@ -12,7 +12,9 @@ of the set and what to hold out, and draws a contact sheet. The exit code is 1 i
 
 
 class Check(NamedTuple):
-    sets: tuple[str, ...] = argument("DIR", "a folder with images/ and labels/, a dataset.toml that names one, a data.yaml or COCO's JSON", nargs="+")
+    sets: tuple[str, ...] = argument(
+        "DIR", "a folder with images/ and labels/, a dataset.toml that names one, a data.yaml or COCO's JSON", nargs="+"
+    )
     classes: str | None = option("A,B,C", "names in the order of the ids (default: dataset.toml, or labels.txt)")
     write: bool = switch("write dataset.toml into DIR: classes and what is held out")
     out: str | None = option("FILE.toml", "write this file instead, where DIR cannot be written to")

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 class Images(NamedTuple):
     data: tuple[str, ...] = repeated(
-        "DIR", "a folder with dataset.toml (see run.py data check), such a file, COCO's JSON, YOLO's outlines or data.yaml; may be repeated"
+        "DIR",
+        "a folder with dataset.toml (run.py data check), such a file, COCO's JSON, YOLO's outlines or data.yaml; may be repeated",
     )
     split: SplitName | None = option(
         "NAME", "held_out or all (default: what is held out, if anything is)", one_of(("held_out", "all"))
