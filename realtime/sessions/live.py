@@ -1,12 +1,16 @@
 """LiveSession: a run behind a window. Turns the run's threads, errors and counts into what a viewer shows."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 from engines.errors import SegmentationError
+from engines.files import numbered
 from engines.models.card import ModelCard
 from engines.models.model import Model
 from engines.types import Size
@@ -20,11 +24,16 @@ from realtime.render.palette import class_colours
 from realtime.sessions.picking import Selected, facts_of, find, track_at
 from realtime.sessions.session import Phase, SessionState
 from realtime.settings import Settings
-from realtime.sinks import check_outputs
+from realtime.sinks import check_outputs, is_taken, recover
 from realtime.streams.outlets import CanvasFormat, FilesOutlet, WindowOutlet
 from realtime.streams.recorder import recording_to
 from realtime.streams.stream import StreamPlan
 from realtime.types import Canvas, Source, SourceStatus
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT_S = 0.3
+"""A disk that has not answered by then must not hold up the window."""
 
 CLOSE_TIMEOUT_S = 1.8
 """Longer than a file or a model takes to let go; a driver that hangs for longer is left behind."""
@@ -49,6 +58,7 @@ class LiveSession:
         self._source_name = redact(source_name)
         self._record_folder = record_folder
         self._recorded: set[Path] = set()
+        self._recovered = ""
         self._settings = settings
         self._format = CanvasFormat(settings.width, LEAST_SCREEN_PX)
         self._files = FilesOutlet(self._format, survives_errors=True)
@@ -56,6 +66,7 @@ class LiveSession:
         self._run = Run(settings, find_model, [plan], builds_engines=True)
         self._stream = self._run.stream
         self._run.start()
+        threading.Thread(target=self._recover, name="recover", daemon=True).start()
 
     @property
     def knobs(self) -> Knobs:
@@ -90,6 +101,7 @@ class LiveSession:
             paused=self._stream.gate.paused,
             waits_for_model=source is not None and not source.is_live and self._settings.overlay != "live",
             recording=recording.path if recording else None,
+            news=redact(self._files.recorder.news or self._recovered),
             selected=self._selected(card),
         )
 
@@ -143,8 +155,9 @@ class LiveSession:
     def start_recording(self) -> Path:
         if not self._stream.pipeline.running:
             raise SinkError("nothing is playing, so there is nothing to record", "Open a source first")
-        path = _unused(self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4", self._recorded)
-        check_outputs({"video": path})
+        path = in_time(self._new_recording, ANSWER_TIMEOUT_S)
+        if path is None:
+            raise SinkError(f"{self._record_folder}: the disk does not answer", "Try again when it does")
         self._recorded.add(path)
         self._files.recording = recording_to({"video": path})
         self._stream.redraw()
@@ -155,6 +168,21 @@ class LiveSession:
         self._stream.redraw()
         return recording.path if recording else None
 
+    def _new_recording(self) -> Path:
+        path = self._record_folder / f"recording-{datetime.now():%Y%m%d-%H%M%S}.mp4"
+        free = next(candidate for candidate in numbered(path) if candidate not in self._recorded and not is_taken(candidate))
+        check_outputs({"video": free})
+        return free
+
+    def _recover(self) -> None:
+        """Finish recordings that killed runs left."""
+        try:
+            for text in recover(self._record_folder) if self._record_folder.is_dir() else ():
+                log.warning("%s", text)
+                self._recovered = text
+        except SinkError as error:
+            log.warning("%s", error)
+
     def close(self) -> None:
         self._run.stop()
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
@@ -164,15 +192,28 @@ class LiveSession:
             except BaseException:  # reported by `state`; closing has nothing to add
                 continue
         self._run.end_upgrade()
+        if self._files.recorder.is_writing:
+            log.warning("the disk does not answer, so the last recording is not finished; the next start finishes it")
 
 
-def _unused(path: Path, taken: set[Path]) -> Path:
-    """`path`, or with a number after its name where a file of that name exists or is still being written."""
-    candidate, number = path, 1
-    while candidate in taken or candidate.exists():
-        number += 1
-        candidate = path.with_stem(f"{path.stem}-{number}")
-    return candidate
+def in_time(work: Callable[[], Path], timeout_s: float) -> Path | None:
+    """What `work` returns, or raises; None if it takes longer: it then goes on in a thread that nobody waits for."""
+    done: Queue[Path | SegmentationError] = Queue()
+
+    def run() -> None:
+        try:
+            done.put(work())
+        except SegmentationError as error:
+            done.put(error)
+
+    threading.Thread(target=run, name="disk", daemon=True).start()
+    try:
+        outcome = done.get(timeout=timeout_s)
+    except Empty:
+        return None
+    if isinstance(outcome, SegmentationError):
+        raise outcome
+    return outcome
 
 
 def _shown_classes(card: ModelCard) -> tuple[int, ...]:

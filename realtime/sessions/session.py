@@ -42,6 +42,8 @@ class SessionState:
     paused: bool = False
     recording: Path | None = None
     """The file being recorded to, or None."""
+    news: str = ""
+    """The latest thing to tell once, such as a recording that is complete; empty without any."""
     waits_for_model: bool = False
     """A recording that waits for the model at each frame: with the live overlay it has hardly a newer frame to show."""
     selected: Selected | None = None

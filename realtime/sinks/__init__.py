@@ -16,6 +16,7 @@ A file appears under its name when it is complete; until then it is `.NAME.part.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -24,12 +25,12 @@ from engines.errors import choices
 from engines.loading import load_module, module_constants, module_names
 from realtime.errors import SinkError
 from realtime.sinks.common.leftovers import Mend, finish_left, left_in
-from realtime.sinks.common.output_file import check_writable
+from realtime.sinks.common.output_file import check_writable, part_path
 
 if TYPE_CHECKING:
     from realtime.types import Sink
 
-__all__ = ["Kind", "StreamFacts", "check_outputs", "kinds", "names", "needs_canvas", "open_sinks", "recover"]
+__all__ = ["Kind", "StreamFacts", "check_outputs", "is_taken", "kinds", "names", "needs_canvas", "open_sinks", "recover"]
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,11 @@ def open_sinks(
         if others := left_in(folder, _kind_by_suffix()):
             log.warning("killed runs left %s; finish what is there: run.py recover %s", ", ".join(map(str, others)), folder)
     return tuple(cast("Sink", load_module(__name__, kind).create(path, facts)) for kind, path in paths.items())
+
+
+def is_taken(path: Path) -> bool:
+    """Whether this name of an output is in use: by a file, or by one that is being written."""
+    return os.path.lexists(path) or os.path.lexists(part_path(path))
 
 
 def recover(place: Path) -> list[str]:

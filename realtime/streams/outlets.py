@@ -76,8 +76,12 @@ class WindowOutlet(Outlet):
         self.link.put(delivery.canvas)
 
 
+QUEUE_LENGTH, QUEUE_BYTES = 64, 256 * 2**20
+"""Results that wait for files: two seconds at 30 frames per second, or fewer of large pictures."""
+
+
 class FilesOutlet(Outlet):
-    """Every result, to files, while there is a `recording`. When the source does not wait, a full queue drops and counts.
+    """Every result, to files, while there is a `recording`. Where nothing waits for files, a full queue drops and counts.
 
     recorder: has the latest recording's error, until a new one starts.
     """
@@ -88,9 +92,9 @@ class FilesOutlet(Outlet):
         self._requested = recording
         self._current: Recording | None = None
         self._lock = threading.Lock()
-        self.link: Bounded[ToRecord] = Bounded(64)
+        self.link: Bounded[ToRecord] = Bounded(QUEUE_LENGTH)
         self._dropped_before = 0
-        self.recorder = Recorder(survives_errors, self._forget)
+        self.recorder = Recorder(survives_errors, self._forget, lambda: self.dropped)
 
     @property
     def recording(self) -> Recording | None:
@@ -118,8 +122,9 @@ class FilesOutlet(Outlet):
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         requested = self._requested
         if requested is not self._current:
-            self._current, self._dropped_before = requested, self.link.dropped
-            self.link.force(Finish() if requested is None else Start(requested, delivery.model.card, delivery.source))
+            lost, self._current, self._dropped_before = self.dropped, requested, self.link.dropped
+            self.link.capacity = min(QUEUE_LENGTH, max(4, QUEUE_BYTES // _bytes(delivery)))
+            self.link.force(Finish(lost) if requested is None else Start(requested, delivery.model.card, delivery.source, lost))
         if requested is None or not delivery.is_new:
             return
         if requested.needs_canvas and delivery.canvas is None:
@@ -132,6 +137,12 @@ class FilesOutlet(Outlet):
         with self._lock:
             if self._requested is failed:
                 self._requested = None
+
+
+def _bytes(delivery: Delivery) -> int:
+    """The memory that a queued result's pictures take, about."""
+    frame, canvas = delivery.result.frame.image, delivery.canvas
+    return max(1, frame.nbytes + (canvas.image.nbytes if canvas is not None else 0))
 
 
 class IteratorOutlet(Outlet):

@@ -1,8 +1,9 @@
 """Recorder: the thread that writes. Opens files on request, closes them on request, at the end, and after an error."""
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from realtime.process.redact import redact
 from realtime.process.version import version
 from realtime.sinks import StreamFacts, needs_canvas, open_sinks
 from realtime.types import Canvas, Result, Sink, Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +47,19 @@ def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = (), *, re
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Open a recording's files; what comes after it belongs to them."""
+    """Open a recording's files; what comes after it belongs to them. lost: results that the files before it lack."""
 
     recording: Recording
     card: ModelCard
     source: Source
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Close the files."""
+    """Close the files. lost: results that they lack, because they could not keep up."""
+
+    lost: int = 0
 
 
 ToRecord = tuple[Result, Canvas | None] | Start | Finish
@@ -62,14 +68,21 @@ ToRecord = tuple[Result, Canvas | None] | Start | Finish
 class Recorder:
     """Writes what comes through a link. Used on one thread; its fields may be read from any.
 
-    error: the latest error, until a new recording starts. frames_written: of all recordings. is_writing: files are open.
+    error: the latest error, until a new recording starts. frames_written: of all recordings. news: how the latest one ended, a
+    line for people; empty before. is_writing: files are open, or being closed.
     """
 
-    def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None]) -> None:
-        """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed."""
+    def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None], lost: Callable[[], int]) -> None:
+        """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed.
+
+        lost: how many results the recording that was requested last lacks so far.
+        """
         self.error: SinkError | None = None
         self.frames_written = 0
+        self.news = ""
         self.is_writing = False
+        self._lost = lost
+        self._has_warned = False
         self._survives_errors, self._on_failure = survives_errors, on_failure
         self._sinks: tuple[Sink, ...] = ()
         self._recording: Recording | None = None
@@ -90,22 +103,58 @@ class Recorder:
         except BaseException:
             self._close_quietly()
             raise
-        self._close()
+        self._finish(self._lost())
 
     def _take(self, item: ToRecord, meter: Meter) -> None:
         if isinstance(item, Start):
-            self.error, self._recording = None, item.recording  # the one to give up if the files before it do not close
-            self._close()
+            before, self.error, self._recording = self._recording, None, item.recording  # the one to give up if they do not close
+            self._finish(item.lost, before)
             self.is_writing = True
-            self._sinks = item.recording.open_sinks(item.card, item.source)
+            with self._as_sink_error():
+                self._sinks = item.recording.open_sinks(item.card, item.source)
         elif isinstance(item, Finish):
-            self._close()
+            self._finish(item.lost)
         elif self._sinks:
+            if not self._has_warned and self._lost():
+                self._has_warned = True
+                log.warning("%s: the disk or the encoder is too slow; frames are left out", self._name)
             start = time.perf_counter()
             for sink in self._sinks:
-                sink.write(*item)
+                with self._as_sink_error():
+                    sink.write(*item)
             meter.add({"write": (time.perf_counter() - start) * 1e3})
             self.frames_written += 1
+
+    def _finish(self, lost: int, recording: Recording | None = None) -> None:
+        """Close the files of a recording, and report how it went."""
+        if not self._sinks:
+            return
+        self._close()
+        name = self._name if recording is None else _name(recording)
+        self._has_warned = False
+        if lost:
+            self.news = f"Saved {name}; it lacks {lost} frames: the disk or the encoder was too slow"
+            log.warning("%s: %d frames were left out: the disk or the encoder was too slow", name, lost)
+        else:
+            self.news = f"Saved {name}"
+            log.info("%s is complete", name)
+
+    @property
+    def _name(self) -> str:
+        return _name(self._recording)
+
+    @contextlib.contextmanager
+    def _as_sink_error(self) -> Iterator[None]:
+        """Whatever a sink or its library raises becomes a SinkError: it ends a recording, never the picture beside it."""
+        try:
+            yield
+        except SinkError:
+            raise
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise SinkError(
+                f"{self._name}: writing failed ({type(error).__name__}: {reason})", "Run it with --log FILE"
+            ) from error
 
     def _close(self) -> None:
         """Close every sink; the first error is raised when all have had their turn."""
@@ -113,7 +162,8 @@ class Recorder:
         first: SinkError | None = None
         for sink in sinks:
             try:
-                sink.close()
+                with self._as_sink_error():
+                    sink.close()
             except SinkError as error:
                 first = first or error
         self.is_writing = False
@@ -124,3 +174,7 @@ class Recorder:
         """Close after an error that is already reported: a second one would hide it."""
         with contextlib.suppress(SinkError):
             self._close()
+
+
+def _name(recording: Recording | None) -> str:
+    return str(recording.path) if recording is not None and recording.path is not None else "the recording"

@@ -209,7 +209,8 @@ class Stream:
         assert self.source is not None, "known before its first frame"
         canvases: dict[CanvasFormat, Canvas] = {}
         ended = 0
-        may_wait = not self.source.is_live or len(self.outlets) == 1
+        # A picture that somebody looks at waits for no file: what a file cannot take is dropped there, counted and reported.
+        may_wait = not self._is_watched and (not self.source.is_live or len(self.outlets) == 1)
         for outlet in self.outlets:
             format = outlet.canvas_format()
             if format is not None and format not in canvases:

@@ -161,6 +161,6 @@ class SessionControl:
             if session.state().recording is None:
                 self._show_message(f"Recording to {session.start_recording()}")
             elif (path := session.stop_recording()) is not None:
-                self._show_message(f"Saved {path}")
+                self._show_message(f"Finishing {path} …")
         except SegmentationError as error:
             self._show_message(f"Recording failed: {error}")

@@ -1,7 +1,9 @@
 """The picture: paints the newest canvas, and saves it as a screenshot."""
 
+import logging
+import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import cast
 
@@ -11,12 +13,16 @@ from PyQt6.QtCore import QObject, QPointF, QRectF, Qt, pyqtSignal
 from PyQt6.QtGui import QColor, QImage, QPainter, QPaintEvent, QPixmap, QRegion
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
-from engines.files import whole_file
+from engines.files import numbered, whole_file
 from engines.types import Image
 from realtime.types import Canvas
 from realtime.viewer.style import BACKGROUND
 
+log = logging.getLogger(__name__)
+
 HUD_MARGIN_PX = 12
+
+CLOSE_TIMEOUT_S = 2.0
 
 
 class VideoView(QWidget):
@@ -131,21 +137,26 @@ class ScreenshotWriter(QObject):
         super().__init__(parent)
         self.folder = folder
         self._writer = ThreadPoolExecutor(1, "screenshot")
+        self._pending: set[Future[None]] = set()
 
     def save(self, canvas: Canvas) -> None:
         """Return at once; `finished` reports the outcome."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self._writer.submit(self._write, canvas, self.folder / f"screenshot-{stamp}-{canvas.index:06}.png")
+        future = self._writer.submit(self._write, canvas, self.folder / f"screenshot-{stamp}-{canvas.index:06}.png")
+        self._pending = {one for one in self._pending if not one.done()} | {future}
 
     def close(self) -> None:
-        """Wait until all pictures are written."""
-        self._writer.shutdown()
+        """Wait until all pictures are written, or `CLOSE_TIMEOUT_S` if the disk does not answer."""
+        self._writer.shutdown(wait=False)
+        if left := wait(self._pending, CLOSE_TIMEOUT_S).not_done:
+            log.warning("%d screenshots are not saved: the disk does not answer", len(left))
 
     def _write(self, canvas: Canvas, path: Path) -> None:
         # No copy: a canvas is never written to again, and this frame keeps it alive.
         image = as_qimage(canvas.image, QImage.Format.Format_BGR888)
         try:
-            with whole_file(path) as part:
+            path = next(free for free in numbered(path) if not os.path.lexists(free))
+            with whole_file(path, replaces=False) as part:
                 if not image.save(str(part), "PNG"):
                     raise OSError("the folder cannot be written to, or the disk is full")
         except OSError as error:

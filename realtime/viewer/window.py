@@ -40,6 +40,7 @@ class MainWindow(QMainWindow):
         self._legend_chosen: bool | None = None
         self._fitted = False
         self._opened_s = time.monotonic()
+        self._news = ""
         self.host = SessionHost(open_session, self)
         self.control = SessionControl(self.host, self.show_message)
         self.screenshots = ScreenshotWriter(out_folder, self)
@@ -125,6 +126,10 @@ class MainWindow(QMainWindow):
         self.legend.show_classes(state, knobs.hidden_classes)
         self._show_commands(state)
         self._show_hud(state)
+        if state.news != self._news:
+            self._news = state.news
+            if state.news:
+                self.show_message(state.news)
         self.setWindowTitle(f"{state.source} – {self._title}" if state.source else self._title)
         metrics = self.source_label.fontMetrics()
         self.source_label.setText(metrics.elidedText(state.source, Qt.TextElideMode.ElideMiddle, self.width() // 2))
