@@ -122,7 +122,9 @@ class FilesOutlet(Outlet):
     def put(self, delivery: Delivery, may_wait: bool) -> None:
         requested = self._requested
         if requested is not self._current:
-            lost, self._current, self._dropped_before = self.dropped, requested, self.link.dropped
+            lost, self._current = self.dropped, requested
+            if requested is not None:
+                self._dropped_before = self.link.dropped
             self.link.capacity = min(QUEUE_LENGTH, max(4, QUEUE_BYTES // _bytes(delivery)))
             self.link.force(Finish(lost) if requested is None else Start(requested, delivery.model.card, delivery.source, lost))
         if requested is None or not delivery.is_new:

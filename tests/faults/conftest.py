@@ -1,5 +1,6 @@
 """Fixtures of the rooms whose faults are injected here."""
 
 from ..engines.plans.conftest import store
+from ..realtime.conftest import _memory_sink, _memory_source, _wait_until, no_thread_is_left, plug_in
 
-__all__ = ["store"]
+__all__ = ["_memory_sink", "_memory_source", "_wait_until", "no_thread_is_left", "plug_in", "store"]

@@ -324,27 +324,6 @@ def test_a_recording_starts_and_stops_in_the_middle(
     assert files_of(run).recorder.error is None
 
 
-def test_a_slow_recorder_neither_ages_the_picture_nor_queues_without_end(
-    make_run: MakeRun, MemorySource: Any, MemorySink: Any, wait_until: WaitUntil
-) -> None:
-    """F22: its queue is bounded, what it cannot take is dropped there and counted, and the picture does not wait for it."""
-    ages_ms: list[float] = []
-    screen: Latest[Canvas] = Latest(lambda: look())
-
-    def look() -> None:
-        canvas = screen.poll()
-        if canvas is not None:
-            ages_ms.append((time.monotonic_ns() - canvas.captured_ns) / 1e6)
-
-    run = make_run(MemorySource(None, is_live=True, fps=150), MemorySink(slow_s=0.06), screen=screen)
-    run.start()
-    wait_until(lambda: files_of(run).dropped > 60)
-    assert files_of(run).link.waiting <= 64
-    run.stop()
-    finish(run)
-    assert np.percentile(ages_ms, 95) < 120
-
-
 def test_a_paused_picture_is_drawn_again_with_new_knobs(make_run: MakeRun, MemorySource: Any, wait_until: WaitUntil) -> None:
     screen: Latest[Canvas] = Latest()
     run = make_run(MemorySource(None), screen=screen)
