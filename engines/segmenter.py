@@ -22,7 +22,7 @@ from engines.backends import (
     open_engine,
 )
 from engines.errors import InferenceError
-from engines.families import DecodeSettings, OverlappingFamily, open_family
+from engines.families import DecodeSettings, OverlappingFamily, first_frames, open_family
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.model import Model
@@ -60,6 +60,8 @@ class Segmenter:
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
         self._recurrent = engine if isinstance(engine, RecurrentEngine) and self.card.states else None
         self._batched = engine if isinstance(engine, BatchEngine) else None
+        self._first = first_frames(self.card)
+        self._is_warm_up = False
         self._run: Inference | None = None
         self._finished: Inference | None = None
 
@@ -76,8 +78,12 @@ class Segmenter:
         """
         grey = np.full((size.height, size.width, 3), 114, np.uint8)
         engine = self.choice.engine
-        for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
-            self(grey, DecodeSettings())
+        self._is_warm_up = True
+        try:
+            for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
+                self(grey, DecodeSettings())
+        finally:
+            self._is_warm_up = False
         if self._recurrent:
             self._recurrent.reset()  # or the first frames would remember grey
 
@@ -149,11 +155,21 @@ class Segmenter:
         missing = [name for name in self.card.outputs.values() if name not in run.outputs]
         if missing:
             raise InferenceError(f"{self.card.name}: the network gave no output {', '.join(missing)}")
+        if not self._first.is_done:
+            self._look(run)
         segmentation = self._family.decode(run.outputs, run.geometry, settings)
         decode_ms = (time.perf_counter() - start) * 1e3
         stage_ms = {"preprocess": run.preprocess_ms, "inference": run.inference_ms, "decode": decode_ms}
         return dataclasses.replace(segmentation, stage_ms=stage_ms, frame=run.geometry.frame)
 
+    def _look(self, run: Inference) -> None:
+        """Whether the numbers are what the card says; where they say it themselves, they are read so from now on."""
+        self._first.look(run.outputs, is_real=not self._is_warm_up)
+        if self._first.card is not self.card:
+            self.card = self._first.card
+            self._family = open_family(self.card)
+
     def close(self) -> None:
         """Free the engine."""
+        self._first.conclude()
         self.choice.engine.close()

@@ -7,9 +7,11 @@ card_keys(network, outputs, names, written) -> dict        card keys that follow
 side_inputs(facts, written) -> dict                tables `states` and `constants` of a recurrent network that the family knows
 class_count(card, shapes) -> int | None            how many classes a network has, by the shapes of its outputs
 fuse(model, card) -> (model, card)                 an onnx.ModelProto with outputs that are quick to download, and its card
+examine(card, outputs) -> Look                     what one frame's numbers say of the card; CardError where they contradict it
 propose(network) -> str                            card keys for a network that may be of the family; "" where it cannot be
 
-and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`.
+and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`,
+`Look` in `engines.families.common.ranges`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 from engines.errors import CardError, choices
+from engines.families.common.ranges import Look
 from engines.families.common.recognising import Network, Recognised
+from engines.families.common.watching import FirstFrames
 from engines.loading import load_module, module_names
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -110,6 +114,12 @@ def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     """The network with outputs that are quick to download, and its card; the pair given where nothing can be fused."""
     function = _function(card.family, "fuse")
     return function(model, card) if function else (model, card)
+
+
+def first_frames(card: ModelCard) -> FirstFrames:
+    """What looks at the numbers of a network's first frames."""
+    examine = _function(card.family, "examine")
+    return FirstFrames(card, examine or (lambda card, outputs: Look()))
 
 
 def supported() -> list[str]:

@@ -4,6 +4,7 @@ Outputs by role, one of
     `predictions` (1, 4 + C, N): YOLOv8 and 11. Centre, width, height in network px, C scores (sigmoid done)
     `rows`        (1, N, 5 + C): YOLOv5, and YOLOX with its boxes worked out. The same, with an objectness before the C scores
     `detections`  (1, N, 6): YOLO26 and YOLOv10, end to end. Corners in network px, score, class id; no NMS needed
+    `queries`     (1, N, 4 + C): RT-DETR. Centre, width, height as shares of the picture, C scores (sigmoid done); no NMS needed
     `cells`       (1, N, 5 + C): YOLOX before its boxes are worked out. Offset of the centre and logarithm of the size, both in
                   cells of 8, 16 and 32 pixels, one grid after the other; objectness, C scores (sigmoid done)
 """
@@ -13,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from engines.decoding.detections import Detections, Limits, check_finite, floats, from_class_scores, read_rows
-from engines.decoding.postprocess import visible_rows
+from engines.decoding.detections import Detections, Limits, check_finite, check_scores, floats, from_class_scores, read_rows
+from engines.decoding.postprocess import centre_to_corners, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import Look, examine_rows
 from engines.families.common.recognising import Network, Recognised, detected_keys, one_role, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
-ROLES = ("predictions", "rows", "detections", "cells")
+ROLES = ("predictions", "rows", "detections", "cells", "queries")
 
 STRIDES = (8, 16, 32)
 """Of YOLOX's three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
@@ -43,6 +45,8 @@ class Family:
         rows = floats(outputs[self._output], self._output, 3)
         if self._role == "cells":
             found = self._from_cells(rows, limits)
+        elif self._role == "queries":
+            found = self._from_queries(rows, limits, geometry.net)
         else:
             found, _ = read_rows(self._role, rows, self._class_count, 0, limits, self._output)
         check_finite(found.corners_net)
@@ -60,6 +64,18 @@ class Family:
             boxes = np.concatenate((rows[:, :2] * strides + self._centres_px, np.exp(rows[:, 2:4]) * strides), axis=1)
         scores = rows[:, 5:] * rows[:, 4:5]
         return from_class_scores(boxes.T, np.ascontiguousarray(scores.T), limits)
+
+    def _from_queries(self, rows: F32, limits: Limits, net: Size) -> Detections:
+        if rows.shape[1] != 4 + self._class_count:
+            what = f"output {self._output} has {rows.shape[1]} numbers per box, not 4 + {self._class_count} classes"
+            raise InferenceError(what, "Correct `classes` in its card")
+        best = rows[:, 4:].max(axis=1)
+        check_scores(best)
+        order = np.argsort(-best, kind="stable")
+        order = order[best[order] >= limits.score][: limits.count]
+        class_ids = rows[order, 4:].argmax(axis=1).astype(np.int32)
+        corners = centre_to_corners(rows[order, :4] * np.array((net.width, net.height) * 2, np.float32))
+        return Detections(corners, best[order], class_ids, order)
 
 
 def _grids(net: Size) -> tuple[F32, F32]:
@@ -83,6 +99,8 @@ def recognise(network: Network) -> Recognised | None:
     (output,) = outputs
     _, channels, count = output.shape
     if network.facts.metadata.get("task") == "detect":
+        if count and count > 4 and _is_rtdetr(network):
+            return Recognised({"queries": output.name}, count - 4, is_named=True)
         if count == 6:
             return Recognised({"detections": output.name}, is_named=True)
         if channels and 4 < channels < (count or VOID_CLASS**2):
@@ -93,4 +111,18 @@ def recognise(network: Network) -> Recognised | None:
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    given = written.get("outputs")
+    if "queries" in outputs or (isinstance(given, dict) and "queries" in given):  # its predictor stretches pictures
+        keys = detected_keys(network, names, is_letterboxed=True)
+        return keys | {"input": keys["input"] | {"fit": "stretch"}}
     return detected_keys(network, names, is_letterboxed="task" in network.facts.metadata or "rows" in outputs)
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    role = one_role(card, ROLES)
+    return examine_rows(card, role, outputs[card.outputs[role]])
+
+
+def _is_rtdetr(network: Network) -> bool:
+    """Ultralytics exports it as any other detector, but for the name of the model."""
+    return "rtdetr" in network.facts.metadata.get("description", "").lower().replace("-", "")

@@ -20,6 +20,7 @@ from engines.decoding.maps import not_finite, surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import OVERSHOOT, Look, is_flat, sampled
 from engines.families.common.recognising import Network, Recognised, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -30,9 +31,6 @@ ROLES = ("alpha", "alpha_softmax", "alpha_logits")
 
 MIN_OBJECT_SHARE = 1e-3
 """Smaller regions, as a share of the map, are specks, painted but not objects: 110 pixels of 384x288."""
-
-OVERSHOOT = 0.1
-"""Networks that upsample their matte with a cubic go past 0 and 1 by a few per cent; more is another kind of number."""
 
 LARGEST_LOGIT = 30.0
 """exp(-30) is nothing beside 1, and overflows in no precision."""
@@ -141,8 +139,35 @@ def recognise(network: Network) -> Recognised | None:
     if len(facts.outputs) != 1:
         return None
     (output,) = facts.outputs
-    is_sure = output.name in facts.unit_outputs and any(word in output.name.lower() for word in WORDS)
+    is_sure = facts.activations.get(output.name) == "sigmoid" and any(word in output.name.lower() for word in WORDS)
     return Recognised({"alpha": output.name}, is_named=True) if is_sure and _is_one_channel(output, network) else None
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    """An opacity that went through its sigmoid already, or that has two values only."""
+    role = one_role(card, ROLES)
+    name = card.outputs[role]
+    output = outputs[name]
+    if output.dtype == np.uint8:
+        if output.max(initial=0) == 1:
+            what = f"{card.name}: output {name} contains 0 and 1 only, and an opacity of bytes goes to 255"
+            raise CardError(what, 'If it is a map of classes, write in its card: family = "semantic", outputs.labels')
+        return Look()
+    if output.dtype.kind != "f" or not np.isfinite(output).all():
+        return Look()
+    numbers = sampled(output.reshape(1, -1))
+    flat = {name: float(numbers.flat[0])} if is_flat(numbers) else {}
+    low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+    is_sigmoid = role == "alpha_logits" and not flat and low >= 0 and high <= 1 and high - low > 0.5
+    doubts: tuple[str, ...] = ()
+    if role == "alpha_softmax" and output.ndim == 4 and 2 in (output.shape[1], output.shape[3]):
+        sums = output.sum(axis=1 if output.shape[1] == 2 else 3)
+        if float(np.abs(sums - 1).max(initial=0)) > OVERSHOOT:
+            doubts = (f"the shares of background and foreground in output {name} add up to {float(sums.max()):.3g}, not to 1",)
+    channels = output.shape[1] if output.ndim == 4 else 1
+    role_now = ("alpha" if channels == 1 or output.shape[-1] == 1 else "alpha_softmax") if is_sigmoid else role
+    changed = {role_now if key == role else key: tensor for key, tensor in card.outputs.items()} if is_sigmoid else None
+    return Look(changed, doubts, None, flat)
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:

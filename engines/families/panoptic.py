@@ -22,6 +22,7 @@ from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, 
 from engines.decoding.outlining import HIDDEN, outline
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import Look, strange_labels
 from engines.families.common.recognising import Network, Recognised, channel_classes, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -228,6 +229,15 @@ def recognise(network: Network) -> Recognised | None:
     maps = {"labels", "alpha"} & found
     is_ours = len(maps) == 1 and {"peaks", "offsets"} <= found <= {*maps, "peaks", "offsets", "confidence", "surface"}
     return Recognised({tensor.name: tensor.name for tensor in network.facts.outputs}, is_named=True) if is_ours else None
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    """Labels that the card has no class for."""
+    labels = outputs[card.outputs["labels"]] if "labels" in card.outputs else None
+    if labels is not None and labels.dtype.kind in "ui":
+        is_mask, doubts = strange_labels(labels, card, card.outputs["labels"])
+        return Look(doubts=("the labels are 0 and 255 only, and 255 is no class",) if is_mask else doubts)
+    return Look()
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:

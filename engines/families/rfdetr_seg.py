@@ -18,6 +18,7 @@ from engines.decoding.detections import check_finite, floats
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid, visible_rows
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import SHARES_END, Look, is_flat
 from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.coco import COCO_IDS
@@ -110,6 +111,23 @@ def recognise(network: Network) -> Recognised | None:
     ranks = [len(tensor.shape) for tensor in tensors]
     is_ours = is_float and ranks == [3, 3, 4] and tensors[0].shape[2] in (4, None)
     return Recognised(EXPORTED, is_named=True) if is_ours else None
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    """Outputs after their sigmoid, and boxes in pixels."""
+    names = [card.outputs[role] for role in ROLES]
+    boxes, logits, masks = (np.asarray(outputs[name]) for name in names)
+    if not all(array.dtype.kind == "f" and array.size and np.isfinite(array).all() for array in (boxes, logits)):
+        return Look()
+    for name, array in ((names[1], logits), (names[2], masks[:, :1])):
+        if not is_flat(array) and array.min() >= 0 and array.max() <= 1 and array.max() - array.min() > 0.1:
+            what = f"{card.name}: output {name} goes from {array.min():.3g} to {array.max():.3g}: its sigmoid is inside already"
+            raise CardError(what, "Export it without, as RF-DETR's own exporter does")
+    if boxes.max() > 2 * SHARES_END:
+        what = f"{card.name}: the boxes in output {names[0]} go to {boxes.max():.4g}: they are pixels, not shares of the picture"
+        raise CardError(what, "Export it as RF-DETR's own exporter does")
+    flat = {name: float(array.flat[0]) for name, array in zip(names, (boxes, logits, masks), strict=True) if is_flat(array)}
+    return Look(best=float(sigmoid(logits.max(keepdims=True).astype(np.float32)).max()), flat=flat)
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Semantic segmentation: a class for every pixel. Thing classes are cut into objects by connected components.
 
-Outputs by role: `logits` (1, C, H, W) float; or `labels` (1, H, W), (H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in
-the graph; and optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, `surface`
-(1, any, any) uint8, 0 nothing, 1 drivable, 2 lane line, and `logit_mean` (1,) float, finite just when all the logits were.
+Outputs by role: `logits` (1, C, H, W) float; or `probabilities`, the same after a softmax or sigmoids; or `labels` (1, H, W),
+(H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in the graph; or `mask`, the same of two classes, 0 and 255; and
+optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, `surface` (1, any, any) uint8,
+0 nothing, 1 drivable, 2 lane line, and `logit_mean` (1,) float, finite just when all the logits were.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +16,27 @@ import numpy.typing as npt
 from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
 from engines.decoding.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.decoding.upsampling import upsampled_labels
-from engines.errors import InferenceError
+from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import (
+    Look,
+    are_probabilities,
+    check_shares,
+    is_flat,
+    largest_softmax,
+    sampled,
+    strange_labels,
+    twice,
+)
 from engines.families.common.recognising import Network, Recognised, channel_classes, length_of, one_role
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts
 from engines.onnx_graph.reading import TensorFacts
-from engines.onnx_graph.reducing import PREFIX, are_channel_numbers, as_bytes, batch_of, checked, largest_share
+from engines.onnx_graph.reducing import PREFIX, are_channel_numbers, as_bytes, batch_of, checked, largest_byte, largest_share
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
+
+ROLES = ("logits", "labels", "probabilities", "mask")
 
 MIN_OBJECT_SHARE = 2e-4
 """Smaller components, as a share of the map, are specks: 49 pixels of 640x384."""
@@ -40,15 +53,19 @@ Score = Callable[[int, U8, Rectangle], float]
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        one_role(card, ("logits", "labels"))
+        self._role = one_role(card, ROLES)
         self._class_count = len(card.classes)
-        self._logits = card.outputs.get("logits")
-        self._labels = card.outputs.get("labels", "")
+        self._logits = card.outputs.get("logits") or card.outputs.get("probabilities")
+        self._labels = card.outputs.get("labels") or card.outputs.get("mask", "")
         self._confidence = card.outputs.get("confidence")
         self._mean = card.outputs.get("logit_mean")
         self._surface = card.outputs.get("surface")
         self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
         self._to_class = channel_classes(card)
+        if self._role == "mask":
+            if self._class_count != 2:
+                raise CardError(f"{card.name}: a mask has two classes, its card {self._class_count}", "Correct `classes`")
+            self._to_class = np.repeat(self._to_class[:2], 128)  # 0 and 255, or what a resize made between them
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         if self._logits:
@@ -56,7 +73,7 @@ class Family:
             class_map: U8 = argmax_channels(logits)
             picture = geometry.frame.fitted_to_width(settings.map_width_px)
             shown_map = self._smooth(class_map, logits, picture) if settings.fine_class_maps else class_map
-            score: Score = _LogitScore(logits)
+            score: Score = _LogitScore(logits) if self._role == "logits" else _ShareScore(logits)
         else:
             if self._mean and not np.isfinite(np.asarray(outputs[self._mean], np.float32)).all():
                 raise not_finite(f"output {self._mean}")
@@ -122,6 +139,18 @@ class _LogitScore:
         return float((exponentials[class_id] / exponentials.sum(axis=0)).mean())
 
 
+class _ShareScore:
+    """Mean probability of the object's class over a sample of its pixels."""
+
+    def __init__(self, shares: F32) -> None:
+        self._shares = shares
+
+    def __call__(self, class_id: int, mask: U8, rectangle: Rectangle) -> float:
+        x, y, _, _ = rectangle
+        rows, columns = _sample(mask)
+        return float(np.clip(self._shares[class_id, y + rows, x + columns].mean(), 0, 1))
+
+
 class _MapScore:
     """Mean of a confidence map over the object; the map may be coarser than the class map."""
 
@@ -162,19 +191,68 @@ def recognise(network: Network) -> Recognised | None:
     (output,) = outputs
     is_logits = output.dtype.startswith("float") and _has_aspect_of(output, network)
     if is_logits and 2 <= (output.shape[1] or 2) <= VOID_CLASS:
-        return Recognised({"logits": output.name}, output.shape[1])
+        is_unit = network.facts.activations.get(output.name) in ("softmax", "sigmoid")
+        return Recognised({"probabilities" if is_unit else "logits": output.name}, output.shape[1])
     return Recognised({"labels": output.name}) if "int" in output.dtype and _is_one_map(output.shape) else None
 
 
 def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
-    return length_of(shapes[card.outputs["logits"]], 1) if "logits" in card.outputs else None
+    output = card.outputs.get("logits") or card.outputs.get("probabilities")
+    return length_of(shapes[output], 1) if output else None
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    """Probabilities that pass for logits, labels that the card has no class for, masks of 0 and 255."""
+    role = one_role(card, ROLES)
+    name = card.outputs[role]
+    output = outputs[name]
+    if role in ("labels", "mask"):
+        if output.dtype.kind not in "ui":
+            return Look()
+        is_mask, doubts = strange_labels(output, card, name) if role == "labels" else (False, ())
+        if is_mask:
+            return Look({"mask" if key == "labels" else key: tensor for key, tensor in card.outputs.items()})
+        return _examine_confidence(card, outputs, doubts)
+    if output.ndim != 4 or output.dtype.kind != "f" or output.shape[:2] != (1, len(card.classes)) or not output.size:
+        return Look()
+    pixels = sampled(output[0])
+    if not np.isfinite(pixels).all():
+        return Look()
+    if role == "logits" and are_probabilities(pixels):
+        return Look({"probabilities" if key == "logits" else key: tensor for key, tensor in card.outputs.items()})
+    if role == "probabilities":
+        check_shares(pixels, card, name)
+    if is_flat(pixels):
+        return Look(flat={name: float(pixels.flat[0])})
+    best = largest_softmax(pixels) if role == "logits" else float(pixels.max())
+    return Look(best=best, doubts=_unsure(card, name, best))
+
+
+def _examine_confidence(card: ModelCard, outputs: Outputs, doubts: tuple[str, ...]) -> Look:
+    """Of a fused network, whose logits are gone: a second softmax shows in what no pixel's confidence exceeds."""
+    confidence = outputs.get(card.outputs.get("confidence", ""))
+    if confidence is None or confidence.dtype != np.uint8:
+        return Look(doubts=doubts)
+    best, most = int(confidence.max(initial=0)), 255 * twice(len(card.classes))
+    if len(card.classes) > 1 and most - 4 < best <= most + 1:
+        doubt = f"no pixel is surer than {best / 255:.2f}, as after a softmax of probabilities (outputs.probabilities)"
+        return Look(doubts=(*doubts, doubt), best=best / 255)
+    return Look(best=best / 255, doubts=(*doubts, *_unsure(card, card.outputs["confidence"], best / 255)))
+
+
+def _unsure(card: ModelCard, name: str, best: float) -> tuple[str, ...]:
+    """A doubt where no object can ever be shown."""
+    if not card.things or best >= card.threshold:
+        return ()
+    return (f"no pixel is surer than {best:.2f} in output {name}, and objects need {card.threshold:g}",)
 
 
 def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     """logits (N, C, H, W)    ▶ labels (N, H, W) uint8, and for cards with things also confidence (N, H, W) uint8
+    probabilities (the same) ▶ the same
     labels (N, H, W) int64 ▶ labels (N, H, W) uint8
     """
-    if "logits" in card.outputs:
+    if "logits" in card.outputs or "probabilities" in card.outputs:
         return _fuse_logits(model, card)
     return _fuse_labels(model, card) if "labels" in card.outputs else (model, card)
 
@@ -203,7 +281,8 @@ def _is_one_map(shape: tuple[int | None, ...]) -> bool:
 def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     import onnx
 
-    logits = card.outputs["logits"]
+    is_unit = "probabilities" in card.outputs
+    logits = card.outputs["probabilities" if is_unit else "logits"]
     elem_type, shape = tensor_facts(model, card.input, [logits])[logits]
     grid = [length for length in shape[2:] if length]
     # Coarse logits of a letterboxed frame: the family cuts the padding off between interpolated logits, which labels are not.
@@ -222,7 +301,8 @@ def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     # The first of equals wins, as in the family's own argmax.
     made = {"labels": as_map(edit.add("ArgMax", [flat], "labels/argmax", axis=1, keepdims=0), "labels")}
     if card.things:
-        made["confidence"] = as_map(largest_share(edit, flat, elem_type), "confidence")
+        best = largest_byte(edit, flat, elem_type) if is_unit else largest_share(edit, flat, elem_type)
+        made["confidence"] = as_map(best, "confidence")
     # Bytes hold no NaN: this one number shows every one, and every infinity, among the logits.
     # In float32: halves overflow when so many are added up.
     exact = flat if elem_type == onnx.TensorProto.FLOAT else edit.add("Cast", [flat], "exact", to=onnx.TensorProto.FLOAT)

@@ -17,6 +17,7 @@ from engines.decoding.detections import Detections, Limits, as_class_ids, check_
 from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.ranges import Look, examine_rows
 from engines.families.common.recognising import Network, Recognised, detected_keys, one_role, yolo_class_count
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -104,6 +105,10 @@ def recognise(network: Network) -> Recognised | None:
     if channels and 4 + mask_count < channels < (count or VOID_CLASS**2):
         return Recognised({"predictions": rows.name, "prototypes": prototypes.name}, channels - 4 - mask_count)
     return None
+
+
+def examine(card: ModelCard, outputs: Outputs) -> Look:
+    return examine_rows(card, one_role(card, ROLES, also=("prototypes",)), outputs[card.outputs[one_role(card, ROLES)]])
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:

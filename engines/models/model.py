@@ -7,6 +7,7 @@ from typing import Any
 
 from engines.errors import CardError, ModelFileError
 from engines.families import class_count
+from engines.families.common.ranges import coarse_output
 from engines.files import sha256_of
 from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.coco import COCO_CLASSES, COCO_IDS
@@ -116,6 +117,10 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
             what = f'{onnx_path}: its card names the {kind} {role}"{tensor}", which is not in the network'
             raise CardError(what, f"It has: {', '.join(known)}")
     _compare_side_inputs(card, facts, onnx_path)
+    coarse = coarse_output(card, facts.scales)
+    if coarse:
+        cure = "Quantise it again without its last nodes: boxes and scores need a scale each, or floats"
+        raise ModelFileError(f"{onnx_path}: {coarse}", cure)
     count = class_count(card, shapes)
     if count is not None and count != len(card.classes):
         raise CardError(

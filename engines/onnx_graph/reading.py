@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from engines.errors import ModelFileError
 from engines.loading import cpu_session
 from engines.onnx_graph.precision import main_precision
 from engines.onnx_graph.precision.wiring import with_inferred_shapes
+from engines.onnx_graph.tails import activations, scales
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
@@ -37,8 +38,10 @@ class NetworkFacts:
     metadata: Mapping[str, str]
     precision: str = "fp32"
     """The precision of most weights: "fp32", "fp16", "bf16" or "int8"."""
-    unit_outputs: frozenset[str] = frozenset()
-    """Outputs that are always in 0..1: the results of a sigmoid."""
+    activations: Mapping[str, str] = field(default_factory=dict)
+    """Output → "softmax", "sigmoid" or "log_softmax", where the graph ends so."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """Output → the INT8 step of its values, where all of it has one."""
 
 
 def read_network(path: Path) -> NetworkFacts:
@@ -56,7 +59,7 @@ def read_network(path: Path) -> NetworkFacts:
         raise ModelFileError(f"{path}: not a readable ONNX file ({_first_line(error)})", "Export or download it again") from error
     inputs, outputs = read_tensors(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), _unit_outputs(model))
+    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), activations(model), scales(model))
     if _is_static(facts.inputs) and not _is_static(facts.outputs):
         return _with_run_shapes(path, facts)
     return facts
@@ -89,19 +92,6 @@ def _tensor_facts(value: Any) -> TensorFacts:
     except (KeyError, TypeError):
         dtype = "unknown"
     return TensorFacts(value.name, dtype, tuple(dim.dim_value or None for dim in kind.shape.dim))
-
-
-def _unit_outputs(model: Any) -> frozenset[str]:
-    """The outputs that are results of a sigmoid, possibly reshaped or transposed."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    found = []
-    for value in model.graph.output:
-        node = producers.get(value.name)
-        while node is not None and node.op_type in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"):
-            node = producers.get(node.input[0])
-        if node is not None and node.op_type in ("Sigmoid", "HardSigmoid"):
-            found.append(value.name)
-    return frozenset(found)
 
 
 def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:

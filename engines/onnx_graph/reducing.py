@@ -31,6 +31,15 @@ def largest_share(edit: GraphEditor, logits: str, elem_type: int) -> str:
     return edit.add("Round", [scaled], "confidence/rounded")
 
 
+def largest_byte(edit: GraphEditor, shares: str, elem_type: int) -> str:
+    """255 x the largest of shares in 0..1, which a cubic resize may have taken a little beyond."""
+    largest = edit.reduce("ReduceMax", shares, [1], "confidence/largest", keepdims=False)
+    full, nought = (edit.constant(f"confidence/{name}", value, elem_type) for name, value in (("full", 255.0), ("least", 0.0)))
+    scaled = edit.add("Mul", [largest, full], "confidence/scaled")
+    bounded = edit.add("Min", [edit.add("Max", [scaled, nought], "confidence/above"), full], "confidence/bounded")
+    return edit.add("Round", [bounded], "confidence/rounded")
+
+
 def are_channel_numbers(edit: GraphEditor, facts: Mapping[str, tuple[int, Shape]], labels: str, most: int) -> bool:
     """Whether `labels` come from an argmax over at most so many channels."""
     node = edit.producers.get(labels)

@@ -76,7 +76,7 @@ def length_of(shape: tuple[int | None, ...], axis: int) -> int | None:
 def yolo_class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
     """How many classes a YOLO has: what its rows hold beside boxes, objectness and one coefficient for each prototype mask."""
     mask_count = length_of(shapes[card.outputs["prototypes"]], 1) if "prototypes" in card.outputs else 0
-    for role, axis, others in (("rows", -1, 5), ("predictions", 1, 4), ("cells", -1, 5)):
+    for role, axis, others in (("rows", -1, 5), ("predictions", 1, 4), ("queries", -1, 4), ("cells", -1, 5)):
         if role in card.outputs and mask_count is not None:
             length = length_of(shapes[card.outputs[role]], axis)
             return length - others - mask_count if length else None
