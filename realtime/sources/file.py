@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from realtime.errors import SourceOpenError
-from realtime.sources.common.base import FrameSource, Picture, counted
+from realtime.sources.common.base import UNUSUAL_GAP_S, FrameSource, Picture, StreamClock, counted
+from realtime.sources.common.playlist import MOST_BYTES, START, variants
 from realtime.sources.common.uri import Options, SourceUri, not_found
 
 if TYPE_CHECKING:
     from realtime.sources.common.container import VideoStream
+
+log = logging.getLogger(__name__)
 
 
 def open_uri(uri: SourceUri) -> FileSource:
@@ -30,10 +35,27 @@ def open_path(path: Path, name: str, *, loop: bool = False) -> FileSource:
     """The video file at `path`, shown to people as `name`. Raises SourceOpenError."""
     from realtime.sources.common.container import VideoStream
 
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceOpenError(f"{name}: the file is empty (0 bytes)")
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise SourceOpenError(f"{name}: the file is empty (0 bytes)")
+        path = best_variant(path)
+    except OSError as error:
+        raise SourceOpenError(f"{name}: {error.strerror or error}", "Check its permissions") from None
     # FFmpeg reads "a:b" as protocol a; "file:" makes any name a path.
     return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False), name, loop=loop)
+
+
+def best_variant(path: Path) -> Path:
+    """The best variant that an HLS master playlist names, or `path` itself where it is anything else. Raises OSError."""
+    if not path.is_file():
+        return path
+    with path.open("rb") as file:
+        data = file.read(len(START) + 3)
+        if START not in data:
+            return path
+        data += file.read(MOST_BYTES)
+    local = [path.parent / unquote(variant.uri) for variant in variants(data) if variant.has_video and "://" not in variant.uri]
+    return next((variant for variant in local if variant.is_file()), path)
 
 
 class FileSource(FrameSource):
@@ -44,7 +66,9 @@ class FileSource(FrameSource):
         self._open_stream = open_stream
         self._loop = loop
         self._stream, self._decoded = self._open(name)
-        super().__init__(name, fps=self._stream.fps, frame_count=None if loop else self._stream.frame_count)
+        fps = self._stream.fps
+        clock = StreamClock(fps, is_live=False, from_zero=True, max_gap_s=self._stream.max_gap_s)
+        super().__init__(name, fps=fps, frame_count=None if loop else self._stream.frame_count, clock=clock)
         self._detail = self._stream.description
 
     def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture]]:
@@ -58,15 +82,36 @@ class FileSource(FrameSource):
         return stream, itertools.chain((first,), pictures)
 
     def _pictures(self) -> Iterator[Picture]:
+        played = 0  # pictures of the rounds before
         while not self._closed.is_set():
-            yield from self._decoded
+            count = 0
+            for picture in self._confirmed(self._decoded):
+                count = count + 1 if picture.number is None else picture.number + 1
+                yield picture if picture.number is None else picture._replace(number=played + picture.number)
             if not self._loop:
                 break
+            played += count
             self._stream.close()
             self._stream, self._decoded = self._open(self.name)
             self._clock.restart()
         retimed = f"{counted(self._clock.corrected, 'time stamp')} corrected" if self._clock.corrected else ""
         self._detail = ", ".join(filter(None, (self._stream.damage_report(), retimed)))
+        if self._detail and not self._closed.is_set():
+            log.warning("%s: %s", self.name, self._detail)
+
+    def _confirmed(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """The pictures; one whose stamp lies far ahead of the one before and after it is an error, and loses it."""
+        last_s: float | None = None
+        following: Picture | None = None
+        while (picture := following or next(pictures, None)) is not None:
+            following = None
+            if last_s is not None and picture.pts_s is not None and picture.pts_s - last_s > UNUSUAL_GAP_S:
+                following = next(pictures, None)
+                if following is not None and following.pts_s is not None and following.pts_s < picture.pts_s:
+                    self._clock.corrected += 1
+                    picture = picture._replace(pts_s=None)
+            last_s = picture.pts_s if picture.pts_s is not None else last_s
+            yield picture
 
     def _release(self) -> None:
         self._decoded = iter(())

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 
 from engines.errors import PictureError
 from engines.pictures.reading import decode
-from realtime.errors import SourceLostError, SourceOpenError
+from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, now_ns
 from realtime.sources.common.feed import Feed, HopelessError, Timeouts
 from realtime.sources.common.jpeg import JpegSplitter
 from realtime.sources.common.live import LiveSource
+from realtime.sources.common.playlist import MOST_BYTES, is_complete, variants
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
+
+log = logging.getLogger(__name__)
 
 FORM = "url"
 ALIASES = ("https",)
@@ -52,7 +57,11 @@ def _find(uri: SourceUri, timeouts: Timeouts) -> tuple[Feed | None, str]:
     kind = answer.headers.get_content_type().lower()
     if kind.startswith("multipart/"):
         return MjpegFeed(answer, wire, uri.name, timeouts.read_s), url
-    is_file = answer.headers.get("Content-Length") is not None and not kind.endswith(_PLAYLISTS)
+    is_playlist = kind.endswith(_PLAYLISTS) or urlsplit(url).path.endswith((".m3u8", ".m3u"))
+    if is_playlist:
+        url, is_file = _best_variant(url, uri.name, answer, wire, timeouts)
+    else:
+        is_file = answer.headers.get("Content-Length") is not None
     answer.close()
     wire.close()
     if kind == "text/html":
@@ -67,6 +76,33 @@ def _find(uri: SourceUri, timeouts: Timeouts) -> tuple[Feed | None, str]:
         return feed, url
     feed.close()  # a playlist of a recording
     return None, url
+
+
+def _best_variant(url: str, name: str, answer: HTTPResponse, wire: Wire, timeouts: Timeouts) -> tuple[str, bool]:
+    """The address of a playlist's best variant that answers, or the playlist's own; and whether it is a recording."""
+    data = _text(answer, wire, name, timeouts)
+    for variant in variants(data):
+        found = urljoin(url, variant.uri)
+        if not variant.has_video or urlsplit(found).scheme not in ("http", "https"):
+            continue
+        try:
+            answer, found = request(found, name, wire, timeouts.open_s)
+            return found, is_complete(_text(answer, wire, name, timeouts))
+        except SourceError as error:
+            log.warning("%s; trying the next best variant", error)
+    return url, is_complete(data)
+
+
+def _text(answer: HTTPResponse, wire: Wire, name: str, timeouts: Timeouts) -> bytes:
+    """The whole body of a playlist's answer, which is closed. Raises SourceOpenError."""
+    wire.allow(timeouts.open_s)
+    try:
+        return answer.read(MOST_BYTES)
+    except (OSError, HTTPException, ValueError) as error:
+        raise SourceOpenError(*explain(name, error, timeouts.open_s)) from None
+    finally:
+        answer.close()
+        wire.close()
 
 
 def _recording(url: str, name: str, timeouts: Timeouts) -> Source:

@@ -10,7 +10,7 @@ from pathlib import Path
 from engines.errors import PictureError
 from engines.pictures.reading import read_picture
 from realtime.errors import SourceOpenError
-from realtime.sources.common.base import FrameSource, Picture, counted, now_ns
+from realtime.sources.common.base import FrameSource, Picture, StreamClock, counted, now_ns
 from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -39,7 +39,7 @@ class ImagesSource(FrameSource):
         paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural_key)
         if not paths:
             raise SourceOpenError(f"{name}: no images in this folder", f"Readable are {', '.join(sorted(SUFFIXES))}")
-        super().__init__(name, fps=fps, frame_count=len(paths))
+        super().__init__(name, fps=fps, frame_count=len(paths), clock=StreamClock(fps, is_live=False, from_zero=True))
         self.unreadable = 0
         readable = self._read(paths)
         first = next(readable, None)
@@ -57,7 +57,7 @@ class ImagesSource(FrameSource):
                 self.unreadable += 1
                 log.warning("skipped: %s", error)
             else:
-                yield Picture(image, number / (self.fps or 25.0), received_ns)
+                yield Picture(image, number / (self.fps or 25.0), received_ns, number)
 
     def _pictures(self) -> Iterator[Picture]:
         yield from self._readable

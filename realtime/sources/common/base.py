@@ -21,8 +21,9 @@ _DEFAULT_INTERVAL_S = 1 / 25
 _MIN_STEP_S = 0.001
 _MIN_PLAUSIBLE_S = 0.0001  # no camera delivers 10 000 fps
 _MAX_DRIFT_S = 2.0  # a live stream's stamps may differ by this much from the elapsed time in one step
-_MAX_FILE_GAP_S = 10.0  # a recording may have a longer gap only when its frame rate is low (time lapse)
-_MAX_GAP_INTERVALS = 50
+_MAX_GAP_S = 30 * 3600.0  # FFmpeg's own limit, beyond which a recording's stamps are errors
+UNUSUAL_GAP_S = 10.0
+"""A longer gap in a recording needs a second picture that confirms it."""
 _MOST_REASONS = 8  # for rejecting pictures; a hostile stream could have one for each
 _SIZE = re.compile(r"^\d+x\d+", re.ASCII)
 
@@ -77,50 +78,72 @@ def decoded(data: bytes) -> Image | None:
 class StreamClock:
     """Turns raw time stamps into seconds that rise strictly; repeats, jumps and missing stamps become plausible steps.
 
+    A recording's gaps are kept. A step back, or one of more than `max_gap_s`, becomes one interval; when the stamps return to
+    where they were before, so does the time.
+
     corrected: number of steps that do not follow the stream's own stamps.
     """
 
-    def __init__(self, fps: float | None, is_live: bool) -> None:
+    def __init__(self, fps: float | None, is_live: bool, *, from_zero: bool = False, max_gap_s: float = _MAX_GAP_S) -> None:
+        """from_zero: the stamps themselves count from the stream's start. Otherwise the first picture's time is 0."""
         self.interval_s = 1 / fps if fps else _DEFAULT_INTERVAL_S
         self.corrected = 0
         self._is_live = is_live
+        self._from_zero, self._max_gap_s = from_zero, max_gap_s
         self._now_s: float | None = None
         self._raw_s: float | None = None
+        self._lead_s: float | None = None  # of a recording's time before its stamps, when they last were plausible
         self._received_s = 0.0
 
     def tick(self, pts_s: float | None, received_s: float) -> float:
-        """The time of the next frame: 0.0 for the first, then strictly rising.
+        """The time of the next frame: strictly rising, from 0.0 or from the first stamp.
 
         pts_s: the stream's own stamp, or None. received_s: when it arrived, on a monotonic clock.
         """
         raw_s = pts_s if pts_s is not None and math.isfinite(pts_s) else None
         if self._now_s is None:
-            self._now_s = 0.0
+            self._now_s = max(0.0, raw_s) if self._from_zero and raw_s is not None and raw_s <= self._max_gap_s else 0.0
         else:
             self._now_s += self._step_s(raw_s, received_s - self._received_s)
         self._raw_s, self._received_s = raw_s, received_s
+        if self._lead_s is None and raw_s is not None:
+            self._lead_s = self._now_s - raw_s
         return self._now_s
 
     def restart(self) -> None:
         """The raw stamps start again from any value (a reconnect, a loop); stream time continues."""
-        self._raw_s = None
+        self._raw_s = self._lead_s = None
 
     def _step_s(self, raw_s: float | None, waited_s: float) -> float:
-        if raw_s is None or self._raw_s is None:
-            return self._guessed_step_s(waited_s)
-        step_s = raw_s - self._raw_s
         if self._is_live:
-            plausible = step_s >= _MIN_PLAUSIBLE_S and abs(step_s - waited_s) <= _MAX_DRIFT_S
-        else:
-            plausible = _MIN_PLAUSIBLE_S <= step_s <= max(_MAX_FILE_GAP_S, _MAX_GAP_INTERVALS * self.interval_s)
-        if plausible:
-            self.interval_s = step_s
-            return step_s
+            return self._live_step_s(raw_s, waited_s)
+        assert self._now_s is not None
+        before_s = self._raw_s
+        if raw_s is not None and self._lead_s is not None:
+            step_s = raw_s + self._lead_s - self._now_s
+            follows = before_s is None or abs(before_s + self._lead_s - self._now_s) < _MIN_PLAUSIBLE_S
+            if _MIN_PLAUSIBLE_S <= step_s <= (self._max_gap_s if follows else UNUSUAL_GAP_S):
+                self.interval_s = step_s if follows and step_s < UNUSUAL_GAP_S else self.interval_s
+                return step_s
+            if -self.interval_s <= step_s < _MIN_PLAUSIBLE_S:  # a repeated stamp: time waits for those that come
+                self.corrected += 1
+                return _MIN_STEP_S
+        if raw_s is None or before_s is None:
+            return self.interval_s
+        if _MIN_PLAUSIBLE_S <= raw_s - before_s <= self._max_gap_s:  # after a jump the stamps go on: they are the stream's now
+            self._lead_s = self._now_s - before_s
+            return raw_s - before_s
         self.corrected += 1
-        return self._guessed_step_s(waited_s)
+        return self.interval_s
 
-    def _guessed_step_s(self, waited_s: float) -> float:
-        return max(waited_s, _MIN_STEP_S) if self._is_live else self.interval_s
+    def _live_step_s(self, raw_s: float | None, waited_s: float) -> float:
+        if raw_s is not None and self._raw_s is not None:
+            step_s = raw_s - self._raw_s
+            if step_s >= _MIN_PLAUSIBLE_S and abs(step_s - waited_s) <= _MAX_DRIFT_S:
+                self.interval_s = step_s
+                return step_s
+            self.corrected += 1
+        return max(waited_s, _MIN_STEP_S)
 
 
 class FrameSource(ABC):
@@ -131,10 +154,12 @@ class FrameSource(ABC):
 
     is_live = False
 
-    def __init__(self, name: str, *, fps: float | None = None, frame_count: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, fps: float | None = None, frame_count: int | None = None, clock: StreamClock | None = None
+    ) -> None:
         self.name, self.fps, self.frame_count = name, fps, frame_count
         self.rejected: dict[str, int] = {}
-        self._clock = StreamClock(fps, self.is_live)
+        self._clock = clock or StreamClock(fps, self.is_live)
         self._closed = threading.Event()
         self._owner: threading.Thread | None = None
         self._owner_lock = threading.Lock()

@@ -1,19 +1,25 @@
-"""Video through PyAV: one container's video stream, decoded picture by picture. The only source module that imports `av`."""
+"""Video through PyAV: one container's video stream, decoded picture by picture. Here `av` is imported, and its errors end."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import av
 import av.error
-import cv2
-import numpy as np
 import numpy.typing as npt
 
+from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, described, now_ns
+from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
+from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
+from realtime.sources.common.numbering import Numbering
+from realtime.sources.common.picking import pick
+
+log = logging.getLogger(__name__)
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
 # would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
@@ -23,18 +29,21 @@ _LIVE_OPTIONS = {
     "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_BT709 = 1  # AVCOL_SPC_BT709
-_QUARTER_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+# FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
+# that records on motion may stand still for minutes in either, while a joint jumps by any time up to 26 h.
+_MAX_GAP_S, _MAX_JOINED_GAP_S = 30 * 3600.0, 3600.0
+_JOINED_FORMATS = ("mpegts", "mpeg", "hls", "rtsp")
 
 
 class VideoStream:
-    """The first video stream of a file or URL. Used on one thread.
+    """The best video stream of a file or URL; nothing else of it is read. Used on one thread.
 
     fps, frame_count, duration_s: from the container, or None. description: "1280x720 h264 25 fps".
-    damaged: packets that did not decode.
+    damaged: packets and pictures that did not decode.
     broken:  why reading ended before the container's end, or "".
     end_s:   stream time at which the last picture ends.
+    max_gap_s: a longer gap between two time stamps is no time that passed.
     """
 
     def __init__(
@@ -47,33 +56,41 @@ class VideoStream:
         timeouts: Timeouts | None = None,
     ) -> None:
         """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in time."""
-        self._name = name
+        self._name, self._is_live = name, is_live
         self._read_timeout_s = timeouts.read_s if timeouts else None
         open_timeout_s = timeouts.open_s if timeouts else None
         self.damaged = 0
         self.broken = ""
         self.end_s = 0.0
+        self._first_damage_s: float | None = None
+        self._noted: set[str] = set()
+        self._numbering = Numbering()
         started_s = time.monotonic()
         try:
-            self._container = av.open(location, options=dict(options or {}), timeout=timeouts)
+            self._container = av.open(location, options=dict(options or {}), timeout=timeouts, metadata_errors="replace")
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
             raise RefusedError(name) from None
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except Exception as error:  # also IndexError, UnicodeDecodeError, MemoryError ...
             # An interrupted open returns with any of several errors; only the elapsed time identifies a time-out.
             timed_out = open_timeout_s is not None and time.monotonic() - started_s > 0.95 * open_timeout_s
             reason = TimeoutError() if timed_out else error
             raise SourceOpenError(*explain(name, reason, open_timeout_s)) from None
-        if not self._container.streams.video:
+        try:
+            self._stream = pick(self._container, name)
+            # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
+            self._stream.thread_type = "SLICE" if is_live else "AUTO"
+            self._read_facts()
+        except SourceOpenError:
             self._container.close()
-            raise SourceOpenError(f"{name}: it contains no video", "Give a video file or stream")
-        self._stream = self._container.streams.video[0]
-        # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
-        self._stream.thread_type = "SLICE" if is_live else "AUTO"
-        self._read_facts()
+            raise
+        except Exception as error:
+            self._container.close()
+            raise SourceOpenError(*explain(name, error, open_timeout_s)) from None
 
     def _read_facts(self) -> None:
         stream, container = self._stream, self._container
-        rate = stream.average_rate or stream.codec_context.framerate
+        context = stream.codec_context
+        rate = stream.average_rate or context.framerate
         self.fps = float(rate) if rate and 0 < rate <= 1000 else None
         duration_s = float(container.duration / 1_000_000) if container.duration else 0.0
         if stream.duration and stream.time_base:
@@ -81,34 +98,81 @@ class VideoStream:
         self.duration_s = duration_s if duration_s > 0 else None
         guessed = round(duration_s * self.fps) if self.duration_s and self.fps else None
         self.frame_count: int | None = stream.frames or guessed
-        context = stream.codec_context
-        self.description = described(context.width, context.height, context.name, self.fps)
+        self.max_gap_s = _MAX_JOINED_GAP_S if container.format.name in _JOINED_FORMATS else _MAX_GAP_S
+        aspect = plausible_aspect(stream.sample_aspect_ratio)
+        self._aspects = FrameAspect(aspect)
+        # Where the two differ, it is the container's, which players prefer.
+        self._container_aspect = aspect if aspect != plausible_aspect(context.sample_aspect_ratio) else None
+        shown = square_size(Size(context.width, context.height), aspect)
+        stored = f", stored as {context.width}x{context.height}" if shown != Size(context.width, context.height) else ""
+        self.description = described(shown.width, shown.height, context.name, self.fps) + stored
 
     def pictures(self) -> Iterator[Picture]:
         """The pictures that decode, in order, to the end. Undecodable packets are counted in `damaged` and skipped.
 
+        A recording's have their numbers, and seconds from picture 0; a live stream's have the stream's own seconds.
         Raises SourceLostError when a network stream delivers nothing for the read time-out, or breaks. A damaged file only
         ends; `broken` has the reason.
         """
-        first_s: float | None = None
         for packet in self._packets():
             received_ns = now_ns()
-            try:
-                frames = packet.decode()
-            except (EOFError, av.error.FFmpegError):
-                self.damaged += 1
-                continue
-            for frame in frames:
-                pts_s = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
-                if pts_s is not None:
-                    first_s = pts_s if first_s is None else first_s
-                    self.end_s = pts_s - first_s + (1 / self.fps if self.fps else 0.0)
-                yield Picture(_to_bgr(frame), pts_s, received_ns)
+            self._numbering.feed(packet)
+            self._aspects.feed(packet)
+            for frame in self._decoded(packet):
+                picture = self._picture(frame, received_ns)
+                if picture is not None:
+                    yield picture
 
     def close(self) -> None:
         self._container.close()
 
+    def _decoded(self, packet: Any) -> list[av.VideoFrame]:
+        try:
+            frames: list[av.VideoFrame] = packet.decode()
+        except EOFError:  # it has been flushed
+            return []
+        except Exception as error:
+            self._numbering.fail()
+            self._note_damage(f"packet at byte {packet.pos}", error)
+            frames = []
+        if packet.size == 0 and self.damaged:  # the end: after an error PyAV gives up what the decoder still holds
+            self.damaged += self._numbering.left
+        return frames
+
+    def _picture(self, frame: av.VideoFrame, received_ns: int) -> Picture | None:
+        number = self._numbering.number(frame.pts)
+        pts_s, base = None, frame.time_base
+        if frame.pts is not None and base is not None:
+            pts_s = float((frame.pts - (self._numbering.start or 0)) * base)
+            self.end_s = pts_s + (1 / self.fps if self.fps else 0.0)
+            if self._is_live:
+                pts_s = float(frame.pts * base)
+        try:
+            image = self._shown(frame)
+        except Exception as error:
+            self._note_damage(f"picture {number}", error)
+            return None
+        return Picture(image, pts_s, received_ns, None if self._is_live else number)
+
+    def _shown(self, frame: av.VideoFrame) -> npt.NDArray[Any]:
+        """One decoded frame as players show it: BGR, with square pixels, upright."""
+        for note in (*colour_notes(frame), *(["interlaced video is not deinterlaced"] if frame.interlaced_frame else [])):
+            if note not in self._noted:
+                self._noted.add(note)
+                log.warning("%s: %s", self._name, note)
+        aspect = self._container_aspect
+        if aspect is None:
+            aspect = self._aspects.of(frame.pts, self._stream.codec_context.sample_aspect_ratio)
+        return turned(with_square_pixels(to_bgr(frame), aspect), turn_of(frame))
+
+    def _note_damage(self, place: str, error: Exception) -> None:
+        self.damaged += 1
+        if self._first_damage_s is None:
+            self._first_damage_s = self.end_s
+        log.debug("%s: %s does not decode, after %.2f s: %s", self._name, place, self.end_s, reason_of(error)[0])
+
     def _packets(self) -> Iterator[Any]:
+        """The stream's packets, and an empty one at the end, which flushes the decoder."""
         errors = 0
         last_s = time.monotonic()
         while True:
@@ -118,19 +182,20 @@ class VideoStream:
                     yield packet
                     last_s = time.monotonic()
                 return
-            except av.error.InvalidDataError as error:
+            except Exception as error:  # damage; also IndexError, where a stream appears that was not in the header
+                is_damage = isinstance(error, av.error.InvalidDataError) or not isinstance(error, (OSError, av.error.FFmpegError))
+                limit_s = self._read_timeout_s
+                if limit_s is not None and (not is_damage or time.monotonic() - last_s > 0.95 * limit_s):
+                    raise SourceLostError(*explain(self._name, TimeoutError() if is_damage else error, limit_s)) from None
                 errors += 1
-                self.damaged += 1
-                if self._read_timeout_s is not None and time.monotonic() - last_s > 0.95 * self._read_timeout_s:
-                    raise SourceLostError(*explain(self._name, TimeoutError(), self._read_timeout_s)) from None
-                if errors > _MAX_READ_ERRORS:
+                self._note_damage("a piece of the container", error)
+                if errors > _MAX_READ_ERRORS or isinstance(error, OSError):
                     self.broken = reason_of(error)[0]
-                    return
-            except (av.error.FFmpegError, OSError) as error:
-                if self._read_timeout_s is None:
-                    self.broken = reason_of(error)[0]
-                    return
-                raise SourceLostError(*explain(self._name, error, self._read_timeout_s)) from None
+            if self.broken:
+                flush = av.Packet()
+                flush.stream = self._stream
+                yield flush
+                return
 
     def damage_report(self) -> str:
         """The damage found in the stream, as one line; empty when there was none."""
@@ -141,7 +206,8 @@ class VideoStream:
             reason = f" ({self.broken})" if self.broken else ""
             parts.append(f"ended early: at {self.end_s:.1f} of {self.duration_s or 0.0:.1f} s{reason}")
         if self.damaged:
-            parts.append(f"{counted(self.damaged, 'damaged packet')} skipped")
+            place = f", the first after {self._first_damage_s:.1f} s" if self._first_damage_s is not None else ""
+            parts.append(f"{counted(self.damaged, 'damaged packet')} skipped{place}")
         return ", ".join(parts)
 
 
@@ -190,18 +256,3 @@ def reason_of(error: Exception, timeout_s: float | None = None) -> tuple[str, st
         return "not a video, or too damaged to read", ""
     text = getattr(error, "strerror", None) or str(error)
     return redact(text[:1].lower() + text[1:]), ""
-
-
-def _to_bgr(frame: av.VideoFrame) -> npt.NDArray[Any]:
-    """One decoded frame as BGR, upright.
-
-    OpenCV converts planar 4:2:0 to BGR in 0.15 ms at 720p, FFmpeg's converter (with its copy) takes 0.4 ms. OpenCV supports
-    only BT.601 in limited range and even sizes; the converter does the rest.
-    """
-    is_plain = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.colorspace != _BT709
-    if is_plain and frame.width % 2 == 0 and frame.height % 2 == 0:
-        image: npt.NDArray[Any] = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
-    else:
-        image = frame.to_ndarray(format="bgr24")
-    turn = _QUARTER_TURNS.get(frame.rotation % 360)
-    return image if turn is None else np.asarray(cv2.rotate(image, turn))

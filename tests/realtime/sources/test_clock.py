@@ -31,13 +31,43 @@ def test_good_stamps_pass_unchanged_also_with_a_variable_rate() -> None:
     assert clock.corrected == 0
 
 
-@pytest.mark.parametrize("bad", [-3600.0, 3600.0, 0.0, math.nan])
+@pytest.mark.parametrize("bad", [-3600.0, 200_000.0, -0.5])
 def test_a_jump_in_a_recording_becomes_one_frame_interval(bad: float) -> None:
     clock = StreamClock(25.0, is_live=False)
     clock.tick(10.0, 0.0)
     clock.tick(10.04, 0.0)
     assert clock.tick(10.04 + bad, 0.0) == pytest.approx(0.08)
     assert clock.tick(10.04 + bad + 0.04, 0.0) == pytest.approx(0.12)
+    assert clock.corrected == 1
+
+
+@pytest.mark.parametrize("gap_s", [9.0, 15.0, 600.0, 3600.0, 86_400.0])
+def test_a_gap_in_a_recording_is_kept(gap_s: float) -> None:
+    clock = StreamClock(25.0, is_live=False)
+    stamps = [7.0, 7.04, 7.04 + gap_s, 7.08 + gap_s]
+    assert [clock.tick(stamp, 0.0) for stamp in stamps] == pytest.approx([stamp - 7 for stamp in stamps])
+    assert clock.corrected == 0
+
+
+@pytest.mark.parametrize("wrong", [[-3600.0], [math.nan], [None, None], [0.04], [0.0], [0.04, 0.04, 0.04], [200_000.0]])
+def test_single_wrong_stamps_move_none_after_them(wrong: list[float | None]) -> None:
+    clock = StreamClock(25.0, is_live=False)
+    stamps = [0.0, 0.04, *wrong, *(0.04 * number for number in range(2 + len(wrong), 10))]
+    times = [clock.tick(stamp, 0.0) for stamp in stamps]
+    assert times[-3:] == pytest.approx(stamps[-3:])
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+
+
+def test_a_recording_whose_stamps_stand_still_goes_on_at_its_rate() -> None:
+    clock = StreamClock(25.0, is_live=False)
+    times = [clock.tick(3.0, 0.0) for _ in range(200)]
+    assert times[-1] == pytest.approx(160 / 25, abs=0.1)
+    assert clock.corrected == 199
+
+
+def test_a_clock_from_zero_begins_with_the_first_stamp() -> None:
+    clock = StreamClock(25.0, is_live=False, from_zero=True)
+    assert [clock.tick(stamp, 0.0) for stamp in (0.2, 0.24)] == pytest.approx([0.2, 0.24])
 
 
 @pytest.mark.parametrize("bad", [-3600.0, 3600.0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ import cv2
 import numpy as np
 import pytest
 
-import realtime.sources
 from realtime.sources import open_source, schemes
 from realtime.sources.gst import open_pipeline
 from realtime.sources.webcam import Format, cameras, webcam
@@ -136,15 +134,3 @@ def test_the_heavy_decoder_loads_only_for_the_schemes_that_need_it(tmp_path: Pat
         "assert len(list(open_source('synthetic://street?seconds=0.1&width=64&height=64'))) == 3\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
-
-
-def test_only_one_module_imports_av() -> None:
-    folder = Path(realtime.sources.__file__).parent
-    owners = []
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] == "av" for name in names) and path.name not in owners:
-                owners.append(path.name)
-    assert owners == ["container.py"]

@@ -11,7 +11,7 @@ from realtime.sources import open_source
 from realtime.sources.sample import find
 
 
-@pytest.mark.parametrize(("name", "shape", "count"), [("bikes", (272, 640, 3), 250), ("carphone", (144, 176, 3), 120)])
+@pytest.mark.parametrize(("name", "shape", "count"), [("bikes", (272, 640, 3), 250), ("carphone", (144, 193, 3), 120)])
 def test_the_real_clips_play(name: str, shape: tuple[int, ...], count: int) -> None:
     source = open_source(f"sample://{name}")
     assert source.frame_count == count
