@@ -21,6 +21,7 @@ SMALLEST_SHARE = 0.002
 """Of the crop. Smaller objects are fragments, and teach nothing."""
 EDGE_SIGMA_PX = 0.8
 """Blur of a pasted outline. The net would learn a hard edge as the sign of a pasted object."""
+JPEG_QUALITY = (12, 60)
 DARK_GREY, LARGEST_GAIN = 90.0, 1.8
 """A frame with a mean below the first is brightened up to it, by a factor of the second at most. On CamVid's clip at dusk
 (mean 59) it is worth two points of mIoU, mostly of trees, pedestrians and bicyclists; frames by day stay as they are."""
@@ -78,6 +79,8 @@ def recoloured(image: U8, settings: Augmentation, rng: np.random.Generator) -> U
         coloured = _blurred(np.asarray(coloured, np.uint8), rng)
     if rng.random() < settings.noise:
         coloured = _noisy(np.asarray(coloured, np.uint8), settings.noise_level, rng)
+    if settings.jpeg and rng.random() < settings.jpeg:  # no draw without it: other recipes' batches stay what they were
+        coloured = _compressed(np.asarray(coloured, np.uint8), rng)
     return np.asarray(coloured, np.uint8)
 
 
@@ -112,14 +115,23 @@ def _noisy(image: U8, level: float, rng: np.random.Generator) -> U8:
     return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
 
 
+def _compressed(image: U8, rng: np.random.Generator) -> U8:
+    quality = int(rng.integers(*JPEG_QUALITY))
+    encoded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+
+
 def paste(base: Sample, donor: Sample, donor_ids: Bools, class_id: int) -> Sample:
     """`base` with the objects of `donor` in front of it; both are crops of one size. Returns new arrays, or `base` itself.
 
     donor_ids: (256,) bool, the class ids to cut out, in the donor's classes. class_id: their class in the base's classes.
-    All pasted pixels count as one object. Void pixels of the donor are not pasted.
+    All pasted pixels count as one object. Void pixels of the donor are not pasted, and where its objects are labelled, pixels of
+    none of them are not either.
     Source: Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (CVPR 2021).
     """
     mask = donor_ids[donor.label]
+    if donor.instances is not None:
+        mask = mask & (donor.instances > 0)
     if mask.mean() < SMALLEST_SHARE:
         return base
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), EDGE_SIGMA_PX)[..., None]

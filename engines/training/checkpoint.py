@@ -16,11 +16,12 @@ from torch import Tensor
 
 from engines.files import whole_file, write_whole
 from engines.training import TrainingError
-from engines.training.model import SEMANTIC_HEAD, SegmentationNet
+from engines.training.mobile import MobileNet, from_deeplab
+from engines.training.model import SEMANTIC_HEAD, Net, SegmentationNet
 from engines.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 FORMAT = 2
-SHAPES = ("width", "channels", "depths", "top_down")
+SHAPES = ("kind", "width", "channels", "depths", "top_down")
 """The settings of a net that decide the shapes of its weights."""
 
 
@@ -47,13 +48,13 @@ class Checkpoint:
     curve: list[dict[str, float]] = field(default_factory=list)
     class_weights: list[float] = field(default_factory=list)
 
-    def net(self) -> SegmentationNet:
+    def net(self) -> Net:
         """The averaged net, on the CPU, in evaluation mode."""
         net = new_net(self.recipe)
         net.load_state_dict(self.ema)
         return net.eval()
 
-    def average(self, net: SegmentationNet) -> None:
+    def average(self, net: Net) -> None:
         """Move `ema` towards the net's weights and norm statistics; faster in the first steps."""
         decay = min(self.recipe.schedule.ema, (1 + self.step) / (10 + self.step))
         for name, value in net.state_dict().items():  # detached from the graph
@@ -76,9 +77,21 @@ class Checkpoint:
         return dataclasses.replace(self, ema={**self.ema, name: self.ema[name] - bias})
 
 
-def new_net(recipe: Recipe) -> SegmentationNet:
+def new_net(recipe: Recipe) -> Net:
     """The net that the recipe describes, with random weights (seed it first)."""
-    return SegmentationNet(recipe.net, len(recipe.classes), recipe.heads)
+    kind = MobileNet if recipe.net.kind == "mobile" else SegmentationNet
+    return kind(recipe.net, len(recipe.classes), recipe.heads)
+
+
+def started(recipe: Recipe, path: Path) -> dict[str, Tensor]:
+    """Weights for a new net that begins with those of `path`, a checkpoint or a pretrained encoder. Raises TrainingError."""
+    net = new_net(recipe)
+    if path.suffix != ".onnx":
+        return transferred(net.state_dict(), load_checkpoint(path), recipe, str(path))
+    if not isinstance(net, MobileNet):
+        raise TrainingError(f"{path}: only a net of the kind mobile begins with an ONNX file", "Name a checkpoint, a .pt file")
+    from_deeplab(net, path)
+    return net.state_dict()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

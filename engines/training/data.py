@@ -4,6 +4,8 @@ Batch 1234 is always the same. So an interrupted run continues as if it had not 
 batches ahead needs no state.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +20,7 @@ from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, UNSURE_OBJECT, DataS
 from engines.evaluation.mapping import merge_matrix
 from engines.training import TrainingError
 from engines.training.augment import augment, paste
-from engines.training.recipe import Recipe
+from engines.training.recipe import Composites, Recipe
 from engines.types import F32, F64, U8, VOID_CLASS, Bools
 
 PREFETCH = 3
@@ -48,6 +50,17 @@ class Batch:
     instances: F32 | None = None
 
 
+class Donor(NamedTuple):
+    """What composites are cut out of.
+
+    origin: the index of the set. ids: per set a (256,) bool look-up: does this id mean the pasted class, and nothing else?
+    """
+
+    settings: Composites
+    origin: int
+    ids: tuple[Bools, ...]
+
+
 @dataclass(frozen=True)
 class TrainingSets:
     """All sets of a run, and their classes as the recipe uses them."""
@@ -68,25 +81,24 @@ class TrainingSets:
 
     def check(self) -> None:
         """Raise TrainingError when the sets lack the recipe's objects to paste."""
-        if self.recipe.composites is not None and not self.pasted_ids[self.donor].any():
-            pasted = self.recipe.composites
-            what = f'set "{pasted.source}" has no class that means "{pasted.cls}" alone, so nothing can be cut out'
-            raise TrainingError(what, "Correct `source` or `class` under [composites]")
+        for key, donor in self.donors.items():
+            if not donor.ids[donor.origin].any():
+                pasted = donor.settings
+                what = f'set "{pasted.source}" has no class that means "{pasted.cls}" alone, so nothing can be cut out'
+                raise TrainingError(what, f"Correct `source` or `class` under [{key}]")
 
     @cached_property
-    def donor(self) -> int:
-        """Index of the set to cut composites from. Raises TrainingError when it is missing."""
-        assert self.recipe.composites is not None, "only used where the recipe has composites"
-        name, names = self.recipe.composites.source, [data_set.settings.name for data_set in self.sets]
-        if name not in names:
-            raise TrainingError(f'recipe "{self.recipe.name}" pastes objects of the set "{name}"', f"Add --data PATH/{name}")
-        return names.index(name)
-
-    @cached_property
-    def pasted_ids(self) -> tuple[Bools, ...]:
-        """Per set a (256,) bool look-up: does this id mean the class that composites paste, and nothing else?"""
-        assert self.recipe.composites is not None, "only used where the recipe has composites"
-        return tuple(self._ids_of(data_set, (self.recipe.composites.cls,), only=True) for data_set in self.sets)
+    def donors(self) -> dict[str, Donor]:
+        """What is cut out of which set, by the table of the recipe. Raises TrainingError when the set is missing."""
+        names = [data_set.settings.name for data_set in self.sets]
+        found = {}
+        for key, pasted in self.recipe.pasted.items():
+            if pasted.source not in names:
+                what = f'recipe "{self.recipe.name}" pastes objects of the set "{pasted.source}"'
+                raise TrainingError(what, f"Add --data PATH/{pasted.source}")
+            ids = tuple(self._ids_of(data_set, (pasted.cls,), only=True) for data_set in self.sets)
+            found[key] = Donor(pasted, names.index(pasted.source), ids)
+        return found
 
     def _ids_of(self, data_set: DataSet, names: Sequence[str], only: bool = False) -> Bools:
         merge = merge_matrix(data_set.settings, self.recipe.classes) > 0
@@ -116,16 +128,16 @@ def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
     """A crop of a random image of set `origin`, with the recipe's composites."""
     recipe = data.recipe
     crop = augment(_drawn(data.sets[origin], rng), recipe.input, recipe.augmentation, rng)
-    composites = recipe.composites
-    if composites is None or rng.random() >= composites.share:
-        return crop
-    into = np.flatnonzero(data.pasted_ids[origin])
-    if not len(into):
-        return crop  # this set has no class for the pasted objects
-    settings = msgspec.structs.replace(recipe.augmentation, scale=composites.scale)
-    for _ in range(int(rng.integers(1, composites.most + 1))):
-        donor = augment(_drawn(data.sets[data.donor], rng), recipe.input, settings, rng)
-        crop = paste(crop, donor, data.pasted_ids[data.donor], int(into[0]))
+    for pasted, source, ids in data.donors.values():
+        if rng.random() >= pasted.share:
+            continue
+        into = np.flatnonzero(ids[origin])
+        if not len(into):
+            continue  # this set has no class for the pasted objects
+        settings = msgspec.structs.replace(recipe.augmentation, scale=pasted.scale)
+        for _ in range(int(rng.integers(1, pasted.most + 1))):
+            donor = augment(_drawn(data.sets[source], rng), recipe.input, settings, rng)
+            crop = paste(crop, donor, ids[source], int(into[0]))
     return crop
 
 
@@ -142,7 +154,9 @@ def _surface(crop: Sample) -> U8:
 
 
 def _targets(crop: Sample, things: Bools) -> F32:
-    targets = instance_targets(crop.instances, things[crop.label])
+    is_thing = things[crop.label]
+    is_empty = not is_thing.any() and bool((crop.label != VOID_CLASS).all())
+    targets = instance_targets(crop.instances, is_thing, is_empty=is_empty)
     return np.stack((targets.heat, *targets.offsets, targets.is_sure, targets.is_object)).astype(np.float32)
 
 
@@ -174,8 +188,10 @@ class InstanceTargets(NamedTuple):
     is_object: Bools
 
 
-def instance_targets(instances: U8 | None, is_thing: Bools) -> InstanceTargets:
+def instance_targets(instances: U8 | None, is_thing: Bools, *, is_empty: bool = False) -> InstanceTargets:
     """Targets of one crop. instances: (H, W) uint8 object ids, None if not labelled. is_thing: (H, W) bool.
+
+    is_empty: without labels, it is still known that the crop shows no object.
 
     Ids count only on pixels of a countable class; pixels of a countable class without an id are unsure.
     Sources: Panoptic-DeepLab (Cheng et al., CVPR 2020); the exact peak and its loss: CenterNet (Zhou et al., 2019).
@@ -183,7 +199,7 @@ def instance_targets(instances: U8 | None, is_thing: Bools) -> InstanceTargets:
     height, width = (side // CELL_PX for side in is_thing.shape)
     heat, offsets = np.zeros((height, width), np.float32), np.zeros((2, height, width), np.float32)
     if instances is None:
-        return InstanceTargets(heat, offsets, heat > 0, heat > 0)
+        return InstanceTargets(heat, offsets, np.full(heat.shape, is_empty), heat > 0)
     middle = slice(CELL_PX // 2, None, CELL_PX)
     ids = np.where(is_thing, instances, 0)
     cell_ids, cell_things = ids[middle, middle], is_thing[middle, middle]

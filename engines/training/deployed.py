@@ -19,7 +19,7 @@ from engines.evaluation.scores import class_iou, confusion, mean_iou
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
 from engines.training.data import CELL_PX, OFFSET_SCALE_PX
-from engines.training.model import SegmentationNet, normalised, upsampled
+from engines.training.model import Net, normalised, upsampled
 from engines.training.recipe import Recipe
 from engines.types import I64, U8
 
@@ -50,7 +50,7 @@ class Deployed(nn.Module):
         surface    (N, H, W) uint8, 0 nothing, 1 drivable, 2 lane line
     """
 
-    def __init__(self, net: SegmentationNet, output: Output = "labels") -> None:
+    def __init__(self, net: Net, output: Output = "labels") -> None:
         super().__init__()
         self.net = net
         self.output = output
@@ -65,10 +65,10 @@ class Deployed(nn.Module):
         logits = maps["semantic"]
         if self.output == "alpha":
             # Upsample the difference of logits: upsampled probabilities would blur the edge.
-            difference = upsampled(logits[:, 1:2] - logits[:, :1], CELL_PX)[:, 0]
+            difference = upsampled(logits[:, 1:2] - logits[:, :1], self.net.semantic_step)[:, 0]
             outputs.append(as_byte(torch.sigmoid(difference)))
         else:
-            outputs.append(upsampled(logits, CELL_PX).argmax(dim=1).to(torch.uint8))
+            outputs.append(upsampled(logits, self.net.semantic_step).argmax(dim=1).to(torch.uint8))
             outputs.append(as_byte(torch.softmax(logits, dim=1).amax(dim=1)))
         if "instances" in maps:
             outputs.append(peaks(torch.sigmoid(maps["instances"][:, :1])))
@@ -104,7 +104,7 @@ def torch_answerer(deployed: Deployed) -> Answerer:
     return answer
 
 
-def torch_predictor(net: SegmentationNet, output: Output = "labels") -> Predictor:
+def torch_predictor(net: Net, output: Output = "labels") -> Predictor:
     """Predict with the net in memory, in float32, on its device."""
     return predictor(torch_answerer(Deployed(net, output).eval()), output)
 

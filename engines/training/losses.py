@@ -14,7 +14,7 @@ from engines.datasets.settings import SetSettings
 from engines.evaluation.mapping import merge_matrix
 from engines.models.fit import Fit, InputFiller
 from engines.training.data import TrainingSets
-from engines.training.model import SegmentationNet, normalised, upsampled
+from engines.training.model import Net, normalised, upsampled
 from engines.training.recipe import Recipe
 from engines.types import F32, U8, VOID_CLASS
 
@@ -49,8 +49,13 @@ def balanced_weights(pixel_shares: F32) -> F32:
 
 
 def set_loss(settings: SetSettings, pixel_shares: F32, recipe: Recipe) -> SetLoss:
-    """Merge matrix and class weights of one set. A set class gets the largest `emphasis` of its model classes."""
+    """Merge matrix and class weights of one set. A set class gets the largest `emphasis` of its model classes.
+
+    Set classes of the same meaning count as one: of 80 kinds of things that are all background, none is rare.
+    """
     merge = merge_matrix(settings, recipe.classes)
+    group = np.unique(merge > 0, axis=0, return_inverse=True)[1].reshape(-1)
+    pixel_shares = np.bincount(group, pixel_shares)[group].astype(np.float32)
     factors = np.array([recipe.emphasis.get(name, 1.0) for name in recipe.classes], np.float32)
     own_name = [name in recipe.classes for name in settings.classes]
     emphasis = np.where(own_name, ((merge > 0) * factors).max(axis=1), 1)
@@ -133,7 +138,7 @@ def instance_loss(maps: Tensor, targets: Tensor) -> InstanceLoss:
     return InstanceLoss(centre, distance.sum() / (2 * is_object.sum()).clamp(min=1))
 
 
-def held_out_loss(net: SegmentationNet, data: TrainingSets, losses: Sequence[SetLoss]) -> float:
+def held_out_loss(net: Net, data: TrainingSets, losses: Sequence[SetLoss]) -> float:
     """The class loss of `net` on whole frames at its input size, which shows over-fitting first: the mean over held-out images,
     NaN without any."""
     values = []
@@ -147,7 +152,7 @@ def held_out_loss(net: SegmentationNet, data: TrainingSets, losses: Sequence[Set
             with torch.inference_mode():
                 logits = net(normalised(torch.from_numpy(np.asarray(tensor, np.uint8)).to(device)))["semantic"]
                 labels = torch.from_numpy(label)[None].to(device)
-                values.append(float(merged_loss(upsampled(logits.float(), 2), labels, (index,), losses)))
+                values.append(float(merged_loss(upsampled(logits.float(), net.semantic_step // 2), labels, (index,), losses)))
     return float(np.mean(values)) if values else float("nan")
 
 

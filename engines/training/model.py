@@ -113,11 +113,21 @@ class TopDown(nn.Module):
         return merged
 
 
+class Net(nn.Module):
+    """What training and export need of any net: normalised images to one map per task, each named as its head.
+
+    semantic_step, in pixels of the input: of the class logits' map. The other heads' maps have a step of 4.
+    """
+
+    heads: nn.ModuleDict
+    semantic_step: int
+
+
 SEMANTIC_HEAD = "heads.semantic.1."
 """Prefix of the last layer's `weight` and `bias` in a state dictionary; both have a row per class."""
 
 
-class SegmentationNet(nn.Module):
+class SegmentationNet(Net):
     """Normalised images to one map per task, all at 1/4 of their size: multi-task learning with hard sharing.
 
     Input (N, 3, H, W) float in about -2..2; H and W are multiples of 32, so that every level is exactly half the one before.
@@ -126,6 +136,8 @@ class SegmentationNet(nn.Module):
         surface    logits of nothing, drivable, lane line; if in `heads`
         instances  the logit of "a centre is here", and dx, dy to the centre of this pixel's object; if in `heads`
     """
+
+    semantic_step = 4
 
     def __init__(self, settings: NetSettings, class_count: int, heads: Sequence[str] = ()) -> None:
         super().__init__()

@@ -23,14 +23,18 @@ NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of the net. The defaults have about one million parameters."""
 
+    kind: Literal["stdc", "mobile"] = "stdc"
+    """The encoder: "stdc" learns from nothing (model.py); "mobile" is MobileNetV2, for pretrained weights (mobile.py)."""
     width: Positive = 1.0
-    """Scales every channel count below; cost grows with its square."""
+    """Scales every channel count below; cost grows with its square. Of "mobile" it scales the encoder alone: 0.5 or 1."""
     channels: tuple[Count, Count, Count, Count] = (32, 64, 192, 384)
     """Encoder channels at 1/4, 1/8, 1/16 and 1/32. Most time goes into fine levels, most parameters are in coarse ones."""
+    frozen: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """The first blocks of "mobile" that keep their pretrained weights, with the convolution before them: edges and colours."""
     depths: tuple[Count, Count, Count] = (2, 3, 2)
     """STDC blocks at 1/8, 1/16 and 1/32. More blocks see further, learn more and take longer."""
     top_down: tuple[Count, Count, Count] = (64, 48, 32)
-    """Channels of the maps at 1/16, 1/8 and 1/4 on the way back up."""
+    """Channels of the maps on the way back up: at 1/16, 1/8 and 1/4, or, of "mobile", at 1/8, 1/4 and 1/2."""
     activation: str = "relu"
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     """Share of feature maps set to zero before the head during training."""
@@ -62,6 +66,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Probability of sensor noise."""
     noise_level: NotNegative = 12.0
     """Its largest standard deviation, in pixel units (0..255)."""
+    jpeg: Share = 0.0
+    """Probability of the blocks and smears of strong compression: webcams and streams."""
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +84,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """L2, on weights of convolutions only: decay of norms and biases only rescales the maps."""
     l1: NotNegative = 0.0
     """L1: the sum of absolute convolution weights times this is added to the loss. It moves useless weights to 0."""
+    encoder_rate: NotNegative = 1.0
+    """The encoder's learning rate, relative to the others'. Pretrained weights need little change, and forget with too much."""
     gradient_clip: Positive = 5.0
     ema: Share = 0.998
     """Decay of the running mean of the weights, which is evaluated and exported."""
@@ -88,7 +96,10 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Composites(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Objects cut out of one set and pasted into crops of all sets: crowds, and new backgrounds."""
+    """Objects cut out of one set and pasted into crops of all sets: crowds, and new backgrounds.
+
+    Where the set has labels of single objects, only these are cut out; otherwise all pixels of the class.
+    """
 
     source: str
     """The set to cut objects from."""
@@ -144,6 +155,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     net: NetSettings = NetSettings()
     augmentation: Augmentation = Augmentation()
     composites: Composites | None = None
+    distractors: Composites | None = None
+    """The same, pasted before: things that the model does not look for, so that not every large thing in front is one."""
     task_weights: TaskWeights = TaskWeights()
     teachers: Mapping[str, Teacher] = {}
     """By the name in the teacher's card."""
@@ -152,6 +165,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rebalance: Share = 0.0
     """Share (0..1) of the class weights' logarithm to subtract from the logits at export; see `Checkpoint.rebalanced`."""
     card: Mapping[str, Any] = {}
+
+    @property
+    def pasted(self) -> dict[str, Composites]:
+        """What is pasted into crops, in order, by the name of its table."""
+        tables = {"distractors": self.distractors, "composites": self.composites}
+        return {key: table for key, table in tables.items() if table is not None}
 
     @property
     def input(self) -> InputSpec:
@@ -197,8 +216,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         if any(side < 32 or side % 32 for side in size_px) and (key, size_px) != ("input_px", OPEN_SIZE):
             raise TrainingError(f"{where}: {key} is {list(size_px)}", "Write multiples of 32")
     ranges = {f"augmentation.{key}": getattr(recipe.augmentation, key) for key in ("scale", "aspect", "gamma")}
-    if recipe.composites:
-        ranges["composites.scale"] = recipe.composites.scale
+    ranges |= {f"{key}.scale": pasted.scale for key, pasted in recipe.pasted.items()}
     for key, (low, high) in ranges.items():
         if not 0 < low <= high:
             raise TrainingError(f"{where}: {key} is {[low, high]}", "Write two numbers above 0, the smaller first")
@@ -214,8 +232,7 @@ def _check_classes(recipe: Recipe, where: str) -> None:
             'The opacity is that of the second class; write two classes, or output = "labels"',
         )
     named = {"things": recipe.things, "emphasis": tuple(recipe.emphasis)}
-    if recipe.composites:
-        named["composites.class"] = (recipe.composites.cls,)
+    named |= {f"{key}.class": (pasted.cls,) for key, pasted in recipe.pasted.items()}
     for title, teacher in recipe.teachers.items():
         named[f"teachers.{title}.means"] = tuple(target for targets in teacher.means.values() for target in targets)
     for key, names in named.items():

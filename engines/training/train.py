@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from engines.datasets.folder import DataSet
 from engines.training import TrainingError
-from engines.training.checkpoint import Checkpoint, RunFolder, load_checkpoint, new_net, save_checkpoint, transferred
+from engines.training.checkpoint import Checkpoint, RunFolder, load_checkpoint, new_net, save_checkpoint, started
 from engines.training.data import Batch, TrainingSets, batches
 from engines.training.deployed import score_set, torch_predictor
 from engines.training.devices import check_memory, free_bytes, half_type
 from engines.training.export import check_card
 from engines.training.losses import SetLoss, class_weights, held_out_loss, instance_loss, merged_loss, set_loss, surface_loss
-from engines.training.model import SegmentationNet, normalised, upsampled
+from engines.training.model import Net, normalised, upsampled
 from engines.training.recipe import Recipe, difference, for_export
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def train(
 class Stepper:
     """Optimiser steps: forward, losses of all tasks, backward, update."""
 
-    def __init__(self, net: SegmentationNet, recipe: Recipe, losses: Sequence[SetLoss], half: torch.dtype | None = None) -> None:
+    def __init__(self, net: Net, recipe: Recipe, losses: Sequence[SetLoss], half: torch.dtype | None = None) -> None:
         self.net, self.recipe, self.device = net, recipe, next(net.parameters()).device
         self.losses = [SetLoss(*(part.to(self.device) for part in loss)) for loss in losses]
         self.optimizer = make_optimizer(net, recipe)
@@ -123,7 +123,7 @@ class Stepper:
         schedule = self.recipe.schedule
         torch.manual_seed(schedule.seed * 1_000_003 + step)  # of dropout: the same for this step in a resumed run
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.recipe)
+            group["lr"] = learning_rate(step, self.recipe) * group.get("rate", 1.0)
         self.net.train()
         try:
             value = self._learn(batch, step)
@@ -152,7 +152,7 @@ class Stepper:
         row, column = step % LOSS_STRIDE, step // LOSS_STRIDE % LOSS_STRIDE
         thinned = (slice(None), slice(row, None, LOSS_STRIDE), slice(column, None, LOSS_STRIDE))
         labels = torch.from_numpy(batch.labels).to(self.device)[thinned]
-        loss = merged_loss(upsampled(maps["semantic"], 4 // LOSS_STRIDE), labels, batch.sets, self.losses)
+        loss = merged_loss(upsampled(maps["semantic"], self.net.semantic_step // LOSS_STRIDE), labels, batch.sets, self.losses)
         weights = self.recipe.task_weights
         if batch.surface is not None:
             surface = torch.from_numpy(batch.surface).to(self.device)[thinned]
@@ -174,10 +174,15 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with weight decay on convolution weights, and none on norms and biases (all vectors)."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    """AdamW with weight decay on convolution weights, and none on norms and biases (all vectors); the encoder at its own rate."""
+    schedule, groups = recipe.schedule, []
+    named = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    slow = {name for name in named if name.startswith("encoder.")} if schedule.encoder_rate != 1 else set()
+    for rate, names in ((1.0, named.keys() - slow), (schedule.encoder_rate, slow)):
+        own = [p for name, p in named.items() if name in names]
+        if own:
+            groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": schedule.weight_decay, "rate": rate})
+            groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "rate": rate})
     return torch.optim.AdamW(groups, lr=recipe.schedule.learning_rate)
 
 
@@ -205,9 +210,7 @@ def _evaluate(state: Checkpoint, data: TrainingSets, losses: Sequence[SetLoss], 
 
 def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoint:
     torch.manual_seed(recipe.schedule.seed)
-    weights = new_net(recipe).state_dict()
-    if start_from is not None:
-        weights = transferred(weights, load_checkpoint(start_from), recipe, str(start_from))
+    weights = new_net(recipe).state_dict() if start_from is None else started(recipe, start_from)
     run.create()
     return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()})
 

@@ -31,7 +31,11 @@ class Options(NamedTuple):
     recipe: str = option("NAME", "road, road-small, people, binary, or a .toml file (default: binary)", default="binary")
     out: str | None = option("DIR", "folder for checkpoints, curve and model (default: out/RECIPE)")
     resume: bool = switch("continue the run in --out")
-    start_from: str | None = option("MODEL", "begin with a bundled model's weights, or a .pt file's", flag="--from")
+    start_from: str | None = option(
+        "MODEL",
+        "begin with a bundled model's weights, a .pt file's, or those of an encoder (.onnx, net.kind mobile)",
+        flag="--from",
+    )
     device: str = option("NAME", "cpu (default), cuda, cuda:1 ...", default="cpu")
     threads: int = option("N", "CPU threads (default: all)", positive, os.cpu_count() or 1)
     steps: int | None = option("N", "length of the run, instead of the recipe's", positive)
@@ -63,7 +67,9 @@ def run(options: Options) -> int:
     folder = Path(options.out or f"out/{recipe.name}")
     for data_set in sets:
         print(f"data     {data_set.settings.name}: {len(data_set.training)} to train on, {len(data_set.held_out)} held out")
-    start_from = weights_of(options.start_from) if options.start_from else None
+    start_from = None
+    if options.start_from:
+        start_from = weights_of(options.start_from, takes_onnx=recipe.net.kind == "mobile")
     print(f"run      {folder}: curve.png and curve.csv grow there while it runs", flush=True)
     stops = _Stops()
     state = train(recipe, sets, folder, options.resume, start_from, device, stop_requests=stops)
@@ -88,13 +94,19 @@ class _Stops(ExitStack):
         log.warning("ending after this step, which is saved; once more ends at once")
 
 
-def weights_of(name_or_path: str) -> Path:
-    """The weights that --from names: a checkpoint, or those next to a trained model. Raises SettingsError."""
+def weights_of(name_or_path: str, *, takes_onnx: bool = False) -> Path:
+    """The weights that --from names: a checkpoint, or those next to a trained model. Raises SettingsError.
+
+    takes_onnx: the net can begin with another network's ONNX file, which has no weights next to it.
+    """
     from engines.models import zoo
 
     if name_or_path.endswith(".pt"):
         return Path(name_or_path)
-    weights = zoo.locate(name_or_path).parent / "weights.pt"
+    model = zoo.locate(name_or_path)
+    weights = model.parent / "weights.pt"
+    if not weights.is_file() and takes_onnx:
+        return model
     if not weights.is_file():
         raise SettingsError(f"--from {name_or_path}: has no weights.pt next to it", "Name a .pt file, or a model trained here")
     return weights

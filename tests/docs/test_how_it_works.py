@@ -132,6 +132,7 @@ NEUTRAL = Augmentation(
 STRONG: dict[str, Any] = {
     "crop_px": (64, 32), "scale": (2, 2), "aspect": (2, 2), "rotate_deg": 45.0, "gamma": (2.5, 2.5), "hue_deg": 90.0,
     "blur": 1.0, "noise": 1.0, "flip": 1.0, "contrast": 0.9, "saturation": 2.0, "brightness": 0.5, "white_balance": 0.5,
+    "jpeg": 1.0,
 }  # fmt: skip
 
 

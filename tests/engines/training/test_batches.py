@@ -145,6 +145,40 @@ def test_composites_add_objects_to_every_task(crowd: TrainingSets, data: Trainin
     assert (with_them.instances[:, 0] == 1).sum() != (without.instances[:, 0] == 1).sum()
 
 
+def test_distractors_lie_behind_composites_and_are_no_objects(crowd: TrainingSets, data: TrainingSets) -> None:
+    """The road stands for what is not looked for; with every pixel of it an object, roads of other images are pasted."""
+    samples = tuple(
+        dataclasses.replace(sample, instances=np.full(sample.label.shape, 255, np.uint8)) for sample in data.sets[0].training
+    )
+    sets = (DataSet(data.sets[0].settings, samples, ()),)
+    distractors = {"source": "toy", "class": "road", "share": 1.0, "most": 1, "scale": [1.0, 1.0]}
+    recipe = recipe_from_dict(msgspec.to_builtins(data.recipe) | {"distractors": distractors}, "roads")
+    only = batch_at(3, still(TrainingSets(recipe, sets)))
+    assert (only.labels == 1).sum() > (batch_at(3, still(data)).labels == 1).sum()
+    recipe = recipe_from_dict(msgspec.to_builtins(crowd.recipe) | {"distractors": distractors}, "both")
+    assert list(TrainingSets(recipe, sets).donors) == ["distractors", "composites"]
+    both = batch_at(3, still(TrainingSets(recipe, sets)))
+    assert (both.labels == 2).sum() > (only.labels == 2).sum(), "cars in front of the roads"
+
+
+def test_distractors_that_no_class_of_their_set_means_are_refused(data: TrainingSets) -> None:
+    distractors = {"source": "vague", "class": "road"}
+    recipe = recipe_from_dict(msgspec.to_builtins(data.recipe) | {"sets": [], "distractors": distractors}, "vague")
+    vague = DataSet(merged_settings("vague", {"stuff": ("road", "car")}), (), ())
+    with pytest.raises(TrainingError, match=r'no class that means "road" alone.*under \[distractors\]'):
+        TrainingSets(recipe, (vague,)).check()
+
+
+def test_a_crop_that_is_known_to_show_no_object_has_no_centre(data: TrainingSets) -> None:
+    """Without labels of objects, too; otherwise pictures without people would teach nothing about where people are not."""
+    for label, is_known in ((1, True), (2, False), (255, False)):  # road; car; void
+        bare = tuple(Sample(s.name, s.image, np.full_like(s.label, label)) for s in data.sets[0].training)
+        targets = batch_at(0, still(TrainingSets(data.recipe, (DataSet(data.sets[0].settings, bare, ()),)))).instances
+        assert targets is not None
+        assert (targets[:, 3] == is_known).all()
+        assert not targets[:, :3].any()
+
+
 def test_a_share_of_0_pastes_nothing(crowd: TrainingSets, data: TrainingSets) -> None:
     assert crowd.recipe.composites is not None
     none = still(crowd, composites=msgspec.structs.replace(crowd.recipe.composites, share=0.0))

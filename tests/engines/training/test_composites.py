@@ -92,6 +92,16 @@ def test_a_fragment_is_not_pasted() -> None:
     assert paste(base, fragment, PERSON, AS_CLASS) is base
 
 
+def test_of_a_donor_with_labelled_objects_only_these_are_pasted() -> None:
+    """The class "background" of a set of things covers the things that are not looked for, and everything behind them."""
+    thing = donor()
+    thing.label[:] = 0
+    objects = dataclasses.replace(thing, instances=np.where(MASK, np.uint8(3), np.uint8(0)))
+    made = paste(plain(50, 1), objects, np.arange(256) == 0, AS_CLASS)
+    np.testing.assert_array_equal(made.label, np.where(MASK, AS_CLASS, 1))
+    assert (paste(plain(50, 1), thing, np.arange(256) == 0, AS_CLASS).label == AS_CLASS).all(), "unlabelled: all of the class"
+
+
 def test_the_given_arrays_do_not_change() -> None:
     base, source = plain(50, 0), donor()
     before = [array.copy() for array in (base.image, base.label, source.image, source.label)]

@@ -168,3 +168,13 @@ def test_extreme_logits_of_centres_stay_finite() -> None:
     loss.centre.backward()
     assert loss.centre.item() == pytest.approx(600)
     assert torch.isfinite(maps.grad).all()
+
+
+def test_set_classes_of_one_meaning_are_balanced_as_one(toy_facts: Callable[..., dict[str, Any]]) -> None:
+    recipe = recipe_from_dict(toy_facts(), "toy")  # sky, road, car
+    means = {"lorry": ("car",), "car": ("car",), "sky": ("sky",), "bus": ("car",), "tram": ("road", "car")}
+    settings = SetSettings("fine", ("lorry", "car", "sky", "bus", "tram"), means=means)
+    weights = set_loss(settings, np.array([0.01, 0.1, 0.5, 0.09, 0.3], np.float32), recipe).weights
+    lorry, car, sky, bus, tram = (float(weight) for weight in weights)
+    assert lorry == car == bus, "a lorry is as common as cars are"
+    assert sky < tram < car, "which is 0.2 in all"

@@ -161,7 +161,10 @@ def test_changes_replace_single_keys(recipe: Recipe) -> None:
         ({"wdith": 0.5}, r'--set: unknown key "wdith". Did you mean "net\.width"\?'),
         ({"width": 0.5}, r'--set: unknown key "width". Did you mean "net\.width"\?'),
         ({"clases": []}, r'--set: unknown key "clases". Did you mean "classes"\?'),
-        ({"net.zzz": 0.5}, r'unknown key "net\.zzz"\. Known: width, channels, depths, top_down, activation, dropout'),
+        (
+            {"net.zzz": 0.5},
+            r'unknown key "net\.zzz"\. Known: kind, width, channels, frozen, depths, top_down, activation, dropout',
+        ),
         ({"nets.width": 0.5}, r'--set nets\.width: a recipe has no table "nets". Did you mean "net"\?'),
         ({"zzz.width": 0.5}, r'no table "zzz"\. Known: schedule, net, augmentation, task_weights'),
         ({"heads": ["lanes"]}, r"Invalid enum value 'lanes', at key `heads\[0\]`\. Known: instances, surface"),
