@@ -7,7 +7,7 @@ SegmentationError
     ├── BuildError ── BuildCancelledError
     ├── CollectionError ── DownloadError
     ├── DataError ── PictureError
-    └── EvaluationError, WrongThreadError, InferenceError
+    └── EvaluationError, NoHomeError, WrongThreadError, InferenceError
 """
 
 import difflib
@@ -88,6 +88,10 @@ class DownloadError(CollectionError):
     """A model cannot be downloaded, or differs from what the manifest promises; nothing of it is kept."""
 
 
+class NoHomeError(EngineError):
+    """The user has no home folder, and nothing names another place for models, engines and keys."""
+
+
 class WrongThreadError(EngineError, RuntimeError):
     """A part of the GPU was used on a thread that did not open it."""
 
@@ -116,7 +120,8 @@ def _is_harmless(letter: str) -> bool:
 
 
 def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+    byte = ord(letter) - 0xDC00  # of a file name that is not UTF-8: Python keeps its bytes as these letters
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode("ascii")
 
 
 def choices(wrong: str, known: Iterable[str]) -> str:

@@ -12,53 +12,13 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from engines.system.unfinished import settling, temporary_folder, unfinished
 
 PART = ".part"
 """Ending of files that are being written. One that stays behind was left by a killed process."""
-
-_unfinished: dict[object, Callable[[], object]] = {}
-_settling = threading.RLock()
-"""Held while something becomes what it will be, or what it was: no other thread may end the process in between."""
-
-SETTLE_S = 1.0
-"""The longest wait for that: a disk may hang."""
-
-
-@contextlib.contextmanager
-def unfinished(undo: Callable[[], object]) -> Iterator[None]:
-    """While entered, `undo` is called if the process must end at once: it removes what would be left behind."""
-    key = object()
-    _unfinished[key] = undo
-    try:
-        yield
-    finally:
-        _unfinished.pop(key, None)
-
-
-def undo_unfinished() -> None:
-    """Undo everything that is unfinished. Called once, on any thread, when the process ends: no file is finished after it."""
-    _settling.acquire(timeout=SETTLE_S)
-    for undo in reversed(list(_unfinished.values())):
-        with contextlib.suppress(Exception):
-            undo()
-
-
-@contextlib.contextmanager
-def temporary_folder(parent: Path | None = None, prefix: str = "realtime-") -> Iterator[Path]:
-    """An empty folder, in `parent` or where the system has such folders, that is removed at the end. Raises OSError."""
-    with _settling, contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-        stack.enter_context(unfinished(lambda: shutil.rmtree(folder, ignore_errors=True)))
-        cleanup = stack.pop_all()
-    with cleanup:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -88,11 +48,11 @@ def whole_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
 
     with unfinished(undo):
         try:
-            with _settling:
+            with settling:
                 part = _new_part(path, f"{PART}{path.suffix}")
             yield part
             sync_to_disk(part)
-            with _settling:
+            with settling:
                 if replaces:
                     _keep_permissions(part, path)
                     part.replace(path)
@@ -127,7 +87,7 @@ def publish(contents: Mapping[Path, bytes]) -> None:
                     continue
                 folders += reversed([folder for folder in path.parents if not folder.exists()])
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _settling:
+                with settling:
                     parts[path] = _new_part(path, PART)
                 with parts[path].open("wb") as file:
                     file.write(data)
@@ -173,7 +133,7 @@ def move_all(places: Mapping[Path, Path]) -> None:
 
     After an error the files that were there before are there again.
     """
-    with _settling:
+    with settling:
         _move_all(places)
 
 

@@ -24,7 +24,7 @@ def program() -> NoReturn:
 
     standard_streams.prepare()
     ending.listen()
-    ending.leave(main())
+    ending.leave(standard_streams.checked(main()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from engines.building.child import SMALLER
 from engines.building.watch import CANCEL_GRACE_S, Cancel, Watch
 from engines.errors import BuildError
-from engines.files import unfinished
+from engines.system.unfinished import unfinished
 
 BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from engines.building.child import main; main(sys.argv[1])"
 """The child uses the import path of this process. With `-m` it would search the working folder first."""

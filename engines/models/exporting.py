@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engines import families
 from engines.errors import CardError, EngineError, ModelFileError, choices
-from engines.files import move_all, sha256_of, temporary_folder
+from engines.files import move_all, sha256_of
 from engines.models.card import InputSpec, ModelCard, facts_of_file, to_toml
 from engines.models.fit import InputFiller
 from engines.models.model import Model, find_card, load_model
@@ -21,6 +21,7 @@ from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
 from engines.onnx_graph.precision.wiring import opset_of
+from engines.system.unfinished import temporary_folder
 from engines.types import Image, Size
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-qdq")

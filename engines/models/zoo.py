@@ -1,14 +1,14 @@
 """The models on this machine: the bundled ones and the user's own by name, any other by path."""
 
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 
-import platformdirs
-
-from engines.errors import ModelNotFoundError, choices
+from engines.errors import ModelNotFoundError, NoHomeError, choices
 from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.model import Model, ask_for_names, load_model
+from engines.system.places import user_folder
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def assets_dir() -> Path:
 
 def own_dir() -> Path:
     """The folder of the user's own models, one subfolder each; `engines.models.collection` fills it."""
-    return platformdirs.user_data_path("realtime-segmentation") / "models"
+    return user_folder("data") / "models"
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -32,8 +32,31 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def own_names() -> tuple[str, ...]:
-    """The user's own models; folders that begin with a dot are being made or removed."""
-    return tuple(sorted(path.parent.name for path in own_dir().glob("[!.]*/card.toml")))
+    """The user's own models; folders that begin with a dot are being made or removed. None, and a warning, if unreadable."""
+    try:
+        folders = sorted(folder for folder in own_dir().iterdir() if not folder.name.startswith("."))
+    except FileNotFoundError:
+        return ()
+    except NoHomeError as error:
+        _warn(str(error))
+        return ()
+    except OSError as error:
+        _warn(f"{error.filename}: {error.strerror}")
+        return ()
+    return tuple(folder.name for folder in folders if _has_card(folder))
+
+
+def _has_card(folder: Path) -> bool:
+    try:
+        return (folder / "card.toml").exists()
+    except OSError as error:
+        _warn(f"{folder}: {error.strerror}")
+        return False
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    log.warning("models of your own cannot be read (%s)", reason)
 
 
 def names() -> tuple[str, ...]:

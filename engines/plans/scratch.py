@@ -9,7 +9,7 @@ from pathlib import Path
 import filelock
 
 from engines.errors import BuildCancelledError, BuildError, cure_of
-from engines.files import temporary_folder
+from engines.system.unfinished import temporary_folder
 
 POLL_S = 0.2
 """Interval at which a waiting build checks for a cancel."""

@@ -9,9 +9,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
 from engines.errors import BackendUnavailableError
+from engines.system.places import user_folder
 
 KEY_BYTES = 32
 
@@ -21,7 +20,7 @@ class MachineKey:
 
     def __init__(self, path: Path | None = None) -> None:
         """path: of the key; None uses the user's state folder. The first `sign` creates the file."""
-        self.path = path or platformdirs.user_state_path("realtime-segmentation") / "engine.key"
+        self.path = path or user_folder("state") / "engine.key"
 
     def sign(self, message: bytes) -> str:
         """64 hex digits. Creates a missing key. Raises BackendUnavailableError if the key cannot be created or trusted."""

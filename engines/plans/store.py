@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from engines.errors import BuildError, EngineNotBuiltError, cure_of
 from engines.files import publish
@@ -26,6 +25,7 @@ from engines.plans.passport import (
 )
 from engines.plans.scratch import ELSEWHERE, hold_scratch
 from engines.plans.signing import MachineKey
+from engines.system.places import user_folder
 
 MAX_TIMING_CACHE_BYTES = 2**28
 TIMING_CACHE = "timing.cache"
@@ -46,7 +46,7 @@ class Store:
 
     def __init__(self, root: Path | None = None, key_path: Path | None = None) -> None:
         """root: None uses the user's cache folder. key_path: see `MachineKey`. Touches no file."""
-        self.root = root or platformdirs.user_cache_path("realtime-segmentation") / "engines"
+        self.root = root or user_folder("cache") / "engines"
         self._key = MachineKey(key_path)
 
     def find(self, request: BuildRequest, environment: Environment, typed: str = "") -> Found:
@@ -54,12 +54,16 @@ class Store:
 
         typed: the arguments of `run.py build` for this model. Raises EngineNotBuiltError with the reason and how to build it.
         """
-        for path in self._candidates(request, environment):
-            found = self._signed(path, request)
-            if serves(found.passport, request, environment):
-                return found
-            raise verdict.outdated(found.passport, request, environment, typed=typed)
-        siblings = [found.passport for found in self.engines() if found.passport.request.model_name == request.model_name]
+        try:
+            for path in self._candidates(request, environment):
+                found = self._signed(path, request)
+                if serves(found.passport, request, environment):
+                    return found
+                raise verdict.outdated(found.passport, request, environment, typed=typed)
+            siblings = [found.passport for found in self.engines() if found.passport.request.model_name == request.model_name]
+        except OSError as error:
+            what = f"{self.root}: engines cannot be read there ({error.strerror})"
+            raise EngineNotBuiltError(what, cure_of(error, ELSEWHERE)) from error
         raise verdict.missing(request, environment, siblings, typed)
 
     def read(self, found: Found) -> bytes:

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from engines.files import temporary_folder
 from engines.segmenter import Segmenter
+from engines.system.unfinished import temporary_folder
 from engines.types import Image, Size
 from realtime.bench import machine
 from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts, settings_facts

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.files import unfinished
+from engines.system.unfinished import unfinished
 from realtime.bench.samples import Sample, parse_nvidia_smi, parse_tegrastats, read_jtop, read_sysfs
 
 INTERVAL_MS = 200

@@ -63,7 +63,7 @@ def _export_checkpoint(options: Options) -> int:
 
     import msgspec
 
-    from engines.files import temporary_folder
+    from engines.system.unfinished import temporary_folder
     from engines.training.checkpoint import load_checkpoint
     from engines.training.export import export_checkpoint
     from engines.training.opening import open_run, read_recipe

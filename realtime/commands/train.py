@@ -86,7 +86,7 @@ class _Stops(ExitStack):
     code = 0
 
     def __enter__(self) -> Callable[[], bool]:  # type: ignore[override]  # what `train` asks
-        ending = self.enter_context(orderly(self._tell, limit_s=None, patient_signals=1))
+        ending = self.enter_context(orderly(self._tell, limit_s=None))
         self.callback(lambda: setattr(self, "code", ending.code))
         return lambda: ending.requested
 

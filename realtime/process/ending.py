@@ -4,8 +4,9 @@ Python calls a signal handler between two instructions of the main thread, and o
 into whatever is half done: an extension module that is initialising, a thread that is starting, a file that is being renamed. So
 the handlers do nothing. The signal's number reaches a thread of its own, which ends the process:
 
-    nothing has been asked for     at once, with code 128 + number, after undoing what is unfinished (`engines.files`)
-    within `orderly`               the command is told, and ends by itself; a second signal makes it hurry, a third does not wait
+    nothing has been asked for     at once, with code 128 + number, after undoing what is unfinished (`engines.system`)
+    within `orderly`               the command is told, and ends by itself; a second signal waits for nothing but files, a third
+                                   not even for these
 
 The process ends without Python's own shutdown, during which a signal would kill it, or print a traceback.
 """
@@ -20,9 +21,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from engines import files
+from engines.system.unfinished import undo_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 LIMIT_S = 12.0
 """Time for an orderly end: what hangs for longer is left behind."""
 
-PATIENT_SIGNALS = 2
-"""So many signals leave a command the time for an orderly end."""
+HURRY_S = 0.02
+"""Between two looks whether files are complete, after a second signal."""
 
 
 class Ending:
@@ -48,25 +49,20 @@ class Ending:
         return bool(self.numbers)
 
     @property
-    def hurried(self) -> bool:
-        """Whether a second signal came."""
-        return len(self.numbers) > 1
-
-    @property
     def code(self) -> int:
         """The exit code that tells by what the program was ended."""
         return 128 + self.numbers[0] if self.numbers else 0
 
 
 class _Listener:
-    """Gets the signals. tell: what to call when the command that ends by itself is asked to; None where there is none."""
+    """Gets the signals. ending, tell, is_writing, limit_s: see `orderly`; without an `ending` a signal ends the process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.ending: Ending | None = None
         self.tell: Callable[[], None] | None = None
+        self.is_writing: Callable[[], bool] | None = None
         self.limit_s: float | None = None
-        self.patient_signals = PATIENT_SIGNALS
 
     def take(self, number: int) -> None:
         """A signal came. On the listening thread."""
@@ -76,16 +72,23 @@ class _Listener:
                 _end(128 + number)
             ending.since_s = ending.since_s or time.monotonic()
             ending.numbers.append(number)
-        if len(ending.numbers) > self.patient_signals:
+        if len(ending.numbers) > 2 or (len(ending.numbers) == 2 and self.is_writing is None):
             _end(ending.code)
-        if len(ending.numbers) == 1:
-            if self.limit_s is not None:
-                _end_after(self.limit_s, ending)
-            try:
-                if tell is not None:
-                    tell()
-            except Exception:  # the limit holds all the same
-                log.exception("the request to end was not taken")
+        if len(ending.numbers) == 2:
+            _start(self._end_when_written, ending)
+            return
+        if self.limit_s is not None:
+            _start(_end_after, self.limit_s, ending)
+        try:
+            if tell is not None:
+                tell()
+        except Exception:  # the limit holds all the same
+            log.exception("the request to end was not taken")
+
+    def _end_when_written(self, ending: Ending) -> None:
+        while self.is_writing is not None and self.is_writing():
+            time.sleep(HURRY_S)
+        _end(ending.code)
 
 
 _listener = _Listener()
@@ -104,23 +107,23 @@ def listen() -> None:
 
 @contextmanager
 def orderly(
-    tell: Callable[[], None] | None = None, *, limit_s: float | None = LIMIT_S, patient_signals: int = PATIENT_SIGNALS
+    tell: Callable[[], None] | None = None, *, is_writing: Callable[[], bool] | None = None, limit_s: float | None = LIMIT_S
 ) -> Iterator[Ending]:
     """While entered, a signal does not end the process: the block is to see to that, after a look at what this yields.
 
-    tell: called at the first signal, on another thread; it must not block. limit_s: from the first signal to the end of the
-    process, whatever the block does. patient_signals: one more ends it at once. Without `listen` there are no signals to take.
+    tell: called at the first signal, on another thread; it must not block. is_writing: whether files are still to be completed;
+    a second signal ends the process as soon as none are, and at once without `is_writing`. limit_s: from the first signal to the
+    end of the process, whatever the block does. Without `listen` there are no signals to take.
     """
     ending = Ending()
     with _listener.lock:
-        before = _listener.ending, _listener.tell, _listener.limit_s, _listener.patient_signals
-        _listener.ending, _listener.tell = ending, tell
-        _listener.limit_s, _listener.patient_signals = limit_s, patient_signals
+        before = _listener.ending, _listener.tell, _listener.is_writing, _listener.limit_s
+        _listener.ending, _listener.tell, _listener.is_writing, _listener.limit_s = ending, tell, is_writing, limit_s
     try:
         yield ending
     finally:
         with _listener.lock:
-            _listener.ending, _listener.tell, _listener.limit_s, _listener.patient_signals = before
+            _listener.ending, _listener.tell, _listener.is_writing, _listener.limit_s = before
 
 
 def leave(code: int) -> NoReturn:
@@ -139,14 +142,17 @@ def _forward(received: int) -> None:
                 _listener.take(number)
 
 
+def _start(work: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
+
+
 def _end_after(seconds: float, ending: Ending) -> None:
-    timer = threading.Timer(seconds, _end, (ending.code,))
-    timer.daemon = True
-    timer.start()
+    time.sleep(seconds)
+    _end(ending.code)
 
 
 def _end(code: int) -> NoReturn:
-    files.undo_unfinished()
+    undo_unfinished()
     with suppress(OSError, ValueError, AttributeError):
         if code > 128 and sys.stderr.isatty():
             os.write(sys.stderr.fileno(), b"\n")  # the prompt comes below a progress bar and "^C"

@@ -56,6 +56,10 @@ def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, st
     if isinstance(error, OSError) and error.filename is not None:
         name = error.filename if isinstance(error.filename, str) else str(error.filename)
         return USER_CAN_HELP, redact(f"{name}: {error.strerror}. {cure_of(error, 'name another file or folder')}")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return USER_CAN_HELP, redact(
+            f"a path begins with ~, and there is no such home folder ({_short(error)}). Write the whole path"
+        )
     trace = "Its trace is in the log" if has_trace else "Run it again with --verbose or --log FILE for the trace"
     return UNEXPECTED, redact(
         f"unexpected {_short(error)}{_place(error)}. {trace}, and report it: this is a fault of the program"

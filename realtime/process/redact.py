@@ -2,6 +2,8 @@
 
 import re
 
+from engines.errors import printable
+
 HIDDEN = "***"
 
 _SECRET_KEYS = (
@@ -29,7 +31,7 @@ def redact(text: object) -> str:
     Removes the text between "://" and the last "@", "user:password@host" without a scheme, the values of query keys that look
     secret (password, token, key, signature ...), and Authorization headers. In doubtful cases it removes too much.
     """
-    clean = str(text)
+    clean = printable(str(text), "\n\t")
     clean = _AUTHORIZATION.sub(rf"\1{HIDDEN}", clean)
     clean = _USERINFO.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}@", clean)
     clean = _ENCODED_USERINFO.sub(rf"\1{HIDDEN}%40", clean)

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import Any, TextIO
 
+from engines.errors import cure_of
+
 
 def prepare() -> None:
     """Make the three streams usable. Once, before anything is opened or printed.
@@ -28,11 +30,15 @@ def prepare() -> None:
     sys.stdout, sys.stderr = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
 
 
-def failure() -> OSError | None:
-    """Why standard output lacks something, for a reason other than that nobody reads it; None if it is whole."""
+def checked(code: int) -> int:
+    """`code`, or 2 and a line on standard error if the output lacks something for a reason other than that nobody reads it."""
+    sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = raw.error if isinstance(raw, _Lasting) else None
-    return None if error is None or error.errno == errno.EPIPE else error
+    if error is None or error.errno == errno.EPIPE:
+        return code
+    print(f"error: the output cannot be written ({error.strerror}). {cure_of(error, 'send it elsewhere')}", file=sys.stderr)
+    return code or 2
 
 
 class _Lasting(io.FileIO):

@@ -35,11 +35,11 @@ class Summary:
 def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> Summary:
     """Start `run`, show its progress on stderr, wait for its end. Raises the run's first error, its files being finished.
 
-    A signal stops it (`realtime.process.ending`); another one makes it wait for nothing but its files. A thread that hangs in a
-    driver is waited for no longer than `STOP_TIMEOUT_S`; `run.running` is then True.
+    A signal stops it (`realtime.process.ending`). A thread that hangs in a driver is waited for no longer than `STOP_TIMEOUT_S`;
+    `run.running` is then True.
     """
     started_s = time.monotonic()
-    with orderly(run.stop) as ending:
+    with orderly(run.stop, is_writing=lambda: files.recorder.is_writing) as ending:
         try:
             run.start()
             _follow(run, files, ending)
@@ -57,7 +57,7 @@ def _wait_for_end(run: Run, files: FilesOutlet, ending: Ending) -> None:
     """Wait until a stopped run is over, or at least its files are complete. Reports its error: the signal is what ended it."""
     while not run.join(0.02):
         waited_s = time.monotonic() - ending.since_s
-        if waited_s > FILES_TIMEOUT_S or (not files.recorder.is_writing and (ending.hurried or waited_s > STOP_TIMEOUT_S)):
+        if waited_s > (FILES_TIMEOUT_S if files.recorder.is_writing else STOP_TIMEOUT_S):
             break
     if run.error is not None:
         log.error("%s", run.error)

@@ -9,7 +9,6 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from engines.errors import SegmentationError
 from engines.files import numbered
 from engines.models.card import ModelCard
 from engines.models.model import Model
@@ -19,6 +18,7 @@ from realtime.errors import SinkError
 from realtime.flow.links import Latest
 from realtime.flow.meter import Reading
 from realtime.knobs import Knobs
+from realtime.process.failures import explained
 from realtime.process.redact import redact
 from realtime.render.palette import class_colours
 from realtime.sessions.picking import Selected, facts_of, find, track_at
@@ -124,8 +124,7 @@ class LiveSession:
         run, source = self._run, self._stream.source
         error = run.error
         if error is not None:
-            is_ours = isinstance(error, SegmentationError)
-            return "failed", redact(str(error) if is_ours else f"unexpected {type(error).__name__}: {error}")
+            return "failed", explained(error)[1]
         if not run.running:
             return "ended", source.status.detail if source else ""
         if self._stream.reading().processed:
@@ -182,6 +181,11 @@ class LiveSession:
                 self._recovered = text
         except SinkError as error:
             log.warning("%s", error)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a recording's files are open. On any thread."""
+        return self._files.recorder.is_writing
 
     def close(self) -> None:
         self._run.stop()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import os
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from realtime.sessions.session import OpenSession
 
 if TYPE_CHECKING:
     from PyQt6.QtWidgets import QApplication
+
+log = logging.getLogger(__name__)
 
 APT_COMMAND = (
     "sudo apt-get install -y libgl1 libegl1 libdbus-1-3 libfontconfig1 libglib2.0-0 libxkbcommon-x11-0 "
@@ -40,10 +44,11 @@ XCB_LIBRARIES = (
 WAYLAND_LIBRARIES = ("libwayland-client.so.0", "libwayland-cursor.so.0")
 
 
-def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
+def run_viewer(open_session: OpenSession, source: str, *, title: str, is_writing: Callable[[], bool] = lambda: False) -> int:
     """Show `source` in a window until it is closed; the session is closed when this returns. For the main thread.
 
-    Returns the exit code: 0, or 128 + the number of the signal that ended it (Ctrl-C: 130).
+    is_writing: whether a recording is still to be completed; called on any thread. Returns the exit code: 0, or 128 + the number
+    of the signal that ended it (Ctrl-C: 130).
     Raises DisplayError where no window can be opened, SegmentationError for an invalid source, and any error of the window
     itself. A source that fails to open is reported in the window, with a button to retry.
     """
@@ -59,7 +64,7 @@ def run_viewer(open_session: OpenSession, source: str, *, title: str) -> int:
     app.setStyle("Fusion")
     app.setPalette(dark_palette())
     app.setStyleSheet(STYLE_SHEET)
-    with Ending(app) as ending:
+    with Ending(app, is_writing) as ending:
         window = MainWindow(open_session, title)
         try:
             window.host.open(source)
@@ -77,7 +82,7 @@ class Ending:
     Entered before there is a window or a session.
     """
 
-    def __init__(self, app: QApplication) -> None:
+    def __init__(self, app: QApplication, is_writing: Callable[[], bool] = lambda: False) -> None:
         from PyQt6.QtCore import QObject, Qt, pyqtSignal
 
         class Bell(QObject):
@@ -86,7 +91,7 @@ class Ending:
         self._app, self._bell = app, Bell()
         self._bell.rung.connect(app.quit, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]  # PyQt's hints lack the type
         self._error: BaseException | None = None
-        self._asked = orderly(self._bell.rung.emit)
+        self._asked = orderly(self._bell.rung.emit, is_writing=is_writing)
 
     def __enter__(self) -> Ending:
         self._hook = sys.excepthook
@@ -131,9 +136,7 @@ def check_qt(qt_libraries: Iterable[str] = QT_LIBRARIES, xcb_libraries: Iterable
         raise DisplayError("There is no screen: neither DISPLAY nor WAYLAND_DISPLAY is set", NO_SCREEN_CURE)
     if sys.platform.startswith("linux"):
         _require(qt_libraries)
-        if _uses_xcb():
-            _require(xcb_libraries)
-            _require_x_server()
+        _require_platform(xcb_libraries)
     try:
         importlib.import_module("PyQt6.QtWidgets")
     except ModuleNotFoundError as error:
@@ -166,12 +169,46 @@ def _loads(soname: str) -> bool:
     return True
 
 
-def _uses_xcb() -> bool:
-    """Whether Qt will use its X11 plugin: it is set to, or Wayland is not available."""
-    platform = os.environ.get("QT_QPA_PLATFORM", "")
-    if platform:
-        return platform.startswith("xcb")
-    return not (os.environ.get("WAYLAND_DISPLAY") and all(map(_loads, WAYLAND_LIBRARIES)))
+def _require_platform(xcb_libraries: Iterable[str]) -> None:
+    """Make sure that the screen answers which Qt will use: an environment variable may be left over from an ended login."""
+    chosen, wayland = os.environ.get("QT_QPA_PLATFORM", ""), os.environ.get("WAYLAND_DISPLAY", "")
+    platform = chosen.partition(":")[0]
+    if ";" in platform:
+        _try_qt(chosen)
+    elif platform.startswith("xcb") or (not platform and os.environ.get("DISPLAY") and not _wayland_answers()):
+        _require(xcb_libraries)
+        _require_x_server()
+        if wayland and not platform:
+            log.warning("no Wayland compositor answers at WAYLAND_DISPLAY=%r; the window opens on the X server", wayland)
+            os.environ["QT_QPA_PLATFORM"] = "xcb"
+    elif platform.startswith("wayland") or not platform:
+        if not _wayland_answers():
+            raise DisplayError(f"No Wayland compositor answers at WAYLAND_DISPLAY={wayland!r}", NO_SCREEN_CURE)
+    elif platform not in ("offscreen", "minimal"):
+        _try_qt(chosen)
+
+
+def _wayland_answers() -> bool:
+    named = os.environ.get("WAYLAND_DISPLAY", "")
+    if not (named.startswith("/") or os.environ.get("XDG_RUNTIME_DIR")) or not all(map(_loads, WAYLAND_LIBRARIES)):
+        return False
+    wayland = ctypes.CDLL(WAYLAND_LIBRARIES[0])
+    wayland.wl_display_connect.restype = ctypes.c_void_p
+    wayland.wl_display_disconnect.argtypes = (ctypes.c_void_p,)
+    connection = wayland.wl_display_connect(None)
+    if connection:
+        wayland.wl_display_disconnect(connection)
+    return bool(connection)
+
+
+def _try_qt(chosen: str) -> None:
+    """Start Qt in another process: with a platform that does not work it aborts."""
+    forget_opencv_plugins()
+    program = "from PyQt6.QtWidgets import QApplication, QWidget; app = QApplication([]); QWidget().show()"
+    tried = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, errors="replace", check=False)
+    if tried.returncode != 0:
+        reason = next((line.strip() for line in tried.stderr.splitlines() if line.strip()), "it ended without a word")
+        raise DisplayError(f"Qt opens no window with QT_QPA_PLATFORM={chosen!r} ({reason[:160]})", "Unset it, or set it to xcb")
 
 
 def _require_x_server() -> None:

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from engines.backends import Inference
 from engines.errors import BackendUnavailableError
-from engines.files import temporary_folder
 from engines.loading import import_onnxruntime
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
 from engines.models.model import Model
 from engines.models.sizing import sized_copy
 from engines.onnx_graph.reading import TensorFacts
+from engines.system.unfinished import temporary_folder
 from engines.types import Image, Outputs, Size
 
 Array: TypeAlias = npt.NDArray[np.generic]

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import CardError, CollectionError, SegmentationError, choices, cure_of
-from engines.files import PART, sha256_of, sync_to_disk, unfinished
+from engines.files import PART, sha256_of, sync_to_disk
 from engines.models import zoo
+from engines.system.unfinished import unfinished
 
 MAX_NAME_LETTERS = 64
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.files import temporary_folder
 from engines.onnx_graph.precision.cast import cast_precision, known_nodes
 from engines.onnx_graph.precision.prepare import name_nodes, prepared, with_opset
 from engines.onnx_graph.precision.rules import HEAVY, leading_to_heavy
 from engines.onnx_graph.precision.wiring import FLOAT16, Wiring, tensor_names, unused_name
+from engines.system.unfinished import temporary_folder
 
 if TYPE_CHECKING:
     import onnx

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakSet
 
 import msgspec
 
@@ -61,6 +62,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     from realtime.sessions.live import LiveSession
 
     prepare()
+    sessions: WeakSet[LiveSession] = WeakSet()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
         def opener() -> Source:
@@ -69,9 +71,14 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
             return Paced(open_source(source))
 
         name = "camera or sample clip" if source == AUTO else source
-        return LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
+        session = LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
+        sessions.add(session)
+        return session
 
-    return run_viewer(open_session, source, title="Real-time segmentation")
+    def is_writing() -> bool:
+        return any(session.is_writing for session in list(sessions))
+
+    return run_viewer(open_session, source, title="Real-time segmentation", is_writing=is_writing)
 
 
 def run_to_files(

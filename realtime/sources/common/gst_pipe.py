@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engines.files import unfinished
+from engines.system.unfinished import unfinished
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.feed import READ_TIMEOUT_S, HopelessError

@@ -57,6 +57,27 @@ def test_a_display_without_a_server_is_an_error_and_does_not_abort(monkeypatch: 
         check_qt(xcb_libraries=())
 
 
+@LINUX_ONLY
+def test_a_compositor_that_is_gone_is_an_error_and_does_not_abort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("QT_QPA_PLATFORM", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-9")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(DisplayError, match="No Wayland compositor answers at WAYLAND_DISPLAY='wayland-9'"):
+        check_qt()
+    monkeypatch.setenv("DISPLAY", ":7654")  # the X server is asked next
+    with pytest.raises(DisplayError, match="No X server answers at DISPLAY=':7654'"):
+        check_qt()
+
+
+@LINUX_ONLY
+@pytest.mark.parametrize("platform", ["nonsense", "linuxfb"])
+def test_a_platform_on_which_qt_aborts_is_an_error(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    with pytest.raises(DisplayError, match=rf"Qt opens no window with QT_QPA_PLATFORM='{platform}' \(.+\)\. Unset it"):
+        check_qt()
+
+
 def test_opencvs_qt_plugins_are_removed_and_the_users_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     own = str(Path("opt", "qt", "plugins"))
     monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(Path("lib", "cv2", "qt", "plugins")))

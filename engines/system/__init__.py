@@ -1,0 +1,1 @@
+"""What the program asks of its operating system: folders of the user, and an end that leaves nothing behind."""
