@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from engines.errors import SegmentationError
 from engines.files import numbered
 from engines.models.card import ModelCard
 from engines.models.model import Model
