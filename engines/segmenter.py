@@ -21,7 +21,8 @@ from engines.backends import (
     check_options,
     open_engine,
 )
-from engines.errors import InferenceError
+from engines.decoding.guard import OutputGuard
+from engines.errors import InferenceError, SegmentationError
 from engines.families import DecodeSettings, OverlappingFamily, first_frames, open_family
 from engines.models import zoo
 from engines.models.card import ModelCard
@@ -62,6 +63,7 @@ class Segmenter:
         self._batched = engine if isinstance(engine, BatchEngine) else None
         self._first = first_frames(self.card)
         self._is_warm_up = False
+        self._guard = OutputGuard(self.card.name)
         self._run: Inference | None = None
         self._finished: Inference | None = None
 
@@ -155,9 +157,17 @@ class Segmenter:
         missing = [name for name in self.card.outputs.values() if name not in run.outputs]
         if missing:
             raise InferenceError(f"{self.card.name}: the network gave no output {', '.join(missing)}")
+        self._guard.check(run.outputs)
         if not self._first.is_done:
             self._look(run)
-        segmentation = self._family.decode(run.outputs, run.geometry, settings)
+        try:
+            segmentation = self._family.decode(run.outputs, run.geometry, settings)
+        except SegmentationError:
+            raise
+        except Exception as error:  # a shape, a type or a number that its card does not lead to expect
+            reason = f"{type(error).__name__}: {error}"
+            cure = "Check its card: run.py models info"
+            raise InferenceError(f"{self.card.name}: its outputs cannot be read ({reason})", cure) from error
         decode_ms = (time.perf_counter() - start) * 1e3
         stage_ms = {"preprocess": run.preprocess_ms, "inference": run.inference_ms, "decode": decode_ms}
         return dataclasses.replace(segmentation, stage_ms=stage_ms, frame=run.geometry.frame)

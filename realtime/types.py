@@ -89,6 +89,7 @@ class Result:
     mask_age_s: age of the masks relative to `frame`: 0 where they were made from it.
     events:     what observers report since the result before; each event is in one result only.
     numbers:    observer's name → its present numbers.
+    error:      why the model has no result for this frame: its segmentation is empty, or an earlier one, moved; else empty.
     """
 
     frame: Frame
@@ -98,6 +99,7 @@ class Result:
     mask_age_s: float = 0.0
     events: tuple[Event, ...] = ()
     numbers: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from engines.errors import ModelFileError
 from engines.loading import cpu_session
+from engines.onnx_graph.finite import check_weights
 from engines.onnx_graph.precision import main_precision
 from engines.onnx_graph.precision.wiring import with_inferred_shapes
 from engines.onnx_graph.tails import activations, scales
@@ -45,7 +46,7 @@ class NetworkFacts:
 
 
 def read_network(path: Path) -> NetworkFacts:
-    """Read an ONNX file's facts. Raises ModelFileError if it is missing, not ONNX, or corrupt."""
+    """Read an ONNX file's facts. Raises ModelFileError if it is missing, not ONNX, or corrupt, or its weights are damaged."""
     import onnx
 
     if not path.is_file():
@@ -57,6 +58,7 @@ def read_network(path: Path) -> NetworkFacts:
         onnx.checker.check_model(str(path), full_check=False)  # by path: weights may be in a file next to it
     except Exception as error:  # protobuf and onnx raise a dozen types for a corrupt file
         raise ModelFileError(f"{path}: not a readable ONNX file ({_first_line(error)})", "Export or download it again") from error
+    check_weights(model, path)
     inputs, outputs = read_tensors(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), activations(model), scales(model))

@@ -30,7 +30,8 @@ class Quantiles:
 class Reading:
     """The meter at one moment. fps: frames through the model per second; shown_fps: frames on the screen per second.
 
-    captured = processed + dropped_before_model + in flight; dropped_before_screen are processed, but never shown.
+    captured = processed + failed + dropped_before_model + in flight. failed: the model gave no result for them;
+    dropped_before_screen: processed, but never shown.
     """
 
     fps: float = 0.0
@@ -48,6 +49,8 @@ class Reading:
     dropped_before_screen: int = 0
     rejected: int = 0
     """Pictures of the source that could not be used. They are not captured."""
+    failed: int = 0
+    """Frames that the model gave no result for."""
 
 
 class Rate:
@@ -169,6 +172,7 @@ class Meter:
         dropped_before_model: int = 0,
         dropped_before_screen: int = 0,
         rejected: int = 0,
+        failed: int = 0,
     ) -> Reading:
         """All figures now. The caller gives the counts, which the links keep."""
         now_s = time.monotonic()
@@ -186,4 +190,5 @@ class Meter:
                 dropped_before_model=dropped_before_model,
                 dropped_before_screen=dropped_before_screen,
                 rejected=rejected,
+                failed=failed,
             )

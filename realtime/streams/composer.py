@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from engines.models.card import ModelCard
-from engines.types import Segmentation
+from engines.types import Instances, Segmentation, Size
 from realtime.errors import SettingsError
 from realtime.flow.meter import Meter
 from realtime.knobs import Knobs
@@ -71,6 +71,20 @@ class Composer:
             self._meter.add({"observe": (time.perf_counter() - start) * 1e3})
         self._events += events
         self._result, self._anchor = replace(result, numbers=numbers), None
+
+    def missed(self, frame: Frame, error: str, *, carries: bool) -> Result:
+        """A result for a frame that the model gave none for; trackers and observers do not see it.
+
+        error: why. carries: with what the last result leads to expect in it, as on a screen; otherwise nothing is seen in it.
+        """
+        last = self.result_for(frame) if carries else None
+        if last is not None:
+            return replace(last, frame=frame, error=error)
+        known = self._result
+        map_size = Size.of(known.segmentation.instances.label_map if known is not None else frame.image)
+        tracks = None if self._tracker is None else ()
+        numbers = known.numbers if known is not None else {}
+        return Result(frame, Segmentation(Instances.none(map_size)), tracks, numbers=numbers, error=error)
 
     def result_for(self, newest: Frame | None) -> Result | None:
         """What is to be drawn: the latest result or, where there is a newer frame, that with what is expected in it.

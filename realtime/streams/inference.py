@@ -2,20 +2,26 @@
 
 A stream puts its frames into a `Port` and gets segmentations out of it, each with the model that made it. Of the streams that
 have a frame and room for its segmentation, the one served longest ago is next: a slow or paused one holds up no other.
+
+An engine that fails on a frame is opened again (`recovery`). A recording's frames are then run again; one that fails a second
+time, and a camera's, go back without a segmentation.
 """
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from engines.errors import SegmentationError
+from engines.errors import InferenceError, SegmentationError
 from engines.families import DecodeSettings
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
 from realtime.flow.meter import Meter
+from realtime.process.redact import redact
 from realtime.streams.port import OpenedModel, Port, Segmented
+from realtime.streams.recovery import FAILURES, Recovery, reason_of
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
@@ -35,7 +41,13 @@ class Swap:
     finished: Callable[[SegmentationError | None], None]
 
 
-Started = tuple[Port, Frame]
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A frame that was taken and not handed back. is_again: the engine failed on it before."""
+
+    port: Port
+    frame: Frame
+    is_again: bool = False
 
 
 class Inference:
@@ -45,7 +57,7 @@ class Inference:
         """open_segmenter: called on the inference thread."""
         self.model: OpenedModel | None = None
         """What runs now; None until the first engine is open."""
-        self._open_segmenter = open_segmenter
+        self._open_segmenter = self._open_now = open_segmenter
         self._changed = threading.Condition()
         self._ports: list[Port] = []
         self._swaps: deque[Swap] = deque()
@@ -53,6 +65,14 @@ class Inference:
         self._stopped = False
         self._segmenter: Segmenter | None = None
         self._started: deque[Started] = deque()
+        self._again: deque[Started] = deque()
+        self._suspect: Started | None = None
+        self._recovery = Recovery()
+
+    @property
+    def recovering(self) -> str:
+        """What is being done, in one line, while a failed engine is opened again; empty otherwise."""
+        return self._recovery.text
 
     def port(self, meter: Meter, settings: Callable[[], DecodeSettings], introduce: Callable[[OpenedModel], None]) -> Port:
         """A new port. The thread runs until every port has ended; it needs at least one when it starts."""
@@ -76,16 +96,13 @@ class Inference:
         self._wake()
 
     def run(self) -> None:
-        """Open the engine, serve until every port has ended, close it. Raises what opening or running it raises."""
+        """Open the engine, serve until every port has ended, close it. Raises what opening it raises, and running it at last."""
         try:
             self._segmenter = self._open_segmenter()
             self._segmenter.warm_up(WARM_UP_SIZE)
             self._introduce(self._segmenter)
             while not self._stopped and (work := self._next()) is not None:
-                if isinstance(work, Swap):
-                    self._exchange(self._segmenter, work)
-                else:
-                    self._serve(self._segmenter, work)
+                self._do_or_recover(self._segmenter, work)
         finally:
             for port in self._ports:
                 port.segmented.close()
@@ -107,11 +124,13 @@ class Inference:
                     return None
                 if self._swaps:
                     return self._swaps.popleft()
+                if self._again:  # alone, and first: they are older than all that wait
+                    return [] if self._started else [self._again.popleft()]
                 ready = sorted((port for port in self._ports if port.is_ready(segmenter.inflight)), key=lambda port: port.served)
-                taken = [(port, frame) for port in ready[: segmenter.batch] if (frame := port.take()) is not None]
-                for port, _ in taken:
+                taken = [Started(port, frame) for port in ready[: segmenter.batch] if (frame := port.take()) is not None]
+                for one in taken:
                     self._turn += 1
-                    port.served = self._turn
+                    one.port.served = self._turn
                 if taken or self._started:  # where nothing waits, what is in flight need not wait either
                     return taken
                 self._changed.wait()
@@ -127,40 +146,129 @@ class Inference:
     def _serve(self, segmenter: Segmenter, taken: list[Started]) -> None:
         """Run these frames, one from each of some streams, or finish the one that has been in flight longest."""
         if len(taken) > 1:
-            batch = segmenter.run_batch([frame.image for _, frame in taken], [port.settings() for port, _ in taken])
-            for (port, frame), segmentation in zip(taken, batch, strict=True):
-                self._hand_back(port, frame, segmentation)
+            self._started.extend(taken)
+            self._suspect = None
+            batch = segmenter.run_batch([one.frame.image for one in taken], [one.port.settings() for one in taken])
+            for segmentation in batch:
+                self._hand_back(segmentation)
             return
-        for port, frame in taken:
-            segmenter.start(frame.image, port.number)
-            self._started.append((port, frame))
-        if self._started and (not taken or len(self._started) >= segmenter.inflight):
+        for one in taken:
+            self._started.append(one)
+            self._suspect = one
+            segmenter.start(one.frame.image, one.port.number)
+        is_alone = any(one.is_again for one in taken)
+        if self._started and (not taken or is_alone or len(self._started) >= segmenter.inflight):
             self._finish_one(segmenter)
 
     def _finish_one(self, segmenter: Segmenter) -> None:
-        port, frame = self._started.popleft()
-        self._hand_back(port, frame, segmenter.finish(port.settings()))
+        self._suspect = self._started[0]
+        self._hand_back(segmenter.finish(self._suspect.port.settings()))
 
-    def _hand_back(self, port: Port, frame: Frame, segmentation: Segmentation) -> None:
+    def _hand_back(self, segmentation: Segmentation) -> None:
+        """Of the frame that was started first."""
         assert self.model is not None, "known since the engine was opened"
-        port.finish(Segmented(frame, segmentation, self.model))
+        one = self._started.popleft()
+        one.port.finish(Segmented(one.frame, segmentation, self.model))
+
+    # When the engine fails
+
+    def _do_or_recover(self, segmenter: Segmenter, work: Swap | list[Started]) -> None:
+        try:
+            if isinstance(work, Swap):
+                self._exchange(segmenter, work)
+            else:
+                self._serve(segmenter, work)
+        except FAILURES as error:
+            if isinstance(work, Swap):
+                self._swaps.appendleft(work)
+            suspect, reason = self._suspect, reason_of(error)
+            is_frame_at_fault = suspect is not None and suspect.is_again
+            held = [*self._started]
+            self._started.clear()
+            self._again.extendleft(reversed([one for one in held if self._runs_again(one, suspect, reason)]))
+            if is_frame_at_fault:  # on an engine that was just opened, and has nothing else in flight
+                self._recovery.failed_again()
+                return
+            self._reopen(error)
+
+    def _runs_again(self, one: Started, suspect: Started | None, reason: str) -> bool:
+        """Whether a frame that the failed engine held is run again; if not, it goes back without a segmentation."""
+        if one.port.is_lossless and not one.is_again:
+            return True
+        self._give_up(one, reason)
+        return False
+
+    def _give_up(self, one: Started, reason: str) -> None:
+        assert self.model is not None, "known since the engine was opened"
+        one.port.finish(Segmented(one.frame, None, self.model, reason))
+
+    def _reopen(self, error: BaseException) -> None:
+        """Close the engine and open it again, after a pause. Raises InferenceError when that was tried often enough.
+
+        An engine that replaced the first one (`swap`) may be lost with its device: then the first is opened.
+        """
+        self._again = deque(replace(one, is_again=True) for one in self._again)
+        while not self._stopped:
+            try:
+                pause_s = self._recovery.pause_s(error)
+            except InferenceError:
+                while self._again:
+                    self._give_up(self._again.popleft(), reason_of(error))
+                raise
+            log.warning("%s", redact(self._recovery.text))
+            self._close_failed()
+            if self._sleep(pause_s):
+                return
+            for open_segmenter in dict.fromkeys((self._open_now, self._open_segmenter)):
+                try:
+                    self._segmenter = self._opened(open_segmenter)
+                except (SegmentationError, MemoryError) as failure:
+                    error = failure
+                else:
+                    self._open_now = open_segmenter
+                    self._recovery.succeeded()
+                    log.warning("recovered: the model is open again")
+                    self._introduce(self._segmenter)
+                    return
+
+    def _sleep(self, pause_s: float) -> bool:
+        """Wait. True if the run was stopped meanwhile."""
+        deadline_s = time.monotonic() + pause_s
+        with self._changed:
+            while not self._stopped and (left_s := deadline_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+        return self._stopped
+
+    def _close_failed(self) -> None:
+        """Free the failed engine. What that raises is logged only: it has failed already."""
+        segmenter, self._segmenter = self._segmenter, None
+        if segmenter is not None:
+            try:
+                segmenter.close()
+            except Exception as error:
+                log.warning("the failed engine could not be closed: %s", redact(reason_of(error)))
+
+    @staticmethod
+    def _opened(open_segmenter: Callable[[], Segmenter]) -> Segmenter:
+        """A warm engine. Raises what opening it raises, with nothing left open."""
+        opened = open_segmenter()
+        try:
+            opened.warm_up(WARM_UP_SIZE)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def _exchange(self, before: Segmenter, request: Swap) -> None:
         """Finish what is in flight on the engine that started it; then open the new one, or go on if that fails."""
         while self._started:
             self._finish_one(before)
-        opened: Segmenter | None = None
         try:
-            opened = request.open()
-            opened.warm_up(WARM_UP_SIZE)
-        except BaseException as error:
-            if opened is not None:
-                opened.close()
-            if not isinstance(error, SegmentationError):
-                raise
+            opened = self._opened(request.open)
+        except SegmentationError as error:
             request.finished(error)
             return
-        self._segmenter = opened
+        self._segmenter, self._open_now = opened, request.open
         before.close()
         self._introduce(opened)
         request.finished(None)

@@ -1,5 +1,6 @@
 """Port: one stream's door to the inference thread. Frames go in; segmentations come out, each with the model that made it."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,16 +9,22 @@ from typing import NamedTuple
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
 from engines.types import Segmentation
-from realtime.flow.links import Bounded, Closed, Link
+from realtime.flow.links import Bounded, Closed, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Gate
+from realtime.process.redact import redact
 from realtime.types import Frame
+
+log = logging.getLogger(__name__)
 
 WAITING = 1
 """Segmentations of one stream that may wait beside those in flight, so that neither its thread nor this one idles."""
 
 CAPACITY = 8
 """More than that and what any engine has in flight: handing back never blocks."""
+
+NAMED = 100
+"""Frames without a result whose numbers are kept; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,12 @@ class OpenedModel:
 
 
 class Segmented(NamedTuple):
-    """A frame out of the model."""
+    """A frame out of the model. error: why it has no segmentation; empty where it has one."""
 
     frame: Frame
-    segmentation: Segmentation
+    segmentation: Segmentation | None
     model: OpenedModel
+    error: str = ""
 
 
 class Port:
@@ -58,6 +66,10 @@ class Port:
         self.in_flight = 0
         self.served = 0
         """The turn in which it was served last."""
+        self.failed = 0
+        """Frames that the model took and gave no result for."""
+        self.failed_frames: list[int] = []
+        """Their numbers in the source, of the first `NAMED`."""
         self._gate: Gate | None = None
         self.wake = wake
         self._ended = False
@@ -116,10 +128,21 @@ class Port:
                 self._gate.passed()
         return frame
 
+    @property
+    def is_lossless(self) -> bool:
+        """Whether each of its frames counts, as those of a recording; those of a camera are soon too old."""
+        return not isinstance(self.frames, Latest)
+
     def finish(self, segmented: Segmented) -> None:
-        """Hand a segmentation back; it is dropped if the stream has ended."""
+        """Hand a segmentation back, or a frame without one; it is dropped if the stream has ended."""
         self.in_flight -= 1
-        self.meter.add(segmented.segmentation.stage_ms)
-        self.meter.processed()
+        if segmented.segmentation is not None:
+            self.meter.add(segmented.segmentation.stage_ms)
+            self.meter.processed()
+        else:
+            self.failed += 1
+            if len(self.failed_frames) < NAMED:
+                self.failed_frames.append(segmented.frame.index)
+            log.warning("frame %d has no result: %s", segmented.frame.index, redact(segmented.error))
         with suppress(Closed):
             self.segmented.put(segmented)

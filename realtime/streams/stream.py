@@ -81,6 +81,11 @@ class Stream:
         return self.source.name if self.source is not None else ""
 
     @property
+    def failed_frames(self) -> Sequence[int]:
+        """The numbers of the first frames that the model gave no result for; `reading().failed` counts all."""
+        return self._port.failed_frames
+
+    @property
     def counts(self) -> Mapping[int, float]:
         """How many different objects were tracked so far, by class id."""
         return self.shown.numbers.get("counts", {}) if self.shown is not None else {}
@@ -107,12 +112,13 @@ class Stream:
     def reading(self) -> Reading:
         """All figures now."""
         # Processed first: whatever it counts was captured before, so nothing is ever in flight less than zero times.
-        processed, frames = self._port.segmented.put_count, self._port.frames
+        handed_back, frames = self._port.segmented.put_count, self._port.frames
         counts = frames.counts() if frames else None
         return self.meter.reading(
             captured=counts.put if counts else 0,
-            processed=processed,
+            processed=handed_back - self._port.failed,
             dropped_before_model=counts.dropped if counts else 0,
+            failed=self._port.failed,
             dropped_before_screen=sum(outlet.dropped for outlet in self.outlets if outlet.is_screen),
             rejected=sum(self.source.status.rejected.values()) if self.source is not None else 0,
         )
@@ -157,9 +163,14 @@ class Stream:
                 frame = self._released(frame)
             self._newest = frame
             self._port.put(frame)
-            if self._is_watched and self.panel.knobs.live_overlay:
+            if self._shows_newest:
                 self._port.segmented.nudge()
             asked = time.perf_counter()
+
+    @property
+    def _shows_newest(self) -> bool:
+        """Whether the newest frame is shown, without waiting for the model: where that is asked for, and while it recovers."""
+        return self._is_watched and (self.panel.knobs.live_overlay or (self._skips and bool(self._inference.recovering)))
 
     def _released(self, frame: Frame) -> Frame:
         """The frame, its age counted from when a pause let it go."""
@@ -180,14 +191,18 @@ class Stream:
                 item = self._port.get()
             except Closed:
                 return
+            missed: Result | None = None
             if item is not None:
                 if item.model is not model:
                     model = item.model
                     self._check(model.card)
-                composer.take(item.frame if self._skips else self._released(item.frame), item.segmentation, model.card)
-            is_live = self.panel.knobs.live_overlay and self._is_watched
-            newest = self._newest if is_live else None
-            result = composer.result_for(newest)
+                frame = item.frame if self._skips else self._released(item.frame)
+                if item.segmentation is not None:
+                    composer.take(frame, item.segmentation, model.card)
+                else:
+                    missed = composer.missed(frame, item.error, carries=self._skips and self._is_watched)
+            result = missed or self._newest_result(composer)
+            model = model or self._inference.model
             if result is None or model is None:
                 continue  # a nudge before the first picture
             is_new = result.frame.index > newest_delivered  # not a redraw, nor an older frame after the overlay was live
@@ -196,6 +211,13 @@ class Stream:
                 result = composer.with_events(result)
             self.shown = result
             self._deliver(composer, result, model, is_new)
+
+    def _newest_result(self, composer: Composer) -> Result | None:
+        """What is to be shown now, or written: None before the first result."""
+        newest, recovering = self._newest if self._shows_newest else None, self._inference.recovering
+        if newest is not None and recovering:
+            return composer.missed(newest, recovering, carries=True)
+        return composer.result_for(newest)
 
     def _check(self, card: ModelCard) -> None:
         if self.settings.background != "none" and not card.gives_matte:

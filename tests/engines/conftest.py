@@ -128,9 +128,15 @@ class Nets:
         ]
         weights: dict[str, npt.NDArray[Any]] = {"nought": np.array(0, np.float32)}
         outputs = []
-        for key, array in arrays.items():
-            weights[f"{key}_values"] = array
+        for key, given in arrays.items():
+            array = np.nan_to_num(given, nan=0, posinf=1, neginf=-1) if given.dtype.kind == "f" else given
             dtype = array.dtype.name
+            if not np.array_equal(array, given):  # computed, as a file with such weights is refused: 0 / 0, 1 / 0
+                weights[f"{key}_parts"] = np.isfinite(given).astype(given.dtype)
+                weights[f"{key}_sound"] = array
+                nodes += [helper.make_node("Div", [f"{key}_sound", f"{key}_parts"], [f"{key}_values"])]
+            else:
+                weights[f"{key}_values"] = array
             if dtype == "float32":
                 nodes += [helper.make_node("Add", ["nothing", f"{key}_values"], [key])]
             else:

@@ -1,0 +1,47 @@
+"""OutputGuard: looks whether what a network gives are numbers, before anybody makes objects of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.decoding.maps import not_finite
+from engines.types import Outputs
+
+WHOLE_FRAMES = 8
+"""Of an engine's first frames every number is looked at."""
+
+NUMBERS = 1 << 18
+"""Of each output, and each later frame, so many are: 0.05 ms of float32. Garbage is rarely a single number."""
+
+MOST_INFINITE = 0.5
+"""Boxes of nothing may be infinite (the exponential of a width); families look at those that they use."""
+
+
+class OutputGuard:
+    """Of one engine. NaN in a network's output is an error in the frame where it appears, and so is an output mostly infinite."""
+
+    def __init__(self, network: str) -> None:
+        """network: what to call it in an error."""
+        self._network = network
+        self._frames = 0
+
+    def check(self, outputs: Outputs) -> None:
+        """Raises InferenceError, naming the output. Integers are not looked at."""
+        for name, output in outputs.items():
+            if output.dtype.kind == "f" and not np.isfinite(part := self._part(output)).all() and is_garbage(part):
+                raise not_finite(f"{self._network}: output {name}")
+        self._frames += 1
+
+    def _part(self, output: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """What is looked at in this frame: another part in the next."""
+        numbers = output.reshape(-1)
+        parts = -(-numbers.size // NUMBERS)
+        if self._frames < WHOLE_FRAMES or parts < 2:
+            return numbers
+        return numbers[self._frames % parts :: parts]
+
+
+def is_garbage(numbers: npt.NDArray[np.generic]) -> bool:
+    """Whether any is NaN, or most are infinite."""
+    return bool(np.isnan(numbers).any()) or float(np.isinf(numbers).mean()) > MOST_INFINITE
