@@ -53,7 +53,7 @@ COLUMNS = ("s", "rss_mb", "heap_mb", "python_blocks", "threads", "files")
 
 
 class _MallInfo(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012  as ctypes wants it
+    _fields_ = [
         (name, ctypes.c_size_t)
         for name in (
             *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),

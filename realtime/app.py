@@ -118,7 +118,7 @@ class Run:
             if not self._builds_engines:
                 raise
             segmenter, unbuilt = Segmenter(model, "auto"), error.what
-        if unbuilt and self._builds_engines:
+        if unbuilt and self._builds_engines and self.upgrade is None:  # opened again, it is being built already, or failed
             self.upgrade = EngineUpgrade(model, options, unbuilt, self.inference.swap)
             self._engine.on_stop(self.upgrade.cancel)
         return segmenter

@@ -1,15 +1,44 @@
 """Text as small pictures: drawn once by Pillow in its built-in font (the same on every machine), then copied from a cache."""
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 
 from engines.types import U8, Image
 
+KEPT_CALLS = 4096
+"""A text is kept while it is drawn: what was not asked for in so many calls, seconds of a crowd, may go. A cache by number alone
+would fill for an hour with the labels of objects that have left."""
+
 KEPT = 1024
-"""Cached names, and as many percentages: more than a crowd has at once. 6 and 3 MB at 720p."""
+"""Never more than so many pictures of names, and as many of percentages: 6 and 3 MB at 720p."""
+
+Drawn = TypeVar("Drawn", bound=Callable[..., Any])
+
+
+def recent(make: Drawn) -> Drawn:
+    """`make` with a cache of what it was asked for in the last `KEPT_CALLS` to twice as many calls. Any thread may call it."""
+    young: dict[tuple[Any, ...], Any] = {}
+    old: dict[tuple[Any, ...], Any] = {}
+    calls = 0
+
+    @wraps(make)
+    def cached(*key: Any) -> Any:
+        nonlocal young, old, calls
+        calls += 1
+        if calls >= KEPT_CALLS or len(young) >= KEPT // 2:
+            young, old, calls = {}, young, 0
+        found = young.get(key)
+        if found is None:
+            found = old.get(key)
+            young[key] = found = make(*key) if found is None else found
+        return found
+
+    cached.kept = lambda: len(young.keys() | old.keys())  # type: ignore[attr-defined]  # for tests
+    return cast(Drawn, cached)
 
 
 @lru_cache(maxsize=8)
@@ -19,7 +48,7 @@ def _font(size_px: int) -> Any:
     return ImageFont.load_default(size_px)
 
 
-@lru_cache(maxsize=KEPT)
+@recent
 def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
     """(h, w, 3) uint8 BGR: `text`, black or white by contrast, on a filled background. Shared, read-only."""
     # Class names come from model files: a line break or half a surrogate pair must not end the run.
@@ -27,7 +56,7 @@ def label(text: str, size_px: int, background_bgr: tuple[int, int, int]) -> Imag
     return _inked(coverage, background_bgr)
 
 
-@lru_cache(maxsize=KEPT)
+@recent
 def percent_label(percent: int, size_px: int, background_bgr: tuple[int, int, int]) -> Image:
     """A percentage to put beside a `label` of the same size and colour; all of two digits are equally wide. Shared, read-only.
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ FILES_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run went. code: 0, or 128 + the number of the signal that ended it."""
+    """How a run went. code: 0, 1 where frames have no result, or 128 + the number of the signal that ended it."""
 
     text: str
     code: int
@@ -50,7 +50,8 @@ def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> S
         if ending.requested:
             _wait_for_end(run, files, ending)
     seconds = time.monotonic() - started_s
-    return Summary(_summary(run, files, outputs, seconds, ending.requested), ending.code)
+    code = ending.code or (1 if run.stream.reading().failed else 0)
+    return Summary(_summary(run, files, outputs, seconds, ending.requested), code)
 
 
 def _wait_for_end(run: Run, files: FilesOutlet, ending: Ending) -> None:
@@ -74,6 +75,7 @@ def _follow(run: Run, files: FilesOutlet, ending: Ending) -> None:
             source = run.stream.source
             total = source.frame_count if source is not None and not source.is_live else None
             doing = f"{run.model.card.name} on {run.model.backend}" if run.model is not None else "opening"
+            doing = run.inference.recovering or doing
             progress.show(files.recorder.frames_written, total, doing)
 
 
@@ -94,11 +96,13 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
     lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
     # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
     dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0
-    cut_off = reading.captured - reading.processed - dropped
+    cut_off = reading.captured - reading.processed - reading.failed - dropped
     lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
     if run.stream.source is not None and (rejected := run.stream.source.status.rejected):
         why = ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
         lines.append(f"unusable {reading.rejected} pictures of the source: {why}")
+    if reading.failed:
+        lines.append(f"failed   {reading.failed} frames have no result: {listed(run.stream.failed_frames, reading.failed)}")
     if reading.stages:
         lines.append("stage    p50 ms   p95 ms")
         lines += [f"  {name:<10}{q.p50_ms:7.2f}  {q.p95_ms:7.2f}" for name, q in reading.stages.items()]
@@ -109,6 +113,18 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         lines.append(f"tracks   {', '.join(counts) or 'none'}")
     lines += [f"written  {path}" for path in outputs.values() if path.exists()]
     return "\n".join(lines)
+
+
+def listed(numbers: Sequence[int], count: int) -> str:
+    """Frame numbers, those that follow one another as "12-15"; numbers: the first of `count`."""
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    text = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in spans)
+    return text + (" ..." if count > len(numbers) else "")
 
 
 def _size_hint(card: ModelCard, shown: Result | None) -> list[str]:

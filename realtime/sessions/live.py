@@ -94,6 +94,7 @@ class LiveSession:
             is_live=source.is_live if source else True,
             model=card.name if card else self._settings.model,
             backend=model.backend if model else "",
+            recovering=redact(run.inference.recovering),
             notice=redact(run.upgrade.text) if run.upgrade else "",
             classes=card.classes if card else (),
             colours=class_colours(card) if card and _is_painted_by_class(card) else (),
@@ -128,7 +129,7 @@ class LiveSession:
             return "failed", explained(error)[1]
         if not run.running:
             return "ended", source.status.detail if source else ""
-        if self._stream.reading().processed:
+        if self._stream.reading().processed or run.inference.recovering:
             return "running", ""
         if run.model is None:
             return "starting", f"Loading {self._settings.model} ..."

@@ -83,6 +83,11 @@ class FrameResult:
         return self.card.classes
 
     @property
+    def error(self) -> str:
+        """Why the model gave no result for this frame, which then has no objects; empty where it gave one."""
+        return self.result.error
+
+    @property
     def events(self) -> tuple[Event, ...]:
         """What observers report since the result before."""
         return self.result.events

@@ -35,6 +35,8 @@ class SessionState:
     backend: str = ""
     notice: str = ""
     """Work in the background, such as the build of a faster engine; empty without any."""
+    recovering: str = ""
+    """What is being done, in one line, while a failed engine is opened again; empty otherwise."""
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
     shown_classes: tuple[int, ...] = ()

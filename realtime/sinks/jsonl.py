@@ -9,6 +9,7 @@ w], "counts"}, on a grid of `size` that covers the whole frame: scale it up to l
 are empty; a matte's are the pixels more than half opaque. A frame in which observers report something also has
     "events": [{"kind", "observer", "t_s", "track_id", "facts"}], and with observers named in the settings also
     "numbers": {observer: {track id, class id or another whole number: value}}
+A frame that the model gave no result for has no objects, and "error" says why.
 """
 
 import itertools
@@ -68,6 +69,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     objects: list[SeenObject]
     events: tuple[Event, ...] = ()
     numbers: dict[str, Mapping[int, float]] = {}
+    error: str = ""
 
 
 class JsonlSink:
@@ -83,7 +85,9 @@ class JsonlSink:
         if self._file.is_empty:
             self._file.write(self._encoder.encode(self._header(result)) + b"\n")
         numbers = {name: result.numbers[name] for name in self._facts.observers if name in result.numbers}
-        line = Line(result.frame.index, round(result.frame.pts_s, 6), self._objects(result), result.events, numbers)
+        objects = [] if result.error else self._objects(result)  # a screen's result holds those of an earlier frame
+        index, pts_s = result.frame.index, round(result.frame.pts_s, 6)
+        line = Line(index, pts_s, objects, result.events, numbers, result.error)
         self._file.write(self._encoder.encode(line) + b"\n")
 
     def close(self) -> None:

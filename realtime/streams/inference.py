@@ -106,8 +106,7 @@ class Inference:
         finally:
             for port in self._ports:
                 port.segmented.close()
-            if self._segmenter is not None:
-                self._segmenter.close()
+            self._close()
 
     def _wake(self) -> None:
         with self._changed:
@@ -200,7 +199,7 @@ class Inference:
 
     def _give_up(self, one: Started, reason: str) -> None:
         assert self.model is not None, "known since the engine was opened"
-        one.port.finish(Segmented(one.frame, None, self.model, reason))
+        one.port.finish(Segmented(one.frame, None, self.model, redact(reason)))
 
     def _reopen(self, error: BaseException) -> None:
         """Close the engine and open it again, after a pause. Raises InferenceError when that was tried often enough.
@@ -216,7 +215,7 @@ class Inference:
                     self._give_up(self._again.popleft(), reason_of(error))
                 raise
             log.warning("%s", redact(self._recovery.text))
-            self._close_failed()
+            self._close()
             if self._sleep(pause_s):
                 return
             for open_segmenter in dict.fromkeys((self._open_now, self._open_segmenter)):
@@ -239,14 +238,14 @@ class Inference:
                 self._changed.wait(left_s)
         return self._stopped
 
-    def _close_failed(self) -> None:
-        """Free the failed engine. What that raises is logged only: it has failed already."""
+    def _close(self) -> None:
+        """Free the engine. What that raises is only logged: what the engine gave is still on its way to files and screens."""
         segmenter, self._segmenter = self._segmenter, None
         if segmenter is not None:
             try:
                 segmenter.close()
             except Exception as error:
-                log.warning("the failed engine could not be closed: %s", redact(reason_of(error)))
+                log.warning("the engine could not be closed: %s", redact(reason_of(error)))
 
     @staticmethod
     def _opened(open_segmenter: Callable[[], Segmenter]) -> Segmenter:
@@ -268,8 +267,8 @@ class Inference:
         except SegmentationError as error:
             request.finished(error)
             return
+        self._close()
         self._segmenter, self._open_now = opened, request.open
-        before.close()
         self._introduce(opened)
         request.finished(None)
 

@@ -12,7 +12,6 @@ from engines.types import Segmentation
 from realtime.flow.links import Bounded, Closed, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Gate
-from realtime.process.redact import redact
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
@@ -143,6 +142,6 @@ class Port:
             self.failed += 1
             if len(self.failed_frames) < NAMED:
                 self.failed_frames.append(segmented.frame.index)
-            log.warning("frame %d has no result: %s", segmented.frame.index, redact(segmented.error))
+            log.warning("frame %d has no result: %s", segmented.frame.index, segmented.error)
         with suppress(Closed):
             self.segmented.put(segmented)

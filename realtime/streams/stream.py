@@ -21,6 +21,7 @@ from realtime.flow.meter import Meter, Reading
 from realtime.flow.pipeline import Gate, Pipeline
 from realtime.knobs import Panel
 from realtime.observers import check_observers
+from realtime.process.redact import redact
 from realtime.render import Look, compose
 from realtime.settings import Settings
 from realtime.streams.backdrop import open_background
@@ -216,7 +217,7 @@ class Stream:
         """What is to be shown now, or written: None before the first result."""
         newest, recovering = self._newest if self._shows_newest else None, self._inference.recovering
         if newest is not None and recovering:
-            return composer.missed(newest, recovering, carries=True)
+            return composer.missed(newest, redact(recovering), carries=True)
         return composer.result_for(newest)
 
     def _check(self, card: ModelCard) -> None:

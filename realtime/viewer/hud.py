@@ -7,7 +7,7 @@ from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 
 from realtime.flow.meter import Reading
 from realtime.sessions.session import SessionState
-from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, blank, text_font
+from realtime.viewer.style import MUTED, STATUS_COLOURS, TEXT, WARNING, blank, text_font
 
 WIDTH_PX = 288
 PAD_PX = 12
@@ -61,12 +61,18 @@ def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
 def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     status, mask_age, selected = state.source_status, reading.mask_age, state.selected
     facts: list[Fact] = [
+<<<<<<< HEAD
         ("dropped", _drops(reading), None),
+=======
+        ("dropped", _dropped(reading), None),
+>>>>>>> 00fde85 (WIP)
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
         ("state", " · ".join(filter(None, (status.state, status.detail))), STATUS_COLOURS.get(status.state, MUTED)),
     ]
+    if state.recovering:
+        facts.append(("engine", state.recovering, WARNING))
     if mask_age is not None and mask_age.p95_ms >= 1:
         facts.append(("masks", f"{mask_age.p50_ms:.0f} ms old, p95 {mask_age.p95_ms:.0f}", None))
     if selected is not None and selected.in_sight:
@@ -78,9 +84,16 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     return facts
 
 
+<<<<<<< HEAD
 def _drops(reading: Reading) -> str:
     rejected = f" · {reading.rejected} unusable" if reading.rejected else ""
     return f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen{rejected}"
+=======
+def _dropped(reading: Reading) -> str:
+    """Where frames were lost; the model fails rarely, and then that is said first."""
+    failed = f"{reading.failed} failed · " if reading.failed else ""
+    return f"{failed}{reading.dropped_before_model} model · {reading.dropped_before_screen} screen"
+>>>>>>> 00fde85 (WIP)
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:

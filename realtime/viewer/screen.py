@@ -44,7 +44,16 @@ class Screen(VideoView):
     def show_state(self, state: SessionState, elapsed_s: float) -> None:
         """Show the panels for this state. elapsed_s: since the session was opened; shown in whole seconds while it starts."""
         seconds = int(elapsed_s) if state.phase == "starting" else 0
-        shown = (state.phase, state.message, state.warning, state.notice, state.source, state.source_status, seconds)
+        shown = (
+            state.phase,
+            state.message,
+            state.warning,
+            state.notice,
+            state.recovering,
+            state.source,
+            state.source_status,
+            seconds,
+        )
         if shown != self._shown:
             self._shown = shown
             self._show_panels(state, seconds)
@@ -96,6 +105,8 @@ class Screen(VideoView):
         if state.phase == "ended":
             what, button = ("The stream has ended", "Reconnect") if state.is_live else ("End of the video", "Replay")
             self.banner.show_message(" · ".join(filter(None, (what, state.message))), MUTED, button)
+        elif state.phase == "running" and state.recovering:
+            self.banner.show_message(state.recovering, WARNING)
         elif state.phase == "running" and status.state in TROUBLE:
             self.banner.show_message(" · ".join(filter(None, (TROUBLE[status.state], status.detail))), WARNING)
         elif state.phase == "running" and state.warning:

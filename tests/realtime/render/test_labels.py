@@ -49,5 +49,4 @@ def test_the_cache_is_bounded() -> None:
         label(f"car {number}", 11, COLOUR)
         percent_label(number % 100, 11, (number % 256, number // 256, 0))
     for cached in (label, percent_label):
-        assert cached.cache_info().maxsize == KEPT
-        assert cached.cache_info().currsize == KEPT
+        assert KEPT // 2 <= cached.kept() <= KEPT  # type: ignore[attr-defined]

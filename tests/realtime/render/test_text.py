@@ -7,7 +7,7 @@ import pytest
 
 from realtime.render import UNSEEN_SHADE
 from realtime.render.palette import id_colours
-from realtime.render.text import label
+from realtime.render.text import KEPT_CALLS, label, percent_label
 
 COLOURS = [tuple(int(v) for v in colour) for colour in id_colours().tolist()]
 SHADED = [tuple(round(v * UNSEEN_SHADE) for v in colour) for colour in COLOURS]
@@ -53,3 +53,15 @@ def test_any_class_name_can_be_drawn(text: str) -> None:
     patch = label(text, 14, (40, 80, 120))
     assert patch.ndim == 3
     assert patch.dtype == np.uint8
+
+
+def test_only_what_is_drawn_is_kept() -> None:
+    """Ids are never used again: the labels of a day's objects would be megabytes that nobody draws any more."""
+    crowd = 30
+    for born in range(3 * KEPT_CALLS // crowd):  # each frame one object leaves and one comes
+        for track_id in range(born, born + crowd):
+            label(f"car {track_id}", 14, (10, 200, 30))
+            percent_label(track_id % 100, 14, (track_id % 256, 200, 30))
+    for cache in (label, percent_label):
+        assert cache.kept() <= 2 * KEPT_CALLS // crowd + 2 * crowd + 2  # type: ignore[attr-defined]
+    assert label(f"car {born}", 14, (10, 200, 30)) is label(f"car {born}", 14, (10, 200, 30))
