@@ -61,11 +61,7 @@ def _figures(reading: Reading) -> tuple[tuple[str, str], ...]:
 def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     status, mask_age, selected = state.source_status, reading.mask_age, state.selected
     facts: list[Fact] = [
-<<<<<<< HEAD
         ("dropped", _drops(reading), None),
-=======
-        ("dropped", _dropped(reading), None),
->>>>>>> 00fde85 (WIP)
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
@@ -84,16 +80,11 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
     return facts
 
 
-<<<<<<< HEAD
 def _drops(reading: Reading) -> str:
-    rejected = f" · {reading.rejected} unusable" if reading.rejected else ""
-    return f"{reading.dropped_before_model} model · {reading.dropped_before_screen} screen{rejected}"
-=======
-def _dropped(reading: Reading) -> str:
     """Where frames were lost; the model fails rarely, and then that is said first."""
     failed = f"{reading.failed} failed · " if reading.failed else ""
-    return f"{failed}{reading.dropped_before_model} model · {reading.dropped_before_screen} screen"
->>>>>>> 00fde85 (WIP)
+    rejected = f" · {reading.rejected} unusable" if reading.rejected else ""
+    return f"{failed}{reading.dropped_before_model} model · {reading.dropped_before_screen} screen{rejected}"
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:
