@@ -64,12 +64,14 @@ class Instances:
     class_ids: (N,) int32, indices into the card's classes.
     label_map: (Hm, Wm) uint8, 0 = no object, i + 1 = row i; where two overlap the higher score wins.
                It spans the whole frame at its own resolution. N <= 254.
+    cut_off:   how many more there were, of lower scores, that were left out because a frame holds no more.
     """
 
     boxes_px: F32
     scores: F32
     class_ids: I32
     label_map: U8
+    cut_off: int = 0
 
     def __len__(self) -> int:
         return len(self.scores)

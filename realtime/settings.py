@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drawn at first."""
     hide: tuple[str, ...] = ()
     """Classes that are not shown. Names of other models' classes are ignored, so that a preset fits many models."""
-    max_objects: Annotated[int, msgspec.Meta(ge=1, le=254)] = 100
+    max_objects: Annotated[int, msgspec.Meta(ge=1, le=254)] = 254
     """A label map holds 254."""
     tracking: dict[str, Any] = {}
     """Settings of the tracker, by name; each tracker's module lists its own."""

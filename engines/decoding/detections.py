@@ -25,12 +25,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """N objects, scores falling. corners_net: (N, 4) float32 in network px. rows: (N,) where each stood in the output."""
+    """N objects, scores falling.
+
+    corners_net: (N, 4) float32 in network px. rows: (N,) where each stood in the output. cut_off: how many more there were.
+    """
 
     corners_net: F32
     scores: F32
     class_ids: I32
     rows: npt.NDArray[np.intp]
+    cut_off: int = 0
 
 
 def read_rows(role: str, rows: F32, class_count: int, extra: int, limits: Limits, output: str) -> tuple[Detections, F32]:
@@ -90,8 +94,8 @@ def _suppressed(boxes: F32, scores: F32, class_ids: I32, rows: npt.NDArray[np.in
     """After NMS. boxes: (N, 4) centre, width, height in network px."""
     corners = centre_to_corners(boxes)
     check_finite(corners)
-    kept = nms(corners, scores, class_ids, limits.iou, limits.count)
-    return Detections(corners[kept], scores[kept], class_ids[kept], rows[kept])
+    kept, cut_off = nms(corners, scores, class_ids, limits.iou, limits.count)
+    return Detections(corners[kept], scores[kept], class_ids[kept], rows[kept], cut_off)
 
 
 def from_finished(rows: F32, class_count: int, limits: Limits, output: str) -> Detections:
@@ -101,10 +105,13 @@ def from_finished(rows: F32, class_count: int, limits: Limits, output: str) -> D
     """
     check_scores(rows[:, 4])
     order = np.argsort(-rows[:, 4], kind="stable")
-    order = order[rows[order, 4] >= limits.score][: limits.count]
+    sure = order[rows[order, 4] >= limits.score]
+    order = sure[: limits.count]
     chosen = rows[order]
     class_ids = as_class_ids(chosen[:, 5], class_count, output)
-    return Detections(np.ascontiguousarray(chosen[:, :4]), np.ascontiguousarray(chosen[:, 4]), class_ids, order)
+    return Detections(
+        np.ascontiguousarray(chosen[:, :4]), np.ascontiguousarray(chosen[:, 4]), class_ids, order, len(sure) - len(order)
+    )
 
 
 def as_class_ids(numbers: F32, class_count: int, output: str) -> I32:

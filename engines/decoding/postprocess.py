@@ -17,6 +17,7 @@ Rectangle: TypeAlias = tuple[int, int, int, int]
 """x, y, width, height in pixels of a map."""
 
 
+@np.errstate(invalid="ignore", over="ignore")  # infinity minus itself is NaN, which the caller looks for
 def centre_to_corners(boxes: F32) -> F32:
     """(N, 4) centre x, centre y, width, height → x_min, y_min, x_max, y_max; a new array."""
     half = boxes[:, 2:4] * 0.5
@@ -29,13 +30,14 @@ def visible_rows(boxes_px: F32) -> npt.NDArray[np.intp]:
 
 
 @np.errstate(invalid="ignore", over="ignore")  # a box of 1e30 pixels has an area of infinity, which overlaps nothing enough
-def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count: int) -> npt.NDArray[np.intp]:
+def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count: int) -> tuple[npt.NDArray[np.intp], int]:
     """Greedy non-maximum suppression within each class.
 
-    boxes: (N, 4) corners. scores: (N,). class_ids: (N,). Returns the kept rows, at most `max_count`, scores falling.
+    boxes: (N, 4) corners. scores: (N,). class_ids: (N,). Returns the kept rows, at most `max_count`, scores falling, and how many
+    more there are.
     """
     if len(boxes) == 0:
-        return np.zeros(0, np.intp)
+        return np.zeros(0, np.intp), 0
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     x_min, y_min, x_max, y_max = boxes[order].T
@@ -46,15 +48,13 @@ def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count
         if not alive[i]:
             continue
         kept.append(i)
-        if len(kept) == max_count:
-            break
         width = np.minimum(x_max[i], x_max[i + 1 :]) - np.maximum(x_min[i], x_min[i + 1 :])
         height = np.minimum(y_max[i], y_max[i + 1 :]) - np.maximum(y_min[i], y_min[i + 1 :])
         overlap = np.maximum(width, 0) * np.maximum(height, 0)
         # overlap / union > t, written without a division so that empty boxes need no special case.
         too_close = overlap > iou_threshold * (areas[i] + areas[i + 1 :] - overlap)
         alive[i + 1 :] &= ~(too_close & (classes[i + 1 :] == classes[i]))
-    return order[kept]
+    return order[kept[:max_count]], max(0, len(kept) - max_count)
 
 
 def sigmoid(logits: F32) -> F32:
@@ -243,4 +243,5 @@ def as_instances(found: list[tuple[float, int, U8, Rectangle]], map_size: Size, 
         np.array([entry[0] for entry in kept], np.float32),
         np.array([entry[1] for entry in kept], np.int32),
         label_map,
+        len(found) - len(kept),
     )

@@ -41,7 +41,7 @@ class DecodeSettings:
 
     score_threshold: float = 0.25
     iou_threshold: float = 0.6
-    max_objects: int = 100
+    max_objects: int = MAX_OBJECTS
     map_width_px: int = 1280
     fine_class_maps: bool = False
 

@@ -53,7 +53,9 @@ class Family:
         boxes_px = geometry.to_frame(found.corners_net)
         visible = visible_rows(boxes_px)
         no_masks = np.zeros((geometry.content.height, geometry.content.width), np.uint8)
-        return Segmentation(Instances(boxes_px[visible], found.scores[visible], found.class_ids[visible], no_masks))
+        return Segmentation(
+            Instances(boxes_px[visible], found.scores[visible], found.class_ids[visible], no_masks, found.cut_off)
+        )
 
     def _from_cells(self, rows: F32, limits: Limits) -> Detections:
         expected = (len(self._strides_px), 5 + self._class_count)

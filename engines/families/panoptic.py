@@ -133,7 +133,9 @@ class Family:
         scores, class_ids, sizes = _judged(cells, groups, confidence, self._class_count)
         # Best first; of equals the larger, so that a flood of fragments never pushes out a big object.
         order = np.lexsort((-sizes, -scores))
-        order = order[scores[order] >= settings.score_threshold][: settings.max_objects]
+        sure = order[scores[order] >= settings.score_threshold]
+        order = sure[: settings.max_objects]
+        cut_off = len(sure) - len(order)
         labels = np.full(len(groups) + 1, HIDDEN, np.uint8)
         labels[0] = 0
         labels[order + 1] = np.arange(1, len(order) + 1)
@@ -151,6 +153,7 @@ class Family:
             scores[order].astype(np.float32),
             class_ids[order],
             np.ascontiguousarray(geometry.cut(label_map), np.uint8),
+            cut_off,
         )
 
 

@@ -53,19 +53,21 @@ class Family:
             raise CardError(f"{card.name}: all of its classes are void", "Correct `void`")
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
-        scores, class_ids, masks = self._found(outputs, geometry, settings)
-        return Segmentation(Instances(masks.boxes_px, scores, class_ids, masks.painted()))
+        scores, class_ids, masks, cut_off = self._found(outputs, geometry, settings)
+        return Segmentation(Instances(masks.boxes_px, scores, class_ids, masks.painted(), cut_off))
 
     def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
         return self._found(outputs, geometry, settings)[2].whole()
 
-    def _found(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> tuple[F32, I32, Masks]:
+    def _found(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> tuple[F32, I32, Masks, int]:
         boxes, class_logits, mask_logits = self._read(outputs)
         # Of a query the best class alone: a second one would have the same mask, which can be seen once only.
         class_ids = self._seen[class_logits[:, self._seen].argmax(axis=1)]
         scores = sigmoid(class_logits[np.arange(len(boxes)), class_ids])
         chosen = np.argsort(-scores, kind="stable")
-        chosen = chosen[scores[chosen] >= settings.score_threshold][: settings.max_objects]
+        sure = chosen[scores[chosen] >= settings.score_threshold]
+        chosen = sure[: settings.max_objects]
+        cut_off = len(sure) - len(chosen)
         check_finite(boxes[chosen])
         net = np.array((geometry.net.width, geometry.net.height) * 2, np.float32)
         # Of a network gone wrong: clipped, no number overflows, and what is so far off is cut at the frame's edge anyway.
@@ -78,7 +80,7 @@ class Family:
             return np.asarray(mask_logits[chosen[row], cells_y, cells_x], np.float32)
 
         cells, magnify = Size.of(mask_logits[0]), magnification(geometry, settings.map_width_px)
-        return scores[chosen], class_ids[chosen], Masks(logits_of, cells, boxes_px, geometry, magnify)
+        return scores[chosen], class_ids[chosen], Masks(logits_of, cells, boxes_px, geometry, magnify), cut_off
 
     def _read(self, outputs: Outputs) -> tuple[F32, F32, npt.NDArray[np.generic]]:
         """Boxes (Q, 4), class logits (Q, C), all finite, and mask logits (Q, Hm, Wm) in the type they came in."""

@@ -9,6 +9,7 @@ Outputs by role: `prototypes` (1, K, Hp, Wp), and one of
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Family:
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
         found, masks = self._found(outputs, geometry, settings)
-        return Segmentation(Instances(masks.boxes_px, found.scores, found.class_ids, masks.painted()))
+        return Segmentation(Instances(masks.boxes_px, found.scores, found.class_ids, masks.painted(), found.cut_off))
 
     def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
         return self._found(outputs, geometry, settings)[1].whole()
@@ -63,7 +64,13 @@ class Family:
         seen = visible_rows(boxes_px)
         magnify = magnification(geometry, settings.map_width_px)
         masks = mixed_masks(coefficients[seen], prototypes, boxes_px[seen], geometry, magnify)
-        return Detections(found.corners_net[seen], found.scores[seen], found.class_ids[seen], found.rows[seen]), masks
+        return replace(
+            found,
+            corners_net=found.corners_net[seen],
+            scores=found.scores[seen],
+            class_ids=found.class_ids[seen],
+            rows=found.rows[seen],
+        ), masks
 
     def _from_candidates(self, rows: F32, mask_count: int, limits: Limits) -> tuple[Detections, F32]:
         if rows.shape[1] != 10 + mask_count:
@@ -74,8 +81,8 @@ class Family:
         corners = centre_to_corners(rows[:, :4] + rows[:, 4:8])
         check_finite(corners)
         scores, class_ids = rows[:, 8], as_class_ids(rows[:, 9], self._class_count, self._rows)
-        kept = nms(corners, scores, class_ids, limits.iou, limits.count)
-        return Detections(corners[kept], scores[kept], class_ids[kept], chosen[kept]), rows[kept, 10:]
+        kept, cut_off = nms(corners, scores, class_ids, limits.iou, limits.count)
+        return Detections(corners[kept], scores[kept], class_ids[kept], chosen[kept], cut_off), rows[kept, 10:]
 
 
 class_count = yolo_class_count

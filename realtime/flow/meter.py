@@ -41,6 +41,10 @@ class Reading:
     stages: Mapping[str, Quantiles] = field(default_factory=dict)
     age: Quantiles | None = None
     """Capture to screen (or to file), per frame."""
+    since_first_s: float = 0.0
+    """Since the capture of the first frame that was delivered; 0 before."""
+    cut_off: tuple[int, int] = (0, 0)
+    """Objects that were left out because a frame holds no more (`Instances.cut_off`), and the frames that had more."""
     mask_age: Quantiles | None = None
     """Age of the masks relative to the displayed frame; None where no screen shows them."""
     captured: int = 0
@@ -122,6 +126,8 @@ class Meter:
             self._stages: dict[str, Series] = {}
             self._processed = Rate()
             self._shown = Rate()
+            self._first_ns: int | None = None
+            self._cut_off = (0, 0)
             self._forget_ages()
 
     def forget_ages(self) -> None:
@@ -157,8 +163,17 @@ class Meter:
         """A frame captured at `captured_ns` (`time.monotonic_ns()`) has reached the screen, or the file."""
         now_ns = time.monotonic_ns()
         with self._lock:
+            if self._first_ns is None:
+                self._first_ns = captured_ns
             self._shown.tick(now_ns / 1e9)
             self._age.add((now_ns - captured_ns) / 1e6)
+
+    def cut_off(self, objects: int) -> bool:
+        """A frame had so many more objects than it holds. Returns whether it is the first such frame."""
+        with self._lock:
+            is_first = not self._cut_off[1]
+            self._cut_off = (self._cut_off[0] + objects, self._cut_off[1] + 1)
+        return is_first
 
     def masks_shown(self, age_s: float) -> None:
         """A picture was drawn whose masks are of a frame `age_s` seconds older (`Result.mask_age_s`)."""
@@ -185,6 +200,8 @@ class Meter:
                 stages=stages,
                 age=self._age.quantiles(),
                 mask_age=self._mask_age.quantiles(),
+                since_first_s=now_s - self._first_ns / 1e9 if self._first_ns is not None else 0.0,
+                cut_off=self._cut_off,
                 captured=captured,
                 processed=processed,
                 dropped_before_model=dropped_before_model,

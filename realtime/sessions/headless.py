@@ -10,8 +10,11 @@ from engines.models.card import ModelCard
 from engines.models.sizing import tight_size
 from engines.types import Size
 from realtime.app import Run
+from realtime.errors import SourceLostError
+from realtime.flow.meter import Reading
 from realtime.process.ending import Ending, orderly
 from realtime.process.progress import Progress
+from realtime.sinks.common.output_file import part_path
 from realtime.streams.outlets import FilesOutlet
 from realtime.types import Result
 
@@ -49,6 +52,8 @@ def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> S
                 raise
         if ending.requested:
             _wait_for_end(run, files, ending)
+    if not ending.requested and not files.recorder.frames_written:
+        raise SourceLostError(f"{run.stream.name}: ended without a frame, so nothing was written", "Check that it plays")
     seconds = time.monotonic() - started_s
     code = ending.code or (1 if run.stream.reading().failed else 0)
     return Summary(_summary(run, files, outputs, seconds, ending.requested), code)
@@ -93,7 +98,7 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         status = run.stream.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"
         lines.append(f"source   {run.stream.source.name} ({ending})")
-    lines.append(f"frames   {reading.processed} in {seconds:.1f} s, {reading.mean_fps:.1f} FPS")
+    lines.append(_rate(reading, seconds))
     # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
     dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0
     cut_off = reading.captured - reading.processed - reading.failed - dropped
@@ -111,7 +116,12 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         most_first = sorted(run.stream.counts.items(), key=lambda item: -item[1])
         counts = [f"{count:.0f} {card.class_name(class_id)}" for class_id, count in most_first]
         lines.append(f"tracks   {', '.join(counts) or 'none'}")
-    lines += [f"written  {path}" for path in outputs.values() if path.exists()]
+    if reading.cut_off[1]:
+        objects, frames = reading.cut_off
+        lines.append(
+            f"cut off  {objects} objects in {frames} frames that had more than the {run.settings.max_objects} that are kept"
+        )
+    lines += [_outcome(path, files) for path in outputs.values()]
     return "\n".join(lines)
 
 
@@ -125,6 +135,26 @@ def listed(numbers: Sequence[int], count: int) -> str:
             spans.append((number, number))
     text = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in spans)
     return text + (" ..." if count > len(numbers) else "")
+
+
+def _rate(reading: Reading, seconds: float) -> str:
+    """Frames, seconds and their quotient, from the first frame's capture to the end; what was before it is told apart."""
+    frames_s = min(seconds, reading.since_first_s)
+    if not reading.processed or frames_s <= 0:
+        return f"frames   {reading.processed} in {seconds:.2f} s"
+    text = f"{frames_s:.3f}" if frames_s < 1 else f"{frames_s:.2f}"
+    rate = reading.processed / float(text)  # as the reader would divide
+    return f"frames   {reading.processed} in {text} s, {rate:.1f} FPS; {seconds - frames_s:.2f} s before the first"
+
+
+def _outcome(path: Path, files: FilesOutlet) -> str:
+    """What became of an output."""
+    part = part_path(path)
+    if part.exists():
+        return f"unfinished  {path}: what was written is in {part}; run.py recover {path} finishes it"
+    if not files.recorder.frames_written:
+        return f"nothing  {path}: no frame was written"
+    return f"written  {path}" if path.exists() else f"missing  {path}"
 
 
 def _size_hint(card: ModelCard, shown: Result | None) -> list[str]:

@@ -2,18 +2,23 @@
 
 The first line describes the file:
     {"format": "segmentation-jsonl/1", "source", "model", "classes", "frame_size_px": [w, h], "map_size": [w, h], "versions"}
+of a live source also "began_at", the time of day (UTC) at "pts_s" 0 by this machine's clock;
 and each other line is a frame:
     {"index", "pts_s", "objects": [{"id", "class_id", "class", "score", "box_px": [x_min, y_min, x_max, y_max], "rle"}]}
 `id` is the track's, or null for an object without a track. `rle` is the mask as uncompressed COCO run lengths, {"size": [h,
 w], "counts"}, on a grid of `size` that covers the whole frame: scale it up to lay it over the picture. A detector's masks
-are empty; a matte's are the pixels more than half opaque. A frame in which observers report something also has
+are empty; a matte's are the pixels more than half opaque. Where there were more objects than a frame holds, it also has
+    "cut_off": how many more, of lower scores
+and where observers report something
     "events": [{"kind", "observer", "t_s", "track_id", "facts"}], and with observers named in the settings also
     "numbers": {observer: {track id, class id or another whole number: value}}
 A frame that the model gave no result for has no objects, and "error" says why.
 """
 
 import itertools
+import time
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -31,7 +36,7 @@ HELP = "objects, tracks and masks, one JSON object per frame (.jsonl)"
 FORMAT = "segmentation-jsonl/1"
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first line."""
 
     format: str
@@ -41,6 +46,7 @@ class Header(msgspec.Struct, frozen=True):
     frame_size_px: tuple[int, int]
     map_size: tuple[int, int]
     versions: dict[str, str]
+    began_at: str = ""
 
 
 class RunLengths(msgspec.Struct, frozen=True):
@@ -67,6 +73,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int
     pts_s: float
     objects: list[SeenObject]
+    cut_off: int = 0
     events: tuple[Event, ...] = ()
     numbers: dict[str, Mapping[int, float]] = {}
     error: str = ""
@@ -86,8 +93,9 @@ class JsonlSink:
             self._file.write(self._encoder.encode(self._header(result)) + b"\n")
         numbers = {name: result.numbers[name] for name in self._facts.observers if name in result.numbers}
         objects = [] if result.error else self._objects(result)  # a screen's result holds those of an earlier frame
+        cut_off = 0 if result.error else result.segmentation.instances.cut_off
         index, pts_s = result.frame.index, round(result.frame.pts_s, 6)
-        line = Line(index, pts_s, objects, result.events, numbers, result.error)
+        line = Line(index, pts_s, objects, cut_off, result.events, numbers, result.error)
         self._file.write(self._encoder.encode(line) + b"\n")
 
     def close(self) -> None:
@@ -104,6 +112,7 @@ class JsonlSink:
             (frame.width, frame.height),
             (label_map.width, label_map.height),
             dict(self._facts.versions),
+            _began_at(result) if self._facts.is_live else "",
         )
 
     def _objects(self, result: Result) -> list[SeenObject]:
@@ -117,6 +126,12 @@ class JsonlSink:
             SeenObject(ids.get(row), class_id, self._facts.class_name(class_id), scores[row], boxes[row], masks[row])
             for row, class_id in enumerate(seen.class_ids.tolist())
         ]
+
+
+def _began_at(result: Result) -> str:
+    age_s = (time.monotonic_ns() - result.frame.captured_ns) / 1e9
+    began = datetime.fromtimestamp(time.time() - age_s - result.frame.pts_s, timezone.utc)
+    return began.isoformat(timespec="milliseconds")
 
 
 def run_lengths(label_map: U8, count: int) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Composer: segmentations become results and pictures. Follows objects over time, asks observers, draws. Used on one thread."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from realtime.streams.overlay import Anchor, carried
 from realtime.streams.smoothing import AlphaSmoother, ClassSmoother
 from realtime.tracking import open_tracker
 from realtime.types import Canvas, Event, Frame, Observer, Result
+
+log = logging.getLogger(__name__)
 
 
 class Composer:
@@ -59,6 +62,9 @@ class Composer:
             start = time.perf_counter()
             tracks = self._tracker.update(segmentation, self._time_s(frame), frame.image)
             self._meter.add({"track": (time.perf_counter() - start) * 1e3})
+        if (cut_off := segmentation.instances.cut_off) and self._meter.cut_off(cut_off):
+            most = len(segmentation.instances)
+            log.warning("frame %d has %d objects, more than the %d that are kept", frame.index, most + cut_off, most)
         result = Result(frame, segmentation, tracks)
         if self._observers is None:
             self._observers = (*open_observers(self._settings.observers, card), *self._given)

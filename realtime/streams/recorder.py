@@ -39,7 +39,7 @@ def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = (), *, re
 
     def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
         versions = {"realtime-segmentation": version()}
-        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, tuple(observers))
+        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, tuple(observers), source.is_live)
         return open_sinks(paths, facts, replaces=replaces)
 
     return Recording(open_files, needs_canvas(paths), next(iter(paths.values()), None))

@@ -81,7 +81,9 @@ def test_known_objects_come_out_in_frame_pixels(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_the_threshold_and_the_count_hold(role: str) -> None:
     assert decode(role, rows(role), score_threshold=0.7).instances.class_ids.tolist() == [1]
-    assert decode(role, rows(role), max_objects=1).instances.class_ids.tolist() == [1]
+    cut = decode(role, rows(role), max_objects=1).instances
+    assert (cut.class_ids.tolist(), cut.cut_off) == ([1], len(decode(role, rows(role)).instances) - 1)
+    assert cut.cut_off > 0
     assert len(decode(role, rows(role, [])).instances) == 0
 
 

@@ -107,7 +107,8 @@ def test_a_speck_is_painted_but_is_not_an_object() -> None:
 def test_objects_below_the_threshold_and_beyond_the_most_are_left_out() -> None:
     alpha = two_blobs() * 0.9
     assert len(decode(alpha, settings=DecodeSettings(score_threshold=0.75)).instances) == 1
-    assert len(decode(alpha, settings=DecodeSettings(max_objects=1)).instances) == 1
+    cut = decode(alpha, settings=DecodeSettings(max_objects=1)).instances
+    assert (len(cut), cut.cut_off) == (1, 1)
 
 
 def test_padding_is_cut_away() -> None:

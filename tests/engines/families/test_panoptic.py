@@ -216,6 +216,7 @@ def test_thresholds_and_counts_leave_the_rest_unlabelled() -> None:
         assert boxes(kept) == [[20, 20, 52, 44]]
         assert not kept.instances.label_map[20:44, 52:84].any(), "its neighbour is not given what it leaves"
         assert (kept.class_map == 1).sum() == 2 * 32 * 24
+    assert kept.instances.cut_off == 1
 
 
 def test_confidence_and_peak_make_the_score() -> None:

@@ -101,7 +101,9 @@ def test_the_threshold_and_the_count_hold_and_nothing_is_suppressed() -> None:
     twice = [QUERIES[0], (QUERIES[0][0], 0.8, 1, "all")]
     assert len(decode(outputs_of(twice)).instances) == 2
     assert decode(outputs_of(), score_threshold=0.7).instances.class_ids.tolist() == [1]
-    assert decode(outputs_of(), max_objects=1).instances.class_ids.tolist() == [1]
+    cut = decode(outputs_of(), max_objects=1).instances
+    assert (cut.class_ids.tolist(), cut.cut_off) == ([1], len(decode(outputs_of()).instances) - 1)
+    assert cut.cut_off > 0
     assert len(decode(outputs_of([])).instances) == 0
 
 

@@ -129,6 +129,7 @@ def test_objects_below_the_threshold_leave_the_label_map_but_not_the_class_map()
 def test_no_more_objects_than_wanted_the_biggest_of_equals_first() -> None:
     found = decode({"out": scene()[None]}, {"labels": "out"}, settings=DecodeSettings(max_objects=1)).instances
     assert found.boxes_px.tolist() == [[60, 100, 180, 180]]
+    assert found.cut_off == len(decode({"out": scene()[None]}, {"labels": "out"}).instances) - 1 > 0
 
 
 def test_letterboxed_maps_lose_their_padding() -> None:

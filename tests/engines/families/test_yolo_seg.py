@@ -96,7 +96,8 @@ def test_scores_fall_and_the_threshold_holds(outputs, end_to_end: bool) -> None:
     found = decode(outputs(end_to_end, objects), end_to_end, score_threshold=0.25).instances
     np.testing.assert_allclose(found.scores, [0.8, 0.5, 0.3, 0.25])
     assert found.class_ids.tolist() == [1, 0, 0, 1]
-    assert decode(outputs(end_to_end, objects), end_to_end, max_objects=2).instances.class_ids.tolist() == [1, 0]
+    cut = decode(outputs(end_to_end, objects), end_to_end, score_threshold=0.25, max_objects=2).instances
+    assert (cut.class_ids.tolist(), cut.cut_off, found.cut_off) == ([1, 0], 2, 0)
 
 
 def test_one_object_seen_twice_is_one(outputs) -> None:
