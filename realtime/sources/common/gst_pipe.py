@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from engines.system.unfinished import unfinished
 from realtime.errors import SourceLostError, SourceOpenError
+from realtime.process.redact import has_secret
 from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.feed import READ_TIMEOUT_S, HopelessError
 from realtime.sources.common.gst_text import Caps, Pipeline, explain, is_wrong, known_problem, read_caps
@@ -29,6 +33,30 @@ _GRACE_S = 1.0  # for the child to release the camera; then it is killed, and cl
 _LAST_LINES_S = 0.3
 _PIPE_BYTES = 1 << 20  # the most that Linux gives every user: fewer wake-ups per picture
 _KEPT_LINES = 200
+
+
+_CHILD = Path(__file__).with_name("gst_child.py")
+
+
+def _started(words: list[str], output: int, frames: int) -> subprocess.Popen[bytes]:
+    """gst-launch-1.0; or, for a pipeline with a password, a child of our own that reads it from its standard input.
+
+    Every user may read the arguments of a process. Raises OSError.
+    """
+    is_secret = has_secret(" ".join(words))
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(_CHILD)] if is_secret else [PROGRAM, "-v", *words],
+        stdin=subprocess.PIPE if is_secret else subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(frames,),
+        start_new_session=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},  # its messages are parsed
+    )
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(json.dumps(words).encode())
+    return process
 
 
 class PipeSource(LiveSource):
@@ -94,15 +122,7 @@ class PipeFeed:
         self._output, output_in = os.pipe()
         self._woken, self._wake = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                [PROGRAM, "-v", *pipeline.arguments(frames_in)],
-                stdin=subprocess.DEVNULL,
-                stdout=output_in,
-                stderr=output_in,
-                pass_fds=(frames_in,),
-                start_new_session=True,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},  # its messages are parsed
-            )
+            self._process = _started(pipeline.arguments(frames_in), output_in, frames_in)
         except OSError as error:
             self._close_pipes()
             raise SourceOpenError(f"{name}: {PROGRAM} does not start: {error.strerror}") from None

@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from engines.errors import choices, nearest
 from realtime.errors import SourceNotFoundError, SourceOpenError
-from realtime.process.redact import redact
+from realtime.process.redact import redact, redact_source
+from realtime.sources.common.variables import with_variables
 
 Form: TypeAlias = Literal["path", "url", "text"]
 """How the text after "scheme://" is read. "path": percent-decoded, with options after "?". "url": the whole URL is the target and
@@ -51,9 +52,13 @@ def parse_text(text: str, schemes: Sequence[str], declared: Callable[[str], tupl
     Raises SourceNotFoundError when nothing is there, SourceOpenError when the text makes no sense.
     """
     text = text.strip()
-    name = redact(text)
+    name = redact_source(text)
     if not text:
         raise SourceOpenError("the source is empty", f"Give a path, 0 for the first webcam, or {_scheme_list(schemes)}")
+    whole = with_variables(text, name)
+    if text.startswith("${"):
+        name = redact_source(whole)
+    text = whole
     if (text.isascii() and text.isdigit()) or _DEVICE.fullmatch(text):
         return SourceUri("webcam", text, {}, name)
     match = _SCHEME.match(text)
