@@ -4,4 +4,13 @@ from ..engines.plans.conftest import store
 from ..realtime.conftest import _memory_sink, _memory_source, _wait_until, no_thread_is_left, plug_in
 from ..realtime.sources.conftest import http_server, small_street
 
-__all__ = ["_memory_sink", "_memory_source", "_wait_until", "http_server", "no_thread_is_left", "plug_in", "small_street", "store"]
+__all__ = [
+    "_memory_sink",
+    "_memory_source",
+    "_wait_until",
+    "http_server",
+    "no_thread_is_left",
+    "plug_in",
+    "small_street",
+    "store",
+]
