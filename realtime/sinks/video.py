@@ -54,6 +54,9 @@ MUXER_OPTIONS: dict[str, dict[str, str]] = {
 }
 """Muxer -> options that make it write complete pieces of at most one second (in microseconds and milliseconds)."""
 
+LEAST_BYTES = 4096
+"""A film that is shorter has no picture: headers, and the first piece is written whole."""
+
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 _LIMITED_RANGE, _BT601 = 1, 6
@@ -212,10 +215,12 @@ def create(path: Path, facts: StreamFacts) -> VideoSink:
 
 
 def mend(part: Path, whole: Path) -> str:
-    """Copy the pictures that a killed run has written, with an ordinary index. Returns how long they play, as text.
+    """Copy the pictures that a killed run has written, with an ordinary index. Returns how long they play, as text; "" for none.
 
-    Raises OSError, av.FFmpegError and ValueError where there are none.
+    Raises OSError, and av.FFmpegError and ValueError for a file that is more than a header and cannot be read.
     """
+    if part.stat().st_size < LEAST_BYTES:
+        return ""
     end_s = 0.0
     with av.open(str(part)) as old, av.open(str(whole), "w", format=_MUXERS[whole.suffix.lower()]) as new:
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}

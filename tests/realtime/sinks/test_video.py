@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 
 import av
@@ -117,56 +112,3 @@ def test_the_fallback_encoder_writes_playable_films(tmp_path, make_picture):
     assert len(images) == 20
     assert times_s[-1] == pytest.approx(19 / 30, abs=1e-4)
     assert min(cv2.PSNR(image, make_picture(i)[1].image) for i, image in enumerate(images)) > 28
-
-
-WRITER = """
-    import sys, time
-    from pathlib import Path
-    sys.path.insert(0, {tests!r})
-    from conftest import picture
-    from engines.types import Size
-    from realtime.sinks import StreamFacts, open_sinks
-    from realtime.types import Canvas
-
-    (sink,) = open_sinks({{"video": Path({path!r})}}, StreamFacts(fps=30))
-    pictures = [picture(index, Size(320, 240)) for index in range(30)]
-    for index in range(1_000_000):
-        result, canvas = pictures[index % 30]
-        sink.write(result, Canvas(canvas.image, index, index / 30, 0))
-        print(index, flush=True)
-"""
-
-
-@every_suffix
-def test_a_killed_writer_leaves_a_playable_part(suffix, tmp_path):
-    """SIGKILL at three random times: all but the last second and what sat in the encoder is there."""
-    generator = random.Random(suffix)
-    for attempt in range(3):
-        path = tmp_path / f"o{attempt}{suffix}"
-        code = textwrap.dedent(WRITER.format(tests=str(Path(__file__).parent), path=str(path)))
-        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        with child, child.stdout as progress:
-            written = 0
-            last = generator.randint(60, 400)
-            while written < last:
-                written = int(progress.readline())
-            time.sleep(generator.uniform(0, 0.02))
-            child.send_signal(signal.SIGKILL)
-        assert not path.exists()
-        part = path.with_name(f".{path.stem}.part{suffix}")
-        images, times_s, _ = _read_until_broken(part)
-        assert len(images) >= written - 30 - 15, f"{len(images)} of {written} pictures"
-        assert np.allclose(times_s, np.arange(len(images)) / 30, atol=0.001)
-
-
-def _read_until_broken(path: Path):
-    images, times_s = [], []
-    with av.open(str(path)) as film:
-        try:
-            for frame in film.decode(video=0):
-                images.append(frame.width)
-                times_s.append(frame.time)
-        except av.error.InvalidDataError:
-            pass  # the half-written last piece
-    return images, np.array(times_s), None
