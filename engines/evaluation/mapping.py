@@ -11,6 +11,8 @@ import numpy as np
 from engines.datasets.settings import SetSettings
 from engines.errors import EvaluationError, nearest
 from engines.models.card import ModelCard
+from engines.models.coco import COCO_CLASSES
+from engines.models.guess import numbered
 from engines.tables import read_table
 from engines.types import F32, U8, VOID_CLASS, Segmentation, Size
 
@@ -18,6 +20,7 @@ TABLE = Path(__file__).with_name("synonyms.toml")
 """Synonyms, as data."""
 
 GIVEN, BY_SET, EQUAL, KNOWN = "as given", "by the set's means", "equal name", "known name"
+BY_COCO = "by COCO's order, as the model names none of its 80 classes"
 """How a class was mapped."""
 
 OPAQUE = 127
@@ -77,8 +80,10 @@ def map_classes(
     _check_given(given, settings.classes, model_classes)
     set_of = np.full(max(256, len(model_classes)), VOID_CLASS, np.uint8)
     parts: dict[str, list[tuple[str, str]]] = {}
-    for class_id, name in enumerate(model_classes):
+    for class_id, (name, known_as) in enumerate(zip(model_classes, _known_as(model_classes, settings), strict=True)):
         found = _match(name, settings, given)
+        if found is None and known_as != name and (match := _match(known_as, settings, given)):
+            found = match[0], BY_COCO
         if found and not (name in void and found[1] != GIVEN):
             set_of[class_id] = settings.classes.index(found[0])
             parts.setdefault(found[0], []).append((name, found[1]))
@@ -192,6 +197,13 @@ def _check_given(given: Mapping[str, Sequence[str]], set_classes: Sequence[str],
             near = nearest(word, known)
             cure = f'Did you mean "{near}"?' if near else f"Its classes: {_short(known)}"
             raise EvaluationError(f'--means: the {whose} has no class "{word}"', cure)
+
+
+def _known_as(model_classes: Sequence[str], settings: SetSettings) -> Sequence[str]:
+    """The names to match: COCO's where 80 classes have none and every class of the set is one of COCO's; else the model's own."""
+    is_unnamed = len(model_classes) == len(COCO_CLASSES) and list(model_classes) == numbered(len(COCO_CLASSES))
+    named = [name for name in settings.classes if _plain(name) not in _table().background]
+    return COCO_CLASSES if is_unnamed and named and all(name in COCO_CLASSES for name in named) else model_classes
 
 
 def _match(name: str, settings: SetSettings, given: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:

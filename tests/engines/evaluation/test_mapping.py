@@ -134,3 +134,16 @@ def test_a_wrong_mapping_is_an_error(text: str, words: str) -> None:
     with pytest.raises(EvaluationError) as error:
         map_classes(CAMVID, CITYSCAPES, given=parse_means(text))
     assert words in str(error.value)
+
+
+def test_eighty_unnamed_classes_are_cocos_only_for_a_set_of_cocos_and_that_is_reported() -> None:
+    unnamed = [f"class {number}" for number in range(80)]
+    mapping = map_classes(SetSettings("rooms", ("background", "car", "person")), unnamed)
+    assert mapping.set_of[0] == 2
+    assert "person = class 0 (by COCO's order, as the model names none of its 80 classes)" in mapping.described(
+        ("background", "car", "person")
+    )
+    with pytest.raises(EvaluationError, match="nothing in common"):
+        map_classes(SetSettings("field", ("crop", "person")), unnamed)
+    with pytest.raises(EvaluationError, match="nothing in common"):
+        map_classes(SetSettings("rooms", ("person",)), unnamed[:79])
