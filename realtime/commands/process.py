@@ -3,6 +3,7 @@
 Run over a source without a window, to files: every frame, in order (a live source drops what is too much).
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Options(NamedTuple):
     outputs: dict[str, Path] = collected(_outputs)
     frames: int | None = option("N", "stop after so many frames", positive)
     force: bool = switch("replace outputs that exist")
+    wait: bool = switch("wait for a camera that is not there yet (Ctrl-C ends it); otherwise that is an error")
     running: Running = group(Running)
 
 
@@ -43,7 +45,9 @@ def run(options: Options) -> int:
             raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")
     source_path = Path(options.source)
     check_outputs(options.outputs, source_path if source_path.is_file() else None, replaces=options.force)
-    return run_to_files(settings, lambda: open_source(options.source), options.outputs, options.frames, replaces=options.force)
+
+    opener = functools.partial(open_source, options.source, waits=options.wait)
+    return run_to_files(settings, opener, options.outputs, options.frames, replaces=options.force)
 
 
 COMMAND = Command(

@@ -30,17 +30,24 @@ AnySource = str | Path | Source
 
 
 def open_stream(
-    source: AnySource, model: str = "road", *, observers: Sequence[Observer] = (), every_frame: bool = False, **settings: Any
+    source: AnySource,
+    model: str = "road",
+    *,
+    observers: Sequence[Observer] = (),
+    every_frame: bool = False,
+    wait: bool = False,
+    **settings: Any,
 ) -> Streams:
     """Begin to segment and track a source; iterate over what this returns, best in a `with`.
 
     source: what `run.py view` takes (a path, "0", "rtsp://...", "sample://bikes"), or an object with the protocol `Source`.
     model: a bundled model's name, your own's, or the path of an ONNX file.
     every_frame: of a live source every processed frame, not just the newest. Recordings always give every frame.
+    wait: for a camera that is not there yet; otherwise that is an error.
     settings: preset="dashcam", and the keys of a preset: tracker="none", backend="ort", threshold=0.5 ...
     Raises SegmentationError for settings that make no sense; iterating raises what goes wrong later.
     """
-    return open_streams(source, model=model, observers=lambda: observers, every_frame=every_frame, **settings)
+    return open_streams(source, model=model, observers=lambda: observers, every_frame=every_frame, wait=wait, **settings)
 
 
 def open_streams(
@@ -48,6 +55,7 @@ def open_streams(
     model: str = "road",
     observers: Callable[[], Sequence[Observer]] = tuple,
     every_frame: bool = False,
+    wait: bool = False,
     preset: str | None = None,
     **settings: Any,
 ) -> Streams:
@@ -60,20 +68,23 @@ def open_streams(
     chosen = load_settings(zoo.assets_dir() / "presets", preset, {"model": model, **settings})
     check_backend(chosen.backend)
     open_tracker(chosen.tracker, **chosen.tracking)
-    return Streams(chosen, sources, observers, every_frame)
+    return Streams(chosen, [_opener(source, wait) for source in sources], observers, every_frame)
 
 
 class Streams:
     """Sources that are read, segmented and tracked in threads of their own while they are iterated over, once."""
 
     def __init__(
-        self, settings: Settings, sources: Sequence[AnySource], observers: Callable[[], Sequence[Observer]], every_frame: bool
+        self,
+        settings: Settings,
+        openers: Sequence[Callable[[], Source]],
+        observers: Callable[[], Sequence[Observer]],
+        every_frame: bool,
     ) -> None:
         changed = threading.Condition()
-        self._outlets = [IteratorOutlet(changed, every_frame) for _ in sources]
+        self._outlets = [IteratorOutlet(changed, every_frame) for _ in openers]
         plans = [
-            StreamPlan(settings, _opener(source), [outlet], observers())
-            for source, outlet in zip(sources, self._outlets, strict=True)
+            StreamPlan(settings, opener, [outlet], observers()) for opener, outlet in zip(openers, self._outlets, strict=True)
         ]
         self._run = Run(settings, lambda: zoo.find(settings.model), plans)
         self._has_started = False
@@ -127,9 +138,9 @@ class Streams:
             self._run.join(CLOSE_TIMEOUT_S)
 
 
-def _opener(source: AnySource) -> Callable[[], Source]:
+def _opener(source: AnySource, waits: bool) -> Callable[[], Source]:
     if isinstance(source, str | Path):
-        return lambda: open_source(str(source))
+        return lambda: open_source(str(source), waits=waits)
     return lambda: source
 
 

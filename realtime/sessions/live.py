@@ -133,7 +133,11 @@ class LiveSession:
             return "running", ""
         if run.model is None:
             return "starting", f"Loading {self._settings.model} ..."
-        return "starting", f"Opening {self._source_name} ..." if source is None else "Waiting for the first picture ..."
+        if source is None:
+            return "starting", f"Opening {self._source_name} ..."
+        status = source.status
+        is_trouble = status.state not in ("connecting", "live")
+        return "starting", status.detail[:1].upper() + status.detail[1:] if is_trouble else "Waiting for the first picture ..."
 
     def _warning(self) -> str:
         if self._files.recorder.error is not None:

@@ -24,6 +24,7 @@ from realtime.observers import check_observers
 from realtime.process.redact import redact
 from realtime.render import Look, compose
 from realtime.settings import Settings
+from realtime.sources.common.watching import watched
 from realtime.streams.backdrop import open_background
 from realtime.streams.composer import Composer
 from realtime.streams.inference import Inference
@@ -138,7 +139,7 @@ class Stream:
     def _capture(self) -> None:
         source: Source | None = None
         try:
-            source = self.source = self._plan.open_source()
+            source = self.source = watched(self._plan.open_source())
             self.pipeline.on_stop(source.close)
             self._skips = source.is_live or (self._is_watched and self.settings.overlay == "live")
             frames: Link[Frame] = self.pipeline.link(Latest() if self._skips else Bounded(2))

@@ -68,7 +68,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
         def opener() -> Source:
             if source == AUTO:
                 return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
-            return Paced(open_source(source))
+            return Paced(open_source(source, waits=True))
 
         name = "camera or sample clip" if source == AUTO else source
         session = LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))

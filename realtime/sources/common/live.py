@@ -10,7 +10,7 @@ from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.attempt import Attempt, Backoff, CarefulBackoff
 from realtime.sources.common.base import FrameSource, Picture, as_bgr, counted, now_ns
 from realtime.sources.common.feed import Feed, HopelessError, RefusedError, unexpected
-from realtime.sources.common.watching import PictureWatch, Trouble
+from realtime.sources.common.watching import PictureWatch
 from realtime.types import SourceStatus
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,7 @@ class LiveSource(FrameSource):
         self._feed: Feed | None = None
         self._attempt: Attempt | None = None
         self._backoff, self._careful = backoff or Backoff(), CarefulBackoff()
-        self._watch = PictureWatch()
-        self._trouble: Trouble | None = None
+        self._watch = PictureWatch(name)
         self._hanging: list[threading.Thread] = []
         self._arrived_ns: int | None = None  # the last picture's time, whether it decodes or not
         self._last_frame_ns: int | None = None
@@ -121,9 +120,11 @@ class LiveSource(FrameSource):
             except ValueError:
                 image = None
             self._watch.see(image, arrived_ns / 1e9)
-            self._log_trouble(arrived_ns / 1e9)
+            trouble = self._watch.report(arrived_ns / 1e9)
             if image is None:
                 yield picture  # to be counted
+                if trouble is not None and arrived_ns / 1e9 - trouble.since_s >= _UNDECODABLE_S:
+                    raise SourceLostError(f"{self.name}: {trouble.what}", "Check the camera's codec and resolution")
                 continue
             self._last_frame_ns = arrived_ns
             good += 1
@@ -144,19 +145,6 @@ class LiveSource(FrameSource):
         except Exception as error:
             raise SourceLostError(*unexpected(self.name, error)) from None
 
-    def _log_trouble(self, now_s: float) -> None:
-        """Log once what is wrong with the pictures, and once that it is over. Raises SourceLostError where nothing decodes."""
-        before, trouble = self._trouble, self._watch.trouble(now_s)
-        if trouble is not None and trouble.state == "undecodable" and now_s - trouble.since_s >= _UNDECODABLE_S:
-            raise SourceLostError(f"{self.name}: {trouble.what}", "Check the camera's codec and resolution")
-        if (before and before.state) == (trouble and trouble.state):
-            return
-        if before is not None:
-            log.warning("%s: no longer %s, after %.1f s", self.name, before.state, now_s - before.since_s)
-        if trouble is not None:
-            log.warning("%s: %s (%s)", self.name, trouble.state, trouble.what)
-        self._trouble = trouble
-
     def _show_live(self, feed: Feed) -> None:
         again = f", {counted(self.reconnects, 'reconnect')}" if self.reconnects else ""
         self._arrived_ns = now_ns() if self._arrived_ns is not None else None
@@ -170,7 +158,6 @@ class LiveSource(FrameSource):
             self._lost_ns = self._last_frame_ns or now_ns()
             begun = "lost (%s), reconnecting%s" if self._last_frame_ns else "not there (%s), waiting for it%s"
             log.warning("%s: " + begun, self.name, reason, cure)
-        self._trouble = None
         self.reconnects += self._last_frame_ns is not None
         self._state, self._detail = "retrying", f"{reason}, trying again in {pause_s:.1f} s{cure}"
         self._closed.wait(pause_s)

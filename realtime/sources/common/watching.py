@@ -1,11 +1,18 @@
 """Looks at what a live stream delivers: the same picture again and again, black, or nothing that decodes."""
 
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.types import Image
+from realtime.types import Frame, Source, SourceStatus
+
+log = logging.getLogger(__name__)
 
 SAID_AFTER_S = 2.5
 _LEAST_REPEATS = 3  # a camera with one picture a second has not frozen after its third
@@ -24,20 +31,23 @@ class Trouble(NamedTuple):
 
 
 class PictureWatch:
-    """Sees every picture of a live stream. One thread calls `see`; any may ask for `trouble`.
+    """Sees every picture of a live stream. One thread calls `see` and `report`; any may ask for `trouble`.
 
     content: counts the different pictures: a picture equal to the one before has the same number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """name: of the stream, for the log."""
         self.content = 0
+        self._name = name
+        self._reported: Trouble | None = None
         self._image: Image | None = None
         self._is_black = False
-        self._broken = 0
         self.restart()
 
     def restart(self) -> None:
         """Another connection: what was wrong with the last one is over."""
+        self._reported = None
         self._repeats = self._broken = 0
         self._shown_s: float | None = None  # since when the present content is shown
         self._black_s: float | None = None
@@ -73,6 +83,49 @@ class PictureWatch:
         if shown_s is not None and self._repeats >= _LEAST_REPEATS and now_s - shown_s >= SAID_AFTER_S:
             return Trouble("frozen", f"the same picture for {now_s - shown_s:.1f} s", shown_s)
         return None
+
+    def report(self, now_s: float) -> Trouble | None:
+        """As `trouble`; logs once that something is wrong, and once that it is over."""
+        before, trouble = self._reported, self.trouble(now_s)
+        self._reported = trouble
+        if (before and before.state) != (trouble and trouble.state):
+            if before is not None:
+                log.warning("%s: no longer %s, after %.1f s", self._name, before.state, now_s - before.since_s)
+            if trouble is not None:
+                log.warning("%s: %s (%s)", self._name, trouble.state, trouble.what)
+        return trouble
+
+
+def watched(source: Source) -> Source:
+    """The same; if it is live, its pictures are watched."""
+    return _Watched(source) if source.is_live else source
+
+
+class _Watched:
+    """A live source of somebody else's making, its pictures watched as those of `LiveSource` are."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._watch = source, PictureWatch(source.name)
+        self.name, self.is_live = source.name, source.is_live
+        self.frame_count, self.fps = source.frame_count, source.fps
+
+    @property
+    def status(self) -> SourceStatus:
+        status, trouble = self._source.status, self._watch.trouble(time.monotonic())
+        return status if trouble is None or status.state != "live" else replace(status, state=trouble.state, detail=trouble.what)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            if frame.content is None:
+                now_s = time.monotonic()
+                self._watch.see(frame.image, now_s)
+                self._watch.report(now_s)
+                frame = replace(frame, content=self._watch.content)
+            self.fps = self._source.fps  # some know it only now
+            yield frame
+
+    def close(self) -> None:
+        self._source.close()
 
 
 def _is_same(before: Image, image: Image) -> bool:

@@ -87,6 +87,35 @@ def encoder() -> Callable[..., Path]:
     return encode
 
 
+@contextlib.contextmanager
+def reading_of(source: Any) -> Iterator[list[Any]]:
+    """A thread reads the source until the block ends, as capture does; the frames so far. Raises its error at the end."""
+    frames: list[Any] = []
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            frames.extend(source)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield frames
+    finally:
+        source.close()
+        thread.join(5)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def reading() -> Callable[..., contextlib.AbstractContextManager[list[Any]]]:
+    return reading_of
+
+
 # ---- a stand-in for a webcam --------------------------------------------------------------------------------------
 
 
@@ -173,8 +202,8 @@ class HttpServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _HttpHandler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _HttpHandler)
         self.pages: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = {}
         self.requests: list[str] = []
         self.stopping = threading.Event()

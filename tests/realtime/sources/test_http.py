@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import http.server
 import itertools
 import re
@@ -23,6 +22,8 @@ from realtime.sources import open_source
 from realtime.sources.common.trail import Trail
 from realtime.sources.street.scene import Street
 from realtime.sources.synthetic import read_stamp
+
+from .conftest import HttpServer
 
 Handler = http.server.BaseHTTPRequestHandler
 
@@ -67,20 +68,6 @@ def test_a_slow_reader_gets_fresh_frames(http_server, small_street: Street) -> N
     thread.join(2)
     assert not thread.is_alive()
     assert max(ages_ms[1:]) < 150
-
-
-@pytest.mark.parametrize(
-    "how", [{"boundary": ""}, {"content_length": 2**31}, {"content_length": 3}], ids=["no boundary", "2 GB", "too short"]
-)
-def test_wrong_headers_do_not_matter(http_server, small_street: Street, how: dict[str, object]) -> None:
-    http_server.pages["/live"] = lambda handler: http_server.mjpeg(handler, small_street, **how)
-    source = open_source(http_server.url("/live"))
-    before = _kilobytes()
-    frames = list(islice(source, 10))
-    assert source.status.detail == "320x180 MJPEG"
-    source.close()
-    assert all(read_stamp(frame.image) is not None for frame in frames)
-    assert _kilobytes() - before < 16_000
 
 
 def test_a_picture_bomb_is_rejected_by_its_header_and_counted(http_server, small_street: Street) -> None:
@@ -149,66 +136,51 @@ def test_a_headless_run_reports_a_lost_camera_and_its_return(
         assert "hunter2" not in text
 
 
+def test_process_waits_where_it_is_asked_to(
+    small_street: Street, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    servers: list[HttpServer] = []
+
+    def switch_on() -> None:
+        servers.append(HttpServer(port))
+        servers[0].pages["/live"] = lambda handler: servers[0].mjpeg(handler, small_street)
+
+    url = f"http://admin:hunter2@127.0.0.1:{port}/live"
+    words = ["process", url, "--frames", "3", "--model", str(tiny_model), "--backend", "ort"]
+    assert main([*words, "--jsonl", str(tmp_path / "a.jsonl")]) == 2
+    timer = threading.Timer(1.0, switch_on)
+    timer.start()
+    assert main([*words, "--jsonl", str(tmp_path / "o.jsonl"), "--wait"]) == 0
+    timer.join()
+    servers[0].stop()
+    written = capsys.readouterr().err
+    assert written.count(": not there (connection refused), waiting for it. Check the address and the port\n") == 1
+    assert written.count(": back after ") == 1
+    assert "hunter2" not in written
+
+
+def test_waiting_for_a_recording_says_so(http_server, clip: Path) -> None:
+    http_server.pages["/clip.mp4"] = lambda handler: http_server.file(handler, clip)
+    source = open_source(http_server.url("/clip.mp4"), waits=True)
+    assert not source.is_live  # it is there
+    source.close()
+    port, path = http_server.server_address[1], "/clip.mp4"
+    http_server.stop()
+    waiting = open_source(f"http://127.0.0.1:{port}{path}", waits=True)
+    later = HttpServer(port)
+    later.pages[path] = lambda handler: later.file(handler, clip)
+    with pytest.raises(SourceOpenError, match=r"this is a recording, not a live stream\. Open it again"):
+        next(iter(waiting))
+    later.stop()
+
+
 def test_a_declared_end_is_an_end(http_server, small_street: Street) -> None:
     http_server.pages["/clip"] = lambda handler: http_server.mjpeg(handler, small_street, frames=5, says_end=True)
     source = open_source(http_server.url("/clip"))
     assert len(list(source)) == 5
     assert source.status.state == "ended"
-
-
-def _drip(stopping: threading.Event, data: Callable[[], bytes]) -> Callable[[Handler], None]:
-    def page(handler: Handler) -> None:
-        with contextlib.suppress(OSError):
-            while not stopping.is_set():
-                handler.wfile.write(data())
-                stopping.wait(0.05)
-
-    return page
-
-
-def test_a_body_that_drips_ends_at_the_deadline(http_server, small_street: Street) -> None:
-    def page(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
-        handler.end_headers()
-        handler.wfile.write(cv2.imencode(".jpg", small_street.draw(0.0))[1].tobytes()[:200])
-        _drip(http_server.stopping, lambda: b"\0")(handler)
-
-    http_server.pages["/slow"] = page
-    source = open_source(http_server.url("/slow#timeout_s=0.5"))
-    started_s = time.monotonic()
-    with pytest.raises(SourceOpenError, match=r"no whole picture within 0\.5 s"):
-        next(iter(source))
-    assert time.monotonic() - started_s < 1.5
-    source.close()
-
-
-@pytest.mark.parametrize("data", [b"x", b"X-More: 1\r\n"], ids=["slow-loris", "endless header"])
-def test_an_endless_head_fails_at_the_deadline(http_server, data: bytes) -> None:
-    chunks = itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(data))
-    http_server.pages["/drip"] = _drip(http_server.stopping, lambda: next(chunks))
-    started_s = time.monotonic()
-    with pytest.raises(SourceOpenError):
-        open_source(http_server.url("/drip#open_timeout_s=1"))
-    assert time.monotonic() - started_s < 1.5
-
-
-def test_an_endless_body_without_pictures_takes_no_memory(http_server) -> None:
-    def page(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
-        handler.end_headers()
-        with contextlib.suppress(OSError):
-            while not http_server.stopping.is_set():
-                handler.wfile.write(b"X-Header: endless\r\n" * 5000)
-
-    http_server.pages["/endless"] = page
-    source = open_source(http_server.url("/endless#timeout_s=0.5"))
-    before = _kilobytes()
-    with pytest.raises(SourceOpenError, match="no whole picture"):
-        next(iter(source))
-    source.close()
-    assert _kilobytes() - before < 16_000
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Digest"])

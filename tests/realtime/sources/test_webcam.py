@@ -20,10 +20,6 @@ from realtime.sources.webcam import Camera, Format, cameras, find_again, first, 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="device folders are Linux's")
 
 
-def _unplug(root: Path, number: int) -> None:
-    (root / f"dev/video{number}").unlink()
-
-
 def test_it_requests_mjpg_and_reports_the_negotiated_format(tmp_path: Path, plug: Callable, kind: type) -> None:
     plug(tmp_path, 0, "HD Cam")
     source = webcam(cameras(tmp_path)[0], "0", Format(1280, 720, 60), kind, tmp_path)
@@ -74,33 +70,6 @@ def test_bad_pictures_are_counted_and_the_stream_continues(tmp_path: Path, plug:
     assert source.status.state == "live"
     source.close()
     timer.join()
-
-
-def test_a_camera_under_a_new_number_is_found_and_its_return_is_logged(tmp_path: Path, plug: Callable, kind: type) -> None:
-    plug(tmp_path, 0, "Cam", link="usb-ACME_Cam_123-video-index0")
-    source = webcam(cameras(tmp_path)[0], "0", Format(), kind, tmp_path)
-    frames = iter(source)
-    first_frame = next(frames)
-    _unplug(tmp_path, 0)
-    (tmp_path / "dev/v4l/by-id/usb-ACME_Cam_123-video-index0").unlink()
-    kind.plugged = False
-
-    def come_back() -> None:
-        plug(tmp_path, 2, "Other")
-        plug(tmp_path, 4, "Cam", link="usb-ACME_Cam_123-video-index0")
-        kind.plugged = True
-
-    timer = threading.Timer(0.4, come_back)
-    timer.start()
-    started_s = time.monotonic()
-    # A released instance stays closed, as a real handle does.
-    frame = next(frames)
-    timer.join()
-    assert kind.opened == [0, 4]
-    assert frame.index == first_frame.index + 1
-    assert frame.pts_s - first_frame.pts_s == pytest.approx(time.monotonic() - started_s, abs=0.3)
-    assert source.status.detail.endswith("reconnects") or source.status.detail.endswith("1 reconnect")
-    source.close()
 
 
 def test_the_list_has_no_metadata_devices(tmp_path: Path, plug: Callable) -> None:
