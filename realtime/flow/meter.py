@@ -42,7 +42,7 @@ class Reading:
     age: Quantiles | None = None
     """Capture to screen (or to file), per frame."""
     since_first_s: float = 0.0
-    """Since the capture of the first frame that was delivered; 0 before."""
+    """Since the first frame went into the model; 0 before."""
     cut_off: tuple[int, int] = (0, 0)
     """Objects that were left out because a frame holds no more (`Instances.cut_off`), and the frames that had more."""
     mask_age: Quantiles | None = None
@@ -154,6 +154,11 @@ class Meter:
                     series = self._stages[stage] = Series()
                 series.add(ms)
 
+    def begun(self) -> None:
+        """A frame goes into the model."""
+        if self._first_ns is None:
+            self._first_ns = time.monotonic_ns()
+
     def processed(self) -> None:
         """A frame came out of the model."""
         with self._lock:
@@ -163,8 +168,6 @@ class Meter:
         """A frame captured at `captured_ns` (`time.monotonic_ns()`) has reached the screen, or the file."""
         now_ns = time.monotonic_ns()
         with self._lock:
-            if self._first_ns is None:
-                self._first_ns = captured_ns
             self._shown.tick(now_ns / 1e9)
             self._age.add((now_ns - captured_ns) / 1e6)
 

@@ -121,6 +121,8 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         lines.append(
             f"cut off  {objects} objects in {frames} frames that had more than the {run.settings.max_objects} that are kept"
         )
+    if "video" in outputs and run.stream.source is not None and (sound := run.stream.source.status.sound):
+        lines.append(f"sound    not written: {sound}")
     lines += [_outcome(path, files) for path in outputs.values()]
     return "\n".join(lines)
 
@@ -138,7 +140,7 @@ def listed(numbers: Sequence[int], count: int) -> str:
 
 
 def _rate(reading: Reading, seconds: float) -> str:
-    """Frames, seconds and their quotient, from the first frame's capture to the end; what was before it is told apart."""
+    """Frames, seconds and their quotient, from when the first frame goes into the model; what was before is told apart."""
     frames_s = min(seconds, reading.since_first_s)
     if not reading.processed or frames_s <= 0:
         return f"frames   {reading.processed} in {seconds:.2f} s"

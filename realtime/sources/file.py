@@ -70,6 +70,7 @@ class FileSource(FrameSource):
         clock = StreamClock(fps, is_live=False, from_zero=True, max_gap_s=self._stream.max_gap_s)
         super().__init__(name, fps=fps, frame_count=None if loop else self._stream.frame_count, clock=clock)
         self._detail = self._stream.description
+        self._sound = self._stream.sound
 
     def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture]]:
         stream = self._open_stream()

@@ -123,6 +123,7 @@ class Port:
         frame = self.frames.poll() if self.frames is not None else None
         if frame is not None:
             self.in_flight += 1
+            self.meter.begun()
             if self._gate is not None:
                 self._gate.passed()
         return frame

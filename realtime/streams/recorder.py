@@ -83,6 +83,7 @@ class Recorder:
         self.is_writing = False
         self._lost = lost
         self._has_warned = False
+        self._without = ""
         self._survives_errors, self._on_failure = survives_errors, on_failure
         self._sinks: tuple[Sink, ...] = ()
         self._recording: Recording | None = None
@@ -109,6 +110,7 @@ class Recorder:
         if isinstance(item, Start):
             before, self.error, self._recording = self._recording, None, item.recording  # the one to give up if they do not close
             self._finish(item.lost, before)
+            self._without = " without the source's sound" if item.recording.needs_canvas and item.source.status.sound else ""
             self.is_writing = True
             with self._as_sink_error():
                 self._sinks = item.recording.open_sinks(item.card, item.source)
@@ -133,10 +135,10 @@ class Recorder:
         name = self._name if recording is None else _name(recording)
         self._has_warned = False
         if lost:
-            self.news = f"Saved {name}; it lacks {lost} frames: the disk or the encoder was too slow"
+            self.news = f"Saved {name}{self._without}; it lacks {lost} frames: the disk or the encoder was too slow"
             log.warning("%s: %d frames were left out: the disk or the encoder was too slow", name, lost)
         else:
-            self.news = f"Saved {name}"
+            self.news = f"Saved {name}{self._without}"
             log.info("%s is complete", name)
 
     @property

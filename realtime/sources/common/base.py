@@ -165,12 +165,13 @@ class FrameSource(ABC):
         self._owner_lock = threading.Lock()
         self._state = "connecting" if self.is_live else "live"
         self._detail = ""
+        self._sound = ""
         self._size: tuple[int, ...] | None = None
         self._frames: Generator[Frame, None, None] = self._make_frames()
 
     @property
     def status(self) -> SourceStatus:
-        return SourceStatus(self._state, self._sized(self._detail), dict(self.rejected))
+        return SourceStatus(self._state, self._sized(self._detail), dict(self.rejected), self._sound)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames

@@ -17,7 +17,7 @@ from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
 from realtime.sources.common.numbering import Numbering
-from realtime.sources.common.picking import pick
+from realtime.sources.common.picking import heard, pick
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class VideoStream:
     fps, frame_count, duration_s: from the container, or None. description: "1280x720 h264 25 fps".
     damaged: packets and pictures that did not decode.
     broken:  why reading ended before the container's end, or "".
+    sound:   the sound tracks, "aac, 48000 Hz", or "".
     end_s:   stream time at which the last picture ends.
     max_gap_s: a longer gap between two time stamps is no time that passed.
     """
@@ -104,6 +105,7 @@ class VideoStream:
         # Where the two differ, it is the container's, which players prefer.
         self._container_aspect = aspect if aspect != plausible_aspect(context.sample_aspect_ratio) else None
         shown = square_size(Size(context.width, context.height), aspect)
+        self.sound = ", ".join(heard(one) for one in container.streams.audio)
         stored = f", stored as {context.width}x{context.height}" if shown != Size(context.width, context.height) else ""
         self.description = described(shown.width, shown.height, context.name, self.fps) + stored
 

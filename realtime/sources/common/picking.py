@@ -37,6 +37,12 @@ def pick(container: InputContainer, name: str) -> av.VideoStream:
     return chosen
 
 
+def heard(stream: av.AudioStream) -> str:
+    """A sound track in words."""
+    context = stream.codec_context
+    return f"{context.name}, {context.sample_rate} Hz" if context is not None else "a sound track of an unknown codec"
+
+
 def codec_name(container: InputContainer, stream: av.VideoStream) -> str:
     """The codec of a stream without decoder as FFmpeg calls it, or else the four letters that the file has."""
     import av.logging  # PyAV says it only in FFmpeg's log, which it keeps switched off

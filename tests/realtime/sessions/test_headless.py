@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
@@ -18,6 +19,7 @@ from realtime.app import Run
 from realtime.errors import SourceLostError
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings
+from realtime.sources import open_source
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
 from realtime.streams.stream import StreamPlan
@@ -121,3 +123,26 @@ def test_a_source_without_a_frame_is_an_error(process: Process, MemorySource: An
     with pytest.raises(SourceLostError, match="memory: ended without a frame, so nothing was written"):
         process(MemorySource(0), {"mot": tmp_path / "o.txt"})
     assert list(tmp_path.iterdir()) == []
+
+
+def write_film_with_sound(path: Path) -> Path:
+    with av.open(str(path), "w") as film:
+        pictures, sound = film.add_stream("mpeg4", rate=10), film.add_stream("aac", rate=48000)
+        pictures.width, pictures.height = 96, 72
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((72, 96, 3), 20 * index, np.uint8), "bgr24")
+            frame.pts = index
+            film.mux(pictures.encode(frame))
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 48000), np.float32), "fltp", "stereo")
+        silence.sample_rate = 48000
+        film.mux(sound.encode(silence))
+        for stream in (pictures, sound):
+            film.mux(stream.encode(None))
+    return path
+
+
+def test_sound_that_is_left_out_is_said_to_be(process: Process, tmp_path: Path) -> None:
+    film = str(write_film_with_sound(tmp_path / "film.mp4"))
+    text = process(open_source(film), {"video": tmp_path / "o.mp4"})
+    assert "sound    not written: aac, 48000 Hz" in text
+    assert "sound    " not in process(open_source(film), {"mot": tmp_path / "o.txt"}), "nobody expects sound in a text file"
