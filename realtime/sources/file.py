@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,7 @@ class FileSource(FrameSource):
                 if following is not None and following.pts_s is not None and following.pts_s < picture.pts_s:
                     self._clock.corrected += 1
                     picture = picture._replace(pts_s=None)
-            last_s = picture.pts_s if picture.pts_s is not None else last_s
+            last_s = picture.pts_s if picture.pts_s is not None and math.isfinite(picture.pts_s) else last_s
             yield picture
 
     def _release(self) -> None:

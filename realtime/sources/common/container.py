@@ -16,7 +16,7 @@ from realtime.sources.common.base import Picture, counted, described, now_ns
 from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
-from realtime.sources.common.numbering import Numbering
+from realtime.sources.common.numbering import Numbering, stamp_of
 from realtime.sources.common.picking import heard, pick
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,13 @@ _LIVE_OPTIONS = {
     "analyzeduration": "500000",  # microseconds
     "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
+_MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 
 # FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
 # that records on motion may stand still for minutes in either, while a joint jumps by any time up to 26 h.
 _MAX_GAP_S, _MAX_JOINED_GAP_S = 30 * 3600.0, 3600.0
+_INDEXED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
 _JOINED_FORMATS = ("mpegts", "mpeg", "hls", "rtsp")
 
 
@@ -65,7 +67,6 @@ class VideoStream:
         self.end_s = 0.0
         self._first_damage_s: float | None = None
         self._noted: set[str] = set()
-        self._numbering = Numbering()
         started_s = time.monotonic()
         try:
             self._container = av.open(location, options=dict(options or {}), timeout=timeouts, metadata_errors="replace")
@@ -91,14 +92,21 @@ class VideoStream:
     def _read_facts(self) -> None:
         stream, container = self._stream, self._container
         context = stream.codec_context
-        rate = stream.average_rate or context.framerate
+        average, base = stream.average_rate or context.framerate, stream.base_rate
+        # A gap lowers the average. Half of the base rate is an interlaced stream's, two fifths are a film's on television.
+        has_gap = bool(average and base and average < 0.35 * base and base <= _MAX_BASE_FPS)
+        rate = base if has_gap else average
         self.fps = float(rate) if rate and 0 < rate <= 1000 else None
         duration_s = float(container.duration / 1_000_000) if container.duration else 0.0
         if stream.duration and stream.time_base:
             duration_s = float(stream.duration * stream.time_base)
         self.duration_s = duration_s if duration_s > 0 else None
-        guessed = round(duration_s * self.fps) if self.duration_s and self.fps else None
-        self.frame_count: int | None = stream.frames or guessed
+        guessed = round(duration_s * float(average or 0)) if self.duration_s else 0
+        self.frame_count: int | None = stream.frames or guessed or None
+        is_steady = bool(average and base and abs(average - base) < 0.01 * base and stream.time_base)
+        self._numbering = Numbering(
+            float(1 / average / stream.time_base) if is_steady else None, is_indexed=container.format.name in _INDEXED_FORMATS
+        )
         self.max_gap_s = _MAX_JOINED_GAP_S if container.format.name in _JOINED_FORMATS else _MAX_GAP_S
         aspect = plausible_aspect(stream.sample_aspect_ratio)
         self._aspects = FrameAspect(aspect)
@@ -124,6 +132,7 @@ class VideoStream:
                 picture = self._picture(frame, received_ns)
                 if picture is not None:
                     yield picture
+        self._numbering.finish()
 
     def close(self) -> None:
         self._container.close()
@@ -137,18 +146,18 @@ class VideoStream:
             self._numbering.fail()
             self._note_damage(f"packet at byte {packet.pos}", error)
             frames = []
-        if packet.size == 0 and self.damaged:  # the end: after an error PyAV gives up what the decoder still holds
-            self.damaged += self._numbering.left
         return frames
 
     def _picture(self, frame: av.VideoFrame, received_ns: int) -> Picture | None:
-        number = self._numbering.number(frame.pts)
-        pts_s, base = None, frame.time_base
-        if frame.pts is not None and base is not None:
-            pts_s = float((frame.pts - (self._numbering.start or 0)) * base)
+        stamp, base, pts_s = stamp_of(frame), frame.time_base, None
+        if self._numbering.is_late(stamp):
+            return None
+        number = self._numbering.number(stamp)
+        if stamp is not None and base is not None:
+            pts_s = float((stamp - (self._numbering.start or 0)) * base)
             self.end_s = pts_s + (1 / self.fps if self.fps else 0.0)
             if self._is_live:
-                pts_s = float(frame.pts * base)
+                pts_s = float(stamp * base)
         try:
             image = self._shown(frame)
         except Exception as error:
@@ -210,6 +219,8 @@ class VideoStream:
         if self.damaged:
             place = f", the first after {self._first_damage_s:.1f} s" if self._first_damage_s is not None else ""
             parts.append(f"{counted(self.damaged, 'damaged packet')} skipped{place}")
+        if self._numbering.lost:
+            parts.append(f"{counted(self._numbering.lost, 'picture')} lost")
         return ", ".join(parts)
 
 
