@@ -103,10 +103,10 @@ class VideoStream:
         self.duration_s = duration_s if duration_s > 0 else None
         guessed = round(duration_s * float(average or 0)) if self.duration_s else 0
         self.frame_count: int | None = stream.frames or guessed or None
-        is_steady = bool(average and base and abs(average - base) < 0.01 * base and stream.time_base)
-        self._numbering = Numbering(
-            float(1 / average / stream.time_base) if is_steady else None, is_indexed=container.format.name in _INDEXED_FORMATS
-        )
+        interval: float | None = None
+        if average and base and stream.time_base and abs(average - base) < 0.01 * base:
+            interval = float(1 / average / stream.time_base)
+        self._numbering = Numbering(interval, is_indexed=container.format.name in _INDEXED_FORMATS)
         self.max_gap_s = _MAX_JOINED_GAP_S if container.format.name in _JOINED_FORMATS else _MAX_GAP_S
         aspect = plausible_aspect(stream.sample_aspect_ratio)
         self._aspects = FrameAspect(aspect)
