@@ -5,8 +5,10 @@ Lambda layers contain Python byte code, which runs when they are loaded. So the 
 (`safe_mode`) when it loads the file.
 """
 
+import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ from typing import Any
 from engines.importing import KerasImportError
 
 MAX_CONFIG_BYTES = 64 * 1024**2
+MAX_UNPACKED_BYTES = 4 * 1024**3
+MAX_RATIO = 20
+"""Unpacked to packed bytes: trained weights hardly pack, those of an untrained net may be zeros."""
+ALWAYS_ALLOWED_BYTES = 64 * 1024**2
 MODELS = ("Sequential", "Functional", "Model")
 SAVE = 'Save it with model.save("model.keras")'
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -21,8 +27,9 @@ INSTALL = "Install Keras 3: pip install -e '.[keras]'"
 
 
 def check_file(path: Path) -> None:
-    """Raise KerasImportError unless `path` is a Keras model of Keras' own layers."""
+    """Raise KerasImportError unless `path` is a Keras model of Keras' own layers, of a size that its weights can have."""
     config = read_config(path)
+    check_size(path)
     kind = config.get("class_name", "?")
     if kind not in MODELS:
         what = f"{path}: is a model of a custom class, {kind}, whose code is not in the file"
@@ -72,15 +79,74 @@ def _from_zip(path: Path, most_bytes: int) -> str:
 
 
 def _from_hdf5(path: Path) -> str:
-    try:
-        import h5py
-    except ImportError as error:
-        raise KerasImportError(f"{path}: reading an .h5 file needs h5py", INSTALL) from error
-    with h5py.File(path, "r") as file:
+    with _h5py(path).File(path, "r") as file:
         text = file.attrs.get("model_config")
     if text is None:
         raise KerasImportError(f"{path}: weights without a model", "Save the whole model with model.save, not save_weights")
     return text.decode("utf-8") if isinstance(text, bytes) else str(text)
+
+
+def check_size(path: Path) -> None:
+    """Raise KerasImportError for a file that unpacks to more than weights could, before anything is unpacked.
+
+    Both formats pack: a `.keras` file is an archive with an HDF5 file in it, and HDF5 packs its arrays. Both declare their sizes.
+    """
+    most_bytes = min(MAX_UNPACKED_BYTES, max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * path.stat().st_size))
+    try:
+        if not zipfile.is_zipfile(path):
+            _check_arrays(path, path, most_bytes)
+            return
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_bytes(path, sum(entry.file_size for entry in entries), most_bytes)
+            for entry in entries:
+                if entry.filename.endswith(".h5"):
+                    with archive.open(entry) as packed:  # no more than declared is unpacked
+                        _check_arrays(path, io.BytesIO(packed.read(entry.file_size)), most_bytes)
+    except KerasImportError:
+        raise
+    except (OSError, ValueError, RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise KerasImportError(f"{path}: cannot be read as a Keras model ({reason})", f"{SAVE} again") from error
+
+
+def _check_arrays(path: Path, file: Path | io.BytesIO, most_bytes: int) -> None:
+    """Of an HDF5 file: its arrays are in it, not in other files, and their sizes add up to no more than `most_bytes`."""
+    h5py = _h5py(path)
+    unpacked_bytes = 0
+    with h5py.File(file, "r") as opened:
+        groups, seen = [opened], set()
+        while groups:
+            group = groups.pop()
+            if (place := h5py.h5o.get_info(group.id).addr) in seen:
+                continue  # a group may be in itself
+            seen.add(place)
+            for name in group:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    raise KerasImportError(f"{path}: its {name} is a link to another file, {link.filename}", f"{SAVE} again")
+                found = group.get(name)
+                if isinstance(found, h5py.Group):
+                    groups.append(found)
+                elif isinstance(found, h5py.Dataset):
+                    if found.external or found.is_virtual:
+                        raise KerasImportError(f"{path}: the values of its {name} are in another file", f"{SAVE} again")
+                    unpacked_bytes += found.nbytes
+                    _check_bytes(path, unpacked_bytes, most_bytes)
+
+
+def _check_bytes(path: Path, unpacked_bytes: int, most_bytes: int) -> None:
+    if unpacked_bytes > most_bytes:
+        sizes = f"unpacks to {unpacked_bytes / 2**20:.0f} MiB from {path.stat().st_size / 2**20:.1f}"
+        raise KerasImportError(f"{path}: {sizes}, which weights do not", f"{SAVE} again, or do not trust it")
+
+
+def _h5py(path: Path) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise KerasImportError(f"{path}: reading it needs h5py", INSTALL) from error
+    return h5py
 
 
 def _layers(config: Any) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engines.importing import KerasImportError
@@ -103,3 +105,60 @@ def test_hdf5_files(tmp_path: Path) -> None:
         file.create_dataset("kernel", data=[1.0])
     with pytest.raises(KerasImportError, match=r"weights without a model\. Save the whole model with model\.save"):
         check_file(tmp_path / "only.weights.h5")
+
+
+def with_weights(path: Path, write: Any) -> Path:
+    """A `.keras` file whose weights `write` puts into an HDF5 file."""
+    h5py = pytest.importorskip("h5py", reason="comes with Keras: pip install -e '.[keras]'")
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        write(h5py, file)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(sequential(CONV)))
+        archive.writestr("model.weights.h5", buffer.getvalue())
+    return path
+
+
+def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_not_unpacked(tmp_path: Path) -> None:
+    """3 MB became 3 GB."""
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(sequential(CONV)))
+        with archive.open("model.weights.h5", "w") as entry:
+            for _ in range(100):
+                entry.write(bytes(1 << 20))
+    with pytest.raises(KerasImportError, match=r"bomb\.keras: unpacks to 100 MiB from 0\.1, which weights do not"):
+        check_file(path)
+
+
+def test_arrays_that_pack_to_nothing_are_not_unpacked(tmp_path: Path) -> None:
+    def empty(h5py: Any, file: Any) -> None:
+        file.create_dataset("layers/conv/vars/0", (1 << 30, 4), "f4", chunks=(1 << 20, 4), compression="gzip")
+
+    with pytest.raises(KerasImportError, match=r"unpacks to 16384 MiB from 0\.0"):
+        check_file(with_weights(tmp_path / "bomb.keras", empty))
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(sequential(CONV))
+        empty(h5py, file.create_group("model_weights"))
+    with pytest.raises(KerasImportError, match=r"unpacks to 16384 MiB"):
+        check_file(tmp_path / "bomb.h5")
+
+
+def test_values_in_other_files_are_not_read(tmp_path: Path) -> None:
+    def linked(h5py: Any, file: Any) -> None:
+        file["layers"] = h5py.ExternalLink("/etc/passwd", "/x")
+
+    def outside(h5py: Any, file: Any) -> None:
+        file.create_dataset("layers", (100,), "u1", external=[("/etc/passwd", 0, 100)])
+
+    for write_weights, message in ((linked, "layers is a link to another file, /etc/passwd"), (outside, "are in another file")):
+        with pytest.raises(KerasImportError, match=message):
+            check_file(with_weights(tmp_path / "out.keras", write_weights))
+
+
+def test_weights_that_hardly_pack_pass_whatever_their_size(tmp_path: Path) -> None:
+    def trained(h5py: Any, file: Any) -> None:
+        file["kernel"] = np.random.default_rng(0).standard_normal((1 << 20,)).astype(np.float32)
+
+    check_file(with_weights(tmp_path / "good.keras", trained))

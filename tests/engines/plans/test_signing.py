@@ -50,12 +50,12 @@ def test_the_key_is_in_the_users_state_folder(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o620])
-def test_a_key_open_to_other_users_is_refused_with_the_command_that_fixes_it(path: Path, mode: int) -> None:
+def test_a_key_open_to_other_users_is_refused_with_its_cure(path: Path, mode: int) -> None:
     key = MachineKey(path)
     signature = key.sign(b"engine")
     path.chmod(mode)
     for use in (lambda: key.sign(b"engine"), lambda: key.verify(b"engine", signature)):
-        with pytest.raises(BackendUnavailableError, match=f"chmod 600 {path}"):
+        with pytest.raises(BackendUnavailableError, match=r"other users may read .*Delete it: a new one is made"):
             use()
     path.chmod(0o600)
     assert key.verify(b"engine", signature)
@@ -65,6 +65,53 @@ def test_a_key_of_another_user_is_refused(path: Path, monkeypatch: pytest.Monkey
     MachineKey(path).sign(b"engine")
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     with pytest.raises(BackendUnavailableError, match="belongs to another user"):
+        MachineKey(path).sign(b"engine")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o720, 0o702, 0o1777])
+def test_a_key_in_a_folder_of_everybody_is_refused_and_none_is_made_there(path: Path, mode: int) -> None:
+    key = MachineKey(path)
+    signature = key.sign(b"engine")
+    path.parent.chmod(mode)
+    said = f"other users may write into {path.parent}.*chmod go-w {path.parent}"
+    for use in (lambda: key.sign(b"engine"), lambda: key.verify(b"engine", signature)):
+        with pytest.raises(BackendUnavailableError, match=said):
+            use()
+    path.unlink()
+    with pytest.raises(BackendUnavailableError, match=said):
+        key.sign(b"engine")
+    assert list(path.parent.iterdir()) == []
+    path.parent.chmod(0o700)
+    assert not key.verify(b"engine", signature)
+    assert key.verify(b"engine", key.sign(b"engine"))
+
+
+def test_a_folder_of_everybody_further_up_counts_unless_it_protects_its_entries(path: Path, tmp_path: Path) -> None:
+    key = MachineKey(path)
+    signature = key.sign(b"engine")
+    tmp_path.chmod(0o777)
+    with pytest.raises(BackendUnavailableError, match=f"other users may write into {tmp_path},"):
+        key.verify(b"engine", signature)
+    tmp_path.chmod(0o1777)  # as /tmp
+    assert key.verify(b"engine", signature)
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_key_that_is_a_link_is_refused(path: Path, tmp_path: Path, is_there: bool) -> None:
+    path.parent.mkdir(mode=0o700)
+    if is_there:
+        MachineKey(tmp_path / "target").sign(b"")
+    path.symlink_to(tmp_path / "target")
+    with pytest.raises(BackendUnavailableError, match=r"is a link to another file\. Delete it"):
+        MachineKey(path).sign(b"engine")
+    assert (tmp_path / "target").exists() == is_there, "nothing is written through the link"
+
+
+def test_a_key_that_is_a_pipe_is_not_waited_for(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    os.mkfifo(path, 0o600)
+    with pytest.raises(BackendUnavailableError, match="is not a file"):
         MachineKey(path).sign(b"engine")
 
 
