@@ -1,6 +1,6 @@
 """A long run of the window: does memory grow, do threads and files pile up, does it become slower?
 
-    python benchmarks/soak.py [--minutes 26] [--model road] [--source synthetic://...] [--births] [OUT.json]
+    python benchmarks/soak.py [--minutes 26] [--model road] [--source synthetic://...] [--births] [--loops 2] [OUT.json]
 
 The window runs offscreen on a drawn street at 60 frames per second. Memory, threads and open files are sampled once a second.
 Slopes are medians over all pairs of samples (Theil, Sen), from minutes 5 and 10 on, and over the second half. `heap` is what the
@@ -14,10 +14,12 @@ import argparse
 import ctypes
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -148,6 +150,18 @@ def soak(model: str, source: str, minutes: float) -> Samples:
     return samples
 
 
+@contextmanager
+def busy(loops: int) -> Iterator[None]:
+    """While entered, so many other processes take all the time they get."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def slopes(samples: Samples, from_minute: float) -> dict[str, float | None]:
     """What grows from that minute on, per hour."""
     late = samples.since(from_minute)
@@ -169,6 +183,7 @@ def report(samples: Samples, arguments: argparse.Namespace) -> dict[str, object]
         "source": arguments.source,
         "model": arguments.model,
         "births": arguments.births,
+        "busy loops": arguments.loops,
         "minutes": round(minutes, 1),
         "slopes": {f"from minute {minute:.0f}": slopes(samples, minute) for minute in (*WARM_UP_MINUTES, minutes / 2)},
         "rss_mb": {"first": whole["rss_mb"][0], "after warm-up": warm["rss_mb"][0], "last": whole["rss_mb"][-1]},
@@ -192,12 +207,15 @@ def main() -> None:
     parser.add_argument("--model", default="road")
     parser.add_argument("--source", default=STREET)
     parser.add_argument("--births", action="store_true")
+    parser.add_argument("--loops", type=int, default=0, help="so many programs that compute without end run beside it")
     parser.add_argument("out", nargs="?", type=Path)
     arguments = parser.parse_args()
     if arguments.births:
         open_tracker = composer.open_tracker
         composer.open_tracker = lambda *args, **kwargs: Reborn(open_tracker(*args, **kwargs))
-    text = json.dumps(report(soak(arguments.model, arguments.source, arguments.minutes), arguments), indent=2)
+    with busy(arguments.loops):
+        samples = soak(arguments.model, arguments.source, arguments.minutes)
+    text = json.dumps(report(samples, arguments), indent=2)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")

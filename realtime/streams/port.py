@@ -17,7 +17,10 @@ from realtime.types import Frame
 log = logging.getLogger(__name__)
 
 WAITING = 1
-"""Segmentations of one stream that may wait beside those in flight, so that neither its thread nor this one idles."""
+"""Segmentations of a recording that may wait beside those in flight, so that neither its thread nor this one idles.
+
+A camera's wait for nothing: on busy cores, where drawing takes longer than the model, each would add a picture's time to the age.
+"""
 
 CAPACITY = 8
 """More than that and what any engine has in flight: handing back never blocks."""
@@ -110,7 +113,7 @@ class Port:
 
     def is_ready(self, inflight: int) -> bool:
         """Whether a frame waits that may be served now. inflight: how many the engine takes before the first is finished."""
-        has_room = self.segmented.waiting + self.in_flight < inflight + WAITING
+        has_room = self.segmented.waiting + self.in_flight < inflight + (WAITING if self.is_lossless else 0)
         return self.frames is not None and bool(self.frames.waiting) and has_room and (self._gate is None or self._gate.is_open)
 
     @property
