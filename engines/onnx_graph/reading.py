@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from engines.errors import ModelFileError
+<<<<<<< HEAD
 from engines.loading import cpu_session
 from engines.onnx_graph.finite import check_weights
+=======
+from engines.onnx_graph.checking import ITERATING, check_bounds, check_sizes
+>>>>>>> ff37abd (Hostile graphs: bounds before native code, untried runs in a child with limits)
 from engines.onnx_graph.precision import main_precision
 from engines.onnx_graph.precision.wiring import with_inferred_shapes
+from engines.onnx_graph.probing import probe
 from engines.onnx_graph.tails import activations, scales
 
 MAX_MODEL_BYTES = 2 * 1024**3
@@ -43,6 +48,8 @@ class NetworkFacts:
     """Output → "softmax", "sigmoid" or "log_softmax", where the graph ends so."""
     scales: Mapping[str, float] = field(default_factory=dict)
     """Output → the INT8 step of its values, where all of it has one."""
+    operators: frozenset[str] = frozenset()
+    """The types of its nodes, bodies and functions included."""
 
 
 def read_network(path: Path) -> NetworkFacts:
@@ -55,20 +62,30 @@ def read_network(path: Path) -> NetworkFacts:
         raise ModelFileError(f"{path}: larger than 2 GiB, the limit of an ONNX file", "Export it with external weights")
     try:
         model = onnx.load(path, load_external_data=False)
+        operators = check_bounds(model, path)
         onnx.checker.check_model(str(path), full_check=False)  # by path: weights may be in a file next to it
+    except ModelFileError:
+        raise
     except Exception as error:  # protobuf and onnx raise a dozen types for a corrupt file
         raise ModelFileError(f"{path}: not a readable ONNX file ({_first_line(error)})", "Export or download it again") from error
     check_weights(model, path)
-    inputs, outputs = read_tensors(model)
+    inferred = _inferred(model)
+    check_sizes(inferred, path)
+    inputs, outputs = _tensors(inferred)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), activations(model), scales(model))
-    if _is_static(facts.inputs) and not _is_static(facts.outputs):
+    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), activations(model), scales(model), operators)
+    if _is_static(facts.inputs) and (operators & ITERATING or not _is_static(facts.outputs)):
         return _with_run_shapes(path, facts)
     return facts
 
 
 def read_tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
     """Inputs and outputs of an onnx.ModelProto for a batch of one, with the shapes that can be inferred."""
+    return _tensors(_inferred(model))
+
+
+def _inferred(model: Any) -> Any:
+    """A copy with the shapes that can be inferred for a batch of one."""
     model = copy.deepcopy(model)
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
@@ -79,7 +96,10 @@ def read_tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts
         for dim in value.type.tensor_type.shape.dim:
             if not dim.dim_value:
                 dim.Clear()
-    model = with_inferred_shapes(model)
+    return with_inferred_shapes(model)
+
+
+def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
     return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
@@ -93,7 +113,7 @@ def _tensor_facts(value: Any) -> TensorFacts:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
     except (KeyError, TypeError):
         dtype = "unknown"
-    return TensorFacts(value.name, dtype, tuple(dim.dim_value or None for dim in kind.shape.dim))
+    return TensorFacts(value.name, dtype, tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim))
 
 
 def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
@@ -101,16 +121,13 @@ def _is_static(tensors: tuple[TensorFacts, ...]) -> bool:
 
 
 def _with_run_shapes(path: Path, facts: NetworkFacts) -> NetworkFacts:
-    """The facts with output shapes of one run on zeros, for graphs that inference cannot handle."""
-    try:
-        zeros = {tensor.name: np.zeros([d or 1 for d in tensor.shape], tensor.dtype) for tensor in facts.inputs}
-        arrays = cpu_session(str(path)).run(None, zeros)
-    except Exception:  # the backend that runs the model reports why it fails
+    """The facts with output shapes of one run on zeros, for graphs that inference cannot handle, or that may run for ever."""
+    found = probe(path, {tensor.name: (tensor.dtype, [d or 1 for d in tensor.shape]) for tensor in facts.inputs})
+    if found is None or len(found) != len(facts.outputs):
         return facts
-    outputs = tuple(
-        TensorFacts(tensor.name, tensor.dtype, tuple(array.shape)) for tensor, array in zip(facts.outputs, arrays, strict=True)
-    )
-    return replace(facts, outputs=outputs)
+    shapes = [shape for _, shape in found]
+    outputs = (replace(tensor, shape=shape) for tensor, shape in zip(facts.outputs, shapes, strict=True))
+    return replace(facts, outputs=tuple(outputs))
 
 
 def _first_line(error: Exception) -> str:
