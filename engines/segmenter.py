@@ -13,6 +13,7 @@ import numpy as np
 from engines.backends import (
     DEFAULTS,
     BatchEngine,
+    CancellableEngine,
     Choice,
     EngineOptions,
     Inference,
@@ -158,9 +159,9 @@ class Segmenter:
         if missing:
             raise InferenceError(f"{self.card.name}: the network gave no output {', '.join(missing)}")
         self._guard.check(run.outputs)
-        if not self._first.is_done:
-            self._look(run)
         try:
+            if not self._first.is_done:
+                self._look(run)
             segmentation = self._family.decode(run.outputs, run.geometry, settings)
         except SegmentationError:
             raise
@@ -178,6 +179,11 @@ class Segmenter:
         if self._first.card is not self.card:
             self.card = self._first.card
             self._family = open_family(self.card)
+
+    def cancel(self) -> None:
+        """End the run that is going on, and every later one, with an InferenceError. From any thread; some engines cannot."""
+        if isinstance(self.choice.engine, CancellableEngine):
+            self.choice.engine.cancel()
 
     def close(self) -> None:
         """Free the engine."""

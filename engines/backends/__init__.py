@@ -97,6 +97,15 @@ class BatchEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class CancellableEngine(Protocol):
+    """An engine whose runs can be ended before their time: a graph may loop for ever."""
+
+    def cancel(self) -> None:
+        """End the run that is going on with an InferenceError, and likewise all later ones. From any thread."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An engine, and why the backends before it were not taken: backend name → one line.

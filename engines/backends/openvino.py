@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +11,7 @@ from engines.backends.common.opening import CpuEngine, at_size
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.loading import import_openvino
 from engines.models.model import Model
+from engines.onnx_graph.checking import ITERATING
 from engines.onnx_graph.editing import input_shape
 from engines.types import Outputs
 
@@ -26,8 +28,18 @@ def missing() -> str | None:
 
 def open_engine(model: Model, options: EngineOptions) -> OpenVinoEngine:
     """Compile `model` for the CPU. Raises BackendUnavailableError when OpenVINO is missing or refuses the graph."""
+    if iterating := sorted(model.operators & ITERATING):
+        raise BackendUnavailableError(f"{', '.join(iterating)} in its graph cannot be interrupted in OpenVINO")
+    if quantised := sorted(filter(_is_quantised, model.operators)):
+        what = f"OpenVINO computes INT8 between QuantizeLinear and DequantizeLinear alone, not {', '.join(quantised[:3])}"
+        raise BackendUnavailableError(what, "Use --backend ort")
     with at_size(model, options.size) as sized:
         return OpenVinoEngine(sized)
+
+
+def _is_quantised(operator: str) -> bool:
+    """Whether it computes in INT8 itself: what OpenVINO makes of some of these is wrong, without an error."""
+    return operator.startswith(("QLinear", "QGemm", "QAttention")) or operator in ("ConvInteger", "MatMulInteger")
 
 
 class OpenVinoEngine(CpuEngine):
@@ -39,6 +51,7 @@ class OpenVinoEngine(CpuEngine):
             raise BackendUnavailableError(f"OpenVINO is not installed ({error})", "Install it: pip install openvino") from error
         try:
             core = openvino.Core()
+            core.set_property({"ENABLE_MMAP": False})  # or a file of weights that is shortened ends the process
             network = core.read_model(model.path)
             network.reshape({self._input: list(input_shape(model.card.input))})
             compiled = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
@@ -56,6 +69,10 @@ class OpenVinoEngine(CpuEngine):
             return {name: self._request.get_tensor(name).data for name in self._asked}
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed while running: {_one_line(error)}") from error
+
+    def cancel(self) -> None:
+        with contextlib.suppress(AttributeError):  # closed meanwhile
+            self._request.cancel()
 
     def close(self) -> None:
         del self._request

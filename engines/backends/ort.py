@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,10 +49,12 @@ class OrtEngine(CpuEngine):
         # Threads that spin between runs starve the decoder and the window on the same cores: 184 ms a frame against 89.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
+            self._weights = give_external_weights(onnxruntime, options, model.path)
             self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
             cure = "Its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
             raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {one_line(error)}", cure) from error
+        self._run_options = onnxruntime.RunOptions()
         self.batch = self._batch()
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {model.precision}"
 
@@ -81,7 +85,7 @@ class OrtEngine(CpuEngine):
 
     def _run(self, feeds: dict[str, Any]) -> Outputs:
         try:
-            return dict(zip(self._asked, self._session.run(self._asked, feeds), strict=True))
+            return dict(zip(self._asked, self._session.run(self._asked, feeds, self._run_options), strict=True))
         except Exception as error:
             raise InferenceError(f"ONNX Runtime failed while running: {one_line(error)}") from error
 
@@ -91,5 +95,30 @@ class OrtEngine(CpuEngine):
         is_open = all(tensor.shape and not isinstance(tensor.shape[0], int) for tensor in tensors)
         return MOST_IMAGES if is_open and not self.card.side_inputs else 1
 
+    def cancel(self) -> None:
+        with contextlib.suppress(AttributeError):  # closed meanwhile
+            self._run_options.terminate = True
+
     def close(self) -> None:
-        del self._session
+        del self._session, self._run_options, self._weights
+
+
+def give_external_weights(onnxruntime: Any, options: Any, path: Path) -> list[Any]:
+    """Give ONNX Runtime the weights that are in other files, read into memory; the values that it refers to.
+
+    It would map the files itself, and whoever shortened one of them while it runs would end the process.
+    """
+    import onnx
+
+    network = onnx.load(path, load_external_data=False)
+    outside = [tensor for tensor in network.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    names, values = [], []
+    for tensor in outside:
+        onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        array = onnx.numpy_helper.to_array(tensor)
+        names.append(tensor.name)
+        values.append(onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type))
+        tensor.ClearField("raw_data")
+    if names:
+        options.add_external_initializers(names, values)
+    return values

@@ -27,6 +27,8 @@ class Model:
     """The name or path that the user gave; empty where there is none."""
     inputs: tuple[TensorFacts, ...] = ()
     """The network's, as its file declares them."""
+    operators: frozenset[str] = frozenset()
+    """The types of its graph's nodes."""
     assumed: tuple[str, ...] = ()
     """The facts of the card that neither the file nor a written card says, in words: "channels rgb"."""
 
@@ -56,7 +58,9 @@ def load_model(onnx_path: Path) -> Model:
     _compare(card, facts, onnx_path)
     if card.sha256:
         _check_hash(onnx_path, card.sha256)
-    return Model(card, onnx_path, facts.precision, inputs=facts.inputs, assumed=assumed(merged, written))
+    return Model(
+        card, onnx_path, facts.precision, inputs=facts.inputs, operators=facts.operators, assumed=assumed(merged, written)
+    )
 
 
 def ask_for_names(model: Model, onnx_path: Path) -> tuple[str, str]:

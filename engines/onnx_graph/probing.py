@@ -26,7 +26,7 @@ BOOTSTRAP = "import sys; sys.path[:] = sys.argv[3:]; from engines.onnx_graph.pro
 Shapes = list[tuple[str, tuple[int, ...]]]
 
 
-def probe(path: Path, inputs: Mapping[str, tuple[str, Sequence[int]]], *, limit_s: float = LIMIT_S) -> Shapes | None:
+def probe(path: Path, inputs: Mapping[str, tuple[str, Sequence[int]]]) -> Shapes | None:
     """Type and shape of each output, after one run on zeros; None where it does not run: the backend that runs it says why.
 
     inputs: tensor → type and shape. Raises ModelFileError where the run takes too long or ends the process.
@@ -47,7 +47,7 @@ def probe(path: Path, inputs: Mapping[str, tuple[str, Sequence[int]]], *, limit_
     except OSError:  # no child, no answer
         return None
     try:
-        answer = _answer(process, path, limit_s)
+        answer = _answer(process, path)
     finally:
         process.kill()
         process.wait()
@@ -61,12 +61,12 @@ def probe(path: Path, inputs: Mapping[str, tuple[str, Sequence[int]]], *, limit_
         return None
 
 
-def _answer(process: "subprocess.Popen[bytes]", path: Path, limit_s: float) -> bytes:
-    end_s = time.monotonic() + limit_s
+def _answer(process: "subprocess.Popen[bytes]", path: Path) -> bytes:
+    end_s = time.monotonic() + LIMIT_S
     while process.poll() is None:  # its answer is short: it fits the pipe
         time.sleep(STEP_S)
         if time.monotonic() > end_s:
-            what = f"{path}: one run of its network takes more than {limit_s:.0f} s"
+            what = f"{path}: one run of its network takes more than {LIMIT_S:.0f} s"
             raise ModelFileError(what, "It may loop for ever: export it without loops")
     answer = process.stdout.read() if process.stdout is not None else b""
     if process.returncode < 0:

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 
 from engines.errors import ModelFileError
-<<<<<<< HEAD
-from engines.loading import cpu_session
-from engines.onnx_graph.finite import check_weights
-=======
 from engines.onnx_graph.checking import ITERATING, check_bounds, check_sizes
->>>>>>> ff37abd (Hostile graphs: bounds before native code, untried runs in a child with limits)
+from engines.onnx_graph.finite import check_weights
 from engines.onnx_graph.precision import main_precision
 from engines.onnx_graph.precision.wiring import with_inferred_shapes
 from engines.onnx_graph.probing import probe

@@ -26,6 +26,9 @@ from realtime.types import Frame
 
 log = logging.getLogger(__name__)
 
+CUT_SHORT_S = 0.5
+"""After a stop, what the network is doing may take so long: frames in flight end by themselves."""
+
 WARM_UP_SIZE = Size(1280, 720)
 
 
@@ -68,6 +71,7 @@ class Inference:
         self._again: deque[Started] = deque()
         self._suspect: Started | None = None
         self._recovery = Recovery()
+        self._cut: threading.Timer | None = None
 
     @property
     def recovering(self) -> str:
@@ -94,16 +98,35 @@ class Inference:
         """End at once."""
         self._stopped = True
         self._wake()
+        with self._changed:
+            if self._cut is None:
+                self._cut = threading.Timer(CUT_SHORT_S, self._cut_short)
+                self._cut.daemon = True
+                self._cut.start()
+
+    def _cut_short(self) -> None:
+        """End a run of the network that goes on although all is over: one of a graph that loops for ever never ends by itself."""
+        segmenter = self._segmenter
+        if segmenter is not None:
+            segmenter.cancel()
 
     def run(self) -> None:
         """Open the engine, serve until every port has ended, close it. Raises what opening it raises, and running it at last."""
         try:
             self._segmenter = self._open_segmenter()
+            if self._stopped:
+                return
             self._segmenter.warm_up(WARM_UP_SIZE)
             self._introduce(self._segmenter)
             while not self._stopped and (work := self._next()) is not None:
                 self._do_or_recover(self._segmenter, work)
+        except InferenceError:
+            if not self._stopped:  # else it was cut short
+                raise
         finally:
+            with self._changed:
+                if self._cut is not None:
+                    self._cut.cancel()
             for port in self._ports:
                 port.segmented.close()
             self._close()
@@ -178,6 +201,8 @@ class Inference:
             else:
                 self._serve(segmenter, work)
         except FAILURES as error:
+            if self._stopped:  # cut short, and nobody waits for it
+                return
             if isinstance(work, Swap):
                 self._swaps.appendleft(work)
             suspect, reason = self._suspect, reason_of(error)

@@ -50,7 +50,7 @@ def one_line(error: Exception) -> str:
 
 
 class CpuEngine:
-    """An engine that takes and gives arrays. A subclass adds `description`, `_run` and `close`."""
+    """An engine that takes and gives arrays. A subclass adds `description`, `_run`, `cancel` and `close`."""
 
     def __init__(self, model: Model) -> None:
         self.card = model.card
