@@ -60,7 +60,7 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
         if np.isfinite(array).all():
             if name in variances and (array < 0).any():
                 raise _damaged(path, name, int((array < 0).sum()), array, "variances below 0")
-            if read_by & WEIGHED and array.size and np.abs(array).max() > LARGEST_WEIGHT:
+            if read_by & WEIGHED and array.size and float(np.abs(array).max()) > LARGEST_WEIGHT:
                 raise _damaged(path, name, int((np.abs(array) > LARGEST_WEIGHT).sum()), array, f"above {LARGEST_WEIGHT:g}")
             continue
         nans = int(np.isnan(array).sum())
