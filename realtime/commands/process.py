@@ -23,7 +23,9 @@ def _outputs() -> Mapping[str, Declared]:
 class Options(NamedTuple):
     source: str = argument("source", SOURCE_HELP)
     outputs: dict[str, Path] = collected(_outputs)
-    frames: int | None = option("N", "stop after so many frames", positive)
+    frames: int | None = option(
+        "N", "stop after so many frames; of a live source, results: frames that it drops do not count", positive
+    )
     force: bool = switch("replace outputs that exist")
     wait: bool = switch("wait for a camera that is not there yet (Ctrl-C ends it); otherwise that is an error")
     running: Running = group(Running)

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from realtime.flow.links import Bounded, Latest, Link
+from realtime.flow.links import Bounded, Closed, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Pipeline
 from realtime.streams.port import OpenedModel
@@ -86,9 +86,12 @@ class FilesOutlet(Outlet):
     recorder: has the latest recording's error, until a new one starts.
     """
 
-    def __init__(self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False) -> None:
-        """survives_errors: a file that cannot be written ends the recording, not the stream."""
+    def __init__(
+        self, format: CanvasFormat, recording: Recording | None = None, *, survives_errors: bool = False, limit: int | None = None
+    ) -> None:
+        """survives_errors: a file that cannot be written ends the recording, not the stream. limit: results, then it ends."""
         self._format = format
+        self._left = limit
         self._requested = recording
         self._current: Recording | None = None
         self._lock = threading.Lock()
@@ -105,6 +108,11 @@ class FilesOutlet(Outlet):
     def recording(self, recording: Recording | None) -> None:
         with self._lock:
             self._requested = recording
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many results as it was to take."""
+        return self._left is not None and self._left <= 0
 
     @property
     def dropped(self) -> int:
@@ -133,6 +141,10 @@ class FilesOutlet(Outlet):
             return  # requested after this picture was composed: the recording begins with the next
         hand_over = self.link.put if may_wait else self.link.offer
         hand_over((delivery.result, delivery.canvas))
+        if self._left is not None:
+            self._left -= 1
+            if self.is_full:
+                raise Closed
 
     def _forget(self, failed: Recording) -> None:
         """The recorder has given up a recording."""

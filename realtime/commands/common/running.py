@@ -90,8 +90,9 @@ def run_to_files(
     """
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
-    limited = (lambda: Limited(opener(), frame_limit)) if frame_limit else opener
-    files = FilesOutlet(CanvasFormat(settings.width), recording_to(paths, settings.observers, replaces=replaces))
+    recording = recording_to(paths, settings.observers, replaces=replaces)
+    files = FilesOutlet(CanvasFormat(settings.width), recording, limit=frame_limit)
+    limited = (lambda: Limited(opener(), frame_limit, lambda: files.is_full)) if frame_limit else opener
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
     summary = run_headless(run, files, paths)
     print(summary.text)
@@ -122,10 +123,11 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
 
 
 class Limited:
-    """The first `frame_limit` frames of a source."""
+    """The first `frame_limit` frames of a recording. A live source goes on until there are as many results: it drops frames."""
 
-    def __init__(self, source: Source, frame_limit: int) -> None:
-        self._source, self._frame_limit = source, frame_limit
+    def __init__(self, source: Source, frame_limit: int, is_full: Callable[[], bool]) -> None:
+        """is_full: whether all results have been made."""
+        self._source, self._frame_limit, self._is_full = source, frame_limit, is_full
         self.name, self.is_live, self.fps = source.name, source.is_live, source.fps
         self.frame_count: int | None = min(source.frame_count or frame_limit, frame_limit)
         self._is_cut = False
@@ -133,12 +135,14 @@ class Limited:
     @property
     def status(self) -> SourceStatus:
         status = self._source.status
-        return replace(status, state="ended", detail=f"the first {self._frame_limit} frames") if self._is_cut else status
+        if not self._is_cut and not self._is_full():
+            return status
+        return replace(status, state="ended", detail=f"the first {self._frame_limit} {'results' if self.is_live else 'frames'}")
 
     def __iter__(self) -> Iterator[Frame]:
         for count, frame in enumerate(self._source, start=1):
             yield frame
-            if count == self._frame_limit:
+            if self._is_full() if self.is_live else count == self._frame_limit:
                 self._is_cut = True
                 return
 

@@ -9,6 +9,7 @@ import av
 import av.error
 import numpy.typing as npt
 
+from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
@@ -29,6 +30,7 @@ _LIVE_OPTIONS = {
     "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
 _MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 
 # FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
@@ -69,7 +71,8 @@ class VideoStream:
         self._noted: set[str] = set()
         started_s = time.monotonic()
         try:
-            self._container = av.open(location, options=dict(options or {}), timeout=timeouts, metadata_errors="replace")
+            given = {**_LIMITS, **(options or {})}
+            self._container = av.open(location, options=given, timeout=timeouts, metadata_errors="replace")
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
             raise RefusedError(name) from None
         except Exception as error:  # also IndexError, UnicodeDecodeError, MemoryError ...
@@ -81,6 +84,7 @@ class VideoStream:
             self._stream = pick(self._container, name)
             # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
             self._stream.thread_type = "SLICE" if is_live else "AUTO"
+            self._stream.codec_context.options = dict(_LIMITS)
             self._read_facts()
         except SourceOpenError:
             self._container.close()
@@ -92,6 +96,11 @@ class VideoStream:
     def _read_facts(self) -> None:
         stream, container = self._stream, self._container
         context = stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            what = (
+                f"{self._name}: declares {context.width}x{context.height} pixels; read are at most {MAX_PIXELS / 1e6:.0f} million"
+            )
+            raise SourceOpenError(what, "Scale it down")
         average, base = stream.average_rate or context.framerate, stream.base_rate
         # A gap lowers the average. Half of the base rate is an interlaced stream's, two fifths are a film's on television.
         has_gap = bool(average and base and average < 0.35 * base and base <= _MAX_BASE_FPS)

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from engines.models import zoo
 from realtime.app import Run
+from realtime.commands.common.running import run_to_files
 from realtime.errors import SourceLostError
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings
@@ -146,3 +147,20 @@ def test_sound_that_is_left_out_is_said_to_be(process: Process, tmp_path: Path) 
     text = process(open_source(film), {"video": tmp_path / "o.mp4"})
     assert "sound    not written: aac, 48000 Hz" in text
     assert "sound    " not in process(open_source(film), {"mot": tmp_path / "o.txt"}), "nobody expects sound in a text file"
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["file", "camera"])
+def test_a_limit_counts_results_not_frames_that_a_camera_dropped(
+    tiny_model: Path, MemorySource: Any, tmp_path: Path, is_live: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A camera of 400 frames per second outruns the model: of `--frames 12`, twelve frames that were read gave two results."""
+    source = MemorySource(None if is_live else 40, is_live=is_live, fps=400)
+    settings = Settings(model=str(tiny_model), backend="ort", tracker="none")
+    assert run_to_files(settings, lambda: source, {"jsonl": tmp_path / "o.jsonl"}, 12) == 0
+    records = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    indices = [record["index"] for record in records if "index" in record]
+    assert len(indices) == 12
+    assert indices == sorted(set(indices))
+    assert source.produced > 12 if is_live else source.produced == 12
+    said = capsys.readouterr().out
+    assert f"the first 12 {'results' if is_live else 'frames'}" in said
