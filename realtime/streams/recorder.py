@@ -84,6 +84,7 @@ class Recorder:
         self._lost = lost
         self._has_warned = False
         self._without = ""
+        self._written_before = 0
         self._survives_errors, self._on_failure = survives_errors, on_failure
         self._sinks: tuple[Sink, ...] = ()
         self._recording: Recording | None = None
@@ -111,7 +112,7 @@ class Recorder:
             before, self.error, self._recording = self._recording, None, item.recording  # the one to give up if they do not close
             self._finish(item.lost, before)
             self._without = " without the source's sound" if item.recording.needs_canvas and item.source.status.sound else ""
-            self.is_writing = True
+            self.is_writing, self._written_before = True, self.frames_written
             with self._as_sink_error():
                 self._sinks = item.recording.open_sinks(item.card, item.source)
         elif isinstance(item, Finish):
@@ -134,7 +135,10 @@ class Recorder:
         self._close()
         name = self._name if recording is None else _name(recording)
         self._has_warned = False
-        if lost:
+        if self.frames_written == self._written_before:
+            self.news = f"{name}: nothing was recorded"
+            log.warning("%s: nothing was recorded; %d frames were left out", name, lost)
+        elif lost:
             self.news = f"Saved {name}{self._without}; it lacks {lost} frames: the disk or the encoder was too slow"
             log.warning("%s: %d frames were left out: the disk or the encoder was too slow", name, lost)
         else:

@@ -101,29 +101,6 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(kind, tmp_path, make_pict
 
 
 @every_kind
-def test_two_writers_of_one_file(kind, tmp_path, make_picture):
-    """F35: the second gets an error, and the first one's file is whole."""
-    path = tmp_path / FILES[kind]
-    first, second, late = (open_sinks({kind: path}, FACTS)[0] for _ in range(3))
-    first.write(*make_picture(0))
-    for refused in (lambda: check_outputs({kind: path}), lambda: open_sinks({kind: path}, FACTS)):
-        with pytest.raises(SinkError, match=r"another run is writing it\. Name another file"):
-            refused()
-    with pytest.raises(SinkError, match="another run is writing it"):
-        second.write(*make_picture(1))
-    second.write(*make_picture(2))
-    second.close()
-    first.write(*make_picture(3))
-    first.close()
-    size = path.stat().st_size
-    late.write(*make_picture(0))
-    with pytest.raises(SinkError, match="another program has written it meanwhile"):
-        late.close()
-    assert path.stat().st_size == size
-    assert (tmp_path / f"{path.stem}-2{path.suffix}").stat().st_size
-
-
-@every_kind
 def test_a_link_in_the_place_of_the_part_is_not_followed(kind, tmp_path, make_picture):
     path, victim = tmp_path / FILES[kind], tmp_path / "victim"
     part = path.with_name(f".{path.stem}.part{path.suffix}")
