@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from engines.models import zoo
 from engines.models.card import InputSpec, ModelCard
@@ -119,42 +115,6 @@ def test_a_wrong_option_is_not_blamed_on_the_preset() -> None:
     with pytest.raises(SettingsError, match="Expected `int` >= 160, at key `width`") as caught:
         load_settings(PRESETS, "dashcam", {"width": 20})
     assert "dashcam" not in str(caught.value)
-
-
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(st.integers(), st.floats(), st.booleans(), TEXTS, st.none(), st.dates(), st.just(10**400)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
-    max_leaves=4,
-)
-
-
-@given(st.dictionaries(st.sampled_from(Settings.__struct_fields__) | TEXTS, VALUES, max_size=4))
-@hypothesis_settings(max_examples=150)
-@example({"threshold": 10**400})
-def test_any_overrides_give_settings_or_a_settings_error(overrides: dict[str, Any]) -> None:
-    try:
-        settings = load_settings(PRESETS, None, overrides)
-    except SettingsError:
-        return
-    assert isinstance(settings.knobs(CARD, settings.first_knobs()), Knobs)
-    settings.decode_settings(0.1)
-
-
-@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 5))
-@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_damage_to_a_preset_gives_settings_or_a_settings_error(tmp_path: Path, damage: bytes, at: int, cut: int) -> None:
-    """F30."""
-    good = b'model = "road"\nwidth = 1280\nthreshold = 0.3\nhide = ["sky"]\nmasks = true\n[tracking]\nlost_s = 1.0\n'
-    path = tmp_path / "damaged.toml"
-    path.write_bytes(good[:at] + damage + good[at + cut :])
-    try:
-        settings = load_settings(PRESETS, str(path), {})
-    except SettingsError as error:
-        shown = str(error)
-    else:
-        shown = f"{path}: {settings.width}"
-    assert "damaged.toml" in shown
 
 
 def test_knobs_start_as_the_settings_say() -> None:

@@ -18,7 +18,7 @@ from engines.models.collection import download as downloading
 from engines.models.collection.download import download
 from engines.models.collection.manifest import Entry
 
-from ....https_server import Handler, HttpsServer
+from ..https_server import Handler, HttpsServer
 
 DATA = bytes(range(256)) * 1024
 """A file of four chunks."""
