@@ -1,6 +1,7 @@
 """Fixtures of the rooms whose faults are injected here."""
 
 from ..engines.plans.conftest import store
+from ..https_server import authority, other_server, server, trusting
 from ..realtime.conftest import _memory_sink, _memory_source, _wait_until, no_thread_is_left, plug_in
 from ..realtime.sources.conftest import http_server, kind, plug, reading, rtsp_servers, small_street
 
@@ -8,13 +9,17 @@ __all__ = [
     "_memory_sink",
     "_memory_source",
     "_wait_until",
+    "authority",
     "http_server",
     "kind",
     "no_thread_is_left",
+    "other_server",
     "plug",
     "plug_in",
     "reading",
     "rtsp_servers",
+    "server",
     "small_street",
     "store",
+    "trusting",
 ]

@@ -1,4 +1,4 @@
-"""Downloads from a real https server that also behaves as attackers would (F29)."""
+"""F29: downloads from a real https server that also behaves as attackers would."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ DATA = bytes(range(256)) * 1024
 
 def entry_for(url: str, data: bytes = DATA) -> Entry:
     return Entry(url=url, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), licence="MIT")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.fixture
