@@ -23,7 +23,7 @@ class SegmentationError(Exception):
     """
 
     def __init__(self, what: str, cure: str = "") -> None:
-        what, cure = printable(what), printable(cure)
+        what, cure = (printable(" ".join(text.split()) if "\n" in text else text) for text in (what, cure))
         text = f"{what}. {cure}" if cure else what
         super().__init__(text)
         self.what, self.cure, self._text = what, cure, text

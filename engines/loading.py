@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from engines.errors import BackendUnavailableError
+from engines.system.memory import CLOSE_PROGRAMS, is_lack_of_memory
+
 
 def module_names(folders: Sequence[str]) -> tuple[str, ...]:
     """The names of the things in a registry, sorted: its plain modules. Packages, such as `common`, are shared parts.
@@ -61,6 +64,14 @@ def module_constants(package: str, name: str) -> dict[str, Any]:
             except ValueError:  # not a literal
                 continue
     return constants
+
+
+def not_loaded(title: str, package: str, error: ImportError) -> BackendUnavailableError:
+    """The error for a runtime that cannot be imported. package: what brings it."""
+    if isinstance(error, ModuleNotFoundError):
+        return BackendUnavailableError(f"{title} is not installed ({error})", f"Install it: pip install {package}")
+    cure = CLOSE_PROGRAMS if is_lack_of_memory(error) else f"Install it again: pip install --force-reinstall {package}"
+    return BackendUnavailableError(f"{title} cannot be loaded ({error})", cure)
 
 
 def import_onnxruntime() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from engines.backends import EngineOptions
 from engines.backends.common.opening import CpuEngine, at_size
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.loading import import_openvino
+from engines.loading import import_openvino, not_loaded
 from engines.models.model import Model
 from engines.onnx_graph.checking import ITERATING
 from engines.onnx_graph.editing import input_shape
@@ -48,7 +48,7 @@ class OpenVinoEngine(CpuEngine):
         try:
             openvino = import_openvino()
         except ImportError as error:
-            raise BackendUnavailableError(f"OpenVINO is not installed ({error})", "Install it: pip install openvino") from error
+            raise not_loaded("OpenVINO", "openvino", error) from error
         try:
             core = openvino.Core()
             core.set_property({"ENABLE_MMAP": False})  # or a file of weights that is shortened ends the process

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engines.errors import BuildCancelledError, EngineError
+from engines.system.memory import is_lack_of_memory
 
 NICENESS = 10
 """The live view has priority over a build."""
@@ -87,7 +88,7 @@ def _explained(error: BaseException) -> tuple[str, str]:
     """What happened, and the cure."""
     if isinstance(error, EngineError):
         return error.what, error.cure
-    if isinstance(error, MemoryError):
+    if is_lack_of_memory(error):
         return "the build ran out of memory", SMALLER
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

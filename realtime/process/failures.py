@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from pathlib import Path
 
 from engines.errors import SegmentationError, cure_of
+from engines.system.memory import CLOSE_PROGRAMS, is_lack_of_memory
 from realtime.process.redact import one_line, redact
 
 USER_CAN_HELP, UNEXPECTED = 2, 1
 """Exit codes."""
-
-LESS_MEMORY = "Close other programs, or let this one need less: a smaller --size, a smaller --width, or another --model"
 
 INSTALL = "Install what the program needs: pip install -e . (in a clone of it), or pip install {package}"
 
@@ -42,15 +40,14 @@ SYSTEM_PACKAGES = {
 }
 """The Debian package of a library that those load, by the beginning of its name."""
 
-_MEMORY_WORDS = ("bad_alloc", "insufficient memory", "failed to allocate memory", "cannot allocate memory", "out of memory")
-
 
 def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, str]:
     """The exit code, and the line for the user. has_trace: the traceback is in a log already."""
     if isinstance(error, SegmentationError):
-        return USER_CAN_HELP, one_line(error)
+        cure = f". {CLOSE_PROGRAMS}" if not error.cure and is_lack_of_memory(error) else ""
+        return USER_CAN_HELP, one_line(error) + cure
     if is_lack_of_memory(error):
-        return USER_CAN_HELP, f"there is not enough memory ({_short(error)}). {LESS_MEMORY}"
+        return USER_CAN_HELP, redact(f"{_short(error)}. {CLOSE_PROGRAMS}")
     if isinstance(error, ImportError) and (line := _missing(error)):
         return USER_CAN_HELP, redact(line)
     if isinstance(error, OSError) and error.filename is not None:
@@ -66,22 +63,15 @@ def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, st
     )
 
 
-def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether memory is what lacks: each library has its own words for that."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    text = str(error).lower()
-    return any(words in text for words in _MEMORY_WORDS)
-
-
 def _missing(error: ImportError) -> str:
     """The line for a package that is missing or does not load; "" where that is a fault of this program itself."""
-    package = (error.name or "").partition(".")[0] or _importing(error)
-    if package in ("engines", "realtime"):
+    named = (error.name or "").partition(".")[0]
+    if named in ("engines", "realtime"):
         return ""
+    package = named if isinstance(error, ModuleNotFoundError) else _importing(error) or named
     installed_as = PACKAGES.get(package, package)
-    library = str(error).partition(":")[0]
-    if ".so" in library:
+    library, _, reason = str(error).partition(": ")
+    if reason.startswith("cannot open shared object file"):
         needs = next((name for start, name in SYSTEM_PACKAGES.items() if library.startswith(start)), "")
         cure = f"Install it: sudo apt-get install -y {needs}" if needs else "Install the system package that contains it"
         return f"{installed_as} cannot be loaded: the system library {library} is missing. {cure}"

@@ -80,7 +80,7 @@ def attempt(one: Try, model: Path, folder: Path, display: str) -> Outcome:
     with (folder / "stderr").open("w+") as complaints:
         child = subprocess.Popen(
             [*command, *outputs], cwd=folder, env=environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True, preexec_fn=hear_all,
         )  # fmt: skip
         try:
             handlers_s = wait_until_it_takes_signals(child, start_s)
@@ -107,6 +107,12 @@ def attempt(one: Try, model: Path, folder: Path, display: str) -> Outcome:
         faults.append(f"orphans: {orphans}")
     faults += [f"left: {path}" for path in set(Path("/dev/shm").iterdir()) - shared if str(child.pid) in path.name]
     return Outcome(handlers_s, took_s, (*faults, *faults_of_files(folder)))
+
+
+def hear_all() -> None:
+    """In the child: where the tests run in the background, or under nohup, it would ignore some."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_until_it_takes_signals(child: subprocess.Popen[bytes], start_s: float) -> float:
@@ -192,7 +198,11 @@ def judge(all_of_them: list[Try], model: Path, tmp_path: Path, display: str, lim
     usable = [one for one in all_of_them if display or one.kind != "xvfb"]
 
     def numbered(item: tuple[int, Try]) -> Outcome:
-        return attempt(item[1], model, tmp_path / str(item[0]), display)
+        outcome = attempt(item[1], model, tmp_path / str(item[0]), display)
+        print(
+            item[0], item[1].kind, *(f"{n.name} {s:.2f}" for n, s in zip(item[1].numbers, item[1].after_s, strict=True)), outcome
+        )
+        return outcome
 
     with busy_loops(int(os.environ.get("SIGNAL_LOAD", "0"))), ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(numbered, enumerate(usable)))

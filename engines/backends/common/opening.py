@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.backends import Inference
-from engines.errors import BackendUnavailableError
-from engines.loading import import_onnxruntime
+from engines.loading import import_onnxruntime, not_loaded
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
 from engines.models.model import Model
@@ -40,7 +39,7 @@ def load_onnxruntime(package: str) -> Any:
     try:
         return import_onnxruntime()
     except ImportError as error:
-        raise BackendUnavailableError(f"ONNX Runtime is not installed ({error})", f"Install it: pip install {package}") from error
+        raise not_loaded("ONNX Runtime", package, error) from error
 
 
 def one_line(error: Exception) -> str:

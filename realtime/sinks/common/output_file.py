@@ -35,8 +35,9 @@ CURES = {
     errno.EPERM: "Name a file in a folder you may write to",
     errno.EROFS: "Name a file in a folder you may write to",
     errno.EIO: "The disk fails: name a file on another one",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or name another file"),
 }
-"""What to do about an error of the system; about any other: free some space."""
+"""What to do about an error of the system."""
 
 
 def part_path(path: Path) -> Path:
@@ -212,7 +213,7 @@ class Part:
                     self.growing.unlink()
         cause = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
-        cure = CURES.get(number or 0, "Free some space or name another file")
+        cure = CURES.get(number or 0, "Name another file; --verbose says more")
         return SinkError(f"{self.path}: writing failed ({cause}){left}", cure)
 
 

@@ -72,8 +72,8 @@ class Child:
 
     def __init__(self, lines: str, folder: Path, **ignored: signal.Signals) -> None:
         def ignore() -> None:
-            for number in ignored.values():
-                signal.signal(number, signal.SIG_IGN)
+            for number in NUMBERS:  # the tests may run where some are ignored
+                signal.signal(number, signal.SIG_IGN if number in ignored.values() else signal.SIG_DFL)
 
         self.process = subprocess.Popen(
             [sys.executable, "-c", BEGIN + lines], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,

@@ -7,6 +7,7 @@ import errno
 import cv2
 import pytest
 
+from engines.errors import InferenceError
 from realtime.errors import SinkError
 from realtime.process.failures import explained
 
@@ -31,7 +32,7 @@ def raised(error: BaseException) -> BaseException:
 def test_a_lack_of_memory_is_not_a_lack_of_space(error: BaseException) -> None:
     code, line = explained(raised(error))
     assert code == 2
-    assert line.startswith("there is not enough memory")
+    assert "There is not enough memory" in line
     assert "--size" in line
     assert "space" not in line
 
@@ -73,3 +74,4 @@ def test_a_fault_of_the_program_is_one_line_and_says_where_the_trace_is() -> Non
 
 def test_the_errors_of_the_program_stay_as_they_are() -> None:
     assert explained(SinkError("o.mp4: no", "Name another")) == (2, "o.mp4: no. Name another")
+    assert "There is not enough memory" in explained(InferenceError("ONNX Runtime failed while running: std::bad_alloc"))[1]
