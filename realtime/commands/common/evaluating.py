@@ -17,7 +17,7 @@ from engines.backends import EngineOptions, check_backend, check_options
 from engines.datasets.truth import TruthSet, open_truth
 from engines.errors import EvaluationError
 from engines.evaluation.mapping import map_classes, parse_means
-from engines.evaluation.objects import ObjectFigures
+from engines.evaluation.objects import MAX_OBJECTS, ObjectFigures
 from engines.evaluation.scores import Case, PixelFigures, SetFigures
 from engines.evaluation.scoring import score_set
 from engines.models import zoo
@@ -26,7 +26,7 @@ from engines.plans.passport import TRUST_WARNING
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS
 from realtime.commands.common.checking import PROGRESS_DELAY_S, legend_of, write_file, write_png
-from realtime.commands.common.tables import bar, plain, show, table
+from realtime.commands.common.tables import bar, counted, plain, show, table
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 from realtime.process.tuning import prepare
@@ -190,6 +190,11 @@ def _object_lines(figures: ObjectFigures, names: Sequence[str]) -> list[str]:
         f"{show(figures.recall)}, F1 {show(figures.f1)} ({figures.hits} of {figures.found} detections are right, "
         f"{figures.truths} true objects)",
     ]
+    if figures.crowded:
+        lines.append(
+            f"            {counted(figures.crowded, 'image')} with {MAX_OBJECTS} objects or more: of each image only the best "
+            f"{MAX_OBJECTS} detections count, as COCO has it"
+        )
     of_class = [f"{name} {show(ap)}" for name, ap in zip(names, figures.ap_of, strict=True) if not math.isnan(ap)]
     lines += [
         f"{'' if start else '            AP of':<18}{', '.join(of_class[start : start + CLASSES_PER_LINE])}"

@@ -45,6 +45,16 @@ def test_a_perfect_predictor() -> None:
     assert (found.truths, found.found, found.hits) == (4, 4, 4)
 
 
+def test_images_with_more_objects_than_count_are_counted() -> None:
+    """COCO counts 100 detections of an image: recall ends there, and nobody knew why."""
+    places = [(x, y) for y in range(0, 80, 7) for x in range(0, 100, 8)]
+    for count, crowded in ((100, 0), (101, 1)):
+        found = figures([], [TrueObject(0, block(x, y, 5, 5)) for x, y in places[:count]])
+        assert (found.truths, found.crowded) == (count, crowded)
+    assert figures([(0, 0.6, block(x, y, 5, 5)) for x, y in places[:100]]).crowded == 1
+    assert figures([(0, 0.4, block(x, y, 5, 5)) for x, y in places[:100]]).crowded == 0, "none that is shown"
+
+
 def test_one_of_two_found() -> None:
     """Precision 1 up to recall 0.5, and nothing beyond: 51 of COCO's 101 recall steps."""
     found = figures([PERFECT[0], PERFECT[2]])
