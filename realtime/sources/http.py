@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
@@ -14,10 +13,11 @@ from engines.errors import PictureError
 from engines.pictures.reading import decode
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, now_ns
-from realtime.sources.common.feed import Feed, HopelessError, Timeouts
+from realtime.sources.common.feed import EndedError, Feed, HopelessError, Timeouts
 from realtime.sources.common.jpeg import JpegSplitter
 from realtime.sources.common.live import LiveSource
-from realtime.sources.common.playlist import MOST_BYTES, is_complete, variants
+from realtime.sources.common.paced_feed import PacedFeed
+from realtime.sources.common.playlist import MOST_BYTES, is_complete, newest_piece, piece_s, variants
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
@@ -40,9 +40,10 @@ def open_uri(uri: SourceUri) -> Source:
     options = Options(uri)
     timeouts = Timeouts.given(options)
     options.finish()
-    source = LiveSource(uri.name, functools.partial(_connect, uri, timeouts), waits=uri.waits)
+    address = _Address(uri, timeouts)
+    source = LiveSource(uri.name, address.connect, waits=uri.waits)
     try:
-        feed, url = _find(uri, timeouts)
+        feed, url = address.ask()
     except SourceOpenError as error:
         if not uri.waits or isinstance(error, HopelessError):
             raise
@@ -50,36 +51,75 @@ def open_uri(uri: SourceUri) -> Source:
     return _recording(url, uri.name, timeouts) if feed is None else source.adopt(feed)
 
 
-def _find(uri: SourceUri, timeouts: Timeouts) -> tuple[Feed | None, str]:
-    """A live stream's feed, None for a recording; and the address, which is another after a redirect."""
-    wire = Wire()
-    answer, url = request(uri.target, uri.name, wire, timeouts.open_s)
-    kind = answer.headers.get_content_type().lower()
-    if kind.startswith("multipart/"):
-        return MjpegFeed(answer, wire, uri.name, timeouts.read_s), url
-    is_playlist = kind.endswith(_PLAYLISTS) or urlsplit(url).path.endswith((".m3u8", ".m3u"))
-    if is_playlist:
-        url, is_file = _best_variant(url, uri.name, answer, wire, timeouts)
-    else:
-        is_file = answer.headers.get("Content-Length") is not None
-    answer.close()
-    wire.close()
-    if kind == "text/html":
-        raise HopelessError(f"{uri.name}: this is a web page, not a video", "Give the address of the stream itself")
-    if is_file:
+class _Address:
+    """What the server has at an address, each time it is asked."""
+
+    def __init__(self, uri: SourceUri, timeouts: Timeouts) -> None:
+        self._url, self._name, self._timeouts = uri.target, uri.name, timeouts
+        self._newest = ""
+
+    def connect(self) -> Feed:
+        """The feed of a live stream. Raises SourceOpenError; EndedError where a live stream's playlist is complete now."""
+        feed, _ = self.ask()
+        if feed is None:
+            if self._newest:
+                raise EndedError(f"{self._name}: the stream has ended")
+            raise HopelessError(f"{self._name}: this is a recording, not a live stream", "Open it again: its server answers now")
+        return feed
+
+    def ask(self) -> tuple[Feed | None, str]:
+        """A live stream's feed, None for a recording; and the address, which is another after a redirect.
+
+        Raises SourceOpenError.
+        """
+        wire, name, timeouts = Wire(), self._name, self._timeouts
+        answer, url = request(self._url, name, wire, timeouts.open_s)
+        kind = answer.headers.get_content_type().lower()
+        if kind.startswith("multipart/"):
+            return MjpegFeed(answer, wire, name, timeouts.read_s), url
+        is_playlist = kind.endswith(_PLAYLISTS) or urlsplit(url).path.endswith((".m3u8", ".m3u"))
+        is_file = not is_playlist and answer.headers.get("Content-Length") is not None
+        data = b""
+        if is_playlist:
+            url, data = _best_variant(url, name, answer, wire, timeouts)
+            is_file = is_complete(data)
+        answer.close()
+        wire.close()
+        if kind == "text/html":
+            raise HopelessError(f"{name}: this is a web page, not a video", "Give the address of the stream itself")
+        if is_file:
+            return None, url
+        return self._live(url, data, is_playlist=is_playlist)
+
+    def _live(self, url: str, playlist: bytes, *, is_playlist: bool) -> tuple[Feed | None, str]:
+        # Not at the top: an MJPEG camera needs no FFmpeg.
+        from realtime.sources.common.container import ContainerFeed
+
+        timeouts = self._timeouts
+        if is_playlist:
+            if (newest := newest_piece(playlist)) and newest == self._newest:  # or its last pieces would be shown again and again
+                raise SourceOpenError(
+                    f"{self._name}: its playlist has nothing new", "Check that the server still receives the stream"
+                )
+            self._newest = newest
+            timeouts = timeouts._replace(read_s=max(timeouts.read_s, 3 * piece_s(playlist)))
+        feed = ContainerFeed(url, self._name, {}, timeouts)
+        if feed.duration_s is None:
+            return PacedFeed(feed, lambda: self._is_complete(url)) if is_playlist else feed, url
+        feed.close()  # a playlist of a recording
         return None, url
-    # Not at the top: an MJPEG camera needs no FFmpeg.
-    from realtime.sources.common.container import ContainerFeed
 
-    feed = ContainerFeed(url, uri.name, {}, timeouts)
-    if feed.duration_s is None:
-        return feed, url
-    feed.close()  # a playlist of a recording
-    return None, url
+    def _is_complete(self, url: str) -> bool:
+        wire = Wire()
+        try:
+            answer, _ = request(url, self._name, wire, self._timeouts.open_s)
+            return is_complete(_text(answer, wire, self._name, self._timeouts))
+        except SourceOpenError:
+            return False
 
 
-def _best_variant(url: str, name: str, answer: HTTPResponse, wire: Wire, timeouts: Timeouts) -> tuple[str, bool]:
-    """The address of a playlist's best variant that answers, or the playlist's own; and whether it is a recording."""
+def _best_variant(url: str, name: str, answer: HTTPResponse, wire: Wire, timeouts: Timeouts) -> tuple[str, bytes]:
+    """The address and the text of a playlist's best variant that answers, or the playlist's own."""
     data = _text(answer, wire, name, timeouts)
     for variant in variants(data):
         found = urljoin(url, variant.uri)
@@ -87,10 +127,10 @@ def _best_variant(url: str, name: str, answer: HTTPResponse, wire: Wire, timeout
             continue
         try:
             answer, found = request(found, name, wire, timeouts.open_s)
-            return found, is_complete(_text(answer, wire, name, timeouts))
+            return found, _text(answer, wire, name, timeouts)
         except SourceError as error:
             log.warning("%s; trying the next best variant", error)
-    return url, is_complete(data)
+    return url, data
 
 
 def _text(answer: HTTPResponse, wire: Wire, name: str, timeouts: Timeouts) -> bytes:
@@ -110,13 +150,6 @@ def _recording(url: str, name: str, timeouts: Timeouts) -> Source:
     from realtime.sources.file import FileSource
 
     return FileSource(lambda: VideoStream(url, name, is_live=False, timeouts=timeouts), name)
-
-
-def _connect(uri: SourceUri, timeouts: Timeouts) -> Feed:
-    feed, _ = _find(uri, timeouts)
-    if feed is None:
-        raise HopelessError(f"{uri.name}: this is a recording, not a live stream", "Open it again: its server answers now")
-    return feed
 
 
 class MjpegFeed:

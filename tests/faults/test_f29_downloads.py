@@ -251,6 +251,40 @@ def test_a_silent_server_is_a_broken_connection(
     assert len(files_in(folder)) == 1
 
 
+def test_a_byte_now_and_then_is_a_broken_connection(
+    server: HttpsServer, folder: Path, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "PACE_S", 0.3)
+    is_over = threading.Event()
+
+    def dripping(handler: Handler) -> None:
+        handler.give(200, b"", length=len(DATA))
+        while not is_over.wait(0.02):
+            handler.wfile.write(b"x")
+
+    server.answer = dripping
+    with pytest.raises(DownloadError, match=r"the connection broke at 0%\. Run the same command again"):
+        get(server, folder, trusting)
+    is_over.set()
+
+
+def test_a_head_that_drips_ends_at_the_time_out(
+    server: HttpsServer, folder: Path, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "TIMEOUT_S", 0.3)
+    is_over = threading.Event()
+
+    def dripping(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not is_over.wait(0.02):
+            handler.wfile.write(b"x")
+
+    server.answer = dripping
+    with pytest.raises(DownloadError, match="the connection broke at 0%"):
+        get(server, folder, trusting)
+    is_over.set()
+
+
 def begun(folder: Path, data: bytes) -> Path:
     folder.mkdir(parents=True)
     part = folder / f"{hashlib.sha256(DATA).hexdigest()}.part"

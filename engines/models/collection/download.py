@@ -7,7 +7,9 @@ its content is wrong.
 import contextlib
 import http.client
 import os
+import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +26,10 @@ from engines.models.collection.manifest import Entry, check_url
 CHUNK_BYTES = 2**16
 MAX_REDIRECTS = 5
 TIMEOUT_S = 30.0
-"""The longest silence of a server."""
+"""The longest silence of a server, and the longest time that the head of its answer takes."""
+
+PACE_S, PACE_BYTES = 60.0, 60 * 1024
+"""A server that sends fewer bytes in so many seconds counts as silent: at a byte a second no download would ever end."""
 
 KEEP_S = 30 * 24 * 3600.0
 """Partial files older than this are deleted."""
@@ -119,14 +124,19 @@ def _check_headers(response: http.client.HTTPResponse, have: int, entry: Entry) 
 
 
 def _chunks(response: http.client.HTTPResponse, entry: Entry, have: int) -> Iterator[bytes]:
-    """The body, until it ends or the connection breaks. Raises DownloadError at the first byte too many."""
+    """The body, until it ends, breaks off or becomes too slow. Raises DownloadError at the first byte too many."""
+    due_s, before = time.monotonic() + PACE_S, have
     while True:
         try:
-            chunk = response.read(min(CHUNK_BYTES, entry.size_bytes - have + 1))
+            chunk = response.read1(min(CHUNK_BYTES, entry.size_bytes - have + 1))
         except (http.client.HTTPException, OSError):  # a broken connection, a silent server
             return
         if not chunk:
             return
+        if time.monotonic() > due_s:
+            if have - before < PACE_BYTES:
+                return
+            due_s, before = time.monotonic() + PACE_S, have
         have += len(chunk)
         if have > entry.size_bytes:
             raise _other_file(entry, f"the server sends more than the {entry.size_bytes:,} bytes listed")
@@ -165,12 +175,38 @@ def _joined(url: str, location: str) -> str:
         raise DownloadError(f"{url}: redirects to an invalid URL") from error
 
 
+class _Punctual(http.client.HTTPSConnection):
+    """Its answer's head arrives within TIMEOUT_S in total; a socket's own time-out begins anew with each byte."""
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        timer = threading.Timer(TIMEOUT_S, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(urllib.request.HTTPSHandler):
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self._trusted = context
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Punctual, req, context=self._trusted)
+
+
 def _opener(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
     """Opens https only: no http, ftp, file or data; does not follow redirects."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(context=context or ssl.create_default_context()),
+        _Handler(context or ssl.create_default_context()),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
     ):

@@ -31,6 +31,7 @@ _LIVE_OPTIONS = {
 }
 _MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
+_SWALLOWED_S = 1.0
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 
 # FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
@@ -129,18 +130,25 @@ class VideoStream:
     def pictures(self) -> Iterator[Picture]:
         """The pictures that decode, in order, to the end. Undecodable packets are counted in `damaged` and skipped.
 
-        A recording's have their numbers, and seconds from picture 0; a live stream's have the stream's own seconds.
+        A recording's have their numbers, and seconds from picture 0; a live stream's have the stream's own seconds, and are
+        without an image for packets that do not decode.
         Raises SourceLostError when a network stream delivers nothing for the read time-out, or breaks. A damaged file only
         ends; `broken` has the reason.
         """
+        last_ns = now_ns()
         for packet in self._packets():
             received_ns = now_ns()
             self._numbering.feed(packet)
             self._aspects.feed(packet)
+            damaged = self.damaged
             for frame in self._decoded(packet):
                 picture = self._picture(frame, received_ns)
                 if picture is not None:
+                    last_ns = received_ns
                     yield picture
+            # A decoder may also swallow packets without a word, but not its first few.
+            if self._is_live and (self.damaged > damaged or received_ns - last_ns > _SWALLOWED_S * 1e9):
+                yield Picture(None, None, received_ns, why="a packet that does not decode")
         self._numbering.finish()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from realtime.errors import SourceOpenError
+from realtime.errors import SourceError, SourceOpenError
 from realtime.process.redact import one_line
 from realtime.sources.common.base import Picture
 from realtime.sources.common.uri import Options
@@ -29,6 +29,10 @@ class Timeouts(NamedTuple):
         """From the options of a network source."""
         read_s = options.number("timeout_s", READ_TIMEOUT_S, 0.2, 60)
         return cls(options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60), read_s)
+
+
+class EndedError(SourceError):
+    """The stream is over, as its server declares: no loss."""
 
 
 class HopelessError(SourceOpenError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.attempt import Attempt, Backoff, CarefulBackoff
 from realtime.sources.common.base import FrameSource, Picture, as_bgr, counted, now_ns
-from realtime.sources.common.feed import Feed, HopelessError, RefusedError, unexpected
+from realtime.sources.common.feed import EndedError, Feed, HopelessError, RefusedError, unexpected
 from realtime.sources.common.watching import PictureWatch
 from realtime.types import SourceStatus
 
@@ -82,6 +82,8 @@ class LiveSource(FrameSource):
                 if feed is not None:
                     self._show_live(feed)
                     yield from self._watched(feed)
+                return
+            except EndedError:
                 return
             except SourceError as error:
                 if self._closed.is_set():  # `close` cut the connection: not a loss

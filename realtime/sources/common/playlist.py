@@ -1,4 +1,4 @@
-"""HLS master playlists: which variant to open, so that FFmpeg, which opens all of them, fetches only that one."""
+"""HLS playlists: which variant to open, so that FFmpeg, which opens all of them, fetches only that one; whether it goes on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import NamedTuple
 MOST_BYTES = 1 << 20
 START = b"#EXTM3U"
 
+_LONGEST = re.compile(rb"#EXT-X-TARGETDURATION:\s*(\d{1,6})")
+_LONGEST_S = 20.0
 _VARIANT = "#EXT-X-STREAM-INF:"
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 _VIDEO_CODECS = ("avc", "hvc", "hev", "dvh", "dva", "av01", "vp0", "vp8", "vp9", "mp4v", "mp2v", "jpeg")
@@ -40,6 +42,18 @@ def variants(data: bytes) -> list[Variant]:
 def is_complete(data: bytes) -> bool:
     """Whether a media playlist is a recording's: nothing is added to it any more."""
     return any(line.strip() == b"#EXT-X-ENDLIST" for line in data.splitlines())
+
+
+def newest_piece(data: bytes) -> str:
+    """The last piece that a media playlist lists, as written; empty where it lists none."""
+    pieces = [line for line in data.decode("utf-8", "replace").split("\n") if line.strip() and not line.startswith("#")]
+    return pieces[-1].strip() if pieces else ""
+
+
+def piece_s(data: bytes) -> float:
+    """How long its pieces are at the most; 6 s, which Apple recommends, where the playlist does not say."""
+    found = _LONGEST.search(data)
+    return min(float(found[1]), _LONGEST_S) if found else 6.0
 
 
 def _variant(facts: dict[str, str], uri: str) -> Variant:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import http.server
+import os
 import re
 import socket
 import struct
@@ -273,7 +274,8 @@ class RtspServer:
     """A camera: RTSP over TCP with H.264 in interleaved RTP (RFC 2326, 3550, 6184), only the parts that a client needs.
 
     password: required, in the authentication of that scheme. silent: accepts and never answers. freeze: sends no more pictures.
-    redirects_to: where it redirects every other address. size: of the pictures; a change takes effect with a keyframe.
+    noise: what it sends is noise. redirects_to: where it redirects every other address.
+    size: of the pictures; a change takes effect with a keyframe.
     """
 
     port: int = 0
@@ -284,6 +286,7 @@ class RtspServer:
     fps: int = FPS
     size: Size = field(default_factory=lambda: Size(320, 180))
     freeze: threading.Event = field(default_factory=threading.Event)
+    noise: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
 
     def start(self) -> RtspServer:
@@ -391,6 +394,7 @@ class RtspServer:
             for packet in codec.encode(frame):
                 nals = [nal for nal in bytes(packet).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1") if nal]
                 for number, nal in enumerate(nals):
+                    nal = nal[:1] + os.urandom(len(nal) - 1) if self.noise.is_set() else nal
                     sequence = _send_nal(client, nal, sequence, frame.pts, is_last=number == len(nals) - 1)
             index += 1
             due_s += 1 / self.fps

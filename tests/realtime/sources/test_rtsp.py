@@ -178,6 +178,20 @@ def test_a_redirect_on_the_same_camera_keeps_the_password(rtsp_servers: Callable
     source.close()
 
 
+def test_a_stream_that_does_not_decode_is_said_and_ends_nothing(rtsp_servers: Callable, reading: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(server.url())
+    with reading(source) as frames:
+        _wait(lambda: len(frames) > 5, 5)
+        server.noise.set()
+        _wait(lambda: source.status.state == "undecodable", 6)
+        assert source.status.rejected["a packet that does not decode"] > 20
+        server.noise.clear()
+        count = len(frames)
+        _wait(lambda: len(frames) > count + 5 and source.status.state == "live", 5)
+        assert source.reconnects == 0
+
+
 def test_no_server_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
