@@ -20,6 +20,7 @@ from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.objects import MAX_OBJECTS, ObjectFigures
 from engines.evaluation.scores import Case, PixelFigures, SetFigures
 from engines.evaluation.scoring import score_set
+from engines.files import is_stream
 from engines.models import zoo
 from engines.models.model import Model
 from engines.plans.passport import TRUST_WARNING
@@ -45,6 +46,9 @@ SHOWN_LEFT_OUT = 8
 PACKAGES = ("numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "pycuda", "pycocotools")
 
 log = logging.getLogger(__name__)
+
+MOST_SCORES_BYTES = 16 * 2**20
+"""More than any file of scores has."""
 
 
 def evaluate(model: str, images: Images, engine_facts: Mapping[str, Any], json_path: str | None) -> int:
@@ -84,9 +88,20 @@ def evaluate(model: str, images: Images, engine_facts: Mapping[str, Any], json_p
 
 
 def check_json(path: str | None) -> None:
-    """Raises SettingsError, before the work, where no JSON file can be written."""
+    """Raises SettingsError, before the work, where no JSON file can be written, or one would replace more than earlier scores."""
     if path and Path(path).is_dir():
         raise SettingsError(f"--json {path}: is a folder", "Name a file")
+    if not path or is_stream(Path(path)) or not Path(path).exists():
+        return
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(MOST_SCORES_BYTES)
+    except OSError as error:
+        raise SettingsError(
+            f"--json {path}: exists and cannot be read ({error.strerror or error})", "Name another file"
+        ) from error
+    if start and b'"versions": {' not in start:
+        raise SettingsError(f"--json {path}: exists, and has no scores of an earlier run", "Name another file")
 
 
 def _draw(model: str, truths: TruthSet, figures: SetFigures, folder: str | None) -> None:

@@ -44,6 +44,16 @@ def test_another_size_of_the_input_is_scored(tiny_model: Path, data: Path, capsy
     assert evaluate(tiny_model, "--data", data, "--means", "road=ground", "--size", "48x64", "--json", "figures.json") == 0
     assert "CPU, fp32, input 64x48\n" in capsys.readouterr().out
     assert json.loads(Path("figures.json").read_text())["model"]["input_px"] == [64, 48]
+    assert evaluate(tiny_model, "--data", data, "--means", "road=ground", "--json", "figures.json") == 0, "earlier scores"
+    assert json.loads(Path("figures.json").read_text())["model"]["input_px"] == [64, 48]
+
+
+def test_scores_replace_no_other_file(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as the annotations that they are made from."""
+    Path("instances.json").write_text('{"images": [], "annotations": []}')
+    assert evaluate(tiny_model, "--data", data, "--json", "instances.json") == 2
+    assert "--json instances.json: exists, and has no scores of an earlier run. Name" in capsys.readouterr().err
+    assert Path("instances.json").read_text() == '{"images": [], "annotations": []}'
 
 
 def test_scores_are_printed_drawn_and_written(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
