@@ -78,11 +78,15 @@ class Samples:
     """One row a second, in memory that is there from the beginning: what samples would add must not look like a leak."""
 
     def __init__(self, minutes: float) -> None:
-        self._started_s = time.monotonic()
+        self.begin()
         self._rows = np.zeros((int(minutes * 60 * 1000 / SAMPLE_MS * 1.2) + 60, len(COLUMNS)))
         self._count = 0
         self.early: Reading | None = None
         self.last = Reading()
+
+    def begin(self) -> None:
+        """The time counts from now on."""
+        self._started_s = time.monotonic()
 
     @property
     def at_s(self) -> float:
@@ -119,7 +123,8 @@ def soak(model: str, source: str, minutes: float) -> Samples:
     check_qt()
     settings = settings_of(parsed(Running)._replace(model=model), source)
     prepare()
-    app = QApplication(sys.argv[:1])
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
     app.setStyle("Fusion")
     app.setPalette(dark_palette())
     app.setStyleSheet(STYLE_SHEET)
@@ -132,8 +137,11 @@ def soak(model: str, source: str, minutes: float) -> Samples:
     samples = Samples(minutes)
 
     def take() -> None:
-        samples.take(window.host.reading())
         state = window.host.state()
+        if state.phase == "starting":
+            samples.begin()
+            return
+        samples.take(window.host.reading())
         if samples.at_s >= 60 * minutes or state.phase in ("ended", "failed"):
             print(state.phase, state.message, file=sys.stderr)
             app.quit()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -114,20 +112,6 @@ def test_a_label_returns_to_its_best_place_when_there_is_room_to_spare() -> None
     (spot,) = lay_out([wish(500, 300, key=2)], HD, before)
     assert spot is not None
     assert spot.place == 0
-
-
-def test_five_hundred_labels_take_a_few_milliseconds() -> None:
-    """The budget is 5 ms on an idle machine; other programs may run here."""
-    rng = np.random.default_rng(1)
-    corners = rng.integers((0, 0), (1200, 600), (500, 2)).tolist()
-    wishes = [wish(x, y, 40, 60, key=key) for key, (x, y) in enumerate(corners)]
-    kept = {key: spot.place for key, spot in enumerate(lay_out(wishes, HD, {})) if spot is not None}
-    times = []
-    for before in (kept, {}) * 4:
-        start = time.thread_time()
-        lay_out(wishes, HD, before)
-        times.append(time.thread_time() - start)
-    assert min(times) < 0.02
 
 
 @pytest.mark.parametrize("count", [0, 1])
