@@ -17,8 +17,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import cast
 
+from engines.errors import SegmentationError
 from engines.loading import load_module, module_names
-from realtime.errors import SourceError
+from realtime.errors import SourceError, SourceOpenError
+from realtime.process.redact import redact
 from realtime.sources.common.uri import Form, SourceUri, parse_text
 from realtime.types import Frame, Source, SourceStatus
 
@@ -35,9 +37,16 @@ def open_source(uri: str, *, waits: bool = False) -> Source:
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """
-    parsed = replace(parse(uri), waits=waits)
-    open_uri = cast("Callable[[SourceUri], Source]", load_module(__name__, parsed.scheme).open_uri)
-    return open_uri(parsed)
+    try:
+        parsed = replace(parse(uri), waits=waits)
+        open_uri = cast("Callable[[SourceUri], Source]", load_module(__name__, parsed.scheme).open_uri)
+        return open_uri(parsed)
+    except (SegmentationError, ImportError):  # what is not installed is told elsewhere
+        raise
+    except Exception as error:
+        from realtime.sources.common.base import unexpected  # OpenCV loads only when something opens
+
+        raise SourceOpenError(*unexpected(redact(uri), error)) from None
 
 
 def parse(text: str) -> SourceUri:

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures.reading import read_picture
+from engines.pictures.reading import decode, read_file
 from realtime.errors import SourceOpenError
 from realtime.sources.common.base import FrameSource, Picture, StreamClock, counted, now_ns
 from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+OTHER_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".exr", ".psd", ".ppm", ".tga"}
+)
+"""Pictures that cannot be read here; a folder that holds them says so."""
+
+_MOST_NAMED = 5
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +38,22 @@ def open_uri(uri: SourceUri) -> ImagesSource:
 
 
 class ImagesSource(FrameSource):
-    """The readable images of a folder. Unreadable ones are skipped and counted; `status.detail` reports them."""
+    """The readable images of a folder. Unreadable ones keep their numbers and are skipped; `status.detail` reports them."""
 
     def __init__(self, folder: Path, name: str, fps: float) -> None:
-        """List the folder and read its first readable image. Raises SourceOpenError when there is none."""
-        paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural_key)
+        """List the folder and read its first readable image. Raises SourceOpenError when there is none, OSError."""
+        # A name that begins with a dot is no picture of the clip: macOS writes ._frame1.jpg beside frame1.jpg.
+        entries = [path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()]
+        paths = sorted((path for path in entries if path.suffix.lower() in SUFFIXES), key=natural_key)
+        others = sorted({path.suffix.lower() for path in entries} & OTHER_SUFFIXES)
+        left_out = f"pictures of other kinds are left out: {', '.join(others)}" if others else ""
         if not paths:
-            raise SourceOpenError(f"{name}: no images in this folder", f"Readable are {', '.join(sorted(SUFFIXES))}")
+            what = f"{name}: no images in this folder{f' ({left_out})' if left_out else ''}"
+            raise SourceOpenError(what, f"Readable are {', '.join(sorted(SUFFIXES))}")
         super().__init__(name, fps=fps, frame_count=len(paths), clock=StreamClock(fps, is_live=False, from_zero=True))
-        self.unreadable = 0
+        if left_out:
+            log.warning("%s: %s", name, left_out)
+        self.unreadable = self._animated = 0
         readable = self._read(paths)
         first = next(readable, None)
         if first is None:
@@ -52,14 +65,28 @@ class ImagesSource(FrameSource):
         for number, path in enumerate(paths):
             received_ns = now_ns()
             try:
-                image = read_picture(path)
+                data = read_file(path)
+                image = decode(data, where=f"{path}: ")
             except PictureError as error:
                 self.unreadable += 1
-                log.warning("skipped: %s", error)
+                log.log(logging.WARNING if self.unreadable <= _MOST_NAMED else logging.DEBUG, "skipped: %s", error)
             else:
+                self._animated += is_animated(data)
                 yield Picture(image, number / (self.fps or 25.0), received_ns, number)
 
     def _pictures(self) -> Iterator[Picture]:
         yield from self._readable
-        if self.unreadable:
-            self._detail = f"{counted(self.unreadable, 'unreadable image')} skipped"
+        skipped = f"{counted(self.unreadable, 'unreadable image')} skipped" if self.unreadable else ""
+        first = f"only the first picture of {counted(self._animated, 'animation')}" if self._animated else ""
+        self._detail = ", ".join(filter(None, (skipped, first)))
+        if self._detail and not self._closed.is_set():
+            log.warning("%s: %s", self.name, self._detail)
+
+
+def is_animated(data: bytes) -> bool:
+    """Whether a GIF, WebP or PNG file holds more than one picture."""
+    if data.startswith(b"GIF8"):
+        return data.count(b"\x21\xf9\x04") > 1  # the head of each picture
+    if data.startswith(b"RIFF"):
+        return data[12:16] == b"VP8X" and bool(data[20] & 2)
+    return data.startswith(b"\x89PNG") and b"acTL" in data[:256]

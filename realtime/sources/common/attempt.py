@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from realtime.errors import SourceError, SourceOpenError
-from realtime.sources.common.feed import Feed, unexpected
+from realtime.sources.common.base import unexpected
+from realtime.sources.common.feed import Feed
 
 
 class Backoff:

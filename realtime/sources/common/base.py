@@ -1,5 +1,6 @@
 """The base of all sources: frame indices, stream time, checked pictures, and closing from any thread."""
 
+import logging
 import math
 import re
 import threading
@@ -12,10 +13,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import PictureError
+from engines.errors import PictureError, SegmentationError
 from engines.pictures.reading import decode
 from engines.types import Image
+from realtime.errors import SourceLostError
+from realtime.process.redact import one_line
 from realtime.types import Frame, SourceStatus
+
+log = logging.getLogger(__name__)
 
 _DEFAULT_INTERVAL_S = 1 / 25
 _MIN_STEP_S = 0.001
@@ -229,9 +234,13 @@ class FrameSource(ABC):
         except GeneratorExit:
             self._end("closed")
             raise
-        except Exception as error:
+        except SegmentationError as error:
             self._end(str(error))
             raise
+        except Exception as error:
+            lost = SourceLostError(*unexpected(self.name, error))
+            self._end(str(lost))
+            raise lost from None
         finally:
             self._release()
 
@@ -262,3 +271,13 @@ def counted(number: int, noun: str) -> str:
 def described(width: int, height: int, codec: str, fps: float | None) -> str:
     """ "1280x720 h264 25 fps", without what is unknown ("", None)."""
     return " ".join(filter(None, (f"{width}x{height}", codec, f"{fps:.4g} fps" if fps else "")))
+
+
+def unexpected(name: str, error: Exception) -> tuple[str, str]:
+    """The problem, `name` in front, and the cure of an error that a library has raised and nobody expected."""
+    log.debug("%s: unexpected", name, exc_info=error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror[:1].lower()}{error.strerror[1:]}", "Check its permissions and its disk"
+    if isinstance(error, MemoryError):
+        return f"{name}: there is not enough memory for its pictures", "Close other programs, or choose a smaller resolution"
+    return f"{name}: {type(error).__name__}: {one_line(error) or 'without a message'}", "--log FILE has the details"

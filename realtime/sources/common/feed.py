@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from realtime.errors import SourceError, SourceOpenError
-from realtime.process.redact import one_line
 from realtime.sources.common.base import Picture
 from realtime.sources.common.uri import Options
 
@@ -65,11 +64,3 @@ class Feed(Protocol):
     def close(self) -> threading.Thread | None:
         """Free the connection. Returns the thread that is left behind where a driver does not let go of it."""
         ...
-
-
-def unexpected(name: str, error: Exception) -> tuple[str, str]:
-    """The problem, `name` in front, and the cure of an error that a library has raised and nobody expected."""
-    log.debug("%s: unexpected", name, exc_info=error)
-    if isinstance(error, MemoryError):
-        return f"{name}: there is not enough memory for its pictures", "Close other programs, or choose a smaller resolution"
-    return f"{name}: {type(error).__name__}: {one_line(error) or 'without a message'}", "--log FILE has the details"

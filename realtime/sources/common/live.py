@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.attempt import Attempt, Backoff, CarefulBackoff
-from realtime.sources.common.base import FrameSource, Picture, as_bgr, counted, now_ns
-from realtime.sources.common.feed import EndedError, Feed, HopelessError, RefusedError, unexpected
+from realtime.sources.common.base import FrameSource, Picture, as_bgr, counted, now_ns, unexpected
+from realtime.sources.common.feed import EndedError, Feed, HopelessError, RefusedError
 from realtime.sources.common.watching import PictureWatch
 from realtime.types import SourceStatus
 
