@@ -122,7 +122,7 @@ class SourceStatus:
     state: "connecting", "live", "stalled" (open, but no frame comes), "retrying" (waiting to connect again), "ended"; or, of a
         live stream whose pictures are wrong, "frozen" (the same one again and again), "black", "undecodable".
     rejected: reason → how many pictures could not be used so far; they are no frames, and in no other count.
-    sound: what is to be heard in a recording, such as "aac, 48000 Hz"; nothing of it is written. Empty without any.
+    sound: what is to be heard beside the pictures, such as "aac, 48000 Hz"; nothing of it is written. Empty without any.
     """
 
     state: str

@@ -254,6 +254,7 @@ class ContainerFeed:
         self.description = self._stream.description
         self.fps = self._stream.fps
         self.duration_s = self._stream.duration_s
+        self.sound = self._stream.sound
 
     def pictures(self) -> Iterator[Picture]:
         yield from self._stream.pictures()

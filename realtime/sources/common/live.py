@@ -67,7 +67,7 @@ class LiveSource(FrameSource):
                 state, detail = "stalled", f"no frame for {silent_s:.1f} s"
             elif trouble is not None:
                 state, detail = trouble.state, trouble.what
-        return SourceStatus(state, self._sized(detail), dict(self.rejected))
+        return SourceStatus(state, self._sized(detail), dict(self.rejected), self._sound)
 
     def adopt(self, feed: Feed) -> LiveSource:
         """Start with an open connection. Called before iterating; returns the source itself."""
@@ -152,6 +152,7 @@ class LiveSource(FrameSource):
         self._arrived_ns = now_ns() if self._arrived_ns is not None else None
         self.fps = feed.fps or self.fps
         self._state, self._detail = "live", feed.description + again
+        self._sound = getattr(feed, "sound", "")  # most have pictures only
 
     def _pause(self, error: SourceError) -> None:
         pause_s = (self._careful if isinstance(error, RefusedError) else self._backoff).pause_s()

@@ -21,6 +21,9 @@ from realtime.errors import SourceLostError
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings
 from realtime.sources import open_source
+from realtime.sources.common.container import ContainerFeed
+from realtime.sources.common.feed import Timeouts
+from realtime.sources.common.live import LiveSource
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
 from realtime.streams.stream import StreamPlan
@@ -164,3 +167,11 @@ def test_a_limit_counts_results_not_frames_that_a_camera_dropped(
     assert source.produced > 12 if is_live else source.produced == 12
     said = capsys.readouterr().out
     assert f"the first 12 {'results' if is_live else 'frames'}" in said
+
+
+def test_the_sound_of_a_live_stream_is_known_too(tmp_path: Path) -> None:
+    film = str(write_film_with_sound(tmp_path / "film.mp4"))
+    source = LiveSource("camera", lambda: ContainerFeed(film, "camera", {}, Timeouts(5, 5)))
+    next(iter(source))
+    assert source.status.sound == "aac, 48000 Hz"
+    source.close()
