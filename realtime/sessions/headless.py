@@ -16,7 +16,7 @@ from realtime.process.ending import Ending, orderly
 from realtime.process.progress import Progress
 from realtime.sinks.common.output_file import part_path
 from realtime.streams.outlets import FilesOutlet
-from realtime.types import Result
+from realtime.types import Result, Source
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,14 @@ def _follow(run: Run, files: FilesOutlet, ending: Ending) -> None:
             source = run.stream.source
             total = source.frame_count if source is not None and not source.is_live else None
             doing = f"{run.model.card.name} on {run.model.backend}" if run.model is not None else "opening"
-            doing = run.inference.recovering or doing
+            doing = run.inference.recovering or (trouble_of(source) if source is not None else "") or doing
             progress.show(files.recorder.frames_written, total, doing)
+
+
+def trouble_of(source: Source) -> str:
+    """What is wrong with a source that goes on, as a few words; empty for one that is well."""
+    status = source.status
+    return "" if status.state in ("connecting", "live", "ended") else f"source {status.state}"
 
 
 def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds: float, interrupted: bool) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from realtime.types import Frame, Source, SourceStatus
 log = logging.getLogger(__name__)
 
 SAID_AFTER_S = 2.5
+_JUST_BEGUN_S = 0.5
+_FEW, _MOST = 0.2, 0.8  # of what does not decode: of pure noise a few pictures do
 _LEAST_REPEATS = 3  # a camera with one picture a second has not frozen after its third
 _COMPARED_ROWS = 120  # of the picture's height: whatever moves and is 6 px high at 720p is noticed
 _BLACK_MEAN = 20.0  # limited range that is shown as full has 16 for black, and a covered sensor at high gain has noise
@@ -49,6 +52,7 @@ class PictureWatch:
         """Another connection: what was wrong with the last one is over."""
         self._reported = None
         self._repeats = self._broken = 0
+        self._lately: deque[tuple[float, bool]] = deque()  # when, and whether it decoded
         self._shown_s: float | None = None  # since when the present content is shown
         self._black_s: float | None = None
         self._broken_s: float | None = None
@@ -58,11 +62,9 @@ class PictureWatch:
 
         Takes 10 µs at 720p; 75 µs for the same picture again, 70 µs for a black one (medians of one core's time).
         """
+        self._count(now_s, is_broken=image is None)
         if image is None:
-            self._broken_s = now_s if self._broken_s is None else self._broken_s
-            self._broken += 1
             return
-        self._broken_s, self._broken = None, 0
         if self._image is not None and _is_same(self._image, image):
             self._repeats += 1
         else:
@@ -72,12 +74,22 @@ class PictureWatch:
         self._shown_s = now_s if self._shown_s is None else self._shown_s
         self._black_s = None if not self._is_black else now_s if self._black_s is None else self._black_s
 
+    def _count(self, now_s: float, *, is_broken: bool) -> None:
+        self._lately.append((now_s, is_broken))
+        self._broken += is_broken
+        while self._lately[0][0] < now_s - SAID_AFTER_S:
+            self._broken -= self._lately.popleft()[1]
+        if self._broken < _FEW * len(self._lately):
+            self._broken_s = None
+        elif self._broken_s is None:
+            self._broken_s = now_s
+
     def trouble(self, now_s: float) -> Trouble | None:
         """What has been wrong for more than `SAID_AFTER_S`, if anything."""
         black_s, broken_s, shown_s = self._black_s, self._broken_s, self._shown_s
-        if broken_s is not None and now_s - broken_s >= SAID_AFTER_S:
-            what = f"{self._broken} pictures in {now_s - broken_s:.1f} s, and none can be decoded"
-            return Trouble("undecodable", what, broken_s)
+        broken, count = self._broken, max(1, len(self._lately))
+        if broken_s is not None and now_s - broken_s >= SAID_AFTER_S - _JUST_BEGUN_S and broken >= _MOST * count:
+            return Trouble("undecodable", f"{broken} of the last {count} pictures cannot be decoded", broken_s)
         if black_s is not None and now_s - black_s >= SAID_AFTER_S:
             return Trouble("black", f"a black picture for {now_s - black_s:.1f} s", black_s)
         if shown_s is not None and self._repeats >= _LEAST_REPEATS and now_s - shown_s >= SAID_AFTER_S:

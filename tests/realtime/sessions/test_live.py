@@ -12,9 +12,10 @@ import pytest
 
 import realtime.tracking
 from engines.models import zoo
-from realtime.errors import SinkError, SourceNotFoundError
+from realtime.errors import SinkError, SourceNotFoundError, SourceOpenError
 from realtime.sessions.live import LiveSession
 from realtime.settings import Settings
+from realtime.sources.common.live import LiveSource
 from realtime.streams.recorder import Recording
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -71,6 +72,15 @@ def test_a_session_reports_what_it_is_doing(open_session: Open, MemorySource: An
     assert session.reading().age.count == 1
     session.close()
     assert session.state().phase == "ended"
+
+
+def test_a_camera_that_is_waited_for_says_why(open_session: Open, wait_until: WaitUntil) -> None:
+    def connect() -> Any:
+        raise SourceOpenError("camera: connection refused", "Check the address")
+
+    session = open_session(LiveSource("camera", connect, waits=True))
+    wait_until(lambda: session.state().message.startswith("Connection refused, trying again in"))
+    assert session.state().phase == "starting"
 
 
 @pytest.mark.parametrize("secret", ["rtsp://ada:s3cret@camera/1", "http://camera/?token=s3cret"])

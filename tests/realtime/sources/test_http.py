@@ -136,6 +136,24 @@ def test_a_headless_run_reports_a_lost_camera_and_its_return(
         assert "hunter2" not in text
 
 
+def test_a_headless_run_counts_unusable_pictures(
+    http_server, small_street: Street, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        handler.end_headers()
+        while not http_server.stopping.is_set():
+            for jpeg in (b"\xff\xd8\xff\xd9", cv2.imencode(".jpg", small_street.draw(time.monotonic()))[1].tobytes()):
+                handler.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+                http_server.stopping.wait(0.02)
+
+    http_server.pages["/live"] = page
+    outputs = ["--jsonl", str(tmp_path / "o.jsonl"), "--model", str(tiny_model), "--backend", "ort"]
+    assert main(["process", http_server.url("/live"), "--frames", "8", *outputs]) == 0
+    assert re.search(r"^unusable (\d+) pictures of the source: cannot be read as an image \(\1\)$", capsys.readouterr().out, re.M)
+
+
 def test_process_waits_where_it_is_asked_to(
     small_street: Street, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,5 +135,5 @@ def test_a_stream_of_nothing_that_decodes_is_connected_again(monkeypatch: pytest
     assert len(list(islice(source, 6))) == 6
     assert source.reconnects == 1
     source.close()
-    with pytest.raises(SourceOpenError, match="none can be decoded"):
+    with pytest.raises(SourceOpenError, match="cannot be decoded"):
         next(iter(source_of(Flood(0))))

@@ -72,9 +72,12 @@ def test_a_lamp_in_the_night_is_not_black() -> None:
 
 
 def test_a_flood_that_does_not_decode_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    found = states([NOISE[0], *[None] * 100, NOISE[1]])
-    assert found.index("undecodable") <= 1 + 25 * 3
+    flood = [NOISE[number % 8] if number % 10 == 3 else None for number in range(150)]  # now and then noise decodes
+    found = states([*NOISE, *flood, *NOISE, *NOISE, *NOISE])
+    assert found.index("undecodable") <= 8 + 25 * 3
+    assert found[8 + 25 * 3 : 8 + 150] == ["undecodable"] * 75
     assert found[-1] == "live"
+    assert set(states([NOISE[number % 8] if number % 3 else None for number in range(300)])) == {"live"}  # a third is damage
     assert len(caplog.messages) == 2
 
 

@@ -11,10 +11,10 @@ from PyQt6.QtGui import QImage, QPixmap
 from PyQt6.QtWidgets import QApplication
 
 from engines.types import Image
-from realtime.flow.meter import Meter
+from realtime.flow.meter import Meter, Reading
 from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
-from realtime.viewer.hud import WIDTH_PX, render_hud
+from realtime.viewer.hud import WIDTH_PX, _facts, render_hud
 from realtime.viewer.view import VideoView
 
 
@@ -110,6 +110,11 @@ def hud_on(background: int, view: VideoView, room_px: int = 400) -> tuple[Image,
     view.show_canvas(canvas_of(np.full((480, 640, 3), background, np.uint8)))
     view.set_hud(hud)
     return pixels_of(view.grab()), hud
+
+
+def test_unusable_pictures_are_among_the_drops() -> None:
+    facts = {name: text for name, text, _ in _facts(SessionState("running"), Reading(rejected=3))}
+    assert facts["dropped"] == "0 model · 0 screen · 3 unusable"
 
 
 @pytest.mark.parametrize("background", [0, 128, 255])

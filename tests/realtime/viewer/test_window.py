@@ -14,6 +14,7 @@ from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QFileDialog, QInputDialog
 
 from realtime.types import SourceStatus
+from realtime.viewer.style import STATUS_COLOURS, WARNING
 from realtime.viewer.window import MainWindow
 
 Wait = Callable[..., None]
@@ -86,11 +87,24 @@ def test_after_the_end_the_last_frame_stays_and_can_be_replayed(open_window: Ope
     wait(lambda: len(scripted.sessions) == 2 and scripted.session.shown_indices)
 
 
-def test_a_stalled_source_is_reported_over_the_frame(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
-    scripted.scripts["camera"] = script(status=SourceStatus("retrying", "attempt 3"))
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("retrying", "Reconnecting"),
+        ("stalled", "No frames are arriving"),
+        ("frozen", "The camera's picture is frozen"),
+        ("black", "The camera's picture is black"),
+        ("undecodable", "The camera's pictures cannot be decoded"),
+    ],
+)
+def test_a_source_in_trouble_is_reported_over_the_frame(
+    open_window: OpenWindow, scripted, script, wait: Wait, state: str, words: str
+) -> None:
+    scripted.scripts["camera"] = script(status=SourceStatus(state, "attempt 3"))
     window = open_window("camera")
     wait(lambda: window.view.banner.isVisible() and scripted.session.shown_indices)
-    assert "attempt 3" in window.view.banner.text.text()
+    assert window.view.banner.text.text() == f"{words} · attempt 3"
+    assert STATUS_COLOURS[state] == WARNING
 
 
 def test_a_warning_is_shown_over_the_video_which_goes_on(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
