@@ -12,8 +12,9 @@ import numpy as np
 from engines.datasets.folder import ADD_LABEL, RENAME, find_images, is_hidden, shared_stem
 from engines.datasets.holding import hold_out, unknown_lines
 from engines.datasets.inspecting import Fault, PairFacts, alike_across, inspect_pair, same_bytes
-from engines.datasets.settings import NAME_FILES, SetSettings, check_settings, read_names
+from engines.datasets.settings import NAME_FILES, SetSettings, check_settings
 from engines.datasets.splits import suggest_split, torn_sequences
+from engines.datasets.texts import read_names
 from engines.errors import DataError
 from engines.types import I64, VOID_CLASS, Size
 

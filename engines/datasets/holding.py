@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engines.datasets.settings import SetSettings, read_lines
+from engines.datasets.settings import SetSettings
+from engines.datasets.texts import read_lines
 
 LISTED_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".txt"})
 """Of images and labels, which lists name with their suffixes."""

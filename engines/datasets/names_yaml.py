@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.datasets.settings import MAX_BYTES, read_text
+from engines.datasets.settings import MAX_BYTES
+from engines.datasets.texts import read_text
 from engines.errors import DataError
 
 FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from engines.datasets.folder import IMAGE_SUFFIXES, RENAME, TrueObject, find_images, is_hidden, shared_stem
 from engines.datasets.names_yaml import FILES, SPLITS, YamlFile, read_yaml
-from engines.datasets.settings import NAME_FILES, read_lines, read_names, read_text
+from engines.datasets.settings import NAME_FILES
+from engines.datasets.texts import read_lines, read_names, read_text
 from engines.errors import DataError
 from engines.types import Size
 

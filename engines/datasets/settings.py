@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import DataError, choices
+from engines.errors import DataError, choices, printable
 from engines.files import write_whole
 from engines.tables import checked, quoted, read_table
 
@@ -16,11 +16,6 @@ FOLDER_KEY = "folder"
 """In a dataset.toml outside of its set's folder: that folder."""
 
 MAX_BYTES = 256 * 1024
-
-MAX_TEXT_BYTES = 64 * 1024**2
-"""Of lists and labels: names of a million images."""
-
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 NAME_FILES = ("labels.txt", "classes.txt")
 """Files with class names, one per line."""
@@ -95,41 +90,16 @@ def check_settings(settings: SetSettings, where: str) -> None:
         raise DataError(f'{where}: "classes" is empty', "Write the names in the order of the ids in the labels")
     if len(set(settings.classes)) < len(settings.classes):
         raise DataError(f"{where}: a class is named twice in {list(settings.classes)}")
+    strange = next((name for name in (settings.name, *settings.classes) if printable(name) != name), None)
+    if strange is not None:
+        raise DataError(f'{where}: the name "{printable(strange)}" has control characters', "Write it without them")
+    if "/" in settings.name or "\\" in settings.name:  # files are named after it
+        raise DataError(f'{where}: the name "{settings.name}" is a path', "Write a name without / and \\")
     if not settings.share > 0:
         raise DataError(f"{where}: share is {settings.share}", "Use a number above 0")
     for name in settings.means:
         if name not in settings.classes:
             raise DataError(f'{where}: means: unknown class "{name}"', choices(name, settings.classes))
-
-
-def read_lines(path: Path, what: str) -> tuple[str, ...]:
-    """The lines of a text file, stripped, without empty ones. Raises DataError: it cannot be read as `what`."""
-    lines = read_text(path, what).replace("\r", "\n").split("\n")  # nothing else ends a line: a name may hold U+2028
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def read_text(path: Path, what: str) -> str:
-    """A text file of at most MAX_TEXT_BYTES in UTF-8, or in UTF-16 with its mark, as Windows writes them; without that mark.
-
-    Raises DataError: it cannot be read as `what`.
-    """
-    try:
-        if not path.is_file():
-            raise DataError(f"{path}: cannot be read as {what} ({'not a file' if path.exists() else 'no such file'})")
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise DataError(f"{path}: is larger than {MAX_TEXT_BYTES >> 20} MiB, so it is not {what}")
-        data = path.read_bytes()
-        return data.decode("utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as {what} ({error})", "Save it as UTF-8") from error
-
-
-def read_names(path: Path) -> tuple[str, ...]:
-    """Class names, one per line, in the order of their ids. Raises DataError."""
-    names = read_lines(path, "class names, one per line")
-    if not names:
-        raise DataError(f"{path}: has no class names", "Write one per line, in the order of the ids")
-    return names
 
 
 def settings_to_toml(settings: SetSettings, folder: str = "", *, named: bool = False) -> str:

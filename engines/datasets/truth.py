@@ -152,6 +152,7 @@ def _of_coco(file: CocoFile) -> TruthSet:
         return Truth(name, image, objects=file.objects_of(name, Size.of(image)))
 
     settings = SetSettings(file.path.stem.removeprefix("instances_"), file.classes)
+    check_settings(settings, str(file.path))
     described = f"all {len(file.images)} images of {file.path.name}"
     return TruthSet(settings, tuple(file.images), described, read, file.left_out)
 

@@ -19,6 +19,8 @@ from engines.types import F64, I64, Bools
 
 LEAST_COLUMNS = 6
 COLUMNS_WITH_CLASS = (8, 9)
+LAST_FRAME = 5_000_000
+"""Two days at 30 frames per second; every frame up to the last is scored, with rows or without."""
 EXPECTED = "The format is frame,id,x,y,width,height,... as written by run.py process --mot"
 
 
@@ -133,6 +135,7 @@ def _check(rows: TrackRows, table: F64, numbers: list[int]) -> None:
         (~finite, "has NaN or infinity", "Leave such boxes out"),
         (~whole, "frame and id are not whole numbers", EXPECTED),
         (rows.frames == 0, "frame 0, but MOTChallenge counts from 1", "Add 1 to every frame of this file"),
+        (rows.frames > LAST_FRAME, f"a frame above {LAST_FRAME}", "MOTChallenge counts frames from 1: is this the time?"),
         (rows.frames < 0, "a negative frame", "MOTChallenge counts from 1"),
         (rows.ids < 0, "id -1: these are detections (det.txt), not tracks", "Name gt.txt, or the output of a tracker"),
         ((sizes <= 0).any(axis=1), "width or height is not above 0", "Columns 5 and 6 must be sizes, not the lower right corner"),
@@ -159,6 +162,6 @@ def _length(path: Path) -> int | None:
     except (configparser.Error, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read ({reason})", "Write seqLength = N under [Sequence], or remove it") from None
-    if length < 1:
-        raise DataError(f"{path}: seqLength = {length} is not 1 or more")
+    if not 1 <= length <= LAST_FRAME:
+        raise DataError(f"{path}: seqLength = {length} is not a number of frames, 1 to {LAST_FRAME}")
     return length

@@ -16,7 +16,7 @@ from engines.datasets.checking_objects import ObjectReport, check_objects
 from engines.datasets.folder import find_images, read_sample
 from engines.datasets.settings import FILE_NAME, open_settings, write_settings
 from engines.datasets.truth import TruthSet, open_objects
-from engines.errors import DataError
+from engines.errors import DataError, printable
 from engines.files import write_whole
 from engines.models import zoo
 from engines.types import VOID_CLASS, Image, Size
@@ -69,7 +69,7 @@ def _check(path: Path, classes: Sequence[str], options: Check) -> bool:
         raise DataError(f"{folder}: no such folder")
     with Progress(f"checking {folder.resolve().name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
         report = check_set(folder, settings, classes, progress.show)
-    print(describe(report, show_all=options.all))
+    print(printable(describe(report, show_all=options.all), "\n"))
     if report.examples:
         target = Path(options.sheet or f"out/{report.settings.name}-sheet.png")
         write_png(target, contact_sheet(report))
@@ -90,7 +90,7 @@ def _check_objects(path: Path, truths: TruthSet, options: Check) -> bool:
     """The same for a set of outlines, which has no contact sheet."""
     with Progress(f"checking {truths.settings.name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
         report = check_objects(truths, progress.show)
-    print(describe_objects(report, show_all=options.all))
+    print(printable(describe_objects(report, show_all=options.all), "\n"))
     if options.write or options.out:
         if not path.is_dir():
             raise SettingsError(f"{path}: has its classes and its images in itself", "Use it as it is: --data FILE")

@@ -15,7 +15,7 @@ import numpy as np
 
 from engines.backends import EngineOptions, check_backend, check_options
 from engines.datasets.truth import TruthSet, open_truth
-from engines.errors import EvaluationError
+from engines.errors import EvaluationError, printable
 from engines.evaluation.mapping import map_classes, parse_means
 from engines.evaluation.objects import MAX_OBJECTS, ObjectFigures
 from engines.evaluation.scores import Case, PixelFigures, SetFigures
@@ -79,7 +79,7 @@ def evaluate(model: str, images: Images, engine_facts: Mapping[str, Any], json_p
             with Progress(f"{found.card.name} on {truths.settings.name}", "images", delay_s=PROGRESS_DELAY_S) as progress:
                 figures = score_set(segmenter, truths, mapping, threshold, progress.show)
             scored.append((truths, figures))
-            print("\n".join(described(segmenter, truths, figures)), end="\n\n")
+            print(printable("\n".join(described(segmenter, truths, figures)), "\n"), end="\n\n")
             _draw(segmenter.card.name, truths, figures, sheets)
         facts = report(found, segmenter, scored)
     if json_path:
@@ -106,7 +106,7 @@ def check_json(path: str | None) -> None:
 
 def _draw(model: str, truths: TruthSet, figures: SetFigures, folder: str | None) -> None:
     """Draw the confusion matrix and the worst images. folder: None for the default; without matplotlib there is no chart then."""
-    base = Path(folder or PICTURES) / f"{model}-{truths.settings.name}"
+    base = Path(folder or PICTURES) / f"{model}-{truths.settings.name}".replace("/", "_").replace("\\", "_")
     drawn = []
     if figures.pixels is not None:
         try:

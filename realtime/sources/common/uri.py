@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -39,8 +39,8 @@ class SourceUri:
     """
 
     scheme: str
-    target: str
-    options: Mapping[str, str]
+    target: str = field(repr=False)  # may hold a password
+    options: Mapping[str, str] = field(repr=False)
     name: str
     waits: bool = False
 

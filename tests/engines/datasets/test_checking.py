@@ -173,7 +173,7 @@ def test_further_labels_are_checked_as_well(clean_set: Path) -> None:
 
 def test_names_come_from_the_caller_or_a_file_or_the_ids(clean_set: Path) -> None:
     assert check_set(clean_set).settings.classes == ("class0", "class1")
-    (clean_set / "labels.txt").write_text("one\n\n two \n", encoding="utf-8")
+    (clean_set / "labels.txt").write_text("one\n two \n\n", encoding="utf-8")
     assert check_set(clean_set).settings.classes == ("one", "two")
     assert check_set(clean_set, SETTINGS).settings.classes == ("left", "right")
     assert check_set(clean_set, SETTINGS, ("a", "b", "c")).settings.classes == ("a", "b", "c")

@@ -39,7 +39,14 @@ def test_what_is_written_is_read_back(tmp_path: Path, settings: SetSettings) -> 
 
 
 @hypothesis_settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5, unique=True))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), min_size=1, max_size=8),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    )
+)
 def test_any_name_is_read_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     whole = tuple(dict.fromkeys(name.encode("utf-8", "replace").decode() for name in names))
     path = tmp_path_factory.mktemp("set") / "dataset.toml"

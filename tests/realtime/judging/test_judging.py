@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.errors import DataError
 from engines.types import Instances, Segmentation
 from realtime.cli import main
-from realtime.judging.files import read_tracks
+from realtime.judging.files import read_tracks, read_truth
 from realtime.sinks.mot import MotSink
 from realtime.types import Canvas, Frame, Result, Track
 
@@ -272,3 +273,15 @@ def _by_trackeval(gt: Path, trackers: Path) -> dict[str, dict[str, object]]:
         data = clips.get_preprocessed_seq_data(clips.get_raw_seq_data("mine", "TUD-Campus"), "pedestrian")
         quiet = {"PRINT_CONFIG": False}
         return {metric.get_name(): metric.eval_sequence(data) for metric in (HOTA(), CLEAR(dict(quiet)), Identity(dict(quiet)))}
+
+
+@pytest.mark.parametrize("frame", [5_000_001, 300_000_000, 10**18])
+def test_a_frame_number_that_no_clip_has_is_refused_at_once(write, frame: int) -> None:
+    """Every frame up to the last is scored: 300 million took minutes."""
+    path = Path(write("gt.txt", [line(1, 1), line(frame, 1)]))
+    with pytest.raises(DataError, match=r"line 2: a frame above 5000000\. MOTChallenge counts frames from 1"):
+        read_tracks(path)
+    write("far/seqinfo.ini", ["[Sequence]", f"seqLength={frame}"])
+    write("far/gt/gt.txt", [line(1, 1)])
+    with pytest.raises(DataError, match="is not a number of frames, 1 to 5000000"):
+        read_truth(path.parent / "far")
