@@ -156,7 +156,7 @@ def examine(card: ModelCard, outputs: Outputs) -> Look:
     if output.dtype.kind != "f" or not np.isfinite(output).all():
         return Look()
     numbers = sampled(output.reshape(1, -1))
-    flat = {name: float(numbers.flat[0])} if is_flat(numbers) else {}
+    flat = {name: float(numbers.flat[0])} if is_flat(numbers) and numbers.flat[0] != 0 else {}  # 0 of a picture of nobody
     low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
     is_sigmoid = role == "alpha_logits" and not flat and low >= 0 and high <= 1 and high - low > 0.5
     doubts: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from engines.datasets.holding import hold_out
 from engines.datasets.settings import FILE_NAME, SetSettings
 from engines.errors import choices
 from engines.evaluation.mapping import merge_matrix
+from engines.families import first_frames
 from engines.files import whole_file, write_whole
 from engines.models.card import to_toml
 from engines.models.model import load_model
@@ -28,7 +29,7 @@ from engines.training.augment import exposed_image
 from engines.training.recipe import Recipe, Teacher, check_means
 from engines.types import F32, U8, VOID_CLASS, Bools
 
-ROLES = ("logits", "labels", "alpha")
+ROLES = ("logits", "probabilities", "labels", "alpha")
 """The outputs that a teacher is read from, the best first."""
 SMALLEST_ALLOWED = 0.2
 """Where the teachers give less than this to the classes that the known label allows, they are wrong, and the pixel is void."""
@@ -83,6 +84,7 @@ class OpenTeacher:
 
     def __init__(self, engine: Engine, teacher: Teacher, classes: Sequence[str]) -> None:
         self._engine, self._teacher = engine, teacher
+        self._first = first_frames(engine.card)
         self.weight = teacher.weight
         self._table = teacher_table(engine.card.classes, teacher.means, classes)
 
@@ -95,13 +97,18 @@ class OpenTeacher:
         return found
 
     def _probabilities(self, image: U8) -> F32:
-        run, card = self._engine.infer(image), self._engine.card
+        run = self._engine.infer(image)
+        if not self._first.is_done:
+            self._first.look(run.outputs, is_real=True)
+        card = self._first.card
         height, width = image.shape[:2]
         role = next(role for role in ROLES if role in card.outputs)
         output = run.outputs[card.outputs[role]]
-        cut = np.asarray(run.geometry.cut(output[0] if role == "logits" else np.squeeze(output)))
+        cut = np.asarray(run.geometry.cut(output[0] if role in ROLES[:2] else np.squeeze(output)))
         if role == "logits":
             probabilities = np.asarray(softmax(cut.astype(np.float32), axis=0), np.float32)
+        elif role == "probabilities":
+            probabilities = np.clip(cut.astype(np.float32), 0, 1)
         elif role == "labels":
             probabilities = (cut == np.arange(len(card.classes))[:, None, None]).astype(np.float32)
         else:

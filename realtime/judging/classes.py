@@ -4,6 +4,7 @@ MOTChallenge has its own numbers of classes. A result has its model's class ids 
 for other models their class names are needed.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from engines.models.coco import COCO_CLASSES
 from realtime.errors import SettingsError
 from realtime.judging.files import TrackRows
 from realtime.judging.scores import DISTRACTORS, ClassPair
+
+log = logging.getLogger(__name__)
 
 PEDESTRIAN = 1
 TRUE_NAMES = {"pedestrian": PEDESTRIAN, "person": PEDESTRIAN, "car": 3, "bicycle": 4, "motorbike": 5, "motorcycle": 5}
@@ -35,8 +38,19 @@ def class_pairs(
         pairs = tuple(_by_default(code, model_classes) for code in _scored(truth))
     if len({pair.result for pair in pairs}) < len(pairs):
         raise SettingsError(f"--classes {text}: names a class of the result twice")
+    if text is not None and model_classes is None and (words := [word for word in _found(text) if not word.isdigit()]):
+        log.warning(
+            "--classes: the result does not name its classes, so that %s is taken for COCO's. Name the MODEL that made it, "
+            "or write a number",
+            " and ".join(words),
+        )
     _check_used(pairs, truth, result, model_classes or ())
     return pairs
+
+
+def _found(text: str) -> list[str]:
+    """The words of --classes that are classes of the result."""
+    return [item.rpartition("=")[2].strip() for item in text.split(",")]
 
 
 def _pair(item: str, names: Sequence[str]) -> ClassPair:
