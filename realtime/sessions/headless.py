@@ -108,7 +108,10 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
     # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
     dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0
     cut_off = reading.captured - reading.processed - reading.failed - dropped
-    lines.append(f"dropped  {dropped} of {reading.captured} captured" + (f", {cut_off} cut off" if cut_off else ""))
+    unwritten = reading.processed + reading.failed - files.recorder.frames_written
+    ends = {"cut off": cut_off, "processed and not written": unwritten}
+    counts = [f"{dropped} of {reading.captured} captured", *(f"{count} {what}" for what, count in ends.items() if count > 0)]
+    lines.append(f"dropped  {', '.join(counts)}")
     if run.stream.source is not None and (rejected := run.stream.source.status.rejected):
         why = ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
         lines.append(f"unusable {reading.rejected} pictures of the source: {why}")

@@ -112,7 +112,7 @@ def test_what_a_killed_run_wrote_is_there_but_for_the_last_two_seconds(
 ) -> None:
     """Complete files are whole, and the last one is finished by one call."""
     generator = random.Random(21)
-    for attempt in range(rounds(6, 100)):
+    for attempt in range(rounds(4, 100)):
         folder = tmp_path / str(attempt)
         folder.mkdir()
         suffix = (".mp4", ".mov", ".mkv")[attempt % 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
+import realtime.sinks
 from engines.models import zoo
 from realtime.app import Run
 from realtime.commands.common.running import run_to_files
@@ -37,11 +39,14 @@ Process = Callable[..., str]
 def process(tiny_model: Path) -> Process:
     """Runs a source through a model to files; the summary."""
 
-    def run(source: Any, outputs: dict[str, Path], **settings: Any) -> str:
+    def run(source: Any, outputs: dict[str, Path], stop_after_s: float | None = None, **settings: Any) -> str:
         chosen = Settings(**{"model": str(tiny_model), "backend": "ort", **settings})
         files = FilesOutlet(CanvasFormat(320), recording_to(outputs))
         plan = StreamPlan(chosen, lambda: source, [files])
-        return run_headless(Run(chosen, lambda: zoo.find(chosen.model), [plan]), files, outputs).text
+        run = Run(chosen, lambda: zoo.find(chosen.model), [plan])
+        if stop_after_s is not None:
+            threading.Timer(stop_after_s, run.stop).start()
+        return run_headless(run, files, outputs).text
 
     return run
 
@@ -175,3 +180,42 @@ def test_the_sound_of_a_live_stream_is_known_too(tmp_path: Path) -> None:
     next(iter(source))
     assert source.status.sound == "aac, 48000 Hz"
     source.close()
+
+
+def test_what_an_interrupted_run_has_processed_and_not_written_is_told(
+    process: Process, MemorySource: Any, tmp_path: Path, plug_in: Callable[..., None]
+) -> None:
+    """Up to 64 results wait for the files; nobody said that they are not in them."""
+    plug_in(realtime.sinks, "slow", SLOW_SINK)
+    text = process(MemorySource(None), {"slow": tmp_path / "o.slow"}, stop_after_s=2.0)
+    processed = int(re.search(r"^frames   (\d+) ", text, re.MULTILINE)[1])  # type: ignore[index]
+    unwritten = int(re.search(r"(\d+) processed and not written", text)[1])  # type: ignore[index]
+    assert processed - unwritten == len((tmp_path / "o.slow").read_text().splitlines())
+
+
+SLOW_SINK = '''
+"""A line per frame, slowly."""
+
+import time
+from realtime.sinks.common.output_file import LineFile
+
+SUFFIXES = (".slow",)
+OPTION = "--slow"
+HELP = "slow"
+
+
+class SlowSink:
+    def __init__(self, path):
+        self._file = LineFile(path)
+
+    def write(self, result, canvas):
+        time.sleep(0.1)
+        self._file.write(b"%d\\n" % result.frame.index)
+
+    def close(self):
+        self._file.close()
+
+
+def create(path, facts):
+    return SlowSink(path)
+'''
