@@ -20,10 +20,11 @@ def program() -> NoReturn:
         number = getattr(signal, name, None)
         if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):  # ignored: nohup
             signal.signal(number, _end_at_once)
-    from realtime.process import ending, standard_streams
+    from realtime.process import arguments, ending, standard_streams
 
     standard_streams.prepare()
     ending.listen()
+    arguments.hide_secrets()
     ending.leave(standard_streams.checked(main()))
 
 
@@ -54,10 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Callable[[], int], words: Sequence[str]) -> int:
     import logging
 
+    from realtime.process.redact import redact_source
     from realtime.process.version import version
 
     log = logging.getLogger(__name__)
-    log.info("version %s: run.py %s", version(), " ".join(words))
+    log.info("version %s: run.py %s", version(), " ".join(map(redact_source, words)))
     try:
         return command()
     except Exception:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -226,6 +228,23 @@ def test_any_password_in_any_url_is_gone(password: str, scheme: str, host: str) 
     clean = redact(f"error: '{scheme}://admin:{middle}@{host}/1' failed")
     assert middle not in clean
     assert host in clean
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arguments are overwritten where Linux keeps them")
+def test_ps_does_not_show_what_was_on_the_command_line() -> None:
+    """Every user of the machine can read the arguments of a process."""
+    program = "from realtime.process.arguments import hide_secrets as hide; hide(); print(open('/proc/self/cmdline').read())"
+    given = [
+        f"http://admin:{SECRET}@camera/v?width=2",
+        f"--x=rtmp://h/app/{SECRET}",
+        f"anysrc pin={SECRET} ! appsink",
+        "plain.mp4",
+        "ü",
+    ]
+    done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, text=True, check=True, timeout=30)
+    assert SECRET not in done.stdout
+    shown = [word.rstrip() for word in done.stdout.strip().rstrip("\0").split("\0")]
+    assert shown[3:] == ["http://***@camera/v?width=2", "--x=rtmp://h/app/***", "anysrc pin=*** ! appsink", "plain.mp4", "ü"]
 
 
 _words = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~", min_size=6, max_size=24)
