@@ -17,7 +17,7 @@ from realtime.sources.common.base import Picture, counted, described, now_ns
 from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
-from realtime.sources.common.numbering import Numbering, stamp_of
+from realtime.sources.common.numbering import Numbering
 from realtime.sources.common.picking import heard, pick
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,9 @@ class VideoStream:
             raise SourceOpenError(*explain(name, reason, open_timeout_s)) from None
         try:
             self._stream = pick(self._container, name)
+            if not is_live:
+                # PyAV has FFmpeg invent presentation times that a container lacks (AVI with B-frames): in the wrong order.
+                self._container.flags &= ~av.container.Flags.gen_pts.value
             # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
             self._stream.thread_type = "SLICE" if is_live else "AUTO"
             self._stream.codec_context.options = dict(_LIMITS)
@@ -166,7 +169,7 @@ class VideoStream:
         return frames
 
     def _picture(self, frame: av.VideoFrame, received_ns: int) -> Picture | None:
-        stamp, base, pts_s = stamp_of(frame), frame.time_base, None
+        stamp, base, pts_s = self._numbering.stamp(frame), frame.time_base, None
         if self._numbering.is_late(stamp):
             return None
         number = self._numbering.number(stamp)

@@ -16,11 +16,6 @@ _LEARNING = 0.1
 _HEADER_BYTES = 48  # between two packets of a file without other streams
 
 
-def stamp_of(item: av.Packet[Any] | av.VideoFrame) -> int | None:
-    """The presentation time stamp, or the one of decoding where the container has no other, as FFmpeg takes it."""
-    return item.pts if item.pts is not None else item.dts
-
-
 class Numbering:
     """Numbers pictures as a decoder would that fails on none of their packets. Used on one thread.
 
@@ -46,6 +41,7 @@ class Numbering:
         self._errors = 0  # of streams without time stamps
         self._waiting: set[int] = set()  # time stamps of packets whose pictures have not come
         self._has_begun = False
+        self._has_pts = True
         self._holes = _Holes(is_indexed)
 
     def feed(self, packet: av.Packet[Any]) -> None:
@@ -56,9 +52,15 @@ class Numbering:
         self._holes.feed(packet)
         if self._has_begun and packet.is_corrupt:
             self._doubt = _DOUBTED_PICTURES
-        stamp = stamp_of(packet)
+        if packet.pts is None and packet.dts is not None and self._latest is None:
+            self._has_pts = False
+        stamp = self.stamp(packet)
         if self._has_begun and stamp is not None and not packet.is_discard and not _is_hidden(packet):
             self._waiting.add(stamp)
+
+    def stamp(self, item: av.Packet[Any] | av.VideoFrame) -> int | None:
+        """The presentation time stamp; in a stream that lacks some, the one of decoding, as FFmpeg takes it."""
+        return item.pts if item.pts is not None and (self._has_pts or item.dts is None) else item.dts
 
     def fail(self) -> None:
         """The decoder reports an error: one of the packets that it was fed gives no picture."""

@@ -40,6 +40,8 @@ KINDS: list[tuple[str, str, dict[str, str]]] = [
     ("d.avi", "mpeg4", {"g": "10", "bf": "2"}),
     ("e.mkv", "ffv1", {}),
     ("f.mkv", "libx265", {"x265-params": "keyint=10:log-level=none"}),
+    ("h.avi", "libx264", {"g": "10"}),
+    ("i.avi", "mpeg1video", {"g": "10"}),
     ("g.webm", "libvpx", {"b": "2M", "auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "realtime", "cpu-used": "8"}),
 ]
 
