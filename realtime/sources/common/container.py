@@ -30,6 +30,7 @@ _LIVE_OPTIONS = {
     "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
 _MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
+_GENPTS = 0x0001  # AVFMT_FLAG_GENPTS
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
 _SWALLOWED_S = 1.0
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
@@ -85,7 +86,7 @@ class VideoStream:
             self._stream = pick(self._container, name)
             if not is_live:
                 # PyAV has FFmpeg invent presentation times that a container lacks (AVI with B-frames): in the wrong order.
-                self._container.flags &= ~av.container.Flags.gen_pts.value
+                self._container.flags &= ~_GENPTS
             # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
             self._stream.thread_type = "SLICE" if is_live else "AUTO"
             self._stream.codec_context.options = dict(_LIMITS)
