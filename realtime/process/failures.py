@@ -46,39 +46,42 @@ def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, st
     if isinstance(error, SegmentationError):
         cure = f". {CLOSE_PROGRAMS}" if not error.cure and is_lack_of_memory(error) else ""
         return USER_CAN_HELP, one_line(error) + cure
-    if is_lack_of_memory(error):
-        return USER_CAN_HELP, redact(f"{_short(error)}. {CLOSE_PROGRAMS}")
-    if isinstance(error, ImportError) and (line := _missing(error)):
-        return USER_CAN_HELP, redact(line)
-    if isinstance(error, OSError) and error.filename is not None:
-        name = error.filename if isinstance(error.filename, str) else str(error.filename)
-        return USER_CAN_HELP, redact(f"{name}: {error.strerror}. {cure_of(error, 'name another file or folder')}")
-    if isinstance(error, RuntimeError) and "home directory" in str(error):
-        return USER_CAN_HELP, redact(
-            f"a path begins with ~, and there is no such home folder ({_short(error)}). Write the whole path"
-        )
+    if found := known(error):
+        return USER_CAN_HELP, redact(". ".join(found))
     trace = "Its trace is in the log" if has_trace else "Run it again with --verbose or --log FILE for the trace"
-    return UNEXPECTED, redact(
-        f"unexpected {_short(error)}{_place(error)}. {trace}, and report it: this is a fault of the program"
-    )
+    line = f"unexpected {_short(error)}{_place(error)}. {trace}, and report it: this is a fault of the program"
+    return UNEXPECTED, redact(line)
 
 
-def _missing(error: ImportError) -> str:
-    """The line for a package that is missing or does not load; "" where that is a fault of this program itself."""
+def known(error: BaseException) -> tuple[str, str] | None:
+    """The problem and the cure of another package's error that the user can do something about; None for any other."""
+    if is_lack_of_memory(error):
+        return _short(error), CLOSE_PROGRAMS
+    if isinstance(error, ImportError):
+        return _missing(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", cure_of(error, "name another file or folder")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return f"a path begins with ~, and there is no such home folder ({_short(error)})", "Write the whole path"
+    return None
+
+
+def _missing(error: ImportError) -> tuple[str, str] | None:
+    """For a package that is missing or does not load; None where that is a fault of this program itself."""
     named = (error.name or "").partition(".")[0]
     if named in ("engines", "realtime"):
-        return ""
+        return None
     package = named if isinstance(error, ModuleNotFoundError) else _importing(error) or named
     installed_as = PACKAGES.get(package, package)
     library, _, reason = str(error).partition(": ")
     if reason.startswith("cannot open shared object file"):
         needs = next((name for start, name in SYSTEM_PACKAGES.items() if library.startswith(start)), "")
         cure = f"Install it: sudo apt-get install -y {needs}" if needs else "Install the system package that contains it"
-        return f"{installed_as} cannot be loaded: the system library {library} is missing. {cure}"
+        return f"{installed_as} cannot be loaded: the system library {library} is missing", cure
     if isinstance(error, ModuleNotFoundError):
-        return f"the package {installed_as} is not installed ({_short(error)}). {INSTALL.format(package=installed_as)}"
+        return f"the package {installed_as} is not installed ({_short(error)})", INSTALL.format(package=installed_as)
     cure = f"Install it again: pip install --force-reinstall {installed_as}"
-    return f"the package {installed_as} cannot be loaded ({_short(error)}). {cure}"
+    return f"the package {installed_as} cannot be loaded ({_short(error)})", cure
 
 
 def _importing(error: BaseException) -> str:

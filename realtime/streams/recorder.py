@@ -10,6 +10,7 @@ from pathlib import Path
 from engines.models.card import ModelCard
 from realtime.errors import SinkError
 from realtime.flow.meter import Meter
+from realtime.process.failures import known
 from realtime.process.redact import redact
 from realtime.process.version import version
 from realtime.sinks import StreamFacts, needs_canvas, open_sinks
@@ -157,10 +158,8 @@ class Recorder:
         except SinkError:
             raise
         except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise SinkError(
-                f"{self._name}: writing failed ({type(error).__name__}: {reason})", "Run it with --log FILE"
-            ) from error
+            what, cure = known(error) or (f"{type(error).__name__}: {error}", "Run it with --log FILE")
+            raise SinkError(f"{self._name}: writing failed ({what})", cure) from error
 
     def _close(self) -> None:
         """Close every sink; the first error is raised when all have had their turn."""
