@@ -17,19 +17,17 @@ from dataclasses import dataclass, replace
 from engines.errors import InferenceError, SegmentationError
 from engines.families import DecodeSettings
 from engines.segmenter import Segmenter
-from engines.types import Segmentation, Size
+from engines.types import Segmentation
 from realtime.flow.meter import Meter
 from realtime.process.redact import redact
 from realtime.streams.port import OpenedModel, Port, Segmented
-from realtime.streams.recovery import FAILURES, Recovery, reason_of
+from realtime.streams.recovery import FAILURES, WARM_UP_SIZE, Recovery, close_quietly, open_warm, reason_of
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
 
 CUT_SHORT_S = 0.5
 """After a stop, what the network is doing may take so long: frames in flight end by themselves."""
-
-WARM_UP_SIZE = Size(1280, 720)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +201,8 @@ class Inference:
         except FAILURES as error:
             if self._stopped:  # cut short, and nobody waits for it
                 return
+            if self._stopped:  # it was cut short
+                raise
             if isinstance(work, Swap):
                 self._swaps.appendleft(work)
             suspect, reason = self._suspect, reason_of(error)
@@ -245,7 +245,7 @@ class Inference:
                 return
             for open_segmenter in dict.fromkeys((self._open_now, self._open_segmenter)):
                 try:
-                    self._segmenter = self._opened(open_segmenter)
+                    self._segmenter = open_warm(open_segmenter)
                 except (SegmentationError, MemoryError) as failure:
                     error = failure
                 else:
@@ -264,31 +264,17 @@ class Inference:
         return self._stopped
 
     def _close(self) -> None:
-        """Free the engine. What that raises is only logged: what the engine gave is still on its way to files and screens."""
+        """Free the engine, if one is open."""
         segmenter, self._segmenter = self._segmenter, None
         if segmenter is not None:
-            try:
-                segmenter.close()
-            except Exception as error:
-                log.warning("the engine could not be closed: %s", redact(reason_of(error)))
-
-    @staticmethod
-    def _opened(open_segmenter: Callable[[], Segmenter]) -> Segmenter:
-        """A warm engine. Raises what opening it raises, with nothing left open."""
-        opened = open_segmenter()
-        try:
-            opened.warm_up(WARM_UP_SIZE)
-        except BaseException:
-            opened.close()
-            raise
-        return opened
+            close_quietly(segmenter)
 
     def _exchange(self, before: Segmenter, request: Swap) -> None:
         """Finish what is in flight on the engine that started it; then open the new one, or go on if that fails."""
         while self._started:
             self._finish_one(before)
         try:
-            opened = self._opened(request.open)
+            opened = open_warm(request.open)
         except SegmentationError as error:
             request.finished(error)
             return

@@ -1,8 +1,17 @@
 """Recovery: an engine that fails on a frame is opened again, three times at most, after pauses that grow; then the run ends."""
 
+import logging
 import time
+from collections.abc import Callable
 
 from engines.errors import BackendUnavailableError, InferenceError, SegmentationError
+from engines.segmenter import Segmenter
+from engines.types import Size
+from realtime.process.redact import redact
+
+log = logging.getLogger(__name__)
+
+WARM_UP_SIZE = Size(1280, 720)
 
 PAUSES_S = (0.5, 1.0, 2.0)
 """Before each attempt: a driver that restarts, or memory that another program gives back, takes about that long."""
@@ -57,3 +66,22 @@ def cure_of(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "Close other programs, or use a smaller input: --size"
     return error.cure if isinstance(error, SegmentationError) else ""
+
+
+def open_warm(open_segmenter: Callable[[], Segmenter]) -> Segmenter:
+    """An engine that has run once. Raises what opening and running it raises, with nothing left open."""
+    opened = open_segmenter()
+    try:
+        opened.warm_up(WARM_UP_SIZE)
+    except BaseException:
+        close_quietly(opened)
+        raise
+    return opened
+
+
+def close_quietly(segmenter: Segmenter) -> None:
+    """Free an engine. What that raises is only logged: what the engine gave is still on its way to files and screens."""
+    try:
+        segmenter.close()
+    except Exception as error:
+        log.warning("the engine could not be closed: %s", redact(reason_of(error)))

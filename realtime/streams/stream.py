@@ -201,7 +201,7 @@ class Stream:
                 frame = item.frame if self._skips else self._released(item.frame)
                 if item.segmentation is not None:
                     composer.take(frame, item.segmentation, model.card)
-                else:
+                elif frame.index > newest_delivered:  # a newer one may be on the screen already
                     missed = composer.missed(frame, item.error, carries=self._skips and self._is_watched)
             result = missed or self._newest_result(composer)
             model = model or self._inference.model
