@@ -22,7 +22,7 @@ from realtime.sources import open_source
 from realtime.streams.outlets import IteratorOutlet
 from realtime.streams.stream import StreamPlan
 from realtime.tracking import open_tracker
-from realtime.types import Observer, Source
+from realtime.types import Observer, Source, SourceStatus
 
 CLOSE_TIMEOUT_S = 10.0
 
@@ -130,6 +130,11 @@ class Streams:
     def reading(self, stream: int = 0) -> Reading:
         """Frame rates, times of stages, drops and ages of a source. dropped_before_screen: results that the loop did not get."""
         return replace(self._run.streams[stream].reading(), dropped_before_screen=self._outlets[stream].dropped)
+
+    def status(self, stream: int = 0) -> SourceStatus:
+        """How a source is doing: live, lost and retried, frozen, black ..."""
+        source = self._run.streams[stream].source
+        return source.status if source is not None else SourceStatus("connecting")
 
     def close(self) -> None:
         """End everything. May be called more than once."""

@@ -19,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.errors import PictureError
+from engines.pictures.reading import check_size
 from engines.system.unfinished import unfinished
+from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import has_secret
 from realtime.sources.common.base import Picture, described, now_ns
@@ -142,8 +145,11 @@ class PipeFeed:
         self._allow(timeout_s)
         try:
             caps = self._negotiated_caps()
+            check_size(Size(caps.width, caps.height), f"{self._name}: the pipeline ")
             self._selector.register(self._frames, selectors.EVENT_READ)
             self._first = self._read_picture(caps)
+        except PictureError as error:
+            raise HopelessError(error.what, error.cure) from None
         except SourceLostError as error:
             raise (HopelessError if is_wrong(self._lines) else SourceOpenError)(error.what, error.cure) from None
         if self._first is None:

@@ -22,6 +22,7 @@ from realtime.sources.common.wire import Wire, explain
 
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _METHODS = ("OPTIONS", "DESCRIBE")  # FFmpeg asks these two first, and a camera may redirect at either
+_HEADERS = "User-Agent: realtime-segmentation\r\nAccept: application/sdp\r\n"
 _MAX_BODY_BYTES = 1 << 20
 _LONGEST_LINE_BYTES = 8192
 
@@ -59,7 +60,8 @@ def _redirect(trail: Trail, name: str, wire: Wire) -> str:
         for method in _METHODS:
             for _ in range(2):  # without the password, and with it
                 number += 1
-                connected.sendall(f"{method} {asked} RTSP/1.0\r\nCSeq: {number}\r\n{login}\r\n".encode())
+                head = f"{method} {asked} RTSP/1.0\r\nCSeq: {number}\r\n{_HEADERS}{login}\r\n"
+                connected.sendall(head.encode())
                 answer = _answer(lines)
                 if answer is None or answer.code != 401 or login or not userinfo(trail.url):
                     break

@@ -16,7 +16,7 @@ import pytest
 
 import realtime
 from engines.errors import ModelNotFoundError
-from realtime.errors import RealtimeError, SettingsError, SourceLostError
+from realtime.errors import RealtimeError, SettingsError, SourceLostError, SourceOpenError
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -72,6 +72,18 @@ def test_a_live_source_gives_the_newest_frame(tiny_model: Path, MemorySource: An
         assert next(results).index > first.index + 10
         assert stream.reading().captured > 10
         results.close()
+
+
+def test_a_camera_that_is_not_there_is_waited_for_where_asked(tiny_model: Path, wait_until: Callable[..., None]) -> None:
+    with pytest.raises(SourceOpenError, match="connection refused"):
+        list(realtime.open_stream("rtsp://127.0.0.1:1/x", str(tiny_model), backend="ort"))
+    stream = realtime.open_stream("rtsp://127.0.0.1:1/x", str(tiny_model), backend="ort", wait=True)
+    assert stream.status().state == "connecting"
+    thread = threading.Thread(target=lambda: list(stream), daemon=True)
+    thread.start()
+    wait_until(lambda: stream.status().state == "retrying" and "connection refused" in stream.status().detail)
+    stream.close()
+    thread.join(5)
 
 
 def test_a_stream_that_is_never_iterated_opens_nothing(tiny_model: Path, MemorySource: Any) -> None:

@@ -148,6 +148,11 @@ def test_padding_at_the_end_of_rows_is_cut_away(gst: StandIn, width: int, channe
     assert not np.shares_memory(frames[0].image, frames[1].image)
 
 
+def test_a_picture_bomb_is_refused_by_its_caps(gst: StandIn) -> None:
+    gst.plan(width=60_000, height=60_000, frames=0, silent=1)
+    assert "declares 60000x60000 pixels" in str(_failure(open_source("anysrc ! appsink")))
+
+
 def test_a_picture_larger_than_the_pipe_arrives_whole(gst: StandIn) -> None:
     gst.plan(width=1201, height=700, frames=2)
     frames = list(open_source("anysrc ! appsink"))

@@ -363,21 +363,28 @@ def test_a_plain_file_is_not_live(http_server, clip: Path) -> None:
     source.close()
 
 
-def test_a_file_whose_server_falls_silent_is_lost_not_ended(http_server, clip: Path) -> None:
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "a byte now and then"])
+def test_a_file_whose_server_falls_silent_is_lost_not_ended(http_server, clip: Path, drips: bool) -> None:
     def page(handler: Handler) -> None:
         data = clip.read_bytes()
         handler.send_response(200)
         handler.send_header("Content-Type", "video/mp4")
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        handler.wfile.write(data[: len(data) * 2 // 3])
-        http_server.stopping.wait(20)
+        begun = len(data) * 2 // 3
+        handler.wfile.write(data[:begun])
+        for at in range(begun, len(data)):
+            if http_server.stopping.wait(0.1 if drips else 20):
+                return
+            handler.wfile.write(data[at : at + 1])
 
     http_server.pages["/clip.mp4"] = page
     source = open_source(http_server.url("/clip.mp4#timeout_s=0.5"))
-    frames = []
+    frames: list[object] = []
+    begun_s = time.monotonic()
     with pytest.raises(SourceLostError, match=r"no answer within 0\.5 s"):
         frames.extend(source)
+    assert time.monotonic() - begun_s < 10
     source.close()
 
 
