@@ -1,4 +1,4 @@
-"""F09: time stamps that jump by an hour, repeat, are missing or no numbers, and a wall clock that is set: tracks keep their ids."""
+"""F09: time stamps that jump by an hour, repeat, are missing or no numbers; the wall clock is set. Tracks keep their ids."""
 
 from __future__ import annotations
 
