@@ -19,6 +19,9 @@ from engines.types import Size
 
 KEYS = ("images", "annotations", "categories")
 
+PARTS = ("valid", "val", "validation")
+"""Folders of held-out images with a file of their own among them, beside train/."""
+
 Id: TypeAlias = int | str
 """An id of digits in quotes is the number."""
 
@@ -69,8 +72,9 @@ def find_coco_file(folder: Path) -> Path | None:
 
     Raises DataError where several remain.
     """
-    files = [path for place in (folder, folder / "annotations") for path in sorted(place.glob("*.json"))]
-    files = [path for path in files if not is_hidden(path, folder)]
+    places = (folder, folder / "annotations")
+    files = [path for place in places for path in sorted(place.glob("*.json")) if not is_hidden(path, folder)]
+    files = files or [path for part in PARTS for path in sorted((folder / part).glob("*.json")) if not is_hidden(path, folder)]
     instances = [path for path in files if path.name.startswith("instances_")] or files
     held_out = [path for path in instances if "val" in path.stem] or instances
     if len(held_out) > 1:
@@ -96,11 +100,14 @@ def read_coco_file(path: Path) -> CocoFile:
     names, images, sizes = _images(path, facts["images"])
     annotations: dict[str, list[_Annotation]] = defaultdict(list)
     left_out: list[str] = []
+    seen: dict[tuple[str, str], _Annotation] = {}
     for entry in facts["annotations"]:
         shown = _shown(entry.get("id"))
         try:
             image, class_id = _place_of(entry, names, class_of)
             annotation = _annotation(entry, shown, class_id)
+            if annotation == seen.setdefault((image, shown), annotation) and annotation is not seen[image, shown]:
+                raise DataError("is listed twice")
             annotations[image].append(annotation)
         except DataError as error:
             left_out.append(f"{path}: annotation {shown} {error.what}")

@@ -10,6 +10,7 @@ import msgspec
 from engines.errors import DataError, choices, printable
 from engines.files import write_whole
 from engines.tables import checked, quoted, read_table
+from engines.types import VOID_CLASS
 
 FILE_NAME = "dataset.toml"
 FOLDER_KEY = "folder"
@@ -63,6 +64,8 @@ def open_settings(path: Path) -> tuple[Path, SetSettings]:
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
             what = f"{path}: has no {FILE_NAME}, so its classes are unknown"
+            if not (path / "images").is_dir():
+                raise DataError(what, "Name a folder with images/ and labels/, a data.yaml, or COCO's JSON file")
             raise DataError(what, f"Make one: run.py data check {path} --write")
         path /= FILE_NAME
     elif not path.is_file():
@@ -88,6 +91,9 @@ def check_settings(settings: SetSettings, where: str) -> None:
     """Raises DataError for a fault of the set itself. Whether its classes fit a model is checked with the model."""
     if not settings.classes:
         raise DataError(f'{where}: "classes" is empty', "Write the names in the order of the ids in the labels")
+    if len(settings.classes) > VOID_CLASS:
+        what = f"{where}: has {len(settings.classes)} classes, but at most {VOID_CLASS} have an id of 8 bits"
+        raise DataError(what, "Merge classes, or leave out those that are not needed")
     if len(set(settings.classes)) < len(settings.classes):
         raise DataError(f"{where}: a class is named twice in {list(settings.classes)}")
     strange = next((name for name in (settings.name, *settings.classes) if printable(name) != name), None)

@@ -107,6 +107,9 @@ def test_a_fault_in_a_file_is_reported(tmp_path: Path, text: str, words: str) ->
 
 
 def test_a_folder_without_settings_is_an_error_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Name a folder with images/ and labels/, a data\.yaml, or COCO's JSON"):
+        open_settings(tmp_path)
+    (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"Make one: run\.py data check .* --write"):
         open_settings(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
