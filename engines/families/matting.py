@@ -149,10 +149,8 @@ def examine(card: ModelCard, outputs: Outputs) -> Look:
     name = card.outputs[role]
     output = outputs[name]
     if output.dtype == np.uint8:
-        if output.max(initial=0) == 1:
-            what = f"{card.name}: output {name} contains 0 and 1 only, and an opacity of bytes goes to 255"
-            raise CardError(what, 'If it is a map of classes, write in its card: family = "semantic", outputs.labels')
-        return Look()
+        doubt = f"output {name} contains 0 and 1 only, and an opacity of bytes goes to 255,"
+        return Look(odd=frozenset([doubt] if output.max(initial=0) == 1 else []))
     if output.dtype.kind != "f" or not np.isfinite(output).all():
         return Look()
     numbers = sampled(output.reshape(1, -1))

@@ -25,6 +25,12 @@ ROUNDING = 0.02
 OVERSHOOT = 0.1
 """Networks that upsample probabilities with a cubic go past 0 and 1 by a few per cent; more is another kind of number."""
 
+FAR_OUTSIDE = 0.5
+"""No resize takes probabilities so far beyond 0 and 1."""
+
+PADDING = -1.0
+"""The score of a row that stands for nothing, where an exporter fills up the rows of NMS so."""
+
 FEW_SCORES = 3
 MANY_ROWS = 50
 """From so many rows on, what holds in all of them is no accident."""
@@ -41,13 +47,15 @@ class Look:
     """What one frame's outputs look like.
 
     outputs: the card's, by other roles, where the numbers say so. doubts: what looks wrong. best: the highest score of anything;
-    None where there is no saying. flat: outputs that are one number throughout, and the number.
+    None where there is no saying. flat: outputs that are one number throughout, and the number. odd: what looks wrong if it is so
+    in every frame.
     """
 
     outputs: Mapping[str, str] | None = None
     doubts: tuple[str, ...] = ()
     best: float | None = None
     flat: Mapping[str, float] = field(default_factory=dict)
+    odd: frozenset[str] = frozenset()
 
 
 NOTHING_SEEN = Look()
@@ -78,7 +86,7 @@ def are_probabilities(pixels: F32) -> bool:
 def check_shares(pixels: F32, card: ModelCard, output: str) -> None:
     """Raises CardError unless they are in 0..1, as a card that calls them probabilities says."""
     low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))
-    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+    if low < -FAR_OUTSIDE or high > 1 + FAR_OUTSIDE:
         what = f"{card.name}: output {output} goes from {low:.3g} to {high:.3g}, which are not probabilities"
         raise CardError(what, f'Write in its card: outputs = {{ logits = "{output}" }}')
 
@@ -119,6 +127,8 @@ def examine_rows(card: ModelCard, role: str, output: Array, extra: int = 0) -> L
     if output.ndim != 3 or len(output) != 1 or not np.isfinite(output).all():
         return NOTHING_SEEN  # the family reports it
     rows = np.asarray(output[0] if role != "predictions" else output[0].T, np.float32)
+    if role == "detections" and rows.shape[1] > 4:
+        rows = rows[rows[:, 4] != PADDING]
     first = {"predictions": 4, "queries": 4, "detections": 4, "candidates": 8}.get(role, 5)
     count = 1 if role in ("detections", "candidates") else len(card.classes)
     if rows.shape[1] < first + count:

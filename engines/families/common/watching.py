@@ -29,6 +29,7 @@ class FirstFrames:
         self._frames = 0
         self._best: float | None = None
         self._flat: dict[str, float] | None = None
+        self._odd: frozenset[str] | None = None
         self._said: set[str] = set()
 
     def look(self, outputs: Outputs, *, is_real: bool) -> None:
@@ -45,6 +46,7 @@ class FirstFrames:
             self._best = max(self._best or 0.0, seen.best)
         before = seen.flat if self._flat is None else self._flat
         self._flat = {name: value for name, value in seen.flat.items() if before.get(name) == value}
+        self._odd = seen.odd if self._odd is None else self._odd & seen.odd
         if self._frames == FRAMES:
             self.conclude()
 
@@ -56,8 +58,10 @@ class FirstFrames:
         frames = f"in the first {self._frames} frames" if self._frames > 1 else "in the only frame"
         for name, value in (self._flat or {}).items():
             self._say(f"output {name} is {value:.3g} throughout {frames}")
-        if self._best is not None and self._best < LEAST_SCORE and not self._flat:
-            self._say(f"no score is above {self._best:.2g} {frames}")
+        for doubt in sorted(self._odd or ()):
+            self._say(f"{doubt} {frames}")
+        if self._best is not None and self._best < LEAST_SCORE and not self._said:
+            self._say(f"no score is above {self._best:.2g} {frames}, which is right only if there was nothing to see")
 
     def _correct(self, outputs: dict[str, str]) -> None:
         changed = {role: tensor for role, tensor in outputs.items() if self.card.outputs.get(role) != tensor}
@@ -71,7 +75,8 @@ class FirstFrames:
     def _say(self, doubt: str) -> None:
         if doubt not in self._said:
             self._said.add(doubt)
-            log.warning("%s: %s. Is its card right (run.py models info)? Is its file?", self.card.name, doubt)
+            ending = "" if doubt.endswith("?") else "."
+            log.warning("%s: %s%s Is its card right (run.py models info)? Is its file?", self.card.name, doubt, ending)
 
 
 MEANINGS = {

@@ -201,9 +201,17 @@ def test_an_opacity_after_its_sigmoid_is_no_logit(nets) -> None:
     assert (segmentation.alpha.min(), segmentation.alpha.max()) == (0, 250)
 
 
-def test_an_opacity_of_bytes_0_and_1_is_refused() -> None:
-    with pytest.raises(CardError, match="contains 0 and 1 only, and an opacity of bytes goes to 255"):
-        examined(card_of(1, alpha="a"), a=np.eye(8, dtype=np.uint8)[None, None])
+def test_an_opacity_of_bytes_0_and_1_is_told_if_it_stays_so(nets, caplog) -> None:
+    """One frame of nobody may be so."""
+    alpha = np.zeros((1, 1, 64, 64), np.uint8)
+    alpha[..., 8:40, 8:40] = 1
+    path = nets.constant({"out": alpha})
+    path.with_suffix(".toml").write_text(f'family = "matting"\noutputs = {{alpha = "out"}}\nclasses = ["cat"]\n{UNIT}')
+    with Segmenter(load_model(path), "ort") as segmenter:
+        segmenter(GREY)
+        segmenter(GREY)
+        assert not caplog.records
+    assert "an opacity of bytes goes to 255, in the first 2 frames" in caplog.records[0].message
 
 
 # Detectors
@@ -260,6 +268,9 @@ def test_corners_score_and_class_pass() -> None:
     seen = examined(card_of(2, detections="o"), o=detections((10, 10, 40, 40, 0.9, 1), (5, 5, 20, 20, 0.6, 0)))
     assert (seen.doubts, seen.best) == ((), pytest.approx(0.9))
     assert examined(card_of(2, detections="o"), o=detections()) == Look(), "an empty picture"
+    padded = detections((10, 10, 40, 40, 0.9, 1))
+    padded[0, 1:] = -1
+    assert not examined(card_of(2, detections="o"), o=padded).doubts
 
 
 def anchors(count: int = 200, classes: int = 3) -> F32:
