@@ -110,6 +110,8 @@ def locate(name_or_path: str) -> Path:
             beside = [file.name for file in path.parent.glob("*.onnx")]
             cure = choices(path.name, beside) if path.parent.is_dir() else f"There is no folder {path.parent}"
             raise ModelNotFoundError(f"{name_or_path}: no such model file", cure)
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+            raise ModelNotFoundError(f"{name_or_path}: its name is not UTF-8, and what reads models takes no other", "Rename it")
         return path
     folder = folder_of(name_or_path)
     return folder / str(read_toml(folder / "card.toml").get("file", "model.onnx"))

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.errors import ModelFileError
+from engines.system.unfinished import unfinished
 
 LIMIT_S = 20.0
 MEMORY_BYTES = 6 * 1024**3
@@ -47,7 +48,8 @@ def probe(path: Path, inputs: Mapping[str, tuple[str, Sequence[int]]]) -> Shapes
     except OSError:  # no child, no answer
         return None
     try:
-        answer = _answer(process, path)
+        with unfinished(process.kill):
+            answer = _answer(process, path)
     finally:
         process.kill()
         process.wait()

@@ -11,7 +11,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from engines.errors import BackendUnavailableError
+from engines.errors import BackendUnavailableError, cure_of
 from engines.system.places import user_folder
 
 KEY_BYTES = 32
@@ -29,15 +29,22 @@ class MachineKey:
 
     def sign(self, message: bytes) -> str:
         """64 hex digits. Creates a missing key. Raises BackendUnavailableError if the key cannot be created or trusted."""
-        if not self.path.exists():
+        if not self._exists():
             self._create()
         return self._digest(message)
 
     def verify(self, message: bytes, signature: str) -> bool:
         """Whether this machine signed `message`. Raises BackendUnavailableError if its key cannot be trusted."""
-        if not self.path.exists():
+        if not self._exists():
             return False  # without a key nothing was signed
         return hmac.compare_digest(self._digest(message).encode(), signature.encode())
+
+    def _exists(self) -> bool:
+        try:
+            return self.path.exists()
+        except OSError as error:
+            what = f"{self.path}: the key that signs engines cannot be reached ({error.strerror})"
+            raise BackendUnavailableError(what, cure_of(error, "choose another folder with XDG_STATE_HOME")) from error
 
     def _digest(self, message: bytes) -> str:
         return hmac.new(self._load(), message, hashlib.sha256).hexdigest()

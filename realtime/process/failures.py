@@ -61,6 +61,8 @@ def known(error: BaseException) -> tuple[str, str] | None:
         return _missing(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}", cure_of(error, "name another file or folder")
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return _short(error), "Set TMPDIR to a folder that you may write to"
     if isinstance(error, RuntimeError) and "home directory" in str(error):
         return f"a path begins with ~, and there is no such home folder ({_short(error)})", "Write the whole path"
     return None
