@@ -3,7 +3,9 @@
     frame, id, x, y, width, height, score, class, visibility
 
 Frames and classes count from 1 as in MOTChallenge (so COCO's person, class id 0, is its pedestrian, 1); x and y are the top
-left XX confirmed tracks that were seen in the frame are written.
+left corner in pixels from 0. Only confirmed tracks that were seen in the frame are written, so visibility is 1: readers such as
+CVAT take a box below their threshold, and thus -1 for "unknown", for occluded. The score is where MOTChallenge's results have
+it; its ground truth has a flag there, 1 for a box that counts.
 Source: MOT16 (Milan et al., 2016), section 4.
 """
 
