@@ -222,6 +222,8 @@ class Bench:
         error = self.run.error or self._files.recorder.error
         if error is not None:
             raise error
+        if self.run.inference.recoveries:
+            raise BenchError("the model failed and was opened again during the measurement", "See the log, and run it again")
         if not self.run.running:
             name = self.run.stream.name or "the source"
             raise SourceLostError(f"{name}: ended during the measurement", "A live source must last longer than the bench")

@@ -115,6 +115,8 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
     if run.stream.source is not None and (rejected := run.stream.source.status.rejected):
         why = ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
         lines.append(f"unusable {reading.rejected} pictures of the source: {why}")
+    if run.inference.recoveries:
+        lines.append(f"reopened {run.inference.recoveries} times, after the model had failed: see the log")
     if reading.failed:
         lines.append(f"failed   {reading.failed} frames have no result: {listed(run.stream.failed_frames, reading.failed)}")
     if reading.stages:

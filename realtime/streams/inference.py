@@ -76,6 +76,11 @@ class Inference:
         """What is being done, in one line, while a failed engine is opened again; empty otherwise."""
         return self._recovery.text
 
+    @property
+    def recoveries(self) -> int:
+        """How often a failed engine was opened again."""
+        return self._recovery.count
+
     def port(self, meter: Meter, settings: Callable[[], DecodeSettings], introduce: Callable[[OpenedModel], None]) -> Port:
         """A new port. The thread runs until every port has ended; it needs at least one when it starts."""
         with self._changed:

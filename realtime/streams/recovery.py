@@ -29,6 +29,8 @@ class Recovery:
     def __init__(self) -> None:
         self.text = ""
         """What is being done, in one line, while an engine is opened again; empty otherwise."""
+        self.count = 0
+        """Attempts in the whole run."""
         self._attempts = 0
         self._last_failure_s = 0.0
 
@@ -43,6 +45,7 @@ class Recovery:
             raise InferenceError(f"{reason_of(error)}; opening it again did not help, {self._attempts} times", cure_of(error))
         pause_s = PAUSES_S[self._attempts]
         self._attempts += 1
+        self.count += 1
         self.text = f"Recovering, attempt {self._attempts} of {len(PAUSES_S)}: {reason_of(error)}"
         return pause_s
 

@@ -22,7 +22,9 @@ from engines.models.model import load_model
 from engines.segmenter import Segmenter
 from engines.types import Size
 from realtime.app import Run
+from realtime.bench.measuring import Bench
 from realtime.commands.common.running import run_to_files
+from realtime.errors import BenchError
 from realtime.sessions.live import LiveSession
 from realtime.settings import Settings
 from realtime.streams import recovery
@@ -30,6 +32,7 @@ from realtime.streams import recovery
 from ..engines.conftest import Nets
 from ..engines.gpu_machine import fake_machine
 from ..fakes import host_kernels
+from ..realtime.bench.test_bench import job
 from ..realtime.conftest import scene
 from ..realtime.runs import run_of
 
@@ -214,6 +217,12 @@ def test_a_screen_shows_the_camera_meanwhile_and_says_so(
         session.close()
 
 
+def test_nothing_is_measured_on_an_engine_that_failed(engine: ModuleType, tiny_model: Path, MemorySource: Any) -> None:
+    engine.fails = lambda call, image: call == 40
+    with pytest.raises(BenchError, match="the model failed and was opened again during the measurement"):
+        Bench(job(tiny_model, lambda: MemorySource(400), None, seconds=30, backend="failing")).measure()
+
+
 # On ONNX Runtime, with a network that fails on some pictures
 
 
@@ -271,6 +280,7 @@ def test_process_names_the_frames_without_a_result_and_ends_with_1(
     text = capsys.readouterr().out
     assert "frames   12 " in text
     assert "failed   2 frames have no result: 4, 9" in text
+    assert "reopened 2 times" in text
     lines = [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()][1:]
     assert [line["index"] for line in lines] == list(range(14)), "no gap"
     assert [line["index"] for line in lines if "ONNX Runtime failed" in line.get("error", "")] == [4, 9]

@@ -53,6 +53,7 @@ class Script:
     invalid: str = ""
     fails: str = ""
     warning: str = ""
+    recovering: str = ""
     frames: int | None = None
     fps: float = 100.0
     start_s: float = 0.0
@@ -91,6 +92,7 @@ class MemorySession:
             phase=self._phase,  # type: ignore[arg-type]
             message=message,
             warning=script.warning if self._phase == "running" else "",
+            recovering=script.recovering if self._phase == "running" else "",
             source=self._source,
             source_status=SourceStatus("ended") if self._phase in ("ended", "failed") else script.status,
             is_live=script.is_live,

@@ -148,3 +148,11 @@ def test_painting_does_not_wait_for_the_hud(view: VideoView, wait: Callable[...,
     view.show_canvas(canvas_of(random_picture(320, 180)))
     wait(lambda: painted, limit_s=1)
     view.close()
+
+
+def test_the_hud_says_that_the_model_is_opened_again_and_how_many_frames_it_failed_on() -> None:
+    state = SessionState("running", recovering="Recovering, attempt 1 of 3: the device is lost")
+    facts = {name: (text, dot) for name, text, dot in _facts(state, Meter().reading(captured=9, processed=6, failed=3))}
+    assert facts["engine"][0] == state.recovering
+    assert facts["engine"][1], "a dot in a colour of warning"
+    assert facts["dropped"][0].startswith("3 failed · ")

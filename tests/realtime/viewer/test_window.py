@@ -107,6 +107,18 @@ def test_a_source_in_trouble_is_reported_over_the_frame(
     assert STATUS_COLOURS[state] == WARNING
 
 
+def test_a_model_that_is_opened_again_is_said_over_the_video_which_goes_on(
+    open_window: OpenWindow, scripted, script, wait: Wait
+) -> None:
+    scripted.scripts["camera"] = script(recovering="Recovering, attempt 2 of 3: road: output logits contains NaN")
+    window = open_window("camera")
+    wait(lambda: window.view.banner.isVisible())
+    assert "attempt 2 of 3: road: output logits contains NaN" in window.view.banner.text.text()
+    assert not window.view.card.isVisible()
+    shown = len(scripted.session.shown_indices)
+    wait(lambda: len(scripted.session.shown_indices) > shown + 3)
+
+
 def test_a_warning_is_shown_over_the_video_which_goes_on(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
     scripted.scripts["camera"] = script(warning="film.mp4 cannot be written: the disk is full. Free some space")
     window = open_window("camera")
