@@ -79,6 +79,7 @@ class MemorySession:
         self._meter = Meter()
         self._phase = "starting"
         self._recording: Path | None = None
+        self.news = ""
         self._paused = False
         self._steps = 0
         self._changed = threading.Condition()
@@ -105,6 +106,7 @@ class MemorySession:
             gives_matte=script.gives_matte,
             paused=self._paused,
             recording=self._recording,
+            news=self.news,
             selected=Selected(7, "person", 0.83, 12.4, 85.0) if self.knobs.selected_id == 7 else None,
         )
 

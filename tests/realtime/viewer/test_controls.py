@@ -147,6 +147,28 @@ def test_a_screenshot_is_the_canvas(open_window: OpenWindow, scripted, wait: Wai
     assert str(path) in window.status.currentMessage()
 
 
+def test_screenshots_of_one_moment_replace_none(open_window: OpenWindow, scripted, wait: Wait, tmp_path: Path) -> None:
+    """Two of a paused picture within a second had one name."""
+    window = open_window()
+    wait(lambda: scripted.session.shown_indices)
+    assert window.view.canvas is not None
+    for _ in range(3):
+        window.screenshots.save(window.view.canvas)
+    window.screenshots.close()
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_recording_that_is_complete_is_reported_once(open_window: OpenWindow, scripted, wait: Wait) -> None:
+    window = open_window()
+    wait(lambda: scripted.session.shown_indices)
+    scripted.session.news = "Saved film.mp4; it lacks 3 frames"
+    window.refresh()
+    assert window.status.currentMessage() == "Saved film.mp4; it lacks 3 frames"
+    window.show_message("another")
+    window.refresh()
+    assert window.status.currentMessage() == "another"
+
+
 def test_a_screenshot_that_cannot_be_written_is_reported(open_window: OpenWindow, scripted, wait: Wait, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     window = open_window()
