@@ -14,6 +14,8 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_SCAN = 0xDA
 JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of frame headers."""
+JPEG_LAST_SEQUENTIAL = 0xC1
+"""Marker of an extended sequential frame; from the next on, frames are progressive or rare."""
 
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # without a length
 _TIFF_STARTS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}

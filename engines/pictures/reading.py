@@ -1,6 +1,7 @@
 """Reads picture files: complete ones, of at most MAX_PIXELS, refused by their headers before a decoder makes room for them."""
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import PictureError
-from engines.pictures.header import JPEG_END, JPEG_SCAN, JPEG_START, PNG_START, declared_size, jpeg_segments
+from engines.pictures.header import (
+    JPEG_END,
+    JPEG_LAST_SEQUENTIAL,
+    JPEG_SCAN,
+    JPEG_SIZES,
+    JPEG_START,
+    PNG_START,
+    declared_size,
+    jpeg_segments,
+)
 from engines.types import U8, Size
 
 MAX_PIXELS = 8192 * 6144
@@ -116,11 +126,21 @@ def _is_whole_jpeg(data: bytes, where: str) -> bool:
 
     Raises PictureError for one of more scans than MAX_SCANS.
     """
-    scan = next((at for marker, at in jpeg_segments(data) if marker == JPEG_SCAN), len(data))
+    segments = dict(jpeg_segments(data))
+    scan = segments.get(JPEG_SCAN, len(data))
+    if data.endswith(JPEG_END) and not _has_scans(data, segments):
+        return True  # all that a camera sends; looking for markers would take a tenth of the time of decoding
     end = data.find(JPEG_END, scan)  # encoded pixels never look like a marker
     if data.count(bytes([0xFF, JPEG_SCAN]), scan, end if end >= 0 else len(data)) > MAX_SCANS:
         raise PictureError(f"{where}has more than {MAX_SCANS} scans", REPLACE)
     return end >= 0
+
+
+def _has_scans(data: bytes, segments: Mapping[int, int]) -> bool:
+    """Whether a JPEG has several scans: it is progressive, or its first scan has not all components."""
+    frame = next((at for marker, at in segments.items() if marker in JPEG_SIZES), 0)
+    scan = segments.get(JPEG_SCAN, 0)
+    return data[frame + 1] > JPEG_LAST_SEQUENTIAL or data[scan + 4 : scan + 5] < data[frame + 9 : frame + 10]
 
 
 def _no_memory(where: str) -> PictureError:

@@ -111,6 +111,11 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     last = data.rindex(b"\xff\xda")
     with pytest.raises(PictureError, match=f"more than {MAX_SCANS} scans"):
         decode(data[:last] + data[last:-2] * (MAX_SCANS + 1) + data[-2:])
+    plain = encoded(".jpg", 64, 48)
+    scan = plain.index(b"\xff\xda")
+    one_component = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
+    with pytest.raises(PictureError, match=f"more than {MAX_SCANS} scans"):
+        decode(plain[:scan] + one_component * (MAX_SCANS + 1) + b"\xff\xd9")
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
