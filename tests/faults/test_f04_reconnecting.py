@@ -28,6 +28,7 @@ def _handles() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts handles in /proc")
 def test_a_camera_that_comes_back_is_seen_at_once_and_nothing_leaks(
     small_street: Street, wait_until: Callable, reading: Callable, rounds: Callable[[int, int], int]

@@ -12,6 +12,8 @@ from realtime.sources import open_source
 
 from .rtsp_proxy import RtspProxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(rtsp_servers: Callable) -> Iterator[RtspProxy]:

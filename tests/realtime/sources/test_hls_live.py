@@ -19,12 +19,14 @@ from realtime.sources.synthetic import read_stamp
 
 from .conftest import FPS, stamped
 
-PIECE_S = 2
+PIECE_S = 1
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory: pytest.TempPathFactory, small_street: Street) -> list[Path]:
-    """Six pieces of two seconds."""
+    """Six pieces of a second."""
     folder = tmp_path_factory.mktemp("hls")
     options = {"hls_time": str(PIECE_S), "hls_list_size": "0"}
     with av.open(str(folder / "all.m3u8"), "w", format="hls", container_options=options) as container:
