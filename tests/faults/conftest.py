@@ -1,5 +1,6 @@
 """Fixtures of the rooms whose faults are injected here."""
 
+from ..engines.building.jobs import start
 from ..engines.plans.conftest import store
 from ..https_server import authority, other_server, server, trusting
 from ..realtime.conftest import _memory_sink, _memory_source, _wait_until, no_thread_is_left, plug_in
@@ -25,6 +26,7 @@ __all__ = [
     "scripted",
     "server",
     "small_street",
+    "start",
     "store",
     "trusting",
     "wait",

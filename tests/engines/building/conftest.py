@@ -1,0 +1,5 @@
+"""`start` starts build jobs."""
+
+from .jobs import start
+
+__all__ = ["start"]
