@@ -112,6 +112,8 @@ class VideoStream:
         rate = base if has_gap else average
         self.fps = float(rate) if rate and 0 < rate <= 1000 else None
         duration_s = float(container.duration / 1_000_000) if container.duration else 0.0
+        if container.format.name == "matroska,webm":  # which counts from zero, also where the pictures begin later
+            duration_s -= max(0.0, (container.start_time or 0) / 1_000_000)
         if stream.duration and stream.time_base:
             duration_s = float(stream.duration * stream.time_base)
         self.duration_s = duration_s if duration_s > 0 else None

@@ -70,7 +70,9 @@ class Numbering:
 
     def number(self, stamp: int | None) -> int:
         """The number of the picture that the decoder gives next."""
-        missing = [earlier for earlier in self._waiting if stamp is not None and earlier < stamp]
+        self._rejoin(stamp)
+        after = self._latest[0] if self._latest is not None else None
+        missing = [one for one in self._waiting if stamp is not None and one < stamp and (after is None or one > after)]
         room = self._room(stamp)
         if stamp is None:
             skipped = self._errors
@@ -91,6 +93,15 @@ class Numbering:
         self.lost += skipped
         self._next = number + 1
         return number
+
+    def _rejoin(self, stamp: int | None) -> None:
+        """Forget the latest stamp where the stamps begin again, as in two recordings that were joined."""
+        if stamp is None or self._latest is None:
+            return
+        if stamp <= self._latest[0] - _DOUBTED_PICTURES * (self._interval or 0) and stamp < self._latest[0]:
+            self._latest = None
+            self._doubt = 0
+            self._waiting = {one for one in self._waiting if one >= stamp}
 
     def is_late(self, stamp: int | None) -> bool:
         """Whether a picture comes out after its place, as decoders give them after damage. It is counted as lost."""

@@ -130,3 +130,26 @@ def test_one_wild_stamp_moves_no_other(tmp_path: Path, encoder: Callable[..., Pa
     assert [frame.pts_s for frame in right] == pytest.approx([frame.index / FPS for frame in right])
     assert all(0 < later.pts_s - earlier.pts_s < 0.15 for earlier, later in itertools.pairwise(frames))
     assert "time stamps corrected" in source.status.detail
+
+
+def test_joined_recordings_are_numbered_through(
+    tmp_path: Path, encoder: Callable[..., Path], images_50: list[np.ndarray]
+) -> None:
+    part = encoder(tmp_path / "part.ts", images_50, g="10")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 2)
+    frames = list(source := open_source(str(joined)))
+    assert [frame.index for frame in frames] == list(range(100))
+    assert [read_stamp(frame.image) for frame in frames] == [*range(50), *range(50)]
+    assert [frame.pts_s for frame in frames] == pytest.approx([index / FPS for index in range(100)], abs=0.002)
+    assert source.status.detail == "1 time stamp corrected"
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_a_late_beginning_is_no_loss(
+    tmp_path: Path, encoder: Callable[..., Path], images_50: list[np.ndarray], suffix: str
+) -> None:
+    path = encoder(tmp_path / f"late{suffix}", images_50, list(range(325, 375)))
+    frames = list(source := open_source(str(path)))
+    assert [frame.pts_s for frame in frames] == pytest.approx([index / FPS for index in range(50)], abs=0.002)
+    assert source.status.detail == ""
