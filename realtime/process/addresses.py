@@ -75,8 +75,8 @@ def shown_address(address: str, on_hidden: Callable[[str], None] = lambda _: Non
             HIDDEN + at if at else "",
             _host(host, on_hidden) if not is_local else host,
             slash + path,
-            question + _pairs(query, on_hidden),
-            hash_mark + _pairs(fragment, on_hidden),
+            question + shown_pairs(query, on_hidden),
+            hash_mark + shown_pairs(fragment, on_hidden),
         )
     )
 
@@ -98,9 +98,14 @@ def shown_pipeline(text: str, on_hidden: Callable[[str], None] = lambda _: None)
 
 
 def _host(host: str, on_hidden: Callable[[str], None]) -> str:
-    """A host may be followed by parameters, as in `camera;token=1`."""
+    """A host may be followed by parameters, as in `camera;token=1`; behind its colon is a number, or half of a login."""
     name, mark, rest = host.partition(";")
-    return name + mark + _pairs(rest, on_hidden)
+    start = name.rfind("]") + 1  # of what follows an IPv6 address
+    before, colon, port = name[start:].partition(":")
+    if colon and port != HIDDEN and not (port.isascii() and (port.isdigit() or not port)):
+        on_hidden(port)
+        port = HIDDEN
+    return name[:start] + before + colon + port + mark + shown_pairs(rest, on_hidden)
 
 
 def _path(path: str, on_hidden: Callable[[str], None], *, is_key: bool) -> str:
@@ -124,9 +129,9 @@ def _part(part: str, on_hidden: Callable[[str], None]) -> str:
         return part
     plain, semicolon, parameters = part.partition(";")
     if semicolon:
-        return _part(plain, on_hidden) + semicolon + _pairs(parameters, on_hidden)
+        return _part(plain, on_hidden) + semicolon + shown_pairs(parameters, on_hidden)
     if "=" in part:
-        return _pairs(part, on_hidden, within=_PARAMETER)
+        return shown_pairs(part, on_hidden, within=_PARAMETER)
     if ":" in part or not _is_plain(part):
         on_hidden(part)
         return HIDDEN
@@ -153,7 +158,7 @@ def _has_marker_with_more(part: str) -> bool:
     return match is not None and len(match[0].strip("-_.")) < len(part)
 
 
-def _pairs(text: str, on_hidden: Callable[[str], None], within: re.Pattern[str] | None = None) -> str:
+def shown_pairs(text: str, on_hidden: Callable[[str], None] = lambda _: None, within: re.Pattern[str] | None = None) -> str:
     """key=value&key=value, each value only if the key is harmless; what is no pair only if it is a harmless word."""
     if not text:
         return ""

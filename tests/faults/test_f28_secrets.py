@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.cli import main
+from realtime.errors import SourceError
 from realtime.process import redact as redaction
 from realtime.process.redact import has_secret, redact, redact_source
-from realtime.sources import parse
+from realtime.sources import open_source, parse
 
 SECRET = "hunter2"
 
@@ -98,6 +99,8 @@ ADDRESSES = [
     f"rtsps://nvr:7441/a8Kj3{SECRET}Zq9Lm2x?enableSrtp",
     f"https://api.host.org/bot123456:{SECRET}/video",
     f"rtsp://admin:{SECRET}@camera/1?loginpas={SECRET}#pin={SECRET}",
+    f"rtsp://admin:{SECRET}/1",
+    f"http://[::1]:{SECRET}/1",
     f"unknown://admin:{SECRET}@camera/{SECRET}/?x={SECRET}",
 ]  # fmt: skip
 
@@ -164,6 +167,19 @@ def test_only_what_is_known_to_be_harmless_is_shown_of_an_address(text: str) -> 
         once = redact(within)
         assert SECRET not in once
         assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://camera/v#timeout_s=2&WORD", "webcam://0?WORD", "http://camera:WORD/v", "http://u:WORD@/v", "rtsp://u:pa#WORD@camera/1",
+     "rtsp://camera/1#WORD=1&WORD=2", "htp://u:WORD@camera/", "gst://anysrc pw=WORD ! 'x", "rtmp://host/app/WORD"],
+)  # fmt: skip
+def test_no_error_of_an_address_quotes_a_secret(text: str) -> None:
+    """Not even one that is a plain word, which is not remembered."""
+    with pytest.raises(SourceError) as caught:
+        open_source(text.replace("WORD", "sesame"))
+    if "WORD=1" not in text:  # the name of an option
+        assert "sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", PIPELINES)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from engines.errors import choices, nearest
 from realtime.errors import SourceNotFoundError, SourceOpenError
+from realtime.process.addresses import shown_pairs
 from realtime.process.redact import redact, redact_source
 from realtime.sources.common.variables import with_variables
 
@@ -120,6 +121,11 @@ def _check_host(url: str, name: str) -> None:
         raise SourceOpenError(f"{name}: not a valid address ({redact(error)})", "Percent-encode special characters") from None
     if not host:
         raise SourceOpenError(f"{name}: the address has no host", "Write it as scheme://host/path")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:  # its text has what may be a password
+        cure = "Write host:554, or user:password@host"
+        raise SourceOpenError(f"{name}: what follows the colon after the host is not a port", cure) from None
 
 
 def _check_password(url: str, name: str) -> None:
@@ -144,7 +150,9 @@ def _split_options(query: str, name: str) -> dict[str, str]:
     for part in filter(None, query.split("&")):
         key, mark, value = part.partition("=")
         if not mark or not key:
-            raise SourceOpenError(f'{name}: "{redact(part)}" is not an option', "Write options as key=value, with & between them")
+            raise SourceOpenError(
+                f'{name}: "{shown_pairs(part)}" is not an option', "Write options as key=value, with & between them"
+            )
         if key in options:
             raise SourceOpenError(f'{name}: option "{key}" is given twice', "Give it once")
         options[key] = unquote(value)
