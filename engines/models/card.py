@@ -27,6 +27,9 @@ ALWAYS_WRITTEN = ("name", "family", "file", "sha256", "classes", "things", "desc
 MAX_NAME_LETTERS = 120
 """Of a class or a model; longer names are cut."""
 
+MOST_CLASSES = 20_000
+"""The largest sets with boxes have 13,000."""
+
 TEXTS = ("family", "file", "sha256", "description", "licence", "source", "data", "recipe", "limits")
 
 
@@ -151,6 +154,8 @@ def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
     image = card.input
     if not card.classes:
         yield '"classes" is empty', "Write the class names in the order of the network's channels"
+    if len(card.classes) > MOST_CLASSES:
+        yield f'"classes" names {len(card.classes)}', f"Name at most {MOST_CLASSES}"
     seen: dict[str, int] = {}
     for class_id, name in enumerate(card.classes):
         if seen.setdefault(name, class_id) != class_id:
@@ -160,7 +165,7 @@ def _contradictions(card: ModelCard) -> Iterator[tuple[str, str]]:
             yield f'the tensor "{tensor}" has control characters in its name', "Rename it in the network"
     for key, names in (("things", card.things), ("void", card.void), ("palette", tuple(card.palette))):
         for name in names:
-            if name not in card.classes:
+            if name not in seen:
                 yield f'"{key}" names "{name}", which is not one of its classes', choices(name, card.classes)
     for name, colour in card.palette.items():
         if not (len(colour) == 7 and colour[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in colour[1:])):

@@ -9,6 +9,9 @@ from engines.families.common.recognising import Network, Recognised
 from engines.models.names import embedded_names, names_beside
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
+MOST_LETTERS = 2000
+"""Of a text in the metadata: a card is read whole, and shown."""
+
 
 def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict[str, Any]:
     """Every card key that follows from the file. written: the keys that its card has; `family` and `outputs` decide there."""
@@ -26,8 +29,8 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         "file": onnx_path.name,
         "family": family,
         "outputs": dict(found.outputs),
-        "licence": facts.metadata.get("license", "unknown"),
-        "description": facts.metadata.get("description", ""),
+        "licence": facts.metadata.get("license", "unknown")[:MOST_LETTERS],
+        "description": facts.metadata.get("description", "")[:MOST_LETTERS],
         **({"classes": names} if names else {}),
         **fed,
         **keys,

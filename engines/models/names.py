@@ -18,6 +18,9 @@ KEYS = ("names", "class_names", "classes", "labels", "id2label", "label2id")
 MAX_TEXT_BYTES = 4 * 1024**2
 """Of a list of names: more is another kind of text."""
 
+MOST_COMMAS = 50_000
+"""In a list of names: Python's parser takes seconds for more, and a card holds 20,000."""
+
 CURE = "Write `classes` in its card, in the order of the network's channels"
 
 _NUMBERED = re.compile(r"(\d{1,6})\s*[:=,;\s]\s*(\S.*)", re.ASCII)
@@ -80,6 +83,8 @@ def _parsed(text: str, class_count: int | None) -> list[str]:
 
 def _literal(text: str) -> Any:
     """A list, or the pairs of a table, in which no number has been lost to another of the same value."""
+    if text.count(",") > MOST_COMMAS:
+        raise ValueError("they are too many")
     try:
         return json.loads(text, object_pairs_hook=_Table)
     except ValueError:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from engines.errors import printable
 from realtime.errors import SettingsError
 from realtime.process.redact import redact
 
@@ -61,14 +60,14 @@ class _Redacted(logging.Formatter):
     """Takes passwords out of the whole text, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(redact(super().format(record)), "\n\t")
+        return redact(super().format(record))
 
 
 class _OneLine(logging.Formatter):
     """As in "warning: disk almost full"; a message for the user has no level."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = printable(redact(" ".join(record.getMessage().split())))
+        text = redact(" ".join(record.getMessage().split()))
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 

@@ -195,6 +195,8 @@ def test_controls_in_names_and_texts_are_shown_not_sent(nets) -> None:
     assert card.classes[2].startswith("a bxxx")
     assert len(card.classes[2]) == 120
     assert (card.description, card.licence) == ("\\x1b[2Jgone\nnext", "MIT\\x9b31m")
+    wordy = load_model(nets.constant(yolo_arrays(), metadata={"names": NAMES, "description": "d" * 10**6})).card
+    assert len(wordy.description) == 2000, "a card that is kept must fit its file"
 
 
 def test_a_tensor_s_name_with_controls_is_refused(nets) -> None:
