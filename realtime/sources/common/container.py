@@ -30,6 +30,7 @@ _LIVE_OPTIONS = {
     "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
 }
 _MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
+_EASY_PX = 1280 * 720  # decoded in a few milliseconds by one thread
 _GENPTS = 0x0001  # AVFMT_FLAG_GENPTS
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
 _SWALLOWED_S = 1.0
@@ -87,8 +88,10 @@ class VideoStream:
             if not is_live:
                 # PyAV has FFmpeg invent presentation times that a container lacks (AVI with B-frames): in the wrong order.
                 self._container.flags &= ~_GENPTS
-            # Frame threads are fastest but delay by as many frames as there are threads; slice threads delay by none.
-            self._stream.thread_type = "SLICE" if is_live else "AUTO"
+            # Frame threads are fastest, but delay by as many frames as there are threads, and after an error in the last packets
+            # PyAV gives up what they hold. Slice threads delay by none.
+            context = self._stream.codec_context
+            self._stream.thread_type = "SLICE" if is_live or context.width * context.height <= _EASY_PX else "AUTO"
             self._stream.codec_context.options = dict(_LIMITS)
             self._read_facts()
         except SourceOpenError:

@@ -85,6 +85,8 @@ def test_lost_pictures_are_counted_also_the_last(
 ) -> None:
     path = encoder(tmp_path / "a.mp4", images_50, g="10")
     frames = list(source := open_source(str(damage(path, [49]))))
+    assert [read_stamp(frame.image) for frame in frames] == list(range(len(frames)))
+    assert len(frames) >= 48, "what is sound before the damage is not lost with it"
     assert f"{50 - len(frames)} picture" in source.status.detail
     assert "lost" in source.status.detail
 
