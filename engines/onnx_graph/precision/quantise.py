@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.loading import import_onnxruntime
 from engines.onnx_graph.precision.cast import cast_precision, known_nodes
 from engines.onnx_graph.precision.prepare import name_nodes, prepared, with_opset
 from engines.onnx_graph.precision.rules import HEAVY, leading_to_heavy
@@ -97,6 +98,8 @@ class _Feeds:
 def _with_qdq(model: onnx.ModelProto, feeds: Sequence[Mapping[str, npt.NDArray[Any]]], chosen: Sequence[str]) -> onnx.ModelProto:
     """The float32 model with Q/DQ around the chosen nodes."""
     import onnx
+
+    import_onnxruntime()  # its telemetry off, before a part of it is imported
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     with temporary_folder() as folder, _quiet():

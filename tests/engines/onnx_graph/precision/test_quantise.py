@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,12 @@ def test_weights_are_rounded_to_nearest_and_scales_are_fp16_numbers() -> None:
         assert (np.abs(steps.astype(int)).max(axis=(1, 2, 3)) >= 126)[scales > 1e-3].all(), "each channel has its own scale"
         count += 1
     assert count == 4
+
+
+def test_the_quantiser_is_loaded_without_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    quantise_qdq(chain(), feeds(1))
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_an_old_opset_is_raised_so_that_scales_can_be_fp16() -> None:
