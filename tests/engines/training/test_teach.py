@@ -28,7 +28,9 @@ GREYS = (0, 125, 250)
 
 
 def write_teacher(path: Path, slopes: list[float], offsets: list[float], classes: list[str], form: str = "logits") -> Path:
-    """Logits that are linear in the grey value; form "labels": their argmax; "alpha": the softmax's second class, in bytes."""
+    """Logits that are linear in the grey value; form "probabilities": their softmax; "labels": their argmax; "alpha": the share
+    of the second class, in bytes.
+    """
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1),
         helper.make_node("Conv", ["grey", "slopes", "offsets"], ["logits"]),
@@ -40,7 +42,10 @@ def write_teacher(path: Path, slopes: list[float], offsets: list[float], classes
         "full": np.array(255, np.float32),
     }
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(slopes), HEIGHT, WIDTH])
-    if form == "labels":
+    if form == "probabilities":
+        nodes += [helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)]
+        output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, len(slopes), HEIGHT, WIDTH])
+    elif form == "labels":
         nodes += [helper.make_node("ArgMax", ["logits"], ["labels"], axis=1, keepdims=0)]
         output = helper.make_tensor_value_info("labels", TensorProto.INT64, [1, HEIGHT, WIDTH])
     elif form == "alpha":
@@ -147,6 +152,17 @@ def test_several_teachers_are_averaged_by_their_weight(teacher: Path, known: Pat
         teach([teacher, certain], both, known, None, tmp_path / f"taught{weight}", min_probability=0.6)
         labels.append(parts(taught(tmp_path / f"taught{weight}")))
     assert labels == [(0, 255, 1), (255, 1, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("role", ["probabilities", "logits"])
+def test_a_teacher_with_a_softmax_inside_gets_no_second_one(role: str, known: Path, tmp_path: Path) -> None:
+    """With a second one no pixel would be surer than 0.73, also where its card takes its probabilities for logits."""
+    path = write_teacher(tmp_path / "other.onnx", [-0.1, 0.1], [10.0, -15.0], ["street", "roof"], "probabilities")
+    card = path.with_suffix(".toml")
+    card.write_text(card.read_text().replace("{probabilities =", f"{{{role} ="))
+    recipe = recipe_from_dict(facts(other={"means": MEANS}), "test")
+    teach([path], recipe, known, None, tmp_path / "taught", min_probability=0.9)
+    assert parts(taught(tmp_path / "taught")) == (0, 255, 1)
 
 
 @pytest.mark.parametrize("form", ["labels", "alpha"])

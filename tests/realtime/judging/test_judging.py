@@ -116,12 +116,13 @@ def test_ignored_ground_truth_and_distractors_are_not_errors(write) -> None:
     assert (of["false_alarms"], of["misses"], of["mota"]) == (1, 0, 0.5)
 
 
-def test_other_classes_do_not_count(write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_classes_do_not_count(write, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     found = [*(line(frame, 3, 0, 0.9, 1, -1) for frame in (1, 2, 3, 4)), line(1, 4, FAR, 0.9, 3, -1)]
     pair = ("--tracks", write("t.txt", TRUE_A), "--mot", write("r.txt", found))
     assert judged(*pair)["together"]["false_alarms"] == 0
     assert "1 of the result's 5 rows are of other classes and do not count" in capsys.readouterr().out
     assert judged(*pair, "--classes", "person,car")["together"]["false_alarms"] == 1
+    assert "does not name its classes, so that person and car is taken for COCO's" in caplog.text
     assert judged(*pair, "--classes", "1=3")["together"]["misses"] == 4
 
 
