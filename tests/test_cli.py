@@ -40,7 +40,8 @@ def headless_environment() -> dict[str, str]:
 
 def hears_ctrl_c() -> None:
     """Runs in the child: children of tests in the background ignore Ctrl-C otherwise."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -364,7 +365,7 @@ def test_a_truncated_video_is_processed_as_far_as_it_goes(here: Cli, tmp_path: P
     assert f"frames   {count} in" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminate"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)], ids=["ctrl-c", "hang-up"])
 def test_an_interrupted_run_ends_soon_with_a_playable_file(tmp_path: Path, tiny_model: Path, number: int, code: int) -> None:
     source = "synthetic://street?width=320&height=180&seconds=0"
     child = subprocess.Popen(
@@ -391,27 +392,6 @@ def test_an_interrupted_run_ends_soon_with_a_playable_file(tmp_path: Path, tiny_
     assert "interrupted" in stdout
     assert files_in(tmp_path) == ["o.jsonl", "o.mp4"]
     assert frames_in(tmp_path / "o.mp4") > 0
-
-
-@pytest.mark.parametrize("after_s", [0.05, 0.4, 0.9])
-def test_ctrl_c_while_starting_leaves_nothing_half_written(tmp_path: Path, tiny_model: Path, clip: Path, after_s: float) -> None:
-    """F23: at any moment. The first tenths of a second belong to Python, which may answer in its own words."""
-    child = subprocess.Popen(
-        command("process", clip, "--out", "o.mp4", "--model", tiny_model, "--backend", "ort"),
-        cwd=tmp_path, env=headless_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hears_ctrl_c,
-    )  # fmt: skip
-    time.sleep(after_s)
-    child.send_signal(signal.SIGINT)
-    try:
-        child.communicate(timeout=10)
-    finally:
-        child.kill()
-        child.wait()
-    assert child.returncode in (130, -signal.SIGINT, 0, 1 if after_s < 0.4 else 130)
-    for name in files_in(tmp_path):
-        assert name == "o.mp4"
-        assert frames_in(tmp_path / name) > 0
 
 
 def test_models_lists_what_there_is(here: Cli) -> None:
