@@ -36,12 +36,12 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://", re.ASCII)
 class Remembered:
     """Secrets of this run's sources."""
 
-    SHORTEST, SHORTEST_WORD, MOST = 4, 12, 1000
-    """Characters of a password, and of another hidden value that is a plain word: it could be anywhere. Number of secrets."""
+    SHORTEST, SHORTEST_WORD, MOST = 4, 12, 256
+    """Characters of a password, and of another hidden value that is a plain word: it could be anywhere. Number of the newest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: set[str] = set()
+        self._texts: dict[str, None] = {}
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, text: str, *, is_password: bool = False) -> None:
@@ -49,8 +49,11 @@ class Remembered:
             for form in {text, unquote(text)}:
                 is_word = form.islower() and form.isalpha()
                 shortest = self.SHORTEST if is_password else self.SHORTEST_WORD if is_word else self.SHORTEST + 2
-                if len(form) >= shortest and not form.isspace() and HIDDEN not in form and len(self._texts) < self.MOST:
-                    self._texts.add(form)
+                if len(form) >= shortest and not form.isspace() and HIDDEN not in form:
+                    self._texts.pop(form, None)
+                    self._texts[form] = None  # the newest
+            for oldest in list(self._texts)[: -self.MOST]:
+                del self._texts[oldest]
             longest_first = sorted(self._texts, key=len, reverse=True)
             self._pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)") if self._texts else None
 
