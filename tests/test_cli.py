@@ -346,7 +346,7 @@ def test_padding_is_reported_and_can_be_left_out(here: Cli, tmp_path: Path) -> N
     done = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort")
     hint = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
     assert hint, done.stdout
-    assert hint.groups() == ("44", "--size", "160x384")
+    assert hint.groups() == ("62", "--size", "96x256")
     again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", "--force", hint[2], hint[3])
     assert again.returncode == 0
     assert "is padding here" not in again.stdout

@@ -90,7 +90,7 @@ def started(recipe: Recipe, path: Path) -> dict[str, Tensor]:
         return transferred(net.state_dict(), load_checkpoint(path), recipe, str(path))
     if not isinstance(net, MobileNet):
         raise TrainingError(f"{path}: only a net of the kind mobile begins with an ONNX file", "Name a checkpoint, a .pt file")
-    from_deeplab(net, path)
+    from_deeplab(net, recipe.classes, path)
     return net.state_dict()
 
 

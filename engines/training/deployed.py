@@ -71,7 +71,7 @@ class Deployed(nn.Module):
             outputs.append(upsampled(logits, self.net.semantic_step).argmax(dim=1).to(torch.uint8))
             outputs.append(as_byte(torch.softmax(logits, dim=1).amax(dim=1)))
         if "instances" in maps:
-            outputs.append(peaks(torch.sigmoid(maps["instances"][:, :1])))
+            outputs.append(peaks(centre_heat(maps["instances"], self.net.centres_must_agree)))
             outputs.append(maps["instances"][:, 1:3] * OFFSET_SCALE_PX)
         if "surface" in maps:
             outputs.append(upsampled(maps["surface"], CELL_PX).argmax(dim=1).to(torch.uint8))
@@ -81,6 +81,15 @@ class Deployed(nn.Module):
 def as_byte(share: Tensor) -> Tensor:
     """0..1 → 0..255 uint8, rounded."""
     return (share * 255).round().to(torch.uint8)
+
+
+def centre_heat(maps: Tensor, must_agree: bool) -> Tensor:
+    """(N, 3, h, w) centre logit, dx, dy → (N, 1, h, w) 0..1, where a centre is.
+
+    must_agree: a cell that points to a centre elsewhere is none. Large objects have peaks off their centre, such as a shoulder.
+    """
+    heat = torch.sigmoid(maps[:, :1])
+    return heat * torch.exp(-maps[:, 1:3].square().sum(dim=1, keepdim=True)) if must_agree else heat
 
 
 def peaks(heat: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ STRIDED = (1, 3, 6, 13)
 halving and dilates what follows, which gives the same numbers at every second cell, at four times the cost."""
 WIDTHS = (0.5, 1.0)
 EXPANSION, STEM_CHANNELS, CONTEXT_CHANNELS = 6, 32, 256
+VOC = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table",
+    "dog", "horse", "motorbike", "person", "plant", "sheep", "sofa", "train", "tv",
+)  # fmt: skip
 ENCODER_MEAN, ENCODER_STD = 128.0, 128.0
 """Of the pixels that the pretrained encoder expects, in RGB."""
 CENTRE_BIAS = -4.6
@@ -60,7 +64,7 @@ class Block(nn.Module):
 class MobileEncoder(nn.Module):
     """Image (N, 3, H, W) to features at 1/2, 1/4, 1/8, 1/16 and, with the mean over the image, at 1/32."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, class_count: int) -> None:
         super().__init__()
         stem, *channels = (round(width * count) for count in (STEM_CHANNELS, *CHANNELS))
         self.channels = (channels[0], channels[2], channels[5], channels[12], CONTEXT_CHANNELS)
@@ -74,6 +78,7 @@ class MobileEncoder(nn.Module):
         self.here = nn.Conv2d(before, CONTEXT_CHANNELS, 1)
         self.everywhere = nn.Conv2d(before, CONTEXT_CHANNELS, 1)
         self.both = nn.Conv2d(2 * CONTEXT_CHANNELS, CONTEXT_CHANNELS, 1)
+        self.evidence = nn.Conv2d(CONTEXT_CHANNELS, class_count, 1)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps, levels = torch.clamp(self.stem(image), 0, 6), []
@@ -83,12 +88,25 @@ class MobileEncoder(nn.Module):
             maps = block(maps)
         here = torch.relu(self.here(maps))
         everywhere = torch.relu(self.everywhere(maps.mean(dim=(2, 3), keepdim=True)))
-        return [*levels, torch.relu(self.both(torch.cat((everywhere.expand_as(here), here), dim=1)))]
+        # A convolution of both, concatenated, is the sum of one of each; that of the mean is one cell, and is broadcast.
+        weight = self.both.weight
+        of_mean = functional.conv2d(everywhere, weight[:, :CONTEXT_CHANNELS], self.both.bias)
+        return [*levels, torch.relu(functional.conv2d(here, weight[:, CONTEXT_CHANNELS:]) + of_mean)]
 
     def layers(self) -> list[nn.Conv2d]:
-        """All convolutions, in the order of DeepLab's graph."""
+        """All convolutions before the classifier, in the order of DeepLab's graph."""
         inner = [layer for block in self.blocks for layer in cast(Block, block).layers()]
         return [self.stem, *inner, self.here, self.everywhere, self.both]
+
+
+def enlarged(maps: Tensor, factor: int) -> Tensor:
+    """(N, C, H, W) to (N, C, H * factor, W * factor), bilinear, so that cell i becomes cell i * factor.
+
+    That is where this encoder's strides have it: they keep every second cell, from the first. Beyond the last it is continued.
+    """
+    maps = torch.cat((maps, maps[:, :, -1:]), dim=2)
+    maps = upsampled(torch.cat((maps, maps[:, :, :, -1:]), dim=3), factor)
+    return maps[:, :, factor // 2 : -(factor // 2), factor // 2 : -(factor // 2)]
 
 
 class Climb(nn.Module):
@@ -101,19 +119,21 @@ class Climb(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         # A 1x1 convolution and bilinear enlargement commute, and it is cheaper on the small map.
-        merged: Tensor = self.merge(upsampled(self.coarse(coarse), 2) + self.fine(fine))
+        merged: Tensor = self.merge(enlarged(self.coarse(coarse), 2) + self.fine(fine))
         return merged
 
 
 class MobileNet(Net):
     """Normalised images to one map per task.
 
+    The classes have coarse evidence from the encoder, which its pretrained classifier begins with; the way up adds what is fine.
     Input (N, 3, H, W) float as `normalised` makes it; H and W are multiples of 32. Output by head, float:
         semantic   (N, classes, H / 2, W / 2) class logits
         instances  (N, 3, H / 4, W / 4) the logit of "a centre is here", and dx, dy to the centre of this pixel's object
     """
 
     semantic_step = 2
+    centres_must_agree = True
 
     def __init__(self, settings: NetSettings, class_count: int, heads: Sequence[str] = ()) -> None:
         super().__init__()
@@ -121,7 +141,7 @@ class MobileNet(Net):
             raise TrainingError("a net of the kind mobile has no head for the surface", 'Set net.kind = "stdc"')
         if settings.width not in WIDTHS:
             raise TrainingError(f"net.width is {settings.width:g}, and a mobile net has {' or '.join(map(str, WIDTHS))}")
-        self.encoder: MobileEncoder = MobileEncoder(settings.width)
+        self.encoder: MobileEncoder = MobileEncoder(settings.width, class_count)
         for layers in (self.encoder.stem, *self.encoder.blocks[: settings.frozen]) if settings.frozen else ():
             layers.requires_grad_(False)
         *finer, coarsest = self.encoder.channels
@@ -132,6 +152,7 @@ class MobileNet(Net):
         )
         at_8, at_4, at_2 = settings.top_down
         self.heads = nn.ModuleDict({"semantic": nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(at_2, class_count, 1))})
+        nn.init.zeros_(cast(nn.Conv2d, cast(nn.Sequential, self.heads["semantic"])[1]).weight)
         if "instances" in heads:
             self.object_climbs = nn.ModuleList(
                 (Climb(at_8, at_8, at_4, settings.activation), Climb(at_4, at_4, at_4, settings.activation))
@@ -145,32 +166,37 @@ class MobileNet(Net):
         for climb, fine in zip(self.climbs, reversed(finer), strict=True):
             climbed.append(climb(climbed[-1], fine))
         at_16, at_8, at_4, at_2 = climbed[1:]
-        maps = {"semantic": self.heads["semantic"](at_2)}
+        maps = {"semantic": self.heads["semantic"](at_2) + enlarged(self.encoder.evidence(coarsest), 16)}
         if "instances" in self.heads:
             objects = self.object_climbs[1](self.object_climbs[0](at_16, at_8), at_4)
             maps["instances"] = self.heads["instances"](objects)
         return maps
 
 
-def from_deeplab(net: MobileNet, path: Path) -> None:
+def from_deeplab(net: MobileNet, classes: Sequence[str], path: Path) -> None:
     """Give the encoder of `net` the weights of Coral's DeepLabv3 MobileNetV2 for Pascal VOC, an ONNX file.
 
+    Of its classifier it takes the rows of those `classes` that VOC has too.
     Its pixels are RGB, (x - 128) / 128, and the net's are as `normalised` makes them: the first layer takes that over.
     Raises TrainingError when the file is another network, or of another width.
     """
     graph = onnx.load(path).graph
     values = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
-    nodes = [node for node in graph.node if node.op_type == "Conv"][:-1]  # the last one has VOC's classes
+    nodes = [node for node in graph.node if node.op_type == "Conv"]
     pairs = [[values.get(name) for name in node.input[1:]] for node in nodes]
     layers = net.encoder.layers()
-    shapes = [[weight.shape, bias.shape] for weight, bias in ((layer.weight, cast(Tensor, layer.bias)) for layer in layers)]
-    if [[None if value is None else value.shape for value in pair] for pair in pairs] != shapes:
+    shapes = [[layer.weight.shape, cast(Tensor, layer.bias).shape] for layer in layers]
+    if [[None if value is None else value.shape for value in pair] for pair in pairs[:-1]] != shapes:
         what = f"{path}: not Coral's DeepLabv3 MobileNetV2 for Pascal VOC of this net.width"
         raise TrainingError(what, "Name that file, or leave out --from")
     with torch.no_grad():
-        for (weight, bias), layer in zip(pairs, layers, strict=True):
+        for (weight, bias), layer in zip(pairs[:-1], layers, strict=True):
             layer.weight.copy_(cast(Tensor, weight))
             cast(Tensor, layer.bias).copy_(cast(Tensor, bias))
+        for row, name in enumerate(classes):
+            if name in VOC:
+                net.encoder.evidence.weight[row] = cast(Tensor, pairs[-1][0])[VOC.index(name)]
+                cast(Tensor, net.encoder.evidence.bias)[row] = cast(Tensor, pairs[-1][1])[VOC.index(name)]
         stem = layers[0]
         cast(Tensor, stem.bias).add_(stem.weight.sum(dim=(1, 2, 3)) * ((PIXEL_MEAN - ENCODER_MEAN) / ENCODER_STD))
         stem.weight.copy_(stem.weight.flip(1) * (PIXEL_STD / ENCODER_STD))

@@ -117,10 +117,12 @@ class Net(nn.Module):
     """What training and export need of any net: normalised images to one map per task, each named as its head.
 
     semantic_step, in pixels of the input: of the class logits' map. The other heads' maps have a step of 4.
+    centres_must_agree: with the offsets, when exported; see `deployed.centre_heat`.
     """
 
     heads: nn.ModuleDict
     semantic_step: int
+    centres_must_agree: bool = False
 
 
 SEMANTIC_HEAD = "heads.semantic.1."

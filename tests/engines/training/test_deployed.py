@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[train]"')
 
 from engines.training.data import CELL_PX, OFFSET_SCALE_PX
-from engines.training.deployed import PEAK_WINDOW_CELLS, PEAKS, Deployed, as_byte, peaks, torch_predictor
+from engines.training.deployed import PEAK_WINDOW_CELLS, PEAKS, Deployed, as_byte, centre_heat, peaks, torch_predictor
 from engines.training.model import normalised, upsampled
 
 from .nets import random_net, ripples
@@ -97,3 +97,12 @@ def test_the_predictor_gives_class_ids(output: str) -> None:
     assert set(np.unique(found)) == {0, 1}
     agreeing = np.mean(found == torch_predictor(net)(image))
     assert agreeing > 0.99, "an opacity of one half is where both classes are equally likely"
+
+
+def test_a_centre_that_points_elsewhere_is_none_where_centres_must_agree() -> None:
+    maps = torch.zeros(1, 3, 8, 8)
+    maps[0, 1, :, 4:] = 2.0  # the right half points 64 px to the right
+    with_offsets, without = centre_heat(maps, True), centre_heat(maps, False)
+    assert torch.equal(without, torch.sigmoid(maps[:, :1]))
+    assert torch.equal(with_offsets[..., :4], without[..., :4])
+    assert float(with_offsets[..., 4:].max()) < 0.02 * float(without.max())

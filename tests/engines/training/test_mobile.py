@@ -20,7 +20,7 @@ from engines.training import TrainingError
 from engines.training.checkpoint import load_checkpoint, new_net, started
 from engines.training.export import export_checkpoint
 from engines.training.losses import set_loss
-from engines.training.mobile import MobileNet, from_deeplab
+from engines.training.mobile import VOC, MobileNet, enlarged, from_deeplab
 from engines.training.model import SEMANTIC_HEAD, normalised
 from engines.training.recipe import NetSettings, Recipe, recipe_from_dict
 from engines.training.train import Stepper, make_optimizer, train
@@ -65,6 +65,25 @@ def test_the_classes_are_finer_than_the_objects() -> None:
     assert f"{SEMANTIC_HEAD}bias" in net.state_dict()
 
 
+@pytest.mark.parametrize("factor", [2, 16])
+def test_enlarged_maps_keep_their_cells_in_place(factor: int) -> None:
+    ramp = torch.arange(3.0)[:, None] * 10 + torch.arange(4.0)[None, :]
+    large = enlarged(ramp[None, None], factor)[0, 0]
+    assert large.shape == (3 * factor, 4 * factor)
+    near = torch.arange(0, 1 - 1 / factor, 1 / factor) * 10 if factor > 2 else torch.tensor([0.0, 5.0])
+    torch.testing.assert_close(large[: len(near), 0], near, rtol=0, atol=0.6 * 11 / factor)
+    assert float((large[::factor, ::factor] - ramp).abs().max()) <= 0.5 * 11 / factor, "half a fine cell at most"
+
+
+def test_before_training_the_classes_are_the_pretrained_evidence(deeplab: Path) -> None:
+    net = MobileNet(SETTINGS, 2).eval()
+    from_deeplab(net, ("background", "person"), deeplab)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        wanted = enlarged(net.encoder.evidence(net.encoder(image)[-1]), 16)
+        torch.testing.assert_close(net(image)["semantic"], wanted + net.heads["semantic"][1].bias[:, None, None])
+
+
 def test_training_computes_what_inference_does(source: MobileNet) -> None:
     """In training the strided convolutions are computed in another way. The encoder has neither norms nor dropout."""
     images = torch.randn(1, 3, 64, 64)
@@ -78,10 +97,14 @@ def test_training_computes_what_inference_does(source: MobileNet) -> None:
 
 def test_the_pretrained_encoder_sees_the_same_picture_in_the_net_s_own_pixels(source: MobileNet, deeplab: Path) -> None:
     net = MobileNet(SETTINGS, 2).eval()
-    from_deeplab(net, deeplab)
+    from_deeplab(net, ("person", "zebra"), deeplab)
     for ours, theirs in zip(net.encoder.layers()[1:], source.encoder.layers()[1:], strict=True):
         assert torch.equal(ours.weight, theirs.weight)
         assert torch.equal(cast(Any, ours.bias), cast(Any, theirs.bias))
+    classifier = next(each for each in onnx.load(str(deeplab)).graph.initializer if each.name == f"w{len(net.encoder.layers())}")
+    evidence = net.encoder.evidence.weight.detach().numpy()
+    np.testing.assert_array_equal(evidence[0], numpy_helper.to_array(classifier)[VOC.index("person")])
+    assert not (numpy_helper.to_array(classifier) == evidence[1]).all(axis=1).any(), "VOC has no zebra"
     image = torch.from_numpy(np.random.default_rng(0).integers(60, 256, (1, 32, 32, 3), np.uint8))  # bright: not changed first
     as_rgb = (image.flip(3).permute(0, 3, 1, 2).float() - 128) / 128
     with torch.inference_mode():
@@ -120,7 +143,7 @@ def test_frozen_blocks_keep_their_weights_and_the_encoder_learns_more_slowly(toy
     after = net.state_dict()
     moved = {name: float((after[name] - before[name]).abs().max()) for name in before if name.endswith("weight")}
     assert all(moved[name] == 0 for name in moved if name.startswith(("encoder.stem", "encoder.blocks.0.", "encoder.blocks.1.")))
-    slow, fast = moved["encoder.blocks.2.narrow.weight"], moved["climbs.0.coarse.weight"]
+    slow, fast = moved["encoder.blocks.2.narrow.weight"], moved[f"{SEMANTIC_HEAD}weight"]
     assert 0 < slow < 0.2 * fast, "AdamW's first step has the size of the rate"
     assert {group["rate"] for group in make_optimizer(net, recipe).param_groups} == {1.0, 0.1}
 
