@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from engines.datasets.folder import UNSURE_OBJECT, labelled_pairs
-from engines.datasets.image_files import read_image, read_label
+from engines.datasets.image_files import read_label
+from engines.pictures.reading import read_picture
 from engines.types import U8
 
 PERSON = 1
@@ -47,7 +48,7 @@ def main() -> None:
     (options.out / "inst").mkdir(exist_ok=True)
     singles = 0
     for image, label in labelled_pairs(options.out):
-        found = objects(np.asarray(read_label(label), np.uint8), face_count(read_image(image), detector))
+        found = objects(np.asarray(read_label(label), np.uint8), face_count(read_picture(image), detector))
         singles += bool((found == 1).any())
         (options.out / "inst" / label.name).write_bytes(cv2.imencode(".png", found)[1].tobytes())
     print(f"{options.out}: one person each in {singles} pictures")
