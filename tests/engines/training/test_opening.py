@@ -126,7 +126,7 @@ def test_missing_and_duplicate_sets_are_named(recipe: Recipe, open_recipe: Recip
         open_run(open_recipe, [])
     with pytest.raises(DataError, match=r"nowhere: no such folder, and no such dataset\.toml"):
         open_run(open_recipe, [tmp_path / "nowhere"])
-    with pytest.raises(DataError, match=r"has no dataset\.toml, .*Make one: run\.py data check"):
+    with pytest.raises(DataError, match=r"has no dataset\.toml, .*Name a folder with images/ and labels/"):
         open_run(open_recipe, [tmp_path])
 
 
