@@ -62,6 +62,7 @@ def nets_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "nets"
     folder.mkdir()
     Nets(folder).semantic()
+    (folder / "labels.txt").write_text("blue\ngreen\nred\n")
     for seed in range(2):
         cv2.imwrite(str(folder / f"{seed}.png"), np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8))
     return folder

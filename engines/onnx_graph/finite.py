@@ -61,7 +61,8 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
             if name in variances and (array < 0).any():
                 raise _damaged(path, name, int((array < 0).sum()), array, "variances below 0")
             if read_by & WEIGHED and array.size and float(np.abs(array).max()) > LARGEST_WEIGHT:
-                raise _damaged(path, name, int((np.abs(array) > LARGEST_WEIGHT).sum()), array, f"above {LARGEST_WEIGHT:g}")
+                count = int((np.abs(array.astype(np.float64)) > LARGEST_WEIGHT).sum())  # as the maximum was compared
+                raise _damaged(path, name, count, array, f"above {LARGEST_WEIGHT:g}")
             continue
         nans = int(np.isnan(array).sum())
         if nans:

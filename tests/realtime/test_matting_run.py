@@ -101,7 +101,7 @@ def test_a_background_wants_a_model_with_a_matte(MemorySource: Any, MemorySink: 
 
 
 def test_a_picture_that_is_gone_is_reported_before_anything_opens(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"gone\.png cannot be read"):
+    with pytest.raises(SettingsError, match=r"gone\.png: cannot be read"):
         run_of(Settings(background=str(tmp_path / "gone.png")), lambda: pytest.fail("opened"))
 
 
