@@ -25,7 +25,11 @@ def program() -> NoReturn:
     standard_streams.prepare()
     ending.listen()
     arguments.hide_secrets()
-    ending.leave(standard_streams.checked(main()))
+    try:
+        code = main()
+    except SystemExit as done:  # --help, or a word that is no option
+        code = done.code if isinstance(done.code, int) else 0
+    ending.leave(standard_streams.checked(code))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,6 +36,10 @@ HURRY_S = 0.02
 """Between two looks whether files are complete, after a second signal."""
 
 
+UNDO_S = 1.5
+"""Time for undoing what is unfinished."""
+
+
 class Ending:
     """What has been asked of a command that ends by itself. Read on any thread; filled by the thread that gets the signals."""
 
@@ -146,13 +150,21 @@ def _start(work: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
+def _undo() -> None:
+    undo_unfinished()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()  # what a command has reported so far
+
+
 def _end_after(seconds: float, ending: Ending) -> None:
     time.sleep(seconds)
     _end(ending.code)
 
 
 def _end(code: int) -> NoReturn:
-    undo_unfinished()
+    undoing = threading.Thread(target=_undo, daemon=True)  # a disk may hang, and a process that ends by a signal may not
+    undoing.start()
+    undoing.join(UNDO_S)
     with suppress(OSError, ValueError, AttributeError):
         if code > 128 and sys.stderr.isatty():
             os.write(sys.stderr.fileno(), b"\n")  # the prompt comes below a progress bar and "^C"

@@ -55,12 +55,23 @@ class _Lasting(io.FileIO):
         return len(data)
 
 
+class _Unbuffered(io.BufferedWriter):
+    """Writes at once."""
+
+    def write(self, data: Any, /) -> int:
+        count = super().write(data)
+        self.flush()
+        return count
+
+
 def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
     """A text stream like `stream` (None: closed at the start) that raises neither for a letter nor for a failed write."""
+    is_unbuffered = bool(getattr(stream, "write_through", False))  # `python -u`
+    buffer = _Unbuffered if is_unbuffered else io.BufferedWriter
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(descriptor, "w", closefd=False)),
+        buffer(_Lasting(descriptor, "w", closefd=False)),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors="replace",
         line_buffering=descriptor == 2 or (stream is not None and stream.isatty()),
-        write_through=bool(getattr(stream, "write_through", False)),
+        write_through=is_unbuffered,
     )

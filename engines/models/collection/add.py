@@ -70,7 +70,7 @@ def add_downloaded(download: Path, name: str, facts: Mapping[str, Any], folder: 
 
 
 def _with_card(folder: Path, text: str, name: str, file_name: str, card_name: str) -> Model:
-    """The model in in `folder`, with the keys in `text`. Errors name `file_name` and `card_name`."""
+    """The model in `folder`, with the keys in `text`. Errors name `file_name` and `card_name`."""
     given = (folder / FILE).with_suffix(".toml")
     given.write_text(text, encoding="utf-8")
     try:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from engines.files import move_new, numbered
+from engines.files import move_new, numbered, sync_to_disk
 from realtime.errors import SinkError
 from realtime.sinks.common.output_file import left_part, part_path
 
@@ -64,6 +64,7 @@ def _finish(path: Path, part: Path, mend: Mend | None) -> str:
         os.close(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         try:
             amount = mend(part, whole)
+            sync_to_disk(whole)
             is_whole = True
         except OSError:
             whole.unlink(missing_ok=True)
@@ -79,5 +80,6 @@ def _finish(path: Path, part: Path, mend: Mend | None) -> str:
         with contextlib.suppress(FileExistsError):
             move_new(whole if is_whole else part, free)
             break
+    sync_to_disk(path.parent)  # before the part goes
     part.unlink(missing_ok=True)
     return f"{path}: a run was killed while it wrote this file; what it had written ({amount or 'not checked'}) is now {free}"

@@ -187,3 +187,16 @@ def test_the_first_instruction_takes_signals() -> None:
         [sys.executable, "-S", "-c", program, *heavy], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.split() == []
+
+
+def test_undoing_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    """A disk that does not answer."""
+    lines = 'with unfinished(lambda: time.sleep(60)):\n    print("ready", flush=True)\n    print("a result")\n    time.sleep(30)\n'
+    code, _, errors, took_s = Child(lines, tmp_path).send(signal.SIGTERM)
+    assert (code, errors) == (143, "")
+    assert took_s < 5
+
+
+def test_what_was_printed_is_not_lost(tmp_path: Path) -> None:
+    lines = 'print("ready", flush=True)\nprint("a result")\ntime.sleep(30)\n'
+    assert Child(lines, tmp_path).send(signal.SIGTERM)[1] == "a result\n"

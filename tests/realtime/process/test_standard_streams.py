@@ -63,6 +63,18 @@ def test_output_on_a_full_disk_is_not_lost_in_silence(tmp_path: Path) -> None:
     )
 
 
+def test_help_on_a_full_disk_is_not_lost_in_silence() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, ROOT / "run.py", "--help"], stdout=full, stderr=subprocess.PIPE, timeout=50, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: the output cannot be written")
+
+
+def test_unbuffered_output_arrives_at_once(tmp_path: Path) -> None:
+    done = run("print('a line'); os._exit(0)", tmp_path, PYTHONUNBUFFERED="1")
+    assert done.stdout == b"a line\n"
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "utf-8"])
 def test_letters_that_the_encoding_lacks_are_replaced(tmp_path: Path, encoding: str) -> None:
     lines = r"text = 'caf\udce9 \u2588'; print(text); print(text, file=sys.stderr)"
