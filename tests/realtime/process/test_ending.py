@@ -191,7 +191,9 @@ def test_the_first_instruction_takes_signals() -> None:
 
 def test_undoing_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
     """A disk that does not answer."""
-    lines = 'with unfinished(lambda: time.sleep(60)):\n    print("ready", flush=True)\n    print("a result")\n    time.sleep(30)\n'
+    lines = (
+        'with unfinished(lambda: time.sleep(60)):\n    print("ready", flush=True)\n    print("a result")\n    time.sleep(30)\n'
+    )
     code, _, errors, took_s = Child(lines, tmp_path).send(signal.SIGTERM)
     assert (code, errors) == (143, "")
     assert took_s < 5

@@ -65,7 +65,9 @@ def test_output_on_a_full_disk_is_not_lost_in_silence(tmp_path: Path) -> None:
 
 def test_help_on_a_full_disk_is_not_lost_in_silence() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run([sys.executable, ROOT / "run.py", "--help"], stdout=full, stderr=subprocess.PIPE, timeout=50, check=False)
+        done = subprocess.run(
+            [sys.executable, ROOT / "run.py", "--help"], stdout=full, stderr=subprocess.PIPE, timeout=50, check=False
+        )
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: the output cannot be written")
 
