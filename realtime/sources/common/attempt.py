@@ -48,7 +48,7 @@ class Attempt:
     """One call of `connect` that can be abandoned.
 
     A library's connect blocks until its own time-out and cannot be cancelled. It runs on a thread of its own, so that the caller
-    need not wait for it. A feed that arrives after `abandon` is closed at once. An error that is not ours is made one.
+    need not wait for it. A feed that nobody takes is closed, by `result` where it arrived before `abandon`. An error that is not ours is made one.
     """
 
     def __init__(self, connect: Callable[[], Feed], name: str = "") -> None:
@@ -71,11 +71,14 @@ class Attempt:
         if not self._ready.wait(timeout_s):
             self.abandon()
         with self._lock:
-            if self._abandoned:
-                return None
-            if self._error is not None:
-                raise self._error
-            return self._feed
+            if not self._abandoned:
+                if self._error is not None:
+                    raise self._error
+                return self._feed
+            late, self._feed = self._feed, None
+        if late is not None:  # it had arrived before it was abandoned
+            late.close()
+        return None
 
     def abandon(self) -> None:
         """Let `result` return at once. Any thread; harmless after `result` has returned."""
@@ -92,8 +95,8 @@ class Attempt:
         except Exception as error:
             self._error = SourceOpenError(*unexpected(self._name, error))
         with self._lock:
-            self._feed = feed
             is_late = self._abandoned
+            self._feed = None if is_late else feed
         self._ready.set()
         if is_late and feed is not None:
             feed.close()

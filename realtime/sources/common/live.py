@@ -79,7 +79,7 @@ class LiveSource(FrameSource):
         while not self._closed.is_set():
             try:
                 self._feed = feed = self._feed or self._connected()
-                if feed is not None:
+                if feed is not None and not self._closed.is_set():  # or `close` came too early to interrupt it
                     self._show_live(feed)
                     yield from self._watched(feed)
                 return

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources.common.attempt import Backoff
+from realtime.sources.common.attempt import Attempt, Backoff
 from realtime.sources.common.base import Picture, now_ns
 from realtime.sources.common.feed import HopelessError, RefusedError
 from realtime.sources.common.live import LiveSource
@@ -137,3 +137,19 @@ def test_a_stream_of_nothing_that_decodes_is_connected_again(monkeypatch: pytest
     source.close()
     with pytest.raises(SourceOpenError, match="cannot be decoded"):
         next(iter(source_of(Flood(0))))
+
+
+def test_a_feed_that_arrived_before_its_attempt_was_abandoned_is_closed() -> None:
+    closed = []
+
+    class Kept(Script):
+        def close(self) -> None:
+            closed.append(self)
+
+    attempt = Attempt(Kept)
+    assert attempt.wait(5)
+    attempt.thread.join(5)
+    attempt.abandon()
+    assert attempt.result() is None
+    assert attempt.result() is None
+    assert len(closed) == 1
