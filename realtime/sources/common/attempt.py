@@ -48,7 +48,8 @@ class Attempt:
     """One call of `connect` that can be abandoned.
 
     A library's connect blocks until its own time-out and cannot be cancelled. It runs on a thread of its own, so that the caller
-    need not wait for it. A feed that nobody takes is closed, by `result` where it arrived before `abandon`. An error that is not ours is made one.
+    need not wait for it. A feed that nobody takes is closed: by that thread where it arrives after `abandon`, else by `result`.
+    An error that is not ours is made one.
     """
 
     def __init__(self, connect: Callable[[], Feed], name: str = "") -> None:
