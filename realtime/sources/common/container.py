@@ -34,6 +34,7 @@ _EASY_PX = 1280 * 720  # decoded in a few milliseconds by one thread
 _GENPTS = 0x0001  # AVFMT_FLAG_GENPTS
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
 _SWALLOWED_S = 1.0
+_KEY_FRAME_WITHIN_S = 30.0  # cameras have up to 20 s from one to the next
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 
 # FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
@@ -141,20 +142,26 @@ class VideoStream:
 
         A recording's have their numbers, and seconds from picture 0; a live stream's have the stream's own seconds, and are
         without an image for packets that do not decode.
-        Raises SourceLostError when a network stream delivers nothing for the read time-out, or breaks. A damaged file only
-        ends; `broken` has the reason.
+        Raises SourceLostError when a network stream delivers nothing for the read time-out, no key frame within 30 s, or
+        breaks. A damaged file only ends; `broken` has the reason.
         """
-        last_ns = now_ns()
+        begun_ns = last_ns = now_ns()
+        has_begun = False
         for packet in self._packets():
             received_ns = now_ns()
             self._numbering.feed(packet)
             self._aspects.feed(packet)
             damaged = self.damaged
+            has_begun = has_begun or packet.is_keyframe
             for frame in self._decoded(packet):
                 picture = self._picture(frame, received_ns)
                 if picture is not None:
-                    last_ns = received_ns
+                    last_ns, has_begun = received_ns, True
                     yield picture
+            if self._is_live and not has_begun:  # joined between two key frames: what comes before the next is no damage
+                self._wait_for_key_frame((received_ns - begun_ns) / 1e9)
+                last_ns = received_ns
+                continue
             # A decoder may also swallow packets without a word, but not its first few.
             if self._is_live and (self.damaged > damaged or received_ns - last_ns > _SWALLOWED_S * 1e9):
                 yield Picture(None, None, received_ns, why="a packet that does not decode")
@@ -162,6 +169,15 @@ class VideoStream:
 
     def close(self) -> None:
         self._container.close()
+
+    def _wait_for_key_frame(self, waited_s: float) -> None:
+        if waited_s > _KEY_FRAME_WITHIN_S:
+            what = f"{self._name}: no key frame within {_KEY_FRAME_WITHIN_S:g} s"
+            raise SourceLostError(what, "Set a shorter key frame interval in the camera")
+        note = "waiting for a key frame"
+        if waited_s > _SWALLOWED_S and note not in self._noted:
+            self._noted.add(note)
+            log.warning("%s: %s", self._name, note)
 
     def _decoded(self, packet: Any) -> list[av.VideoFrame]:
         try:

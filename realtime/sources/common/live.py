@@ -114,6 +114,7 @@ class LiveSource(FrameSource):
     def _watched(self, feed: Feed) -> Iterator[Picture]:
         self._clock.restart()
         self._watch.restart()
+        self._arrived_ns = self._arrived_ns or now_ns()  # a stream that brings no first picture is stalled, too
         good = 0
         for picture in self._guarded(feed):
             self._arrived_ns = arrived_ns = now_ns()
