@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,30 @@ def test_an_old_playlist_is_not_shown_again(http_server: Any, pieces: list[Path]
     source.close()
     with pytest.raises(SourceOpenError, match="its playlist has nothing new"):
         again()
+
+
+def test_closing_does_not_wait_for_a_server_that_is_silent(
+    http_server: Any, pieces: list[Path], reading: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    url = serve(http_server, pieces, lambda: 3 if len(asked) < 2 else 4, ends=False)
+    asked: list[float] = []
+    listed = http_server.pages["/live.m3u8"]
+
+    def playlist(handler: Any) -> None:
+        asked.append(time.monotonic())
+        listed(handler)
+
+    def silent(_handler: Any) -> None:
+        http_server.stopping.wait(30)
+
+    http_server.pages["/live.m3u8"] = playlist
+    http_server.pages[f"/{pieces[3].name}"] = silent
+    with reading(open_source(url)) as frames:
+        wait_until(lambda: len(frames) > 5 and f"/{pieces[3].name}" in http_server.requests, 10)
+        closed_s = time.monotonic()
+    assert time.monotonic() - closed_s < 1
+    http_server.stopping.set()
+    wait_until(lambda: "read" not in [thread.name for thread in threading.enumerate()], 8)
 
 
 def test_what_a_playlist_says() -> None:
