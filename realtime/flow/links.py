@@ -37,6 +37,8 @@ class Link(Generic[T]):
         self.put_count = 0
         self.taken = 0
         self.dropped = 0
+        self.cancelled = 0
+        """Of those dropped: what `cancel` found waiting."""
         self._items: deque[T] = deque()
         self._closed = False
         self._nudged = False
@@ -45,6 +47,12 @@ class Link(Generic[T]):
     @property
     def waiting(self) -> int:
         return len(self._items)
+
+    @property
+    def displaced(self) -> int:
+        """Those dropped because the reader was too slow, and not by `cancel`."""
+        with self._changed:
+            return self.dropped - self.cancelled
 
     def counts(self) -> Counts:
         """All counts of one moment; fields read one by one may be of different moments."""
@@ -105,6 +113,7 @@ class Link(Generic[T]):
         with self._changed:
             self._closed = True
             self.dropped += len(self._items)
+            self.cancelled += len(self._items)
             self._items.clear()
             self._changed.notify_all()
 

@@ -30,7 +30,7 @@ class Painter:
         frame = result.frame
         size = look.canvas_size(Size.of(frame.image))
         image = resized(frame.image, size)
-        matte = _matte(image, result, knobs)
+        matte = _matte(image, result, knobs, look)
         if matte is not None and knobs.background:
             replace_background(image, matte, look.background)
         if result.freshness > 0:
@@ -55,11 +55,17 @@ class Painter:
             self._places = draw_labels(image, marks, self._places)
 
 
-def _matte(image: Image, result: Result, knobs: Knobs) -> Matte | None:
-    """The matte at the canvas's resolution; None where it is not used. A class map is painted instead of it."""
+def _matte(image: Image, result: Result, knobs: Knobs, look: Look) -> Matte | None:
+    """The matte at the canvas's resolution; None where it is not used. A class map is painted instead of it.
+
+    Where a background is on and the frame's matte is missing, as after a failure of the model, nothing counts as foreground:
+    what somebody hides is never shown.
+    """
     seen = result.segmentation
+    if seen.alpha is None:
+        return Matte.nothing() if knobs.background and look.card.gives_matte else None
     paints = knobs.masks and knobs.opacity > 0 and seen.class_map is None
-    return Matte.over(image, seen.alpha) if seen.alpha is not None and (knobs.background or paints) else None
+    return Matte.over(image, seen.alpha) if knobs.background or paints else None
 
 
 def _paint(image: Image, result: Result, matte: Matte | None, marks: list[Mark], knobs: Knobs, look: Look) -> None:

@@ -49,6 +49,11 @@ class Matte:
     cells: tuple[slice, slice]
 
     @classmethod
+    def nothing(cls) -> Matte:
+        """No foreground anywhere."""
+        return cls(np.zeros((0, 0), np.uint8), NOWHERE, NOWHERE)
+
+    @classmethod
     def over(cls, image: Image, alpha: U8) -> Matte:
         """Refine `alpha` (Ha, Wa) uint8, which covers all of `image`, to its resolution and edges.
 
@@ -61,7 +66,7 @@ class Matte:
         coarse = alpha if Size.of(alpha) == guide else scaled(alpha, guide, interpolation)
         parts = occupied(np.greater(coarse, FAINT).view(np.uint8), 2 * RADIUS + 1, size)  # with the windows around it
         if parts is None:
-            return cls(np.zeros((0, 0), np.uint8), NOWHERE, NOWHERE)
+            return cls.nothing()
         cells, place = parts
         grey = cv2.cvtColor(image[place], cv2.COLOR_BGR2GRAY)
         slope, offset = _linear(shrunk(grey, Size.of(coarse[cells])), coarse[cells])

@@ -21,7 +21,7 @@ from engines.types import Segmentation
 from realtime.flow.meter import Meter
 from realtime.process.redact import redact
 from realtime.streams.port import OpenedModel, Port, Segmented
-from realtime.streams.recovery import FAILURES, WARM_UP_SIZE, Recovery, close_quietly, open_warm, reason_of
+from realtime.streams.recovery import FAILURES, WARM_UP_SIZE, Recovery, close_quietly, cure_of, open_warm, reason_of
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
@@ -206,21 +206,19 @@ class Inference:
         except FAILURES as error:
             if self._stopped:  # cut short, and nobody waits for it
                 return
-            if self._stopped:  # it was cut short
-                raise
             if isinstance(work, Swap):
                 self._swaps.appendleft(work)
             suspect, reason = self._suspect, reason_of(error)
             is_frame_at_fault = suspect is not None and suspect.is_again
             held = [*self._started]
             self._started.clear()
-            self._again.extendleft(reversed([one for one in held if self._runs_again(one, suspect, reason)]))
+            self._again.extendleft(reversed([one for one in held if self._runs_again(one, reason)]))
             if is_frame_at_fault:  # on an engine that was just opened, and has nothing else in flight
                 self._recovery.failed_again()
                 return
             self._reopen(error)
 
-    def _runs_again(self, one: Started, suspect: Started | None, reason: str) -> bool:
+    def _runs_again(self, one: Started, reason: str) -> bool:
         """Whether a frame that the failed engine held is run again; if not, it goes back without a segmentation."""
         if one.port.is_lossless and not one.is_again:
             return True
@@ -276,12 +274,16 @@ class Inference:
 
     def _exchange(self, before: Segmenter, request: Swap) -> None:
         """Finish what is in flight on the engine that started it; then open the new one, or go on if that fails."""
+        self._suspect = None  # or a frame of before would be blamed for what fails here
         while self._started:
             self._finish_one(before)
         try:
             opened = open_warm(request.open)
         except SegmentationError as error:
             request.finished(error)
+            return
+        except MemoryError as error:  # for both engines at once; the one before has all that it needs
+            request.finished(InferenceError(reason_of(error), cure_of(error)))
             return
         self._close()
         self._segmenter, self._open_now = opened, request.open

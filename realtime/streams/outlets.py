@@ -97,7 +97,7 @@ class FilesOutlet(Outlet):
         self._lock = threading.Lock()
         self.link: Bounded[ToRecord] = Bounded(QUEUE_LENGTH)
         self._dropped_before = 0
-        self.recorder = Recorder(survives_errors, self._forget, lambda: self.dropped)
+        self.recorder = Recorder(survives_errors, self._forget, lambda: self.dropped, lambda: self.link.cancelled)
 
     @property
     def recording(self) -> Recording | None:
@@ -117,7 +117,7 @@ class FilesOutlet(Outlet):
     @property
     def dropped(self) -> int:
         """Results of the present recording, or else the last, that were not written because the files could not keep up."""
-        return self.link.dropped - self._dropped_before
+        return self.link.displaced - self._dropped_before
 
     def join(self, pipeline: Pipeline, meter: Meter) -> Link[ToRecord]:
         pipeline.stage("record", lambda: self.recorder.run(self.link, meter))
@@ -132,7 +132,7 @@ class FilesOutlet(Outlet):
         if requested is not self._current:
             lost, self._current = self.dropped, requested
             if requested is not None:
-                self._dropped_before = self.link.dropped
+                self._dropped_before = self.link.displaced
             self.link.capacity = min(QUEUE_LENGTH, max(4, QUEUE_BYTES // _bytes(delivery)))
             self.link.force(Finish(lost) if requested is None else Start(requested, delivery.model.card, delivery.source, lost))
         if requested is None or not delivery.is_new:

@@ -73,16 +73,23 @@ class Recorder:
     line for people; empty before. is_writing: files are open, or being closed.
     """
 
-    def __init__(self, survives_errors: bool, on_failure: Callable[[Recording], None], lost: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        survives_errors: bool,
+        on_failure: Callable[[Recording], None],
+        lost: Callable[[], int],
+        cut_off: Callable[[], int],
+    ) -> None:
         """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed.
 
-        lost: how many results the recording that was requested last lacks so far.
+        lost: how many results the recording that was requested last lacks so far, because it could not keep up. cut_off: how
+        many waited when all was interrupted.
         """
         self.error: SinkError | None = None
         self.frames_written = 0
         self.news = ""
         self.is_writing = False
-        self._lost = lost
+        self._lost, self._cut_off = lost, cut_off
         self._has_warned = False
         self._without = ""
         self._written_before = 0
@@ -106,7 +113,7 @@ class Recorder:
         except BaseException:
             self._close_quietly()
             raise
-        self._finish(self._lost())
+        self._finish(self._lost(), cut_off=self._cut_off())
 
     def _take(self, item: ToRecord, meter: Meter) -> None:
         if isinstance(item, Start):
@@ -129,7 +136,7 @@ class Recorder:
             meter.add({"write": (time.perf_counter() - start) * 1e3})
             self.frames_written += 1
 
-    def _finish(self, lost: int, recording: Recording | None = None) -> None:
+    def _finish(self, lost: int, recording: Recording | None = None, cut_off: int = 0) -> None:
         """Close the files of a recording, and report how it went."""
         if not self._sinks:
             return
@@ -138,10 +145,12 @@ class Recorder:
         self._has_warned = False
         if self.frames_written == self._written_before:
             self.news = f"{name}: nothing was recorded"
-            log.warning("%s: nothing was recorded; %d frames were left out", name, lost)
-        elif lost:
-            self.news = f"Saved {name}{self._without}; it lacks {lost} frames: the disk or the encoder was too slow"
-            log.warning("%s: %d frames were left out: the disk or the encoder was too slow", name, lost)
+            log.warning("%s: nothing was recorded; %d frames were left out", name, lost + cut_off)
+        elif lost or cut_off:
+            reasons = ((lost, "the disk or the encoder was too slow"), (cut_off, "it was interrupted"))
+            lacks = [f"{count} frames: {why}" for count, why in reasons if count]
+            self.news = f"Saved {name}{self._without}; it lacks {', and '.join(lacks)}"
+            log.warning("%s lacks %s", name, ", and ".join(lacks))
         else:
             self.news = f"Saved {name}{self._without}"
             log.info("%s is complete", name)

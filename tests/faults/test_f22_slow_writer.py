@@ -99,7 +99,7 @@ def test_a_disk_that_hangs_does_not_freeze_the_picture(
     assert lacking >= dropped
     if not is_live:  # of a camera others may be dropped before the model
         assert lacking + len(sink.indices) >= sink.indices[-1] - sink.indices[0] + 1, "every frame is written or counted"
-    assert any("out/film.mp4" in text and f"{lacking} frames were left out" in text for text in caplog.messages)
+    assert any("out/film.mp4" in text and f"{lacking} frames: the disk or the encoder was too slow" in text for text in caplog.messages)
 
 
 def test_a_window_on_a_disk_that_hangs(
@@ -146,3 +146,25 @@ def test_a_recording_of_nothing_is_not_saved(settings: Settings, MemorySource: A
         answers.set()
         run.stop()
     assert files_of(run).recorder.news == "out/film.mp4: nothing was recorded"
+
+
+def test_what_an_interruption_cuts_off_is_not_blamed_on_the_disk(
+    settings: Settings, MemorySource: Any, wait_until: WaitUntil
+) -> None:
+    """Frames that waited when the run was stopped were reported as too many for the disk."""
+    source, sink = MemorySource(None, is_live=True, fps=100), HangingSink()
+    run = run_of(settings, lambda: source, [], Latest())
+    files = files_of(run)
+    run.start()
+    try:
+        wait_until(lambda: run.stream.reading().processed)
+        files.recording = Recording(lambda card, source: (sink,), path=Path("out/film.mp4"))
+        wait_until(lambda: files.link.waiting > 2)
+        run.stop()
+        sink.answers.set()
+        assert run.wait(20)
+    finally:
+        sink.answers.set()
+        run.stop()
+    assert files.dropped == 0
+    assert files.recorder.news == f"Saved out/film.mp4; it lacks {files.link.cancelled} frames: it was interrupted"

@@ -17,6 +17,7 @@ from realtime.knobs import Knobs
 from realtime.render import Look, compose
 from realtime.render.matte import Matte
 from realtime.render.palette import ID_COLOURS, id_colours
+from realtime.streams.backdrop import open_background
 from realtime.types import Frame, Result, Track
 
 INPUT = InputSpec("image", (96, 64), "nhwc", "uint8", "rgb", "stretch")
@@ -213,3 +214,14 @@ def test_any_matte_can_be_drawn_on_any_frame(
     assert Size.of(canvas.image) == Size(*frame).fitted_to_width(width_px)
     assert canvas.image.dtype == np.uint8
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("name", ["blur", "#00b140"])
+def test_a_frame_without_its_matte_shows_nothing_of_the_room(name: str) -> None:
+    """After a failure of the model the camera's picture was drawn as it is."""
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    missed = Result(Frame(image, 0, 0.0, 0), Segmentation(Instances.none(Size(96, 54))), None, error="the model failed")
+    look = Look(PEOPLE, background=open_background(name))
+    seen = compose(missed, replace(ONLY_MASKS, background=True), look).image.astype(int)
+    assert seen.std(axis=(0, 1)).max() < 15, "the room is noise of 74"
+    assert np.array_equal(compose(missed, ONLY_MASKS, look).image, image), "without a background it is the frame"

@@ -231,6 +231,28 @@ def test_an_engine_that_does_not_open_leaves_the_one_before(
     assert run.model.backend == backend
 
 
+def test_an_exchange_that_runs_out_of_memory_leaves_the_engine_before(
+    run_over: Callable[..., Run], MemorySource: Any, MemorySink: Any, wait_until: WaitUntil
+) -> None:
+    """The working engine was closed, opened again and exchanged again, until no attempt was left."""
+
+    def open_too_large() -> Segmenter:
+        raise MemoryError
+
+    sink, answers = MemorySink(), []
+    run = run_over((MemorySource(100), sink))
+    run.start()
+    wait_until(lambda: run.model is not None)
+    run.inference.swap(Swap(open_too_large, answers.append))
+    wait_until(lambda: answers)
+    assert "out of memory" in str(answers[0])
+    assert isinstance(answers[0], SegmentationError)
+    run.wait(20)
+    assert sink.indices == list(range(100))
+    assert len(answers) == 1
+    assert run.inference.recoveries == 0
+
+
 def test_nothing_is_drawn_that_nobody_wants(tiny_model: Path, MemorySource: Any, MemorySink: Any) -> None:
     from realtime.app import Run
     from realtime.streams.outlets import CanvasFormat, FilesOutlet
