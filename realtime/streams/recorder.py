@@ -74,11 +74,7 @@ class Recorder:
     """
 
     def __init__(
-        self,
-        survives_errors: bool,
-        on_failure: Callable[[Recording], None],
-        lost: Callable[[], int],
-        cut_off: Callable[[], int],
+        self, survives_errors: bool, on_failure: Callable[[Recording], None], lost: Callable[[], int], cut_off: Callable[[], int]
     ) -> None:
         """survives_errors: an error ends the recording only, not `run`. on_failure: called with the recording that failed.
 

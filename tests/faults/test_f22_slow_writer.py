@@ -99,7 +99,9 @@ def test_a_disk_that_hangs_does_not_freeze_the_picture(
     assert lacking >= dropped
     if not is_live:  # of a camera others may be dropped before the model
         assert lacking + len(sink.indices) >= sink.indices[-1] - sink.indices[0] + 1, "every frame is written or counted"
-    assert any("out/film.mp4" in text and f"{lacking} frames: the disk or the encoder was too slow" in text for text in caplog.messages)
+    assert any(
+        "out/film.mp4" in text and f"{lacking} frames: the disk or the encoder was too slow" in text for text in caplog.messages
+    )
 
 
 def test_a_window_on_a_disk_that_hangs(
