@@ -42,4 +42,4 @@ def _connect(pipeline: str, name: str) -> CaptureFeed:
     if not capture.isOpened():
         capture.release()
         raise SourceOpenError(f"{name}: the pipeline does not start", "Try it with gst-launch-1.0 first")
-    return CaptureFeed(capture, name, "GStreamer")
+    return CaptureFeed(capture, name, "GStreamer", "Check that what the pipeline reads still delivers pictures")

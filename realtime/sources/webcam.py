@@ -144,7 +144,8 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
         cure = "Close other programs that use it, or try another number"
         raise SourceOpenError(f"{name}: the camera delivers no picture", cure)
     letters = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
-    return CaptureFeed(capture, name, letters if letters.isprintable() and letters.strip() else "")
+    codec = letters if letters.isprintable() and letters.strip() else ""
+    return CaptureFeed(capture, name, codec, "Unplug the camera and plug it in again")
 
 
 def cameras(root: Path = _ROOT) -> list[Camera]:

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
+from realtime.errors import SourceLostError
 from realtime.sources.common.attempt import Backoff
 from realtime.sources.common.live import LiveSource
+from realtime.sources.common.opencv import CaptureFeed
 from realtime.sources.webcam import Format, cameras, webcam
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="device folders are Linux's")
@@ -92,3 +95,25 @@ def test_opens_that_hang_are_left_behind_and_few(
         stuck.set()  # those that hang return, and the camera answers
         wait_until(lambda: len(frames) > count, 5)
     wait_until(lambda: not _hanging(), 3)
+
+
+def test_a_slow_camera_does_not_hang(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.sources.common.opencv._HANGS_AFTER_S", 0.1)
+
+    class Slow(kind):  # type: ignore[misc,valid-type]
+        interval_s = 0.25
+
+        def get(self, prop: int) -> float:
+            return 4.0 if prop == cv2.CAP_PROP_FPS else super().get(prop)
+
+        def grab(self) -> bool:
+            time.sleep(type(self).interval_s)
+            return bool(super().grab())
+
+    feed = CaptureFeed(Slow(0, 0), "slow", "", "Look at its light")
+    pictures = feed.pictures()
+    assert [next(pictures).image is not None for _ in range(2)] == [True, True]
+    Slow.interval_s = 1.5
+    with pytest.raises(SourceLostError, match=r"slow: no answer for 0.75 s. Look at its light"):
+        list(pictures)
+    feed.close()

@@ -12,6 +12,7 @@ from realtime.sources.common.base import Picture, described, now_ns
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
 _HANGS_AFTER_S = 3.0  # longer than two reads that fail
+_HANGS_AFTER_INTERVALS = 3
 _LET_GO_S = 1.2  # a V4L2 read ends within 1 s, and closing may take 2
 
 
@@ -36,19 +37,20 @@ def prepare_opencv() -> None:
 
 
 class CaptureFeed:
-    """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown.
+    """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown. cure: where a read hangs.
 
     A driver may never return from a read, so a thread of its own reads; it is left behind where it hangs, and frees the capture
     if it ever returns.
     """
 
-    def __init__(self, capture: Capture, name: str, codec: str) -> None:
+    def __init__(self, capture: Capture, name: str, codec: str, cure: str) -> None:
         width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if fps > 0 else None
         self.description = described(width, height, codec, self.fps)
         self._capture = capture
-        self._name = name
+        self._name, self._cure = name, cure
+        self._hangs_after_s = max(_HANGS_AFTER_S, _HANGS_AFTER_INTERVALS / self.fps if self.fps else 0.0)
         self._changed = threading.Condition()
         self._waiting: Picture | Exception | None = None
         self._ending = False
@@ -76,9 +78,8 @@ class CaptureFeed:
     def _next(self) -> Picture | None:
         """The next picture; None when interrupted. Raises what the reader has raised, and SourceLostError when it hangs."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting is not None or self._ending, _HANGS_AFTER_S):
-                cure = "Unplug the camera and plug it in again"
-                raise SourceLostError(f"{self._name}: its driver has not answered for {_HANGS_AFTER_S:g} s", cure)
+            if not self._changed.wait_for(lambda: self._waiting is not None or self._ending, self._hangs_after_s):
+                raise SourceLostError(f"{self._name}: no answer for {self._hangs_after_s:.3g} s", self._cure)
             item, self._waiting = self._waiting, None
             self._changed.notify_all()
         if isinstance(item, Exception):
