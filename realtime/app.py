@@ -18,6 +18,7 @@ from engines.models.model import Model
 from engines.segmenter import Segmenter
 from realtime.flow.pipeline import Pipeline
 from realtime.process.redact import redact
+from realtime.process.tuning import keep_freed_memory
 from realtime.settings import Settings
 from realtime.streams.inference import Inference
 from realtime.streams.port import OpenedModel
@@ -74,6 +75,7 @@ class Run:
         return errors[0] if all(errors) else None
 
     def start(self) -> None:
+        keep_freed_memory()  # also for a Python program, which keeps its own settings of threads
         self._engine.start()
         for stream in self.streams:
             stream.pipeline.start()

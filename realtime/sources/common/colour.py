@@ -41,14 +41,19 @@ _APPROXIMATE = {
 
 _HD_WIDTH_PX, _SD_HEIGHT_PX = 1280, 576
 _POINT = 0x10  # SWS_POINT: a chroma sample for each of its pixels, as OpenCV does it
+Scratch = dict[int, U8]
+"""Arrays that are used again for the next frame: 0 for the merged planes, 1 and 2 for the spread chroma."""
+
 _PLANAR = {
     "yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (2, 1), "yuvj422p": (2, 1), "yuv444p": (1, 1), "yuvj444p": (1, 1),
 }  # fmt: skip
 """8-bit planar format → columns and rows of luma for each chroma sample."""
 
 
-def to_bgr(frame: av.VideoFrame) -> npt.NDArray[Any]:
+def to_bgr(frame: av.VideoFrame, scratch: Scratch | None = None) -> npt.NDArray[Any]:
     """One decoded frame as (H, W, 3) uint8 BGR, a new array, with neither rotation nor pixel aspect applied. Alpha is dropped.
+
+    scratch: of one stream and one thread. Kept there is what is made on the way; without it, it is allocated for each frame.
 
     Video that states no matrix has BT.709 where it is HD and BT.601 where not, as in mpv and VLC. Grey is full range, as in
     FFmpeg.
@@ -61,7 +66,7 @@ def to_bgr(frame: av.VideoFrame) -> npt.NDArray[Any]:
     even = frame.width % 2 == 0 and frame.height % 2 == 0
     if name in ("yuv420p", "yuvj420p") and even and not is_full and matrix in (5, 6):
         return np.asarray(cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420))
-    return np.asarray(cv2.transform(_as_444(frame, is_full), _to_bgr_matrix(matrix, is_full)))
+    return np.asarray(cv2.transform(_as_444(frame, is_full, {} if scratch is None else scratch), _to_bgr_matrix(matrix, is_full)))
 
 
 def matrix_of(frame: av.VideoFrame) -> int:
@@ -91,8 +96,8 @@ def _is_rgb(frame: av.VideoFrame) -> bool:
     return frame.format.is_rgb or frame.format.has_palette
 
 
-def _as_444(frame: av.VideoFrame, is_full: bool) -> U8:
-    """(H, W, 3) uint8 Y, Cb, Cr: the frame's own numbers, reduced to 8 bits and spread to all pixels."""
+def _as_444(frame: av.VideoFrame, is_full: bool, scratch: Scratch) -> U8:
+    """(H, W, 3) uint8 Y, Cb, Cr: the frame's own numbers, reduced to 8 bits and spread to all pixels. Belongs to `scratch`."""
     width, height = frame.width, frame.height
     step = _PLANAR.get(frame.format.name)
     if step is None:
@@ -104,9 +109,11 @@ def _as_444(frame: av.VideoFrame, is_full: bool) -> U8:
     if step != (1, 1):
         wide = (planes[1].shape[1] * step[0], planes[1].shape[0] * step[1])
         for number in (1, 2):
-            planes[number] = cv2.resize(planes[number], wide, interpolation=cv2.INTER_NEAREST)[:height, :width]
-    merged: U8 = cv2.merge(planes)
-    return merged
+            # OpenCV writes into an array of the right size, and makes a new one in place of any other.
+            scratch[number] = cv2.resize(planes[number], wide, dst=scratch.get(number), interpolation=cv2.INTER_NEAREST)
+            planes[number] = scratch[number][:height, :width]
+    scratch[0] = cv2.merge(planes, dst=scratch.get(0))
+    return scratch[0]
 
 
 def _rows(plane: Any) -> U8:

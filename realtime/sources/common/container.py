@@ -14,7 +14,7 @@ from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, described, now_ns
-from realtime.sources.common.colour import colour_notes, to_bgr
+from realtime.sources.common.colour import Scratch, colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
 from realtime.sources.common.numbering import Numbering
@@ -73,6 +73,7 @@ class VideoStream:
         self.end_s = 0.0
         self._first_damage_s: float | None = None
         self._noted: set[str] = set()
+        self._scratch: Scratch = {}
         started_s = time.monotonic()
         try:
             given = {**_LIMITS, **(options or {})}
@@ -216,7 +217,7 @@ class VideoStream:
         aspect = self._container_aspect
         if aspect is None:
             aspect = self._aspects.of(frame.pts, self._stream.codec_context.sample_aspect_ratio)
-        return turned(with_square_pixels(to_bgr(frame), aspect), turn_of(frame))
+        return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn_of(frame))
 
     def _note_damage(self, place: str, error: Exception) -> None:
         self.damaged += 1

@@ -14,6 +14,10 @@ import numpy as np
 if "prepared" in sys.argv:
     from realtime.process.tuning import prepare
     prepare()
+if "run" in sys.argv:
+    from realtime.app import Run
+    from realtime.settings import Settings
+    Run(Settings(), lambda: None, []).start()
 
 def draw():
     parts = [np.ones((720, 1280, 3), np.float32) for _ in range(3)]
@@ -36,6 +40,7 @@ def page_faults(*arguments: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is set up")
 def test_memory_of_pictures_is_kept_for_the_next_ones() -> None:
     """20 times 33 MB: each page that the kernel zero-fills again is a fault."""
-    plain, prepared = page_faults(), page_faults("prepared")
+    plain, prepared, running = page_faults(), page_faults("prepared"), page_faults("run")
     assert plain > 100, "fewer, and larger ones, where the kernel gives pages of 2 MB"
     assert prepared < plain / 5
+    assert running < plain / 5, "a Python program that starts a run, and prepares nothing"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from realtime.sources import open_source
-from realtime.sources.common.colour import to_bgr
+from realtime.sources.common.colour import Scratch, to_bgr
 
 KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 RGB, BT709, UNSPECIFIED, SMPTE170M, YCGCO = 0, 1, 2, 6, 8
@@ -125,6 +125,18 @@ def test_odd_sizes_keep_every_pixel(size: tuple[int, int], pixel_format: str) ->
     image = to_bgr(frame.reformat(format=pixel_format))
     assert image.shape == (size[1], size[0], 3)
     assert image.min() >= 253
+
+
+def test_a_picture_keeps_its_pixels_when_the_next_uses_the_same_scratch() -> None:
+    """Of the steps between decoder and picture the arrays stay, of any size; the picture is always a new one."""
+    scratch: Scratch = {}
+    images, steps = [], []
+    for colours, size in [(patches(), None), (255 - patches(), None), (patches(), (33, 95)), (patches(), None)]:
+        frame = frame_of(colours, Tags(BT709, LIMITED), "yuv420p", is_full=False, size=size)
+        images.append((to_bgr(frame, scratch), to_bgr(frame)))
+        steps.append(list(scratch.values()))
+    assert all(np.array_equal(*pair) for pair in images)
+    assert all(now is before for now, before in zip(steps[1], steps[0], strict=True))
 
 
 @pytest.mark.parametrize("pixel_format", ["gbrp", "rgb24", "bgra", "rgb48le", "gbrp10le", "gray", "gray10le", "ya8", "rgb565le"])
