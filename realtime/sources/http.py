@@ -161,7 +161,7 @@ class MjpegFeed:
 
     def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
         """answer: its body is read here; `close` closes it. timeout_s: for one whole picture."""
-        self.description = "MJPEG over HTTP"
+        self.description, self.sound = "MJPEG over HTTP", ""
         self._answer, self._wire = answer, wire
         self._name, self._timeout_s = name, timeout_s
 

@@ -19,7 +19,7 @@ class DetachedFeed:
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self.description, self.fps = feed.description, feed.fps
+        self.description, self.fps, self.sound = feed.description, feed.fps, feed.sound
         self._changed = threading.Condition()
         self._waiting: list[Picture | Exception | None] = []  # one at most; None is the end
         self._ending = False

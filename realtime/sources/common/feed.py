@@ -53,6 +53,9 @@ class Feed(Protocol):
 
     fps: float | None
 
+    sound: str
+    """The sound tracks, "aac, 48000 Hz", which are not read; or ""."""
+
     def pictures(self) -> Iterator[Picture]:
         """Pictures until the stream declares its end. Raises SourceLostError when it breaks or falls silent."""
         ...

@@ -112,6 +112,7 @@ class PipeFeed:
         """Start the child, in its own process group: Ctrl-C in the terminal is for this program to handle."""
         self.description = "GStreamer"
         self.fps: float | None = None
+        self.sound = ""
         self.ended = threading.Event()
         self._name, self._pipeline = name, pipeline
         self._caps: Caps | None = None

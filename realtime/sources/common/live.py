@@ -153,7 +153,7 @@ class LiveSource(FrameSource):
         self._arrived_ns = now_ns() if self._arrived_ns is not None else None
         self.fps = feed.fps or self.fps
         self._state, self._detail = "live", feed.description + again
-        self._sound = getattr(feed, "sound", "")  # most have pictures only
+        self._sound = feed.sound
 
     def _pause(self, error: SourceError) -> None:
         pause_s = (self._careful if isinstance(error, RefusedError) else self._backoff).pause_s()

@@ -47,6 +47,7 @@ class CaptureFeed:
         width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if fps > 0 else None
+        self.sound = ""
         self.description = described(width, height, codec, self.fps)
         self._capture = capture
         self._name, self._cure = name, cure

@@ -23,7 +23,7 @@ class PacedFeed:
         """has_ended: whether the server has declared the stream's end; asked when no more comes."""
         self._feed, self._has_ended = feed, has_ended
         self._ending = threading.Event()
-        self.description, self.fps = feed.description, feed.fps
+        self.description, self.fps, self.sound = feed.description, feed.fps, feed.sound
 
     def pictures(self) -> Iterator[Picture]:
         try:

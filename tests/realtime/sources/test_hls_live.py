@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,21 @@ def pieces(tmp_path_factory: pytest.TempPathFactory, small_street: Street) -> li
     with av.open(str(folder / "all.m3u8"), "w", format="hls", container_options=options) as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "g": str(PIECE_S * FPS)})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        sound = container.add_stream("aac", rate=48000, layout="mono")
         for index in range(6 * PIECE_S * FPS):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(stamped(small_street, index, index), format="bgr24")))
+            container.mux(sound.encode(_silence(index)))
         container.mux(stream.encode())
+        container.mux(sound.encode())
     return sorted(folder.glob("*.ts"))
+
+
+def _silence(index: int) -> av.AudioFrame:
+    """The sound of one picture."""
+    count = 48000 // FPS
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, count), np.float32), format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 48000, index * count, Fraction(1, 48000)
+    return frame
 
 
 def serve(http_server: Any, pieces: list[Path], shown: Callable[[], int], *, ends: bool) -> str:
@@ -66,6 +78,7 @@ def test_a_live_playlist_is_played_at_its_own_pace_to_its_end(http_server: Any, 
     url = serve(http_server, pieces, lambda: 3 + int((time.monotonic() - begun_s) / PIECE_S), ends=True)
     source = open_source(url)
     assert source.is_live
+    assert source.status.sound == "aac, 48000 Hz"
     stamps, times_s = [], []
     for frame in source:
         stamps.append(read_stamp(frame.image))
