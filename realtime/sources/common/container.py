@@ -13,7 +13,7 @@ from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.base import Picture, counted, described, now_ns
+from realtime.sources.common.base import Picture, counted, described, now_ns, unexpected
 from realtime.sources.common.colour import Scratch, colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
@@ -34,7 +34,8 @@ _EASY_PX = 1280 * 720  # decoded in a few milliseconds by one thread
 _GENPTS = 0x0001  # AVFMT_FLAG_GENPTS
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # a decoder makes room for what a damaged header declares
 _SWALLOWED_S = 1.0
-_KEY_FRAME_WITHIN_S = 30.0  # cameras have up to 20 s from one to the next
+_KEY_FRAME_WITHIN_S = 30.0  # a stream that is joined between two of them shows nothing until the next
+_NO_MEMORY = -4  # cv2.error.code
 _MAX_READ_ERRORS = 50  # in a row; a damaged file has a few, an unreadable one has nothing else
 
 # FFmpeg's own limits are 10 s for formats that may be joined from pieces with different clocks, and 30 h for all others. A camera
@@ -143,15 +144,16 @@ class VideoStream:
 
         A recording's have their numbers, and seconds from picture 0; a live stream's have the stream's own seconds, and are
         without an image for packets that do not decode.
-        Raises SourceLostError when a network stream delivers nothing for the read time-out, no key frame within 30 s, or
-        breaks. A damaged file only ends; `broken` has the reason.
+        Raises SourceLostError when a network stream delivers nothing for the read time-out, no key frame within 30 s,
+        breaks, or needs more memory than there is. A damaged file only ends; `broken` has the reason.
         """
         begun_ns = last_ns = now_ns()
         has_begun = False
         for packet in self._packets():
             received_ns = now_ns()
             self._numbering.feed(packet)
-            self._aspects.feed(packet)
+            if self._container_aspect is None:
+                self._aspects.feed(packet)
             damaged = self.damaged
             has_begun = has_begun or packet.is_keyframe
             for frame in self._decoded(packet):
@@ -220,6 +222,8 @@ class VideoStream:
         return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn_of(frame))
 
     def _note_damage(self, place: str, error: Exception) -> None:
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == _NO_MEMORY:  # of FFmpeg or Python, of OpenCV
+            raise SourceLostError(*unexpected(self._name, MemoryError())) from None
         self.damaged += 1
         if self._first_damage_s is None:
             self._first_damage_s = self.end_s

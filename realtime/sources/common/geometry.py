@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SQUARE = Fraction(1)
 _MOST_ASPECT = 8  # beyond it a file is damaged: the widest in use is 4:1
+_MOST_KEYS = 256  # more than any decoder holds back; where nothing decodes, none comes out
 _MOST_PX = 1 << 26  # a picture is not enlarged beyond this
 
 
@@ -79,6 +80,7 @@ class FrameAspect:
         """A packet goes to the decoder."""
         if packet.is_keyframe and packet.pts is not None:
             self._keys.append(packet.pts)
+            del self._keys[:-_MOST_KEYS]
 
     def of(self, pts: int | None, stated: Fraction | None) -> Fraction:
         """Of the picture that comes out with this time stamp. stated: by the decoder now."""

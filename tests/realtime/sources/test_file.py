@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.errors import SourceNotFoundError, SourceOpenError
+from realtime.errors import SourceLostError, SourceNotFoundError, SourceOpenError
 from realtime.sources import open_source
 from realtime.sources.synthetic import read_stamp
 
@@ -58,6 +58,17 @@ def test_damage_in_the_middle_is_counted_and_skipped(clip: Path, tmp_path: Path)
     frames = list(source)
     assert len(frames) > 20
     assert "damaged packet" in source.status.detail
+
+
+@pytest.mark.parametrize("exhaust", [lambda: bytes(1 << 60), lambda: cv2.resize(np.zeros((1, 1), np.uint8), (1 << 30, 1 << 22))])
+def test_memory_that_runs_out_is_no_damage(clip: Path, monkeypatch: pytest.MonkeyPatch, exhaust: Callable[[], object]) -> None:
+    """Told as damage, the rest of the recording would be missing without an error."""
+    source = open_source(str(clip))
+    frames = iter(source)
+    next(frames)
+    monkeypatch.setattr("realtime.sources.common.container.to_bgr", lambda *_: exhaust())
+    with pytest.raises(SourceLostError, match="not enough memory"):
+        next(frames)
 
 
 def test_random_damage_never_crashes(clip: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from engines.types import Size
 from realtime.sources import open_source
-from realtime.sources.common.geometry import plausible_aspect, square_size
+from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size
 
 FPS = 25
 
@@ -85,6 +86,17 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction | None, shown: tu
 def test_a_turned_picture_with_oblong_pixels(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", corners(64, 48), Fraction(2), (90, False, False))
     assert next(iter(open_source(str(path)))).image.shape == (128, 48, 3)
+
+
+def test_key_frames_that_never_come_out_take_no_memory() -> None:
+    aspects, packet = FrameAspect(Fraction(1)), av.Packet(1)
+    packet.is_keyframe = True
+    tracemalloc.start()
+    for packet.pts in range(20_000):
+        aspects.feed(packet)
+    held_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held_bytes < 50_000
 
 
 def test_aspects_that_no_camera_makes_are_ignored() -> None:
