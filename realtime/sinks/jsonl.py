@@ -86,21 +86,41 @@ class JsonlSink:
         self._file = LineFile(path)
         self._facts = facts
         self._encoder = msgspec.json.Encoder()
+        self._has_header = False
+        self._early: list[bytes] = []
+        """Lines of frames before the first one with a result: only that tells `map_size`."""
+        self._early_header: Header | None = None
 
     def write(self, result: Result, canvas: Canvas | None) -> None:
         """Append this frame's line. Raises SinkError once, when the disk fails."""
-        if self._file.is_empty:
-            self._file.write(self._encoder.encode(self._header(result)) + b"\n")
         numbers = {name: result.numbers[name] for name in self._facts.observers if name in result.numbers}
         objects = [] if result.error else self._objects(result)  # a screen's result holds those of an earlier frame
         cut_off = 0 if result.error else result.segmentation.instances.cut_off
         index, pts_s = result.frame.index, round(result.frame.pts_s, 6)
         line = Line(index, pts_s, objects, cut_off, result.events, numbers, result.error)
-        self._file.write(self._encoder.encode(line) + b"\n")
+        encoded = self._encoder.encode(line) + b"\n"
+        if not self._has_header and result.error:
+            self._early.append(encoded)
+            self._early_header = self._early_header or self._header(result)
+            return
+        if not self._has_header:
+            self._begin(self._header(result))
+        self._file.write(encoded)
 
     def close(self) -> None:
         """Give the file its name. Raises SinkError."""
-        self._file.close()
+        try:
+            if not self._has_header and self._early_header is not None:  # no frame had a result
+                self._begin(self._early_header)
+        finally:
+            self._file.close()
+
+    def _begin(self, header: Header) -> None:
+        """Write the first line, and those that waited for it."""
+        self._has_header = True
+        for line in (self._encoder.encode(header) + b"\n", *self._early):
+            self._file.write(line)
+        self._early.clear()
 
     def _header(self, result: Result) -> Header:
         frame, label_map = Size.of(result.frame.image), Size.of(result.segmentation.instances.label_map)

@@ -47,6 +47,16 @@ class Segmented(NamedTuple):
     error: str = ""
 
 
+class _Answers(Bounded[Segmented]):
+    """The way back. segmentations: how many were put, frames without one left out; it rises with `put_count`, never after."""
+
+    segmentations = 0
+
+    def _append(self, item: Segmented) -> None:
+        self.segmentations += item.segmentation is not None
+        super()._append(item)
+
+
 class Port:
     """One stream's door to the inference thread.
 
@@ -64,7 +74,7 @@ class Port:
         """wake: wakes the inference thread. settings: called for each frame. introduce: called with each model that runs."""
         self.number, self.meter, self.settings, self.introduce = number, meter, settings, introduce
         self.frames: Link[Frame] | None = None
-        self.segmented: Bounded[Segmented] = Bounded(CAPACITY)
+        self.segmented = _Answers(CAPACITY)
         self.in_flight = 0
         self.served = 0
         """The turn in which it was served last."""

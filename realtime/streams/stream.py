@@ -113,14 +113,14 @@ class Stream:
 
     def reading(self) -> Reading:
         """All figures now."""
-        # Processed first: whatever it counts was captured before, so nothing is ever in flight less than zero times.
-        handed_back, frames = self._port.segmented.put_count, self._port.frames
+        # These first: whatever they count was captured before, so nothing is ever in flight less than zero times.
+        processed, failed, frames = self._port.segmented.segmentations, self._port.failed, self._port.frames
         counts = frames.counts() if frames else None
         return self.meter.reading(
             captured=counts.put if counts else 0,
-            processed=handed_back - self._port.failed,
+            processed=processed,
             dropped_before_model=counts.dropped if counts else 0,
-            failed=self._port.failed,
+            failed=failed,
             dropped_before_screen=sum(outlet.dropped for outlet in self.outlets if outlet.is_screen),
             rejected=sum(self.source.status.rejected.values()) if self.source is not None else 0,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,26 @@ def test_frames_at_fault_are_named_and_the_others_have_their_results(
     assert len(ids) == 2, "tracks go on behind the gap"
     assert list(run.stream.failed_frames) == [5, 11, 12]
     assert engine.opened == 4
+
+
+def test_the_figures_add_up_while_a_frame_is_given_up(
+    engine: ModuleType, run_of_frames: Callable[..., Run], MemorySink: Any, request: pytest.FixtureRequest
+) -> None:
+    """In that moment one frame too few, or fewer than none, was processed."""
+    bad, readings = scene(0).tobytes(), []
+    engine.fails = lambda call, image: image.tobytes() == bad
+    run = run_of_frames(MemorySink(), 5)
+
+    class Reading(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            readings.append(run.stream.reading())
+
+    handler = Reading()
+    logging.getLogger("realtime.streams.port").addHandler(handler)
+    request.addfinalizer(lambda: logging.getLogger("realtime.streams.port").removeHandler(handler))
+    run.start()
+    assert run.wait(20)
+    assert [(reading.processed, reading.failed) for reading in readings] == [(0, 1)]
 
 
 @pytest.mark.parametrize("is_live", [False, True])

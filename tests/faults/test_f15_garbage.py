@@ -141,6 +141,24 @@ def test_nan_is_noticed_within_one_frame_and_later_too() -> None:
         check_often(guard, {"logits": one})
 
 
+def test_the_guard_reads_few_cache_lines_and_reaches_every_number() -> None:
+    """Single numbers far apart cost a cache line each: ten times what they are."""
+    guard, output = OutputGuard("net"), np.zeros((1, 3, 600, 801), np.float32)
+    guard._frames = WHOLE_FRAMES
+    parts = -(-output.size // NUMBERS)
+    for _ in range(2 * parts + WHOLE_FRAMES):
+        part = guard._part(output)
+        assert part.strides[-1] == output.itemsize
+        assert NUMBERS / 2 < part.size <= NUMBERS
+        np.copyto(part, 1)  # a view
+        guard._frames += 1
+    assert output.all()
+    one_channel = np.zeros((1, 19, 300, 400), np.float32)
+    one_channel[0, 7] = np.nan
+    with pytest.raises(InferenceError, match="contains NaN"):
+        guard.check({"logits": one_channel})
+
+
 def check_often(guard: OutputGuard, outputs: dict[str, Any]) -> None:
     """Of later frames a part is looked at: a single NaN that stays is met after a few."""
     for _ in range(8):

@@ -224,11 +224,6 @@ class LineFile:
         self._part = Part(path)
         self._file: BufferedWriter | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was written yet, so that there is no file."""
-        return self._file is None
-
     def write(self, lines: bytes) -> None:
         """Append whole lines and flush them. Raises SinkError once, when that fails; after that writes nothing."""
         if self._part.is_broken:

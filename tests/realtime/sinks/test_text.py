@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from engines.types import Instances, Segmentation, Size
 from realtime.sinks import StreamFacts, open_sinks
 from realtime.sinks.jsonl import run_lengths
 from realtime.types import Event
@@ -64,6 +65,22 @@ def test_json_lines_tell_all_objects(tmp_path, make_picture):
         assert item["box_px"] == seen.boxes_px[row].tolist()
         assert item["rle"]["size"] == [60, 80]
         assert np.array_equal(mask_of(item["rle"]["counts"], 60, 80), seen.label_map == row + 1)
+
+
+def test_the_header_has_the_map_size_of_the_first_result(tmp_path, make_picture):
+    """A first frame without a result has no map; the header had the frame's size."""
+    for name, count in (("some.jsonl", 4), ("none.jsonl", 2)):
+        (sink,) = open_sinks({"jsonl": tmp_path / name}, FACTS)
+        for index in range(count):
+            result, canvas = make_picture(index)
+            if index < 2:
+                nothing = Segmentation(Instances.none(Size(160, 120)))
+                result = dataclasses.replace(result, segmentation=nothing, tracks=(), error="it failed")
+            sink.write(result, canvas)
+        sink.close()
+        header, *frames = map(json.loads, (tmp_path / name).read_text().splitlines())
+        assert header["map_size"] == ([80, 60] if count > 2 else [160, 120])
+        assert [(line["index"], "error" in line) for line in frames] == [(index, index < 2) for index in range(count)]
 
 
 def test_a_frame_has_events_only_where_an_observer_reports_some(tmp_path, make_picture):
