@@ -16,7 +16,7 @@ WHOLE_FRAMES = 8
 """Of an engine's first frames every number is looked at."""
 
 NUMBERS = 1 << 18
-"""Of each output, and each later frame, so many are: 0.12 to 0.17 ms of float32, out of memory. Garbage is rarely a single number."""
+"""Of each output, and each later frame, so many are: 0.12 to 0.17 ms of uncached float32. Garbage is rarely a single number."""
 
 MOST_INFINITE = 0.5
 """Boxes of nothing may be infinite (the exponential of a width); families look at those that they use."""
