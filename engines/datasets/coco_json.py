@@ -100,14 +100,15 @@ def read_coco_file(path: Path) -> CocoFile:
     names, images, sizes = _images(path, facts["images"])
     annotations: dict[str, list[_Annotation]] = defaultdict(list)
     left_out: list[str] = []
-    seen: dict[tuple[str, str], _Annotation] = {}
+    seen: dict[tuple[str, int, str], _Annotation] = {}
     for entry in facts["annotations"]:
         shown = _shown(entry.get("id"))
         try:
             image, class_id = _place_of(entry, names, class_of)
             annotation = _annotation(entry, shown, class_id)
-            if annotation == seen.setdefault((image, shown), annotation) and annotation is not seen[image, shown]:
-                raise DataError("is listed twice")
+            outline = image, class_id, repr(annotation.segmentation)
+            if seen.setdefault(outline, annotation) is not annotation:
+                raise DataError(f"is the same as annotation {seen[outline].shown_id}")
             annotations[image].append(annotation)
         except DataError as error:
             left_out.append(f"{path}: annotation {shown} {error.what}")

@@ -135,9 +135,18 @@ def _of_outlines(outlines: OutlineSet, settings: SetSettings, split: SplitName |
 
     def read(name: str) -> Truth:
         image = read_picture(files[name][0])
-        return Truth(name, image, objects=read_outlines(files[name][1], Size.of(image), len(settings.classes)))
+        objects = read_outlines(files[name][1], Size.of(image), len(settings.classes))
+        twice = [at for at, item in enumerate(objects) if item in objects[:at]]
+        if twice and name not in seen:
+            left_out.append(f"{files[name][1]}: {len(twice)} of its objects are there twice")
+        seen.add(name)
+        return Truth(name, image, objects=tuple(item for at, item in enumerate(objects) if at not in twice))
 
+    seen: set[str] = set()
     left_out = [f"{path}: has no image" for path in strays(outlines)]
+    unlabelled = [name for name in names if not files[name][1].is_file()]
+    if unlabelled:
+        note += f"; {len(unlabelled)} without a label file count as without objects, such as {unlabelled[0]}"
     return TruthSet(settings, names, described + note, read, left_out)
 
 

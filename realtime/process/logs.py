@@ -1,6 +1,7 @@
 """Logging: what the program writes to stderr and to a log file. Set up by the command line, never at import."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,8 @@ def logging_to(file: Path | None = None, *, verbose: bool = False) -> Iterator[N
 def _log_file(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size and not _is_log(path):
+            raise SettingsError(f"--log {path}: is a file of another kind, which a log would be appended to", "Name another file")
         handler = logging.FileHandler(path, encoding="utf-8")  # appends, and flushes after each record
     except OSError as error:
         raise SettingsError(
@@ -50,6 +53,12 @@ def _log_file(path: Path) -> logging.Handler:
         ) from error
     handler.setFormatter(_Redacted(DETAILED))
     return handler
+
+
+def _is_log(path: Path) -> bool:
+    """Whether it begins as DETAILED does: with a date and a time."""
+    with path.open("rb") as file:
+        return re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", file.read(19)) is not None
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:

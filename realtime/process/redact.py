@@ -28,7 +28,7 @@ _BARE_USERINFO = re.compile(r"(?<![\w/@.*:-])(?!\*)[^\s:/@'\"<>=,;()\[\]{}]{1,64
 _VALUE = re.compile(
     r"(?<![\w-])([\w-]{1,40})([\"']?(?:=|%3D|\"?\s*:\s*(?=[\"'])))(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,#'\"<>)\]}]+)", re.IGNORECASE
 )
-_COLON_VALUE = re.compile(r"(?<![a-z0-9])((?:password|passwd|pwd|secret|token)\s*:\s*)(?![\"'/])(\S+)", re.IGNORECASE)
+_COLON_VALUE = re.compile(r"(?<![\w/.-])((?:password|passwd|pwd|secret|token)\s*:\s*)(?![\"'/])(\S+)", re.IGNORECASE)
 _AUTHORIZATION = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)?\s*)[^\r\n'\"]+", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://", re.ASCII)
 

@@ -302,3 +302,10 @@ def test_a_long_line_takes_no_long_time() -> None:
     ):
         assert not re.search(SECRET, redact(line))
     assert time.monotonic() - started_s < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["/tmp/secret: no images in this folder", "/data/my-token: cannot be read", "etc/passwd: not an image"]
+)
+def test_a_message_after_a_path_is_shown(text: str) -> None:
+    assert redact(text) == text

@@ -168,6 +168,7 @@ class FrameSource(ABC):
         self._closed = threading.Event()
         self._owner: threading.Thread | None = None
         self._owner_lock = threading.Lock()
+        self._releasing = threading.RLock()
         self._state = "connecting" if self.is_live else "live"
         self._detail = ""
         self._sound = ""
@@ -192,11 +193,16 @@ class FrameSource(ABC):
         self._interrupt()
         if owner is not None and owner is not threading.current_thread() and owner.is_alive():
             return
+        if not self._releasing.acquire(blocking=False):
+            return  # another thread is at it: native code frees nothing twice at a time
         try:
-            self._frames.close()
-        except ValueError:  # called from inside the iteration (a signal handler): it ends by itself
-            return
-        self._release()
+            try:
+                self._frames.close()
+            except ValueError:  # called from inside the iteration (a signal handler): it ends by itself
+                return
+            self._release()
+        finally:
+            self._releasing.release()
         if self._state != "ended":  # it was never iterated
             self._end("closed")
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
@@ -21,6 +21,7 @@ from realtime.sources.common.feed import RefusedError
 from realtime.sources.common.trail import Trail, userinfo, without_userinfo
 
 _USER_AGENT = "realtime-segmentation"
+_ALLOWED_IN_ADDRESS = "%/:?#[]@!$&'()*+,;=~"
 _CHUNK_BYTES = 64 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -182,6 +183,9 @@ def _ask(url: str, wire: Wire) -> http.client.HTTPResponse:
     if user or password:
         passwords.add_password(None, bare, unquote(user), unquote(password))
     opener = urllib.request.build_opener(_Handler(wire), _NoRedirects(), _Basic(passwords), _Digest(passwords))
+    parts = urlsplit(bare)
+    path, query = (quote(part, safe=_ALLOWED_IN_ADDRESS) for part in (parts.path, parts.query))  # spaces, letters: as browsers do
+    bare = urlunsplit((parts.scheme, parts.netloc, path or "/", query, ""))
     question = urllib.request.Request(bare, headers={"User-Agent": _USER_AGENT})
     answer: http.client.HTTPResponse = opener.open(question, timeout=wire.left_s())
     return answer

@@ -158,7 +158,7 @@ def test_images_are_found_by_folders_addresses_and_paths_of_windows(tmp_path: Pa
 def test_images_that_differ_only_in_their_suffix_are_two(tmp_path: Path) -> None:
     images = [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "a.jpg"}]
     (tmp_path / "a.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((40, 80, 3), np.uint8))[1].tobytes())
-    truths = open_truth(coco(tmp_path, [entry([GOOD]), entry([GOOD], id=43)], images=images))
+    truths = open_truth(coco(tmp_path, [entry([GOOD]), entry([[20, 20, 50, 20, 50, 38]], id=43)], images=images))
     assert [len(truths.read(name).objects or ()) for name in truths.names] == [1, 2]
 
 
@@ -221,7 +221,7 @@ def test_an_annotation_that_is_listed_twice_counts_once_and_another_of_its_id_co
     other = [[20, 20, 50, 20, 50, 38]]
     truths = open_truth(coco(tmp_path, [entry([GOOD]), entry([GOOD]), entry(other), entry(other, image_id=7)]))
     assert [len(truths.read(name).objects or ()) for name in truths.names] == [2, 2]
-    assert truths.left_out == [f"{tmp_path / 'instances_val.json'}: annotation 42 is listed twice"]
+    assert truths.left_out == [f"{tmp_path / 'instances_val.json'}: annotation 42 is the same as annotation 42"]
 
 
 def test_the_file_among_the_held_out_images_is_found(tmp_path: Path) -> None:

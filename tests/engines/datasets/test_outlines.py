@@ -128,3 +128,16 @@ def test_the_check_and_the_evaluation_agree_on_what_a_set_is(tmp_path: Path) -> 
     assert (report.objects, report.images, report.empty) == ({1: 2}, {1: 2}, 0)
     (fault,) = report.faults
     assert "c.txt:3: is a box" in fault
+
+
+def test_objects_listed_twice_count_once_and_images_without_labels_are_counted(tmp_path: Path) -> None:
+    part(tmp_path)
+    (tmp_path / "labels.txt").write_text("x\ny\n")
+    label = tmp_path / "labels" / "a.txt"
+    line = label.read_text().strip()
+    label.write_text(f"{line}\n{line}\n")
+    (tmp_path / "labels" / "b.txt").unlink()
+    truths = open_truth(tmp_path)
+    assert len(truths.read("a").objects or ()) == len(set(line.splitlines()))
+    assert truths.left_out == [f"{label}: 1 of its objects are there twice"]
+    assert "1 without a label file count as without objects, such as b" in truths.described

@@ -95,3 +95,15 @@ def test_every_command_takes_the_options(tmp_path: Path, before: bool, capsys: p
     shown = capsys.readouterr().err.splitlines()
     assert shown[-1].startswith('error: no model "raod"')
     assert any("INFO    realtime.cli: version" in line for line in shown)
+
+
+def test_a_log_is_appended_to_logs_only(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"\0\0\0\x18ftypisom")
+    with pytest.raises(SettingsError, match="is a file of another kind"), logging_to(film):
+        pass
+    assert film.read_bytes() == b"\0\0\0\x18ftypisom"
+    for _ in range(2):
+        with logging_to(tmp_path / "a.log"):
+            logging.getLogger("engines.x").warning("seen")
+    assert (tmp_path / "a.log").read_text().count("seen") == 2

@@ -118,11 +118,12 @@ def test_video_that_states_no_matrix_is_read_as_players_do(size: tuple[int, int]
 @pytest.mark.parametrize("size", [(63, 64), (64, 63), (63, 63), (1, 1), (2, 1), (33, 95)])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12"])
 def test_odd_sizes_keep_every_pixel(size: tuple[int, int], pixel_format: str) -> None:
-    frame = av.VideoFrame(*size, "yuv444p")
+    frame = av.VideoFrame(*size, pixel_format)
     frame.colorspace, frame.color_range = BT709, LIMITED
-    for plane, value in zip(frame.planes, (235, 128, 128), strict=True):
-        plane.update(bytes([value]) * plane.buffer_size)
-    image = to_bgr(frame.reformat(format=pixel_format))
+    for plane, value in zip(frame.planes, (235, 128, 128), strict=False):
+        sample = (value * 4).to_bytes(2, "little") if "10" in pixel_format else bytes([value])
+        plane.update(sample * (plane.buffer_size // len(sample)))
+    image = to_bgr(frame)
     assert image.shape == (size[1], size[0], 3)
     assert image.min() >= 253
 

@@ -463,3 +463,10 @@ def test_close_before_the_first_picture_is_not_an_error(http_server) -> None:
     thread.join(2)
     assert not thread.is_alive()
     assert failures == []
+
+
+def test_letters_and_spaces_in_an_address_reach_the_server_percent_encoded(http_server, small_street: Street) -> None:
+    http_server.pages["/caf%C3%A9%20one"] = lambda handler: http_server.mjpeg(handler, small_street, frames=3)
+    source = open_source(http_server.url("/café one"))
+    assert next(iter(source)).image.size
+    source.close()

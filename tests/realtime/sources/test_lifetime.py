@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from realtime.errors import SourceOpenError
 from realtime.sources import Paced, open_source
+from realtime.sources.common.base import FrameSource, Picture
 from realtime.sources.street.scene import Street
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts handles in /proc")]
@@ -90,3 +91,33 @@ def test_failed_openings_leak_nothing(tmp_path: Path) -> None:
             next(iter(open_source("rtsp://127.0.0.1:1/x")))
     assert _settled_threads(threads) <= threads
     assert _handles() <= handles
+
+
+def test_threads_that_close_at_once_free_it_one_at_a_time() -> None:
+    """Before the first frame nobody owns it: a model that is refused closes it on two threads, and FFmpeg crashes at that."""
+    inside, most, both = [], [], threading.Barrier(2)
+
+    class Slow(FrameSource):
+        def _pictures(self) -> Iterator[Picture]:
+            return iter(())
+
+        def _release(self) -> None:
+            inside.append(1)
+            time.sleep(0.05)
+            most.append(len(inside))
+            inside.pop()
+
+    source = Slow("slow")
+
+    def close() -> None:
+        both.wait()
+        source.close()
+
+    threads = [threading.Thread(target=close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    source.close()
+    assert set(most) == {1}
+    assert source.status.state == "ended"
