@@ -92,7 +92,8 @@ def test_the_knob_turns_it_off_and_masks_are_drawn_over_it() -> None:
 def test_a_model_without_a_matte_keeps_its_background() -> None:
     image, _ = scene()
     result = Result(Frame(image, 0, 0.0, 0), Segmentation(Instances.none(Size(64, 36))), None)
-    assert np.array_equal(compose(result, REPLACED, Look(PEOPLE)).image, image)
+    areas = ModelCard("areas", "semantic", INPUT, {"logits": "logits"}, ("person",))
+    assert np.array_equal(compose(result, REPLACED, Look(areas)).image, image)
 
 
 def test_soft_edges_mix_foreground_and_background() -> None:
