@@ -94,7 +94,7 @@ class _Address:
 
     def _live(self, url: str, playlist: bytes, *, is_playlist: bool) -> tuple[Feed | None, str]:
         # Not at the top: an MJPEG camera needs no FFmpeg.
-        from realtime.sources.common.container import ContainerFeed
+        from realtime.sources.common.container_feed import ContainerFeed
 
         timeouts = self._timeouts
         if is_playlist:

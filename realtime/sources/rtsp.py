@@ -15,7 +15,7 @@ def open_uri(uri: SourceUri) -> LiveSource:
 
     Returns at once; the source connects when it is iterated.
     """
-    from realtime.sources.common.container import ContainerFeed
+    from realtime.sources.common.container_feed import ContainerFeed
     from realtime.sources.common.rtsp_asking import stream_address
 
     options = Options(uri)

@@ -22,13 +22,6 @@ from realtime.sources.common.picking import heard, pick
 
 log = logging.getLogger(__name__)
 
-# Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
-# would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
-_LIVE_OPTIONS = {
-    "fpsprobesize": "0",
-    "analyzeduration": "500000",  # microseconds
-    "max_delay": "100000",  # microseconds to wait for late UDP packets; all of FFmpeg's default, 0.5 s, is latency
-}
 _MAX_BASE_FPS = 120  # more is no rate, but the unit of stamps that never repeat a step
 _EASY_PX = 1280 * 720  # decoded in a few milliseconds by one thread
 _GENPTS = 0x0001  # AVFMT_FLAG_GENPTS
@@ -269,34 +262,6 @@ class VideoStream:
         if self._numbering.lost:
             parts.append(f"{counted(self._numbering.lost, 'picture')} lost")
         return ", ".join(parts)
-
-
-class ContainerFeed:
-    """A live stream through FFmpeg, with no frame delayed by decoder threads.
-
-    FFmpeg's parser finds a frame's end only when the next frame begins, so a frame is at least one interval old.
-    """
-
-    def __init__(self, url: str, name: str, options: dict[str, str], timeouts: Timeouts) -> None:
-        """Connect. Raises SourceOpenError; RefusedError where the password is wrong."""
-        self._name = name
-        self._stream = VideoStream(url, name, is_live=True, options=_LIVE_OPTIONS | options, timeouts=timeouts)
-        self.description = self._stream.description
-        self.fps = self._stream.fps
-        self.duration_s = self._stream.duration_s
-        self.sound = self._stream.sound
-
-    def pictures(self) -> Iterator[Picture]:
-        yield from self._stream.pictures()
-        # A recording that is served as a stream has a length, and ends. A camera has no length: its end is a loss.
-        if self.duration_s is None:
-            raise SourceLostError(f"{self._name}: the server ended the stream")
-
-    def interrupt(self) -> None:
-        """FFmpeg's read cannot be interrupted; it ends at its time-out."""
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def explain(name: str, error: Exception, timeout_s: float | None) -> tuple[str, str]:

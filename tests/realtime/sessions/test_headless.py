@@ -23,7 +23,7 @@ from realtime.errors import SourceLostError
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings
 from realtime.sources import open_source
-from realtime.sources.common.container import ContainerFeed
+from realtime.sources.common.container_feed import ContainerFeed
 from realtime.sources.common.feed import Timeouts
 from realtime.sources.common.live import LiveSource
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
