@@ -201,4 +201,6 @@ def test_undoing_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
 
 def test_what_was_printed_is_not_lost(tmp_path: Path) -> None:
     lines = 'print("ready", flush=True)\nprint("a result")\ntime.sleep(30)\n'
-    assert Child(lines, tmp_path).send(signal.SIGTERM)[1] == "a result\n"
+    child = Child(lines, tmp_path)
+    time.sleep(0.5)  # for the second line
+    assert child.send(signal.SIGTERM)[1] == "a result\n"
