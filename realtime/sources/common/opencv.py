@@ -9,6 +9,7 @@ import cv2
 
 from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture, described, now_ns
+from realtime.sources.common.detached_feed import Reader
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
 _HANGS_AFTER_S = 3.0  # longer than two reads that fail
@@ -52,61 +53,27 @@ class CaptureFeed:
         self._capture = capture
         self._name, self._cure = name, cure
         self._hangs_after_s = max(_HANGS_AFTER_S, _HANGS_AFTER_INTERVALS / self.fps if self.fps else 0.0)
-        self._changed = threading.Condition()
-        self._waiting: Picture | Exception | None = None
-        self._ending = False
-        self._reader: threading.Thread | None = None
+        self._reader = Reader("grab", self._grabbed, capture.release, _LET_GO_S)
 
     def pictures(self) -> Iterator[Picture]:
-        self._reader = threading.Thread(target=self._read, name="grab", daemon=True)  # daemon: a hanging driver must not keep us
-        self._reader.start()
-        while (picture := self._next()) is not None:
-            yield picture
+        late = SourceLostError(f"{self._name}: no answer for {self._hangs_after_s:.3g} s", self._cure)
+        return self._reader.pictures(self._hangs_after_s, late)
 
     def interrupt(self) -> None:
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
+        self._reader.interrupt()
 
     def close(self) -> threading.Thread | None:
-        self.interrupt()
-        if self._reader is None:
-            self._capture.release()
-            return None
-        self._reader.join(_LET_GO_S)
-        return self._reader if self._reader.is_alive() else None
+        return self._reader.close()
 
-    def _next(self) -> Picture | None:
-        """The next picture; None when interrupted. Raises what the reader has raised, and SourceLostError when it hangs."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting is not None or self._ending, self._hangs_after_s):
-                raise SourceLostError(f"{self._name}: no answer for {self._hangs_after_s:.3g} s", self._cure)
-            item, self._waiting = self._waiting, None
-            self._changed.notify_all()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def _read(self) -> None:
-        """On the reader's thread: pictures, one ahead of who takes them, until the end."""
+    def _grabbed(self) -> Iterator[Picture]:
+        """On the reader's thread: pictures until the camera falls silent."""
         silent_reads = 0
-        try:
-            while not self._ending:
-                grabbed = self._capture.grab()
-                received_ns = now_ns()  # before decoding: the picture is at least this old
-                silent_reads = 0 if grabbed else silent_reads + 1
-                if silent_reads >= _SILENT_READS:
-                    raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
-                if grabbed:
-                    decoded, image = self._capture.retrieve()
-                    self._hand_over(Picture(image if decoded else None, None, received_ns))
-        except Exception as error:
-            self._hand_over(error)
-        finally:
-            self._capture.release()
-
-    def _hand_over(self, item: Picture | Exception) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting is None or self._ending)
-            self._waiting = item
-            self._changed.notify_all()
+        while not self._reader.is_ending:  # after a read that failed, too
+            grabbed = self._capture.grab()
+            received_ns = now_ns()  # before decoding: the picture is at least this old
+            silent_reads = 0 if grabbed else silent_reads + 1
+            if silent_reads >= _SILENT_READS:
+                raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
+            if grabbed:
+                decoded, image = self._capture.retrieve()
+                yield Picture(image if decoded else None, None, received_ns)
