@@ -200,7 +200,9 @@ def test_undoing_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
 
 
 def test_what_was_printed_is_not_lost(tmp_path: Path) -> None:
-    lines = 'print("ready", flush=True)\nprint("a result")\ntime.sleep(30)\n'
-    child = Child(lines, tmp_path)
-    time.sleep(0.5)  # for the second line
+    child = Child('print("ready", flush=True)\nprint("a result")\nPath("printed").touch()\ntime.sleep(30)\n', tmp_path)
+    deadline_s = time.monotonic() + 20
+    while not (tmp_path / "printed").exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
     assert child.send(signal.SIGTERM)[1] == "a result\n"
