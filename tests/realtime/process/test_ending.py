@@ -76,9 +76,11 @@ class Child:
             for number in NUMBERS:  # the tests may run where some are ignored
                 signal.signal(number, signal.SIG_IGN if number in ignored.values() else signal.SIG_DFL)
 
+        # Unbuffered, a line after "ready" could arrive with it, and `communicate` would not see it.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", BEGIN + lines], cwd=folder, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder)},
+            env={**environment, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore,
         )  # fmt: skip
         assert self.process.stdout is not None
