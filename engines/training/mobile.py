@@ -7,7 +7,7 @@ its convolutions, so the encoder has biases and no norms.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import onnx
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.training import TrainingError
-from engines.training.model import PIXEL_MEAN, PIXEL_STD, ConvNorm, Net, upsampled
+from engines.training.model import PIXEL_MEAN, PIXEL_STD, ConvNorm, Net
 from engines.training.recipe import NetSettings
 
 CHANNELS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320)
@@ -99,14 +99,33 @@ class MobileEncoder(nn.Module):
         return [self.stem, *inner, self.here, self.everywhere, self.both]
 
 
+class _ByCells(torch.autograd.Function):
+    """`enlarged` as one ONNX node: Resize with asymmetric coordinates. PyTorch has no name for these."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, factor: int) -> Tensor:
+        height, width = maps.shape[2] * factor, maps.shape[3] * factor
+        maps = functional.pad(maps, (0, 1, 0, 1), mode="replicate")
+        large = functional.interpolate(maps, (height + 1, width + 1), mode="bilinear", align_corners=True)
+        return large[:, :, :-1, :-1]
+
+    @staticmethod
+    def symbolic(graph: Any, maps: Any, factor: int) -> Any:
+        scales = graph.op("Constant", value_t=torch.tensor([1.0, 1.0, factor, factor]))
+        nothing = graph.op("Constant", value_t=torch.tensor([], dtype=torch.float32))
+        return graph.op("Resize", maps, nothing, scales, mode_s="linear", coordinate_transformation_mode_s="asymmetric")
+
+
 def enlarged(maps: Tensor, factor: int) -> Tensor:
     """(N, C, H, W) to (N, C, H * factor, W * factor), bilinear, so that cell i becomes cell i * factor.
 
     That is where this encoder's strides have it: they keep every second cell, from the first. Beyond the last it is continued.
     """
-    maps = torch.cat((maps, maps[:, :, -1:]), dim=2)
-    maps = upsampled(torch.cat((maps, maps[:, :, :, -1:]), dim=3), factor)
-    return maps[:, :, factor // 2 : -(factor // 2), factor // 2 : -(factor // 2)]
+    if torch.onnx.is_in_onnx_export():
+        large: Tensor = _ByCells.apply(maps, factor)  # type: ignore[no-untyped-call]
+        return large
+    large = _ByCells.forward(None, maps, factor)
+    return large
 
 
 class Climb(nn.Module):
