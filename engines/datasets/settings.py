@@ -9,6 +9,7 @@ import msgspec
 
 from engines.errors import DataError, choices, printable
 from engines.files import write_whole
+from engines.models.class_sets import expanded
 from engines.tables import checked, quoted, read_table
 from engines.types import VOID_CLASS
 
@@ -39,7 +40,7 @@ class SetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """Name of its folder."""
     classes: tuple[str, ...]
-    """The set's own classes; the position is the id in its labels."""
+    """The set's own classes; the position is the id in its labels. In a file also a word, such as "cityscapes"."""
     share: float = 1.0
     """How often an image is drawn from this set, relative to the other sets."""
     hold_out: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ def open_settings(path: Path) -> tuple[Path, SetSettings]:
         path /= FILE_NAME
     elif not path.is_file():
         raise DataError(f"{path}: no such folder, and no such {FILE_NAME}")
-    facts = read_table(path, DataError, MAX_BYTES)
+    facts = expanded(read_table(path, DataError, MAX_BYTES), str(path), DataError)
     place = facts.pop(FOLDER_KEY, ".")
     if not isinstance(place, str):
         raise DataError(f"{path}: key `{FOLDER_KEY}`: expected a path as text, got {place!r}")

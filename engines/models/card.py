@@ -14,7 +14,7 @@ import msgspec
 
 from engines.errors import CardError, choices, printable
 from engines.files import sha256_of
-from engines.models.coco import named_set
+from engines.models.class_sets import void_among, with_usual_keys
 from engines.tables import checked, quoted, read_table
 from engines.types import Size
 
@@ -74,7 +74,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     things: tuple[str, ...] = ()
     """Classes that come as countable objects; of a semantic model, those to cut into objects."""
     void: tuple[str, ...] = ()
-    """Classes that mean "nothing to show", such as an ignore or background channel."""
+    """Classes that mean "nothing to show", such as an ignore or background channel. Where a card says nothing of it, those whose
+    name says so."""
     threshold: float = 0.3
     """The lowest score of an object that is shown by default: networks differ in how high they score false objects."""
     palette: dict[str, str] = {}
@@ -111,28 +112,30 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a card file. Raises CardError that names the file, and the line where TOML is broken.
 
-    Where its `classes` are a word, they become the names that it stands for.
+    Where its `classes` are a word, they become the names that it stands for, with their usual colours.
     """
     try:
         written = read_table(path, CardError, MAX_CARD_BYTES)
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such card") from error
-    word = written.get("classes")
-    if not isinstance(word, str):
-        return written
-    meant = named_set(word)
-    if meant is None:
-        raise CardError(f'{path}: classes = "{word}" is no set of classes', 'Write a list of names, or "coco" or "coco-91"')
-    classes, void = meant
-    return ({"void": void} if void else {}) | written | {"classes": classes}
+    return with_usual_keys(written, str(path))
 
 
 def card_from_dict(facts: Mapping[str, Any], where: str) -> ModelCard:
-    """Check `facts` and freeze them into a card. `where` names their origin in error texts. Raises CardError."""
+    """Check `facts` and freeze them into a card. `where` names their origin in error texts. Raises CardError.
+
+    Without `void`, classes called background and the like are void, unless they are things.
+    """
     card = _cleaned(checked(facts, ModelCard, where, CardError))
+    if "void" not in facts:
+        card = msgspec.structs.replace(card, void=_implied_void(card))
     for what, cure in _contradictions(card):
         raise CardError(f"{where}: {what}", cure)
     return card
+
+
+def _implied_void(card: ModelCard) -> tuple[str, ...]:
+    return tuple(name for name in void_among(card.classes) if name not in card.things)
 
 
 def _cleaned(card: ModelCard) -> ModelCard:
@@ -200,6 +203,7 @@ def facts_of_file(card: ModelCard, onnx_path: Path) -> dict[str, Any]:
     card = msgspec.structs.replace(card, file=onnx_path.name, sha256=sha256, figures=figures)
     facts: dict[str, Any] = msgspec.to_builtins(card)
     default: dict[str, Any] = msgspec.to_builtins(ModelCard("", "", card.input, {}, ()))
+    default["void"] = list(_implied_void(card))
     return {key: value for key, value in facts.items() if key in ALWAYS_WRITTEN or value != default[key]}
 
 

@@ -1,7 +1,4 @@
-"""The class names of COCO, for cards that name them in a word: many models are trained on it, and their files do not say so.
-
-They are never put in by the number of classes alone: other sets have 80 classes too.
-"""
+"""The class names of COCO: many models are trained on it, and their files do not say so."""
 
 _NAMES = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, parking
@@ -25,14 +22,3 @@ _UNUSED_IDS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 def names_by_id() -> dict[int, str]:
     """COCO's own number → name."""
     return dict(zip((number for number in range(COCO_IDS) if number not in _UNUSED_IDS), COCO_CLASSES, strict=True))
-
-
-def named_set(word: str) -> tuple[list[str], list[str]] | None:
-    """The classes that a card means by `classes = "coco"` or "coco-91", and those of them that are void; None for other words."""
-    if word == "coco":
-        return list(COCO_CLASSES), []
-    if word == f"coco-{COCO_IDS}":
-        by_id = names_by_id()
-        names = [by_id.get(number, f"unused {number}") for number in range(COCO_IDS)]
-        return names, [name for number, name in enumerate(names) if number not in by_id]
-    return None

@@ -1,6 +1,6 @@
 """Model: an ONNX file together with its card. The card is made from the graph, and from what card.toml adds to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from engines.families import class_count
 from engines.families.common.ranges import coarse_output
 from engines.files import sha256_of
 from engines.models.card import ModelCard, card_from_dict, read_toml
-from engines.models.coco import COCO_CLASSES, COCO_IDS
+from engines.models.class_sets import void_among, with_usual_keys, word_for
 from engines.models.guess import assumed, card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
 
@@ -38,19 +38,20 @@ class Model:
         return "names of the classes" in self.assumed
 
 
-def load_model(onnx_path: Path) -> Model:
+def load_model(onnx_path: Path, keys: Mapping[str, Any] | None = None) -> Model:
     """Make the card of an ONNX file from its graph, its metadata and the card beside it, and check that they agree.
 
+    keys: of a card, in place of those that the card beside it has.
     Raises ModelFileError (missing, corrupt, wrong hash) or CardError (unsupported, contradictory, or a fact is missing).
     """
     facts = read_network(onnx_path)
     card_path = find_card(onnx_path)
-    written = read_toml(card_path) if card_path else {}
+    written = with_usual_keys({**(read_toml(card_path) if card_path else {}), **(keys or {})}, str(onnx_path))
     guessed = guess(facts, onnx_path, written)
-    if "things" in guessed and isinstance(written.get("classes"), list):
-        void = written.get("void", ())
-        guessed["things"] = [name for name in written["classes"] if not (isinstance(void, list) and name in void)]
     merged = {**guessed, **written}
+    if "things" in guessed and "things" not in written:
+        void = merged.get("void", void_among(guessed["things"]))
+        merged["things"] = [name for name in guessed["things"] if not (isinstance(void, list) and name in void)]
     merged["input"] = {**guessed["input"], **_table(written, "input", onnx_path)}
     merged["outputs"] = {**_table(guessed, "outputs", onnx_path), **_table(written, "outputs", onnx_path)}
     _ask_for_missing(merged, facts, onnx_path, card_path)
@@ -66,16 +67,14 @@ def load_model(onnx_path: Path) -> Model:
 def ask_for_names(model: Model, onnx_path: Path) -> tuple[str, str]:
     """What to say of a model that lacks names, and the cure."""
     count = len(model.card.classes)
-    cure = f'Write in {card_name(onnx_path)}: classes = ["first", "second", ...]{_of_coco((count,))}'
+    cure = f'Write in {card_name(onnx_path)}: classes = ["first", "second", ...]{_of_known(count)}'
     return f"{onnx_path}: names none of its {count} classes", f"{cure}, or put a labels.txt beside it, one name a line"
 
 
-def _of_coco(*shapes: Sequence[int | None]) -> str:
-    """What to add to the cure where COCO's classes are as many, with or without a place for nothing."""
-    lengths = [length for shape in shapes for length in shape]
-    if len(COCO_CLASSES) in lengths:
-        return ', or classes = "coco" if they are those'
-    return f', or classes = "coco-{COCO_IDS}" if they are those' if {COCO_IDS, COCO_IDS + 1} & set(lengths) else ""
+def _of_known(*counts: int | None) -> str:
+    """What to add to the cure where a well-known list has as many classes."""
+    words = [word for count in counts if (word := word_for(count))]
+    return f', or classes = "{words[0]}" if they are those' if words else ""
 
 
 def find_card(onnx_path: Path) -> Path | None:
@@ -100,7 +99,9 @@ def _ask_for_missing(merged: dict[str, Any], facts: NetworkFacts, onnx_path: Pat
     """Raises one CardError for all facts that only the user can know."""
     asked = []
     if not merged.get("classes"):
-        asked.append(f'classes = ["first", "second", ...]{_of_coco(*(tensor.shape[-1:] for tensor in facts.outputs))}')
+        asked.append(
+            f'classes = ["first", "second", ...]{_of_known(*(tensor.shape[-1] for tensor in facts.outputs if tensor.shape))}'
+        )
     image = merged["input"]
     if "size_px" not in image:
         asked.append("input.size_px = [width, height]")
@@ -130,7 +131,7 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
             f"({', '.join(card.classes[:3])}, ...)",
-            f"Correct `classes` in {card_name(onnx_path)}",
+            f"Correct `classes` in {card_name(onnx_path)}{_of_known(count)}",
         )
 
 

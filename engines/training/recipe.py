@@ -8,6 +8,7 @@ import msgspec
 from engines.datasets.settings import FILE_NAME, SetSettings, check_settings
 from engines.errors import choices, nearest
 from engines.models.card import InputSpec
+from engines.models.class_sets import class_set, expanded
 from engines.tables import checked
 from engines.training import TrainingError
 
@@ -139,6 +140,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     classes: tuple[str, ...]
+    """In a file also a word, such as "cityscapes"."""
     input_px: tuple[int, int]
     """Width and height of the exported model's input; [0, 0]: the size of the images, up to about 512x512."""
     schedule: Schedule
@@ -180,9 +182,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def recipe_from_dict(facts: Mapping[str, Any], where: str) -> Recipe:
     """Check `facts` and freeze them. `where` names their origin in messages. Raises TrainingError, and DataError for a set."""
-    recipe = checked(facts, Recipe, where, TrainingError)
+    recipe = checked(_with_names(facts, where), Recipe, where, TrainingError)
     check_recipe(recipe, where)
     return recipe
+
+
+def _with_names(facts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`facts` with names in place of a word such as "cityscapes", also in its sets, and that word's colours in the card."""
+    named, word = expanded(facts, where, TrainingError), facts.get("classes")
+    if isinstance(sets := facts.get("sets"), list | tuple):
+        named["sets"] = [expanded(each, where, TrainingError) if isinstance(each, Mapping) else each for each in sets]
+    meant, card = class_set(word) if isinstance(word, str) else None, facts.get("card", {})
+    if meant and meant.palette and isinstance(card, Mapping) and "palette" not in card:
+        named["card"] = {**card, "palette": dict(meant.palette)}
+    return named
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -15,7 +15,9 @@ class Check(NamedTuple):
     sets: tuple[str, ...] = argument(
         "DIR", "a folder with images/ and labels/, a dataset.toml that names one, a data.yaml or COCO's JSON", nargs="+"
     )
-    classes: str | None = option("A,B,C", "names in the order of the ids (default: dataset.toml, or labels.txt)")
+    classes: str | None = option(
+        "A,B,C|WORD", "names in the order of the ids, or cityscapes, voc ... (default: dataset.toml, or labels.txt)"
+    )
     write: bool = switch("write dataset.toml into DIR: classes and what is held out")
     out: str | None = option("FILE.toml", "write this file instead, where DIR cannot be written to")
     force: bool = switch("overwrite a file with other content")

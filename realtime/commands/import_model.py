@@ -35,7 +35,9 @@ class Options(NamedTuple):
     out: str | None = option("FILE.onnx", "file to write, its card next to it (default: FILE.onnx)")
     name: str | None = option("NAME", "name in the card (default: the file's)")
     sliding: bool = switch("a classifier of small pictures: run it at every place of a frame")
-    classes: tuple[str, ...] = option("A,B,C", "names in the order of the network's outputs", names, ())
+    classes: tuple[str, ...] = option(
+        "A,B,C|WORD", "names in the order of the network's outputs, or a set's name, such as cityscapes", values.classes, ()
+    )
     things: tuple[str, ...] = option("A,B|all", "classes to cut into objects, and to track", names, ())
     void: tuple[str, ...] = option("A,B", "classes that are never shown, such as a background", names, ())
     size: tuple[int, int] | None = option(

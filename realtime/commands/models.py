@@ -6,6 +6,7 @@ List the models, or do something with one of them.
 from typing import NamedTuple
 
 from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, Command, argument, group, option, switch
+from realtime.commands.common.values import word_or_names
 
 
 class Options(NamedTuple):
@@ -25,6 +26,9 @@ class TrialOptions(NamedTuple):
 class Add(NamedTuple):
     file: str = argument("FILE.onnx", "missing metadata can go in FILE.toml next to it: docs/models.md")
     card: str | None = option("CARD.toml", "a card in another place (default: the one next to the file)")
+    classes: str | tuple[str, ...] | None = option(
+        "A,B,C|WORD", "names in the order of its channels, or cityscapes, coco, voc, ade20k, camvid", word_or_names
+    )
     name: str | None = option("NAME", "default: the file's")
     trial: TrialOptions = group(TrialOptions)
 

@@ -32,12 +32,15 @@ OTHER_FORMS = {
 """Other files of models, and what to do with them."""
 
 
-def add_file(onnx_path: Path, name: str, folder: Path, card_path: Path | None = None) -> Model:
+def add_file(
+    onnx_path: Path, name: str, folder: Path, card_path: Path | None = None, keys: Mapping[str, Any] | None = None
+) -> Model:
     """Copy an ONNX file into `folder` as the model `name`, with a complete card, and return what was written.
 
     The card is made as by `load_model`: from the graph, its metadata, and `card_path`, or else a card and labels next to the
-    file. Weights in a separate file are merged. Raises ModelNotFoundError, ModelFileError, CardError or CollectionError, and
-    OSError when the files cannot be written.
+    file; `keys` are put in place of the card's. Weights in a separate file are merged.
+
+    Raises ModelNotFoundError, ModelFileError, CardError or CollectionError, and OSError when the files cannot be written.
     """
     other = OTHER_FORMS.get(onnx_path.suffix.lower())
     if other and onnx_path.is_file():
@@ -46,7 +49,7 @@ def add_file(onnx_path: Path, name: str, folder: Path, card_path: Path | None = 
         raise ModelNotFoundError(f"{onnx_path}: no such file", "Give the path of an .onnx file")
     onnx_path = zoo.locate(str(onnx_path))
     if card_path is None:
-        model = _named(load_model(onnx_path), onnx_path)
+        model = _named(load_model(onnx_path, keys), onnx_path)
         open_family(model.card)
         _copy(onnx_path, folder / FILE)
     else:
@@ -55,7 +58,7 @@ def add_file(onnx_path: Path, name: str, folder: Path, card_path: Path | None = 
         read_table(card_path, CardError, MAX_TABLE_BYTES)  # before anything is copied
         read_network(onnx_path)
         _copy(onnx_path, folder / FILE)
-        model = _with_card(folder, card_path.read_text(encoding="utf-8"), name, str(onnx_path), str(card_path))
+        model = _with_card(folder, card_path.read_text(encoding="utf-8"), name, str(onnx_path), str(card_path), keys)
     source = model.card.source or f"Added from {onnx_path.name}."
     return _finish(model, folder, name=name, source=source)
 
@@ -69,12 +72,14 @@ def add_downloaded(download: Path, name: str, facts: Mapping[str, Any], folder: 
     return _finish(_with_card(folder, to_toml(facts), name, name, "the manifest"), folder, name=name)
 
 
-def _with_card(folder: Path, text: str, name: str, file_name: str, card_name: str) -> Model:
+def _with_card(
+    folder: Path, text: str, name: str, file_name: str, card_name: str, keys: Mapping[str, Any] | None = None
+) -> Model:
     """The model in `folder`, with the keys in `text`. Errors name `file_name` and `card_name`."""
     given = (folder / FILE).with_suffix(".toml")
     given.write_text(text, encoding="utf-8")
     try:
-        model = _named(load_model(folder / FILE), folder / FILE)
+        model = _named(load_model(folder / FILE, keys), folder / FILE)
         open_family(model.card)
     except EngineError as error:
         what, cure = error.what, error.cure

@@ -19,6 +19,7 @@ from engines.datasets.truth import TruthSet, open_objects
 from engines.errors import DataError, printable
 from engines.files import write_whole
 from engines.models import zoo
+from engines.models.class_sets import class_set
 from engines.types import VOID_CLASS, Image, Size
 from realtime.commands.common.tables import bar, counted, percent, table
 from realtime.errors import SettingsError, SinkError
@@ -44,7 +45,8 @@ BACKGROUND = "#5c5c5c"
 def check_sets(options: Check) -> int:
     """Check each folder or dataset.toml file; 1 where one has a fault."""
     sets = options.sets
-    classes = tuple(name.strip() for name in options.classes.split(",")) if options.classes else ()
+    known = class_set(options.classes or "")
+    classes = known.names if known else tuple(name.strip() for name in options.classes.split(",")) if options.classes else ()
     alone = [f"--{key}" for key in ("out", "sheet") if getattr(options, key)]
     if len(sets) > 1 and alone:
         raise SettingsError(f"{' and '.join(alone)} with {len(sets)} sets: only one file is named", "Check the sets one by one")

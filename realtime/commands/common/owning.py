@@ -51,7 +51,9 @@ def add(options: Add) -> int:
     path = Path(options.file).expanduser()
     name = options.name or name_for(path)
     card_path = Path(options.card).expanduser() if options.card else None
-    return _keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path))
+    classes = options.classes
+    keys = {"classes": classes if isinstance(classes, str) else list(classes)} if classes else {}
+    return _keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path, keys))
 
 
 def get(options: Get) -> int:

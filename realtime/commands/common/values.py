@@ -76,6 +76,20 @@ def or_dynamic(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: text if text == "dynamic" else read(text)
 
 
+def classes(text: str) -> tuple[str, ...]:
+    """Names with commas between them, or a word for a well-known set of them, such as cityscapes."""
+    from engines.models.class_sets import class_set
+
+    return found.names if (found := class_set(text)) else names(text)
+
+
+def word_or_names(text: str) -> str | tuple[str, ...]:
+    """The same, the word as it is: a card knows its usual colours as well."""
+    from engines.models.class_sets import class_set
+
+    return text if class_set(text) else names(text)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them, each once."""
     found = tuple(name.strip() for name in text.split(","))

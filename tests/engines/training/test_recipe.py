@@ -141,3 +141,17 @@ def test_settings_that_depend_on_open_classes_are_not_checked_yet(toy_facts: Fac
     facts = toy_facts() | {"classes": [], "input_px": [0, 0], "output": "alpha", "heads": ["instances"], "emphasis": {"car": 2.0}}
     recipe = recipe_from_dict(facts, "here.toml")
     assert recipe.classes == ()
+
+
+def test_a_word_stands_for_the_classes_of_a_well_known_set() -> None:
+    sets = [{"name": "city", "classes": "cityscapes"}]
+    facts = {"name": "street", "classes": "cityscapes", "input_px": [512, 256], "schedule": {"steps": 1}, "sets": sets}
+    recipe = recipe_from_dict(facts, "r")
+    assert recipe.classes == recipe.sets[0].classes
+    assert recipe.classes[13] == "car"
+    assert recipe.card["palette"]["car"] == "#00008e"
+    assert recipe_from_dict(recipe_to_dict(recipe), "again") == recipe
+    with pytest.raises(
+        TrainingError, match=r'classes = "cityscape" is no set of classes\. Write a list of names, or "cityscapes"'
+    ):
+        recipe_from_dict({**facts, "classes": "cityscape"}, "r")

@@ -55,6 +55,12 @@ def test_a_set_without_faults_is_reported_drawn_and_written(data: Path, capsys: 
     assert "held out as in its settings" in capsys.readouterr().out
 
 
+def test_a_well_known_set_s_name_stands_for_its_classes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(data, "--classes", "camvid", "--write") == 0
+    assert "11 classes" in capsys.readouterr().out
+    assert open_settings(data)[1].classes[:2] == ("sky", "building")
+
+
 def test_without_a_description_the_command_that_writes_one_is_printed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(data) == 0
     printed = capsys.readouterr().out

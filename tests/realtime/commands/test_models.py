@@ -73,6 +73,18 @@ def test_an_added_model_works_everywhere_by_name(
     assert "car" in Path("o.jsonl").read_text()
 
 
+def test_classes_are_named_on_the_command_line(
+    home: Path, nets_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nets = Nets(nets_folder)
+    path = nets.constant({"logits": np.ones((1, 12, 64, 64), np.float32)}, name="city")
+    path.with_suffix(".toml").write_text("[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n")
+    add = ["models", "add", str(path), "--frames", str(pictures), "--backend", "ort", "--classes"]
+    assert "the network has 12 classes but 11 names are given" in error_of(capsys, [*add, "camvid"])
+    assert main([*add, "camvid+void"]) == 0
+    assert lines_of(capsys.readouterr().out)["objects"] == "car, pedestrian, bicyclist"
+
+
 def test_the_preview_is_drawn_as_the_application_draws(home: Path, tiny_model: Path, pictures: Path) -> None:
     assert main(["models", "add", str(tiny_model), "--frames", str(pictures), "--preview", "see/it.png"]) == 0
     preview = cv2.imread("see/it.png")
