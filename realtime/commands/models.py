@@ -13,6 +13,10 @@ class Options(NamedTuple):
     model: str | None = option(MODEL, "the same as models info")
 
 
+class List(NamedTuple):
+    pass
+
+
 class Info(NamedTuple):
     model: str = argument(MODEL, "a bundled model, your own, or any ONNX file")
 
@@ -49,19 +53,21 @@ class Remove(NamedTuple):
     model: str = argument("NAME", "as models lists it")
 
 
-def run(options: Options | Info | Add | Get | Verify | Remove) -> int:
+def run(options: Options | List | Info | Add | Get | Verify | Remove) -> int:
     """Do one of the actions, or list the models."""
-    from realtime.commands.common import listing, owning
+    from realtime.commands.common import getting, listing, owning
 
     match options:
         case Add():
             return owning.add(options)
         case Get():
-            return owning.get(options)
+            return getting.get(options)
         case Verify():
             return owning.verify(options.model)
         case Remove():
             return owning.remove(options.model)
+        case List():
+            return listing.list_models(None)
     return listing.list_models(options.model)
 
 
@@ -83,6 +89,7 @@ COMMAND = Command(
     example=("run.py models", "the models; models add FILE.onnx gives a network of your own a name"),
     rank=30,
     actions=(
+        Command("list", List, run, "The models here, and those to download: the same as without an action."),
         Command("info", Info, run, "Everything that is known of a model."),
         Command("add", Add, run, ADD),
         Command("get", Get, run, GET),

@@ -164,7 +164,8 @@ def _open(
             url = _joined(url, location)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise DownloadError(f"{url}: cannot be downloaded ({' '.join(str(reason).split())[:200]})") from error
+            what = f"{url}: cannot be downloaded ({' '.join(str(reason).split())[:200]})"
+            raise DownloadError(what, "Check the connection, and run the same command again") from error
     raise DownloadError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
 

@@ -30,7 +30,10 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     """Shown to the user for acceptance: its name, and the copyright holder."""
     licence_url: str = ""
+    notice: str = ""
+    """What the licence asks for, where people may not expect it; shown before everything else."""
     description: str = ""
+    """What it is for, on one line."""
     card: dict[str, Any] = {}
     """Card keys that are not in the file."""
 
@@ -48,6 +51,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.models:
             what = f'"{name[:80]}" cannot be downloaded: this version lists no downloads'
             raise DownloadError(what, "Add any .onnx file: run.py models add FILE.onnx")
+        if name in zoo.names():
+            raise DownloadError(
+                f'"{name}" is here already', f"Use it with --model {name}; run.py models info {name} shows its card"
+            )
         raise DownloadError(f'no model "{name[:80]}" to download', choices(name, self.models))
 
 

@@ -9,6 +9,7 @@ from engines.backends import here as backends_here
 from engines.errors import CardError
 from engines.models import zoo
 from engines.models.card import ModelCard
+from engines.models.collection.manifest import Manifest, bundled_manifest, read_manifest
 from realtime.commands.common.tables import table
 
 LICENCE_COLUMNS = 44
@@ -27,8 +28,23 @@ def list_models(name_or_path: str | None) -> int:
     here = ", ".join(backends_here())
     head = ("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")
     print("\n".join(table(head, [_row(name, here) for name in zoo.names()], "l" * len(head))))
+    print("\nTo download:\n")
+    print_downloads(read_manifest(bundled_manifest()))
     print("\nAny other ONNX segmentation model: --model FILE.onnx, or give it a name: run.py models add FILE.onnx")
     return 0
+
+
+def print_downloads(listed: Manifest) -> None:
+    """Print a table of what `models get` can download: size, licence, what it is for."""
+    rows = [
+        (name, f"{entry.size_bytes / 1e6:.1f} MB", entry.licence.partition(",")[0], entry.description)
+        for name, entry in listed.models.items()
+    ]
+    if not rows:
+        print("This version lists no downloads. run.py models add takes any .onnx file.")
+        return
+    print("\n".join(table(("NAME", "SIZE", "LICENCE", "FOR"), rows, "lrll")))
+    print(f"\nrun.py models get {rows[0][0]} shows where from and under which licence, and asks before it downloads.")
 
 
 def _row(name: str, here: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""The work of `run.py models` with the user's own models: add, get, verify, remove; and the trial of a new one on real frames."""
+"""The work of `run.py models` with the user's own models: add, verify, remove; and the trial of a new one on real frames."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,23 +16,20 @@ from engines.errors import ModelFileError
 from engines.families import DecodeSettings
 from engines.models import zoo
 from engines.models.card import ModelCard
-from engines.models.collection.add import add_downloaded, add_file
-from engines.models.collection.download import download
-from engines.models.collection.folders import check_free, check_name, fault_of, name_for, new_model, remove_model
-from engines.models.collection.manifest import Entry, bundled_manifest, read_manifest
+from engines.models.collection.add import add_file
+from engines.models.collection.folders import fault_of, name_for, new_model, remove_model
 from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.types import VOID_CLASS, Image, Segmentation, Size
-from realtime.commands.common.checking import PROGRESS_DELAY_S, write_png
+from realtime.commands.common.checking import write_png
 from realtime.commands.common.listing import print_card
 from realtime.errors import SettingsError
 from realtime.knobs import Knobs
-from realtime.process.progress import Progress
 from realtime.render import Look, compose
 from realtime.types import Frame, Result
 
 if TYPE_CHECKING:
-    from realtime.commands.models import Add, Get, TrialOptions
+    from realtime.commands.models import Add, TrialOptions
 
 TRIAL_FRAMES = 4
 OUT = Path("out")
@@ -53,30 +49,7 @@ def add(options: Add) -> int:
     card_path = Path(options.card).expanduser() if options.card else None
     classes = options.classes
     keys = {"classes": classes if isinstance(classes, str) else list(classes)} if classes else {}
-    return _keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path, keys))
-
-
-def get(options: Get) -> int:
-    """Download a model that the manifest lists, or list these models."""
-    listed = read_manifest(Path(options.manifest) if options.manifest else bundled_manifest())
-    if options.model is None:
-        for name, entry in listed.models.items():
-            print(f"{name:<24}{entry.size_bytes / 1e6:8.1f} MB  {entry.licence}")
-        if not listed.models:
-            print("This version lists no downloads. run.py models add takes any .onnx file.")
-        return 0
-    entry = listed.entry(options.model)
-    name = options.name or options.model
-    check_name(name)
-    check_free(name)  # before the download and the question about the licence
-    _accept(options.model, entry, is_accepted=options.accept_licence)
-    with Progress(name, "MB", delay_s=PROGRESS_DELAY_S) as progress:
-        size_mb = entry.size_bytes / 1e6
-        path = download(
-            entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=lambda done: progress.show(done / 1e6, size_mb)
-        )
-    facts = {"description": entry.description, **entry.card, "licence": entry.licence, "source": entry.url}
-    return _keep(name, options.trial, lambda folder: add_downloaded(path, name, facts, folder))
+    return keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path, keys))
 
 
 def verify(model: str | None) -> int:
@@ -97,7 +70,7 @@ def remove(model: str) -> int:
     return 0
 
 
-def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
+def keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
     """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays."""
     preview_path = Path(options.preview or OUT / f"{name}-preview.png")
     if preview_path.suffix.lower() != ".png":
@@ -117,24 +90,6 @@ def _keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> in
     print(f"\nAdded: use it with --model {name}. If the picture is wrong, remove the model, write the missing facts (mean, std,")
     print("channels, classes ...) into a card next to the file (docs/models.md), and add it again.")
     return 0
-
-
-def _accept(name: str, entry: Entry, *, is_accepted: bool) -> None:
-    """Show the licence and ask. Raises SettingsError when it is not accepted, or there is no terminal to ask on."""
-    print(f"model    {name}: {entry.description}" if entry.description else f"model    {name}")
-    print(f"from     {entry.url} ({entry.size_bytes / 1e6:.1f} MB)")
-    print(f"licence  {entry.licence} {entry.licence_url}".rstrip())
-    if is_accepted:
-        return
-    if not sys.stdin.isatty():
-        raise SettingsError(f"{name}: its licence must be accepted", "Read it, then add --accept-licence")
-    sys.stdout.flush()
-    try:
-        answer = input("Accept this licence and download? [y/N] ")
-    except EOFError:  # Ctrl-D
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise SettingsError(f"{name}: its licence was not accepted", "Nothing was downloaded")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
-"""A user's folders, empty, and an https server to get models from."""
+"""A user's folders, empty, an https server to get models from, and what commands print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import trustme
+
+from realtime.cli import main
 
 from ...https_server import HttpsServer, authority, server
 
@@ -32,3 +36,38 @@ def trusted_server(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     monkeypatch.setenv("no_proxy", "*")
     return server
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """One picture in two greys: ground above, car below."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    image = np.full((120, 160, 3), 40, np.uint8)
+    image[60:] = 125
+    cv2.imwrite(str(folder / "grey.png"), image)
+    return folder
+
+
+def files_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def lines_of(text: str) -> dict[str, str]:
+    """First word of a line → the rest of it."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    assert main(arguments) == 2
+    out_err = capsys.readouterr()
+    assert out_err.err.startswith("error: ")
+    assert len(out_err.err.splitlines()) == 1
+    return out_err.err
+
+
+@pytest.fixture
+def nets_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    return folder

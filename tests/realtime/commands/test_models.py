@@ -1,9 +1,7 @@
-"""`run.py models` as a user types it: list, info, add, get, verify, remove."""
+"""`run.py models` as a user types it: list, info, add, verify, remove."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 
 import cv2
@@ -15,38 +13,10 @@ from realtime.cli import main
 from realtime.knobs import Knobs
 
 from ...engines.conftest import Nets
-from ...https_server import HttpsServer
+from .conftest import error_of, files_in, lines_of
 
 CAR_BGR = np.array((255, 100, 0))
 """Of the tiny model's card."""
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """One picture in two greys: ground above, car below."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    image = np.full((120, 160, 3), 40, np.uint8)
-    image[60:] = 125
-    cv2.imwrite(str(folder / "grey.png"), image)
-    return folder
-
-
-def files_in(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
-
-
-def lines_of(text: str) -> dict[str, str]:
-    """First word of a line → the rest of it."""
-    return dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
-
-
-def error_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    assert main(arguments) == 2
-    out_err = capsys.readouterr()
-    assert out_err.err.startswith("error: ")
-    assert len(out_err.err.splitlines()) == 1
-    return out_err.err
 
 
 # add
@@ -165,13 +135,6 @@ def test_a_model_that_loads_and_does_not_run_is_not_added(
     assert files_in(Path()) == []
 
 
-@pytest.fixture
-def nets_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "nets"
-    folder.mkdir()
-    return folder
-
-
 # list, info, verify, remove
 
 
@@ -248,100 +211,6 @@ def test_a_wrong_action_is_an_error_of_one_line(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["models", "add", "x.onnx", "--nmae", "x"])
     assert 'Did you mean "--name"' in capsys.readouterr().err
-
-
-# get
-
-
-@pytest.fixture
-def manifest(trusted_server: HttpsServer, nets_folder: Path) -> Path:
-    """A list with one model that the server has."""
-    data = Nets(nets_folder).semantic(card=None).read_bytes()
-    trusted_server.answer = lambda handler: handler.give_file(data)
-    path = nets_folder / "manifest.toml"
-    path.write_text(
-        f'hosts = ["{trusted_server.host}"]\n[models.colours]\nurl = "{trusted_server.url()}"\nsize_bytes = {len(data)}\n'
-        f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nlicence = "MIT, Copyright Ada"\nlicence_url = "https://example.org/mit"\n'
-        'description = "Three colours."\n'
-        '[models.colours.card]\nclasses = ["blue", "green", "red"]\ninput = {mean = [0, 0, 0], std = [255, 255, 255]}\n'
-    )
-    return path
-
-
-def get(manifest: Path, pictures: Path, *more: str) -> list[str]:
-    return ["models", "get", "colours", "--manifest", str(manifest), "--frames", str(pictures), *more]
-
-
-def test_a_listed_model_is_downloaded_and_works(
-    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(get(manifest, pictures, "--accept-licence")) == 0
-    out = capsys.readouterr().out
-    assert out.index("MIT, Copyright Ada https://example.org/mit") < out.index("family")
-    card = zoo.find("colours").card
-    assert (card.licence, card.source, card.description) == ("MIT, Copyright Ada", trusted_server.url(), "Three colours.")
-    assert card.classes == ("blue", "green", "red")
-    assert files_in(home) == ["colours/card.toml", "colours/model.onnx"]
-    assert main(["models", "verify", "colours"]) == 0
-    error = error_of(capsys, get(manifest, pictures, "--accept-licence"))
-    assert "run.py models remove colours" in error
-    assert len(trusted_server.asked) == 1, "a model that exists is not downloaded again"
-
-
-def test_without_a_terminal_the_licence_is_accepted_by_an_option(
-    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert "--accept-licence" in error_of(capsys, get(manifest, pictures))
-    assert trusted_server.asked == []
-    assert not home.exists()
-
-
-class Terminal(io.StringIO):
-    """A terminal with typed input."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("typed", "is_accepted"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)])
-def test_on_a_terminal_the_licence_is_asked_about(
-    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, monkeypatch: pytest.MonkeyPatch, capsys,
-    typed: str, is_accepted: bool,
-) -> None:  # fmt: skip
-    monkeypatch.setattr("sys.stdin", Terminal(typed))
-    assert main(get(manifest, pictures)) == (0 if is_accepted else 2)
-    printed = capsys.readouterr()
-    assert "MIT, Copyright Ada" in printed.out
-    assert "[y/N]" in printed.out
-    assert len(trusted_server.asked) == int(is_accepted)
-    if not is_accepted:
-        assert "not accepted. Nothing was downloaded" in printed.err
-        assert not home.exists()
-
-
-def test_another_file_than_the_listed_one_leaves_nothing(
-    home: Path, manifest: Path, pictures: Path, trusted_server: HttpsServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    size_bytes = int(lines_of(manifest.read_text().replace("=", " "))["size_bytes"])
-    trusted_server.answer = lambda handler: handler.give(200, bytes(size_bytes))
-    assert "SHA-256" in error_of(capsys, get(manifest, pictures, "--accept-licence"))
-    assert files_in(home) == []
-    assert zoo.own_names() == ()
-
-
-def test_a_manifest_name_may_be_another_here(home: Path, manifest: Path, pictures: Path) -> None:
-    assert main(get(manifest, pictures, "--accept-licence", "--name", "mine")) == 0
-    assert zoo.own_names() == ("mine",)
-
-
-def test_downloads_are_listed(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "get", "--manifest", str(manifest)]) == 0
-    assert "MIT, Copyright Ada" in lines_of(capsys.readouterr().out)["colours"]
-    assert main(["models", "get"]) == 0
-    assert capsys.readouterr().out
-    assert 'Did you mean "colours"' in error_of(capsys, ["models", "get", "colour", "--manifest", str(manifest)])
-    assert '"no-such-model" ' in error_of(capsys, ["models", "get", "no-such-model"])
 
 
 def test_a_card_can_be_read_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,9 @@ def test_the_examples_of_the_documentation_are_right(repo_root: Path, tmp_path: 
     (example,) = [block.split("```")[0] for block in blocks if "hosts = " in block]
     (tmp_path / "m.toml").write_text(example)
     assert list(read_manifest(tmp_path / "m.toml").models) == ["crossing"]
-    commented = [line.removeprefix("#").strip() for line in bundled_manifest().read_text().splitlines() if line.startswith("#")]
-    form = "\n".join(line.split("   ")[0] for line in commented[commented.index("", 2) + 1 :])
+    head, _, _ = bundled_manifest().read_text().partition("\n\n")
+    commented = [line.removeprefix("#").strip() for line in head.splitlines()]
+    form = "\n".join(line.split("   ")[0] for line in commented[commented.index("") + 1 :] if " = " in line or "[" in line)
     (tmp_path / "m.toml").write_text(form.replace("64 hex digits", "0" * 64).replace("https://...", "https://example.org"))
     assert list(read_manifest(tmp_path / "m.toml").models) == ["NAME"]
 
