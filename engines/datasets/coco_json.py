@@ -112,7 +112,9 @@ def read_coco_file(path: Path) -> CocoFile:
             annotations[image].append(annotation)
         except DataError as error:
             left_out.append(f"{path}: annotation {shown} {error.what}")
-    if facts["annotations"] and not annotations:
+    if not facts["annotations"]:
+        raise DataError(f"{path}: has no annotation, so there is no object to find", "Name the file that holds the outlines")
+    if not annotations:
         count = len(facts["annotations"])
         raise DataError(
             f"{left_out[0]}; none of its {count} annotations can be used", "Masks are scored on outlines, not on boxes"

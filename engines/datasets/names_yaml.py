@@ -52,7 +52,12 @@ def read_yaml(path: Path) -> YamlFile:
         return YamlFile(path)
     if not isinstance(top, yaml.MappingNode):
         raise DataError(f"{path}: is not a table of keys, such as names: [a, b]")
-    nodes = {key.value: value for key, value in top.value if isinstance(key, yaml.ScalarNode)}
+    nodes: dict[str, Any] = {}
+    for key, value in top.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in nodes:
+                raise DataError(f"{path}:{key.start_mark.line + 1}: has the key {key.value[:40]} twice", "Remove one of the two")
+            nodes[key.value] = value
     names = _names(path, nodes.get("names"))
     _check_count(path, nodes.get("nc"), names)
     root = nodes.get("path")

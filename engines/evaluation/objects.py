@@ -77,6 +77,11 @@ class ObjectScorer:
     def __post_init__(self) -> None:
         self._mask, self._new_coco, self._new_evaluation = _pycocotools()
 
+    @property
+    def has_truths(self) -> bool:
+        """Whether any image so far has an object that can be found: crowds are not counted."""
+        return any(not entry["iscrowd"] for entry in self._truths)
+
     def add_image(self, size: Size, truths: Sequence[TrueObject]) -> None:
         """Begin the next image. Raises DataError for an invalid outline."""
         self._images.append({"id": len(self._images) + 1, "width": size.width, "height": size.height})

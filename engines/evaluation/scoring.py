@@ -34,6 +34,8 @@ LOWEST_SCORE = 0.001
 WORST = 8
 """Number of cases kept for pictures."""
 
+MORE_IMAGES = "Score on more images, or on a set with outlines"
+
 STAGES = ("preprocess", "inference", "decode")
 
 Progress = Callable[[int, int], None]
@@ -189,6 +191,9 @@ class _Run:
         if not (self._pixel_images or self._objects or self._surface_images):
             name = self.truths.settings.name
             raise EvaluationError(f"{self._card.name} finds no single objects, and {name} has no other labels")
+        if self._objects and not (self._objects.has_truths or self._pixel_images or self._surface_images):
+            name, count = self.truths.settings.name, len(self._stage_ms)
+            raise EvaluationError(f"{name}: none of its {count} images has an object, so nothing can be scored", MORE_IMAGES)
         pixels = self._pixels.figures() if self._pixel_images else None
         surface = None
         if self._surface_images:

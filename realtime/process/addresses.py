@@ -26,6 +26,14 @@ caps enable-max-performance skip-to-first-frame add-borders n-threads max-thread
 interlace-mode pixel-aspect-ratio colorimetry stream-type port auto-multicast retry exposuretimerange gainrange wbmode
 background emit-signals silent media clock-rate encoding-name payload config-interval byte-stream alignment
 """
+_VALUES = """
+tcp udp udp_multicast unicast multicast mcast http https rtsp rtp srtp main sub subs mainstream substream first second third
+primary secondary high medium mid low hd fhd uhd qhd sd full half best worst auto default none any all true false yes no on off
+live replay playback stream streaming start stop play preview snapshot image jpeg jpg mjpeg mjpg mpeg png gif bmp webp h h264 h265
+hevc avc av vp aac mp opus pcm pcmu pcma g ulaw alaw ts mkv flv mov webm hls dash raw yuv yuyv nv rgb bgr gray grey color colour
+left right top bottom front back rear door in out inside outside indoor outdoor north south east west day night cam camera channel
+ch profile track preset view video audio text date time vga qvga cif qcif d p i x k fps kbps media
+"""
 NUMBER_KEYS = frozenset(_NUMBERS.split())
 HARMLESS_KEYS = NUMBER_KEYS | frozenset(_WORDS_AND_NUMBERS.split())
 """Keys of a query, of options and of a path whose values are shown, in lower case; of the first only numbers."""
@@ -43,6 +51,7 @@ _MARKERS = re.compile(
     r"(?:^|[^a-z])(?:access|share|stream|api|auth|private|session)?[-_]?(?:token|secret|passw(?:or)?d|passcode|pass|pwd|psw|key|keys|auth"
     r"|hdnts|hdnea|sig|signature|jwt|sess|session|credentials?)(?:$|[^a-z])|^j?sessionid|^token|^secret|^passw"
 )
+_HARMLESS_VALUES = frozenset(_VALUES.split())
 _SHOWN_VALUE = re.compile(r"[\w.,:+/-]{0,24}", re.ASCII)
 _SHOWN_NUMBER = re.compile(r"[\d.,:x+-]{0,24}", re.ASCII)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -158,6 +167,11 @@ def _has_marker_with_more(part: str) -> bool:
     return match is not None and len(match[0].strip("-_.")) < len(part)
 
 
+def _is_harmless(value: str) -> bool:
+    """Whether a value is made of numbers and of words that cameras use: `main`, `Profile_1`, `640x480`; not `hunter`."""
+    return all(word in _HARMLESS_VALUES for word in re.findall(r"[a-z]+", value.lower()))
+
+
 def shown_pairs(text: str, on_hidden: Callable[[str], None] = lambda _: None, within: re.Pattern[str] | None = None) -> str:
     """key=value&key=value, each value only if the key is harmless; what is no pair only if it is a harmless word."""
     if not text:
@@ -176,7 +190,7 @@ def shown_pairs(text: str, on_hidden: Callable[[str], None] = lambda _: None, wi
         if within and is_hiding and shown and shown[-1] == "":
             shown[-1] = "&"
         form = _SHOWN_NUMBER if key.lower() in NUMBER_KEYS else _SHOWN_VALUE
-        is_shown = key.lower() in HARMLESS_KEYS and form.fullmatch(value) is not None
+        is_shown = key.lower() in HARMLESS_KEYS and form.fullmatch(value) is not None and _is_harmless(value)
         if is_shown or not piece or piece == HIDDEN or (equals and value in ("", HIDDEN)):
             shown.append(piece)
             is_hiding = False

@@ -22,8 +22,9 @@ class Look:
 
     width_px: maximum width of the canvas.
     background: replaces the background of a matte while the knob of that name is on.
-    least_width_px: a smaller frame is enlarged a whole number of times, so that the canvas is at least this wide and letters and
-        lines are as fine as the screen allows. 0: frames keep their size, as in files.
+    least_width_px: a smaller frame is enlarged a whole number of times, so that the canvas is at least this wide where that does
+        not make it higher than 16:9 of `width_px`; letters and lines are then as fine as the screen allows. 0: frames keep
+        their size, as in files.
     """
 
     card: ModelCard
@@ -35,7 +36,8 @@ class Look:
         """Size of the canvas for a frame of this size."""
         if frame.width >= self.width_px:
             return frame.fitted_to_width(self.width_px)
-        times = max(1, min(-(-self.least_width_px // frame.width), self.width_px // max(frame.width, frame.height)))
+        wanted, height_px = -(-self.least_width_px // frame.width), self.width_px * 9 // 16
+        times = max(1, min(wanted, self.width_px // frame.width, height_px // frame.height))
         return Size(times * frame.width, times * frame.height)
 
     @cached_property

@@ -32,6 +32,10 @@ LIGHTNESS, CHROMA, HUES = (0.50, 0.60, 0.70, 0.80, 0.90), (0.10, 0.14, 0.18, 0.2
 FIRST_HUE = 0
 """Index of the first candidate chosen; all later choices depend on it."""
 
+FIRST_ROW = 1
+"""The choice that becomes row 0, all others after it in a circle: id 1, which most webcams show all the time, then is violet,
+through which a face stays a face; through the yellow before it, it does not."""
+
 DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
 PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
 """Linear red, green, blue → the same as seen without medium-wave or long-wave cones.
@@ -86,7 +90,7 @@ def id_colours() -> U8:
         apart = np.minimum(apart, ID_COLOURS - apart)  # the first follows the last
         counts_less = np.maximum(1.0, apart / NEAR_IDS) ** FORGETTING
         distance = np.minimum(distance, differs[None] * counts_less[:, None])
-    colours = np.ascontiguousarray(_srgb(linear[chosen])[:, ::-1])
+    colours = np.ascontiguousarray(_srgb(linear[np.roll(chosen, -FIRST_ROW)])[:, ::-1])
     colours.setflags(write=False)
     return colours
 

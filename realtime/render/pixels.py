@@ -19,10 +19,10 @@ def colour_of(bgr: U8) -> Bgr:
 
 
 def resized(image: U8, size: Size) -> U8:
-    """`image` (H, W, 3) at `size`, in a new array."""
+    """`image` (H, W, 3) at `size`, in a new array. Enlarged by cubic interpolation: sharper than linear, at the same cost."""
     if Size.of(image) == size:
         return image.copy()
-    return scaled(image, size, cv2.INTER_LINEAR) if size.width > image.shape[1] else shrunk(image, size)
+    return scaled(image, size, cv2.INTER_CUBIC) if size.width > image.shape[1] else shrunk(image, size)
 
 
 def shrunk(image: U8, size: Size) -> U8:

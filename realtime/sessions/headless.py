@@ -29,7 +29,7 @@ FILES_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run went. code: 0, 1 where frames have no result, or 128 + the number of the signal that ended it."""
+    """How a run went. code: 0, 1 where frames have no result or a recording lacks some, 128 + the number of a signal."""
 
     text: str
     code: int
@@ -55,8 +55,13 @@ def run_headless(run: Run, files: FilesOutlet, outputs: Mapping[str, Path]) -> S
     if not ending.requested and not files.recorder.frames_written:
         raise SourceLostError(f"{run.stream.name}: ended without a frame, so nothing was written", "Check that it plays")
     seconds = time.monotonic() - started_s
-    code = ending.code or (1 if run.stream.reading().failed else 0)
+    code = ending.code or (1 if run.stream.reading().failed or _lacks_pictures(run.stream.source) else 0)
     return Summary(_summary(run, files, outputs, seconds, ending.requested), code)
+
+
+def _lacks_pictures(source: Source | None) -> bool:
+    """Whether a recording has pictures that could not be used: what was made of it is incomplete. A camera may send some."""
+    return source is not None and not source.is_live and bool(source.status.rejected)
 
 
 def _wait_for_end(run: Run, files: FilesOutlet, ending: Ending) -> None:

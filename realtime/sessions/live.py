@@ -39,8 +39,8 @@ ANSWER_TIMEOUT_S = 0.3
 CLOSE_TIMEOUT_S = 1.8
 """Longer than a file or a model takes to let go; a driver that hangs for longer is left behind."""
 
-LEAST_SCREEN_PX = 640
-"""Small frames are drawn at least this wide on a screen, or their labels would be enlarged with them."""
+LEAST_SCREEN_PX = 768
+"""Small frames are drawn at least this wide on a screen: a smaller one shows little, and its labels would be enlarged with it."""
 
 
 class LiveSession:
@@ -54,10 +54,12 @@ class LiveSession:
         find_model: Callable[[], Model],
         wake: Callable[[], None],
         record_folder: Path,
+        why_shown: Callable[[], str] = str,
     ) -> None:
+        """why_shown: why the source is shown, where it is not the one that was wanted; "" otherwise."""
         self.canvas: Latest[Canvas] = Latest(wake)
         self._source_name = redact(source_name)
-        self._record_folder = record_folder
+        self._record_folder, self._why_shown = record_folder, why_shown
         self._recorded: set[Path] = set()
         self._recovered = ""
         self._settings = settings
@@ -96,6 +98,7 @@ class LiveSession:
             backend=model.backend if model else "",
             recovering=redact(run.inference.recovering),
             notice=redact(run.upgrade.text) if run.upgrade else "",
+            why_shown=self._why_shown(),
             classes=card.classes if card else (),
             colours=class_colours(card) if card and _is_painted_by_class(card) else (),
             shown_classes=_shown_classes(card) if card else (),

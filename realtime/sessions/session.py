@@ -35,6 +35,8 @@ class SessionState:
     backend: str = ""
     notice: str = ""
     """Work in the background, such as the build of a faster engine; empty without any."""
+    why_shown: str = ""
+    """Why this source is shown, and what to do, where another was wanted: a clip for want of a camera. Empty otherwise."""
     recovering: str = ""
     """What is being done, in one line, while a failed engine is opened again; empty otherwise."""
     classes: tuple[str, ...] = ()

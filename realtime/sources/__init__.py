@@ -67,8 +67,11 @@ def shows_people(uri: str) -> bool:
         return False
 
 
-def first_webcam(timeout_s: float = 2.0) -> Source | None:
-    """The first webcam that gives a picture within `timeout_s` in total, or None. Prints nothing where there is none."""
+def first_webcam(timeout_s: float = 2.0) -> Source:
+    """The first webcam that gives a picture within `timeout_s` in total. Prints nothing where there is none.
+
+    Raises SourceNotFoundError without a camera, SourceOpenError with the reason why those that are there give no picture.
+    """
     from realtime.sources.webcam import first  # OpenCV loads only when a camera is looked for
 
     return first(timeout_s)

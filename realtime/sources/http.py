@@ -13,7 +13,7 @@ from engines.errors import PictureError
 from engines.pictures.reading import decode
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, now_ns
-from realtime.sources.common.detached_feed import DetachedFeed
+from realtime.sources.common.detached_feed import DetachedFeed, detached_if_slow
 from realtime.sources.common.feed import EndedError, Feed, HopelessError, Timeouts
 from realtime.sources.common.jpeg import JpegSplitter
 from realtime.sources.common.live import LiveSource
@@ -106,8 +106,10 @@ class _Address:
             timeouts = timeouts._replace(read_s=max(timeouts.read_s, 3 * piece_s(playlist)))
         feed = ContainerFeed(url, self._name, {}, timeouts)
         if feed.duration_s is None:
+            if not is_playlist:
+                return detached_if_slow(feed, timeouts), url
             # Its read time-out is that of pieces: closing must not wait for it.
-            return PacedFeed(DetachedFeed(feed), lambda: self._is_complete(url)) if is_playlist else feed, url
+            return PacedFeed(DetachedFeed(feed), lambda: self._is_complete(url)), url
         feed.close()  # a playlist of a recording
         return None, url
 

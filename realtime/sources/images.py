@@ -69,6 +69,7 @@ class ImagesSource(FrameSource):
                 image = decode(data, where=f"{path}: ")
             except PictureError as error:
                 self.unreadable += 1
+                self._reject("cannot be read")
                 log.log(logging.WARNING if self.unreadable <= _MOST_NAMED else logging.DEBUG, "skipped: %s", error)
             else:
                 self._animated += is_animated(data)

@@ -1,5 +1,6 @@
 """Network cameras over RTSP, decoded with the lowest delay that FFmpeg allows."""
 
+from realtime.sources.common.detached_feed import detached_if_slow
 from realtime.sources.common.feed import Feed, Timeouts
 from realtime.sources.common.live import LiveSource
 from realtime.sources.common.uri import Options, SourceUri
@@ -25,7 +26,7 @@ def open_uri(uri: SourceUri) -> LiveSource:
 
     def connect() -> Feed:
         url = stream_address(uri.target, uri.name, timeouts.open_s)
-        return ContainerFeed(url, uri.name, {"rtsp_transport": transport}, timeouts)
+        return detached_if_slow(ContainerFeed(url, uri.name, {"rtsp_transport": transport}, timeouts), timeouts)
 
     # Looking up a host's name has no time-out.
     return LiveSource(uri.name, connect, waits=uri.waits, open_limit_s=2 * timeouts.open_s + _GRACE_S)

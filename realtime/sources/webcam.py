@@ -12,9 +12,10 @@ import cv2
 
 from realtime.errors import SourceError, SourceNotFoundError, SourceOpenError
 from realtime.sources.common.attempt import Attempt
+from realtime.sources.common.device_users import programs_using
 from realtime.sources.common.feed import OPEN_TIMEOUT_S, HopelessError
 from realtime.sources.common.live import LiveSource
-from realtime.sources.common.opencv import Capture, CaptureFeed, prepare_opencv
+from realtime.sources.common.opencv import Capture, CaptureFeed, gives_picture, prepare_opencv
 from realtime.sources.common.uri import Options, SourceUri, natural_key
 
 SHOWS_PEOPLE = True
@@ -109,27 +110,33 @@ def find(target: str, name: str) -> Camera:
     raise SourceNotFoundError(f"{name}: no camera {path}", f"Present: {known}" if known else "Plug a camera in")
 
 
-def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT) -> LiveSource | None:
-    """The first camera that gives a picture within `timeout_s` in total, already open; None when there is none."""
+def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT) -> LiveSource:
+    """The first camera that gives a picture within `timeout_s` in total, already open.
+
+    Raises SourceNotFoundError where there is no camera, or SourceOpenError: why the first one gives no picture.
+    """
     listed = cameras(root) if sys.platform == "linux" else [Camera(Path(str(number)), "") for number in range(_UNLISTED_CAMERAS)]
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s, reasons = time.monotonic() + timeout_s, list[SourceError]()
     for camera in listed:
         name = str(camera.path) if sys.platform == "linux" else f"webcam://{camera.path}"
         attempt = Attempt(lambda camera=camera, name=name: _connect(camera, name, Format(), open_capture))  # type: ignore[misc]
         try:
             feed = attempt.result(max(0.0, deadline_s - time.monotonic()))
-        except SourceError:
+        except SourceError as error:
+            reasons.append(error)
             continue
         if feed is not None:
             return webcam(camera, name, Format(), open_capture, root).adopt(feed)
-    return None
+        reasons.append(SourceOpenError(f"{name}: the camera does not answer", "Unplug it and plug it in again"))
+    if not reasons or sys.platform != "linux":  # elsewhere there is no list, and a number without a camera gives no picture
+        raise SourceNotFoundError("no camera was found", "Plug one in")
+    raise reasons[0]
 
 
 def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture) -> CaptureFeed:
     """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
-        cure = "Add yourself to its group: sudo usermod -aG video $USER"
-        raise HopelessError(f"{name}: no permission to use {camera.path}", cure)
+        raise HopelessError(*_forbidden(camera.path, name))
     prepare_opencv()
     number = int("".join(filter(str.isdigit, camera.path.name)))
     capture = open_capture(number, _APIS.get(sys.platform, cv2.CAP_ANY))
@@ -139,13 +146,27 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.height)
     capture.set(cv2.CAP_PROP_FPS, request.fps)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    if not capture.isOpened() or not capture.grab():
+    if not capture.isOpened() or not gives_picture(capture):
         capture.release()
-        cure = "Close other programs that use it, or try another number"
-        raise SourceOpenError(f"{name}: the camera delivers no picture", cure)
+        users = programs_using(camera.path) if sys.platform == "linux" else []
+        reason = f", since {' and '.join(users)} {'is' if len(users) == 1 else 'are'} using it" if users else ""
+        cure = f"Close {' and '.join(users) or 'other programs that use it'}, or try another number"
+        raise SourceOpenError(f"{name}: the camera delivers no picture{reason}", cure)
     letters = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
     codec = letters if letters.isprintable() and letters.strip() else ""
     return CaptureFeed(capture, name, codec, "Unplug the camera and plug it in again")
+
+
+def _forbidden(path: Path, name: str) -> tuple[str, str]:
+    """The problem and the cure for a device that this user may not open."""
+    try:
+        group = path.group()
+    except (KeyError, OSError):  # a group without a name
+        group = "root"
+    cure = f"Allow it: sudo chmod a+rw {path}"
+    if group != "root":
+        cure = f"Add yourself to its group, and log in again: sudo usermod -aG {group} $USER"
+    return f"{name}: no permission to use {'it' if name == str(path) else path}", cure
 
 
 def cameras(root: Path = _ROOT) -> list[Camera]:

@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from PyQt6.QtCore import QPointF, QRectF, Qt
+from PyQt6.QtCore import QPointF, QRectF, QSize, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 
 from realtime.flow.meter import Reading
@@ -17,6 +17,12 @@ FIGURE_PX = 82
 GAP_PX = 9
 DIGITS_PX = 56
 
+WHOLE_FROM_PX = 840
+"""Width of a view from which on the whole panel covers at most a third of it."""
+
+LEFT_OUT = ("dropped", "backend")
+"""Facts that are not shown over a smaller one."""
+
 PANEL = QColor(10, 12, 16, 205)
 """Dark enough that MUTED text has a contrast of 4.5 : 1 over a white picture."""
 LINE = QColor(255, 255, 255, 38)
@@ -25,12 +31,17 @@ Fact = tuple[str, str, str | None]
 """A name, a text, and the colour of a dot before the text, if any."""
 
 
-def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room_px: int) -> QPixmap:
-    """Draw the panel. The stage table is left out if the panel would be higher than `room_px`."""
-    facts = _fitting(_facts(state, reading), room_px - 2 * PAD_PX - FIGURES_PX - GAP_PX)
+def render_hud(state: SessionState, reading: Reading, pixel_ratio: float, room: QSize) -> QPixmap:
+    """Draw the panel for a view of the size `room`. What does not fit is left out: the stage table first.
+
+    Over a small picture only the figures and what the run depends on are shown, or the panel would hide what people look at.
+    """
+    room_px, is_small = room.height(), room.width() < WHOLE_FROM_PX
+    facts = [fact for fact in _facts(state, reading) if not is_small or fact[0] not in LEFT_OUT]
+    facts = _fitting(facts, room_px - 2 * PAD_PX - FIGURES_PX - GAP_PX)
     height_px = 2 * PAD_PX + FIGURES_PX + GAP_PX + ROW_PX * len(facts)
     table_px = ROW_PX * (1 + len(reading.stages)) + GAP_PX
-    with_table = bool(reading.stages) and height_px + table_px <= room_px
+    with_table = bool(reading.stages) and not is_small and height_px + table_px <= room_px
     height_px += table_px if with_table else 0
     pixmap, painter = blank(WIDTH_PX, height_px, pixel_ratio)
     painter.setBrush(PANEL)

@@ -11,6 +11,8 @@ CARD_WIDTH_PX = 440
 EDGE_PX = 16
 """Minimum distance of panels from the view's edges."""
 
+BANNER_LINES = 3
+
 TURN_MS = 80
 KEY_COLUMNS_FROM_PX = 560
 
@@ -71,7 +73,7 @@ class MessageCard(Panel):
 
 
 class Banner(Panel):
-    """One line at the picture's lower edge, with a button where one is useful."""
+    """A line at the picture's lower edge, two or three where it is narrow, with a button where one is useful."""
 
     def __init__(self, view: QWidget) -> None:
         super().__init__(view, "banner")
@@ -79,6 +81,7 @@ class Banner(Panel):
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.button = small_button()
         filled(QHBoxLayout(self), self.text, self.button, margins=(14, 8, 10, 8), spacing=12, stretch=self.text)
+        self.text.setWordWrap(True)
         self._text = ""
 
     def show_message(self, text: str, colour: str, button: str = "") -> None:
@@ -91,11 +94,20 @@ class Banner(Panel):
         self.show()
 
     def place(self) -> None:
-        """Move to the lower edge of the view. A text wider than the view is shortened."""
+        """Move to the lower edge of the view. A wide text is wrapped; one of more than three lines is shortened."""
         if not self._text:
             return
-        room_px = self._width_px() - 40 - (self.button.sizeHint().width() if self.button.text() else 0)
-        self.text.setText(self.text.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, room_px))
+        metrics = self.text.fontMetrics()
+        beside_px = 40 + (self.button.sizeHint().width() if self.button.text() else 0)
+        room_px = max(1, self._width_px() - beside_px)
+        lines = min(BANNER_LINES, -(-metrics.horizontalAdvance(self._text) // room_px))
+        # Words leave a part of each line but the last empty.
+        most_px = room_px if lines == 1 else room_px * BANNER_LINES - (BANNER_LINES - 1) * room_px // 4
+        text = metrics.elidedText(self._text, Qt.TextElideMode.ElideRight, most_px)
+        self.text.setText(text)
+        width_px = min(room_px, metrics.horizontalAdvance(text) + 2)
+        height_px = metrics.boundingRect(0, 0, width_px, 1000, Qt.TextFlag.TextWordWrap, text).height()
+        self.text.setFixedSize(width_px, height_px)
         self.resize(self.sizeHint())
         self.move((self._view.width() - self.width()) // 2, self._view.height() - self.height() - EDGE_PX)
 

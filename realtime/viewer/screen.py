@@ -6,7 +6,7 @@ from PyQt6.QtWidgets import QLabel, QWidget
 
 from realtime.sessions.session import SessionState
 from realtime.viewer.panels import EDGE_PX, Banner, HelpCard, MessageCard
-from realtime.viewer.style import MUTED, WARNING
+from realtime.viewer.style import MUTED, TEXT, WARNING
 from realtime.viewer.view import VideoView
 
 TROUBLE = {
@@ -49,6 +49,7 @@ class Screen(VideoView):
             state.message,
             state.warning,
             state.notice,
+            state.why_shown,
             state.recovering,
             state.source,
             state.source_status,
@@ -113,5 +114,7 @@ class Screen(VideoView):
             self.banner.show_message(state.warning, WARNING)
         elif state.phase == "running" and state.notice:
             self.banner.show_message(state.notice, MUTED)
+        elif state.phase == "running" and state.why_shown:
+            self.banner.show_message(state.why_shown, TEXT, "Look again")
         else:
             self.banner.hide()

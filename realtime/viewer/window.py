@@ -26,6 +26,9 @@ MESSAGE_MS = 6000
 VIEW_PX = QSize(1280, 720)
 """Size of the picture before the first canvas."""
 
+ROOM = 0.95
+"""Of the screen's width and height that a new window takes at most: the rest is for the frame around it."""
+
 LEGEND_FROM_PX = 900
 """Narrower windows have no legend at first."""
 
@@ -38,6 +41,7 @@ class MainWindow(QMainWindow):
         self._title = title
         self._hud_on = True
         self._legend_chosen: bool | None = None
+        self._has_legend = True
         self._fitted = False
         self._opened_s = time.monotonic()
         self._news = ""
@@ -124,6 +128,9 @@ class MainWindow(QMainWindow):
         self.view.show_state(state, time.monotonic() - self._opened_s)
         self.bar.show_knobs(knobs)
         self.legend.show_classes(state, knobs.hidden_classes)
+        if state.shown_classes and self._has_legend != (len(state.shown_classes) > 1):
+            self._has_legend = not self._has_legend  # of one class a legend says nothing
+            self._place_legend()
         self._show_commands(state)
         self._show_hud(state)
         if state.news != self._news:
@@ -179,7 +186,8 @@ class MainWindow(QMainWindow):
         self.setStatusBar(self.status)
         self.setAcceptDrops(True)
         self.setMinimumSize(QSize(480, 360))
-        self.resize(VIEW_PX + QSize(0, 80))
+        size, screen = VIEW_PX + QSize(0, 80), self.screen()
+        self.resize(size if screen is None else size.boundedTo(screen.availableSize() * ROOM))
 
     def _connect(self) -> None:
         self.host.arrived.connect(self._show_canvas)
@@ -225,7 +233,7 @@ class MainWindow(QMainWindow):
         # Twice: a new width can hide the legend or split the bar into two rows, which changes the view's size.
         for _ in range(2):
             frame = self.size() - self.view.size()
-            room = screen.availableSize() * 0.95 - frame
+            room = screen.availableSize() * ROOM - frame
             fits = picture.width() <= room.width() and picture.height() <= room.height()
             self.resize(frame + (picture if fits else picture.scaled(room, Qt.AspectRatioMode.KeepAspectRatio)))
             QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
@@ -251,10 +259,11 @@ class MainWindow(QMainWindow):
         self.commands["screenshot"].setEnabled(self.view.canvas is not None)
 
     def _show_hud(self, state: SessionState) -> None:
-        room_px = self.view.height() - 2 * HUD_MARGIN_PX
+        room = self.view.size() - QSize(2 * HUD_MARGIN_PX, 2 * HUD_MARGIN_PX)
         is_shown = self._hud_on and self.view.canvas is not None
-        self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room_px) if is_shown else None)
+        self.view.set_hud(render_hud(state, self.host.reading(), self.devicePixelRatioF(), room) if is_shown else None)
 
     def _place_legend(self) -> None:
-        chosen = self.width() >= LEGEND_FROM_PX if self._legend_chosen is None else self._legend_chosen
+        fits = self._has_legend and self.width() >= LEGEND_FROM_PX
+        chosen = fits if self._legend_chosen is None else self._legend_chosen
         self.legend.setVisible(chosen and not self.isFullScreen())

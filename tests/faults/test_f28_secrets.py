@@ -182,6 +182,17 @@ def test_no_error_of_an_address_quotes_a_secret(text: str) -> None:
         assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["channel", "stream", "camera", "user_profile", "preset", "format", "input"])
+def test_a_plain_word_under_a_harmless_key_is_hidden(key: str) -> None:
+    assert "sesame" not in redact(f"rtsp://camera/1?{key}=sesame&subtype=0")
+    assert "sesame" not in redact(f"rtsp://camera/{key}=sesame")
+
+
+def test_words_and_numbers_of_cameras_are_shown() -> None:
+    text = "rtsp://camera/1?profile=Profile_1&stream=main&resolution=1280x720&camera=front-door&videocodec=h264&channel=2"
+    assert redact(text) == text
+
+
 @pytest.mark.parametrize("text", PIPELINES)
 def test_only_harmless_properties_of_a_pipeline_are_shown(text: str) -> None:
     name = parse(text).name

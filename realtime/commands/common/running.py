@@ -13,6 +13,8 @@ from engines.models import zoo
 from engines.plans.passport import TRUST_WARNING
 from realtime.app import Run
 from realtime.commands.common.options import Running, parsed
+from realtime.errors import SourceError
+from realtime.process.redact import redact
 from realtime.process.tuning import prepare
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings, load_settings
@@ -34,6 +36,9 @@ DEMO_CLIP, DEMO_FILE = "sample://carphone", Path("out/demo.mp4")
 DEMO_LIVE_FRAMES = 300
 """A headless demo of a camera ends after about ten seconds."""
 
+DEMO_LEAST_PX = 768
+"""The pictures of a headless demo are at least this wide, as in the window: it is made to be looked at."""
+
 
 def demo() -> int:
     """The first webcam, or else a real clip: in a window where there is a display, else headless to a file."""
@@ -42,14 +47,32 @@ def demo() -> int:
     if has_display():
         return run_in_window(AUTO, parsed(Running))
     log.info("No display here, so this runs headless. Looking for a camera ...")
-    camera = first_webcam()
-    if camera is None:
-        log.info("No camera answers; playing %s.", DEMO_CLIP)
+    shown = CameraOrClip()
+    source = shown.open()
     outputs = {"video": DEMO_FILE}
     check_outputs(outputs, replaces=True)
-    settings = settings_of(parsed(Running), "0" if camera else DEMO_CLIP)
-    frames = DEMO_LIVE_FRAMES if camera else None
-    return run_to_files(settings, lambda: camera or open_source(DEMO_CLIP), outputs, frames, replaces=True)
+    settings = settings_of(parsed(Running), AUTO)
+    frames = None if shown.why_clip else DEMO_LIVE_FRAMES
+    return run_to_files(settings, lambda: source, outputs, frames, replaces=True, least_width_px=DEMO_LEAST_PX)
+
+
+class CameraOrClip:
+    """Opens the first webcam, or else DEMO_CLIP, and knows why."""
+
+    def __init__(self) -> None:
+        self.why_clip = ""
+        """Why the clip is shown instead of a camera, and what to do, in one line. Empty until then."""
+
+    def open(self, options: str = "") -> Source:
+        """options: of the clip's URI."""
+        try:
+            return first_webcam()
+        except SourceError as error:
+            reason = redact(str(error))
+            self.why_clip = f"Sample clip: {reason}{'' if reason.endswith('.') else '.'}"
+            log.info("No camera to show: %s", reason)
+            log.info("Playing %s.", DEMO_CLIP)
+            return open_source(f"{DEMO_CLIP}{options}")
 
 
 def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
@@ -65,13 +88,14 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     sessions: WeakSet[LiveSession] = WeakSet()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
+        shown = CameraOrClip()
+
         def opener() -> Source:
-            if source == AUTO:
-                return first_webcam() or Paced(open_source(f"{DEMO_CLIP}?loop=1"))
-            return Paced(open_source(source, waits=True))
+            return Paced(shown.open("?loop=1") if source == AUTO else open_source(source, waits=True))
 
         name = "camera or sample clip" if source == AUTO else source
-        session = LiveSession(settings, name, opener, lambda: zoo.find(settings.model), wake, Path("out"))
+        model, why = lambda: zoo.find(settings.model), lambda: shown.why_clip
+        session = LiveSession(settings, name, opener, model, wake, Path("out"), why)
         sessions.add(session)
         return session
 
@@ -82,16 +106,22 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
 
 
 def run_to_files(
-    settings: Settings, opener: Callable[[], Source], paths: dict[str, Path], frame_limit: int | None, *, replaces: bool = False
+    settings: Settings,
+    opener: Callable[[], Source],
+    paths: dict[str, Path],
+    frame_limit: int | None,
+    *,
+    replaces: bool = False,
+    least_width_px: int = 0,
 ) -> int:
     """Every frame of a source, or the first `frame_limit`, through a model to these files (kind of sink → path).
 
-    replaces: files that exist; otherwise that is an error.
+    replaces: files that exist; otherwise that is an error. least_width_px: pictures of smaller frames are enlarged.
     """
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
     recording = recording_to(paths, settings.observers, replaces=replaces)
-    files = FilesOutlet(CanvasFormat(settings.width), recording, limit=frame_limit)
+    files = FilesOutlet(CanvasFormat(settings.width, least_width_px), recording, limit=frame_limit)
     limited = (lambda: Limited(opener(), frame_limit, lambda: files.is_full)) if frame_limit else opener
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
     summary = run_headless(run, files, paths)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture
-from realtime.sources.common.feed import Feed
+from realtime.sources.common.feed import READ_TIMEOUT_S, Feed, Timeouts
 
 _LET_GO_S = 0.3
 
@@ -97,3 +97,8 @@ class DetachedFeed:
 
     def close(self) -> threading.Thread | None:
         return self._reader.close()
+
+
+def detached_if_slow(feed: Feed, timeouts: Timeouts) -> Feed:
+    """`feed`, read on another thread where a read may block for longer than closing may take."""
+    return DetachedFeed(feed) if timeouts.read_s > READ_TIMEOUT_S else feed

@@ -2,16 +2,20 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import cv2
 
+from engines.pictures.reading import silence_opencv
 from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.detached_feed import Reader
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
+_FIRST_READS = 4  # before the first picture, of a camera that is slow or warming up
+_WAITED_S = 0.5  # a read that fails sooner has not waited for a picture: the camera is gone, or used by another program
 _HANGS_AFTER_S = 3.0  # longer than two reads that fail
 _HANGS_AFTER_INTERVALS = 3
 _LET_GO_S = 1.2  # a V4L2 read ends within 1 s, and closing may take 2
@@ -32,9 +36,18 @@ def prepare_opencv() -> None:
     """Silence OpenCV and shorten its time-outs, before a camera is opened. The user's environment variables take precedence."""
     # Read at the first V4L2 wait, so it works after the import. The default of 10 s would delay closing.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV prints each device that does not open to stderr; the error that is raised is clearer.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_opencv()  # it prints each device that does not open
+
+
+def gives_picture(capture: Capture) -> bool:
+    """Whether a first picture comes. One a few seconds is enough; a capture that fails without waiting is not asked again."""
+    for _ in range(_FIRST_READS):
+        started_s = time.monotonic()
+        if capture.grab():
+            return True
+        if time.monotonic() - started_s < _WAITED_S:
+            return False
+    return False
 
 
 class CaptureFeed:
@@ -66,14 +79,17 @@ class CaptureFeed:
         return self._reader.close()
 
     def _grabbed(self) -> Iterator[Picture]:
-        """On the reader's thread: pictures until the camera falls silent."""
-        silent_reads = 0
+        """On the reader's thread: pictures until the camera falls silent for longer than its pictures are apart."""
+        silent_reads, last_s = 0, time.monotonic()
+        silence_s = _HANGS_AFTER_INTERVALS / self.fps if self.fps else 0.0
         while not self._reader.is_ending:  # after a read that failed, too
             grabbed = self._capture.grab()
             received_ns = now_ns()  # before decoding: the picture is at least this old
             silent_reads = 0 if grabbed else silent_reads + 1
-            if silent_reads >= _SILENT_READS:
+            now_s = received_ns / 1e9
+            if silent_reads >= _SILENT_READS and now_s - last_s >= silence_s:
                 raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
             if grabbed:
+                last_s = now_s
                 decoded, image = self._capture.retrieve()
                 yield Picture(image if decoded else None, None, received_ns)

@@ -235,3 +235,8 @@ def test_more_classes_than_ids_are_refused(tmp_path: Path) -> None:
     categories = [{"id": number, "name": f"n{number}"} for number in range(1, 257)]
     with pytest.raises(DataError, match="has 256 classes, but at most 255 have an id of 8 bits"):
         open_truth(coco(tmp_path, [], categories=categories))
+
+
+def test_a_file_without_annotations_is_no_truth(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"instances_val\.json: has no annotation, so there is no object to find"):
+        read_coco_file(coco(tmp_path, [], annotations=[]))

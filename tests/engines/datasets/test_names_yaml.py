@@ -54,6 +54,7 @@ def test_from_the_eleventh_class_on_ids_are_still_numbers(tmp_path: Path) -> Non
         ("names: {0: a, 2: c}\n", r"data\.yaml:1: names has 2 classes, but none with the id 1"),
         ("names: {1: a, 2: b}\n", r"none with the id 0"),
         ("names:\n  0: a\n  0: b\n", r"data\.yaml:3: names the class 0 twice"),
+        ("names: [a, b]\nnc: 2\nnames: [b, a]\n", r"data\.yaml:3: has the key names twice"),
         ("names: {car: 0, person: 1}\n", "names has the key 'car' where an id is expected"),
         ("names: {-1: a}\n", "names has the key '-1'"),
         ("names: [a, ~, c]\n", "the class 1 has no name"),

@@ -276,3 +276,9 @@ def test_yolo_on_images_of_coco(shared: Path, tmp_path: Path) -> None:
     assert figures.objects.ap > 0.45
     assert figures.objects.precision > 0.5
     assert cv2.countNonZero(figures.worst[0].truth) > 0
+
+
+def test_a_set_without_any_object_is_no_score(nets, exact_yolo: Callable[..., Any]) -> None:
+    settings, image = SetSettings("pets", ("cat", "dog")), np.zeros((128, 128, 3), np.uint8)
+    with pytest.raises(EvaluationError, match="pets: none of its 1 images has an object, so nothing can be scored"):
+        scored(yolo(nets, exact_yolo), truth_set([Truth("a", image, objects=())], settings))

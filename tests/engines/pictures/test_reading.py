@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
@@ -141,3 +142,17 @@ def test_ordinary_pictures_are_read_as_ever(suffix: str, tmp_path: Path) -> None
     assert read_picture(tmp_path / f"a{suffix}").shape == (17, 31, 3)
     plain = cv2.imdecode(np.frombuffer(encoded(suffix, 31, 17), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_picture(tmp_path / f"a{suffix}"), plain)
+
+
+def test_opencv_prints_nothing_about_odd_files(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    tiff = bytearray(encoded(".tif", 40, 40))
+    directory = int.from_bytes(tiff[4:8], "little")
+    for entry in range(int.from_bytes(tiff[directory : directory + 2], "little")):
+        at = directory + 2 + 12 * entry
+        if int.from_bytes(tiff[at : at + 2], "little") == 277:  # SamplesPerPixel
+            tiff[at + 4 : at + 8] = (3).to_bytes(4, "little")  # as many values, where one is allowed
+    with contextlib.suppress(PictureError):
+        decode(bytes(tiff))
+    assert capfd.readouterr() == ("", "")

@@ -220,7 +220,8 @@ def test_the_canvas_has_a_maximum_width(frame: tuple[int, int], width_px: int, e
     [
         ((176, 144), (704, 576)),
         ((640, 360), (640, 360)),
-        ((32, 100), (384, 1200)),
+        ((32, 100), (224, 700)),  # an upright one has room above and below
+        ((640, 480), (640, 480)),
         ((600, 338), (1200, 676)),
         ((16, 16), (640, 640)),
     ],

@@ -21,7 +21,7 @@ EYES = {
 LEAST_DIFFERENCE = {5: 18, 10: 12, 20: 8}
 """Minimum CIE76 distance by how far apart two ids are at most; about 2 can just be seen, 10 at a glance. 20 covers all ids."""
 
-FIRST_BGR = [[97, 73, 144], [49, 227, 240], [251, 96, 121]]
+FIRST_BGR = [[49, 227, 240], [251, 96, 121], [170, 237, 194]]
 
 
 def card(classes: tuple[str, ...], palette: dict[str, str] | None = None) -> ModelCard:

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from realtime.cli import main
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.sources import open_source
 
@@ -122,3 +123,16 @@ def test_animations_and_other_kinds_are_told(tmp_path: Path, caplog: pytest.LogC
     assert [tuple(frame.image[0, 0]) for frame in frames] == [(0, 0, 255)] * 3
     assert source.status.detail == "only the first picture of 2 animations"
     assert "pictures of other kinds are left out: .heic" in caplog.text
+
+
+def test_a_run_over_a_folder_with_an_unreadable_image_says_so_at_its_end(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2, 3):
+        _write(tmp_path / f"{number}.png", np.full((48, 64, 3), number, np.uint8))
+    (tmp_path / "2.png").write_bytes(b"x")
+    outputs = ["--jsonl", str(tmp_path / "o.jsonl"), "--model", str(tiny_model), "--backend", "ort"]
+    assert main(["process", str(tmp_path), *outputs]) == 1
+    assert "unusable 1 pictures of the source: cannot be read (1)" in capsys.readouterr().out
+    (tmp_path / "2.png").unlink()
+    assert main(["process", str(tmp_path), *outputs, "--force"]) == 0

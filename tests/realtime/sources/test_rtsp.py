@@ -99,6 +99,21 @@ def _wait(until: Callable[[], bool], timeout_s: float) -> None:
         time.sleep(0.02)
 
 
+def test_closing_does_not_wait_for_a_long_time_out(rtsp_servers: Callable) -> None:
+    server = rtsp_servers()
+    source = open_source(f"{server.url()}#timeout_s=20")
+    frames: list[object] = []
+    reader = threading.Thread(target=lambda: frames.extend(source), daemon=True)
+    reader.start()
+    _wait(lambda: len(frames) > 5, 10)
+    server.freeze.set()
+    time.sleep(0.3)
+    started_s = time.monotonic()
+    source.close()
+    reader.join(10)
+    assert time.monotonic() - started_s < 2
+
+
 def test_a_camera_that_never_answers_fails_at_the_deadline(rtsp_servers: Callable) -> None:
     source = open_source(rtsp_servers(silent=True).url("admin:hunter2@") + "#open_timeout_s=1")
     started_s = time.monotonic()

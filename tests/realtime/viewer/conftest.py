@@ -54,6 +54,7 @@ class Script:
     fails: str = ""
     warning: str = ""
     recovering: str = ""
+    why_shown: str = ""
     frames: int | None = None
     fps: float = 100.0
     start_s: float = 0.0
@@ -94,6 +95,7 @@ class MemorySession:
             message=message,
             warning=script.warning if self._phase == "running" else "",
             recovering=script.recovering if self._phase == "running" else "",
+            why_shown=script.why_shown,
             source=self._source,
             source_status=SourceStatus("ended") if self._phase in ("ended", "failed") else script.status,
             is_live=script.is_live,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PyQt6.QtCore import QSize
 from PyQt6.QtGui import QImage, QPixmap
 from PyQt6.QtWidgets import QApplication
 
@@ -100,12 +101,12 @@ def test_an_empty_view_is_dark_and_reports_nothing(view: VideoView) -> None:
     assert reported == []
 
 
-def hud_on(background: int, view: VideoView, room_px: int = 400) -> tuple[Image, QPixmap]:
+def hud_on(background: int, view: VideoView, room_px: int = 400, width_px: int = 1200) -> tuple[Image, QPixmap]:
     meter = Meter()
     for stage in ("decode", "infer", "draw"):
         meter.add({stage: 12.3})
     state = SessionState("running", source="street.mp4", source_status=SourceStatus("live"), model="road", backend="openvino")
-    hud = render_hud(state, meter.reading(captured=10, processed=10), 1.0, room_px)
+    hud = render_hud(state, meter.reading(captured=10, processed=10), 1.0, QSize(width_px, room_px))
     view.resize(640, 480)
     view.show_canvas(canvas_of(np.full((480, 640, 3), background, np.uint8)))
     view.set_hud(hud)
@@ -156,3 +157,8 @@ def test_the_hud_says_that_the_model_is_opened_again_and_how_many_frames_it_fail
     assert facts["engine"][0] == state.recovering
     assert facts["engine"][1], "a dot in a colour of warning"
     assert facts["dropped"][0].startswith("3 failed · ")
+
+
+def test_over_a_small_picture_the_panel_leaves_most_of_it_free(view: VideoView) -> None:
+    large, small = (hud_on(0, view, 400, width_px)[1] for width_px in (1200, 640))
+    assert small.height() <= 140 < large.height()

@@ -128,6 +128,36 @@ def test_a_warning_is_shown_over_the_video_which_goes_on(open_window: OpenWindow
     wait(lambda: len(scripted.session.shown_indices) > shown + 3)
 
 
+def test_why_a_clip_is_shown_is_said_whole_with_a_button_to_look_again(
+    open_window: OpenWindow, scripted, script, wait: Wait
+) -> None:
+    why = "Sample clip: /dev/video0: no permission. Add yourself to its group, and log in again: sudo usermod -aG video $USER."
+    scripted.scripts["auto"] = script(why_shown=why)
+    window = open_window("auto", width_px=640, height_px=480)
+    wait(lambda: window.view.banner.isVisible() and scripted.session.shown_indices)
+    assert window.view.banner.text.text() == why
+    needed = window.view.banner.text.heightForWidth(window.view.banner.text.width())
+    assert window.view.banner.text.height() >= needed, "no line is cut off"
+    assert window.view.rect().contains(window.view.banner.geometry())
+    QTest.mouseClick(window.view.banner.button, Qt.MouseButton.LeftButton)
+    wait(lambda: len(scripted.sessions) == 2 and scripted.session.shown_indices)
+
+
+def test_one_class_needs_no_legend_until_it_is_asked_for(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    scripted.scripts["people"] = script(classes=("person",))
+    window = open_window("people", width_px=1200, height_px=700)
+    wait(lambda: scripted.session.shown_indices and not window.legend.isVisible())
+    window.toggle_legend()
+    assert window.legend.isVisible()
+
+
+def test_a_new_window_fits_on_the_screen(app, scripted, tmp_path: Path) -> None:
+    window, room = MainWindow(scripted.open, "fresh", tmp_path), app.primaryScreen().availableSize()
+    assert window.width() <= room.width()
+    assert window.height() <= room.height()
+    window.close()
+
+
 def test_changing_the_source_does_not_block_the_window_and_keeps_the_knobs(
     open_window: OpenWindow, scripted, script, wait: Wait
 ) -> None:
