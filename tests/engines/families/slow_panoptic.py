@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ class Slow:
             for better in range(k):
                 width, height = (min(sides[k][axis], sides[better][axis]) for axis in (0, 1))
                 apart = ((self.peaks[k][axis] - self.peaks[better][axis]) / (width, height)[axis] for axis in (0, 1))
-                is_close = math.hypot(*apart) < 0.3
+                fewer, more = sorted((len(members[k]), len(members[better])))
+                is_close = math.hypot(*apart) < (0.7 if fewer >= 0.25 * more else 0.3)
                 if is_close and master[better] == better and members[k] and members[better]:
                     master[k] = better
                     break
@@ -109,11 +111,34 @@ class Slow:
                     self.centres[owner] = self.peaks[owner][:2]
                 else:
                     self.objects[place] = 1000 + number
+        self.give_pieces()
         for owner in set(self.objects.values()):
             own = [place for place, found in self.objects.items() if found == owner]
             if len(own) < least_cells:
                 for place in own:
                     del self.objects[place]
+
+    def give_pieces(self) -> None:
+        """What is small beside a neighbour and touches it along half of its own outline is a piece of it."""
+        sizes = Counter(self.objects.values())
+        whole = {}
+        for part in [owner for owner in sizes if owner >= 1000]:
+            borders: Counter[int] = Counter()
+            for (i, j), owner in self.objects.items():
+                for other in ((i - 1, j), (i, j - 1), (i, j + 1), (i + 1, j)) if owner == part else ():
+                    if self.objects.get(other, part) != part and self.class_of[other] == self.class_of[i, j]:
+                        borders[self.objects[other]] += 1
+            fits = [
+                (border, neighbour)
+                for neighbour, border in borders.items()
+                if border >= 2 * math.sqrt(sizes[part]) and sizes[part] < 0.25 * sizes[neighbour]
+            ]
+            if fits:
+                whole[part] = max(fits)[1]
+        for place, owner in self.objects.items():
+            while owner in whole:
+                owner = whole[owner]
+            self.objects[place] = owner
 
     def adopt(self) -> dict[Place, int]:
         found = dict(self.objects)

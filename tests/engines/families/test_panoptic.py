@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.decoding.grouping import FAR_SHARE, LEAST_PEAK_SCORE, LEAST_SIDE_CELLS, MERGE_SHARE, NEAR_SHARE, OWN_SHARE
+from engines.decoding.grouping import (
+    FAR_SHARE,
+    HALVES_RATIO,
+    HALVES_SHARE,
+    LEAST_PEAK_SCORE,
+    LEAST_SIDE_CELLS,
+    MERGE_SHARE,
+    NEAR_SHARE,
+    OWN_SHARE,
+    PIECE_BORDER,
+    PIECE_SHARE,
+)
 from engines.decoding.postprocess import components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
@@ -168,7 +179,7 @@ def test_two_centres_of_one_car_are_one(apart: float) -> None:
     np.testing.assert_allclose(segmentation.instances.scores, [0.9])
 
 
-def test_two_centres_further_apart_than_a_third_of_a_car_are_two() -> None:
+def test_two_centres_as_far_apart_as_a_car_is_long_are_two() -> None:
     near = [Thing(1, (20, 20, 36, 44), 0.9), Thing(1, (36, 20, 52, 44), 0.8)]
     assert boxes(decode(outputs_of(near))) == [[20, 20, 36, 44], [36, 20, 52, 44]]
 
@@ -400,7 +411,8 @@ def test_every_pixel_of_a_thing_has_one_row_and_boxes_enclose_them_exactly(scene
 
 def test_the_constants_are_those_of_the_description() -> None:
     assert (MERGE_SHARE, NEAR_SHARE, LEAST_SIDE_CELLS, LEAST_PEAK_SCORE) == (0.3, 0.5, 4, 0.15)
-    assert (OWN_SHARE, FAR_SHARE) == (1 / 3, 1)
+    assert (OWN_SHARE, FAR_SHARE, PIECE_SHARE, PIECE_BORDER) == (1 / 3, 1, 0.25, 2)
+    assert (HALVES_SHARE, HALVES_RATIO) == (0.7, 0.25)
 
 
 def test_a_shoulder_with_wrong_votes_is_not_a_second_person() -> None:
@@ -411,3 +423,26 @@ def test_a_shoulder_with_wrong_votes_is_not_a_second_person() -> None:
     outputs["offsets"][0, 0, y0:y1, x0:x1] += 36  # to x = 84, beyond half of a width from the centre at 48
     outputs["offsets"][0, 1, y0:y1, x0:x1] -= 24
     assert boxes(decode(outputs)) == [list(man)]
+
+
+@pytest.mark.parametrize(
+    ("man", "other", "count"),
+    [
+        pytest.param((8, 8, 88, 56), (88, 8, 96, 56), 1, id="an arm along his side"),
+        pytest.param((8, 8, 88, 56), (88, 24, 104, 56), 2, id="a child who touches him along less than half of its outline"),
+        pytest.param((8, 8, 32, 56), (32, 8, 40, 56), 2, id="not small beside him"),
+    ],
+)
+def test_a_small_piece_along_an_object_is_a_part_of_it(man: Any, other: Any, count: int) -> None:
+    """It votes for its own middle, and no centre was found there."""
+    assert len(decode(outputs_of([Thing(1, man), Thing(1, other, score=0)])).instances) == count
+
+
+def test_a_face_and_a_shoulder_that_both_seem_to_be_centres_are_one_man() -> None:
+    """Of a face that fills a webcam's picture, the cells of the shoulder's side vote for the shoulder."""
+    man = Thing(1, (8, 8, 120, 56), 0.6)
+    outputs = outputs_of([man])
+    x, y = man.centre
+    outputs["peaks"][0, 1] = (x + 24, y, 0.4)
+    outputs["offsets"][0, 0, :, 20:] += 24
+    assert boxes(decode(outputs)) == [[8, 8, 120, 56]]
