@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -43,6 +43,8 @@ class SetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The set's own classes; the position is the id in its labels. In a file also a word, such as "cityscapes"."""
     share: float = 1.0
     """How often an image is drawn from this set, relative to the other sets."""
+    scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    """In training, on top of the recipe's range of scales: below 1 for soft pictures, which are sharp when small."""
     hold_out: tuple[str, ...] = ()
     """Patterns of file stems (`clip7_*`) that are never trained on; evaluation uses exactly these."""
     hold_out_list: str = ""

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from engines.files import whole_file, write_whole
 from engines.training import TrainingError
-from engines.training.mobile import MobileNet, from_deeplab
+from engines.training.mobile import EVIDENCE, MobileNet, from_deeplab
 from engines.training.model import SEMANTIC_HEAD, Net, SegmentationNet
-from engines.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from engines.training.recipe import NetSettings, Recipe, recipe_from_dict, recipe_to_dict
 
 FORMAT = 2
 SHAPES = ("kind", "width", "channels", "depths", "top_down")
 """The settings of a net that decide the shapes of its weights."""
+CLASS_LAYERS = (SEMANTIC_HEAD, EVIDENCE)
+"""Prefixes of the layers whose weights have a row per class."""
 
 
 @dataclass
@@ -83,6 +86,20 @@ def new_net(recipe: Recipe) -> Net:
     return kind(recipe.net, len(recipe.classes), recipe.heads)
 
 
+def with_net_of(recipe: Recipe, path: Path) -> Recipe:
+    """`recipe` with the net of the checkpoint `path`, as far as it leaves the net open; and with the rate of that net's encoder.
+
+    So a recipe without [net] can begin with any model's weights. Raises TrainingError.
+    """
+    start, default = load_checkpoint(path).recipe, NetSettings()
+    own = {key: getattr(start.net, key) for key in (*SHAPES, "frozen", "activation")}
+    open_keys = {key: value for key, value in own.items() if getattr(recipe.net, key) == getattr(default, key)}
+    schedule = recipe.schedule
+    if schedule.encoder_rate == 1 and "kind" in open_keys:
+        schedule = msgspec.structs.replace(schedule, encoder_rate=start.schedule.encoder_rate)
+    return msgspec.structs.replace(recipe, net=msgspec.structs.replace(recipe.net, **open_keys), schedule=schedule)
+
+
 def started(recipe: Recipe, path: Path) -> dict[str, Tensor]:
     """Weights for a new net that begins with those of `path`, a checkpoint or a pretrained encoder. Raises TrainingError."""
     net = new_net(recipe)
@@ -133,11 +150,10 @@ def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe, whe
     """
     old, new = start.ema, dict(fresh)
     same = {name for name, value in fresh.items() if name in old and old[name].shape == value.shape}
-    if any(name not in same and not name.startswith("heads.") for name in fresh):
+    if any(name not in same and not name.startswith(("heads.", EVIDENCE)) for name in fresh):
         raise TrainingError(f"{where}: its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))
-    new.update({name: old[name].clone() for name in same if not name.startswith(SEMANTIC_HEAD)})
-    for part in ("weight", "bias"):
-        name = SEMANTIC_HEAD + part
+    new.update({name: old[name].clone() for name in same if not name.startswith(CLASS_LAYERS)})
+    for name in (name for name in fresh if name.startswith(CLASS_LAYERS)):
         new[name] = matched_rows(fresh[name], recipe.classes, old[name], start.recipe.classes)
     return new
 

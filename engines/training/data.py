@@ -127,7 +127,9 @@ def batch_at(step: int, data: TrainingSets) -> Batch:
 def _crop(data: TrainingSets, origin: int, rng: np.random.Generator) -> Sample:
     """A crop of a random image of set `origin`, with the recipe's composites."""
     recipe = data.recipe
-    crop = augment(_drawn(data.sets[origin], rng), recipe.input, recipe.augmentation, rng)
+    factor, (low, high) = data.sets[origin].settings.scale, recipe.augmentation.scale
+    augmentation = msgspec.structs.replace(recipe.augmentation, scale=(factor * low, factor * high))
+    crop = augment(_drawn(data.sets[origin], rng), recipe.input, augmentation, rng)
     for pasted, source, ids in data.donors.values():
         if rng.random() >= pasted.share:
             continue

@@ -24,6 +24,7 @@ CHANNELS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 3
 STRIDED = (1, 3, 6, 13)
 """The blocks that halve: to 1/4, 1/8, 1/16 and 1/32. The first convolution halves too. DeepLab leaves out the last
 halving and dilates what follows, which gives the same numbers at every second cell, at four times the cost."""
+COARSEST_STEP = 32
 WIDTHS = (0.5, 1.0)
 EXPANSION, STEM_CHANNELS, CONTEXT_CHANNELS = 6, 32, 256
 VOC = (
@@ -32,6 +33,8 @@ VOC = (
 )  # fmt: skip
 ENCODER_MEAN, ENCODER_STD = 128.0, 128.0
 """Of the pixels that the pretrained encoder expects, in RGB."""
+EVIDENCE = "encoder.evidence."
+"""Prefix of the pretrained classifier's `weight` and `bias` in a state dictionary; both have a row per class."""
 CENTRE_BIAS = -4.6
 """Centres are rare: start at a probability of 0.01, or the first steps only unlearn "everywhere" (Lin et al., 2017)."""
 
@@ -147,31 +150,32 @@ class MobileNet(Net):
 
     The classes have coarse evidence from the encoder, which its pretrained classifier begins with; the way up adds what is fine.
     Input (N, 3, H, W) float as `normalised` makes it; H and W are multiples of 32. Output by head, float:
-        semantic   (N, classes, H / 2, W / 2) class logits
+        semantic   (N, classes, H / step, W / step) class logits; the step is 4 with two entries in `top_down`, and 2 with three
+        surface    (N, 3, H / 4, W / 4) logits of nothing, drivable, lane line
         instances  (N, 3, H / 4, W / 4) the logit of "a centre is here", and dx, dy to the centre of this pixel's object
     """
 
-    semantic_step = 2
     centres_must_agree = True
 
     def __init__(self, settings: NetSettings, class_count: int, heads: Sequence[str] = ()) -> None:
         super().__init__()
-        if "surface" in heads:
-            raise TrainingError("a net of the kind mobile has no head for the surface", 'Set net.kind = "stdc"')
         if settings.width not in WIDTHS:
             raise TrainingError(f"net.width is {settings.width:g}, and a mobile net has {' or '.join(map(str, WIDTHS))}")
         self.encoder: MobileEncoder = MobileEncoder(settings.width, class_count)
         for layers in (self.encoder.stem, *self.encoder.blocks[: settings.frozen]) if settings.frozen else ():
             layers.requires_grad_(False)
-        *finer, coarsest = self.encoder.channels
+        self.semantic_step = 4 if len(settings.top_down) == 2 else 2
+        *finer, coarsest = self.encoder.channels[-len(settings.top_down) - 2 :]
         widths = (coarsest, settings.top_down[0], *settings.top_down)
         self.climbs = nn.ModuleList(
             Climb(coarse, fine, width, settings.activation)
             for coarse, fine, width in zip(widths[:-1], reversed(finer), widths[1:], strict=True)
         )
-        at_8, at_4, at_2 = settings.top_down
-        self.heads = nn.ModuleDict({"semantic": nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(at_2, class_count, 1))})
+        at_8, at_4, finest = *settings.top_down[:2], settings.top_down[-1]
+        self.heads = nn.ModuleDict({"semantic": nn.Sequential(nn.Dropout2d(settings.dropout), nn.Conv2d(finest, class_count, 1))})
         nn.init.zeros_(cast(nn.Conv2d, cast(nn.Sequential, self.heads["semantic"])[1]).weight)
+        if "surface" in heads:
+            self.heads["surface"] = nn.Conv2d(at_4, 3, 1)
         if "instances" in heads:
             self.object_climbs = nn.ModuleList(
                 (Climb(at_8, at_8, at_4, settings.activation), Climb(at_4, at_4, at_4, settings.activation))
@@ -182,10 +186,13 @@ class MobileNet(Net):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         *finer, coarsest = self.encoder(images)
         climbed = [coarsest]
-        for climb, fine in zip(self.climbs, reversed(finer), strict=True):
+        for climb, fine in zip(self.climbs, reversed(finer), strict=False):  # the finest level may have no way up to it
             climbed.append(climb(climbed[-1], fine))
-        at_16, at_8, at_4, at_2 = climbed[1:]
-        maps = {"semantic": self.heads["semantic"](at_2) + enlarged(self.encoder.evidence(coarsest), 16)}
+        at_16, at_8, at_4 = climbed[1:4]
+        evidence = enlarged(self.encoder.evidence(coarsest), COARSEST_STEP // self.semantic_step)
+        maps = {"semantic": self.heads["semantic"](climbed[-1]) + evidence}
+        if "surface" in self.heads:
+            maps["surface"] = self.heads["surface"](at_4)
         if "instances" in self.heads:
             objects = self.object_climbs[1](self.object_climbs[0](at_16, at_8), at_4)
             maps["instances"] = self.heads["instances"](objects)

@@ -34,8 +34,8 @@ class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first blocks of "mobile" that keep their pretrained weights, with the convolution before them: edges and colours."""
     depths: tuple[Count, Count, Count] = (2, 3, 2)
     """STDC blocks at 1/8, 1/16 and 1/32. More blocks see further, learn more and take longer."""
-    top_down: tuple[Count, Count, Count] = (64, 48, 32)
-    """Channels of the maps on the way back up: at 1/16, 1/8 and 1/4, or, of "mobile", at 1/8, 1/4 and 1/2."""
+    top_down: Annotated[tuple[Count, ...], msgspec.Meta(min_length=2, max_length=3)] = (64, 48, 32)
+    """Channels of the maps on the way back up: at 1/16, 1/8 and 1/4, or, of "mobile", at 1/8, 1/4 and, if wanted, 1/2."""
     activation: str = "relu"
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     """Share of feature maps set to zero before the head during training."""

@@ -49,7 +49,7 @@ def run(options: Options) -> int:
     from engines.training import require_training
 
     require_training()
-    from engines.training.checkpoint import load_checkpoint
+    from engines.training.checkpoint import load_checkpoint, with_net_of
     from engines.training.devices import open_device, use_threads
     from engines.training.export import export_checkpoint
     from engines.training.opening import changed, open_run, read_recipe
@@ -70,6 +70,9 @@ def run(options: Options) -> int:
     start_from = None
     if options.start_from:
         start_from = weights_of(options.start_from, takes_onnx=recipe.net.kind == "mobile")
+    known = folder / "last.pt" if options.resume else start_from
+    if known and known.suffix == ".pt" and known.is_file():
+        recipe = with_net_of(recipe, known)
     print(f"run      {folder}: curve.png and curve.csv grow there while it runs", flush=True)
     stops = _Stops()
     state = train(recipe, sets, folder, options.resume, start_from, device, stop_requests=stops)

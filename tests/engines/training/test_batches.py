@@ -17,6 +17,7 @@ from engines.datasets.settings import SetSettings
 from engines.training import TrainingError
 from engines.training.data import Batch, TrainingSets, batch_at, batches, instance_targets
 from engines.training.recipe import recipe_from_dict
+from engines.types import VOID_CLASS
 
 from .test_augment import STILL
 
@@ -218,3 +219,12 @@ def test_an_error_of_the_preparing_thread_is_raised_where_the_batch_is_read(data
     broken = dataclasses.replace(data.sets[0], training=Failing(data.sets[0].training))
     with pytest.raises(OSError, match="disk gone"):
         next(batches(0, TrainingSets(data.recipe, (broken,))))
+
+
+def test_soft_pictures_are_drawn_smaller_than_those_of_other_sets(data: TrainingSets) -> None:
+    """A set's `scale` is on top of the recipe's range."""
+    own = dataclasses.replace(data.sets[0], settings=msgspec.structs.replace(data.sets[0].settings, scale=0.5))
+    smaller = dataclasses.replace(still(data), sets=(own,))
+    of_image = [np.mean(batch_at(step, still(data)).labels != VOID_CLASS) for step in range(4)]
+    of_half = [np.mean(batch_at(step, smaller).labels != VOID_CLASS) for step in range(4)]
+    np.testing.assert_allclose(np.mean(of_half) / np.mean(of_image), 0.25, atol=0.03)

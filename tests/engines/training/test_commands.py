@@ -20,7 +20,7 @@ from engines.datasets.folder import open_set
 from engines.models.card import card_from_dict, read_toml
 from engines.models.model import load_model
 from engines.segmenter import Segmenter
-from engines.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engines.training.checkpoint import Checkpoint, load_checkpoint, new_net, save_checkpoint
 from engines.training.recipe import recipe_from_dict
 from realtime.cli import main
 from realtime.commands.train import settings_from, weights_of
@@ -86,7 +86,7 @@ def test_missing_and_unknown_sets_are_named(tmp_path: Path, toy_set: Path, fails
     assert "toy: has no dataset.toml, so its classes are unknown. Make one" in fails(["train", "--data", str(toy_set), *out])
     (toy_set / "dataset.toml").write_text('classes = ["sky", "road", "car"]\n')
     message = fails(["train", "--recipe", "road", "--data", str(toy_set), *out])
-    assert 'recipe "road" needs the set "camvid". Add --data PATH/camvid' in message
+    assert 'recipe "road" needs the set "cityscapes-256". Add --data PATH/cityscapes-256' in message
     assert "kitti: no such folder" in fails(["train", "--data", str(tmp_path / "kitti"), *out])
     assert not (tmp_path / "run").exists()
 
@@ -163,6 +163,20 @@ def test_a_model_of_own_classes_gets_the_name_of_its_folder(toy_set: Path, toy_f
     assert main([*command, "--resume", "--steps", "2"]) == 0
 
 
+@pytest.mark.slow
+def test_a_run_from_a_model_with_another_net_goes_on_with_that_net(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    facts = toy_facts(steps=1) | {"net": {"kind": "mobile", "width": 0.5, "top_down": [16, 8]}}
+    old = recipe_from_dict(facts, "old")
+    torch.manual_seed(0)
+    weights = new_net(old).state_dict()
+    save_checkpoint(tmp_path / "old.pt", Checkpoint(old, 1, weights, weights))
+    (tmp_path / "recipe.toml").write_text(toml_of(toy_facts(steps=1) | {"net": {"dropout": 0.1}}))
+    command = ["train", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(toy_set), "--out", str(tmp_path / "run")]
+    assert main([*command, "--threads", "1", "--from", str(tmp_path / "old.pt")]) == 0
+    assert main([*command, "--threads", "1", "--resume", "--steps", "2"]) == 0
+    assert load_checkpoint(tmp_path / "run" / "last.pt").recipe.net.kind == "mobile"
+
+
 def test_a_model_from_elsewhere_has_no_weights_to_start_from(tiny_model: Path) -> None:
     with pytest.raises(
         SettingsError, match=r"tiny\.onnx: has no weights\.pt next to it\. Name a \.pt file, or a model trained here"
@@ -202,7 +216,7 @@ def test_export_at_another_size(checkpoint: Path, tmp_path: Path, fails: Callabl
     with Segmenter(model, "ort") as segmenter:
         segmentation = segmenter(ripples((320, 240)))
     assert segmentation.class_map is not None
-    assert segmentation.class_map.shape == (96, 160)
+    assert segmentation.class_map.shape == (48, 80), "twice the resolution of the logits"
     message = fails(["export", str(checkpoint), "--out", str(tmp_path / "odd"), "--size", "100x160"])
     assert "input_px is [160, 100]. Write multiples of 32" in message
     assert not (tmp_path / "odd").exists()

@@ -37,7 +37,7 @@ def test_it_has_the_outputs_of_its_heads(output: str, heads: tuple[str, ...], na
     assert deployed.output_names == names
     found = answers(deployed, ripples(), ripples(seed=1))
     shapes = {name: (tuple(answer.shape[1:]), answer.dtype) for name, answer in found.items()}
-    whole = dict.fromkeys(("labels", "alpha", "surface"), ((64, 96), torch.uint8))
+    whole = {"labels": ((32, 48), torch.uint8), "alpha": ((64, 96), torch.uint8), "surface": ((32, 48), torch.uint8)}
     cells = {"confidence": ((16, 24), torch.uint8), "peaks": ((PEAKS, 3), torch.float32), "offsets": ((2, 16, 24), torch.float32)}
     assert shapes == {name: {**whole, **cells}[name] for name in names}
     assert all(len(answer) == 2 for answer in found.values())
@@ -48,8 +48,8 @@ def test_labels_surface_confidence_and_offsets_come_from_the_maps() -> None:
     found = answers(Deployed(net), image)
     with torch.inference_mode():
         maps = net(normalised(torch.from_numpy(image)[None]))
-    assert torch.equal(found["labels"], upsampled(maps["semantic"], 4).argmax(1).to(torch.uint8))
-    assert torch.equal(found["surface"], upsampled(maps["surface"], 4).argmax(1).to(torch.uint8))
+    assert torch.equal(found["labels"], upsampled(maps["semantic"], 2).argmax(1).to(torch.uint8))
+    assert torch.equal(found["surface"], upsampled(maps["surface"], 2).argmax(1).to(torch.uint8))
     assert torch.equal(found["confidence"], as_byte(torch.softmax(maps["semantic"], 1).amax(1)))
     assert torch.equal(found["offsets"], maps["instances"][:, 1:] * OFFSET_SCALE_PX)
     assert len(found["labels"].unique()) > 1
@@ -93,10 +93,11 @@ def test_each_image_of_a_batch_has_its_own_peaks() -> None:
 def test_the_predictor_gives_class_ids(output: str) -> None:
     net, image = random_net(2), ripples()
     found = torch_predictor(net, output)(image)  # type: ignore[arg-type]
-    assert (found.shape, found.dtype) == ((64, 96), np.uint8)
+    assert (found.shape, found.dtype) == ((64, 96) if output == "alpha" else (32, 48), np.uint8)
     assert set(np.unique(found)) == {0, 1}
-    agreeing = np.mean(found == torch_predictor(net)(image))
-    assert agreeing > 0.99, "an opacity of one half is where both classes are equally likely"
+    finer = torch_predictor(net)(image).repeat(found.shape[0] // 32, axis=0).repeat(found.shape[0] // 32, axis=1)
+    agreeing = np.mean(found == finer)
+    assert agreeing > 0.95, "an opacity of one half is where both classes are equally likely"
 
 
 def test_a_centre_that_points_elsewhere_is_none_where_centres_must_agree() -> None:

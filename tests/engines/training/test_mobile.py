@@ -66,6 +66,16 @@ def test_the_classes_are_finer_than_the_objects() -> None:
     assert f"{SEMANTIC_HEAD}bias" in net.state_dict()
 
 
+def test_with_two_entries_in_top_down_the_classes_are_as_coarse_as_the_other_heads() -> None:
+    settings = msgspec.structs.replace(SETTINGS, top_down=(16, 8))
+    net = MobileNet(settings, 5, ("surface", "instances")).eval()
+    with torch.inference_mode():
+        maps = net(torch.zeros(1, 3, 64, 96))
+    shapes = {"semantic": (1, 5, 16, 24), "surface": (1, 3, 16, 24), "instances": (1, 3, 16, 24)}
+    assert {name: tuple(found.shape) for name, found in maps.items()} == shapes
+    assert net.semantic_step == 4
+
+
 @pytest.mark.parametrize("factor", [2, 16])
 def test_enlarged_maps_keep_their_cells_in_place(factor: int) -> None:
     ramp = torch.arange(3.0)[:, None] * 10 + torch.arange(4.0)[None, :]
@@ -138,11 +148,9 @@ def test_only_the_network_it_knows_gives_weights(toy_facts: Facts, deeplab: Path
         started(recipe_from_dict(toy_facts(), "toy"), deeplab)
 
 
-def test_a_mobile_net_refuses_what_it_does_not_have() -> None:
+def test_a_mobile_net_refuses_a_width_that_nobody_pretrained() -> None:
     with pytest.raises(TrainingError, match=r"net\.width is 0\.75, and a mobile net has 0\.5 or 1\.0"):
         MobileNet(msgspec.structs.replace(SETTINGS, width=0.75), 2)
-    with pytest.raises(TrainingError, match=r'has no head for the surface\. Set net\.kind = "stdc"'):
-        MobileNet(SETTINGS, 2, ("surface",))
 
 
 def test_frozen_blocks_keep_their_weights_and_the_encoder_learns_more_slowly(toy_set: Path, toy_facts: Facts) -> None:

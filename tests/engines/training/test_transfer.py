@@ -16,7 +16,17 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import open_set
 from engines.training import TrainingError
-from engines.training.checkpoint import FORMAT, Checkpoint, load_checkpoint, new_net, save_checkpoint, save_weights, transferred
+from engines.training.checkpoint import (
+    FORMAT,
+    Checkpoint,
+    load_checkpoint,
+    new_net,
+    save_checkpoint,
+    save_weights,
+    transferred,
+    with_net_of,
+)
+from engines.training.mobile import EVIDENCE
 from engines.training.opening import changed
 from engines.training.recipe import Recipe, recipe_from_dict
 from engines.training.train import train
@@ -74,6 +84,23 @@ def test_a_different_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: P
     settings = shlex.split(caught.value.cure.removeprefix("Add ").partition(", or")[0])[1::2]
     same = changed(other, settings_from(settings))
     train(same, [open_set(toy_set, same.sets[0])], tmp_path / "run", start_from=tmp_path / "old.pt")
+
+
+def test_a_recipe_that_leaves_the_net_open_begins_with_any_weights(toy_facts: Facts, tmp_path: Path) -> None:
+    """`road` has another net than a recipe's default: `--from road` would be refused."""
+    net = {"kind": "mobile", "width": 0.5, "frozen": 2, "top_down": [16, 8]}
+    old = checkpoint(recipe_from_dict(toy_facts(encoder_rate=0.1) | {"net": net}, "old"))
+    save_checkpoint(tmp_path / "old.pt", old)
+    plain = recipe_from_dict(toy_facts() | {"classes": ["car", "tree", "sky", "hut"], "sets": [], "net": {"dropout": 0.3}}, "new")
+    recipe = with_net_of(plain, tmp_path / "old.pt")
+    assert recipe.net == msgspec.structs.replace(old.recipe.net, dropout=0.3), "what it does say stays"
+    assert recipe.schedule.encoder_rate == 0.1, "pretrained, so it learns slowly"
+    begin, made = fresh(recipe), transferred(fresh(recipe), old, recipe, "old.pt")
+    for name in (f"{EVIDENCE}weight", WEIGHT, f"{EVIDENCE}bias", BIAS):
+        assert torch.equal(made[name][0], old.ema[name][2]), "car"
+        assert torch.equal(made[name][3], begin[name][3]), "the old net had no hut"
+    own = recipe_from_dict(toy_facts() | {"net": {"width": 0.5}}, "own")
+    assert with_net_of(own, tmp_path / "old.pt").net.width == 0.5
 
 
 @pytest.mark.slow
