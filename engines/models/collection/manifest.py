@@ -1,6 +1,7 @@
 """The manifest of models to download: URL, size, hash and licence of each. It is checked as a whole."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,8 +45,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     models: dict[str, Entry] = {}
 
-    def entry(self, name: str) -> Entry:
-        """The model with that name. Raises DownloadError that names the nearest one, or the alternative where none is listed."""
+    def entry(self, name: str, others: Iterable[str] = ()) -> Entry:
+        """The model with that name. Raises DownloadError that names the nearest one, or the alternative where none is listed.
+
+        others: further names that the user could have meant.
+        """
         if name in self.models:
             return self.models[name]
         if not self.models:
@@ -55,7 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise DownloadError(
                 f'"{name}" is here already', f"Use it with --model {name}; run.py models info {name} shows its card"
             )
-        raise DownloadError(f'no model "{name[:80]}" to download', choices(name, self.models))
+        raise DownloadError(f'no model "{name[:80]}" to download', choices(name, (*self.models, *others)))
 
 
 def bundled_manifest() -> Path:

@@ -9,6 +9,7 @@ from engines.backends import here as backends_here
 from engines.errors import CardError
 from engines.models import zoo
 from engines.models.card import ModelCard
+from engines.models.collection.exporters import Exporters, bundled_exporters, read_exporters
 from engines.models.collection.manifest import Manifest, bundled_manifest, read_manifest
 from realtime.commands.common.tables import table
 
@@ -29,21 +30,28 @@ def list_models(name_or_path: str | None) -> int:
     head = ("NAME", "FROM", "FAMILY", "CLASSES", "INPUT", "SIZE", "LICENCE", "BACKENDS HERE")
     print("\n".join(table(head, [_row(name, here) for name in zoo.names()], "l" * len(head))))
     print("\nTo download:\n")
-    print_downloads(read_manifest(bundled_manifest()))
+    print_downloads(read_manifest(bundled_manifest()), read_exporters(bundled_exporters()))
     print("\nAny other ONNX segmentation model: --model FILE.onnx, or give it a name: run.py models add FILE.onnx")
     return 0
 
 
-def print_downloads(listed: Manifest) -> None:
-    """Print a table of what `models get` can download: size, licence, what it is for."""
+def print_downloads(listed: Manifest, exporters: Exporters) -> None:
+    """Print a table of what `models get` can get: size, licence, what it is for."""
     rows = [
         (name, f"{entry.size_bytes / 1e6:.1f} MB", entry.licence.partition(",")[0], entry.description)
         for name, entry in listed.models.items()
     ]
+    for name, export in exporters.models.items():
+        maker = exporters.maker_of(name)
+        rows.append((f"{name} *", f"{export.size_mb:.1f} MB", maker.licence.partition(",")[0], export.description))
     if not rows:
         print("This version lists no downloads. run.py models add takes any .onnx file.")
         return
     print("\n".join(table(("NAME", "SIZE", "LICENCE", "FOR"), rows, "lrll")))
+    if exporters.models:
+        print(
+            "\n* made here by its maker's own exporter, in an environment that is removed at the end: minutes, gigabytes of disk"
+        )
     print(f"\nrun.py models get {rows[0][0]} shows where from and under which licence, and asks before it downloads.")
 
 
@@ -79,10 +87,15 @@ def print_card(card: ModelCard, path: Path, assumed: Sequence[str] = ()) -> None
         "limits": card.limits,
         "figures": "\n\n".join(_figures(card.figures)),
     }
-    columns = shutil.get_terminal_size((120, 24)).columns - INDENT
     for key, value in facts.items():
         if value:
-            print(f"{key:<{INDENT}}" + f"\n{'':{INDENT}}".join(_folded(value, columns)))
+            print_fact(key, value)
+
+
+def print_fact(key: str, value: str) -> None:
+    """As wide as the terminal."""
+    columns = shutil.get_terminal_size((120, 24)).columns - INDENT
+    print(f"{key:<{INDENT}}" + f"\n{'':{INDENT}}".join(_folded(value, columns)))
 
 
 def _figures(figures: Mapping[str, float]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from engines.models import zoo
 from engines.models.card import to_toml
 from engines.models.collection.manifest import bundled_manifest, read_manifest
 from realtime.cli import main
+from realtime.commands.common import getting
 
 from ...engines.conftest import Nets
 from ...https_server import HttpsServer
@@ -203,3 +205,74 @@ def test_a_bundled_card_reads_the_real_network(
     facts = lines_of(capsys.readouterr().out)
     assert "guessed" not in facts
     assert re.search(seen, facts["found"])
+
+
+# Made by an exporter
+
+
+@pytest.fixture
+def exporters(tmp_path: Path, nets_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The table of a stand-in exporter, whose package holds an ONNX file, in a folder that is pip's only source."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    facts = "standin-1.0.dist-info"
+    with zipfile.ZipFile(packages / "standin-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("standin/__init__.py", "")
+        wheel.write(Nets(nets_folder).semantic(card=None), "standin/colours.onnx")
+        wheel.writestr(f"{facts}/METADATA", "Metadata-Version: 2.1\nName: standin\nVersion: 1.0\n")
+        wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{facts}/RECORD", "")
+    table = tmp_path / "exporters.toml"
+    table.write_text(
+        '[makers.stand-in]\nsteps = [["standin==1.0"]]\npython = ["3.10", "3.13"]\ndownload_mb = 1\ndisk_mb = 50\n'
+        'licence = "AGPL-3.0, Ada"\nlicence_url = "https://example.org/agpl"\nnotice = "AGPL-3.0: pass on the source."\n'
+        "script = '''\nimport pathlib, shutil, sys, standin\n"
+        "shutil.copy(pathlib.Path(standin.__file__).with_name(sys.argv[2]), sys.argv[1])\n'''\n"
+        '[makers.stand-in.card]\nclasses = ["blue", "green", "red"]\ninput = { mean = [0, 0, 0], std = [255, 255, 255] }\n'
+        '[models.hues]\nmaker = "stand-in"\nargument = "colours.onnx"\nweights = "example.org"\nsize_mb = 1\n'
+        'description = "Three colours."\n'
+    )
+    monkeypatch.setattr(getting, "bundled_exporters", lambda: table)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(packages))
+    return tmp_path / "cache" / "realtime-segmentation" / "exporters"
+
+
+def test_steps_and_licence_are_shown_before_anything_is_done(
+    home: Path, exporters: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert main(["models", "get", "hues"]) == 2
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "notice   AGPL-3.0: pass on the source.\nmodel    hues: Three colours.\nlicence  AGPL-3.0, Ada https://"
+    )
+    for shown in ("-m venv ", "--python python/bin/python", "standin==1.0", "sys.argv[2]", "1 MB of packages", "[y/N]"):
+        assert shown in out
+    assert out.index("standin==1.0") < out.index("[y/N]")
+    assert not exporters.exists()
+    assert not home.exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "--accept-licence" in error_of(capsys, ["models", "get", "hues"])
+
+
+@pytest.mark.timeout(180)
+def test_a_model_is_made_and_works(home: Path, exporters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "get", "hues", "--accept-licence", "--frames", str(pictures), "--backend", "ort"]) == 0
+    assert "Added: use it with --model hues" in capsys.readouterr().out
+    card = zoo.find("hues").card
+    assert (card.classes, card.licence, card.description) == (("blue", "green", "red"), "AGPL-3.0, Ada", "Three colours.")
+    assert card.source == "Made with standin==1.0, whose weights are from example.org."
+    assert files_in(home) == ["hues/card.toml", "hues/model.onnx"]
+    assert [path.name for path in exporters.iterdir()] == [".lock"]
+    assert "there is a model" in error_of(capsys, ["models", "get", "hues", "--accept-licence"])
+
+
+def test_models_that_are_made_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "get"]) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.startswith("yolo11n-seg"))
+    assert line.split()[:5] == ["yolo11n-seg", "*", "12.0", "MB", "AGPL-3.0"]
+    assert "\n* made here by its maker's own exporter" in out
+    assert 'Did you mean "rf-detr-seg-nano"' in error_of(capsys, ["models", "get", "rf-detr-seg-nan"])
