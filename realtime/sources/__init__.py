@@ -15,16 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from engines.errors import SegmentationError
 from engines.loading import load_module, module_names
+from engines.types import Image
 from realtime.errors import SourceError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.uri import Form, SourceUri, parse_text
 from realtime.types import Frame, Source, SourceStatus
 
-__all__ = ["Paced", "first_webcam", "open_source", "parse", "schemes", "shows_people"]
+__all__ = ["Paced", "first_webcam", "glimpses", "open_source", "parse", "schemes", "shows_people"]
 
 
 def open_source(uri: str, *, waits: bool = False) -> Source:
@@ -65,6 +67,13 @@ def shows_people(uri: str) -> bool:
         return bool(getattr(load_module(__name__, parse(uri).scheme), "SHOWS_PEOPLE", False))
     except SourceError:
         return False
+
+
+def glimpses(path: Path, count: int) -> Iterator[Image]:
+    """Up to `count` upright pictures, evenly spread, of a video file or a folder of images; none of what cannot be read."""
+    from realtime.sources.common.glimpses import glimpses as look  # PyAV loads only when something is looked at
+
+    return look(path, count)
 
 
 def first_webcam(timeout_s: float = 2.0) -> Source:

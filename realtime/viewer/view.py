@@ -39,7 +39,9 @@ class VideoView(QWidget):
         self.canvas: Canvas | None = None
         """The newest canvas, painted or not."""
         self.smooth = False
-        """Interpolate when scaling. It costs four times as much as the nearest pixel, so only still pictures use it."""
+        """Interpolate also where each pixel of the canvas is a whole number of the screen's: for still pictures, since it costs
+        twice as much as the nearest pixel (5 ms of CPU instead of 2.4 from 720p to 1080p). Other scales are always interpolated,
+        or letters lose lines."""
         self._hud: QPixmap | None = None
         self._unpainted = False
         self._screen_image = ScreenImage()
@@ -95,7 +97,8 @@ class VideoView(QWidget):
         painter.fillRect(self.rect(), QColor(BACKGROUND))
         painter.setClipping(False)
         if self.canvas is not None:
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self.smooth)
+            times = picture.width() * self.devicePixelRatioF() / self.canvas.image.shape[1]
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self.smooth or not times.is_integer())
             painter.drawImage(picture, self._screen_image.of(self.canvas.image))
         if self._hud is not None:
             painter.drawPixmap(HUD_MARGIN_PX, HUD_MARGIN_PX, self._hud)

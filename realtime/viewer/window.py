@@ -230,13 +230,13 @@ class MainWindow(QMainWindow):
         height_px, width_px = canvas.image.shape[:2]
         times = max(1, min(VIEW_PX.width() // width_px, VIEW_PX.height() // height_px))
         picture = QSize(width_px, height_px) * times / self.devicePixelRatioF()
-        # Twice: a new width can hide the legend or split the bar into two rows, which changes the view's size.
-        for _ in range(2):
+        # Again and again: a new width can hide the legend, or split the bar into two rows, which changes the view's size.
+        for _ in range(4):
+            QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
             frame = self.size() - self.view.size()
             room = screen.availableSize() * ROOM - frame
             fits = picture.width() <= room.width() and picture.height() <= room.height()
             self.resize(frame + (picture if fits else picture.scaled(room, Qt.AspectRatioMode.KeepAspectRatio)))
-            QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
 
     def _show_commands(self, state: SessionState) -> None:
         """Set check marks, and disable commands that have no effect now."""

@@ -130,7 +130,7 @@ BACKENDS = f"auto, {names_in('engines.backends')} (default: auto, the fastest th
 class Running(NamedTuple):
     """Options of every command that runs a model over a source. None: the preset, or else the settings' default."""
 
-    model: str | None = option(MODEL, f"{MODEL_HELP} (default: road)")
+    model: str | None = option(MODEL, f"{MODEL_HELP} (default: what suits the source, people or road)")
     backend: str | None = option("NAME", BACKENDS)
     tracker: str | None = option("NAME", f"{names_in('realtime.tracking')} (default: auto)")
     preset: str | None = option("NAME", "webcam, dashcam, or a .toml file of settings")

@@ -12,6 +12,7 @@ from engines.backends import check_backend, check_options
 from engines.models import zoo
 from engines.plans.passport import TRUST_WARNING
 from realtime.app import Run
+from realtime.commands.common.choosing import PEOPLE, ROAD, preset_for
 from realtime.commands.common.options import Running, parsed
 from realtime.errors import SourceError
 from realtime.process.redact import redact
@@ -79,7 +80,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     """Show a source until its window is closed. The process's exit code."""
     from realtime.viewer.run import check_qt, run_viewer
 
-    settings = settings_of(running, source, overlay)
+    settings = settings_of(running, source, overlay, looks=True)
     zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
     check_qt()
     from realtime.sessions.live import LiveSession
@@ -129,8 +130,11 @@ def run_to_files(
     return summary.code
 
 
-def settings_of(running: Running, source: str, overlay: str | None = None) -> Settings:
-    """The preset and the options, checked: backend, tracker and its settings exist."""
+def settings_of(running: Running, source: str, overlay: str | None = None, *, looks: bool = False) -> Settings:
+    """The preset and the options, checked: backend, tracker and its settings exist.
+
+    looks: where neither preset nor model is given, a recording is looked at: does it show people near the camera?
+    """
     facts = {**running._asdict(), "overlay": overlay}
     preset, engine = facts.pop("preset"), facts.pop("engine")
     overrides = {key: value for key, value in facts.items() if value is not None}
@@ -139,7 +143,8 @@ def settings_of(running: Running, source: str, overlay: str | None = None) -> Se
             check_options(running.backend or "auto", engine)
         overrides["engine"] = engine
     if not preset:  # the one with a model for what the source shows
-        preset = "webcam" if source == AUTO or shows_people(source) else "dashcam"
+        shows = source == AUTO or shows_people(source)
+        preset = PEOPLE if shows else preset_for(source) if looks and running.model is None else ROAD
     settings = load_settings(zoo.assets_dir() / "presets", preset, overrides)
     check_backend(settings.backend)
     if settings.engine.trust:

@@ -69,6 +69,14 @@ def test_canvases_can_change_their_size(view: VideoView) -> None:
     assert np.array_equal(pixels_of(view.grab()), twice), "nearest: each pixel becomes two by two"
 
 
+def test_a_scale_that_is_no_whole_number_is_interpolated(view: VideoView) -> None:
+    """With the nearest pixel, every other column would be twice as wide as its neighbour."""
+    stripes = np.zeros((120, 214, 3), np.uint8)
+    stripes[:, ::2] = 255
+    view.show_canvas(canvas_of(stripes))
+    assert len(np.unique(pixels_of(view.grab())[90])) > 2
+
+
 @pytest.mark.parametrize(("size_px", "picture_px"), [((400, 180), (40, 0, 320, 180)), ((320, 300), (0, 60, 320, 180))])
 def test_the_aspect_is_kept_between_dark_bars(view: VideoView, size_px: tuple[int, int], picture_px: tuple[int, ...]) -> None:
     view.resize(*size_px)

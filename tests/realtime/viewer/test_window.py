@@ -158,6 +158,15 @@ def test_a_new_window_fits_on_the_screen(app, scripted, tmp_path: Path) -> None:
     window.close()
 
 
+def test_the_window_fits_the_first_picture_to_the_pixel(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    """Where its legend goes, and its bar becomes two rows."""
+    scripted.scripts["people"] = script(classes=("person",), size_px=(700, 400), start_s=0.2)
+    window = open_window("people", width_px=780, height_px=700)
+    window._fitted = False
+    wait(lambda: window.view.canvas is not None)
+    wait(lambda: (window.view.width(), window.view.height()) == (700, 400))
+
+
 def test_changing_the_source_does_not_block_the_window_and_keeps_the_knobs(
     open_window: OpenWindow, scripted, script, wait: Wait
 ) -> None:

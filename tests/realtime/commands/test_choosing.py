@@ -1,0 +1,64 @@
+"""A recording is looked at before a model is chosen for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.types import Size
+from realtime.commands.common.choosing import PEOPLE, ROAD, preset_for
+from realtime.commands.common.options import Running, parsed
+from realtime.commands.common.running import settings_of
+from realtime.sources import glimpses
+from realtime.sources.sample import find
+from realtime.sources.street.scene import Street
+
+
+def written(path: Path, shades: list[int]) -> Path:
+    """A video of plain pictures."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for shade in shades:
+        video.write(np.full((48, 64, 3), shade, np.uint8))
+    video.release()
+    return path
+
+
+def test_glimpses_are_spread_over_a_whole_video_or_folder(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.avi", list(range(0, 240, 4)))
+    seen = [int(image.mean()) for image in glimpses(path, 6)]
+    assert len(seen) == 6
+    assert seen == sorted(seen)
+    assert seen[0] < 60
+    assert seen[-1] > 180
+    (tmp_path / "set").mkdir()
+    for number in range(1, 13):
+        cv2.imwrite(str(tmp_path / f"set/{number}.png"), np.full((8, 9, 3), number, np.uint8))
+    assert [int(image[0, 0, 0]) for image in glimpses(tmp_path / "set", 3)] == [3, 7, 11]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"RIFF" + bytes(200)])
+def test_of_what_cannot_be_read_there_are_none_and_nothing_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert list(glimpses(tmp_path / "a.mp4", 6)) == list(glimpses(tmp_path / "b.mp4", 6)) == []
+    assert preset_for(str(tmp_path / "a.mp4")) == preset_for("rtsp://camera/1") == ROAD
+    assert capfd.readouterr() == ("", "")
+
+
+def test_people_near_the_camera_have_their_own_preset(tmp_path: Path) -> None:
+    clip = find("carphone", "carphone")
+    assert preset_for(str(clip)) == PEOPLE
+    assert settings_of(parsed(Running), str(clip), looks=True).model == "people"
+    assert settings_of(parsed(Running), str(clip)).model == "road", "bench does not look"
+    assert settings_of(parsed(Running)._replace(model="road-small"), str(clip), looks=True).model == "road-small"
+
+
+def test_a_street_keeps_the_preset_for_roads(tmp_path: Path) -> None:
+    street = Street(Size(320, 180), objects=8, seed=2)
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), street.draw(number / 2))
+    assert preset_for(str(tmp_path)) == ROAD
