@@ -20,13 +20,14 @@ class SegmentationError(Exception):
     """Base of every error this project raises on purpose. Its text is one line: what is wrong, then the cure.
 
     what: the problem, without a full stop at its end. cure: what to do about it, as a sentence of its own; may be empty.
+    to_copy: lines that the cure asks for, such as a card; shown below the text, not in it.
     """
 
-    def __init__(self, what: str, cure: str = "") -> None:
+    def __init__(self, what: str, cure: str = "", to_copy: str = "") -> None:
         what, cure = (printable(" ".join(text.split()) if "\n" in text else text) for text in (what, cure))
         text = f"{what}. {cure}" if cure else what
         super().__init__(text)
-        self.what, self.cure, self._text = what, cure, text
+        self.what, self.cure, self.to_copy, self._text = what, cure, printable(to_copy, "\n"), text
 
     def __str__(self) -> str:
         return self._text  # not that of OSError, which some of these errors are as well

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         code, line = explained(error, has_trace=is_verbose)
         print(f"error: {line}", file=sys.stderr)
+        if lines := getattr(error, "to_copy", ""):
+            print(f"\n{lines}", file=sys.stderr)
         return code
 
 

@@ -19,6 +19,15 @@ def one_map(output: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generi
     return output.reshape(output.shape[-2:])
 
 
+def class_planes(output: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.generic] | None:
+    """A (C, H, W) view of (1, C, H, W), or of (1, H, W, C), of so many channels; None for another shape."""
+    if output.ndim != 4 or len(output) != 1:
+        return None
+    if output.shape[1] == count:
+        return output.reshape(output.shape[1:])
+    return np.moveaxis(output.reshape(output.shape[1:]), 2, 0) if output.shape[3] == count else None
+
+
 def byte_map(output: npt.NDArray[np.generic], name: str, meaning: str) -> U8:
     """A (H, W) map that must be uint8. Raises InferenceError, which gives the `meaning`."""
     found = one_map(output, name)

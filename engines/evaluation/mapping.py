@@ -11,8 +11,8 @@ import numpy as np
 from engines.datasets.settings import SetSettings
 from engines.errors import EvaluationError, nearest
 from engines.models.card import ModelCard
+from engines.models.class_sets import numbered
 from engines.models.coco import COCO_CLASSES
-from engines.models.guess import numbered
 from engines.tables import read_table
 from engines.types import F32, U8, VOID_CLASS, Segmentation, Size
 

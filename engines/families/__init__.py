@@ -8,7 +8,7 @@ side_inputs(facts, written) -> dict                tables `states` and `constant
 class_count(card, shapes) -> int | None            how many classes a network has, by the shapes of its outputs
 fuse(model, card) -> (model, card)                 an onnx.ModelProto with outputs that are quick to download, and its card
 examine(card, outputs) -> Look                     what one frame's numbers say of the card; CardError where they contradict it
-propose(network) -> str                            card keys for a network that may be of the family; "" where it cannot be
+propose(network) -> Proposal | None                card keys for a network that may be of the family
 
 and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`,
 `Look` in `engines.families.common.ranges`.
@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from engines.errors import CardError, choices
 from engines.families.common.ranges import Look
-from engines.families.common.recognising import Network, Recognised
+from engines.families.common.recognising import Network, Proposal, Recognised
 from engines.families.common.watching import FirstFrames
 from engines.loading import load_module, module_names
 from engines.models.card import ModelCard
@@ -85,9 +85,13 @@ def open_family(card: ModelCard) -> Family:
     return cast(Family, load_module(__name__, card.family).Family(card))
 
 
-def recognised(network: Network) -> tuple[str, Recognised] | None:
-    """The family of a network, and how it reads it: the first by name among those that are sure, or else among the others."""
-    found = [(name, found) for name, recognise in _all("recognise") if (found := recognise(network))]
+def recognised(network: Network, family: str | None = None) -> tuple[str, Recognised] | None:
+    """The family of a network, and how it reads it: the first by name among those that are sure, or else among the others.
+
+    family: the only one that is asked.
+    """
+    asked = [(name, recognise) for name, recognise in _all("recognise") if family in (None, name)]
+    found = [(name, found) for name, recognise in asked if (found := recognise(network))]
     return min(found, key=lambda pair: not pair[1].is_named, default=None)
 
 
@@ -127,10 +131,10 @@ def supported() -> list[str]:
     return [text for _, text in _all("SUPPORTED")]
 
 
-def proposal(network: Network) -> str:
+def proposal(network: Network) -> Proposal:
     """Card keys to write for a network that no family recognises."""
-    known = (text for _, propose in _all("propose") if (text := propose(network)))
-    return next(known, 'family = "semantic", outputs = {logits = "TENSOR"}')
+    known = (found for _, propose in _all("propose") if (found := propose(network)))
+    return next(known, Proposal("semantic", {"logits": "TENSOR"}, "", None, is_likely=False))
 
 
 def _function(family: str, name: str) -> Any:

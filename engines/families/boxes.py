@@ -19,18 +19,23 @@ from engines.decoding.postprocess import centre_to_corners, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.ranges import Look, examine_rows
-from engines.families.common.recognising import Network, Recognised, detected_keys, one_role, yolo_class_count
+from engines.families.common.recognising import (
+    YOLOX_INPUT,
+    YOLOX_STRIDES,
+    Network,
+    Proposal,
+    Recognised,
+    detected_keys,
+    one_role,
+    yolo_class_count,
+)
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
 ROLES = ("predictions", "rows", "detections", "cells", "queries")
 
-STRIDES = (8, 16, 32)
-"""Of YOLOX's three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
-
-
-SUPPORTED = "boxes of detectors that Ultralytics exports, [1,4+classes,N] or [1,N,6]"
+SUPPORTED = "boxes of detectors that Ultralytics exports, [1,4+classes,N] or [1,N,6], and YOLOX, [1,N,5+classes]"
 
 
 class Family:
@@ -83,7 +88,7 @@ class Family:
 def _grids(net: Size) -> tuple[F32, F32]:
     """The corner (N, 2) and the width (N,) of every cell of the three grids, in network px."""
     corners, strides = [], []
-    for stride in STRIDES:
+    for stride in YOLOX_STRIDES:
         rows, columns = np.indices((net.height // stride, net.width // stride), np.float32).reshape(2, -1)
         corners.append(np.stack((columns, rows), axis=1) * stride)
         strides.append(np.full(len(rows), stride, np.float32))
@@ -94,7 +99,7 @@ class_count = yolo_class_count
 
 
 def recognise(network: Network) -> Recognised | None:
-    """A YOLO that was exported to detect: one output of rows. YOLOv5's by the number of its anchors."""
+    """A YOLO that was exported to detect: one output of rows. YOLOv5 by its number of rows, YOLOX by that and its layers."""
     outputs = network.facts.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         return None
@@ -109,20 +114,40 @@ def recognise(network: Network) -> Recognised | None:
             return Recognised({"predictions": output.name}, channels - 4, is_named=True)
     if output.dtype.startswith("float") and count and count > 5 and network.is_yolov5(output):
         return Recognised({"rows": output.name}, count - 5)
+    if output.dtype.startswith("float") and count and count > 5 and network.is_yolox(output):
+        return Recognised({_yolox_role(network): output.name}, count - 5, is_named=True)
     return None
 
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
     given = written.get("outputs")
-    if "queries" in outputs or (isinstance(given, dict) and "queries" in given):  # its predictor stretches pictures
+    roles = {*outputs, *(given if isinstance(given, dict) else ())}
+    if "queries" in roles:  # its predictor stretches pictures
         keys = detected_keys(network, names, is_letterboxed=True)
         return keys | {"input": keys["input"] | {"fit": "stretch"}}
+    if "cells" in roles or any(len(rows.shape) == 3 and network.is_yolox(rows) for rows in network.facts.outputs):
+        keys = detected_keys(network, names, is_letterboxed=False)
+        return keys | {"input": keys["input"] | YOLOX_INPUT}
     return detected_keys(network, names, is_letterboxed="task" in network.facts.metadata or "rows" in outputs)
 
 
 def examine(card: ModelCard, outputs: Outputs) -> Look:
     role = one_role(card, ROLES)
     return examine_rows(card, role, outputs[card.outputs[role]])
+
+
+def _yolox_role(network: Network) -> str:
+    """Boxes are worked out inside where the graph has an exponential: nothing else in a YOLOX needs one."""
+    return "rows" if "Exp" in network.facts.operators else "cells"
+
+
+def propose(network: Network) -> Proposal | None:
+    """For one output of rows that may be a detector's."""
+    rows = network.float_outputs(3)
+    if len(network.facts.outputs) != 1 or not rows or not (rows[0].shape[2] or 0) > 5:
+        return None
+    count = rows[0].shape[2] or 0
+    return Proposal("boxes", {"rows": rows[0].name}, "boxes, an objectness and scores", count - 5)
 
 
 def _is_rtdetr(network: Network) -> bool:

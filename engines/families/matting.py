@@ -20,9 +20,11 @@ from engines.decoding.maps import not_finite, surface_map
 from engines.decoding.postprocess import as_instances, components
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.class_maps import words
 from engines.families.common.ranges import OVERSHOOT, Look, is_flat, sampled
-from engines.families.common.recognising import Network, Recognised, one_role
+from engines.families.common.recognising import Network, Proposal, Recognised, one_role
 from engines.models.card import ModelCard
+from engines.models.class_sets import void_among
 from engines.models.fit import Fit
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 from engines.types import F32, U8, Instances, Outputs, Segmentation, Size
@@ -36,8 +38,14 @@ LARGEST_LOGIT = 30.0
 """exp(-30) is nothing beside 1, and overflows in no precision."""
 
 
-WORDS = ("alpha", "pha", "matte", "matting", "mask", "segment", "foreground")
-"""In an output's name, one of these says that a map of 0..1 is an opacity, not a depth or a probability of edges."""
+OPACITIES = frozenset({"alpha", "alphas", "pha", "matte", "mattes", "matting"})
+NO_OPACITIES = frozenset(
+    {"depth", "disp", "disparity", "edge", "edges", "boundary", "contour", "heatmap", "heat", "lane", "ll", "drivable", "da"}
+)
+"""Words in an output's name: a map of 0..1 is an opacity, or is none."""
+
+SIDE_OUTPUTS = 6
+"""So many maps of one size are one matte at several depths, the fused one first. Source: U²-Net (Qin et al., 2020)."""
 
 RVM_STATES = {f"r{number}i": f"r{number}o" for number in (1, 2, 3, 4)}
 RVM_INPUTS = {"src", "downsample_ratio", *RVM_STATES}
@@ -132,15 +140,36 @@ class Family:
 
 
 def recognise(network: Network) -> Recognised | None:
-    """Robust Video Matting; or a single output of one channel, 0..1, whose name says that it is an opacity."""
+    """Robust Video Matting; a map of one channel after a sigmoid; or the shares of background and foreground."""
     facts = network.facts
     if _is_rvm(facts):
         return Recognised({"alpha": "pha"}, is_named=True)
-    if len(facts.outputs) != 1:
+    if (matte := _matte(network)) is not None:
+        return Recognised({"alpha": matte.name}, is_named=True)
+    if len(facts.outputs) != 1 or facts.activations.get(facts.outputs[0].name) != "softmax":
         return None
     (output,) = facts.outputs
-    is_sure = facts.activations.get(output.name) == "sigmoid" and any(word in output.name.lower() for word in WORDS)
-    return Recognised({"alpha": output.name}, is_named=True) if is_sure and _is_one_channel(output, network) else None
+    has_other_names = bool(network.names) and not void_among(network.names)
+    is_pair = _channels(output, network) == 2 and not has_other_names
+    return Recognised({"alpha_softmax": output.name}, is_named=True) if is_pair else None
+
+
+def _matte(network: Network) -> TensorFacts | None:
+    """The output of one channel that is an opacity; None where that is in doubt."""
+    facts = network.facts
+    maps = [output for output in facts.outputs if _channels(output, network) == 1 and not words(output) & NO_OPACITIES]
+    mattes = [output for output in maps if facts.activations.get(output.name) == "sigmoid"]
+    if len(facts.outputs) == 1:
+        return mattes[0] if mattes or (maps and words(maps[0]) & OPACITIES and _is_bounded(maps[0], facts)) else None
+    named = [output for output in maps if words(output) & OPACITIES]
+    if len(named) == 1 and (named[0] in mattes or _is_bounded(named[0], facts)):
+        return named[0]
+    is_supervised = len(mattes) == len(facts.outputs) >= SIDE_OUTPUTS and len({output.shape for output in mattes}) == 1
+    return mattes[0] if is_supervised else None
+
+
+def _is_bounded(output: TensorFacts, facts: NetworkFacts) -> bool:
+    return facts.activations.get(output.name) == "clip"
 
 
 def examine(card: ModelCard, outputs: Outputs) -> Look:
@@ -170,9 +199,11 @@ def examine(card: ModelCard, outputs: Outputs) -> Look:
 
 def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
     """One foreground, whatever it is of."""
-    foreground = names or ["foreground"]
-    has_background = "background" in (written["classes"] if isinstance(written.get("classes"), list) else names)
-    return {"classes": foreground, "things": foreground} | ({"void": ["background"]} if has_background else {})
+    given = written.get("outputs")
+    is_pair = "alpha_softmax" in {*outputs, *(given if isinstance(given, dict) else ())}
+    classes = names or ["background", "foreground"] if is_pair else names or ["foreground"]
+    void = void_among(classes)
+    return {"classes": classes, "things": [name for name in classes if name not in void]} | ({"void": void} if void else {})
 
 
 def side_inputs(facts: NetworkFacts, written: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -184,25 +215,25 @@ def side_inputs(facts: NetworkFacts, written: Mapping[str, Any]) -> dict[str, di
     return {"states": dict(RVM_STATES), "constants": {"downsample_ratio": ratio}}
 
 
-def propose(network: Network) -> str:
-    mattes = [output.name for output in network.facts.outputs if _is_one_channel(output, network)]
-    return f'family = "matting", outputs = {{alpha = "{mattes[0]}"}} for a foreground\'s opacity of 0..1' if mattes else ""
+def propose(network: Network) -> Proposal | None:
+    mattes = [output for output in network.facts.outputs if _channels(output, network) == 1]
+    if not mattes:
+        return None
+    role = "alpha" if network.facts.activations.get(mattes[0].name) == "sigmoid" else "alpha_logits"
+    return Proposal("matting", {role: mattes[0].name}, "a foreground's opacity")
 
 
-def _is_one_channel(output: TensorFacts, network: Network) -> bool:
-    """(1, 1, H, W), (1, H, W, 1) or (1, H, W) floats, of the image's aspect."""
+def _channels(output: TensorFacts, network: Network) -> int:
+    """1 or 2, of floats (1, C, H, W), (1, H, W, C) or (1, H, W) of the image's aspect; 0 for anything else."""
     if not output.dtype.startswith("float") or len(output.shape) not in (3, 4) or output.shape[0] not in (1, None):
-        return False
+        return 0
     lengths = output.shape[1:]
-    if len(lengths) == 3:
-        if 1 not in (lengths[0], lengths[2]):
-            return False
-        lengths = lengths[1:] if lengths[0] == 1 else lengths[:2]
-    height, width = network.rows_columns
-    rows, columns = lengths
-    if not (rows and columns and height and width):
-        return True
-    return abs(columns * height - rows * width) <= 2 * max(height, width)
+    if len(lengths) == 2:
+        return int(network.has_aspect(*lengths))
+    for count, (rows, columns) in ((lengths[0], lengths[1:]), (lengths[2], lengths[:2])):
+        if count in (1, 2) and network.has_aspect(rows, columns):
+            return count
+    return 0
 
 
 def _is_rvm(facts: NetworkFacts) -> bool:

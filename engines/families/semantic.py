@@ -1,9 +1,10 @@
 """Semantic segmentation: a class for every pixel. Thing classes are cut into objects by connected components.
 
-Outputs by role: `logits` (1, C, H, W) float; or `probabilities`, the same after a softmax or sigmoids; or `labels` (1, H, W),
-(H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in the graph; or `mask`, the same of two classes, 0 and 255; and
-optionally `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution, `surface` (1, any, any) uint8,
-0 nothing, 1 drivable, 2 lane line, and `logit_mean` (1,) float, finite just when all the logits were.
+Outputs by role: `logits` (1, C, H, W) or (1, H, W, C) float; or `probabilities`, the same after a softmax or sigmoids; or
+`labels` (1, H, W), (H, W), (1, 1, H, W) or (1, H, W, 1) integers, the argmax in the graph; or `mask`, the same of two classes, 0
+and 255. Optional: `confidence` (1, h, w) uint8, 255 x the largest softmax probability, at any resolution; `surface` (1, any, any)
+uint8, 0 nothing, 1 drivable, 2 lane line, or `drivable` and `lane`, a map of each; and `logit_mean` (1,) float, finite just when
+all the logits were. `drivable` and `lane` alone are enough: they are the two classes then.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,18 +14,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.decoding.maps import byte_map, fine_enough, labels_of, not_finite, one_map, surface_map
+from engines.decoding.maps import byte_map, class_planes, fine_enough, labels_of, not_finite, one_map
 from engines.decoding.postprocess import Rectangle, argmax_channels, as_instances, components
 from engines.decoding.upsampling import upsampled_labels
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
+from engines.families.common.class_maps import proposed_maps, recognised_maps
 from engines.families.common.map_ranges import examine_map
 from engines.families.common.ranges import Look
 from engines.families.common.recognising import Network, Recognised, channel_classes, length_of, one_role
+from engines.families.common.surfaces import CLASSES, PALETTE, Surface
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts
-from engines.onnx_graph.reading import TensorFacts
 from engines.onnx_graph.reducing import PREFIX, are_channel_numbers, as_bytes, batch_of, checked, largest_byte, largest_share
 from engines.types import F32, U8, VOID_CLASS, Instances, Outputs, Segmentation, Size
 
@@ -36,7 +38,7 @@ MIN_OBJECT_SHARE = 2e-4
 SCORE_SAMPLES = 256
 """Pixels of an object that its score is averaged over, when it must be computed from logits."""
 
-SUPPORTED = "semantic logits [1,C,H,W]; semantic labels [1,H,W] (integers)"
+SUPPORTED = "semantic logits [1,C,H,W]; semantic labels [1,H,W] (integers); two maps called drivable and lane"
 
 
 Score = Callable[[int, U8, Rectangle], float]
@@ -45,21 +47,28 @@ Score = Callable[[int, U8, Rectangle], float]
 
 class Family:
     def __init__(self, card: ModelCard) -> None:
-        self._role = one_role(card, ROLES)
+        self._surface = Surface(card)
+        self._role = one_role(card, ROLES) if set(ROLES) & set(card.outputs) or not self._surface.is_pair else ""
         self._class_count = len(card.classes)
         self._logits = card.outputs.get("logits") or card.outputs.get("probabilities")
         self._labels = card.outputs.get("labels") or card.outputs.get("mask", "")
         self._confidence = card.outputs.get("confidence")
         self._mean = card.outputs.get("logit_mean")
-        self._surface = card.outputs.get("surface")
         self._things = tuple(dict.fromkeys(card.classes.index(name) for name in card.things))
         self._to_class = channel_classes(card)
+        if not self._role and self._class_count != len(CLASSES):
+            what = f"{card.name}: a road's surface has two classes, drivable and lane line; its card has {self._class_count}"
+            raise CardError(what, "Correct `classes`")
         if self._role == "mask":
             if self._class_count != 2:
                 raise CardError(f"{card.name}: a mask has two classes, its card {self._class_count}", "Correct `classes`")
             self._to_class = np.repeat(self._to_class[:2], 128)  # 0 and 255, or what a resize made between them
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
+        surface = self._surface(outputs, geometry)
+        if not self._role and surface is not None:  # its classes are those of the surface
+            classes = cv2.LUT(surface - np.uint8(1), self._to_class)
+            return Segmentation(Instances.none(Size.of(surface)), classes, surface=surface)
         if self._logits:
             logits = self._checked_logits(outputs[self._logits], geometry)
             class_map: U8 = argmax_channels(logits)
@@ -75,7 +84,6 @@ class Family:
             else:
                 score = _no_score
         objects = self._objects(cv2.LUT(class_map, self._to_class), geometry, settings, score)
-        surface = surface_map(outputs, self._surface, geometry)
         return Segmentation(objects, cv2.LUT(shown_map, self._to_class), surface=surface)
 
     def _smooth(self, class_map: U8, logits: F32, picture: Size) -> U8:
@@ -85,9 +93,10 @@ class Family:
         return upsampled_labels(class_map, logits, picture) if is_coarser else class_map
 
     def _checked_logits(self, output: npt.NDArray[np.generic], geometry: Fit) -> F32:
-        if output.ndim != 4 or output.shape[:2] != (1, self._class_count):
+        planes = class_planes(output, self._class_count)
+        if planes is None:
             raise InferenceError(f"output {self._logits} is {output.shape}, not logits (1, {self._class_count}, H, W)")
-        logits = np.asarray(output[0], np.float32)
+        logits = np.asarray(planes, np.float32)
         finer = geometry.cells_per_edge(Size.of(logits[0]))
         if finer > 1:
             logits = np.stack([cv2.resize(plane, None, fx=finer, fy=finer, interpolation=cv2.INTER_LINEAR) for plane in logits])
@@ -100,7 +109,10 @@ class Family:
         return logits
 
     def _checked_labels(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
-        return labels_of(geometry.cut(fine_enough(one_map(output, self._labels), geometry)), self._labels)
+        labels = one_map(output, self._labels)
+        if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+            labels = labels.astype(np.int32)  # some exporters cast an argmax back to floats
+        return labels_of(geometry.cut(fine_enough(labels, geometry)), self._labels)
 
     def _checked_confidence(self, output: npt.NDArray[np.generic], geometry: Fit) -> U8:
         confidence = byte_map(output, self._confidence or "", "255 x the probability")
@@ -173,28 +185,37 @@ def _no_score(class_id: int, mask: U8, rectangle: Rectangle) -> float:
 
 
 def recognise(network: Network) -> Recognised | None:
-    """A single output, of logits or integer labels; or what `fuse` made."""
+    """A map of classes, a road's surface, or both; or what `fuse` made."""
     outputs = network.facts.outputs
     found = {tensor.name for tensor in outputs}
     if "labels" in found and len(found) > 1 and found <= {"labels", "confidence", "logit_mean"}:
         return Recognised({tensor.name: tensor.name for tensor in outputs}, is_named=True)
-    if len(outputs) != 1:
-        return None
-    (output,) = outputs
-    is_logits = output.dtype.startswith("float") and _has_aspect_of(output, network)
-    if is_logits and 2 <= (output.shape[1] or 2) <= VOID_CLASS:
-        is_unit = network.facts.activations.get(output.name) in ("softmax", "sigmoid")
-        return Recognised({"probabilities" if is_unit else "logits": output.name}, output.shape[1])
-    return Recognised({"labels": output.name}) if "int" in output.dtype and _is_one_map(output.shape) else None
+    return recognised_maps(network)
+
+
+propose = proposed_maps
+
+
+def card_keys(network: Network, outputs: Mapping[str, str], names: list[str], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The classes of a network that sees a road's surface alone."""
+    given = written.get("outputs")
+    roles = {*outputs, *(given if isinstance(given, dict) else ())}
+    if names or "classes" in written or "drivable" not in roles or roles & set(ROLES):
+        return {}
+    return {"classes": list(CLASSES), "palette": dict(PALETTE)}
 
 
 def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -> int | None:
     output = card.outputs.get("logits") or card.outputs.get("probabilities")
-    return length_of(shapes[output], 1) if output else None
+    if output is None:
+        return len(CLASSES) if "drivable" in card.outputs and not set(ROLES) & set(card.outputs) else None
+    shape = shapes[output]
+    is_last = card.input.layout == "nhwc" or length_of(shape, 1) != len(card.classes)
+    return length_of(shape, 3 if is_last and length_of(shape, 3) == len(card.classes) else 1)
 
 
 def examine(card: ModelCard, outputs: Outputs) -> Look:
-    return examine_map(card, one_role(card, ROLES), outputs)
+    return examine_map(card, one_role(card, ROLES), outputs) if set(ROLES) & set(card.outputs) else Look()
 
 
 def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
@@ -205,27 +226,6 @@ def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     if "logits" in card.outputs or "probabilities" in card.outputs:
         return _fuse_logits(model, card)
     return _fuse_labels(model, card) if "labels" in card.outputs else (model, card)
-
-
-def _has_aspect_of(output: TensorFacts, network: Network) -> bool:
-    """Whether the last two of four axes are rows and columns: the image's, scaled alike.
-
-    A matte [1,H,W,1] or a channels-last network is not: its last axis holds channels, and it reads differently.
-    """
-    if len(output.shape) != 4:
-        return False
-    (rows, columns), (height, width) = output.shape[2:], network.rows_columns
-    if not (rows and columns and height and width):
-        return (columns or 8) >= 8
-    # Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
-    return abs(columns - rows * width / height) <= 2 * max(1, width / height)
-
-
-def _is_one_map(shape: tuple[int | None, ...]) -> bool:
-    """(H, W), (1, H, W), (1, 1, H, W) or (1, H, W, 1); an open dimension may be 1."""
-    if len(shape) == 4 and shape[1] not in (1, None):
-        return shape[3] in (1, None)
-    return len(shape) in (2, 3, 4) and all(length in (1, None) for length in shape[:-2])
 
 
 def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:

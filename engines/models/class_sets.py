@@ -80,6 +80,11 @@ def void_among(names: Iterable[str]) -> list[str]:
     return found if len(found) < len(names) else []
 
 
+def numbered(count: int) -> list[str]:
+    """What classes without names are called."""
+    return [f"class {number}" for number in range(count)]
+
+
 def word_for(count: int | None) -> str:
     """The word for a set of so many classes, with a channel for none or without; "" where there is none. Only to be proposed."""
     if count is None:

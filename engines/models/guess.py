@@ -6,7 +6,10 @@ from typing import Any
 from engines import families
 from engines.errors import CardError
 from engines.families.common.recognising import Network, Recognised
+from engines.models.asking import proposed_card
+from engines.models.class_sets import numbered
 from engines.models.names import embedded_names, names_beside
+from engines.models.pixel_ranges import RANGES, range_name
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
 MOST_LETTERS = 2000
@@ -17,11 +20,12 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
     """Every card key that follows from the file. written: the keys that its card has; `family` and `outputs` decide there."""
     fed = families.side_inputs(facts, written) if len(facts.inputs) > 1 else {}
     fed |= {key: written[key] for key in ("states", "constants") if isinstance(written.get(key), dict)}
-    network = Network(facts, _image_input(facts, onnx_path, {tensor for table in fed.values() for tensor in table}))
+    image = _image_input(facts, onnx_path, {tensor for table in fed.values() for tensor in table})
+    network = Network(facts, image, _known_names(facts, onnx_path, written))
     if "outputs" in written and "family" in written:
         family, found = str(written["family"]), Recognised({})
     else:
-        family, found = _recognised(network, onnx_path)
+        family, found = _recognised(network, onnx_path, written)
     names = _class_names(facts, onnx_path, found.class_count, written)
     keys = families.card_keys(family, network, found.outputs, names, written)
     return {
@@ -60,19 +64,25 @@ def _image_input(facts: NetworkFacts, onnx_path: Path, fed: set[str]) -> TensorF
     return images[0]
 
 
-def _recognised(network: Network, onnx_path: Path) -> tuple[str, Recognised]:
+def _recognised(network: Network, onnx_path: Path, written: dict[str, Any]) -> tuple[str, Recognised]:
     """The family of a network, and how it reads it."""
-    found = families.recognised(network)
+    chosen = written.get("family")
+    found = families.recognised(network, chosen if isinstance(chosen, str) else None)
     task = network.facts.metadata.get("task", "segment")
     if task != "detect" and "segment" not in task and "semantic" not in task:
         raise CardError(f'{onnx_path}: exported for the task "{task}"', "Export a segmentation model or a detector")
     if found:
         return found
     has = ", ".join(str(t) for t in network.facts.outputs)
+    proposal = families.proposal(network)
     raise CardError(
         f"{onnx_path}: unsupported outputs: {has}; supported are {'; '.join(families.supported())}",
-        f"If one is meant, name it in {card_name(onnx_path)}: {families.proposal(network)} "
-        "(other families, and YOLOX: docs/models.md)",
+        f"If one is meant, name it in {card_name(onnx_path)}: {proposal} (other families: docs/models.md)",
+        proposed_card(
+            proposal, _input_keys(network) | (given if isinstance(given := written.get("input"), dict) else {}), network
+        )
+        if proposal.is_likely
+        else "",
     )
 
 
@@ -87,9 +97,18 @@ def _input_keys(network: Network) -> dict[str, Any]:
     }
     if network.size_px:
         keys["size_px"] = network.size_px
-    if network.image.dtype == "uint8":  # normalised inside the graph
-        keys |= {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    known = "0..255" if network.image.dtype == "uint8" else network.facts.pixel_ranges.get(network.image.name)
+    if known:  # normalised inside the graph
+        keys |= dict(zip(("mean", "std"), RANGES[known], strict=True))
     return keys
+
+
+def _known_names(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> list[str]:
+    """The names of the classes, as far as they are known before the network is."""
+    try:
+        return _class_names(facts, onnx_path, None, written)
+    except CardError:  # reported once it is known how many there should be
+        return []
 
 
 def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None, written: dict[str, Any]) -> list[str]:
@@ -100,17 +119,13 @@ def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None, 
     return found or numbered(class_count or 0)
 
 
-def numbered(count: int) -> list[str]:
-    """What classes without names are called."""
-    return [f"class {number}" for number in range(count)]
-
-
-def assumed(merged: dict[str, Any], written: dict[str, Any]) -> tuple[str, ...]:
+def assumed(merged: dict[str, Any], written: dict[str, Any], facts: NetworkFacts) -> tuple[str, ...]:
     """The facts of a merged card that neither its file nor the written card says, in words."""
     image, given = merged["input"], written.get("input", {})
     found = [f"{key} {image[key]}" for key in ("channels", "fit") if key not in given]
-    if image["dtype"] != "uint8" and not ("mean" in given and "std" in given):
-        found.append("mean and std")
+    is_known = image["dtype"] == "uint8" or image["tensor"] in facts.pixel_ranges
+    if not is_known and not ("mean" in given and "std" in given):
+        found.append(f"pixels {range_name(image['mean'], image['std'])}")
     if "classes" not in written and list(merged["classes"]) == numbered(len(merged["classes"])):
         found.append("names of the classes")
     return tuple(found)

@@ -9,8 +9,9 @@ from engines.errors import CardError, ModelFileError
 from engines.families import class_count
 from engines.families.common.ranges import coarse_output
 from engines.files import sha256_of
+from engines.models.asking import ask, class_lines, or_known
 from engines.models.card import ModelCard, card_from_dict, read_toml
-from engines.models.class_sets import void_among, with_usual_keys, word_for
+from engines.models.class_sets import void_among, with_usual_keys
 from engines.models.guess import assumed, card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
 
@@ -54,27 +55,22 @@ def load_model(onnx_path: Path, keys: Mapping[str, Any] | None = None) -> Model:
         merged["things"] = [name for name in guessed["things"] if not (isinstance(void, list) and name in void)]
     merged["input"] = {**guessed["input"], **_table(written, "input", onnx_path)}
     merged["outputs"] = {**_table(guessed, "outputs", onnx_path), **_table(written, "outputs", onnx_path)}
-    _ask_for_missing(merged, facts, onnx_path, card_path)
+    ask(merged, facts, onnx_path, card_path or onnx_path.with_suffix(".toml"))
     card = card_from_dict(merged, str(card_path or onnx_path))
     _compare(card, facts, onnx_path)
     if card.sha256:
         _check_hash(onnx_path, card.sha256)
     return Model(
-        card, onnx_path, facts.precision, inputs=facts.inputs, operators=facts.operators, assumed=assumed(merged, written)
+        card, onnx_path, facts.precision, inputs=facts.inputs, operators=facts.operators, assumed=assumed(merged, written, facts)
     )
 
 
-def ask_for_names(model: Model, onnx_path: Path) -> tuple[str, str]:
-    """What to say of a model that lacks names, and the cure."""
+def ask_for_names(model: Model, onnx_path: Path) -> tuple[str, str, str]:
+    """What to say of a model that lacks names, the cure, and the line of a card."""
     count = len(model.card.classes)
-    cure = f'Write in {card_name(onnx_path)}: classes = ["first", "second", ...]{_of_known(count)}'
-    return f"{onnx_path}: names none of its {count} classes", f"{cure}, or put a labels.txt beside it, one name a line"
-
-
-def _of_known(*counts: int | None) -> str:
-    """What to add to the cure where a well-known list has as many classes."""
-    words = [word for count in counts if (word := word_for(count))]
-    return f', or classes = "{words[0]}" if they are those' if words else ""
+    cure = f'Write in {card_name(onnx_path)}: classes = ["first", "second", ...]{or_known(count)}'
+    cure += ", or put a labels.txt beside it, one name a line"
+    return f"{onnx_path}: names none of its {count} classes", cure, "\n".join(class_lines(count))
 
 
 def find_card(onnx_path: Path) -> Path | None:
@@ -93,23 +89,6 @@ def _table(facts: dict[str, Any], key: str, onnx_path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise CardError(f"{onnx_path}: `{key}` in its card is not a table", f"Write it as [{key}]")
     return table
-
-
-def _ask_for_missing(merged: dict[str, Any], facts: NetworkFacts, onnx_path: Path, card_path: Path | None) -> None:
-    """Raises one CardError for all facts that only the user can know."""
-    asked = []
-    if not merged.get("classes"):
-        asked.append(
-            f'classes = ["first", "second", ...]{_of_known(*(tensor.shape[-1] for tensor in facts.outputs if tensor.shape))}'
-        )
-    image = merged["input"]
-    if "size_px" not in image:
-        asked.append("input.size_px = [width, height]")
-    if image.get("dtype") != "uint8" and not ("mean" in image and "std" in image):
-        asked.append("input.mean and input.std (pixel units; a 0..1 input is mean = [0, 0, 0], std = [255, 255, 255])")
-    if asked:
-        target = card_path or onnx_path.with_suffix(".toml")
-        raise CardError(f"{onnx_path}: facts are missing in the file", f"Write in {target}: {'; '.join(asked)}")
 
 
 def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
@@ -131,7 +110,7 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "
             f"({', '.join(card.classes[:3])}, ...)",
-            f"Correct `classes` in {card_name(onnx_path)}{_of_known(count)}",
+            f"Correct `classes` in {card_name(onnx_path)}{or_known(count)}",
         )
 
 

@@ -93,7 +93,7 @@ def find(name_or_path: str) -> Model:
     """The model with that name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
     model = dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)
     if model.lacks_names:
-        what, cure = ask_for_names(model, model.path)
+        what, cure, _ = ask_for_names(model, model.path)
         log.warning('%s: they are called "class 0" and so on. %s', what, cure)
     return model
 

@@ -14,7 +14,8 @@ from engines.onnx_graph.finite import check_weights
 from engines.onnx_graph.precision import main_precision
 from engines.onnx_graph.precision.wiring import with_inferred_shapes
 from engines.onnx_graph.probing import probe
-from engines.onnx_graph.tails import activations, scales
+from engines.onnx_graph.stems import has_focus, pixel_range
+from engines.onnx_graph.tails import activations, label_counts, scales, with_objectness
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
@@ -46,6 +47,14 @@ class NetworkFacts:
     """Output → the INT8 step of its values, where all of it has one."""
     operators: frozenset[str] = frozenset()
     """The types of its nodes, bodies and functions included."""
+    pixel_ranges: Mapping[str, str] = field(default_factory=dict)
+    """Input → "0..1" or "0..255", where the graph normalises its pixels itself."""
+    focused: frozenset[str] = frozenset()
+    """Inputs of pictures whose every second row and column are stacked first, as YOLOX does."""
+    label_counts: Mapping[str, int] = field(default_factory=dict)
+    """Output of labels that an ArgMax made → how many classes there are; 0 where that is not known."""
+    with_objectness: frozenset[str] = frozenset()
+    """Outputs of rows: a box, an objectness and scores, both after sigmoids."""
 
 
 def read_network(path: Path) -> NetworkFacts:
@@ -69,7 +78,19 @@ def read_network(path: Path) -> NetworkFacts:
     check_sizes(inferred, path)
     inputs, outputs = _tensors(inferred)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    facts = NetworkFacts(inputs, outputs, metadata, main_precision(model), activations(model), scales(model), operators)
+    facts = NetworkFacts(
+        inputs,
+        outputs,
+        metadata,
+        main_precision(model),
+        activations(model),
+        scales(model),
+        operators,
+        {tensor.name: found for tensor in inputs if (found := pixel_range(model, tensor.name))},
+        frozenset(tensor.name for tensor in inputs if has_focus(model, tensor.name)),
+        label_counts(model, _shapes_inside(inferred)),
+        with_objectness(model),
+    )
     if _is_static(facts.inputs) and (operators & ITERATING or not _is_static(facts.outputs)):
         return _with_run_shapes(path, facts)
     return facts
@@ -99,6 +120,11 @@ def _tensors(model: Any) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ..
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_tensor_facts(value) for value in model.graph.input if value.name not in weights)
     return inputs, tuple(_tensor_facts(value) for value in model.graph.output)
+
+
+def _shapes_inside(model: Any) -> dict[str, list[int]]:
+    """Of the tensors between inputs and outputs, as far as they are inferred; 0 for an open dimension."""
+    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info}
 
 
 def _tensor_facts(value: Any) -> TensorFacts:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engines.decoding.maps import class_planes
 from engines.families.common.ranges import (
     Look,
     are_probabilities,
@@ -27,9 +28,10 @@ def examine_map(card: ModelCard, role: str, outputs: Outputs) -> Look:
         if is_mask:
             return Look({"mask" if key == "labels" else key: tensor for key, tensor in card.outputs.items()})
         return _examine_confidence(card, outputs, doubts)
-    if output.ndim != 4 or output.dtype.kind != "f" or output.shape[:2] != (1, len(card.classes)) or not output.size:
+    planes = class_planes(output, len(card.classes)) if output.dtype.kind == "f" and output.size else None
+    if planes is None:
         return Look()
-    pixels = sampled(output[0])
+    pixels = sampled(planes)
     if not np.isfinite(pixels).all():
         return Look()
     if role == "logits" and are_probabilities(pixels):

@@ -15,7 +15,13 @@ from engines.types import U8, VOID_CLASS
 YOLOV5_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 """Of its grids; each cell has three anchors. Source: ultralytics/yolov5, models/*.yaml."""
 
+YOLOX_STRIDES = (8, 16, 32)
+"""Of its three grids, in the order of its rows. Source: YOLOX (Ge et al., 2021), yolox/models/yolo_head.py."""
+
 DEFAULT_YOLO_PX = [640, 640]
+
+YOLOX_INPUT = {"channels": "bgr", "fit": "letterbox_top_left", "mean": [0, 0, 0], "std": [1, 1, 1]}
+"""The input of a YOLOX since its release 0.1, which the graph does not say."""
 
 LETTERBOXED_UNIT = {"fit": "letterbox", "mean": [0, 0, 0], "std": [255, 255, 255]}
 """The input of every Ultralytics export, which the graph does not say."""
@@ -23,10 +29,11 @@ LETTERBOXED_UNIT = {"fit": "letterbox", "mean": [0, 0, 0], "std": [255, 255, 255
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The facts of a network, and its one image input."""
+    """The facts of a network, and its one image input. names: of its classes, as far as its file or its card gives any."""
 
     facts: NetworkFacts
     image: TensorFacts
+    names: Sequence[str] = ()
 
     @property
     def is_planar(self) -> bool:
@@ -49,6 +56,25 @@ class Network:
             except (ValueError, TypeError, OverflowError):
                 return None
         return [width, height] if height and width else None
+
+    def has_aspect(self, rows: int | None, columns: int | None) -> bool:
+        """Whether a map of so many rows and columns is the image's, scaled alike; also where one of them is open.
+
+        Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
+        """
+        height, width = self.rows_columns
+        if not (rows and columns and height and width):
+            return (columns or 8) >= 8
+        return abs(columns - rows * width / height) <= 2 * max(1, width / height)
+
+    def is_yolox(self, rows: TensorFacts) -> bool:
+        """Whether there is a row for each cell of YOLOX's grids, and it begins or ends as YOLOX does."""
+        if not (self.image.name in self.facts.focused or rows.name in self.facts.with_objectness):
+            return False
+        height, width = self.rows_columns
+        if rows.shape[1] is None or not (height and width):
+            return True
+        return rows.shape[1] == sum((height // stride) * (width // stride) for stride in YOLOX_STRIDES)
 
     def float_outputs(self, rank: int) -> list[TensorFacts]:
         """The outputs of floats with so many axes."""
@@ -94,6 +120,24 @@ class Recognised:
     outputs: Mapping[str, str]
     class_count: int | None = None
     is_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """How a network that no family recognises may be read: the card's keys, and what they mean in words.
+
+    is_likely: whether one of its outputs has a shape that fits.
+    """
+
+    family: str
+    outputs: Mapping[str, str]
+    meaning: str
+    class_count: int | None = None
+    is_likely: bool = True
+
+    def __str__(self) -> str:
+        roles = ", ".join(f'{role} = "{tensor}"' for role, tensor in self.outputs.items())
+        return f'family = "{self.family}", outputs = {{{roles}}}' + (f" for {self.meaning}" if self.meaning else "")
 
 
 def detected_keys(network: Network, names: list[str], *, is_letterboxed: bool) -> dict[str, Any]:

@@ -82,11 +82,11 @@ def _with_card(
         model = _named(load_model(folder / FILE, keys), folder / FILE)
         open_family(model.card)
     except EngineError as error:
-        what, cure = error.what, error.cure
+        what, cure, to_copy = error.what, error.cure, error.to_copy
         replaced = {str(folder / FILE): file_name, str(given): card_name, given.name: card_name, folder.name: name}
         for hidden, known in replaced.items():
             what, cure = what.replace(hidden, known), cure.replace(hidden, known)
-        raise type(error)(what, cure) from error
+        raise type(error)(what, cure, to_copy) from error
     given.unlink()
     return model
 

@@ -12,7 +12,7 @@ import pytest
 from engines.building.parity import compare, shortfall
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings, open_family
-from engines.families.boxes import STRIDES
+from engines.families.common.recognising import YOLOX_STRIDES as STRIDES
 from engines.models.card import InputSpec, ModelCard
 from engines.models.coco import COCO_CLASSES
 from engines.models.fit import fit
