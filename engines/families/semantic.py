@@ -22,7 +22,7 @@ from engines.families import DecodeSettings
 from engines.families.common.class_maps import proposed_maps, recognised_maps
 from engines.families.common.map_ranges import examine_map
 from engines.families.common.ranges import Look
-from engines.families.common.recognising import Network, Recognised, channel_classes, length_of, one_role
+from engines.families.common.recognising import Network, Recognised, channel_classes, has_aspect, length_of, one_role
 from engines.families.common.surfaces import CLASSES, PALETTE, Surface
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -209,9 +209,11 @@ def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -
     output = card.outputs.get("logits") or card.outputs.get("probabilities")
     if output is None:
         return len(CLASSES) if "drivable" in card.outputs and not set(ROLES) & set(card.outputs) else None
-    shape = shapes[output]
-    is_last = card.input.layout == "nhwc" or length_of(shape, 1) != len(card.classes)
-    return length_of(shape, 3 if is_last and length_of(shape, 3) == len(card.classes) else 1)
+    shape, size = shapes[output], card.input.size
+    is_last = (
+        len(shape) == 4 and length_of(shape, 1) != len(card.classes) and has_aspect(shape[1], shape[2], size.height, size.width)
+    )
+    return length_of(shape, 3 if is_last and not has_aspect(shape[2], shape[3], size.height, size.width) else 1)
 
 
 def examine(card: ModelCard, outputs: Outputs) -> Look:

@@ -105,7 +105,7 @@ def _compare(card: ModelCard, facts: NetworkFacts, onnx_path: Path) -> None:
     if coarse:
         cure = "Quantise it again without its last nodes: boxes and scores need a scale each, or floats"
         raise ModelFileError(f"{onnx_path}: {coarse}", cure)
-    count = class_count(card, shapes)
+    count = class_count(card, shapes) or facts.label_counts.get(card.outputs.get("labels", "")) or None
     if count is not None and count != len(card.classes):
         raise CardError(
             f"{onnx_path}: the network has {count} classes but {len(card.classes)} names are given "

@@ -118,6 +118,16 @@ def _legend_patches(legend: Legend, shown: Sequence[int], with_void: bool) -> li
     return patches
 
 
+def patches_in_lines(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> Image:
+    """Names on their colours (BGR), in as many lines as fit `width`; wider where a name alone is."""
+    patches = [label(name, LEGEND_PX, colour) for name, colour in entries]
+    inner = max([width - 2 * GAP_PX, *(patch.shape[1] for patch in patches)])
+    flow = _flow(patches, inner)
+    paper = np.full((flow.shape[0] + GAP_PX, inner + 2 * GAP_PX, 3), PAPER_BGR, np.uint8)
+    paste(paper, flow, GAP_PX, GAP_PX)
+    return paper
+
+
 def _flow(patches: Sequence[Image], width: int) -> Image:
     """Patches from left to right, in as many lines as needed."""
     height = max((patch.shape[0] for patch in patches), default=0) + GAP_PX

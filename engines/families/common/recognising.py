@@ -58,14 +58,8 @@ class Network:
         return [width, height] if height and width else None
 
     def has_aspect(self, rows: int | None, columns: int | None) -> bool:
-        """Whether a map of so many rows and columns is the image's, scaled alike; also where one of them is open.
-
-        Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
-        """
-        height, width = self.rows_columns
-        if not (rows and columns and height and width):
-            return (columns or 8) >= 8
-        return abs(columns - rows * width / height) <= 2 * max(1, width / height)
+        """Whether a map of so many rows and columns is the image's, scaled alike; also where one of them is open."""
+        return has_aspect(rows, columns, *self.rows_columns)
 
     def is_yolox(self, rows: TensorFacts) -> bool:
         """Whether there is a row for each cell of YOLOX's grids, and it begins or ends as YOLOX does."""
@@ -92,6 +86,16 @@ class Network:
             return False
         counts = [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in YOLOV5_STRIDES]
         return rows.shape[1] in counts
+
+
+def has_aspect(rows: int | None, columns: int | None, height: int | None, width: int | None) -> bool:
+    """Whether rows and columns are those of a picture of that height and width, scaled alike; also where one of them is open.
+
+    Strided layers round up, each time by less than a pixel: a few pixels more or less are the same aspect.
+    """
+    if not (rows and columns and height and width):
+        return (columns or 8) >= 8
+    return abs(columns - rows * width / height) <= 2 * max(1, width / height)
 
 
 def length_of(shape: tuple[int | None, ...], axis: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import CardError, CollectionError, EngineError, ModelNotFoundError
+from engines.errors import CardError, CollectionError, EngineError, ModelNotFoundError, printable
 from engines.families import open_family
 from engines.models import zoo
 from engines.models.card import facts_of_file, to_toml
@@ -101,7 +101,9 @@ def _named(model: Model, onnx_path: Path) -> Model:
 def _finish(model: Model, folder: Path, **facts: str) -> Model:
     """Write the complete card, with these facts in it, and load the model as later runs will, still with what was assumed."""
     card = msgspec.structs.replace(model.card, **facts)
-    (folder / CARD).write_text(to_toml(facts_of_file(card, folder / FILE)), encoding="utf-8")
+    said = printable(", ".join(model.assumed))
+    note = f"# Assumed, since neither its file nor a card says so: {said}.\n" if said else ""
+    (folder / CARD).write_text(note + to_toml(facts_of_file(card, folder / FILE)), encoding="utf-8")
     return dataclasses.replace(load_model(folder / FILE), assumed=model.assumed)
 
 

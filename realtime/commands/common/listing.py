@@ -74,7 +74,7 @@ def print_card(card: ModelCard, path: Path, assumed: Sequence[str] = ()) -> None
         "family": card.family,
         "input": f"{card.input.size} {card.input.dtype} {card.input.layout} {card.input.channels}, {card.input.fit}",
         "outputs": ", ".join(f"{role} = {tensor}" for role, tensor in card.outputs.items()),
-        "guessed": f"{', '.join(assumed)}: neither its file nor a card says so" if assumed else "",
+        "assumed": f"{', '.join(assumed)}: neither its file nor a card says so" if assumed else "",
         "states": ", ".join(f"{source} into {tensor}" for tensor, source in card.states.items()),
         "fed": ", ".join(f"{tensor} = {number:g}" for tensor, number in card.constants.items()),
         "classes": ", ".join(card.classes),

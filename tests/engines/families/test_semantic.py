@@ -216,7 +216,7 @@ def test_large_finite_logits_are_fine() -> None:
     check_scene(decode({"out": logits}), 1.0)
 
 
-@pytest.mark.parametrize("shape", [(1, 5, 32, 64), (1, 3, 32, 64), (2, 4, 32, 64), (4, 32, 64), (1, 32, 64, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 5, 32, 64), (1, 3, 32, 64), (2, 4, 32, 64), (4, 32, 64), (1, 32, 64, 5)], ids=str)
 def test_logits_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(InferenceError, match=r"output out is .*, not logits \(1, 4, H, W\)"):
         decode({"out": np.zeros(shape, np.float32)})
@@ -230,7 +230,22 @@ def test_labels_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
 
 def test_labels_of_floats_are_an_error() -> None:
     with pytest.raises(InferenceError, match="output out is float32, not integer labels"):
-        decode({"out": np.zeros((1, 32, 64), np.float32)}, {"labels": "out"})
+        decode({"out": np.full((1, 32, 64), 0.5, np.float32)}, {"labels": "out"})
+
+
+def test_an_argmax_that_was_cast_to_floats_is_read() -> None:
+    found, expected = (
+        decode({"out": scene()[None].astype(kind)}, {"labels": "out"}).class_map for kind in (np.float32, np.uint8)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("role", ["logits", "probabilities"])
+def test_channels_may_come_last(role: str) -> None:
+    shares = np.random.default_rng(0).random((1, 4, 32, 64), np.float32)
+    expected = decode({"out": shares}, {role: "out"}).class_map
+    found = decode({"out": np.ascontiguousarray(shares.transpose(0, 2, 3, 1))}, {role: "out"}).class_map
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_confidence_in_floats_is_an_error_and_not_a_score_of_nothing() -> None:

@@ -104,7 +104,7 @@ def test_any_file_gives_a_guess_or_an_error_of_one_line(
     with suppress(CardError):
         found = guess(facts, Path("nowhere/net.onnx"), {})
         assert set(found["outputs"].values()) <= {tensor.name for tensor in outputs}
-        assert found["family"] in ("semantic", "yolo_seg", "boxes", "panoptic", "rfdetr_seg")
+        assert found["family"] in ("semantic", "yolo_seg", "boxes", "panoptic", "rfdetr_seg", "matting")
 
 
 NAMES = {"names": "{0: 'cat', 1: 'dog'}"}
@@ -174,7 +174,11 @@ def test_what_the_card_writes_is_not_guessed() -> None:
     assert guessed(TensorFacts("strange", "float32", (1, 7)), written=written)["outputs"] == {}
 
 
-def test_labels_need_names_or_a_card(nets) -> None:
-    path = nets.semantic(form="labels", card=ZERO_TO_ONE)
-    with pytest.raises(CardError, match=r"classes = \["):
+def test_labels_of_a_known_number_are_numbered(nets) -> None:
+    """By the channels of the ArgMax that made them."""
+    model = load_model(nets.semantic(form="labels", card=ZERO_TO_ONE))
+    assert model.card.classes == ("class 0", "class 1", "class 2")
+    assert model.lacks_names
+    path = nets.semantic(form="labels", card='classes = ["a", "b"]\n' + ZERO_TO_ONE)
+    with pytest.raises(CardError, match="the network has 3 classes but 2 names are given"):
         load_model(path)

@@ -82,7 +82,7 @@ def test_a_card_may_be_elsewhere(nets: Nets, tmp_path: Path) -> None:
     path = nets.semantic(card=None)
     card = tmp_path / "elsewhere.toml"
     card.write_text('file = "colours.onnx"\nclasses = ["a", "b", "c"]\n' + ZERO_TO_ONE)
-    with pytest.raises(CardError, match=r"colours\.toml: input\.mean"):
+    with pytest.raises(CardError, match=r"colours\.toml: classes = .*; input\.mean"):
         add(path)
     add(path, card=card)
     assert zoo.find("mine").card.classes == ("a", "b", "c")
@@ -175,7 +175,7 @@ def test_a_downloaded_file_that_its_manifest_does_not_describe_is_not_kept(nets:
     part = tmp_path / "abc.part"
     nets.semantic(card=None).replace(part)
     with (
-        pytest.raises(CardError, match=r"fetched: .*Write in the manifest: input\.mean") as caught,
+        pytest.raises(CardError, match=r"fetched: .*Write in the manifest: classes = .*; input\.mean") as caught,
         new_model("fetched") as folder,
     ):
         add_downloaded(part, "fetched", {}, folder)
