@@ -12,6 +12,10 @@ from realtime.knobs import Knobs
 from realtime.sessions.session import OpenSession, Session, SessionState
 from realtime.types import Canvas, SourceStatus
 
+OF_ANY_MODEL = ("masks", "boxes", "labels", "mask_style")
+"""Knobs that stay where the next source has another model. Numbers of classes, thresholds, and what suits a road or a
+face do not."""
+
 
 class SessionHost(QObject):
     """At most one session at a time. Used on the Qt thread; only `_woken` and `_closed` are emitted on other threads."""
@@ -30,6 +34,7 @@ class SessionHost(QObject):
         self._closer = ThreadPoolExecutor(1, "session-closer")
         self._closing = self._ended = False
         self._knobs: Knobs | None = None
+        self._model = ""
         self._failure = ""
         self.session: Session | None = None
         self.source = ""
@@ -41,8 +46,11 @@ class SessionHost(QObject):
         """Open the first session. Raises SegmentationError for an invalid source."""
         self.source = source
         self.session = self._open_session(source, self._woken.emit)
+        model = self.session.state().model
         if self._knobs is not None:
-            self.session.turn(**asdict(self._knobs))
+            turned = asdict(self._knobs)
+            self.session.turn(**(turned if model == self._model else {name: turned[name] for name in OF_ANY_MODEL}))
+        self._model = model
         self.opened.emit()
 
     def replace(self, source: str) -> None:

@@ -80,8 +80,8 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     """Show a source until its window is closed. The process's exit code."""
     from realtime.viewer.run import check_qt, run_viewer
 
-    settings = settings_of(running, source, overlay, looks=True)
-    zoo.locate(settings.model)  # a wrong name is an error here, not a message in a window
+    given, first = source, settings_of(running, source, overlay, looks=True)
+    zoo.locate(first.model)  # a wrong name is an error here, not a message in a window
     check_qt()
     from realtime.sessions.live import LiveSession
 
@@ -89,6 +89,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     sessions: WeakSet[LiveSession] = WeakSet()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
+        settings = first if source == given else settings_of(running, source, overlay, looks=True)
         shown = CameraOrClip()
 
         def opener() -> Source:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from engines.types import Size
-from realtime.commands.common.choosing import PEOPLE, ROAD, preset_for
+from realtime.commands.common.choosing import ROAD, preset_for
 from realtime.commands.common.options import Running, parsed
-from realtime.commands.common.running import settings_of
+from realtime.commands.common.running import CameraOrClip, settings_of
 from realtime.sources import glimpses
 from realtime.sources.sample import find
 from realtime.sources.street.scene import Street
@@ -51,7 +51,6 @@ def test_of_what_cannot_be_read_there_are_none_and_nothing_is_said(
 
 def test_people_near_the_camera_have_their_own_preset(tmp_path: Path) -> None:
     clip = find("carphone", "carphone")
-    assert preset_for(str(clip)) == PEOPLE
     assert settings_of(parsed(Running), str(clip), looks=True).model == "people"
     assert settings_of(parsed(Running), str(clip)).model == "road", "bench does not look"
     assert settings_of(parsed(Running)._replace(model="road-small"), str(clip), looks=True).model == "road-small"
@@ -62,3 +61,13 @@ def test_a_street_keeps_the_preset_for_roads(tmp_path: Path) -> None:
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"{number}.png"), street.draw(number / 2))
     assert preset_for(str(tmp_path)) == ROAD
+
+
+def test_without_a_camera_a_clip_is_opened_and_the_reason_is_known() -> None:
+    if any(Path("/dev").glob("video*")):
+        pytest.skip("this machine has devices of video")
+    shown = CameraOrClip()
+    source = shown.open("?loop=1")
+    assert source.name.startswith("sample://")
+    assert shown.why_clip == "Sample clip: no camera was found. Plug one in."
+    source.close()

@@ -55,6 +55,7 @@ class Script:
     warning: str = ""
     recovering: str = ""
     why_shown: str = ""
+    model: str = "road"
     frames: int | None = None
     fps: float = 100.0
     start_s: float = 0.0
@@ -100,7 +101,7 @@ class MemorySession:
             source_status=SourceStatus("ended") if self._phase in ("ended", "failed") else script.status,
             is_live=script.is_live,
             waits_for_model=not script.is_live,
-            model="road",
+            model=script.model,
             backend="openvino",
             classes=script.classes,
             colours=tuple(COLOURS[i % len(COLOURS)] for i in range(len(script.classes))),

@@ -13,6 +13,7 @@ from PyQt6.QtGui import QDragEnterEvent, QDropEvent
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QFileDialog, QInputDialog
 
+from realtime.knobs import Knobs
 from realtime.types import SourceStatus
 from realtime.viewer.style import STATUS_COLOURS, WARNING
 from realtime.viewer.window import MainWindow
@@ -181,6 +182,16 @@ def test_changing_the_source_does_not_block_the_window_and_keeps_the_knobs(
     assert not scripted.overlapped
     assert scripted.session.state().source == "pattern", "the last source opened counts"
     assert not scripted.session.knobs.boxes
+
+
+def test_another_model_takes_over_no_class_of_the_last_one(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
+    scripted.scripts["me.mp4"] = script(model="people", classes=("person",))
+    window = open_window("road.mp4")
+    window.host.turn(hidden_classes=frozenset({0}), threshold=0.9, boxes=False)
+    window.open_source("me.mp4")
+    wait(lambda: len(scripted.sessions) == 2 and scripted.session.shown_indices)
+    assert (scripted.session.knobs.hidden_classes, scripted.session.knobs.boxes) == (frozenset(), False)
+    assert scripted.session.knobs.threshold == Knobs().threshold
 
 
 def test_a_window_closed_between_two_sources_opens_no_other(open_window: OpenWindow, scripted, script, wait: Wait) -> None:
