@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("source")
     parser.add_argument("--preset", default="webcam")
     parser.add_argument("--frame", type=int, default=100)
+    parser.add_argument("--figures", action="store_true", help="with those of this run, on a machine that is not busy")
     parser.add_argument("--out", type=Path, default=Path("docs/window.jpg"))
     given = parser.parse_args()
     check_qt()
@@ -52,6 +53,9 @@ def main() -> int:
         ),
         "Real-time segmentation",
     )
+
+    if not given.figures:
+        window.toggle_hud()
 
     def save() -> None:
         window.refresh()
