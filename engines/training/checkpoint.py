@@ -39,6 +39,7 @@ class Checkpoint:
     loss:      running mean of the training loss.
     curve:     one row per evaluation: column name -> number.
     class_weights: the weight of each class in the loss; see `rebalanced`.
+    start:     the encoder's weights when the run began, where `schedule.keep` needs them.
     """
 
     recipe: Recipe
@@ -50,12 +51,19 @@ class Checkpoint:
     loss: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     class_weights: list[float] = field(default_factory=list)
+    start: dict[str, Tensor] = field(default_factory=dict)
 
     def net(self) -> Net:
         """The averaged net, on the CPU, in evaluation mode."""
         net = new_net(self.recipe)
-        net.load_state_dict(self.ema)
+        net.load_state_dict(self.averaged())
         return net.eval()
+
+    def averaged(self) -> dict[str, Tensor]:
+        """`ema`, its encoder mixed with `start` by `schedule.keep`."""
+        keep = self.recipe.schedule.keep
+        mixed = {name: self.ema[name].lerp(value.to(self.ema[name]), keep) for name, value in self.start.items()}
+        return {**self.ema, **mixed}
 
     def average(self, net: Net) -> None:
         """Move `ema` towards the net's weights and norm statistics; faster in the first steps."""
@@ -119,7 +127,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
     """Write what another run can start from: the averaged weights, matrices in half precision."""
-    halved = {name: value.half() if value.ndim > 1 else value for name, value in checkpoint.ema.items()}
+    halved = {name: value.half() if value.ndim > 1 else value for name, value in checkpoint.averaged().items()}
     save_checkpoint(path, Checkpoint(checkpoint.recipe, checkpoint.step, {}, halved, class_weights=checkpoint.class_weights))
 
 

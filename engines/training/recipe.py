@@ -87,6 +87,9 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """L1: the sum of absolute convolution weights times this is added to the loss. It moves useless weights to 0."""
     encoder_rate: NotNegative = 1.0
     """The encoder's learning rate, relative to the others'. Pretrained weights need little change, and forget with too much."""
+    keep: Share = 0.0
+    """Share of the starting weights in the encoder that is evaluated and exported. Training helps on the sets' kinds of pictures
+    and harms on others; a mean of both nets is better on both (WiSE-FT: Wortsman et al., CVPR 2022)."""
     gradient_clip: Positive = 5.0
     ema: Share = 0.998
     """Decay of the running mean of the weights, which is evaluated and exported."""

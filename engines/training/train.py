@@ -212,7 +212,9 @@ def _fresh(run: RunFolder, recipe: Recipe, start_from: Path | None) -> Checkpoin
     torch.manual_seed(recipe.schedule.seed)
     weights = new_net(recipe).state_dict() if start_from is None else started(recipe, start_from)
     run.create()
-    return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()})
+    kept = {name: value.clone() for name, value in weights.items() if name.startswith("encoder.") and value.is_floating_point()}
+    start = kept if recipe.schedule.keep else {}
+    return Checkpoint(recipe, 0, weights, {name: value.clone() for name, value in weights.items()}, start=start)
 
 
 def _interrupted(run: RunFolder, recipe: Recipe) -> Checkpoint:

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason='needs torch: pip install -e ".[trai
 
 from engines.datasets.folder import open_set
 from engines.training import TrainingError
-from engines.training.checkpoint import load_checkpoint, new_net, started
+from engines.training.checkpoint import load_checkpoint, new_net, save_weights, started
 from engines.training.deployed import Deployed
 from engines.training.export import export_checkpoint, export_onnx
 from engines.training.losses import set_loss
@@ -179,3 +179,21 @@ def test_a_mobile_net_is_trained_from_a_pretrained_encoder_and_exported(
     made = export_checkpoint(load_checkpoint(tmp_path / "run" / "last.pt"), tmp_path / "run", sets)
     assert made.parity > 0.999
     assert "kind" in msgspec.to_builtins(load_checkpoint(tmp_path / "run" / "weights.pt").recipe.net)
+
+
+def test_what_is_exported_keeps_a_share_of_the_encoder_s_start(
+    toy_set: Path, toy_facts: Facts, deeplab: Path, tmp_path: Path
+) -> None:
+    """Training forgets pictures unlike its own; the mean of both encoders does not."""
+    recipe = mobile_recipe(toy_facts(steps=2, encoder_rate=1.0, keep=0.25))
+    train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / "run", start_from=deeplab)
+    last, start = load_checkpoint(tmp_path / "run" / "last.pt"), started(recipe, deeplab)
+    name, head = "encoder.both.weight", f"{SEMANTIC_HEAD}weight"
+    assert not torch.equal(last.ema[name], start[name])
+    found = last.net().state_dict()
+    torch.testing.assert_close(found[name], 0.75 * last.ema[name] + 0.25 * start[name])
+    assert torch.equal(found[head], last.ema[head]), "the rest was never pretrained"
+    save_weights(tmp_path / "weights.pt", last)
+    torch.testing.assert_close(
+        load_checkpoint(tmp_path / "weights.pt").net().state_dict()[name], found[name], rtol=1e-2, atol=1e-3
+    )
