@@ -229,7 +229,7 @@ def _channels(output: TensorFacts, network: Network) -> int:
         return 0
     lengths = output.shape[1:]
     if len(lengths) == 2:
-        return int(network.has_aspect(*lengths))
+        return int(None not in lengths and network.has_aspect(*lengths))
     for count, (rows, columns) in ((lengths[0], lengths[1:]), (lengths[2], lengths[:2])):
         if count in (1, 2) and network.has_aspect(rows, columns):
             return count

@@ -10,6 +10,7 @@ from engines.models.asking import proposed_card
 from engines.models.class_sets import numbered
 from engines.models.names import embedded_names, names_beside
 from engines.models.pixel_ranges import RANGES, range_name
+from engines.models.sidecars import input_beside, names_in_config
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts
 
 MOST_LETTERS = 2000
@@ -38,7 +39,7 @@ def guess(facts: NetworkFacts, onnx_path: Path, written: dict[str, Any]) -> dict
         **({"classes": names} if names else {}),
         **fed,
         **keys,
-        "input": _input_keys(network) | keys.get("input", {}),
+        "input": keys_of_input(network, onnx_path) | keys.get("input", {}),
     }
 
 
@@ -75,19 +76,17 @@ def _recognised(network: Network, onnx_path: Path, written: dict[str, Any]) -> t
         return found
     has = ", ".join(str(t) for t in network.facts.outputs)
     proposal = families.proposal(network)
+    given = written.get("input")
+    image = keys_of_input(network, onnx_path) | (given if isinstance(given, dict) else {})
     raise CardError(
         f"{onnx_path}: unsupported outputs: {has}; supported are {'; '.join(families.supported())}",
         f"If one is meant, name it in {card_name(onnx_path)}: {proposal} (other families: docs/models.md)",
-        proposed_card(
-            proposal, _input_keys(network) | (given if isinstance(given := written.get("input"), dict) else {}), network
-        )
-        if proposal.is_likely
-        else "",
+        proposed_card(proposal, image, network) if proposal.is_likely else "",
     )
 
 
-def _input_keys(network: Network) -> dict[str, Any]:
-    """What holds in every family."""
+def keys_of_input(network: Network, onnx_path: Path) -> dict[str, Any]:
+    """What holds in every family, by the graph and the files beside it."""
     keys: dict[str, Any] = {
         "tensor": network.image.name,
         "layout": "nchw" if network.is_planar else "nhwc",
@@ -97,6 +96,8 @@ def _input_keys(network: Network) -> dict[str, Any]:
     }
     if network.size_px:
         keys["size_px"] = network.size_px
+    beside = input_beside(onnx_path)
+    keys |= {key: beside[key] for key in beside if key not in keys or key in ("channels", "fit")}
     known = "0..255" if network.image.dtype == "uint8" else network.facts.pixel_ranges.get(network.image.name)
     if known:  # normalised inside the graph
         keys |= dict(zip(("mean", "std"), RANGES[known], strict=True))
@@ -116,12 +117,12 @@ def _class_names(facts: NetworkFacts, onnx_path: Path, class_count: int | None, 
     if isinstance(written.get("classes"), list):
         return [str(name) for name in written["classes"]]
     found = embedded_names(facts.metadata, onnx_path, class_count) or names_beside(onnx_path, class_count)
-    return found or numbered(class_count or 0)
+    return found or names_in_config(onnx_path, class_count) or numbered(class_count or 0)
 
 
-def assumed(merged: dict[str, Any], written: dict[str, Any], facts: NetworkFacts) -> tuple[str, ...]:
-    """The facts of a merged card that neither its file nor the written card says, in words."""
-    image, given = merged["input"], written.get("input", {})
+def assumed(merged: dict[str, Any], written: dict[str, Any], facts: NetworkFacts, onnx_path: Path) -> tuple[str, ...]:
+    """The facts of a merged card that neither its file, one beside it nor the written card says, in words."""
+    image, given = merged["input"], {**input_beside(onnx_path), **written.get("input", {})}
     found = [f"{key} {image[key]}" for key in ("channels", "fit") if key not in given]
     is_known = image["dtype"] == "uint8" or image["tensor"] in facts.pixel_ranges
     if not is_known and not ("mean" in given and "std" in given):

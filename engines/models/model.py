@@ -61,7 +61,12 @@ def load_model(onnx_path: Path, keys: Mapping[str, Any] | None = None) -> Model:
     if card.sha256:
         _check_hash(onnx_path, card.sha256)
     return Model(
-        card, onnx_path, facts.precision, inputs=facts.inputs, operators=facts.operators, assumed=assumed(merged, written, facts)
+        card,
+        onnx_path,
+        facts.precision,
+        inputs=facts.inputs,
+        operators=facts.operators,
+        assumed=assumed(merged, written, facts, onnx_path),
     )
 
 

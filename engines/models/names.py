@@ -65,6 +65,11 @@ def names_beside(onnx_path: Path, class_count: int | None) -> list[str]:
     return []
 
 
+def names_by_number(table: Mapping[str, Any]) -> list[str]:
+    """The names in the order of their numbers, the table's keys. Raises ValueError."""
+    return _by_number(list(table.items()))
+
+
 def _parsed(text: str, class_count: int | None) -> list[str]:
     """A dict or a list, as JSON or as Python writes it; else a name a line; else names between commas, if that many are due."""
     if len(text) > MAX_TEXT_BYTES:
