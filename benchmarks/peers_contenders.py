@@ -1,6 +1,6 @@
 """This project and its peers over a clip: capture, model, tracks, drawing. `peers.py` runs each in its own process.
 
-ours          this project's pipeline, as `run.py process` runs it, without an encoder
+ours          this project's pipeline, as `run.py process --size model` runs it, without an encoder
 ours tight    the same with --size 384x640: the same network without the padding that a 16:9 picture needs in 640x640
 ultralytics   cv2.VideoCapture, YOLO(model).track(frame, persist=True), plot(): the loop in its documentation
 supervision   get_video_frames_generator, the runtime, Detections, ByteTrackTracker of `trackers`, and the mask, box, label
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -31,7 +31,9 @@ Round = dict[str, float]
 TIGHT_PX = (640, 384)
 
 
-def ours(model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | None = None) -> Callable[[float], Round]:
+def ours(
+    model_path: str, clip: str, runtime: str, input_px: tuple[int, int] | Literal["model"] = "model"
+) -> Callable[[float], Round]:
     from engines.backends import EngineOptions
     from engines.models import zoo
     from realtime.bench.measuring import Bench, Job

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from engines.backends import EngineOptions
 from engines.errors import EngineNotBuiltError, SegmentationError
 from engines.models.model import Model
 from engines.segmenter import Segmenter
@@ -20,6 +21,7 @@ from realtime.flow.pipeline import Pipeline
 from realtime.process.redact import redact
 from realtime.process.tuning import keep_freed_memory
 from realtime.settings import Settings
+from realtime.streams.fitting import InputFit
 from realtime.streams.inference import Inference
 from realtime.streams.port import OpenedModel
 from realtime.streams.stream import Stream, StreamPlan
@@ -40,10 +42,10 @@ class Run:
         Raises SettingsError when the settings of a stream name what does not exist.
         """
         self.settings = settings
-        self.upgrade: EngineUpgrade | None = None
-        """The build in the background, if there is one."""
+        self._upgrades: list[EngineUpgrade] = []
         self._find_model, self._builds_engines = find_model, builds_engines
-        self.inference = Inference(self._open_segmenter)
+        self._fit = InputFit(settings.engine)
+        self.inference = Inference(self._open_segmenter, self._fit)
         self.streams = tuple(Stream(plan, self.inference) for plan in plans)
         self._engine = Pipeline()
         self._engine.stage("inference", self.inference.run)
@@ -56,6 +58,11 @@ class Run:
     def stream(self) -> Stream:
         """The first stream: the only one of most runs."""
         return self.streams[0]
+
+    @property
+    def upgrade(self) -> EngineUpgrade | None:
+        """The build in the background, if there is one."""
+        return self._upgrades[-1] if self._upgrades else None
 
     @property
     def model(self) -> OpenedModel | None:
@@ -101,8 +108,8 @@ class Run:
 
     def end_upgrade(self) -> None:
         """Stop the build in the background, if there is one, and wait until nothing of it is left."""
-        if self.upgrade is not None:
-            self.upgrade.close()
+        for upgrade in self._upgrades:
+            upgrade.close()
 
     def _report(self, stream: Stream, error: BaseException) -> None:
         """A stream has failed. A run of one raises its error, and need not log it."""
@@ -112,15 +119,20 @@ class Run:
 
     def _open_segmenter(self) -> Segmenter:
         """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""
-        model, options = self._find_model(), self.settings.engine
+        model, options = self._fit.apply(self._find_model(), self.inference.first_pictures), self.settings.engine
         try:
             segmenter = Segmenter(model, self.settings.backend, options)
             unbuilt = segmenter.choice.unbuilt
         except EngineNotBuiltError as error:
             if not self._builds_engines:
                 raise
-            segmenter, unbuilt = Segmenter(model, "auto"), error.what
-        if unbuilt and self._builds_engines and self.upgrade is None:  # opened again, it is being built already, or failed
-            self.upgrade = EngineUpgrade(model, options, unbuilt, self.inference.swap)
-            self._engine.on_stop(self.upgrade.cancel)
+            segmenter, unbuilt = Segmenter(model, "auto", EngineOptions(input_px=options.input_px)), error.what
+        size = segmenter.card.input.size
+        if self.upgrade is not None and self.upgrade.size == size:
+            return segmenter  # opened again: it is being built already, or failed
+        if self.upgrade is not None:  # for pictures of another shape
+            self.upgrade.cancel()
+        if unbuilt and self._builds_engines:
+            self._upgrades.append(EngineUpgrade(model, options, size, unbuilt, self.inference.swap))
+            self._engine.on_stop(self._upgrades[-1].cancel)
         return segmenter

@@ -137,3 +137,19 @@ def test_a_model_that_tensorrt_cannot_read_names_its_node(nets_folder: Path, cap
     assert main(["build", str(path), "--target", "86", "--frames", str(nets_folder)]) == 2
     assert "cannot read the network (node odd: it has no operator Det)" in capfd.readouterr().err
     assert Store().engines() == []
+
+
+def test_an_engine_for_a_source_has_the_input_that_fits_its_pictures(
+    nets_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    card = 'classes = ["a", "b", "c"]\n[input]\nfit = "letterbox"\nmean = [0, 0, 0]\nstd = [255, 255, 255]\n'
+    model = Nets(nets_folder).semantic("padded", size=(64, 64), card=card)
+    (nets_folder / "wide").mkdir()
+    cv2.imwrite(str(nets_folder / "wide/0.png"), np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))
+    command = ["build", str(model), "--target", "86", "--frames", str(nets_folder), "--precision", "fp32"]
+    assert main([*command, "--for", str(nets_folder / "wide")]) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith("built    padded, fp32, 32x64, for any GPU")
+    assert "input    32x64: the padding around 128x64 is left out (64x64 with it)" in out.splitlines()
+    assert main([*command, "--for", str(nets_folder / "wide"), "--size", "32x64"]) == 2
+    assert "--for with --size: both say the size. Leave out one of them" in capfd.readouterr().err

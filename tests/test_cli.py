@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -20,6 +19,8 @@ import pytest
 
 from realtime.cli import main
 from realtime.commands import commands
+
+from .engines.spots import spots
 
 RUN = Path(__file__).parent.parent / "run.py"
 HEAVY = ("numpy", "cv2", "av", "onnx", "onnxruntime", "openvino", "PyQt6", "torch", "scipy", "PIL", "tqdm", "msgspec")
@@ -341,15 +342,13 @@ def test_an_output_is_replaced_only_where_that_is_asked_for(here: Cli, clip: Pat
         assert files_in(tmp_path) == ["o.mp4"]
 
 
-def test_padding_is_reported_and_can_be_left_out(here: Cli, tmp_path: Path) -> None:
-    wide = write_clip(tmp_path / "wide.mp4", count=3, size=(192, 72))
-    done = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort")
-    hint = re.search(r"(\d+)% of its input is padding here; without it: (--size) (\d+x\d+)", done.stdout)
-    assert hint, done.stdout
-    assert hint.groups() == ("62", "--size", "96x256")
-    again = here("process", wide, "--out", "out.mp4", "--model", "people", "--backend", "ort", "--force", hint[2], hint[3])
-    assert again.returncode == 0
-    assert "is padding here" not in again.stdout
+def test_the_input_s_size_and_its_reason_are_one_line(here: Cli, tmp_path: Path) -> None:
+    wide = write_clip(tmp_path / "wide.mp4", count=3, size=(192, 108))
+    model = spots(tmp_path).path
+    done = here("process", wide, "--mot", "o.txt", "--model", model, "--backend", "ort")
+    assert "input    96x128: the padding around 192x108 is left out (128x128 with it)" in done.stdout.splitlines()
+    again = here("process", wide, "--mot", "o.txt", "--model", model, "--backend", "ort", "--force", "--size", "model")
+    assert "input    128x128" in again.stdout.splitlines()
 
 
 def test_a_truncated_video_is_processed_as_far_as_it_goes(here: Cli, tmp_path: Path, tiny_model: Path) -> None:

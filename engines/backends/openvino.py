@@ -33,7 +33,7 @@ def open_engine(model: Model, options: EngineOptions) -> OpenVinoEngine:
     if quantised := sorted(filter(_is_quantised, model.operators)):
         what = f"OpenVINO computes INT8 between QuantizeLinear and DequantizeLinear alone, not {', '.join(quantised[:3])}"
         raise BackendUnavailableError(what, "Use --backend ort")
-    with at_size(model, options.size) as sized:
+    with at_size(model, options) as sized:
         return OpenVinoEngine(sized)
 
 

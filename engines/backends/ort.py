@@ -35,7 +35,7 @@ def missing() -> str | None:
 
 def open_engine(model: Model, options: EngineOptions) -> OrtEngine:
     """Load `model`. Raises BackendUnavailableError when ONNX Runtime is missing or refuses the graph."""
-    with at_size(model, options.size) as sized:
+    with at_size(model, options) as sized:
         return OrtEngine(sized)
 
 

@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 def open_engine(model: Model, options: EngineOptions) -> OrtCudaEngine:
     """Load `model` on the GPU. Raises BackendUnavailableError: no GPU, no CUDA in ONNX Runtime, a graph that it refuses."""
-    with at_size(model, options.size) as sized:
+    with at_size(model, options) as sized:
         return OrtCudaEngine(sized)
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-import msgspec
+from msgspec.structs import replace
 
 from engines.backends import EngineOptions, Inference
 from engines.backends.common.options import declared
-from engines.errors import BackendUnavailableError
+from engines.errors import BackendUnavailableError, EngineNotBuiltError
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
-from engines.plans.passport import Passport, load_foreign
+from engines.plans.passport import Environment, Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store
 from engines.trt.runner import Finished, Runner
 from engines.trt.runtime import installed, not_installed, open_tensorrt
 from engines.types import Image
+
+log = logging.getLogger(__name__)
 
 RANK = 10
 OPTIONS = tuple(declared())
@@ -47,20 +50,40 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
         plan, passport = load_foreign(Path(options.trust))
         card, precision = _card(passport, model), "of unknown origin"
     else:
-        request = request_for(
-            model, precision=options.precision, size=options.size, runtime=tensorrt.name, dla_core=options.dla_core
-        )
-        store = Store()
-        typed = model.typed or str(model.path)
-        if options.size is not None:
-            typed += f" --size {options.size.height}x{options.size.width}"
-        found = store.find(request, environment_of(tensorrt.name, tensorrt.version, facts), typed)
-        plan, card, precision = store.read(found), _card(found.passport, model), request.precision
-        if found.passport.audit is None:
+        environment = environment_of(tensorrt.name, tensorrt.version, facts)
+        plan, passport = _stored(model, options, tensorrt.name, environment)
+        card, precision = _card(passport, model), options.precision
+        if passport.audit is None:
             precision += " (unproved)"
     return TrtEngine(
         Runner(tensorrt, plan, card, options.inflight, options.dla_core), f"{tensorrt.title}, {facts.short_name}, {precision}"
     )
+
+
+def _stored(model: Model, options: EngineOptions, runtime: str, environment: Environment) -> tuple[bytes, Passport]:
+    """The engine of the size that is asked for; or of the first that is built: the one that fits the pictures, the model's own.
+
+    Raises EngineNotBuiltError: of the first of these sizes, where none is built.
+    """
+    fitting = model.fitting if options.input_px == "auto" else None
+    own = model.card.input.size
+    sizes = (*(fitting.sizes if fitting is not None and not fitting.refused else ()), options.size or own)
+    request = request_for(model, precision=options.precision, size=own, runtime=runtime, dla_core=options.dla_core)
+    store, typed, missing = Store(), model.typed or str(model.path), None
+    for size in sizes:
+        asked = "" if size == own else f" --size {size.height}x{size.width}"
+        try:
+            found = store.find(replace(request, size_px=(size.width, size.height)), environment, typed + asked)
+            plan = store.read(found)
+        except EngineNotBuiltError as error:
+            missing = missing or error
+            continue
+        if missing is not None and fitting is not None and size == own:
+            fitting.refused = "no engine of another size is built"
+            log.warning("%s, so the one of the model's own size runs. %s", missing.what, missing.cure)
+        return plan, found.passport
+    assert missing is not None, "at least one size was tried"
+    raise missing
 
 
 def first_runtime() -> str:
@@ -76,7 +99,7 @@ def _card(passport: Passport | None, model: Model) -> ModelCard:
     if passport is None:
         return model.card
     built = card_from_dict(passport.card, "the engine's passport")
-    return msgspec.structs.replace(model.card, input=built.input, outputs=built.outputs)
+    return replace(model.card, input=built.input, outputs=built.outputs)
 
 
 class TrtEngine:

@@ -10,8 +10,8 @@ fuse(model, card) -> (model, card)                 an onnx.ModelProto with outpu
 examine(card, outputs) -> Look                     what one frame's numbers say of the card; CardError where they contradict it
 propose(network) -> Proposal | None                card keys for a network that may be of the family
 
-and a text SUPPORTED, the outputs that it recognises. `Network` and `Recognised` are in `engines.families.common.recognising`,
-`Look` in `engines.families.common.ranges`.
+and a text SUPPORTED, the outputs that it recognises, and GIVES_MAPS = True where it reads a class or an opacity for every pixel.
+`Network` and `Recognised` are in `engines.families.common.recognising`, `Look` in `engines.families.common.ranges`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -112,6 +112,11 @@ def class_count(card: ModelCard, shapes: Mapping[str, tuple[int | None, ...]]) -
     """How many classes the network has; None where its shapes do not say it. Tensors that `card` names must be in `shapes`."""
     function = _function(card.family, "class_count")
     return function(card, shapes) if function else None
+
+
+def gives_maps(card: ModelCard) -> bool:
+    """Whether the network gives a class or an opacity for every pixel, not just objects."""
+    return bool(_function(card.family, "GIVES_MAPS"))
 
 
 def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:

@@ -55,6 +55,8 @@ RVM_OUTPUTS = {"fgr", "pha", *RVM_STATES.values()}
 RVM_COARSE_PX = 512
 """Its longer side at the coarse stage, by the same source: `downsample_ratio` scales the input down to that."""
 
+GIVES_MAPS = True
+
 
 class Family:
     def __init__(self, card: ModelCard) -> None:

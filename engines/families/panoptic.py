@@ -35,6 +35,8 @@ PEAK_POWER = 0.25
 """How much the height of its peak counts in an object's score, beside the confidence of its cells. Little: a peak is low where a
 centre is hard to find, as of a lorry that the frame cuts off, and such an object must not vanish."""
 
+GIVES_MAPS = True
+
 
 class Family:
     def __init__(self, card: ModelCard) -> None:

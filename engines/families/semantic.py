@@ -44,6 +44,8 @@ SUPPORTED = "semantic logits [1,C,H,W]; semantic labels [1,H,W] (integers); two 
 Score = Callable[[int, U8, Rectangle], float]
 """class id, mask over a rectangle of the class map, the rectangle (x, y, w, h) → score in [0, 1]."""
 
+GIVES_MAPS = True
+
 
 class Family:
     def __init__(self, card: ModelCard) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import CardError, ModelFileError
 from engines.families import class_count
@@ -14,6 +14,9 @@ from engines.models.card import ModelCard, card_from_dict, read_toml
 from engines.models.class_sets import void_among, with_usual_keys
 from engines.models.guess import assumed, card_name, guess
 from engines.onnx_graph.reading import NetworkFacts, TensorFacts, read_network
+
+if TYPE_CHECKING:
+    from engines.models.fitting import Fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Model:
     """The types of its graph's nodes."""
     assumed: tuple[str, ...] = ()
     """The facts of the card that neither the file nor a written card says, in words: "channels rgb"."""
+    fitting: "Fitting | None" = None
+    """An input size for the pictures of a run, which it takes where none is asked for and it can."""
 
     @property
     def lacks_names(self) -> bool:

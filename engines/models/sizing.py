@@ -16,12 +16,12 @@ from engines.models.card import InputSpec, ModelCard
 from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import check, input_of, input_shape, run_on_zeros, tensor_facts
-from engines.onnx_graph.grids import can_be_cut, cut
+from engines.onnx_graph.grids import can_be_cut, cut, has_grids
 from engines.onnx_graph.precision.wiring import CONSTANTS_ALONE_IR, constants, tensor_names, unused_name
 from engines.types import Size
 
-STRIDE = 32
-"""Proposed sizes are multiples of the coarsest stride of common networks."""
+STRIDE, COARSEST = 32, 64
+"""Proposed sizes are multiples of the coarsest stride of common networks; few have the second."""
 
 SMALLEST, LARGEST = 8, 8192
 LARGEST_BATCH = 256
@@ -58,19 +58,22 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
 
 def _attempt(model: Any, card: ModelCard, size: Size, batch: int | Literal["dynamic"]) -> tuple[Any, ModelCard, str]:
     """The network and its card for `size`, and why it does not run; empty if it does."""
-    whole = resized(model, card, size, batch)
-    trouble = _trouble(*whole, batch)
-    if trouble and can_be_cut(card.input.size, size):
+    if can_be_cut(card.input.size, size) and has_grids(model, card.input.size):  # it would not run as a whole
         part = resized(cut(model, card.input.size, size), card, size, batch)
         if not _trouble(*part, batch):
             return *part, ""
-    return *whole, trouble
+    whole = resized(model, card, size, batch)
+    return *whole, _trouble(*whole, batch)
 
 
-def tight_size(spec: InputSpec, frame: Size) -> Size:
-    """The input size without the padding of such a frame, in steps of STRIDE; unchanged if that saves a fifth or less."""
-    content = fit(frame, spec.size, spec.fit).content
-    width, height = (-(-length // STRIDE) * STRIDE for length in (content.width, content.height))
+def content_of(spec: InputSpec, frame: Size) -> Size:
+    """The part of the input that a picture of this size fills."""
+    return fit(frame, spec.size, spec.fit).content
+
+
+def tight_size(spec: InputSpec, content: Size, stride: int = STRIDE) -> Size:
+    """The input size without the padding around such a content, in steps of `stride`; the own if that saves a fifth or less."""
+    width, height = (-(-length // stride) * stride for length in (content.width, content.height))
     tight = Size(min(width, spec.size.width), min(height, spec.size.height))
     worth_it = tight.width * tight.height <= 0.8 * spec.size.width * spec.size.height
     return tight if worth_it else spec.size
@@ -85,6 +88,13 @@ def sized_copy(model: Model, size: Size, folder: Path) -> Model:
         what = f"{model.card.name}: takes {fed} in addition to the image, so its size is fixed"
         raise ModelFileError(what, "Leave out --size")
     network, card = with_input_size(onnx.load(model.path), model.card, size, 1)
+    return saved(model, network, card, folder)
+
+
+def saved(model: Model, network: Any, card: ModelCard, folder: Path) -> Model:
+    """The model as `network`, written to `folder`."""
+    import onnx
+
     path = folder / model.path.name
     onnx.save(network, str(path))
     return dataclasses.replace(model, card=card, path=path)

@@ -48,6 +48,12 @@ def cut(model: Any, before: Size, after: Size) -> Any:
     return new
 
 
+def has_grids(model: Any, size: Size) -> bool:
+    """Whether it stores the positions of all cells of an input of that size."""
+    count = sum(_cells(size, stride) for stride in STRIDES)
+    return any(list(tensor.dims).count(count) == 1 for _, tensor in constants(model))
+
+
 def kept_cells(before: Size, after: Size) -> npt.NDArray[np.intp]:
     """The indices of the cells of `after` among those of `before`, all grids one after the other."""
     parts, first = [], 0

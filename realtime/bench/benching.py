@@ -21,6 +21,7 @@ from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.process.version import version
+from realtime.streams.fitting import InputFit
 from realtime.streams.recorder import recording_to
 
 ALONE_FRAMES = 60
@@ -118,7 +119,8 @@ def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:
 
 def _model_alone(job: Job, image: Image) -> tuple[ModelFacts, Alone]:
     """The model's facts, and the cost of fitting one image to it and running it."""
-    with Segmenter(job.model, job.settings.backend, job.settings.engine) as segmenter:
+    model = InputFit(job.settings.engine).apply(job.model, lambda limit_s: [image])
+    with Segmenter(model, job.settings.backend, job.settings.engine) as segmenter:
         engine = segmenter.choice.engine
         for _ in range(ALONE_WARM_UP):
             engine.infer(image)

@@ -11,7 +11,17 @@ from realtime.commands.common.values import positive
 
 class Options(NamedTuple):
     model: str = argument(MODEL, MODEL_HELP)
-    engine: dict[str, Any] = engine_group("", without=("inflight", "trust"))
+    source: str | None = option(
+        "SOURCE",
+        "build for the pictures of this source, as process and view would run it: without the padding around them, where "
+        "the network can",
+        flag="--for",
+    )
+    engine: dict[str, Any] = engine_group(
+        "",
+        without=("inflight", "trust"),
+        size=("HxW", "height x width of the network's input, such as 384x640 (default: the model's own, or see --for)"),
+    )
     batch: int = option("N", "up to N images, for your own code (default: 1)", positive, 1)
     target: str | None = option("SM", 'build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
     frames: str | None = option("FILE|DIR", f"pictures to compare precisions on ({BUNDLED_CLIPS})")

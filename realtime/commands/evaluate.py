@@ -58,7 +58,9 @@ class Options(NamedTuple):
     images: Images = group(Images, "a model, on labelled images")
     tracks: Tracks = group(Tracks, "tracks, on true ones")
     engine: dict[str, Any] = engine_group(
-        "with --backend trt, which of the model's engines (see run.py build)", without=("inflight",)
+        "with --backend trt, which of the model's engines (see run.py build)",
+        without=("inflight",),
+        size=("HxW", "height x width of the network's input, such as 384x640 (default: the model's own)"),
     )
 
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.models.card import ModelCard
-from engines.models.sizing import tight_size
-from engines.types import Size
 from realtime.app import Run
 from realtime.errors import SourceLostError
 from realtime.flow.meter import Reading
@@ -16,7 +13,7 @@ from realtime.process.ending import Ending, orderly
 from realtime.process.progress import Progress
 from realtime.sinks.common.output_file import part_path
 from realtime.streams.outlets import FilesOutlet
-from realtime.types import Result, Source
+from realtime.types import Source
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +101,7 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         for reason in reasons:  # two GPU backends lack the same GPU
             names = ", ".join(name for name, given in run.model.refusals.items() if given == reason)
             lines.append(f"         not {names}: {reason}")
-        lines += _size_hint(run.model.card, run.stream.shown)
+        lines.append(f"input    {run.model.input}")
     if run.stream.source is not None:
         status = run.stream.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"
@@ -173,14 +170,3 @@ def _outcome(path: Path, files: FilesOutlet) -> str:
     if not files.recorder.frames_written:
         return f"nothing  {path}: no frame was written"
     return f"written  {path}" if path.exists() else f"missing  {path}"
-
-
-def _size_hint(card: ModelCard, shown: Result | None) -> list[str]:
-    """How to leave out what the network computes beside the picture, if that is much."""
-    if shown is None:
-        return []
-    own, tight = card.input.size, tight_size(card.input, Size.of(shown.frame.image))
-    if tight == own:
-        return []
-    padding = 1 - tight.width * tight.height / (own.width * own.height)
-    return [f"         {padding:.0%} of its input is padding here; without it: --size {tight.height}x{tight.width}"]

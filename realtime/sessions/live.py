@@ -96,6 +96,7 @@ class LiveSession:
             is_live=source.is_live if source else True,
             model=card.name if card else self._settings.model,
             backend=model.backend if model else "",
+            input=model.input.short if model else "",
             recovering=redact(run.inference.recovering),
             notice=redact(run.upgrade.text) if run.upgrade else "",
             why_shown=self._why_shown(),

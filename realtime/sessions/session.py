@@ -33,6 +33,8 @@ class SessionState:
     is_live: bool = True
     model: str = ""
     backend: str = ""
+    input: str = ""
+    """The size of the network's input, and whether padding is left out; empty while no model is open."""
     notice: str = ""
     """Work in the background, such as the build of a faster engine; empty without any."""
     why_shown: str = ""

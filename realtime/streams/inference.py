@@ -12,17 +12,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from engines.errors import InferenceError, SegmentationError
 from engines.families import DecodeSettings
 from engines.segmenter import Segmenter
-from engines.types import Segmentation
+from engines.types import Image, Segmentation
 from realtime.flow.meter import Meter
 from realtime.process.redact import redact
+from realtime.streams.fitting import InputFit, InputNote
 from realtime.streams.port import OpenedModel, Port, Segmented
 from realtime.streams.recovery import FAILURES, WARM_UP_SIZE, Recovery, close_quietly, cure_of, open_warm, reason_of
-from realtime.types import Frame
+from realtime.streams.work import Started, Swap
 
 log = logging.getLogger(__name__)
 
@@ -30,35 +31,15 @@ CUT_SHORT_S = 0.5
 """After a stop, what the network is doing may take so long: frames in flight end by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """A request to run another engine.
-
-    open: opens it. finished: gets None once it runs, or the error if it fails; the previous engine then goes on. Both are
-    called on the inference thread, `open` when nothing is in flight; neither is called if the run ends before.
-    """
-
-    open: Callable[[], Segmenter]
-    finished: Callable[[SegmentationError | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A frame that was taken and not handed back. is_again: the engine failed on it before."""
-
-    port: Port
-    frame: Frame
-    is_again: bool = False
-
-
 class Inference:
     """The engine and the ports that it serves. `run` is the thread; everything else may be called from any thread."""
 
-    def __init__(self, open_segmenter: Callable[[], Segmenter]) -> None:
-        """open_segmenter: called on the inference thread."""
+    def __init__(self, open_segmenter: Callable[[], Segmenter], fit: InputFit | None = None) -> None:
+        """open_segmenter: called on the inference thread. fit: of the input that it opens; None where pictures do not matter."""
         self.model: OpenedModel | None = None
         """What runs now; None until the first engine is open."""
         self._open_segmenter = self._open_now = open_segmenter
+        self._fit = fit
         self._changed = threading.Condition()
         self._ports: list[Port] = []
         self._swaps: deque[Swap] = deque()
@@ -90,6 +71,16 @@ class Inference:
         if self.model is not None:
             introduce(self.model)
         return port
+
+    def first_pictures(self, limit_s: float) -> list[Image]:
+        """Wait for the first picture of every stream that has not ended, up to `limit_s`; those that there are."""
+        deadline_s = time.monotonic() + limit_s
+        with self._changed:
+            while not self._stopped and any(port.awaits_picture for port in self._ports):
+                if (left_s := deadline_s - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(left_s)
+        return [port.first for port in self._ports if port.first is not None]
 
     def swap(self, request: Swap) -> None:
         """Exchange the engine as soon as nothing is in flight. Returns at once."""
@@ -156,6 +147,10 @@ class Inference:
                 for one in taken:
                     self._turn += 1
                     one.port.served = self._turn
+                pictures = [one.frame.image for one in taken]
+                if taken and self._fit and self.model and self._fit.outgrown(pictures, self.model.card.input.size):
+                    self._again.extend(taken)
+                    return Swap(self._open_segmenter, _report_refit)
                 if taken or self._started:  # where nothing waits, what is in flight need not wait either
                     return taken
                 self._changed.wait()
@@ -293,7 +288,13 @@ class Inference:
     def _introduce(self, segmenter: Segmenter) -> None:
         """Report the model, which is warm, to every stream."""
         choice = segmenter.choice
-        self.model = OpenedModel(segmenter.card, choice.engine.description, choice.refusals)
-        log.info("%s runs on %s", segmenter.card.name, self.model.backend)
+        note = self._fit.note(segmenter.card) if self._fit else InputNote(segmenter.card.input.size)
+        self.model = OpenedModel(segmenter.card, choice.engine.description, choice.refusals, note)
+        log.info("%s runs on %s, input %s", segmenter.card.name, self.model.backend, note)
         for port in list(self._ports):
             port.introduce(self.model)
+
+
+def _report_refit(error: SegmentationError | None) -> None:
+    if error is not None:
+        log.warning("the pictures have another shape, and the model cannot be opened for it: %s", redact(str(error)))

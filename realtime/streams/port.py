@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
-from engines.types import Segmentation
+from engines.types import Image, Segmentation
 from realtime.flow.links import Bounded, Closed, Latest, Link
 from realtime.flow.meter import Meter
 from realtime.flow.pipeline import Gate
+from realtime.streams.fitting import InputNote
 from realtime.types import Frame
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,12 @@ NAMED = 100
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """What runs now. backend: its description. refusals: backend → why "auto" did not take it."""
+    """What runs now. backend: its description. refusals: backend → why "auto" did not take it. input: its size, and why."""
 
     card: ModelCard
     backend: str
     refusals: dict[str, str]
+    input: InputNote
 
 
 class Segmented(NamedTuple):
@@ -82,6 +84,9 @@ class Port:
         """Frames that the model took and gave no result for."""
         self.failed_frames: list[int] = []
         """Their numbers in the source, of the first `NAMED`."""
+        self.first: Image | None = None
+        """The first picture, until it is taken: its size may decide the input's."""
+        self._is_announced = False
         self._gate: Gate | None = None
         self.wake = wake
         self._ended = False
@@ -92,11 +97,19 @@ class Port:
         """Begin. frames: the link's rule decides what is dropped before the model. gate: while closed, frames wait here."""
         self.frames, self._gate = frames, gate
 
+    def announce(self, picture: Image) -> None:
+        """Show the first picture, which may have to wait until the model is open."""
+        self.first, self._is_announced = picture, True
+        self.wake()
+
     def put(self, frame: Frame) -> None:
         """Hand a frame over. Raises Closed."""
         assert self.frames is not None, "opened before its first frame"
         self.frames.put(frame)
-        self.wake()
+        if self._is_announced:
+            self.wake()
+        else:
+            self.announce(frame.image)
 
     def get(self) -> Segmented | None:
         """Wait for the next segmentation; None after a nudge. Raises Closed at the end."""
@@ -121,6 +134,11 @@ class Port:
 
     # For the inference thread.
 
+    @property
+    def awaits_picture(self) -> bool:
+        """Whether the size of its pictures is not known yet."""
+        return not self._is_announced and not self._ended
+
     def is_ready(self, inflight: int) -> bool:
         """Whether a frame waits that may be served now. inflight: how many the engine takes before the first is finished."""
         has_room = self.segmented.waiting + self.in_flight < inflight + (WAITING if self.is_lossless else 0)
@@ -136,6 +154,7 @@ class Port:
         frame = self.frames.poll() if self.frames is not None else None
         if frame is not None:
             self.in_flight += 1
+            self.first = None
             self.meter.begun()
             if self._gate is not None:
                 self._gate.passed()

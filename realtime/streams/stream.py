@@ -7,6 +7,7 @@ A live source does not wait, so frames that the model cannot take are dropped be
 is dropped. With the overlay "live" the newest frame bypasses the model: masks and tracks are drawn where they are expected on it.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -151,10 +152,15 @@ class Stream:
                 source.close()
 
     def _read(self, source: Source) -> None:
-        if not source.is_live:
-            self._model_is_open.wait()  # or the first frames of a recording would age while the model loads
+        frames = iter(source)
+        if not source.is_live:  # the frames of a recording would age while the model loads, which asks for the first one's size
+            first = list(itertools.islice(frames, 1))
+            for frame in first:
+                self._port.announce(frame.image)
+            self._model_is_open.wait()
+            frames = itertools.chain((replace(frame, captured_ns=time.monotonic_ns()) for frame in first), frames)
         asked = time.perf_counter()
-        for frame in source:
+        for frame in frames:
             if source.is_live and self.gate.paused:
                 continue  # the picture is frozen; the camera is still drained
             # Of a recording on a screen, which plays at its own speed, this would measure waiting.

@@ -14,8 +14,9 @@ from engines.models.model import Model
 from engines.plans.requests import request_for
 from engines.plans.store import Store
 from engines.segmenter import Segmenter
+from engines.types import Size
 from realtime.process.redact import one_line, redact
-from realtime.streams.inference import Swap
+from realtime.streams.work import Swap
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,13 @@ FAILURE_SHOWN_S = 20.0
 class EngineUpgrade:
     """One build in the background; when it is done, it asks for the engine to be exchanged. The caller closes it."""
 
-    def __init__(self, model: Model, options: EngineOptions, reason: str, swap: Callable[[Swap], None]) -> None:
-        """Starts at once; a failure shows in `text` and the log. reason: why there is no engine yet. swap: takes the request."""
+    def __init__(self, model: Model, options: EngineOptions, size: Size, reason: str, swap: Callable[[Swap], None]) -> None:
+        """Starts at once; a failure shows in `text` and the log. size: of the input. reason: why there is no engine yet.
+
+        swap: takes the request.
+        """
         log.warning("%s. It is being built; until then the model runs without it", redact(" ".join(reason.split())))
+        self.size = size
         self._model, self._options, self._swap = model, options, swap
         self._builder: EngineBuilder | None = None
         self._error, self._failed_s = "", 0.0
@@ -66,14 +71,14 @@ class EngineUpgrade:
             request = request_for(
                 self._model,
                 precision=options.precision,
-                size=options.size,
+                size=self.size,
                 runtime=options.runtime or first_runtime(),
                 dla_core=options.dla_core,
             )
             self._builder = EngineBuilder(self._model, request, environment_for(request), Store())
             if not self._is_cancelled:
                 self._builder.run()
-                self._swap(Swap(lambda: Segmenter(self._model, "trt", options), self._finished))
+                self._swap(Swap(self._open, self._finished))
         except BuildCancelledError:
             pass
         except SegmentationError as error:
@@ -81,7 +86,12 @@ class EngineUpgrade:
         except OSError as error:  # the model's file is gone
             self._finished(BuildError(f"{self._model.path} cannot be read ({error.strerror})"))
 
+    def _open(self) -> Segmenter:
+        if self._is_cancelled:  # the pictures have another size by now
+            raise BuildCancelledError("the engine is not needed any more")
+        return Segmenter(self._model, "trt", self._options)
+
     def _finished(self, error: SegmentationError | None) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, BuildCancelledError):
             self._error, self._failed_s = str(error), time.monotonic()
             log.warning("no TensorRT engine: %s", one_line(error))

@@ -16,11 +16,13 @@ FIGURES_PX = 44
 FIGURE_PX = 82
 GAP_PX = 9
 DIGITS_PX = 56
+NAME_PX, DOT_PX = 60, 14
+"""Of a fact: before its text."""
 
 WHOLE_FROM_PX = 840
 """Width of a view from which on the whole panel covers at most a third of it."""
 
-LEFT_OUT = ("dropped", "backend")
+LEFT_OUT = ("dropped", "backend", "input")
 """Facts that are not shown over a smaller one."""
 
 PANEL = QColor(10, 12, 16, 205)
@@ -75,6 +77,7 @@ def _facts(state: SessionState, reading: Reading) -> list[Fact]:
         ("dropped", _drops(reading), None),
         ("model", state.model or "–", None),
         ("backend", state.backend or "–", None),
+        ("input", state.input or "–", None),
         ("source", (state.source if "://" in state.source else PurePath(state.source).name) or "–", None),
         ("state", " · ".join(filter(None, (status.state, status.detail))), STATUS_COLOURS.get(status.state, MUTED)),
     ]
@@ -99,11 +102,27 @@ def _drops(reading: Reading) -> str:
 
 
 def _fitting(facts: list[Fact], room_px: float) -> list[Fact]:
-    """The facts that fit, without the least important ones."""
-    for name in ("backend", "source", "model", "dropped", "state"):
-        if ROW_PX * len(facts) > room_px:
+    """The rows that fit, without the least important facts."""
+    for name in ("input", "backend", "source", "model", "dropped", "state"):
+        if ROW_PX * len(_rows(facts)) > room_px:
             facts = [fact for fact in facts if fact[0] != name]
-    return facts
+    return _rows(facts)
+
+
+def _rows(facts: list[Fact]) -> list[Fact]:
+    """Facts of the source and the input that are too long for a row, on several, broken at spaces: nothing of them is lost."""
+    metrics, rows = QFontMetrics(text_font(12)), []
+    for name, text, dot in facts:
+        room_px = WIDTH_PX - 2 * PAD_PX - NAME_PX - (DOT_PX if dot else 0)
+        lines = [""]
+        for word in text.split() if name in ("state", "input") else ():
+            longer = f"{lines[-1]} {word}".strip()
+            if metrics.horizontalAdvance(longer) <= room_px or not lines[-1]:
+                lines[-1] = longer
+            else:
+                lines.append(word)
+        rows += [(name, lines[0] or text, dot), *(("", line, None) for line in lines[1:])]
+    return rows
 
 
 class Sheet:
@@ -139,13 +158,13 @@ class Sheet:
 
     def fact(self, name: str, text: str, dot: str | None) -> None:
         """A name, a coloured dot if given, and a text, shortened in its middle to fit."""
-        x = PAD_PX + 60.0
-        self._write(name, QRectF(PAD_PX, self._y, 60, ROW_PX), self._label, MUTED)
+        x = float(PAD_PX + NAME_PX)
+        self._write(name, QRectF(PAD_PX, self._y, NAME_PX, ROW_PX), self._label, MUTED)
         if dot:
             self._painter.setPen(Qt.PenStyle.NoPen)
             self._painter.setBrush(QColor(dot))
             self._painter.drawEllipse(QPointF(x + 4, self._y + ROW_PX / 2), 4, 4)
-            x += 14
+            x += DOT_PX
         self._write(text, QRectF(x, self._y, WIDTH_PX - PAD_PX - x, ROW_PX), self._label, TEXT)
         self._y += ROW_PX
 

@@ -104,6 +104,16 @@ def test_a_preset_s_input_size_is_for_every_backend_and_the_rest_of_its_engine_f
         load_settings(PRESETS, str(path), {})
 
 
+def test_a_preset_may_say_a_word_for_the_input_s_size(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[engine]\ninput_px = "model"\n')
+    assert load_settings(PRESETS, str(path), {}).engine.input_px == "model"
+    assert load_settings(PRESETS, None, {}).engine.input_px == "auto"
+    path.write_text('[engine]\ninput_px = "modell"\n')
+    with pytest.raises(SettingsError, match="input_px"):
+        load_settings(PRESETS, str(path), {})
+
+
 def test_a_preset_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -1,14 +1,15 @@
 """What backends share: a model of another size, engines on the CPU and what these feed a network, errors in one line."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.backends import Inference
+from engines.backends import EngineOptions, Inference
 from engines.loading import import_onnxruntime, not_loaded
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
@@ -16,22 +17,37 @@ from engines.models.model import Model
 from engines.models.sizing import sized_copy
 from engines.onnx_graph.reading import TensorFacts
 from engines.system.unfinished import temporary_folder
-from engines.types import Image, Outputs, Size
+from engines.types import Image, Outputs
+
+log = logging.getLogger(__name__)
 
 Array: TypeAlias = npt.NDArray[np.generic]
 
 
 @contextmanager
-def at_size(model: Model, size: Size | None) -> Iterator[Model]:
-    """The model with an input of `size`; None: its own. Its file is there until the context ends.
+def at_size(model: Model, options: EngineOptions) -> Iterator[Model]:
+    """The model with the input that is asked for, or else the one that fits. Its file is there until the context ends.
 
-    Raises ModelFileError or CardError where the network cannot have that size.
+    Raises ModelFileError or CardError where the network cannot have the size that is asked for.
     """
-    if size is None or size == model.card.input.size:
+    size, fitting = options.size, model.fitting if options.input_px == "auto" else None
+    if size == model.card.input.size or (size is None and (fitting is None or fitting.refused)):
         yield model
         return
-    with temporary_folder() as folder:
-        yield sized_copy(model, size, folder)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+        except OSError as error:  # the disk is full; only a size that is asked for needs it
+            if size is not None:
+                raise
+            log.info("%s keeps its input size: %s", model.card.name, one_line(error))
+            yield model
+            return
+        if size is not None:
+            yield sized_copy(model, size, folder)
+        else:
+            assert fitting is not None
+            yield fitting.copy(model, folder) or model
 
 
 def load_onnxruntime(package: str) -> Any:

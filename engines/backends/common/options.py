@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "bf16", "int8-qdq"]
 RuntimeName = Literal["tensorrt", "tensorrt-rtx"]
+SizeWord = Literal["auto", "model"]
 
 MOST_INFLIGHT = 3
 
@@ -34,12 +35,15 @@ class EngineOptions:
 
     precision: Annotated[Precision, Option("--precision", "NAME", f"{', '.join(get_args(Precision))} (default: fp16)")] = "fp16"
     input_px: Annotated[
-        tuple[int, int] | None,
+        tuple[int, int] | SizeWord,
         Option(
-            "--size", "HxW", "height x width of the network's input, such as 384x640 (default: the model's own); less is faster"
+            "--size",
+            "HxW|auto|model",
+            "the network's input: auto (default) leaves out the padding around the pictures where that keeps the objects; "
+            "model: the model's own size; or height x width, such as 384x640: less is faster",
         ),
-    ] = None
-    """Width, height."""
+    ] = "auto"
+    """Width, height. "auto": fits the pictures of a run; what has no run, such as a `Segmenter` alone, takes the model's own."""
     runtime: Annotated[
         RuntimeName | None,
         Option("--runtime", "NAME", f"{' or '.join(get_args(RuntimeName))} (default: the one that is installed)"),
@@ -66,10 +70,10 @@ class EngineOptions:
 
     @property
     def size(self) -> Size | None:
-        """Of the network's input; None: the model's own."""
+        """Of the network's input, where it is given as numbers."""
         from engines.types import Size
 
-        return Size(*self.input_px) if self.input_px else None
+        return None if isinstance(self.input_px, str) else Size(*self.input_px)
 
 
 def declared() -> dict[str, tuple[Any, Option]]:

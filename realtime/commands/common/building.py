@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.backends import EngineOptions
+from engines.backends.common.opening import at_size
 from engines.backends.trt import first_runtime
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
 from engines.building.job import JobProgress
 from engines.errors import NoGpuError
 from engines.gpu.driver import Driver
 from engines.models import zoo
+from engines.models.model import Model
 from engines.plans.passport import Passport
 from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.plans.verdict import ANY_GPU, runtime_name
 from engines.trt.runtime import installed
-from realtime.errors import SettingsError
+from engines.types import Size
+from realtime.errors import SettingsError, SourceLostError
 from realtime.process.progress import Progress
+from realtime.sources import open_source
+from realtime.streams.fitting import InputFit
 
 if TYPE_CHECKING:
     from realtime.commands.build import Options
@@ -36,12 +41,15 @@ def build(options: Options) -> int:
     )
     target = "" if options.target is None else _capability(options.target)
     engine, model = EngineOptions(**options.engine), zoo.find(options.model)
+    size, reason = engine.size, ""
+    if options.source is not None:
+        size, reason = _size_for(options.source, engine, model)
     runtime = engine.runtime or ("tensorrt-rtx" if target else _runtime_here())
     request = request_for(
         model,
         precision=engine.precision,
         runtime=runtime,
-        size=engine.size,
+        size=size,
         batch=options.batch,
         target=target,
         dla_core=engine.dla_core,
@@ -58,7 +66,26 @@ def build(options: Options) -> int:
         wait = "another process builds the same engine; waiting for it"
         found = builder.run(force=options.force, on_progress=show, on_wait=lambda: progress.show(0.0, 1.0, wait))
     print(describe(found, is_new=is_new))
+    if reason:
+        print(f"input    {reason}")
     return 0
+
+
+def _size_for(source: str, engine: EngineOptions, model: Model) -> tuple[Size, str]:
+    """The input size for a source's pictures, and the reason in words. Raises SettingsError with --size, and SourceError."""
+    if engine.input_px != "auto":
+        raise SettingsError("--for with --size: both say the size", "Leave out one of them")
+    opened = open_source(source)
+    try:
+        first = next(iter(opened), None)
+    finally:
+        opened.close()
+    if first is None:
+        raise SourceLostError(f"{opened.name}: ended without a picture", "Name a source that plays")
+    fit = InputFit(engine)
+    fitted = fit.apply(model, lambda limit_s: [first.image])
+    with at_size(fitted, engine) as sized:  # it is tried on the CPU, as for a run
+        return sized.card.input.size, str(fit.note(sized.card))
 
 
 def describe(found: Found, *, is_new: bool) -> str:

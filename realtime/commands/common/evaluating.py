@@ -55,6 +55,8 @@ def evaluate(model: str, images: Images, engine_facts: Mapping[str, Any], json_p
     """Score a model on each set of labelled images. Prints, draws, and writes JSON where `json_path` is given."""
     backend, threshold, sheets = images.backend or "auto", images.threshold, images.sheets
     check_options(backend, engine_facts)
+    if engine_facts.get("input_px") == "auto":
+        raise SettingsError("--size auto: the pictures of a set have many shapes", "Give none for the model's own, or HxW")
     engine = EngineOptions(**engine_facts)
     given: dict[str, tuple[str, ...]] = {}
     for text in images.means:

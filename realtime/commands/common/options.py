@@ -103,14 +103,16 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def engine_group(title: str, without: Container[str] = ()) -> Any:
-    """The fields of `EngineOptions`: a dict of those that are given."""
+def engine_group(title: str, without: Container[str] = (), size: tuple[str, str] | None = None) -> Any:
+    """The fields of `EngineOptions`: a dict of those that are given. size: what --size takes, and its help, where they differ."""
 
     def fields() -> Mapping[str, Declared]:
         from engines.backends.common.options import declared
 
         return {
-            name: option(spec.metavar, spec.help, engine_value(kind, spec), flag=spec.flag)
+            name: option(
+                *(size if size and name == "input_px" else (spec.metavar, spec.help)), engine_value(kind, spec), flag=spec.flag
+            )
             for name, (kind, spec) in declared().items()
             if name not in without
         }

@@ -71,6 +71,13 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def size_or_word(text: str) -> tuple[int, int] | str:
+    """A size, or one of the words that stand for one."""
+    from engines.backends.common.options import SizeWord
+
+    return text if text in get_args(SizeWord) else size(text)
+
+
 def or_dynamic(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """What `read` reads, or the word "dynamic"."""
     return lambda text: text if text == "dynamic" else read(text)
@@ -102,7 +109,7 @@ def engine_value(kind: Any, declared: Option) -> Callable[[str], Any]:
     """What reads a field of `EngineOptions` of type `kind`."""
     if declared.limits is not None:
         return whole(*declared.limits)
-    if declared.metavar == "HxW":
-        return size
+    if declared.flag == "--size":
+        return size_or_word
     words = [word for part in (kind, *get_args(kind)) if get_origin(part) is Literal for word in get_args(part)]
     return one_of(words) if words else str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.errors import BackendUnavailableError, CardError, EngineNotBuiltError, InferenceError, NoGpuError, WrongThreadError
+from engines.models.fitting import Fitting
 from engines.models.model import Model, load_model
+from engines.models.sizing import content_of
 from engines.plans.store import Store
 from engines.segmenter import Segmenter
 from engines.trt.runtime import open_tensorrt
@@ -23,6 +26,7 @@ from tests.threads import raised_elsewhere
 from ...fakes import host_kernels
 from ...fakes.gpu.fake_gpu import World
 from ..gpu_machine import GpuMachine, fake_machine
+from ..spots import picture, spots
 
 pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
 
@@ -286,6 +290,32 @@ def test_an_engine_of_another_size_is_chosen_by_size(machine: GpuMachine, nets, 
     engine = open_engine(model, "trt", EngineOptions(input_px=(64, 48))).engine
     assert engine.infer(painted(class_map_of(Size(64, 48)))).outputs["labels"].shape == (1, 48, 64)
     engine.close()
+
+
+def test_the_engine_that_fits_the_pictures_is_taken_or_else_that_of_the_models_own_size(
+    machine: GpuMachine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rather than the CPU; and it says so."""
+    image = picture(Size(256, 144), (0.2, 0.3), (0.75, 0.6))
+    model = spots(tmp_path)
+    spec, options = model.card.input, EngineOptions(precision="fp32")
+
+    def opened(options: EngineOptions = options) -> tuple[Size, str]:
+        fitting = Fitting(spec, content_of(spec, Size.of(image)), image)
+        engine = open_engine(replace(model, fitting=fitting), "trt", options).engine
+        size = engine.card.input.size
+        engine.close()
+        return size, fitting.refused
+
+    with pytest.raises(EngineNotBuiltError, match=r"no engine for .* \(fp32, 96x128\) yet.*--size 96x128"):
+        opened()
+    machine.build(model, precision="fp32")
+    assert opened() == (Size(128, 128), "no engine of another size is built")
+    assert "no engine for spots-open-128x128-letterbox (fp32, 96x128) yet" in caplog.text
+    assert "the one of the model's own size runs. Build it: run.py build" in caplog.text
+    machine.build(model, precision="fp32", size=Size(128, 96))
+    assert opened() == (Size(128, 96), "")
+    assert opened(EngineOptions(precision="fp32", input_px="model")) == (Size(128, 128), "")
 
 
 def test_damaged_bytes_never_reach_tensorrt(machine: GpuMachine, model: Model) -> None:

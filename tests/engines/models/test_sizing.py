@@ -14,7 +14,7 @@ from engines.errors import CardError, ModelFileError
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.model import Model, load_model
-from engines.models.sizing import tight_size, with_input_size
+from engines.models.sizing import content_of, tight_size, with_input_size
 from engines.onnx_graph.editing import run_on_zeros
 from engines.segmenter import Segmenter
 from engines.types import Size
@@ -197,4 +197,4 @@ def test_a_yolo_is_sized_or_reports_why_not(shared: Path, size: str) -> None:
 )
 def test_the_tight_size_has_no_padding(how: str, frame: Size, tight: Size) -> None:
     spec = msgspec.structs.replace(zoo.find("people").card.input, size_px=(640, 640), fit=how)
-    assert tight_size(spec, frame) == tight
+    assert tight_size(spec, content_of(spec, frame)) == tight

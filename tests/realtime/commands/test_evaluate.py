@@ -48,6 +48,11 @@ def test_another_size_of_the_input_is_scored(tiny_model: Path, data: Path, capsy
     assert json.loads(Path("figures.json").read_text())["model"]["input_px"] == [64, 48]
 
 
+def test_a_set_of_many_shapes_has_no_fitting_size(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(tiny_model, "--data", data, "--size", "auto") == 2
+    assert "--size auto: the pictures of a set have many shapes. Give none for the model's own" in capsys.readouterr().err
+
+
 def test_scores_replace_no_other_file(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Such as the annotations that they are made from."""
     Path("instances.json").write_text('{"images": [], "annotations": []}')

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from realtime.commands import commands
+from engines.backends import EngineOptions
+from engines.types import Size
+from realtime.commands import build, commands, evaluate
 from realtime.commands.common.options import (
     Running,
     add_options,
@@ -91,3 +93,20 @@ def test_running_options_default_to_the_preset_s() -> None:
     running = parsed(Running)
     assert running[:-1] == (None,) * 8
     assert running.engine == {}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("auto", "auto"), ("model", "model"), ("384x640", (640, 384))])
+def test_a_size_is_a_word_or_height_x_width(text: str, expected: object) -> None:
+    assert parsed(Running, ["--size", text]).engine == {"input_px": expected}
+    assert EngineOptions(**parsed(Running, ["--size", text]).engine).size == (
+        None if isinstance(expected, str) else Size(640, 384)
+    )
+
+
+def test_evaluate_and_build_say_that_their_size_is_the_models_own() -> None:
+    for options in (evaluate.Options, build.Options):
+        parser = argparse.ArgumentParser()
+        add_options(parser, fields_of(options))
+        text = " ".join(parser.format_help().split())
+        assert "auto (default)" not in text
+        assert "default: the model's own" in text

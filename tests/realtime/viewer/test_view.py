@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PyQt6.QtCore import QSize
-from PyQt6.QtGui import QImage, QPixmap
+from PyQt6.QtGui import QFontMetrics, QImage, QPixmap
 from PyQt6.QtWidgets import QApplication
 
 from engines.types import Image
 from realtime.flow.meter import Meter, Reading
 from realtime.sessions.session import SessionState
 from realtime.types import Canvas, SourceStatus
-from realtime.viewer.hud import WIDTH_PX, _facts, render_hud
+from realtime.viewer.hud import PAD_PX, WIDTH_PX, _facts, _fitting, render_hud
+from realtime.viewer.style import text_font
 from realtime.viewer.view import VideoView
 
 
@@ -170,3 +171,22 @@ def test_the_hud_says_that_the_model_is_opened_again_and_how_many_frames_it_fail
 def test_over_a_small_picture_the_panel_leaves_most_of_it_free(view: VideoView) -> None:
     large, small = (hud_on(0, view, 400, width_px)[1] for width_px in (1200, 640))
     assert small.height() <= 140 < large.height()
+
+
+def test_what_a_long_description_says_is_on_two_rows_and_nothing_is_clipped(view: VideoView) -> None:
+    """Of an anamorphic clip; and the input, with what was done to it."""
+    detail = "1280x720 mpeg2video 29.97 fps, stored as 720x576"
+    status = SourceStatus("connecting", detail)
+    state = SessionState("running", source_status=status, input="384x640, padding left out")
+    facts = _facts(state, Reading())
+    rows = _fitting(facts, 1000)
+    metrics = QFontMetrics(text_font(12))
+    for _, text, dot in rows:
+        assert metrics.horizontalAdvance(text) <= WIDTH_PX - 2 * PAD_PX - 60 - (14 if dot else 0), text
+    assert " ".join(text for _, text, _ in rows) == " ".join(text for _, text, _ in facts), "nothing is lost"
+    assert len(rows) > len(facts)
+    room_px = 18.0 * len(rows)
+    assert _fitting(facts, room_px) == rows
+    names = [name for name, _, _ in _fitting(facts, room_px - 1)]
+    assert "input" not in names, "the least important goes first"
+    assert "state" in names
