@@ -55,6 +55,23 @@ def test_classes_are_named_on_the_command_line(
     assert lines_of(capsys.readouterr().out)["objects"] == "car, pedestrian, bicyclist"
 
 
+def test_a_card_to_copy_stands_below_the_error(
+    home: Path, nets_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything that is missing at once; the card is right as it is."""
+    path = Nets(nets_folder).constant({"logits": np.ones((1, 12, 64, 64), np.float32)}, name="city")
+    add = ["models", "add", str(path), "--frames", str(pictures), "--backend", "ort"]
+    assert main(add) == 2
+    line, _, lines = capsys.readouterr().err.partition("\n\n")
+    assert "classes = [" in line
+    assert "input.mean and input.std" in line
+    path.with_suffix(".toml").write_text(lines)
+    assert main(add) == 0
+    out = capsys.readouterr().out
+    assert lines_of(out)["objects"] == "car, pedestrian, bicyclist"
+    assert lines_of(out)["preview"] == "out/city-preview.png; assumed: channels rgb, fit stretch"
+
+
 def test_the_preview_is_drawn_as_the_application_draws(home: Path, tiny_model: Path, pictures: Path) -> None:
     assert main(["models", "add", str(tiny_model), "--frames", str(pictures), "--preview", "see/it.png"]) == 0
     preview = cv2.imread("see/it.png")
