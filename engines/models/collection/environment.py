@@ -181,7 +181,8 @@ class _Supervisor:
         with log_path.open("ab") as log:
             log.write(f"\n$ {' '.join(step.command)}\n".encode())
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-        variables = inherited | {"PYTHONNOUSERSITE": "1", "TMPDIR": str(self._folder)} | step.variables
+        own = {"PYTHONNOUSERSITE": "1", "PIP_USER": "0", "TMPDIR": str(self._folder)}  # pip may be set up to install for the user
+        variables = inherited | own | step.variables
         line = json.dumps({"command": step.command, "log": str(log_path), "variables": variables})
         with contextlib.suppress(BrokenPipeError):  # it was killed
             self._stdin.write(line.encode() + b"\n")
@@ -199,7 +200,7 @@ def _failed(name: str, step: Step, code: int, log_path: Path) -> DownloadError:
     log = f"All that was said is in {log_path}"
     if code == ENDED or any(words in said.lower() for words in WORDS):
         return DownloadError(f"{name}: there was not enough memory to {step.title}", f"{CLOSE_PROGRAMS}. {log}")
-    quoted = f"exit code {code}" if said.startswith("$ ") else said[:QUOTED_LETTERS]
+    quoted = f"exit code {code}" if said.startswith("$ ") else " ".join(said.split())[:QUOTED_LETTERS]
     is_export = "-c" in step.command
     if is_export and OFFLINE.search(said):
         return DownloadError(f"{name}: its weights could not be downloaded ({quoted})", f"{AGAIN}. {log}")

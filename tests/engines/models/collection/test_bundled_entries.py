@@ -77,7 +77,7 @@ def test_its_card_is_complete_and_fits_the_model(nets: Nets, own_folder: Path, n
         seen = segmenter(np.zeros((72, 128, 3), np.uint8))
     assert len(seen.instances.scores) == 0
     assert (seen.alpha is not None) == (kept.card.family == "matting")
-    assert (seen.class_map is not None) == (kept.card.family == "semantic")
+    assert (seen.class_map is not None) == (seen.surface is not None) == (kept.card.family == "semantic")
 
 
 @pytest.mark.parametrize("entry", LISTED.values(), ids=LISTED)
