@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ QUOTED_LETTERS = 200
 """Of that line, or else the last one, in an error."""
 
 Progress = Callable[[str, float], None]
-"""Called every TICK_S with the title of the step, and the megabytes that the disk has less than before."""
+"""Called at first and every TICK_S with the title of the step, and the seconds since it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,12 @@ def make(name: str, export: Export, maker: Maker, onnx_path: Path, on_progress: 
         root.mkdir(parents=True, exist_ok=True)
         onnx_path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(root), temporary_folder(root, PREFIX) as folder:
-            before_mb = _free_mb(root)
-            _check_space(name, maker, root, before_mb)
+            _check_space(name, maker, root)
             (folder / "home").mkdir()
             log_path.unlink(missing_ok=True)
             with _Supervisor(folder) as supervisor:
                 for step in steps_of(maker, export.argument, onnx_path, folder):
-                    code = supervisor.run(step, log_path, lambda title: on_progress(title, max(0.0, before_mb - _free_mb(root))))
+                    code = supervisor.run(step, log_path, on_progress)
                     if code:
                         raise _failed(name, step, code, log_path)
             if not onnx_path.is_file():
@@ -146,11 +146,8 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _free_mb(root: Path) -> float:
-    return shutil.disk_usage(root).free / 1e6
-
-
-def _check_space(name: str, maker: Maker, root: Path, free_mb: float) -> None:
+def _check_space(name: str, maker: Maker, root: Path) -> None:
+    free_mb = shutil.disk_usage(root).free / 1e6
     if free_mb < LEAST_FREE * maker.disk_mb:
         needed_gb, free_gb = LEAST_FREE * maker.disk_mb / 1e3, free_mb / 1e3
         what = f"{name}: its exporter needs {needed_gb:.1f} GB in {root} for a while, {free_gb:.1f} GB are free"
@@ -176,8 +173,8 @@ class _Supervisor:
         with self._process:  # closes its stdin, which ends the step and removes the folder
             pass
 
-    def run(self, step: Step, log_path: Path, on_tick: Callable[[str], None]) -> int:
-        """The exit code of the step, whose output is added to the log. on_tick: gets its title, at first and every TICK_S."""
+    def run(self, step: Step, log_path: Path, on_progress: Progress) -> int:
+        """The exit code of the step, whose output is added to the log."""
         with log_path.open("ab") as log:
             log.write(f"\n$ {' '.join(step.command)}\n".encode())
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -186,9 +183,10 @@ class _Supervisor:
         line = json.dumps({"command": step.command, "log": str(log_path), "variables": variables})
         with contextlib.suppress(BrokenPipeError):  # it was killed
             self._stdin.write(line.encode() + b"\n")
-        on_tick(step.title)
+        started_s = time.monotonic()
+        on_progress(step.title, 0.0)
         while not select.select([self._stdout], [], [], TICK_S)[0]:
-            on_tick(step.title)
+            on_progress(step.title, time.monotonic() - started_s)
         return int(self._stdout.readline() or ENDED)
 
 

@@ -75,8 +75,8 @@ def _make(exporters: Exporters, name: str, options: Get, listed_name: str) -> in
     onnx_path = zoo.own_dir() / ".downloads" / f"{listed_name}.onnx{PART}"
     with unfinished(lambda: onnx_path.unlink(missing_ok=True)):
         try:
-            with Progress(name, "MB on disk", delay_s=PROGRESS_DELAY_S) as progress:
-                make(listed_name, export, maker, onnx_path, lambda title, used_mb: progress.show(used_mb, None, title))
+            with Progress(name, "s") as progress:
+                make(listed_name, export, maker, onnx_path, lambda title, seconds: progress.show(seconds, None, title))
             return keep(name, options.trial, lambda folder: add_downloaded(onnx_path, name, facts, folder))
         finally:
             onnx_path.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def failure(maker: Maker = MAKER, argument: str = "tiny") -> DownloadError:
 
 def test_the_file_is_made_and_nothing_else_stays(tmp_path: Path) -> None:
     seen: list[str] = []
-    make("mine", EXPORT, MAKER, tmp_path / "model.onnx", lambda title, used_mb: seen.append(title))
+    make("mine", EXPORT, MAKER, tmp_path / "model.onnx", lambda title, seconds: seen.append(title))
     assert (tmp_path / "model.onnx").read_text() == "tiny"
     assert left() == []
     steps = ["make an environment", "install standin==1.0", "export it with standin==1.0"]
