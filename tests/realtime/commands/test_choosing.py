@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -37,6 +39,19 @@ def test_glimpses_are_spread_over_a_whole_video_or_folder(tmp_path: Path) -> Non
     for number in range(1, 13):
         cv2.imwrite(str(tmp_path / f"set/{number}.png"), np.full((8, 9, 3), number, np.uint8))
     assert [int(image[0, 0, 0]) for image in glimpses(tmp_path / "set", 3)] == [3, 7, 11]
+
+
+def test_a_video_of_one_key_frame_is_seen_in_all_its_parts(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "250"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for shade in range(0, 240, 4):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), format="bgr24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    seen = [int(image.mean()) for image in glimpses(tmp_path / "a.mp4", 6)]
+    assert len(seen) == 6
+    assert all(later - earlier > 20 for earlier, later in pairwise(seen))
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"RIFF" + bytes(200)])
