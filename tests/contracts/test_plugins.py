@@ -252,7 +252,7 @@ def missing():
 
 
 def open_engine(model, options):
-    with at_size(model, options.size) as sized:
+    with at_size(model, options) as sized:
         return ReferenceEngine(sized)
 
 
