@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from torch import Tensor
 from engines.files import whole_file, write_whole
 from engines.training import TrainingError
 from engines.training.mobile import EVIDENCE, MobileNet, from_deeplab
-from engines.training.model import SEMANTIC_HEAD, Net, SegmentationNet
+from engines.training.model import SEMANTIC_HEAD, SURFACE_WEIGHTS, Net, SegmentationNet
 from engines.training.recipe import NetSettings, Recipe, recipe_from_dict, recipe_to_dict
 
 FORMAT = 2
 SHAPES = ("kind", "width", "channels", "depths", "top_down")
 """The settings of a net that decide the shapes of its weights."""
+SURFACE_BIAS = r"heads\.surface\.(1\.)?bias"
 CLASS_LAYERS = (SEMANTIC_HEAD, EVIDENCE)
 """Prefixes of the layers whose weights have a row per class."""
 
@@ -75,7 +77,9 @@ class Checkpoint:
                 self.ema[name].copy_(value)
 
     def rebalanced(self) -> Checkpoint:
-        """Subtract `recipe.rebalance` (0..1) of the logarithm of the class weights from the logits. Returns a new checkpoint.
+        """Subtract `recipe.rebalance` (0..1) of the logarithm of the loss's weights from the logits of classes and surface.
+
+        Returns a new checkpoint.
 
         A weighted loss helps to learn rare classes, and makes them more likely than they are. The exact bias is known; removing
         all of it gives the likeliest class of each pixel, which costs mIoU of rare classes. A half is a good start.
@@ -83,9 +87,10 @@ class Checkpoint:
         """
         if not self.recipe.rebalance or not self.class_weights:
             return self
-        name = f"{SEMANTIC_HEAD}bias"
-        bias = self.recipe.rebalance * torch.tensor(self.class_weights).log()
-        return dataclasses.replace(self, ema={**self.ema, name: self.ema[name] - bias})
+        weights = {f"{SEMANTIC_HEAD}bias": torch.tensor(self.class_weights)}
+        weights |= {name: torch.tensor(SURFACE_WEIGHTS) for name in self.ema if re.fullmatch(SURFACE_BIAS, name)}
+        biases = {name: self.ema[name] - self.recipe.rebalance * weight.log() for name, weight in weights.items()}
+        return dataclasses.replace(self, ema={**self.ema, **biases})
 
 
 def new_net(recipe: Recipe) -> Net:

@@ -46,7 +46,7 @@ class Deployed(nn.Module):
     Input `image` (N, H, W, 3) uint8 BGR. Outputs, as far as the net has heads for them:
         labels     (N, H / s, W / s) uint8, a class each: argmax of the logits at twice their resolution, which keeps edges smooth
         alpha      (N, H, W) uint8, instead of labels: 255 x the probability of the second of two classes
-        confidence (N, H / 4, W / 4) uint8, 255 x the largest softmax probability, on the grid of the logits, where it is cheap
+        confidence (N, h / 2, w / 2) uint8, 255 x the largest softmax probability, of every second of h x w cells of the logits
         peaks      (N, 64, 3) float32, x, y in input pixels and score of the centres, by falling score; score 0: an empty slot
         offsets    (N, 2, H / 4, W / 4) float32, input pixels from each cell's middle to the centre of its object
         surface    (N, H / 2, W / 2) uint8, 0 nothing, 1 drivable, 2 lane line
@@ -72,7 +72,7 @@ class Deployed(nn.Module):
             outputs.append(as_byte(torch.sigmoid(difference)))
         else:
             outputs.append(upsampled(logits, FINER).argmax(dim=1).to(torch.uint8))
-            outputs.append(as_byte(torch.softmax(logits, dim=1).amax(dim=1)))
+            outputs.append(as_byte(torch.softmax(logits[:, :, ::2, ::2], dim=1).amax(dim=1)))
         if "instances" in maps:
             outputs.append(peaks(centre_heat(maps["instances"], self.net.centres_must_agree)))
             outputs.append(maps["instances"][:, 1:3] * OFFSET_SCALE_PX)

@@ -14,15 +14,13 @@ from engines.datasets.settings import SetSettings
 from engines.evaluation.mapping import merge_matrix
 from engines.models.fit import Fit, InputFiller
 from engines.training.data import TrainingSets
-from engines.training.model import Net, normalised, upsampled
+from engines.training.model import SURFACE_WEIGHTS, Net, normalised, upsampled
 from engines.training.recipe import Recipe
 from engines.types import F32, U8, VOID_CLASS
 
 SMALLEST_PROBABILITY = 1e-6
 LIGHTEST, HEAVIEST = 0.4, 4.0
 """Bounds of the balance by frequency: a class of 0.1 % of the pixels must not dominate the loss."""
-SURFACE_WEIGHTS = (1.0, 1.0, 4.0)
-"""Nothing, drivable, lane line: lines are about a hundredth of the pixels."""
 MOST_HELD_OUT = 40
 """Held-out images of each set, evenly spread: enough for a curve."""
 

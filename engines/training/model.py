@@ -125,6 +125,8 @@ class Net(nn.Module):
     centres_must_agree: bool = False
 
 
+SURFACE_WEIGHTS = (1.0, 1.0, 4.0)
+"""Of nothing, drivable and lane line in the loss: lines are about a hundredth of the pixels."""
 SEMANTIC_HEAD = "heads.semantic.1."
 """Prefix of the last layer's `weight` and `bias` in a state dictionary; both have a row per class."""
 

@@ -96,7 +96,7 @@ CHECKS = {
     "A sink": lambda said, folder: _has(said, r"s  crowded  \{'count': 1\}"),
     "A backend": _check_models,
     "A family": lambda said, folder: _has_bytes(folder / "bright.mp4"),
-    "A command": lambda said, folder: _has(said, r"road 640x384 245760"),
+    "A command": lambda said, folder: _has(said, r"road 448x256 114688"),
     "An outlet": lambda said, folder: _has(said, r"0\.00 s: \d tracks"),
 }
 

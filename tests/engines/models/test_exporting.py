@@ -98,7 +98,7 @@ def test_the_card_records_the_export_and_keeps_everything_else(nets, tmp_path: P
     assert made.card.recipe.startswith(source.card.recipe)
     last = made.card.recipe.splitlines()[-1]
     assert last.startswith(
-        f"Exported from model.onnx (SHA-256 {source.card.sha256}): input 640x384, batch 1; outputs as they were."
+        f"Exported from model.onnx (SHA-256 {source.card.sha256}): input 448x256, batch 1; outputs as they were."
     )
     assert made.card.figures == {**source.card.figures, "size_bytes": float(made.path.stat().st_size)}
 

@@ -16,7 +16,6 @@ from engines.datasets.settings import SetSettings
 from engines.training.losses import (
     HEAVIEST,
     LIGHTEST,
-    SURFACE_WEIGHTS,
     SetLoss,
     balanced_weights,
     instance_loss,
@@ -24,6 +23,7 @@ from engines.training.losses import (
     set_loss,
     surface_loss,
 )
+from engines.training.model import SURFACE_WEIGHTS
 from engines.training.recipe import recipe_from_dict
 
 FINE = np.eye(4, dtype=np.float32)

@@ -43,7 +43,7 @@ def test_the_net_of_a_bundled_recipe_runs(name: str) -> None:
     with torch.inference_mode():
         maps = net(torch.zeros(1, 3, 64, 64))
     assert set(maps) == {"semantic", *recipe.heads}
-    assert parameter_count(net) < 2e6
+    assert parameter_count(net) < 2.3e6
 
 
 @pytest.mark.parametrize("activation", ["leaky_relu", "hardswish", "silu"])

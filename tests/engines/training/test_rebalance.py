@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_rebalancing_changes_only_the_logits_and_by_the_weights(recipe: Recipe) 
     torch.testing.assert_close(moved, wanted.reshape(1, 3, 1, 1).expand_as(moved), rtol=0, atol=1e-5)
     assert after.step == before.step
     assert torch.equal(before.ema["heads.semantic.1.bias"], checkpoint(recipe, []).ema["heads.semantic.1.bias"])
+
+
+@pytest.mark.parametrize("net", [{}, {"kind": "mobile", "width": 0.5, "top_down": [16, 8]}])
+def test_lane_lines_are_learned_at_four_times_their_weight_and_shown_at_twice(street_facts: Facts, net: dict[str, Any]) -> None:
+    """At four times it, they were twice as wide as they are."""
+    recipe = recipe_from_dict(street_facts() | {"net": net, "rebalance": 0.5}, "street")
+    before = checkpoint(recipe, [0.5, 1.0, 4.0])
+    images = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        moved = before.rebalanced().net()(images)["surface"] - before.net()(images)["surface"]
+    torch.testing.assert_close(moved.amax((0, 2, 3)), torch.tensor([0.0, 0.0, -math.log(2)]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(moved.amin((0, 2, 3)), torch.tensor([0.0, 0.0, -math.log(2)]), rtol=0, atol=1e-5)
 
 
 def test_without_a_share_or_weights_nothing_changes(recipe: Recipe) -> None:

@@ -230,7 +230,9 @@ def test_a_card_can_be_read_in_a_terminal(capsys: pytest.CaptureFixture[str], mo
     lines = capsys.readouterr().out.splitlines()
     prose = [line for line in lines if "run.py" not in line]
     assert max(map(len, prose)) <= 100
-    command = "run.py teach espnetv2.onnx coral-city.onnx --recipe road --data SETS/idd-lite --out SETS/idd-taught --every 2"
+    command = (
+        "run.py train --recipe road --data MADE/cityscapes-256 --data SETS/pennfudan --data SETS/coco-220 --data SETS/camvid \\"
+    )
     assert " " * 9 + command in lines
     (of_set,) = (line for line in lines if line.strip().startswith("camvid held out: mIoU"))
     assert "sky" in of_set
