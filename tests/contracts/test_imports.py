@@ -35,7 +35,10 @@ OWNERS = {
         "engines.training.losses engines.training.mobile engines.training.model engines.training.parity engines.training.train"
     ),
     "tqdm": "engines.training.teach",
-    "av": "realtime.sinks.video realtime.sources.common.container realtime.sources.common.container_feed",
+    "av": (
+        "realtime.sinks.video realtime.sources.common.container realtime.sources.common.container_feed "
+        "realtime.sources.common.glimpses"
+    ),
     "PyQt6": "realtime.viewer.",
 }
 """Modules that import a heavy package at their top; a name that ends with a dot stands for all modules of that package.

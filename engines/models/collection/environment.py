@@ -36,8 +36,11 @@ TICK_S = 0.5
 LEAST_FREE = 1.2
 """Free space that is asked for, as a multiple of what is needed."""
 
-CPU_INDEX = ("--extra-index-url", "https://download.pytorch.org/whl/cpu", "--retries", "1")
-"""PyTorch without CUDA is a tenth of the size. Where that index cannot be reached, pip takes the build of the usual one."""
+CUDA_DOWNLOAD_MB, CUDA_DISK_MB = 2540, 3990
+"""What PyTorch 2.13 with CUDA takes more than without: the sizes of its wheels and of what is in them."""
+
+OWN_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+"""Who sets one of these may have PyTorch without CUDA from there."""
 
 AGAIN = "Check the connection, and run the same command again"
 
@@ -81,7 +84,6 @@ def steps_of(maker: Maker, argument: str, onnx_path: Path, folder: Path) -> list
     is_pip_here = _is_pip_here()  # which is quicker than an environment with its own, and needs no python3-venv
     pip = (sys.executable, "-m", "pip", "--python", python) if is_pip_here else (python, "-m", "pip")
     pip = (*pip, "install", "--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "off")
-    has_cpu_index = sys.platform == "linux" and platform.machine() == "x86_64"
     steps = [
         Step(
             "make an environment",
@@ -90,14 +92,25 @@ def steps_of(maker: Maker, argument: str, onnx_path: Path, folder: Path) -> list
             {},
         )
     ]
-    for packages in maker.steps:
-        index = CPU_INDEX if has_cpu_index and packages[0].startswith("torch==") else ()
-        steps.append(Step(f"install {packages[0]}", (*pip, *packages, *index), AGAIN, {}))
+    steps += [Step(f"install {packages[0]}", (*pip, *packages), AGAIN, {}) for packages in maker.steps]
     homes = {key: str(folder / "home") for key in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
     quiet = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": "ignore"}
     command = (python, "-I", "-u", "-c", maker.script, str(onnx_path), argument)
     steps.append(Step(f"export it with {maker.package}", command, AGAIN, homes | quiet | maker.environment))
     return steps
+
+
+def brings_cuda(maker: Maker) -> bool:
+    """Whether pip will install PyTorch's usual build for Linux on x86-64, which has CUDA."""
+    has_torch = any(package.startswith("torch==") for packages in maker.steps for package in packages)
+    return has_torch and sys.platform == "linux" and platform.machine() == "x86_64" and not any(map(os.environ.get, OWN_INDEX))
+
+
+def takes_mb(maker: Maker) -> tuple[int, int]:
+    """What the packages take to download here, and on disk while the environment exists."""
+    if brings_cuda(maker):
+        return maker.download_mb + CUDA_DOWNLOAD_MB, maker.disk_mb + CUDA_DISK_MB
+    return maker.download_mb, maker.disk_mb
 
 
 def _is_pip_here() -> bool:
@@ -147,9 +160,9 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _check_space(name: str, maker: Maker, root: Path) -> None:
-    free_mb = shutil.disk_usage(root).free / 1e6
-    if free_mb < LEAST_FREE * maker.disk_mb:
-        needed_gb, free_gb = LEAST_FREE * maker.disk_mb / 1e3, free_mb / 1e3
+    free_mb, needed_mb = shutil.disk_usage(root).free / 1e6, LEAST_FREE * takes_mb(maker)[1]
+    if free_mb < needed_mb:
+        needed_gb, free_gb = needed_mb / 1e3, free_mb / 1e3
         what = f"{name}: its exporter needs {needed_gb:.1f} GB in {root} for a while, {free_gb:.1f} GB are free"
         raise DownloadError(what, "Free some space, or choose another folder with XDG_CACHE_HOME")
 

@@ -23,7 +23,7 @@ class Maker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first and the last version of Python that its packages are known to have, such as "3.10"."""
     download_mb: int
     disk_mb: int
-    """What the packages take to download, and on disk while the environment exists."""
+    """What the packages take to download, and on disk while the environment exists; with a PyTorch without CUDA."""
     licence: str
     """Shown to the user for acceptance."""
     licence_url: str

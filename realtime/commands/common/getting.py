@@ -12,7 +12,7 @@ from engines.files import PART
 from engines.models import zoo
 from engines.models.collection.add import add_downloaded
 from engines.models.collection.download import download
-from engines.models.collection.environment import environments_folder, make, steps_of
+from engines.models.collection.environment import brings_cuda, environments_folder, make, steps_of, takes_mb
 from engines.models.collection.exporters import Exporters, bundled_exporters, check_python, read_exporters
 from engines.models.collection.folders import check_free, check_name
 from engines.models.collection.manifest import Manifest, bundled_manifest, read_manifest
@@ -94,11 +94,16 @@ def _show_steps(exporters: Exporters, name: str) -> None:
     for step in steps_of(maker, export.argument, Path("model.onnx"), folder):
         command = shlex.join(step.command).replace(f"{folder}/", "")
         print(f"{'':{INDENT}}" + command.replace("\n", f"\n{'':{INDENT + 2}}"))
+    download_mb, disk_mb = takes_mb(maker)
+    download = f"{download_mb / 1e3:.1f} GB" if download_mb >= 1000 else f"{download_mb} MB"
     print_fact(
         "takes",
-        f"{maker.download_mb} MB of packages to download (more where PyTorch is to be had with CUDA only), and the weights, from "
-        f"{export.weights}; {maker.disk_mb / 1e3:.1f} GB of disk for some minutes, of which {export.size_mb:.0f} MB stay",
+        f"{download} of packages to download, and the weights, from {export.weights}; {disk_mb / 1e3:.1f} GB of disk for some "
+        f"minutes, of which {export.size_mb:.0f} MB stay",
     )
+    if brings_cuda(maker):
+        cure = "PIP_EXTRA_INDEX_URL with the address of PyTorch's index for CPUs"
+        print_fact("note", f"most of it is CUDA, which is not needed. {cure} gives a build without: {maker.download_mb} MB")
     if platform.machine() not in TRIED_ON:
         cure = "If a package is missing there, make the model on a PC, and bring its file: models add FILE.onnx"
         print_fact("note", f"this was not tried on {platform.machine()}. {cure}")

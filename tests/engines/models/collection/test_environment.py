@@ -14,7 +14,7 @@ import filelock
 import pytest
 
 from engines.errors import DownloadError
-from engines.models.collection.environment import environments_folder, make, steps_of
+from engines.models.collection.environment import environments_folder, make, steps_of, takes_mb
 from engines.models.collection.exporters import Export, Maker, bundled_exporters, check_python, read_exporters
 
 pytestmark = pytest.mark.timeout(180)  # an environment is made in a second or two, on a machine that does nothing else
@@ -132,6 +132,21 @@ def test_space_is_looked_at_first(tmp_path: Path) -> None:
     assert "its exporter needs 1200000.0 GB in " in error.what
     assert error.cure == "Free some space, or choose another folder with XDG_CACHE_HOME"
     assert left() == []
+
+
+def test_cuda_is_counted_where_pytorch_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_torch = changed(MAKER, steps=(("torch==2.13.0", "torchvision==0.28.0"), ("standin==1.0",)))
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    assert takes_mb(with_torch) == (2541, 4040)
+    assert takes_mb(MAKER) == (1, 50)
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://example.org/cpu")
+    assert takes_mb(with_torch) == (1, 50)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert takes_mb(with_torch) == (1, 50)
 
 
 def test_one_model_is_made_at_a_time_and_leftovers_are_removed(tmp_path: Path) -> None:
