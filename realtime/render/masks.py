@@ -34,6 +34,11 @@ EDGE_BGR: Bgr = (25, 30, 35)
 SHARPENING = 4.0
 """How much steeper an upsampled edge becomes: at 2 it is as soft as the map is coarse, at 16 it has steps."""
 
+COARSE, COARSE_EDGE = 3, 0.42
+"""A map whose cells are at least so many pixels wide is blurred by a cell first, or a diagonal line would be a staircase. Its edges,
+half as steep, are sharpened three times as much, and lie at this share instead of a half: a line that is one cell wide has only a half
+left."""
+
 
 class Tile(NamedTuple):
     """A rectangle of the picture. owner: index of the only box that reaches into it, None if there are several."""
@@ -196,7 +201,10 @@ def _smooth(where: Bools, image: Image) -> tuple[U8, Image] | None:
     if parts is None:
         return None
     cells, place = parts
-    soft = scaled(mask[cells], Size.of(image[place]), cv2.INTER_AREA if columns > width else cv2.INTER_LINEAR)
-    if columns < width:  # steeper around one half: 4 v - 3 x 127.5, saturated
-        soft = cv2.addWeighted(soft, SHARPENING, soft, 0, -(SHARPENING - 1) * 127.5)
+    part, edge, steeper = mask[cells], 0.5, SHARPENING
+    if columns * COARSE <= width:
+        part, edge, steeper = cv2.GaussianBlur(part, (3, 3), 0), COARSE_EDGE, 3 * SHARPENING
+    soft = scaled(part, Size.of(image[place]), cv2.INTER_AREA if columns > width else cv2.INTER_LINEAR)
+    if columns < width:  # steeper around the edge, which becomes one half: saturated
+        soft = cv2.addWeighted(soft, steeper, soft, 0, (0.5 - steeper * edge) * 255)
     return soft, image[place]
