@@ -116,6 +116,7 @@ def test_a_diagonal_line_on_a_coarse_map_has_no_steps() -> None:
         surface[row, row : row + 2] = 2
     image = drawn(surface)
     stroke = np.abs(image.astype(int) - np.array(STROKE_BGR)).max(axis=2) < 60
-    left_px = stroke[80:280].argmax(axis=1)  # no end of the line
-    assert stroke[80:280].any(axis=1).all()
-    assert np.abs(np.diff(left_px)).max() <= WIDTH // 64 // 3, "it moves a little in every row instead of a cell in one"
+    assert stroke[80:280].any(axis=1).all()  # no end of the line
+    left_px, rows = stroke[80:280].argmax(axis=1), np.arange(200)
+    off_px = left_px - np.polyval(np.polyfit(rows, left_px, 1), rows)
+    assert off_px.std() < 1.6, "about a straight line; 2.3 where cells are only enlarged"
