@@ -186,7 +186,10 @@ def paint_lane_lines(image: Image, surface: U8, opacity: float) -> None:
         mask, region = part
         strength = 1 - (1 - opacity) ** 4
         reach = max(3, round(image.shape[0] / 240) | 1)
-        around = cv2.subtract(cv2.dilate(mask, np.ones((reach, reach), np.uint8)), mask)
+        solid = np.greater(mask, 0).view(np.uint8) * np.uint8(
+            255
+        )  # or the edge beside a half covered pixel would be half as dark
+        around = cv2.subtract(cv2.dilate(solid, np.ones((reach, reach), np.uint8)), mask)
         blend_colour(region, EDGE_BGR, cv2.convertScaleAbs(around, alpha=0.5 * strength))
         blend_colour(region, STROKE_BGR, cv2.convertScaleAbs(mask, alpha=strength))
 

@@ -57,9 +57,9 @@ def test_lane_lines_are_bright_strokes_with_a_dark_edge() -> None:
         assert np.abs(stroke - np.array(STROKE_BGR)).max() < 30, "nearly opaque, on any road"
         beside = image[270, 300:340].astype(int).sum(axis=1)
         carpet = mixed(CARPET_BGR, under=value).sum()
-        assert beside.min() < carpet - 40, "an edge darker than the road"
+        assert beside.min() < carpet - 60, "an edge darker than the road"
     width_px = (np.abs(drawn(street())[270].astype(float) - np.array(STROKE_BGR)).max(axis=1) < 60).sum()
-    assert 6 <= width_px <= 9, "two cells of four pixels"
+    assert 6 <= width_px <= 10, "two cells of four pixels, and blurring's share"
 
 
 def test_the_carpet_replaces_the_class_below() -> None:
@@ -113,7 +113,8 @@ def test_any_grid_can_be_drawn() -> None:
 def test_a_diagonal_line_on_a_coarse_map_has_no_steps() -> None:
     surface = np.zeros((48, 64), np.uint8)
     for row in range(4, 44):
-        surface[row, row : row + 2] = 2
+        column = row * 7 // 10
+        surface[row, column : column + 2] = 2
     image = drawn(surface)
     stroke = np.abs(image.astype(int) - np.array(STROKE_BGR)).max(axis=2) < 60
     assert stroke[80:280].any(axis=1).all()  # no end of the line
