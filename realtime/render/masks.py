@@ -34,7 +34,7 @@ EDGE_BGR: Bgr = (25, 30, 35)
 SHARPENING = 4.0
 """How much steeper an upsampled edge becomes: at 2 it is as soft as the map is coarse, at 16 it has steps."""
 
-COARSE, COARSE_EDGE = 3, 0.33
+COARSE, COARSE_EDGE = 2, 0.33
 """A map whose cells are at least so many pixels wide is blurred by a cell first, or a diagonal line would be a staircase. Its
 edges, half as steep, are sharpened three times as much, and lie at this share instead of a half: of a diagonal line that is one
 cell wide, blurring leaves 0.375."""
