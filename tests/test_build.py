@@ -30,7 +30,7 @@ def test_an_engine_is_built_in_a_child_and_its_passport_printed(tmp_path: Path, 
     assert main(["build", "road", "--target", "8.6"]) == 0
     out, err = capfd.readouterr()
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert lines["built"].startswith("road, fp16, 384x640, for any GPU of compute capability 8.6 with TensorRT-RTX")
+    assert lines["built"].startswith("road, fp16, 256x448, for any GPU of compute capability 8.6 with TensorRT-RTX")
     assert lines["layers"] == "not measured: the engine has not run on its GPU yet"
     assert lines["parity"].endswith(
         "of the labels as in fp32, over 8 frames, on the CPU with every result rounded as the GPU would"

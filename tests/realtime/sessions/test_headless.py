@@ -87,7 +87,6 @@ def test_frames_seconds_and_frames_per_second_agree(process: Process, MemorySour
     assert found, text
     frames, seconds, rate = int(found[1]), float(found[2]), float(found[3])
     assert rate == pytest.approx(frames / seconds, abs=0.051)
-    assert float(found[4]) > 0, "the model was opened"
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 1 + frames
 
 

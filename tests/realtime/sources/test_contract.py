@@ -128,8 +128,9 @@ def test_closing_before_iterating(opened: Open) -> None:
 def test_the_heavy_decoder_loads_only_for_the_schemes_that_need_it(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 30, 3), np.uint8))
     code = (
-        "import sys; sys.modules['av'] = None\nfrom realtime.sources import open_source, schemes, first_webcam\n"
-        "schemes(); first_webcam(0.1)\n"
+        "import contextlib, sys; sys.modules['av'] = None\nfrom realtime.errors import SourceError\n"
+        "from realtime.sources import open_source, schemes, first_webcam\nschemes()\n"
+        "with contextlib.suppress(SourceError): first_webcam(0.1)\n"
         f"assert len(list(open_source({str(tmp_path)!r}))) == 1\n"
         "assert len(list(open_source('synthetic://street?seconds=0.1&width=64&height=64'))) == 3\n"
     )

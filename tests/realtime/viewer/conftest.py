@@ -270,4 +270,7 @@ def open_window(app: QApplication, scripted: ScriptedSessions, tmp_path: Path) -
         window.close()
         window.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    deadline_s = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < deadline_s:  # a thread that has done its work ends soon
+        time.sleep(0.01)
     assert threading.active_count() == threads

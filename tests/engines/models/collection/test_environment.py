@@ -172,7 +172,10 @@ make("mine", EXPORT, MAKER, Path(sys.argv[1]))
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
 def test_nothing_stays_when_the_program_is_ended(tmp_path: Path, repo_root: Path, number: signal.Signals) -> None:
     path = [str(repo_root), *(entry for entry in sys.path if entry)]
-    program = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "model.onnx"), *path], stderr=subprocess.DEVNULL)
+    program = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "model.onnx"), *path], stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests may run where it is ignored
+    )  # fmt: skip
     root = environments_folder()
     while not list(root.glob("environment-*/python/*")):
         assert program.poll() is None
