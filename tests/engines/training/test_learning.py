@@ -19,6 +19,7 @@ from engines.training.data import CELL_PX
 from engines.training.deployed import Deployed, score_set, torch_predictor
 from engines.training.recipe import recipe_from_dict
 from engines.training.train import train
+from engines.types import Size, scaled_labels
 
 from .conftest import draw_street
 from .test_augment import STILL
@@ -85,6 +86,7 @@ def offset_errors(offsets: np.ndarray, sample: Sample) -> float:
 def surface_iou(found: np.ndarray, sample: Sample) -> np.ndarray:
     """Of nothing, drivable and lane line."""
     assert sample.surface is not None
+    found = scaled_labels(found, Size.of(sample.label))
     known = sample.label != 255
     truth = np.select([sample.surface == 3, sample.surface == 1], [2, 1], 0)
     classes = range(3)
