@@ -27,12 +27,12 @@ import openvino
 from engines.datasets.folder import DRIVABLE_BIT, LANE_BIT, Sample, open_set
 from engines.datasets.settings import SetSettings
 from engines.evaluation.mapping import class_table, truth_table
-from engines.evaluation.scores import class_iou, confusion, mean_iou
+from engines.evaluation.scores import class_iou, confusion
 from engines.families import DecodeSettings
 from engines.models import zoo
 from engines.segmenter import Segmenter
 from engines.training.opening import read_recipe
-from engines.types import U8, VOID_CLASS
+from engines.types import I64, U8, VOID_CLASS
 from realtime.cli import main as program
 from realtime.judging.files import read_tracks
 
@@ -45,7 +45,7 @@ SURFACES = {"drivable": DRIVABLE_BIT, "lane line": LANE_BIT}
 
 
 def score(segmenter: Segmenter, folder: Path, settings: SetSettings) -> dict[str, float]:
-    """mIoU, and the IoU of each class, in percent, on the set's held-out images."""
+    """mIoU, and the IoU of each class that is labelled there, in percent, on the set's held-out images."""
     names, table, truth = settings.classes, class_table(settings, segmenter.card.classes), np.arange(256).astype(np.uint8)
     if len(segmenter.card.classes) < len(names):
         names, table, truth = segmenter.card.classes, truth, truth_table(settings, segmenter.card.classes)
@@ -61,9 +61,16 @@ def score(segmenter: Segmenter, folder: Path, settings: SetSettings) -> dict[str
             is_there, is_found = (sample.surface & bit) > 0, mine == 2 if bit == LANE_BIT else mine > 0
             surfaces[name][0] += int((is_there & is_found & known).sum())
             surfaces[name][1] += int(((is_there | is_found) & known).sum())
-    iou = {name: value for name, value in zip(names, class_iou(counts), strict=True) if not np.isnan(value)}
+    iou = labelled_iou(names, counts)
+    mean = float(np.mean(list(iou.values())))
     iou |= {name: hits / either for name, (hits, either) in surfaces.items() if either}
-    return {"images": len(samples), "mIoU": _percent(mean_iou(counts) / 100), **{name: _percent(v) for name, v in iou.items()}}
+    return {"images": len(samples), "mIoU": _percent(mean), **{name: _percent(v) for name, v in iou.items()}}
+
+
+def labelled_iou(names: tuple[str, ...], counts: I64) -> dict[str, float]:
+    """The IoU of each class that the set labels somewhere, 0..1: any other could only be found wrongly."""
+    is_labelled = counts.sum(axis=1) > 0
+    return {name: float(value) for name, value, there in zip(names, class_iou(counts), is_labelled, strict=True) if there}
 
 
 def _sized(found: U8, sample: Sample) -> U8:

@@ -94,7 +94,10 @@ class Checkpoint:
 
 
 def new_net(recipe: Recipe) -> Net:
-    """The net that the recipe describes, with random weights (seed it first)."""
+    """The net that the recipe describes, with random weights (seed it first). Raises TrainingError."""
+    if recipe.net.kind == "stdc" and len(recipe.net.top_down) < 3:  # known only now: --from may give the kind
+        what = f"recipe {recipe.name}: net.top_down has two entries, and a net of the kind stdc needs three"
+        raise TrainingError(what, "Write three")
     kind = MobileNet if recipe.net.kind == "mobile" else SegmentationNet
     return kind(recipe.net, len(recipe.classes), recipe.heads)
 
@@ -161,7 +164,7 @@ def transferred(fresh: dict[str, Tensor], start: Checkpoint, recipe: Recipe, whe
     The rows of the class head are matched by class name: a class that `start` does not have keeps its random row.
     Raises TrainingError, which names `where`, when the backbones differ, since nothing useful could be transferred.
     """
-    old, new = start.ema, dict(fresh)
+    old, new = start.averaged(), dict(fresh)
     same = {name for name, value in fresh.items() if name in old and old[name].shape == value.shape}
     if any(name not in same and not name.startswith(("heads.", EVIDENCE)) for name in fresh):
         raise TrainingError(f"{where}: its net differs from that of recipe {recipe.name}", _same_net(start.recipe, recipe))

@@ -139,7 +139,7 @@ def make(name: str, export: Export, maker: Maker, onnx_path: Path, on_progress: 
                 for step in steps_of(maker, export.argument, onnx_path, folder):
                     code = supervisor.run(step, log_path, on_progress)
                     if code:
-                        raise _failed(name, step, code, log_path)
+                        raise _failed(name, step, code, log_path, supervisor.log_start_bytes)
             if not onnx_path.is_file():
                 raise DownloadError(f"{name}: {maker.package} wrote no file", f"All that was said is in {log_path}")
         log_path.unlink()
@@ -178,6 +178,7 @@ class _Supervisor:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout, self._folder = self._process.stdin, self._process.stdout, folder
+        self.log_start_bytes = 0  # where the output of the step that ran last begins in the log
 
     def __enter__(self) -> "_Supervisor":
         return self
@@ -190,6 +191,7 @@ class _Supervisor:
         """The exit code of the step, whose output is added to the log."""
         with log_path.open("ab") as log:
             log.write(f"\n$ {' '.join(step.command)}\n".encode())
+            self.log_start_bytes = log.tell()
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
         own = {"PYTHONNOUSERSITE": "1", "PIP_USER": "0", "TMPDIR": str(self._folder)}  # pip may be set up to install for the user
         variables = inherited | own | step.variables
@@ -203,15 +205,16 @@ class _Supervisor:
         return int(self._stdout.readline() or ENDED)
 
 
-def _failed(name: str, step: Step, code: int, log_path: Path) -> DownloadError:
-    """One line for the end of a log."""
-    lines = [line.strip() for line in log_path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+def _failed(name: str, step: Step, code: int, log_path: Path, start_bytes: int) -> DownloadError:
+    """One line for the end of a log, in which the step's output begins at `start_bytes`."""
+    output = log_path.read_bytes()[start_bytes:].decode(errors="replace")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if ERROR.match(line)]
-    said = (errors or lines)[-1]
+    said = (errors or lines or [""])[-1]
     log = f"All that was said is in {log_path}"
     if code == ENDED or any(words in said.lower() for words in WORDS):
         return DownloadError(f"{name}: there was not enough memory to {step.title}", f"{CLOSE_PROGRAMS}. {log}")
-    quoted = f"exit code {code}" if said.startswith("$ ") else " ".join(said.split())[:QUOTED_LETTERS]
+    quoted = " ".join(said.split())[:QUOTED_LETTERS] or f"exit code {code}"
     is_export = "-c" in step.command
     if is_export and OFFLINE.search(said):
         return DownloadError(f"{name}: its weights could not be downloaded ({quoted})", f"{AGAIN}. {log}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -19,7 +20,7 @@ from engines.models.collection.manifest import Manifest, bundled_manifest, read_
 from engines.system.unfinished import unfinished
 from realtime.commands.common.checking import PROGRESS_DELAY_S
 from realtime.commands.common.listing import INDENT, print_downloads, print_fact
-from realtime.commands.common.owning import keep
+from realtime.commands.common.owning import check_trial, keep
 from realtime.errors import SettingsError
 from realtime.process.progress import Progress
 
@@ -50,6 +51,7 @@ def get(options: Get) -> int:
 
 def _download(listed: Manifest, name: str, options: Get, listed_name: str) -> int:
     entry = listed.entry(listed_name)
+    check_trial(name, options.trial)  # before anything is downloaded
     if entry.notice:  # what people may not expect before everything else
         print_fact("notice", entry.notice)
     print(f"model    {listed_name}: {entry.description}" if entry.description else f"model    {listed_name}")
@@ -68,11 +70,12 @@ def _download(listed: Manifest, name: str, options: Get, listed_name: str) -> in
 def _make(exporters: Exporters, name: str, options: Get, listed_name: str) -> int:
     export, maker = exporters.models[listed_name], exporters.maker_of(listed_name)
     check_python(listed_name, maker)
+    check_trial(name, options.trial)  # before minutes of work
     _show_steps(exporters, listed_name)
     _accept(listed_name, "Accept this licence and run these steps? [y/N] ", is_accepted=options.accept_licence)
     source = f"Made with {maker.package}, whose weights are from {export.weights}."
     facts = {"description": export.description, **maker.card, "licence": maker.licence, "source": source}
-    onnx_path = zoo.own_dir() / ".downloads" / f"{listed_name}.onnx{PART}"
+    onnx_path = zoo.own_dir() / ".downloads" / f"{listed_name}.{os.getpid()}.onnx{PART}"  # no other process's
     with unfinished(lambda: onnx_path.unlink(missing_ok=True)):
         try:
             with Progress(name, "s") as progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.backends import check_backend
+from engines.building.frames import real_frames
 from engines.errors import ModelFileError
 from engines.models import zoo
 from engines.models.collection.add import add_file
@@ -51,12 +52,20 @@ def remove(model: str) -> int:
     return 0
 
 
-def keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
-    """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays."""
+def check_trial(name: str, options: TrialOptions) -> Path:
+    """The path of the preview. Raises what is wrong with the options of a trial, before there is a model to try."""
     preview_path = Path(options.preview or OUT / f"{name}-preview.png")
     if preview_path.suffix.lower() != ".png":
         raise SettingsError(f"--preview {preview_path}: not a .png file")
     check_backend(options.backend)
+    if options.frames:
+        real_frames(Path(options.frames), 1)
+    return preview_path
+
+
+def keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
+    """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays."""
+    preview_path = check_trial(name, options)
     with new_model(name) as folder:
         model = fill(folder)
         trial = try_model(model, trial_frames(model.card, options.frames), options.backend)

@@ -59,6 +59,15 @@ def test_rows_of_the_class_head_are_matched_by_name(street_facts: Facts) -> None
     assert all(torch.equal(made[name], old.ema[name]) for name in others), "the averaged weights of every head"
 
 
+def test_a_run_begins_with_the_encoder_that_was_evaluated(toy_facts: Facts) -> None:
+    recipe = recipe_from_dict(toy_facts(keep=0.5), "kept")
+    old = checkpoint(recipe)
+    name = next(name for name, value in old.ema.items() if name.startswith("encoder") and value.ndim == 4)
+    old.start = {name: old.ema[name] + 1}
+    made = transferred(fresh(recipe), old, recipe, "old.pt")
+    torch.testing.assert_close(made[name], old.ema[name] + 0.5)
+
+
 def test_heads_of_the_new_net_alone_stay_fresh(street_facts: Facts, toy_facts: Facts) -> None:
     recipe = recipe_from_dict(street_facts(), "new")
     begin, old = fresh(recipe), checkpoint(recipe_from_dict(toy_facts(), "old"))
@@ -73,6 +82,16 @@ def test_heads_of_the_old_net_alone_are_dropped(street_facts: Facts, toy_facts: 
     recipe = recipe_from_dict(toy_facts(), "new")
     made = transferred(fresh(recipe), checkpoint(recipe_from_dict(street_facts(), "old")), recipe, "old.pt")
     assert set(made) == set(fresh(recipe))
+
+
+def test_a_net_of_stdc_needs_three_levels(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(toy_facts(steps=1) | {"net": {"top_down": [16, 8]}}, "new")
+    with pytest.raises(TrainingError, match=r"toy: net\.top_down has two entries, .* stdc needs three\. Write three"):
+        train(recipe, [open_set(toy_set, recipe.sets[0])], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    mobile = recipe_from_dict(toy_facts() | {"net": {"kind": "mobile", "width": 0.5, "top_down": [16, 8]}}, "old")
+    save_checkpoint(tmp_path / "old.pt", checkpoint(mobile))
+    new_net(with_net_of(recipe, tmp_path / "old.pt"))  # whose kind the recipe leaves open
 
 
 def test_a_different_net_is_refused(toy_set: Path, toy_facts: Facts, tmp_path: Path) -> None:

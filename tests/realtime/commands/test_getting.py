@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import filelock
 import onnx
 import pytest
 
@@ -270,6 +271,33 @@ def test_a_model_is_made_and_works(home: Path, exporters: Path, pictures: Path, 
     assert files_in(home) == ["hues/card.toml", "hues/model.onnx"]
     assert [path.name for path in exporters.iterdir()] == [".lock"]
     assert "there is a model" in error_of(capsys, ["models", "get", "hues", "--accept-licence"])
+
+
+@pytest.mark.parametrize("wrong", [("--preview", "p.jpg"), ("--frames", "no-such.mp4"), ("--backend", "zzz")])
+def test_wrong_options_are_said_before_anything_is_made_or_downloaded(
+    home: Path,
+    exporters: Path,
+    manifest: Path,
+    trusted_server: HttpsServer,
+    capsys: pytest.CaptureFixture[str],
+    wrong: tuple[str, str],
+) -> None:
+    for command in (["hues"], ["colours", "--manifest", str(manifest)]):
+        assert wrong[1] in error_of(capsys, ["models", "get", *command, "--accept-licence", *wrong])
+    assert not exporters.exists()
+    assert not trusted_server.asked
+
+
+def test_a_run_that_is_refused_leaves_the_file_of_the_other(
+    home: Path, exporters: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = home / ".downloads" / "hues.onnx.part"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    exporters.mkdir(parents=True)
+    with filelock.FileLock(str(exporters / ".lock")):
+        assert "another process is making a model" in error_of(capsys, ["models", "get", "hues", "--accept-licence"])
+    assert other.exists()
 
 
 def test_models_that_are_made_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,13 @@ def test_an_exporter_that_fails_is_one_line(argument: str, what: str) -> None:
     assert error.cure.startswith("All that was said is in ")
 
 
+def test_what_is_quoted_was_said_by_the_step_that_failed() -> None:
+    """Not the last line of its script, and no error of a step before, which went well."""
+    silent = 'import os\nERROR: int = 3\nos._exit(3)\n"weights.pt"'
+    error = failure(changed(MAKER, script=silent))
+    assert error.what == "mine: could not export it with standin==1.0 (exit code 3)"
+
+
 def test_space_is_looked_at_first(tmp_path: Path) -> None:
     error = failure(changed(MAKER, disk_mb=10**9))
     assert "its exporter needs 1200000.0 GB in " in error.what
