@@ -35,13 +35,15 @@ class ClassMapping:
     """Set class of each class of a model.
 
     set_of:   (at least 256,) uint8: model class → set class; 255 where the set has no such class.
-    unnamed:  set class of a pixel without a class, or of a class that the set does not have: its background, or 255.
+    unnamed:  set class of a class that the set does not have: its background, or 255.
+    nothing:  set class of a pixel without a class: what the user maps a void class to; else as `unnamed`.
     parts:    set class → (model class, how it was mapped), in the model's order.
     is_known: of each set class, whether the model can predict it. is_void: whether `means` excludes its pixels.
     """
 
     set_of: U8
     unnamed: int
+    nothing: int
     parts: Mapping[str, tuple[tuple[str, str], ...]]
     is_known: tuple[bool, ...]
     is_void: tuple[bool, ...]
@@ -97,7 +99,11 @@ def map_classes(
     set_of[set_of == VOID_CLASS] = background
     is_void = tuple(name in settings.means and not settings.means[name] and name not in given for name in settings.classes)
     is_known = tuple(name in parts or index == background for index, name in enumerate(settings.classes))
-    return ClassMapping(set_of, background, {name: tuple(entries) for name, entries in parts.items()}, is_known, is_void)
+    # Void classes have no pixels of their own in a class map: what the user maps one to is what pixels without a class are.
+    mapped = {name for entries in parts.values() for name, _ in entries}
+    of_void = [int(set_of[index]) for index, name in enumerate(model_classes) if name in void and name in mapped]
+    nothing = of_void[0] if of_void else background
+    return ClassMapping(set_of, background, nothing, {name: tuple(entries) for name, entries in parts.items()}, is_known, is_void)
 
 
 def merge_matrix(settings: SetSettings, model_classes: Sequence[str]) -> F32:
@@ -146,7 +152,7 @@ def read_classes(segmentation: Segmentation, card: ModelCard, mapping: ClassMapp
     """
     target = (size.width, size.height)
     table = mapping.set_of[:256].copy()
-    table[VOID_CLASS] = mapping.unnamed
+    table[VOID_CLASS] = mapping.nothing
     if segmentation.class_map is not None:
         return np.asarray(table[cv2.resize(segmentation.class_map, target, interpolation=cv2.INTER_NEAREST_EXACT)], np.uint8)
     if segmentation.alpha is not None:
@@ -154,9 +160,9 @@ def read_classes(segmentation: Segmentation, card: ModelCard, mapping: ClassMapp
         names = enumerate(card.classes)
         matte = next(class_id for class_id, name in names if name != "background" and name not in card.void)
         foreground = mapping.set_of[matte]
-        return np.where(alpha > OPAQUE, foreground, np.uint8(mapping.unnamed)).astype(np.uint8)
+        return np.where(alpha > OPAQUE, foreground, np.uint8(mapping.nothing)).astype(np.uint8)
     instances = segmentation.instances
-    of_row = np.full(256, mapping.unnamed, np.uint8)
+    of_row = np.full(256, mapping.nothing, np.uint8)
     of_row[1 : len(instances) + 1] = mapping.set_of[instances.class_ids]
     return np.asarray(of_row[cv2.resize(instances.label_map, target, interpolation=cv2.INTER_NEAREST_EXACT)], np.uint8)
 

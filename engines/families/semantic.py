@@ -23,7 +23,7 @@ from engines.families.common.class_maps import proposed_maps, recognised_maps
 from engines.families.common.map_ranges import examine_map
 from engines.families.common.ranges import Look
 from engines.families.common.recognising import Network, Recognised, channel_classes, has_aspect, length_of, one_role
-from engines.families.common.surfaces import CLASSES, PALETTE, Surface
+from engines.families.common.surfaces import CLASSES, PAIR, PALETTE, Surface
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import GraphEditor, tensor_facts
@@ -226,6 +226,7 @@ def fuse(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     """logits (N, C, H, W)    ▶ labels (N, H, W) uint8, and for cards with things also confidence (N, H, W) uint8
     probabilities (the same) ▶ the same
     labels (N, H, W) int64 ▶ labels (N, H, W) uint8
+    surface, drivable, lane ▶ as they are
     """
     if "logits" in card.outputs or "probabilities" in card.outputs:
         return _fuse_logits(model, card)
@@ -262,9 +263,10 @@ def _fuse_logits(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
     exact = flat if elem_type == onnx.TensorProto.FLOAT else edit.add("Cast", [flat], "exact", to=onnx.TensorProto.FLOAT)
     mean = edit.reduce("ReduceMean", exact, [1, 2], "mean", keepdims=False, output="logit_mean")
     made["logit_mean"] = (mean, onnx.TensorProto.FLOAT, (batch,))
-    edit.set_outputs(made.values())
+    surface = {role: tensor for role, tensor in card.outputs.items() if role in ("surface", *PAIR)}
+    edit.set_outputs(made.values(), kept=surface.values())
     edit.pin_size(card.input)
-    return checked(edit, card, {role: tensor for role, (tensor, _, _) in made.items()})
+    return checked(edit, card, {role: tensor for role, (tensor, _, _) in made.items()} | surface)
 
 
 def _fuse_labels(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:

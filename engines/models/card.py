@@ -109,16 +109,17 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.classes[class_id] if 0 <= class_id < len(self.classes) else f"class {class_id}"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Parse a card file. Raises CardError that names the file, and the line where TOML is broken.
 
     Where its `classes` are a word, they become the names that it stands for, with their usual colours.
+    keys: in place of those of the file, before that.
     """
     try:
         written = read_table(path, CardError, MAX_CARD_BYTES)
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such card") from error
-    return with_usual_keys(written, str(path))
+    return with_usual_keys({**written, **(keys or {})}, str(path))
 
 
 def card_from_dict(facts: Mapping[str, Any], where: str) -> ModelCard:

@@ -52,7 +52,7 @@ def load_model(onnx_path: Path, keys: Mapping[str, Any] | None = None) -> Model:
     """
     facts = read_network(onnx_path)
     card_path = find_card(onnx_path)
-    written = with_usual_keys({**(read_toml(card_path) if card_path else {}), **(keys or {})}, str(onnx_path))
+    written = read_toml(card_path, keys) if card_path else with_usual_keys(keys or {}, str(onnx_path))
     guessed = guess(facts, onnx_path, written)
     merged = {**guessed, **written}
     if "things" in guessed and "things" not in written:

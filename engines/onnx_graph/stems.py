@@ -35,7 +35,7 @@ def pixel_range(model: Any, image: str) -> str:
         return ""
     gains, offsets = found
     gain, shift = float(np.abs(gains).mean()), float(np.abs(offsets).max())
-    if not gain > 0:
+    if not gain > 0 or (bool((gains == 1).all()) and not shift):  # by 1 and 0: as the pixels come
         return ""
     low, high = SPAN
     if low / 255 <= gain <= high / 255:

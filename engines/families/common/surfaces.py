@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from engines.decoding.maps import class_planes, fine_enough, not_finite, one_map, surface_map
 from engines.errors import CardError, InferenceError
+from engines.families.common.ranges import OVERSHOOT
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.types import F32, U8, Bools, Outputs, Size
@@ -68,6 +69,7 @@ def _yes(output: npt.NDArray[np.generic], name: str, geometry: Fit) -> Bools:
         values: F32 = np.asarray(one_map(output, name), np.float32)
         if not np.isfinite(values).all():
             raise not_finite(f"output {name}")
-        is_share = output.dtype.kind == "f" and values.size > 0 and values.min() >= 0 and values.max() <= 1
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        is_share = output.dtype.kind == "f" and low >= -OVERSHOOT and high <= 1 + OVERSHOOT  # a resize may go past 0 and 1
         found = np.greater(values, 0.5 if is_share else 0)
     return np.array(geometry.cut(fine_enough(found, geometry)), bool)

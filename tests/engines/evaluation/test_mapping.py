@@ -147,3 +147,10 @@ def test_eighty_unnamed_classes_are_cocos_only_for_a_set_of_cocos_and_that_is_re
         map_classes(SetSettings("field", ("crop", "person")), unnamed)
     with pytest.raises(EvaluationError, match="nothing in common"):
         map_classes(SetSettings("rooms", ("person",)), unnamed[:79])
+
+
+def test_a_void_class_that_is_given_is_what_pixels_without_a_class_are() -> None:
+    land = SetSettings("land", ("soil", "crop"))
+    mapping = map_classes(land, ("background", "crop"), void=("background",), given={"soil": ("background",)})
+    assert (mapping.nothing, mapping.unnamed) == (0, VOID_CLASS)
+    assert map_classes(land, ("background", "crop"), void=("background",)).nothing == VOID_CLASS

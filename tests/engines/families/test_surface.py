@@ -50,3 +50,19 @@ def test_without_one_there_is_none(family: str) -> None:
 def test_other_numbers_than_a_surface_are_an_error(family: str) -> None:
     with pytest.raises(InferenceError, match="output surface contains 3, which is none of 0 nothing, 1 drivable, 2 lane line"):
         decoded(family, np.full((NET.height, NET.width), 3, np.uint8))
+
+
+@pytest.mark.parametrize("overshoot", [0.0, 0.01])
+def test_shares_that_a_resize_took_a_little_past_0_and_1_are_shares(overshoot: float) -> None:
+    shares = np.full((1, 1, NET.height, NET.width), 0.1, np.float32)
+    shares[..., :8, :] = 1 + overshoot
+    shares[..., 8:16, :] = -overshoot
+    spec = {"tensor": "image", "size_px": [NET.width, NET.height], "layout": "nhwc", "dtype": "uint8", "channels": "bgr"}
+    roles = {"drivable": "drivable", "lane": "lane"}
+    facts = {"name": "m", "family": "semantic", "classes": ["drivable", "lane line"], "outputs": roles}
+    card = card_from_dict(facts | {"input": {**spec, "fit": "stretch"}}, "test")
+    outputs: dict[str, Any] = {"drivable": shares, "lane": np.zeros_like(shares)}
+    found = open_family(card).decode(outputs, fit(FRAME, NET, "stretch"), DecodeSettings()).surface
+    assert found is not None
+    assert found[:8].all()
+    assert not found[8:].any()

@@ -451,6 +451,18 @@ def test_a_card_without_things_gets_no_confidence(tmp_path: Path, cpu_backend: s
     np.testing.assert_array_equal(decode(network, fused_card, cpu_backend, tmp_path).class_map, logits()[0].argmax(axis=0))
 
 
+def test_a_surface_beside_the_classes_is_kept(tmp_path: Path, cpu_backend: str) -> None:
+    lane = np.zeros((1, 2, 64, 64), np.float32)
+    lane[:, 1, 20:30] = 1
+    outputs = {"logits": logits(), "drivable": lane[:, :, ::-1].copy(), "lane": lane}
+    card = card_of("semantic", {name: name for name in outputs})
+    network, fused_card = fuse_outputs(constant_net(outputs), card)
+    assert {"labels", "drivable", "lane"} <= set(fused_card.outputs)
+    surface = decode(network, fused_card, cpu_backend, tmp_path).surface
+    assert surface is not None
+    assert sorted(np.unique(surface)) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("how", ["letterbox", "letterbox_top_left"])
 def test_coarse_logits_of_a_letterboxed_frame_stay_logits(tmp_path: Path, cpu_backend: str, how: str) -> None:
     """The padding begins inside a cell, where labels can't be cut as interpolated logits can."""

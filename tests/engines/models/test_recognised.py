@@ -192,6 +192,14 @@ def test_coarse_logits_are_classes(export: Exporter, stride: int) -> None:
     assert export.card('classes = "cityscapes"\n' + UNIT).outputs == {"logits": "logits"}
 
 
+def test_a_word_given_in_place_of_the_card_s_brings_its_own_things_and_colours(export: Exporter) -> None:
+    path = export({"logits": 19})
+    path.with_suffix(".toml").write_text('classes = "voc"\n' + UNIT)
+    card = load_model(path, {"classes": "cityscapes"}).card
+    assert (len(card.classes), card.void) == (19, ())
+    assert "rider" in card.things
+
+
 def test_logits_may_have_their_channels_last(export: Exporter, cpu_backend: str) -> None:
     export({"Identity": 21}, layout="nhwc")
     card = export.card('classes = "voc"\n' + UNIT)

@@ -12,6 +12,7 @@ from onnx import helper
 
 from engines.errors import CardError
 from engines.models.model import load_model
+from engines.models.sidecars import input_beside
 from engines.types import Size
 
 LABELS = {"id2label": {"1": "sky", "0": "road", "2": "car"}}
@@ -86,6 +87,24 @@ def test_a_card_wins_and_other_files_say_nothing(nets) -> None:
     (path.parent.parent / "preprocessor_config.json").write_text('{"tokenizer": "words"}')
     with pytest.raises(CardError, match=r"input\.size_px"):
         load_model(path)
-    (path.parent.parent / "preprocessor_config.json").write_text("{")
-    with pytest.raises(CardError, match=r"preprocessor_config\.json: cannot be read"):
-        load_model(path)
+
+
+def test_what_is_no_json_is_ignored_and_said(nets, caplog: pytest.LogCaptureFixture) -> None:
+    path = segformer(nets, LABELS, PREPROCESSOR)
+    (path.parent.parent / "config.json").write_text("{")
+    assert load_model(path).lacks_names
+    assert "config.json: ignored" in caplog.text
+
+
+def test_a_byte_order_mark_is_read_over(nets) -> None:
+    path = segformer(nets, LABELS, PREPROCESSOR)
+    (path.parent.parent / "config.json").write_text(json.dumps(LABELS), encoding="utf-8-sig")
+    assert load_model(path).card.classes == ("road", "sky", "car")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"rescale_factor": None}, {"rescale_factor": "1/255"}, {"image_std": [0, 1, 1]}, {"image_std": 0}], ids=str
+)
+def test_numbers_that_make_no_sense_are_ignored(nets, changed: dict[str, Any]) -> None:
+    path = segformer(nets, LABELS, PREPROCESSOR | changed)
+    assert input_beside(path) == {}
