@@ -11,9 +11,9 @@ from engines.errors import PictureError
 from engines.pictures.reading import decode, read_file
 from realtime.errors import SourceOpenError
 from realtime.sources.common.base import FrameSource, Picture, StreamClock, counted, now_ns
-from realtime.sources.common.uri import Options, SourceUri, natural_key, not_found
+from realtime.sources.common.picture_folder import SUFFIXES, files_in, pictures_in
+from realtime.sources.common.uri import Options, SourceUri, not_found
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 OTHER_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".exr", ".psd", ".ppm", ".tga"}
 )
@@ -42,10 +42,8 @@ class ImagesSource(FrameSource):
 
     def __init__(self, folder: Path, name: str, fps: float) -> None:
         """List the folder and read its first readable image. Raises SourceOpenError when there is none, OSError."""
-        # A name that begins with a dot is no picture of the clip: macOS writes ._frame1.jpg beside frame1.jpg.
-        entries = [path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()]
-        paths = sorted((path for path in entries if path.suffix.lower() in SUFFIXES), key=natural_key)
-        others = sorted({path.suffix.lower() for path in entries} & OTHER_SUFFIXES)
+        paths = pictures_in(folder)
+        others = sorted({path.suffix.lower() for path in files_in(folder)} & OTHER_SUFFIXES)
         left_out = f"pictures of other kinds are left out: {', '.join(others)}" if others else ""
         if not paths:
             what = f"{name}: no images in this folder{f' ({left_out})' if left_out else ''}"

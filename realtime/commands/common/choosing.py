@@ -10,7 +10,8 @@ from engines.errors import SegmentationError
 from engines.families import DecodeSettings
 from engines.segmenter import Segmenter
 from engines.types import Image
-from realtime.sources import glimpses
+from realtime.errors import SourceError
+from realtime.sources import glimpses, parse
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,23 @@ in two clips of fixed street cameras the largest are 0.39 to 0.56 high."""
 FROM_SHARE = 0.5
 """Of the glimpses."""
 
+LOOKED_AT = ("file", "images")
+"""Kinds of sources that can be looked at before they are played."""
+
 
 def preset_for(source: str) -> str:
     """The preset for a video file or a folder of images; ROAD for what cannot be looked at."""
-    path = Path(source).expanduser()
-    if not (path.is_file() or path.is_dir()):
+    try:
+        uri = parse(source)
+    except SourceError:  # the run itself says what is wrong
         return ROAD
+    if uri.scheme not in LOOKED_AT:
+        return ROAD
+    path = Path(uri.target).expanduser()
     try:
         with Segmenter.open(MODEL, "ort") as segmenter:
             seen = [_is_near(picture, segmenter) for picture in glimpses(path, GLIMPSES)]
-    except (SegmentationError, OSError):  # the run itself says what is wrong
+    except (SegmentationError, OSError):
         return ROAD
     if not seen or sum(seen) < FROM_SHARE * len(seen):
         return ROAD

@@ -12,9 +12,7 @@ from engines.types import Image
 from realtime.errors import SourceError
 from realtime.sources.common.geometry import turn_of, turned
 from realtime.sources.common.picking import pick
-from realtime.sources.common.uri import natural_key
-
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+from realtime.sources.common.picture_folder import pictures_in
 
 MOST_DECODED = 400
 """Pictures beside key frames: a second of CPU at 720p."""
@@ -33,7 +31,7 @@ def glimpses(path: Path, count: int) -> Iterator[Image]:
 
 
 def _of_folder(folder: Path, count: int) -> Iterator[Image]:
-    paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=natural_key)
+    paths = pictures_in(folder)
     for index in range(min(count, len(paths))):
         try:
             yield read_picture(paths[(2 * index + 1) * len(paths) // (2 * min(count, len(paths)))])

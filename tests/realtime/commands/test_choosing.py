@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engines.types import Size
-from realtime.commands.common.choosing import ROAD, preset_for
+from realtime.commands.common.choosing import PEOPLE, ROAD, preset_for
 from realtime.commands.common.options import Running, parsed
 from realtime.commands.common.running import CameraOrClip, settings_of
 from realtime.sources import glimpses
@@ -69,6 +69,15 @@ def test_people_near_the_camera_have_their_own_preset(tmp_path: Path) -> None:
     assert settings_of(parsed(Running), str(clip), looks=True).model == "people"
     assert settings_of(parsed(Running), str(clip)).model == "road", "bench does not look"
     assert settings_of(parsed(Running)._replace(model="road-small"), str(clip), looks=True).model == "road-small"
+
+
+def test_however_a_recording_is_named(tmp_path: Path) -> None:
+    clip = find("carphone", "carphone")
+    for number, image in enumerate(glimpses(clip, 3)):
+        cv2.imwrite(str(tmp_path / f"{number}.tif"), image)
+    (tmp_path / "._0.tif").write_bytes(b"of macOS")
+    for source in (clip.as_uri(), f"{clip}?loop=0", str(tmp_path), tmp_path.as_uri().replace("file:", "images:")):
+        assert preset_for(source) == PEOPLE, source
 
 
 def test_a_street_keeps_the_preset_for_roads(tmp_path: Path) -> None:
