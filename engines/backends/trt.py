@@ -14,6 +14,7 @@ from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
+from engines.models.sizing import size_option
 from engines.plans.passport import Environment, Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store
@@ -71,7 +72,7 @@ def _stored(model: Model, options: EngineOptions, runtime: str, environment: Env
     request = request_for(model, precision=options.precision, size=own, runtime=runtime, dla_core=options.dla_core)
     store, typed, missing = Store(), model.typed or str(model.path), None
     for size in sizes:
-        asked = "" if size == own else f" --size {size.height}x{size.width}"
+        asked = "" if size == own else f" --size {size_option(size)}"
         try:
             found = store.find(replace(request, size_px=(size.width, size.height)), environment, typed + asked)
             plan = store.read(found)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from engines.decoding.postprocess import box_ious
 from engines.families import DecodeSettings
 from engines.plans.passport import ParityReport
 from engines.types import U8, Instances, Segmentation
@@ -116,8 +117,5 @@ def _box_ious(wanted: Instances, found: Instances) -> list[float]:
     ious = []
     for row, box in enumerate(wanted.boxes_px):
         others = found.boxes_px[found.class_ids == wanted.class_ids[row]]
-        corners = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-        shared = np.prod(np.maximum(corners[1] - corners[0], 0), axis=1)
-        areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - shared
-        ious.append(float((shared / areas).max()) if len(others) else 0.0)
+        ious.append(float(box_ious(box, others).max(initial=0.0)))
     return ious

@@ -57,6 +57,14 @@ def nms(boxes: F32, scores: F32, class_ids: I32, iou_threshold: float, max_count
     return order[kept[:max_count]], max(0, len(kept) - max_count)
 
 
+def box_ious(box: F32, others: F32) -> F32:
+    """(N,) IoU of one box, (4,) corners, with each of (N, 4)."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    unions = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - shared
+    return np.asarray(shared / np.maximum(unions, 1e-6))
+
+
 def sigmoid(logits: F32) -> F32:
     """1 / (1 + exp(-logit)), without overflow; a new array."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engines.decoding.postprocess import box_ious
 from engines.errors import ModelFileError, SegmentationError
 from engines.families import DecodeSettings, gives_maps, open_family
 from engines.loading import cpu_session
@@ -22,7 +23,7 @@ from engines.models.model import Model
 from engines.models.sizing import COARSEST, STRIDE, saved, tight_size, with_input_size
 from engines.onnx_graph.checking import ITERATING
 from engines.onnx_graph.context import looks_at_all
-from engines.types import F32, Image, Instances, Segmentation, Size, scaled_labels
+from engines.types import Image, Instances, Segmentation, Size, scaled_labels
 
 log = logging.getLogger(__name__)
 
@@ -122,14 +123,7 @@ def best_overlaps(wanted: Instances, found: Instances) -> Sequence[float]:
     order = order[wanted.scores[order] >= NOISE]
     sure = order[wanted.scores[order] >= SURE]
     boxes = wanted.boxes_px[sure if len(sure) else order]
-    return [max(_ious(box, found.boxes_px), default=0.0) for box in boxes]
-
-
-def _ious(box: F32, others: F32) -> Sequence[float]:
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - shared
-    return (shared / np.maximum(areas, 1e-6)).tolist()  # type: ignore[no-any-return]
+    return [float(box_ious(box, found.boxes_px).max(initial=0.0)) for box in boxes]
 
 
 def _run(network: Any, card: ModelCard, picture: Image) -> Segmentation:

@@ -40,19 +40,19 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     if "peaks" in card.outputs and size != card.input.size and bakes_centres(model, card.outputs["peaks"]):
         # It would run, with every centre in the wrong place: the number of cells per row is a constant of the graph.
         raise ModelFileError(
-            f"{card.name}: the input size {_option(card.input.size)} is a constant of its graph",
-            f"Export its checkpoint again at {_option(size)}, or with an open size",
+            f"{card.name}: the input size {size_option(card.input.size)} is a constant of its graph",
+            f"Export its checkpoint again at {size_option(size)}, or with an open size",
         )
     sized, sized_card, trouble = _attempt(model, card, size, batch)
     if not trouble:
         return sized, sized_card
-    name = f"{card.name}: its network cannot run at {_option(size)} (height x width), batch {batch}"
+    name = f"{card.name}: its network cannot run at {size_option(size)} (height x width), batch {batch}"
     if _rows_and_columns(model, card) == [size.height, size.width]:
         what = f"{name}: its batch is a constant of its graph ({trouble})"
         raise ModelFileError(what, "Export it again with an open batch")
     near = [found for found in _nearby(size) if not _attempt(model, card, found, batch)[2]]
     if near:
-        raise ModelFileError(name, f"Use a size that works: {', '.join(map(_option, near))}")
+        raise ModelFileError(name, f"Use a size that works: {', '.join(map(size_option, near))}")
     raise ModelFileError(f"{name}: another size is a constant of its graph ({trouble})", "Export it again at that size")
 
 
@@ -119,7 +119,7 @@ def bakes_centres(model: Any, peaks: str) -> bool:
 
 def _check_size(card: ModelCard, size: Size, batch: int | str) -> None:
     if not all(SMALLEST <= length <= LARGEST for length in (size.width, size.height)):
-        what = f"{card.name}: an input of {_option(size)} is too small or too large"
+        what = f"{card.name}: an input of {size_option(size)} is too small or too large"
         raise CardError(what, f"Height and width must be {SMALLEST} to {LARGEST} pixels")
     if isinstance(batch, str) and batch != "dynamic":
         raise CardError(f'{card.name}: unknown batch "{batch}"', 'Give a number or "dynamic"')
@@ -133,7 +133,7 @@ def _rows_and_columns(model: Any, card: ModelCard) -> list[int]:
     return [dim.dim_value for dim in (dims[2:4] if card.input.layout == "nchw" else dims[1:3])]
 
 
-def _option(size: Size) -> str:
+def size_option(size: Size) -> str:
     """The value of `--size`."""
     return f"{size.height}x{size.width}"
 

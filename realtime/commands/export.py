@@ -98,6 +98,7 @@ def _export_checkpoint(options: Options) -> int:
 def _export_onnx(options: Options) -> int:
     from engines.models import zoo
     from engines.models.exporting import export_model
+    from engines.models.sizing import size_option
     from engines.types import Size
 
     assert options.out is not None, "checked before"
@@ -113,7 +114,7 @@ def _export_onnx(options: Options) -> int:
         calibration=_calibration(options.precision, options.frames),
     )
     roles = ", ".join(f"{role} = {tensor}" for role, tensor in made.card.outputs.items())
-    input_size = f"{made.card.input.size.height}x{made.card.input.size.width}"  # as --size takes it
+    input_size = size_option(made.card.input.size)
     print(f"written  {out} ({out.stat().st_size / 1e6:.1f} MB), {made.precision}, input {input_size}, outputs {roles}")
     print(f"         {out.with_suffix('.toml')}")
     return 0

@@ -11,7 +11,7 @@ from engines.backends import EngineOptions
 from engines.models.card import InputSpec, ModelCard
 from engines.models.fitting import Fitting
 from engines.models.model import Model
-from engines.models.sizing import content_of, tight_size
+from engines.models.sizing import content_of, size_option, tight_size
 from engines.types import Image, Size
 
 MOST_CHANGES = 2
@@ -29,12 +29,12 @@ class InputNote:
     is_tight: bool = False
 
     def __str__(self) -> str:
-        return f"{_option(self.size)}{f': {self.reason}' if self.reason else ''}"
+        return f"{size_option(self.size)}{f': {self.reason}' if self.reason else ''}"
 
     @property
     def short(self) -> str:
         """For a narrow panel."""
-        return f"{_option(self.size)}{', padding left out' if self.is_tight else ''}"
+        return f"{size_option(self.size)}{', padding left out' if self.is_tight else ''}"
 
 
 class InputFit:
@@ -88,7 +88,7 @@ class InputFit:
             return InputNote(running)
         if running != own.size:
             around = f" around {self._first_size}" if not self._changes else ""
-            return InputNote(running, f"the padding{around} is left out ({_option(own.size)} with it)", is_tight=True)
+            return InputNote(running, f"the padding{around} is left out ({size_option(own.size)} with it)", is_tight=True)
         tight = tight_size(own, content)
         padding = 1 - tight.width * tight.height / (own.size.width * own.size.height)
         reason = self._fitting.refused if self._fitting is not None else ""
@@ -110,8 +110,3 @@ class InputFit:
         assert self._content is not None, "known with the first picture"
         fitting = Fitting(self._own, self._content, picture)
         self._fitting = fitting if fitting.sizes else None
-
-
-def _option(size: Size) -> str:
-    """Height x width, as --size takes it."""
-    return f"{size.height}x{size.width}"

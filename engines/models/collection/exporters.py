@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import CollectionError, DownloadError
+from engines.errors import DownloadError
 from engines.models import zoo
-from engines.models.collection.folders import check_name
-from engines.models.collection.manifest import MAX_TABLE_BYTES
+from engines.models.collection.manifest import MAX_TABLE_BYTES, listed_as
 from engines.tables import checked, read_table
 
 
@@ -76,12 +75,9 @@ def read_exporters(path: Path) -> Exporters:
         if loose or not maker.steps or not all(maker.steps):
             raise DownloadError(f"{path}: [makers.{name}] {loose[0] if loose else 'steps'} has no version", "Pin it with ==")
     for name, export in table.models.items():
-        try:
-            check_name(name)
-        except CollectionError as error:
-            raise DownloadError(f"{path}: [models.{name}] {error.what}", error.cure) from error
-        if export.maker not in table.makers:
-            raise DownloadError(f'{path}: [models.{name}] there is no maker "{export.maker}"')
+        with listed_as(name, path):
+            if export.maker not in table.makers:
+                raise DownloadError(f'there is no maker "{export.maker}"')
     return table
 
 

@@ -1,7 +1,8 @@
 """The manifest of models to download: URL, size, hash and licence of each. It is checked as a whole."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,12 +74,19 @@ def read_manifest(path: Path) -> Manifest:
         raise DownloadError(f"{path}: no such manifest of models")
     manifest = checked(read_table(path, DownloadError, MAX_TABLE_BYTES), Manifest, str(path), DownloadError)
     for name, entry in manifest.models.items():
-        try:
-            check_name(name)
+        with listed_as(name, path):
             _check(entry, manifest.hosts)
-        except CollectionError as error:
-            raise DownloadError(f"{path}: [models.{name}] {error.what}", error.cure) from error
     return manifest
+
+
+@contextmanager
+def listed_as(name: str, path: Path) -> Iterator[None]:
+    """While entered, errors about a listed model name its entry; the first of them is its name's. Raises DownloadError."""
+    try:
+        check_name(name)
+        yield
+    except CollectionError as error:
+        raise DownloadError(f"{path}: [models.{name}] {error.what}", error.cure) from error
 
 
 def check_url(url: str, hosts: tuple[str, ...]) -> None:

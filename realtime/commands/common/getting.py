@@ -16,7 +16,7 @@ from engines.models.collection.download import download
 from engines.models.collection.environment import brings_cuda, environments_folder, make, steps_of, takes_mb
 from engines.models.collection.exporters import Exporters, bundled_exporters, check_python, read_exporters
 from engines.models.collection.folders import check_free, check_name
-from engines.models.collection.manifest import Manifest, bundled_manifest, read_manifest
+from engines.models.collection.manifest import Entry, bundled_manifest, read_manifest
 from engines.system.unfinished import unfinished
 from realtime.commands.common.checking import PROGRESS_DELAY_S
 from realtime.commands.common.listing import INDENT, print_downloads, print_fact
@@ -38,20 +38,17 @@ def get(options: Get) -> int:
     if options.model is None:
         print_downloads(listed, exporters)
         return 0
+    entry = None if options.model in exporters.models else listed.entry(options.model, exporters.models)
     name = options.name or options.model
-    if options.model in exporters.models:
-        check_name(name)
-        check_free(name)  # before the question about the licence, and all work
-        return _make(exporters, name, options, options.model)
-    listed.entry(options.model, exporters.models)
     check_name(name)
-    check_free(name)
-    return _download(listed, name, options, options.model)
+    check_free(name)  # before the question about the licence, and all work
+    if entry is None:
+        return _make(exporters, name, options, options.model)
+    return _download(entry, listed.hosts, name, options, options.model)
 
 
-def _download(listed: Manifest, name: str, options: Get, listed_name: str) -> int:
-    entry = listed.entry(listed_name)
-    check_trial(name, options.trial)  # before anything is downloaded
+def _download(entry: Entry, hosts: tuple[str, ...], name: str, options: Get, listed_name: str) -> int:
+    preview_path = check_trial(name, options.trial)  # before anything is downloaded
     if entry.notice:  # what people may not expect before everything else
         print_fact("notice", entry.notice)
     print(f"model    {listed_name}: {entry.description}" if entry.description else f"model    {listed_name}")
@@ -60,17 +57,15 @@ def _download(listed: Manifest, name: str, options: Get, listed_name: str) -> in
     _accept(listed_name, "Accept this licence and download? [y/N] ", is_accepted=options.accept_licence)
     with Progress(name, "MB", delay_s=PROGRESS_DELAY_S) as progress:
         size_mb = entry.size_bytes / 1e6
-        path = download(
-            entry, listed.hosts, zoo.own_dir() / ".downloads", on_progress=lambda done: progress.show(done / 1e6, size_mb)
-        )
+        path = download(entry, hosts, zoo.own_dir() / ".downloads", on_progress=lambda done: progress.show(done / 1e6, size_mb))
     facts = {"description": entry.description, **entry.card, "licence": entry.licence, "source": entry.url}
-    return keep(name, options.trial, lambda folder: add_downloaded(path, name, facts, folder))
+    return keep(name, options.trial, preview_path, lambda folder: add_downloaded(path, name, facts, folder))
 
 
 def _make(exporters: Exporters, name: str, options: Get, listed_name: str) -> int:
     export, maker = exporters.models[listed_name], exporters.maker_of(listed_name)
     check_python(listed_name, maker)
-    check_trial(name, options.trial)  # before minutes of work
+    preview_path = check_trial(name, options.trial)  # before minutes of work
     _show_steps(exporters, listed_name)
     _accept(listed_name, "Accept this licence and run these steps? [y/N] ", is_accepted=options.accept_licence)
     source = f"Made with {maker.package}, whose weights are from {export.weights}."
@@ -80,7 +75,7 @@ def _make(exporters: Exporters, name: str, options: Get, listed_name: str) -> in
         try:
             with Progress(name, "s") as progress:
                 make(listed_name, export, maker, onnx_path, lambda title, seconds: progress.show(seconds, None, title))
-            return keep(name, options.trial, lambda folder: add_downloaded(onnx_path, name, facts, folder))
+            return keep(name, options.trial, preview_path, lambda folder: add_downloaded(onnx_path, name, facts, folder))
         finally:
             onnx_path.unlink(missing_ok=True)
 

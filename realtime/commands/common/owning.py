@@ -31,7 +31,8 @@ def add(options: Add) -> int:
     card_path = Path(options.card).expanduser() if options.card else None
     classes = options.classes
     keys = {"classes": classes if isinstance(classes, str) else list(classes)} if classes else {}
-    return keep(name, options.trial, lambda folder: add_file(path, name, folder, card_path, keys))
+    preview_path = check_trial(name, options.trial)
+    return keep(name, options.trial, preview_path, lambda folder: add_file(path, name, folder, card_path, keys))
 
 
 def verify(model: str | None) -> int:
@@ -63,9 +64,11 @@ def check_trial(name: str, options: TrialOptions) -> Path:
     return preview_path
 
 
-def keep(name: str, options: TrialOptions, fill: Callable[[Path], Model]) -> int:
-    """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays."""
-    preview_path = check_trial(name, options)
+def keep(name: str, options: TrialOptions, preview_path: Path, fill: Callable[[Path], Model]) -> int:
+    """Let `fill` put a model into a new folder, try it, print its card, and keep it as `name`. After an error nothing stays.
+
+    preview_path: from `check_trial`.
+    """
     with new_model(name) as folder:
         model = fill(folder)
         trial = try_model(model, trial_frames(model.card, options.frames), options.backend)
