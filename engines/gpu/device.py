@@ -90,7 +90,7 @@ class Device:
             try:
                 self._context.push()
             except BaseException:
-                primary.release(self._cuda)
+                primary.release(self._cuda, self.driver)
                 raise
         except self._cuda.Error as error:
             what = f"{self.facts.name}: its CUDA context cannot be opened ({_line(error)})"
@@ -194,7 +194,7 @@ class Device:
         finally:  # a thread that ends with a context on its stack ends the process
             self._owned.clear()
             self._context.pop()
-            primary.release(self._cuda)
+            primary.release(self._cuda, self.driver)
 
     @contextlib.contextmanager
     def taking(self, what: str) -> Iterator[None]:

@@ -134,6 +134,16 @@ class Driver:
         self._check(self._library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "open its context")
         _kept.add(number)
 
+    def current_context(self) -> int | None:
+        """The handle of this thread's current context; None without one."""
+        context = ctypes.c_void_p()
+        self._done(self._library.cuCtxGetCurrent(ctypes.byref(context)), "report its context")
+        return context.value
+
+    def pop_context(self) -> None:
+        """Remove the newest context from this thread's stack. Raises InferenceError if there is none."""
+        self._done(self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())), "take a context off its stack")
+
     def capture(self, stream: int, enqueue: Callable[[], None]) -> ctypes.c_void_p:
         """Record the work that `enqueue` puts on `stream` (a handle) instead of running it, for `launch` and `destroy`.
 

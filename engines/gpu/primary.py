@@ -8,7 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import BackendUnavailableError
+from engines.errors import BackendUnavailableError, InferenceError
+from engines.gpu.driver import Driver
 
 
 @dataclass(slots=True)
@@ -47,14 +48,26 @@ def retain(cuda: Any, number: int) -> Any:
         return _held.context
 
 
-def release(cuda: Any) -> None:
+def release(cuda: Any, driver: Driver) -> None:
     """Release the context with its last user. It must not be current on any thread."""
     global _held
     with _changed:
         assert _held is not None, "retained before"
         _held.count -= 1
         if _held.count == 0:
-            with contextlib.suppress(cuda.Error):
-                _held.context.detach()
+            with contextlib.suppress(cuda.Error, InferenceError):
+                _detach(_held.context, driver)
             _held = None
             _changed.notify_all()
+
+
+def _detach(context: Any, driver: Driver) -> None:
+    """Detach `context`, and take off this thread's stack what that leaves there.
+
+    PyCUDA makes the context current before it releases it, and counts on the release to undo that. Releasing a primary context
+    does not: it would stay this thread's current context.
+    """
+    before = driver.current_context()
+    context.detach()
+    if driver.current_context() != before:
+        driver.pop_context()

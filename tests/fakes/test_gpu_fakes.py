@@ -86,6 +86,21 @@ class TestContexts:
         with pytest.raises(cuda.LogicError, match="cannot detach"):
             context.detach()
 
+    def test_a_detach_leaves_a_primary_context_on_the_drivers_stack(self, world: World, lib: FakeLibcuda) -> None:
+        """As in PyCUDA 2026.1: cuCtxPushCurrent, then cuDevicePrimaryCtxRelease, which pops nothing."""
+        import pycuda.driver as cuda
+
+        cuda.init()
+        context = cuda.Device(0).retain_primary_context()
+        context.push()
+        context.pop()
+        context.detach()
+        assert world.live() == ["context: still pushed on thread MainThread"]
+        with pytest.raises(cuda.LogicError, match="cannot pop"):
+            cuda.Context.pop()
+        assert lib.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())) == 0
+        assert world.live() == []
+
     def test_memory_cannot_be_freed_through_another_retain(self, cuda: Any, world: World) -> None:
         memory = cuda.mem_alloc(8)
 

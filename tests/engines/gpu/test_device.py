@@ -44,6 +44,24 @@ def test_everything_is_freed_and_close_is_idempotent(world: World) -> None:
     device.close()
 
 
+def test_no_context_stays_on_the_drivers_stack(world: World) -> None:
+    """PyCUDA's `detach` leaves one there for a primary context, which the driver counts and PyCUDA does not."""
+    for _ in range(3):
+        with Device() as device:
+            inside = device.driver.current_context()
+        assert inside is not None
+        assert device.driver.current_context() is None
+    assert world.stack() == []
+
+
+def test_a_failed_release_pops_nothing_that_is_not_its_own(world: World) -> None:
+    device = Device()
+    world.fail("Context.detach", 1, 201)
+    device.close()
+    assert world.stack() == []
+    world.primaries[0].retained = 0  # the release that failed
+
+
 def test_memory_can_be_freed_early_and_only_once(world: World) -> None:
     with Device() as device:
         memory = device.memory(1 << 20)

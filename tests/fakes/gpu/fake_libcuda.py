@@ -210,6 +210,14 @@ def cuCtxGetCurrent(world: World, context: Any) -> None:
 
 
 @_c_function(1)
+def cuCtxPopCurrent_v2(world: World, context: Any) -> None:
+    _needs_init(world)
+    now = world.context()
+    world.pop()
+    _store(context, now.handle if now is not None else None, 8)
+
+
+@_c_function(1)
 def cuStreamSynchronize(world: World, stream: Any) -> None:
     _work_call(world)
     world.synchronize(_stream(world, stream))

@@ -135,11 +135,15 @@ class Context(Instance):
             self._world.count("Context.detach")
             if not self._is_valid:
                 raise CudaError(201, "cannot detach from invalid context")
+            is_current = current_context(self._world) is self
             self._is_valid = False
             if self in _stack(self._world):
                 self._world.violations.append("Context.detach: it is still on this thread's stack")
             if threading.get_ident() == self._thread or self in _stack(self._world):
                 with self._world.lock:
+                    if not is_current:
+                        # cuda.hpp makes it current to release it; what cuCtxDetach undid, cuDevicePrimaryCtxRelease leaves.
+                        self._world.push(self._primary)
                     self._world.release(self._primary)
             else:
                 self._world.violations.append("Context.detach: on another thread than its own, where PyCUDA does nothing")
