@@ -26,6 +26,7 @@ from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.errors import SegmentationError
 from engines.files import write_whole
+from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
@@ -95,14 +96,20 @@ def measure_engine(model_name: str, backend: str, options: EngineOptions, frame:
     return result
 
 
-def measure_parts(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
+def measure_ways(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
+    """`measure_parts`; of a GPU that shares the host's memory both ways, as it runs and with copies, for comparison."""
+    measured = measure_parts(spec, frame, count, copies=False)
+    return measured | ({"with copies": measure_parts(spec, frame, count, copies=True)} if measured["zero copy"] else {})
+
+
+def measure_parts(spec: InputSpec, frame: Image, count: int, *, copies: bool) -> dict[str, Any]:
     """Times of the upload, the kernel and the download of a label map, without a network."""
     geometry = fit(Size.of(frame), spec.size, spec.fit)
-    with Device() as device:
+    with Device(copies=copies) as device:
         stream, buffer = device.stream(), FrameBuffer(device)
         kernel = LetterboxKernel(device, spec)
         input_bytes = spec.size.width * spec.size.height * 3 * np.dtype(spec.dtype).itemsize
-        target, labels = device.memory(input_bytes), device.pinned((spec.size.height, spec.size.width), np.uint8)
+        target, labels = device.memory(input_bytes), Buffer(device, (spec.size.height, spec.size.width), np.uint8)
         marks = [device.event(timed=True) for _ in range(4)]
         times: dict[str, list[float]] = {"staging (CPU)": [], "upload": [], "kernel": [], "download": [], "all, wall": []}
 
@@ -112,7 +119,7 @@ def measure_parts(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
             marks[1].record(stream)
             kernel.enqueue(buffer.address, target.address, geometry, stream)
             marks[2].record(stream)
-            device.download(labels.array, target.address, stream)
+            labels.download(stream)
             marks[3].record(stream)
 
         for index in range(WARM_UP + count):
@@ -131,7 +138,7 @@ def measure_parts(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
         def record() -> None:
             buffer.upload(stream)
             kernel.enqueue(buffer.address, target.address, geometry, stream)
-            device.download(labels.array, target.address, stream)
+            labels.download(stream)
 
         graph = stream.capture(record)
 
@@ -142,7 +149,8 @@ def measure_parts(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
 
         wall(replay, WARM_UP)
         replayed, cpu_ms = wall(replay, count)
-    result: dict[str, Any] = {name: quantiles(values) for name, values in times.items()}
+        result: dict[str, Any] = {"zero copy": device.shares_memory}
+    result |= {name: quantiles(values) for name, values in times.items()}
     result["all, wall, one graph"] = {**quantiles(replayed), "thread_cpu_ms": round(cpu_ms, 3)}
     return result
 
@@ -170,7 +178,7 @@ def main() -> None:
         with PowerMeter() as meter:
             if options.backend == "none":
                 spec = InputSpec("image", (640, 640), "nchw", "float16", "rgb", "letterbox", std=(255.0, 255.0, 255.0))
-                measured = measure_parts(spec, frame, options.count)
+                measured = measure_ways(spec, frame, options.count)
             else:
                 engine = EngineOptions(precision=options.precision, runtime=options.runtime)
                 measured = measure_engine(options.model, options.backend, engine, frame, options.count)

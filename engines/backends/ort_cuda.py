@@ -16,7 +16,8 @@ import numpy as np
 from engines.backends import EngineOptions, Inference
 from engines.backends.common.opening import at_size, load_onnxruntime, one_line
 from engines.errors import BackendUnavailableError, InferenceError
-from engines.gpu.device import Device, Memory, Pinned, import_pycuda
+from engines.gpu.buffer import Buffer
+from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models.exporting import fuse_outputs
@@ -83,6 +84,7 @@ class OrtCudaEngine:
             self._bind(network)
             self._stack = stack.pop_all()
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.short_name}, {model.precision}"
+        self.description += ", zero copy" if self._device.shares_memory else ""
 
     def infer(self, image: Image) -> Inference:
         self._device.check_thread()
@@ -94,11 +96,11 @@ class OrtCudaEngine:
             self._frame.upload(self._stream)
             self._kernel.enqueue(self._frame.address, self._input.address, geometry, self._stream)
             self._run()
-            for output, there in self._outputs.values():
-                self._device.download(output.array, there.address, self._stream)
+            for output in self._outputs.values():
+                output.download(self._stream)
             self._done.record(self._stream)
         self._done.synchronise()
-        outputs = {name: output.array for name, (output, _) in self._outputs.items()}
+        outputs = {name: output.array for name, output in self._outputs.items()}
         return Inference(outputs, geometry, (staged_s - begin_s) * 1e3, (time.perf_counter() - staged_s) * 1e3)
 
     def close(self) -> None:
@@ -131,7 +133,7 @@ class OrtCudaEngine:
         shape = input_shape(spec)
         dtype = np.dtype(spec.dtype)
         self._input = device.memory(int(np.prod(shape)) * dtype.itemsize)
-        self._outputs: dict[str, tuple[Pinned, Memory]] = {}
+        self._outputs: dict[str, Buffer] = {}
         self._binding = self._session.io_binding()
         number = device.facts.number
         self._binding.bind_input(spec.tensor, "cuda", number, dtype.type, shape, self._input.address)
@@ -142,10 +144,8 @@ class OrtCudaEngine:
             if None in tensor.shape:
                 raise BackendUnavailableError(f"{self.card.name}: the size of output {tensor} is open", "Use --backend ort")
             dims = tuple(length or 0 for length in tensor.shape)
-            pinned = device.pinned(dims, tensor.dtype)
-            memory = device.memory(pinned.array.nbytes)
-            self._binding.bind_output(tensor.name, "cuda", number, pinned.array.dtype.type, dims, memory.address)
-            self._outputs[tensor.name] = pinned, memory
+            output = self._outputs[tensor.name] = Buffer(device, dims, tensor.dtype)
+            self._binding.bind_output(tensor.name, "cuda", number, output.array.dtype.type, dims, output.address)
 
     def _run(self) -> None:
         try:

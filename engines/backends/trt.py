@@ -112,7 +112,8 @@ class TrtEngine:
 
     @property
     def description(self) -> str:
-        return self._title if self.runner.uses_graphs else f"{self._title}, no CUDA graph"
+        notes = (", zero copy" if self.runner.shares_memory else "", "" if self.runner.uses_graphs else ", no CUDA graph")
+        return self._title + "".join(notes)
 
     def infer(self, image: Image) -> Inference:
         return _inference(self.runner.infer(image))

@@ -40,10 +40,14 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A page-locked host array. free: frees it before its Device closes; keep no views of it after that."""
+    """A page-locked host array. free: frees it before its Device closes; keep no views of it after that.
+
+    address: its own on the GPU, where both share their memory; else 0, and it has to be copied.
+    """
 
     array: npt.NDArray[Any]
     free: Callable[[], None]
+    address: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,15 @@ def import_pycuda() -> Any:
 class Device:
     """One GPU on one thread. `close` frees everything that was allocated with it and not freed before."""
 
-    def __init__(self, number: int = 0) -> None:
-        """Raises BackendUnavailableError: no driver, no GPU, no PyCUDA, or another thread uses the GPU."""
+    def __init__(self, number: int = 0, *, copies: bool = False) -> None:
+        """Raises BackendUnavailableError: no driver, no GPU, no PyCUDA, or another thread uses the GPU.
+
+        copies: also where GPU and host share their memory, to measure what is gained without.
+        """
         self.driver = Driver()
         self.facts: GpuFacts = self.driver.facts(number)
+        self.shares_memory = self.facts.shares_memory and not copies
+        """Whether the GPU works in pinned host arrays, at their `Pinned.address`: nothing is uploaded or downloaded."""
         self._cuda = import_pycuda()
         self._thread = threading.get_ident()
         self._is_open = False
@@ -136,10 +145,12 @@ class Device:
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Pinned:
         """Allocate a host array that the GPU accesses directly. Raises BackendUnavailableError."""
         size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        flags = self._cuda.host_alloc_flags.DEVICEMAP if self.shares_memory else 0
         with self.taking(f"pin {size_bytes / 2**20:.1f} MiB of host memory"):
-            array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype))
+            array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
+            address = int(array.base.get_device_pointer()) if self.shares_memory else 0  # type: ignore[union-attr]
         # Otherwise PyCUDA frees it with its last view, perhaps on another thread or after the context.
-        return Pinned(array, self.on_close(array.base.free))  # type: ignore[union-attr]
+        return Pinned(array, self.on_close(array.base.free), address)  # type: ignore[union-attr]
 
     def module(self, ptx: bytes) -> Any:
         """A PyCUDA module of kernels. Drop all references to it `on_close`: PyCUDA unloads it with the last one."""

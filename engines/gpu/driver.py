@@ -36,8 +36,8 @@ INIT_ERRORS = {
 
 RESTART = "Restart the program, and the machine if it happens again"
 
-MAJOR, MINOR = 75, 76
-"""CUdevice_attribute: compute capability."""
+INTEGRATED, CAN_MAP_HOST_MEMORY, MAJOR, MINOR = 18, 19, 75, 76
+"""CUdevice_attribute: of one memory with the host; host memory can be mapped; compute capability."""
 
 CAPTURE_THREAD_LOCAL = 1
 """CUDA calls of other threads do not interrupt a capture on this one."""
@@ -56,6 +56,8 @@ class GpuFacts:
     driver_version: str
     """Version of the kernel driver: "580.65.06"; empty if unknown."""
     total_bytes: int
+    shares_memory: bool = False
+    """It has no memory of its own, and maps the host's: a Jetson's."""
 
     @property
     def short_name(self) -> str:
@@ -119,6 +121,7 @@ class Driver:
             cuda_version=_dotted(self.cuda),
             driver_version=_kernel_driver_version(),
             total_bytes=total.value,
+            shares_memory=bool(self._attribute(INTEGRATED, device) and self._attribute(CAN_MAP_HOST_MEMORY, device)),
         )
 
     def keep_context(self, number: int) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendUnavailableError
-from engines.gpu.device import Device, Memory, Pinned, Stream
+from engines.gpu.buffer import Buffer
+from engines.gpu.device import Device, Stream
 from engines.models.card import InputSpec
 from engines.models.fit import Fit
-from engines.types import U8, Image
+from engines.types import Image
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 
@@ -27,38 +28,37 @@ class FrameBuffer:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._pinned: Pinned | None = None
-        self._memory: Memory | None = None
-        self._staged: U8 = np.zeros(0, np.uint8)
+        self._buffer: Buffer | None = None
+        self._size_bytes = 0
 
     @property
     def address(self) -> int:
-        """The frame's address in GPU memory. It changes only for a frame that is larger than all before."""
-        assert self._memory is not None, "staged before it is used"
-        return self._memory.address
+        """The frame's address on the GPU. It changes only for a frame that is larger than all before."""
+        assert self._buffer is not None, "staged before it is used"
+        return self._buffer.address
 
     def stage(self, image: Image) -> None:
         """Copy `image`, which need not be contiguous. Raises ValueError for a wrong shape or type."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        if self._pinned is None or self._pinned.array.nbytes < image.nbytes:
-            self._grow(image.nbytes)
-        assert self._pinned is not None, "made above"
-        self._staged = self._pinned.array[: image.nbytes]
-        np.copyto(self._staged.reshape(image.shape), image)
+        if self._buffer is None or self._buffer.array.nbytes < image.nbytes:
+            self._buffer = self._grown(image.nbytes)
+        np.copyto(self._buffer.array[: image.nbytes].reshape(image.shape), image)
+        self._size_bytes = image.nbytes
 
     def upload(self, stream: Stream) -> None:
-        """Upload the staged frame, on `stream`. Stage the next one only after that has happened."""
-        self._device.upload(self.address, self._staged, stream)
+        """Upload the staged frame, on `stream`; it is there already where GPU and host share their memory.
 
-    def _grow(self, size_bytes: int) -> None:
-        self._staged = np.zeros(0, np.uint8)
-        for old in (self._pinned, self._memory):
-            if old is not None:
-                old.free()
-        self._pinned = self._memory = None  # if the next lines fail, no freed memory is referenced
-        self._pinned = self._device.pinned((size_bytes,), np.uint8)
-        self._memory = self._device.memory(size_bytes)
+        Stage the next one only after everything that reads this one on the GPU.
+        """
+        assert self._buffer is not None, "staged before it is used"
+        self._buffer.upload(stream, self._size_bytes)
+
+    def _grown(self, size_bytes: int) -> Buffer:
+        before, self._buffer = self._buffer, None  # if the next lines fail, no freed memory is referenced
+        if before is not None:
+            before.free()
+        return Buffer(self._device, (size_bytes,), np.uint8)
 
 
 class LetterboxKernel:

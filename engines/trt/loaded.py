@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendUnavailableError, CardError
-from engines.gpu.device import Device, Event, Graph, Memory, Pinned
+from engines.gpu.buffer import Buffer
+from engines.gpu.device import Device, Event, Graph, Memory
 from engines.gpu.letterbox import FrameBuffer
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
@@ -70,12 +71,12 @@ def device_memory_bytes(engine: Any) -> int:
 
 @dataclass(slots=True)
 class Slot:
-    """One image in flight. outputs: for each tensor the pinned array that receives it, and its GPU memory."""
+    """One image in flight. outputs: by tensor, in host memory once `done` has been waited for."""
 
     context: Any
     frame: FrameBuffer
     input: Memory
-    outputs: dict[str, tuple[Pinned, Memory]]
+    outputs: dict[str, Buffer]
     begun: Event
     uploaded: Event
     done: Event
@@ -115,7 +116,7 @@ def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, 
         raise CardError(what, WRONG_CARD)
     memory = device.memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
     context.set_tensor_address(spec.tensor, memory.address)
-    outputs: dict[str, tuple[Pinned, Memory]] = {}
+    outputs: dict[str, Buffer] = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         if name == spec.tensor:
@@ -126,9 +127,7 @@ def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, 
                 f"{card.name}: the size of output {name} depends on the picture, which is not supported",
                 "Remove that output from the network, or run it on the CPU: --backend ort",
             )
-        pinned = device.pinned(dims, numpy_type(tensorrt, engine, name))
-        there = device.memory(pinned.array.nbytes)
-        context.set_tensor_address(name, there.address)
-        outputs[name] = pinned, there
+        outputs[name] = Buffer(device, dims, numpy_type(tensorrt, engine, name))
+        context.set_tensor_address(name, outputs[name].address)
     begun, uploaded, done = device.event(timed=timed), device.event(), device.event(timed=timed)
     return Slot(context, FrameBuffer(device), memory, outputs, begun, uploaded, done)

@@ -3,7 +3,8 @@
 A frame is uploaded once as bytes; one kernel turns it into the network's input; the network runs; its outputs are downloaded to
 pinned memory; one wait. From the second frame on all this is one CUDA graph. With `inflight` 2 the upload of the next frame
 overlaps the computation of this one, and the graph begins after the upload. Each frame in flight has its own execution context,
-since a graph is valid only as long as its context does not change.
+since a graph is valid only as long as its context does not change. A GPU that shares the host's memory reads the frame and writes
+the outputs where the host has them: nothing is uploaded or downloaded, and the graph is the kernel and the network.
 """
 
 import time
@@ -77,7 +78,7 @@ class Runner:
             self._device = stack.enter_context(Device())
             self._computes = self._device.stream()
             # One stream for the lowest latency; an upload on a second stream overlaps the frame before.
-            self._uploads = self._computes if inflight == 1 else self._device.stream()
+            self._uploads = self._computes if inflight == 1 or self.shares_memory else self._device.stream()
             self._kernel = LetterboxKernel(self._device, card.input)
             self._device.on_close(self._loaded.forget)  # before its streams, after the memory that its contexts use
             self._load(plan, dla_core)
@@ -85,6 +86,11 @@ class Runner:
             for _ in range(inflight):
                 self._loaded.slots.append(make_slot(self._device, tensorrt, self._loaded.engine, card, timed=inflight > 1))
             self._stack = stack.pop_all()
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether frames and outputs are never copied between host and GPU."""
+        return self._device.shares_memory
 
     def _load(self, plan: bytes, dla_core: int | None) -> None:
         try:
@@ -126,7 +132,7 @@ class Runner:
         slot = self._pending.popleft()
         slot.done.synchronise()
         assert slot.geometry is not None, "staged before it was started"
-        outputs = {name: pinned.array for name, (pinned, _) in slot.outputs.items()}
+        outputs = {name: output.array for name, output in slot.outputs.items()}
         if self.inflight == 1:
             ran_ms = (time.perf_counter() - slot.started_s) * 1e3
         else:  # the frame may have ended long before this call
@@ -191,8 +197,9 @@ class Runner:
         self._stack.close()
 
     def _enqueue(self, slot: Slot) -> None:
-        if self._uploads is not self._computes:
+        if self.inflight > 1:
             slot.begun.record(self._uploads)
+        if self._uploads is not self._computes:
             self._upload(slot)
             slot.uploaded.record(self._uploads)
             self._computes.wait_for(slot.uploaded)
@@ -233,8 +240,8 @@ class Runner:
             raise InferenceError(what, "Build the engine again")
 
     def _download(self, slot: Slot) -> None:
-        for pinned, memory in slot.outputs.values():
-            self._device.download(pinned.array, memory.address, self._computes)
+        for output in slot.outputs.values():
+            output.download(self._computes)
 
     @staticmethod
     def _forget_graph(slot: Slot) -> None:

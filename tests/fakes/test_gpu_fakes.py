@@ -202,6 +202,26 @@ class TestStreams:
         stream.synchronize()
         assert target.tolist() == [8] * 16
 
+    def test_a_host_that_writes_before_the_gpu_has_read_is_a_race(self, cuda: Any, world: World) -> None:
+        stream, source, memory = cuda.Stream(), cuda.pagelocked_zeros(16, np.uint8), cuda.mem_alloc(16)
+        cuda.memcpy_htod_async(memory, source, stream)
+        stream.synchronize()
+        source[:] = 1
+        assert world.violations == []
+        cuda.memcpy_htod_async(memory, source, stream)
+        source[3] = 2
+        stream.synchronize()
+        assert [line.startswith("race: the host wrote host ") for line in world.violations] == [True]
+
+    def test_pinned_memory_has_the_same_address_for_the_gpu(self, cuda: Any) -> None:
+        array = cuda.pagelocked_empty((3, 5), np.uint8, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
+        address = array.base.get_device_pointer()
+        assert address == array.ctypes.data
+        assert address % 256 == 0
+        array.base.free()
+        with pytest.raises(cuda.LogicError):
+            array.base.get_device_pointer()
+
     def test_an_event_waits_up_to_its_record_only(self, cuda: Any, world: World) -> None:
         stream, _, _, _, enqueue = copies(cuda)
         event = cuda.Event()

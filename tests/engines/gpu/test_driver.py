@@ -20,6 +20,12 @@ def test_a_gpu_is_described() -> None:
     assert facts.total_bytes == 8 << 30
 
 
+@pytest.mark.parametrize(("is_integrated", "maps"), [(True, True), (True, False), (False, True)])
+def test_memory_is_shared_where_the_gpu_has_none_of_its_own_and_maps_the_hosts(is_integrated: bool, maps: bool) -> None:
+    with install(World(is_integrated=is_integrated, can_map_host_memory=maps)):
+        assert Driver().facts().shares_memory == (is_integrated and maps)
+
+
 def test_a_missing_driver_is_reported_with_the_cure() -> None:
     with install(World(has_driver=False)), pytest.raises(NoGpuError, match=r"no NVIDIA driver here .*ubuntu-drivers install"):
         Driver()

@@ -266,13 +266,8 @@ def cuGraphLaunch(world: World, executable: Any, stream: Any) -> None:
                 if world.sticky is None:
                     _run(world, work)
 
-        def undefine() -> None:
-            for work in works:
-                if work.undefine is not None:
-                    work.undefine()
-
         spans = tuple(span for work in works for span in work.spans)
-        world.enqueue(queue, Work("graph", run, spans, undefine))
+        world.enqueue(queue, Work("graph", run, spans))
 
 
 def _run(world: World, work: Work) -> None:

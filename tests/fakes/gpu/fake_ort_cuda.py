@@ -240,7 +240,8 @@ class IOBinding:
         spans = []
         for tensor in network.tensors:
             span = reads if tensor.is_input else writes
-            spans.append(span("device", addresses[tensor.name], byte_count(tensor, shapes)))
+            address = addresses[tensor.name]
+            spans.append(span(world.memory.space_of(address), address, byte_count(tensor, shapes)))
         return Work("onnxruntime", lambda: network.run_on(world.memory, addresses, shapes), tuple(spans))
 
 

@@ -16,6 +16,9 @@ FRESH, STALE = 0xCD, 0xDD
 FIRST_ADDRESS = 0x7_0000_0000
 """Beyond 32 bits, so that an address truncated to a C int is detected; never a host address."""
 
+PINNED_ALIGNMENT_BYTES = 512
+"""Of pinned memory, as drivers give it."""
+
 GUARD_BYTES = 4096
 """The unused space between two blocks."""
 
@@ -91,8 +94,11 @@ class Memory:
         self.device.add(block)
         return block
 
-    def pin(self, data: npt.NDArray[np.uint8], context: Any) -> Block:
-        data[...] = FRESH
+    def pin(self, size: int, context: Any) -> Block:
+        """Host memory, at the same address for host and GPU, as everywhere with unified addressing."""
+        room = np.full(size + PINNED_ALIGNMENT_BYTES, FRESH, np.uint8)
+        start = -room.ctypes.data % PINNED_ALIGNMENT_BYTES
+        data = room[start : start + size]
         block = Block(data.ctypes.data, data.nbytes, data, "pinned", "pagelocked", context)
         self.pinned.add(block)
         return block
@@ -107,10 +113,10 @@ class Memory:
             self.freed.add(block)
 
     def bytes_at(self, address: int, size: int, what: str) -> npt.NDArray[np.uint8]:
-        """A view of the device's bytes. Raises CudaError 700 for an illegal access, like a kernel."""
+        """A view of bytes that a kernel reaches: the device's, or pinned ones. Raises CudaError 700 for an illegal access."""
         if size == 0:
             return np.empty(0, np.uint8)
-        block = self.device.find(address, size)
+        block = self.device.find(address, size) or self.pinned.find(address, size)
         if block is None:
             raise CudaError(700, f"{what}: {size} bytes at {address:#x}: {self.why_not(address)}")
         start = address - block.address
@@ -125,6 +131,10 @@ class Memory:
             raise CudaError(700, f"{what}: {size} bytes of host memory at {address:#x} are not pinned (any more)")
         start = address - block.address
         return block.data[start : start + size]
+
+    def space_of(self, address: int) -> str:
+        """ "host" or "device"."""
+        return "device" if self.pinned.find(address, 1) is None else "host"
 
     def is_pinned(self, address: int, size: int) -> bool:
         return self.pinned.find(address, size) is not None

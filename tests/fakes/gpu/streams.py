@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from fakegpu.codes import CudaError
+from fakegpu.memory import FRESH
 
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
 """CUstreamCaptureMode."""
@@ -42,12 +45,13 @@ def writes(space: str, start: int, size: int = 1) -> Span:
 
 @dataclass(eq=False)
 class Work:
-    """A piece of work. `undefine` runs when it is enqueued: its results are undefined until it is done."""
+    """A piece of work."""
 
     name: str
     run: Callable[[], None]
     spans: tuple[Span, ...] = ()
-    undefine: Callable[[], None] | None = None
+    seen: tuple[tuple[Span, bytes], ...] = ()
+    """Host memory that it reads, and what was there when it was enqueued: the host must leave it alone until it is done."""
 
 
 @dataclass(eq=False)
@@ -96,12 +100,19 @@ class Stream:
 class Scheduler:
     """Does the work. Callers hold the World's lock."""
 
-    def __init__(self, on_error: Callable[[CudaError, Work], None], on_race: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_error: Callable[[CudaError, Work], None],
+        on_race: Callable[[str], None],
+        host: Callable[[Span], npt.NDArray[np.uint8] | None],
+    ) -> None:
+        """host: a view of pinned bytes; None where they are not pinned any more."""
         self.default = Stream(0)
         self.streams: dict[int, Stream] = {0: self.default}
         self.captures: list[Capture] = []
         self._on_error = on_error
         self._on_race = on_race
+        self._host = host
 
     def enqueue(self, stream: Stream, work: Work) -> None:
         """Append `work`, or record it while `stream` captures. Raises CudaError 901 and 906 like CUDA."""
@@ -115,8 +126,8 @@ class Scheduler:
             return
         self._keep_default_order(stream)
         self._check_races(stream, work)
-        if work.undefine is not None:
-            work.undefine()
+        work = replace(work, seen=tuple(self._seen(work)))
+        self._undefine(work)
         stream.queue.append(work)
 
     def record(self, stream: Stream) -> Mark:
@@ -140,6 +151,7 @@ class Scheduler:
                 if not item.mark.is_done:
                     self.run(item.mark.stream, item.mark)
             else:
+                self._check_host(item)
                 try:
                     item.run()
                 except CudaError as error:
@@ -180,6 +192,27 @@ class Scheduler:
         elif stream.is_blocking and self.default.queue:
             self.default.queue.append(mark := Mark(self.default))
             stream.queue.append(Wait(mark))
+
+    def _seen(self, work: Work) -> Iterator[tuple[Span, bytes]]:
+        """What the host must not change; not what other work of the GPU, or this one, writes there before."""
+        written = [span for _, other in self.pending() for span in other.spans] + list(work.spans)
+        for span in work.spans:
+            is_ours = any(other.is_written and other.clashes(span) for other in written)
+            if span.space == "host" and not span.is_written and not is_ours and (now := self._host(span)) is not None:
+                yield span, now.tobytes()
+
+    def _undefine(self, work: Work) -> None:
+        """Host memory that it writes is undefined until it is done, unless pending work reads the old content."""
+        for span in work.spans:
+            is_free = span.space == "host" and span.is_written and not self.users_of(span)
+            if is_free and (now := self._host(span)) is not None:
+                now[...] = FRESH
+
+    def _check_host(self, work: Work) -> None:
+        for span, before in work.seen:
+            now = self._host(span)
+            if now is not None and now.tobytes() != before:
+                self._on_race(f"race: the host wrote {span} before {work.name} had read it")
 
     def _check_races(self, stream: Stream, work: Work) -> None:
         before = self._before(stream, None, set())

@@ -24,6 +24,23 @@ class TestRunning:
         assert lab.cuda.from_device(y, 4, np.float32).tolist() == [6.0] * 4
         assert lab.world.violations == []
 
+    def test_it_works_in_pinned_memory_which_is_undefined_until_a_wait(self, lab: Lab) -> None:
+        x, y = (lab.cuda.pagelocked_empty((1, 1, 2, 2), np.float32, mem_flags=2) for _ in range(2))
+        context, stream, *_ = lab.ready(lab.engine(network()))
+        context.set_tensor_address("x", x.base.get_device_pointer())
+        context.set_tensor_address("y", y.base.get_device_pointer())
+        for value in (3, 4):
+            x[:] = value
+            assert context.execute_async_v3(stream.handle)
+            assert (y.view(np.uint8) == 0xCD).all()
+            stream.synchronize()
+            assert y.ravel().tolist() == [2.0 * value] * 4
+        assert lab.world.violations == []
+        context.execute_async_v3(stream.handle)
+        x[:] = 5
+        stream.synchronize()
+        assert lab.world.violations[0].startswith("race: the host wrote host ")
+
     def test_half_precision_overflows(self, lab: Lab) -> None:
         context, stream, _, y = lab.ready(lab.engine(network(HALF, factor=60000)), np.float16)
         context.execute_async_v3(stream.handle)

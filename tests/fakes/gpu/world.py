@@ -11,7 +11,7 @@ from typing import Any
 
 from fakegpu.codes import STICKY, CudaError
 from fakegpu.memory import Block, Memory
-from fakegpu.streams import Scheduler, Stream, Work, writes
+from fakegpu.streams import Scheduler, Span, Stream, Work, writes
 
 _current: World | None = None
 
@@ -65,6 +65,7 @@ class World:
     gpu_name: str = "NVIDIA Fake RTX 4000"
     compute_capability: tuple[int, int] = (8, 9)
     is_integrated: bool = False
+    can_map_host_memory: bool = True
     total_bytes: int = 4 << 30
     tensorrt_version: str = "10.13.3"
     dla_cores: int = 0
@@ -97,7 +98,7 @@ class World:
         self.is_initialised = False
         self.sticky: CudaError | None = None
         self.memory = Memory(self.total_bytes)
-        self.scheduler = Scheduler(self._work_failed, self.violations.append)
+        self.scheduler = Scheduler(self._work_failed, self.violations.append, self._pinned_bytes)
         self.primaries = {number: Primary(number, 0x5600_0000_1000 + 0x1000 * number) for number in range(16)}
         self.things: dict[int, Thing] = {}
         self.handles: dict[int, Any] = {}
@@ -158,8 +159,9 @@ class World:
 
     def attribute(self, number: int) -> int:
         """A device's attribute by its number in cuda.h. Raises CudaError 1 for an unknown one."""
-        known = {1: 1024, 9: 65536, 10: 32, 13: 2_100_000, 16: 24, 19: 1, 20: 0, 31: 1, 33: 1, 34: 0, 38: 32 << 20, 40: 2, 41: 1}
-        known |= {50: 0, 83: 1, 18: int(self.is_integrated), 75: self.compute_capability[0], 76: self.compute_capability[1]}
+        known = {1: 1024, 9: 65536, 10: 32, 13: 2_100_000, 16: 24, 20: 0, 31: 1, 33: 1, 34: 0, 38: 32 << 20, 40: 2, 41: 1}
+        known |= {50: 0, 83: 1, 75: self.compute_capability[0], 76: self.compute_capability[1]}
+        known |= {18: int(self.is_integrated), 19: int(self.can_map_host_memory)}
         if number not in known:
             raise CudaError(1)
         return known[number]
@@ -319,6 +321,10 @@ class World:
         """After a crash everything fails with the same error until the process ends, as in CUDA's documentation."""
         if self.sticky is not None:
             raise CudaError(self.sticky.code, self.sticky.detail)
+
+    def _pinned_bytes(self, span: Span) -> Any:
+        size = span.end - span.start
+        return self.memory.host_at(span.start, size, "") if self.memory.is_pinned(span.start, size) else None
 
     def _work_failed(self, error: CudaError, work: Work) -> None:
         if self.sticky is None:

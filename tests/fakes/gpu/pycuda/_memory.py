@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fakegpu.codes import CudaError
-from fakegpu.memory import FRESH, Block
-from fakegpu.streams import Span, Stream, Work, reads, writes
+from fakegpu.memory import Block
+from fakegpu.streams import Stream, Work, reads, writes
 from fakegpu.world import World, current
 
 from pycuda._base import Instance, clean_up, give_back, make, owner, whole, words
@@ -62,6 +62,10 @@ class PagelockedHostAllocation(Instance):
         clean_up(self._context, "pagelocked_host_allocation", name, lambda: self._world.free(self._block))
 
     def get_device_pointer(self) -> int:
+        with words("cuMemHostGetDevicePointer"):
+            self._world.enter("get_device_pointer")
+            if not self._is_valid:
+                raise CudaError(1)
         return self._block.address
 
     def __del__(self) -> None:
@@ -96,7 +100,7 @@ def pagelocked_empty(shape: Any, dtype: npt.DTypeLike, order: str = "C", mem_fla
         kind = np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         with world.lock:
-            block = world.memory.pin(np.empty(max(size, 1), np.uint8), world.require_context())
+            block = world.memory.pin(max(size, 1), world.require_context())
             world.born(id(block), "pinned memory", f"{size} bytes", world.require_context())
     base: Any = make(PagelockedHostAllocation, _block=block, _context=context, _is_valid=True, _world=world)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -210,7 +214,7 @@ def memcpy_dtoh_async(dest: object, src: object, stream: object = None) -> None:
             def run() -> None:
                 memory.host_at(host, size, "dtoh")[:] = memory.bytes_at(address, size, "dtoh")
 
-            world.enqueue(queue, Work("dtoh", run, (reads("device", address, size), target), _poison(world, target)))
+            world.enqueue(queue, Work("dtoh", run, (reads("device", address, size), target)))
 
 
 def memcpy_dtod_async(dest: object, src: object, size: int, stream: object = None) -> None:
@@ -300,15 +304,3 @@ def _unpinned(world: World, queue: Stream) -> None:
         raise CudaError(900, "copy of host memory that is not pinned")
     world.scheduler.run(queue)
     world.check_alive()
-
-
-def _poison(world: World, target: Span) -> Callable[[], None]:
-    """Until the copy is done its target is undefined, unless pending work reads the old content."""
-
-    def undefine() -> None:
-        if not world.scheduler.users_of(target):
-            block = world.memory.pinned.find(target.start, target.end - target.start)
-            if block is not None:
-                block.data[target.start - block.address : target.end - block.address] = FRESH
-
-    return undefine

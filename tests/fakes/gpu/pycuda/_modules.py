@@ -177,7 +177,8 @@ class Function(Instance):
                 raise CudaError(716, name)
             host_kernels.launch(name, source, result.ctypes.data, params, ((*grid, 1))[:2], block[:2])
 
-        return Work(self._name, run, (reads("device", frame, frame_bytes), writes("device", target, target_bytes)))
+        spans = (reads(memory.space_of(frame), frame, frame_bytes), writes(memory.space_of(target), target, target_bytes))
+        return Work(self._name, run, spans)
 
 
 def _packable(value: Any) -> Any:

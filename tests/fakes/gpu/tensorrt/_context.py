@@ -175,7 +175,8 @@ class IExecutionContext(Bound):
         spans: list[Span] = [writes("device", scratch.address, scratch.size)]
         for tensor in network.tensors:
             span = reads if tensor.is_input else writes
-            spans.append(span("device", addresses[tensor.name], byte_count(tensor, shapes)))
+            address = addresses[tensor.name]
+            spans.append(span(world.memory.space_of(address), address, byte_count(tensor, shapes)))
         return Work("tensorrt", run, tuple(spans))
 
     def _report(self) -> None:
