@@ -1,10 +1,12 @@
 """Rows of detectors: from thousands of anchors to the few boxes that are objects. Maths that families share, NumPy only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.decoding.halves import as_float32
 from engines.decoding.maps import not_finite
 from engines.decoding.postprocess import centre_to_corners, nms
 from engines.errors import InferenceError
@@ -137,6 +139,11 @@ def check_finite(*arrays: F32) -> None:
 
 def floats(output: npt.NDArray[np.generic], name: str, axes: int) -> F32:
     """The first (only) batch entry as float32. Raises InferenceError for another number of axes or a bigger batch."""
+    return as_float32(only_entry(output, name, axes))
+
+
+def only_entry(output: npt.NDArray[np.generic], name: str, axes: int) -> npt.NDArray[Any]:
+    """The first (only) batch entry, in the type it came in. Raises what `floats` raises."""
     if output.ndim != axes or output.shape[0] != 1:
         raise InferenceError(f"output {name} is {output.shape}, not a batch of one with {axes} axes")
-    return np.asarray(output[0], np.float32)
+    return np.asarray(output[0])

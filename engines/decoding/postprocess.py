@@ -1,16 +1,12 @@
-"""Maths that families share: NMS, mask assembly, argmax over channels, connected components. NumPy and OpenCV on the CPU."""
+"""Maths that families share: NMS, argmax over channels, connected components. NumPy and OpenCV on the CPU."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.decoding.maps import not_finite
-from engines.models.fit import Fit
 from engines.types import F32, I32, U8, Instances, Size
 
 Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -68,102 +64,6 @@ def box_ious(box: F32, others: F32) -> F32:
 def sigmoid(logits: F32) -> F32:
     """1 / (1 + exp(-logit)), without overflow; a new array."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Masks:
-    """The masks of N objects, each cut to its box.
-
-    logits_of: gives row i's mask logits under some rows and columns of `cells`, a grid over the whole network input.
-    boxes_px: (N, 4) in frame pixels, rows by falling score. magnify: pixels of the map that is made to a network pixel.
-    """
-
-    logits_of: Callable[[int, slice, slice], F32]
-    cells: Size
-    boxes_px: F32
-    geometry: Fit
-    magnify: int
-
-    @property
-    def map_size(self) -> Size:
-        return Size(self.geometry.content.width * self.magnify, self.geometry.content.height * self.magnify)
-
-    def painted(self) -> U8:
-        """A label map over the frame: 0 none, i + 1 = row i, the higher score on top. Raises InferenceError as `parts` does."""
-        labels = np.zeros((self.map_size.height, self.map_size.width), np.uint8)
-        for row, mask, (x, y, w, h) in self.parts(range(len(self.boxes_px) - 1, -1, -1)):
-            cv2.copyTo(np.full(mask.shape, row + 1, np.uint8), mask, labels[y : y + h, x : x + w])
-        return labels
-
-    def whole(self) -> Iterator[U8]:
-        """Each row's whole mask: (H, W) uint8, 0 and 1, of the frame's size; made on demand."""
-        frame = (self.geometry.frame.width, self.geometry.frame.height)
-        for row in range(len(self.boxes_px)):
-            mask = np.zeros((self.map_size.height, self.map_size.width), np.uint8)
-            for _, part, (x, y, w, h) in self.parts((row,)):  # one, or none where the box covers no pixel
-                mask[y : y + h, x : x + w] = part
-            yield np.asarray(cv2.resize(mask, frame, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-
-    def parts(self, rows: Iterable[int]) -> Iterator[tuple[int, U8, Rectangle]]:
-        """Of each of `rows` (row, (h, w) uint8 mask of 0 and 1, its rectangle on the map); none where a box covers no pixel.
-
-        The *logits* are upsampled: the edge is where they cross zero. Raises InferenceError where they are not finite.
-        """
-        net, frame = self.geometry.net, self.geometry.frame
-        # A whole number of map pixels to a cell makes every upsampling a plain resize: a fifth of an affine warp's time.
-        cell_x, cell_y = net.width * self.magnify / self.cells.width, net.height * self.magnify / self.cells.height
-        left, top = self.geometry.left * self.magnify, self.geometry.top * self.magnify
-        to_map = np.array((self.map_size.width / frame.width, self.map_size.height / frame.height) * 2, np.float32)
-        corners = np.rint(self.boxes_px * to_map).astype(int).tolist()
-        for row in rows:
-            x0, y0, x1, y1 = corners[row]
-            if x1 <= x0 or y1 <= y0:
-                continue
-            # The cells under the box and one around them, which bilinear sampling touches.
-            cells_x = slice(max(int((left + x0) / cell_x) - 1, 0), int((left + x1 - 1) / cell_x) + 2)
-            cells_y = slice(max(int((top + y0) / cell_y) - 1, 0), int((top + y1 - 1) / cell_y) + 2)
-            with np.errstate(invalid="ignore", over="ignore"):  # an error reports it
-                logits = self.logits_of(row, cells_y, cells_x)
-                is_finite = np.isfinite(logits.sum())
-            if not is_finite:
-                raise not_finite("the array of masks")
-            origin_x, origin_y = round(cells_x.start * cell_x), round(cells_y.start * cell_y)
-            # Edge minus edge, each rounded once: where a cell is not a whole number of pixels, the last column is not lost.
-            size = (
-                round((cells_x.start + logits.shape[1]) * cell_x) - origin_x,
-                round((cells_y.start + logits.shape[0]) * cell_y) - origin_y,
-            )
-            upsampled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
-            x, y = left + x0 - origin_x, top + y0 - origin_y
-            # NumPy compares, not OpenCV: to that a 1x1 array is a scalar, and it refuses or answers with four values.
-            inside = np.greater(upsampled[y : y + y1 - y0, x : x + x1 - x0], 0).view(np.uint8)
-            yield row, inside, (x0, y0, x1 - x0, y1 - y0)
-
-
-def mixed_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit, magnify: int) -> Masks:
-    """Masks that are mixed of prototypes, only as far as they lie under a box.
-
-    coefficients: (N, K), rows by falling score. prototypes: (K, Hp, Wp) over the whole network input.
-    Source: YOLACT (Bolya et al., 2019), section 3.
-    """
-
-    def logits_of(row: int, cells_y: slice, cells_x: slice) -> F32:
-        crop = prototypes[:, cells_y, cells_x]
-        return np.asarray((coefficients[row] @ crop.reshape(len(crop), -1)).reshape(crop.shape[1:]))
-
-    return Masks(logits_of, Size.of(prototypes[0]), boxes_px, geometry, magnify)
-
-
-def paint_masks(coefficients: F32, prototypes: F32, boxes_px: F32, geometry: Fit, magnify: int) -> U8:
-    """The label map of `mixed_masks`."""
-    return mixed_masks(coefficients, prototypes, boxes_px, geometry, magnify).painted()
-
-
-def magnification(geometry: Fit, map_width_px: int) -> int:
-    """How many map pixels to a network pixel make masks at least as fine as they will be seen, or as the frame is."""
-    wanted = geometry.frame.fitted_to_width(map_width_px)
-    # In whole steps; the little less forgives a letterbox that is rounded to pixels.
-    return max(1, math.ceil(wanted.width / geometry.content.width - 0.02))
 
 
 def argmax_channels(logits: F32) -> U8:

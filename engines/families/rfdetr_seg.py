@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.decoding.detections import check_finite, floats
-from engines.decoding.postprocess import Masks, centre_to_corners, magnification, sigmoid, visible_rows
+from engines.decoding.masks import Masks, chosen_masks, magnification
+from engines.decoding.postprocess import centre_to_corners, sigmoid, visible_rows
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.ranges import SHARES_END, Look, is_flat
@@ -23,7 +24,7 @@ from engines.families.common.recognising import Network, Recognised
 from engines.models.card import ModelCard
 from engines.models.coco import COCO_IDS
 from engines.models.fit import Fit
-from engines.types import F32, I32, U8, Instances, Outputs, Segmentation, Size
+from engines.types import F32, I32, U8, Instances, Outputs, Segmentation
 
 ROLES = ("boxes", "class_logits", "mask_logits")
 
@@ -75,12 +76,8 @@ class Family:
         boxes_px = geometry.to_frame(corners * net)
         seen = visible_rows(boxes_px)
         boxes_px, chosen = boxes_px[seen], chosen[seen]
-
-        def logits_of(row: int, cells_y: slice, cells_x: slice) -> F32:
-            return np.asarray(mask_logits[chosen[row], cells_y, cells_x], np.float32)
-
-        cells, magnify = Size.of(mask_logits[0]), magnification(geometry, settings.map_width_px)
-        return scores[chosen], class_ids[chosen], Masks(logits_of, cells, boxes_px, geometry, magnify), cut_off
+        masks = chosen_masks(mask_logits, chosen, boxes_px, geometry, magnification(geometry, settings.map_width_px))
+        return scores[chosen], class_ids[chosen], masks, cut_off
 
     def _read(self, outputs: Outputs) -> tuple[F32, F32, npt.NDArray[np.generic]]:
         """Boxes (Q, 4), class logits (Q, C), all finite, and mask logits (Q, Hm, Wm) in the type they came in."""

@@ -14,8 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from engines.decoding.detections import Detections, Limits, as_class_ids, check_finite, check_scores, floats, read_rows
-from engines.decoding.postprocess import Masks, centre_to_corners, magnification, mixed_masks, nms, visible_rows
+from engines.decoding.detections import (
+    Detections,
+    Limits,
+    as_class_ids,
+    check_finite,
+    check_scores,
+    floats,
+    only_entry,
+    read_rows,
+)
+from engines.decoding.masks import Masks, magnification, mixed_masks
+from engines.decoding.postprocess import centre_to_corners, nms, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
 from engines.families.common.ranges import Look, examine_rows
@@ -52,7 +62,7 @@ class Family:
         return self._found(outputs, geometry, settings)[1].whole()
 
     def _found(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> tuple[Detections, Masks]:
-        prototypes = floats(outputs[self._prototypes], self._prototypes, 4)
+        prototypes = only_entry(outputs[self._prototypes], self._prototypes, 4)
         rows = floats(outputs[self._rows], self._rows, 3)
         limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
         if self._role == "candidates":

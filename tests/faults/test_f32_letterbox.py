@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engines.decoding.postprocess import paint_masks
+from engines.decoding.masks import paint_masks
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller, fit
 from engines.types import Size

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.decoding.postprocess import argmax_channels, centre_to_corners, components, nms, paint_masks
-from engines.errors import InferenceError
-from engines.models.fit import Fit, fit
-from engines.types import Size
+from engines.decoding.postprocess import argmax_channels, centre_to_corners, components, nms
 
 Floats = npt.NDArray[np.float32]
 
@@ -81,120 +77,6 @@ def test_nms_stops_at_max_count_with_the_best() -> None:
 def test_centre_to_corners() -> None:
     assert centre_to_corners(np.array([(10, 20, 4, 6)], np.float32)).tolist() == [[8, 17, 12, 23]]
     assert centre_to_corners(np.zeros((0, 4), np.float32)).shape == (0, 4)
-
-
-def full_size_masks(
-    coefficients: Floats, prototypes: Floats, boxes_px: Floats, geometry: Fit, magnify: int
-) -> list[npt.NDArray[np.bool_]]:
-    """Every prototype upsampled over the whole input, mixed, cut to the frame and to the box: slow and plain."""
-    net = (geometry.net.width * magnify, geometry.net.height * magnify)
-    upsampled = np.stack([cv2.resize(plane, net, interpolation=cv2.INTER_LINEAR) for plane in prototypes])
-    masks = np.einsum("nk,khw->nhw", coefficients, upsampled)
-    left, top = geometry.left * magnify, geometry.top * magnify
-    height, width = geometry.content.height * magnify, geometry.content.width * magnify
-    masks = masks[:, top : top + height, left : left + width] > 0
-    scale = np.array((width / geometry.frame.width, height / geometry.frame.height) * 2)
-    rows, columns = np.indices((height, width))
-    for mask, (x0, y0, x1, y1) in zip(masks, np.rint(boxes_px * scale).astype(int), strict=True):
-        mask &= (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
-    return list(masks)
-
-
-def smooth_prototypes(rng: np.random.Generator, count: int, height: int, width: int) -> Floats:
-    noise = rng.standard_normal((count, height, width)).astype(np.float32)
-    return np.stack([cv2.GaussianBlur(plane, (0, 0), 1.5) for plane in noise])
-
-
-CASES = [
-    ("letterbox", Size(1280, 720), Size(320, 320), 4, 1),
-    ("letterbox", Size(1280, 720), Size(320, 320), 4, 2),
-    ("letterbox", Size(1280, 720), Size(320, 320), 4, 4),
-    ("letterbox", Size(333, 517), Size(320, 320), 4, 2),
-    ("letterbox_top_left", Size(517, 333), Size(320, 320), 4, 3),
-    ("stretch", Size(641, 361), Size(320, 192), 4, 2),
-    ("stretch", Size(641, 361), Size(320, 192), 8, 1),
-    ("letterbox", Size(320, 320), Size(320, 320), 2, 1),
-]
-
-
-@pytest.mark.parametrize(("how", "frame", "net", "stride", "magnify"), CASES)
-def test_masks_agree_with_a_full_size_reference(how: str, frame: Size, net: Size, stride: int, magnify: int) -> None:
-    """Each object painted alone over random boxes, some at the frame's edges and corners, some a pixel wide."""
-    rng = np.random.default_rng(7)
-    geometry = fit(frame, net, how)
-    prototypes = smooth_prototypes(rng, 8, net.height // stride, net.width // stride)
-    width, height = frame.width, frame.height
-    boxes = [(0, 0, width, height), (0, 0, 40, 30), (width - 37, height - 29, width, height), (0, 50, width, 90), (5, 5, 6, 200)]
-    for _ in range(12):
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-        boxes.append((x, y, min(width, x + rng.uniform(1, width)), min(height, y + rng.uniform(1, height))))
-    boxes_px = np.array(boxes, np.float32)
-    coefficients = rng.standard_normal((len(boxes), 8)).astype(np.float32)
-
-    references = full_size_masks(coefficients, prototypes, boxes_px, geometry, magnify)
-
-    ious = []
-    for row, reference in enumerate(references):
-        labels = paint_masks(coefficients[row : row + 1], prototypes, boxes_px[row : row + 1], geometry, magnify)
-        assert labels.shape == reference.shape
-        assert labels.dtype == np.uint8
-        union = ((labels == 1) | reference).sum()
-        ious.append(((labels == 1) & reference).sum() / union if union else 1.0)
-    assert np.mean(ious) >= 0.999
-    assert min(ious) >= 0.98
-
-
-@pytest.mark.parametrize("magnify", [1, 2])
-@pytest.mark.parametrize("cells", [(8, 8), (12, 9), (13, 7)])
-def test_no_mask_is_lost_where_a_cell_is_not_a_whole_number_of_pixels(cells: tuple[int, int], magnify: int) -> None:
-    """20 network pixels to 8 cells: both ends of a crop rounded to even once left it a pixel short, and nothing was painted."""
-    geometry = fit(Size(20, 20), Size(20, 20), "stretch")
-    prototypes = np.ones((1, cells[1], cells[0]), np.float32)
-    for x in range(0, 20):
-        for width in (1, 3, 20):
-            box_px = np.array([(x, x, min(20, x + width), min(20, x + width))], np.float32)
-            labels = paint_masks(np.ones((1, 1), np.float32), prototypes, box_px, geometry, magnify)
-            side = (min(20, x + width) - x) * magnify
-            assert np.count_nonzero(labels) == side * side
-
-
-def test_where_masks_overlap_the_higher_score_wins() -> None:
-    geometry = fit(Size(64, 64), Size(64, 64), "stretch")
-    prototypes = np.ones((1, 16, 16), np.float32)
-    boxes_px = np.array([(10, 10, 40, 40), (20, 20, 60, 60), (0, 0, 64, 64)], np.float32)
-
-    labels = paint_masks(np.ones((3, 1), np.float32), prototypes, boxes_px, geometry, 1)
-
-    expected = np.full((64, 64), 3, np.uint8)
-    expected[20:60, 20:60] = 2
-    expected[10:40, 10:40] = 1
-    np.testing.assert_array_equal(labels, expected)
-
-
-def test_254_objects_have_254_labels() -> None:
-    geometry = fit(Size(256, 64), Size(256, 64), "stretch")
-    boxes_px = np.array([(i, 0, i + 1, 64) for i in range(254)], np.float32)
-    labels = paint_masks(np.ones((254, 1), np.float32), np.ones((1, 16, 64), np.float32), boxes_px, geometry, 1)
-    assert labels[5].tolist() == [*range(1, 255), 0, 0]
-
-
-def test_no_objects_make_an_empty_map_over_the_whole_frame() -> None:
-    geometry = fit(Size(1280, 720), Size(640, 640), "letterbox")
-    labels = paint_masks(
-        np.zeros((0, 32), np.float32), np.zeros((32, 160, 160), np.float32), np.zeros((0, 4), np.float32), geometry, 2
-    )
-    assert labels.shape == (720, 1280)
-    assert not labels.any()
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_prototypes_that_are_not_finite_are_an_error(value: float) -> None:
-    geometry = fit(Size(64, 64), Size(64, 64), "stretch")
-    prototypes = np.ones((2, 16, 16), np.float32)
-    prototypes[1, 8, 8] = value
-    box_px = np.array([(20, 20, 50, 50)], np.float32)
-    with pytest.raises(InferenceError, match="array of masks contains NaN"):
-        paint_masks(np.ones((1, 2), np.float32), prototypes, box_px, geometry, 1)
 
 
 @settings(deadline=None, max_examples=100)
