@@ -180,7 +180,7 @@ def main() -> None:
                 spec = InputSpec("image", (640, 640), "nchw", "float16", "rgb", "letterbox", std=(255.0, 255.0, 255.0))
                 measured = measure_ways(spec, frame, options.count)
             else:
-                engine = EngineOptions(precision=options.precision, runtime=options.runtime)
+                engine = EngineOptions(precision=options.precision, runtime=options.runtime, inflight=1)
                 measured = measure_engine(options.model, options.backend, engine, frame, options.count)
     except SegmentationError as error:
         sys.exit(f"error: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from engines.backends import (
     Choice,
     EngineOptions,
     Inference,
+    PipelinedBatchEngine,
     PipelinedEngine,
     RecurrentEngine,
     check_options,
@@ -62,10 +64,11 @@ class Segmenter:
         self._pipelined = engine if isinstance(engine, PipelinedEngine) and engine.inflight > 1 else None
         self._recurrent = engine if isinstance(engine, RecurrentEngine) and self.card.states else None
         self._batched = engine if isinstance(engine, BatchEngine) else None
+        self._both = engine if self._pipelined and isinstance(engine, PipelinedBatchEngine) else None
         self._first = first_frames(self.card)
         self._is_warm_up = False
         self._guard = OutputGuard(self.card.name)
-        self._run: Inference | None = None
+        self._runs: deque[list[Inference]] = deque()
         self._finished: Inference | None = None
 
     def __enter__(self) -> Segmenter:
@@ -97,32 +100,61 @@ class Segmenter:
 
     @property
     def batch(self) -> int:
-        """How many images `run_batch` takes at most; 1 where the engine takes one at a time."""
-        return self._batched.batch if self._batched else 1
+        """How many images one run takes at most; 1 where the engine takes one at a time."""
+        takes_several = self._both if self._pipelined else self._batched
+        return takes_several.batch if takes_several else 1
 
     def start(self, image: Image, stream: int = 0) -> None:
         """Begin with `image`, which may change once this returns. Raises InferenceError.
 
         stream: which sequence of frames the image belongs to. A recurrent network has states for each.
         """
-        if self._pipelined:
+        if self._both:
+            self._both.start_batch([image])
+        elif self._pipelined:
             self._pipelined.start(image)
         elif self._recurrent:
-            self._run = self._recurrent.infer(image, stream)
+            self._runs.append([self._recurrent.infer(image, stream)])
         else:
-            self._run = self.choice.engine.infer(image)
+            self._runs.append([self.choice.engine.infer(image)])
+
+    def start_batch(self, images: Sequence[Image]) -> None:
+        """Begin with 1 to `batch` images, of any sizes, as one run. Raises InferenceError."""
+        if not 1 <= len(images) <= self.batch:
+            raise ValueError(f"a batch of {len(images)} images; this engine takes 1 to {self.batch}")
+        if len(images) == 1:
+            self.start(images[0])
+        elif self._both:
+            self._both.start_batch(images)
+        else:
+            assert self._batched is not None, "it takes several"
+            self._runs.append(self._batched.infer_batch(images))
 
     def forget(self, stream: int) -> None:
         """Drop what a recurrent network remembers of a stream: the stream has ended, or its next frame is a first one."""
         if self._recurrent:
             self._recurrent.forget(stream)
 
-    def finish(self, settings: DecodeSettings | None = None) -> Segmentation:
-        """The segmentation of the first image that was started and not finished. Raises InferenceError."""
-        run = self._pipelined.finish() if self._pipelined else self._run
-        assert run is not None, "started before it is finished"
+    def wait(self) -> list[Inference]:
+        """Wait for the run that was started first and not waited for: what the network gave for each of its images, to `read`.
+
+        Valid until `inflight` more runs have been started. Raises InferenceError.
+        """
+        if self._both:
+            return self._both.finish_batch()
+        if self._pipelined:
+            return [self._pipelined.finish()]
+        return self._runs.popleft()
+
+    def read(self, run: Inference, settings: DecodeSettings | None = None) -> Segmentation:
+        """What the network saw in one image. Raises InferenceError for outputs that make no sense."""
         self._finished = run
         return self._decode(run, settings or DecodeSettings())
+
+    def finish(self, settings: DecodeSettings | None = None) -> Segmentation:
+        """The segmentation of the image that was started first and not finished. Raises InferenceError."""
+        (run,) = self.wait()
+        return self.read(run, settings)
 
     def objects(self, settings: DecodeSettings) -> tuple[Instances, Iterator[U8]]:
         """The objects of the image that was finished last, and the whole mask of each, before they are pasted into one map.
@@ -145,13 +177,8 @@ class Segmenter:
 
     def run_batch(self, images: Sequence[Image], settings: Sequence[DecodeSettings]) -> list[Segmentation]:
         """Segment 1 to `batch` images, of any sizes, in one run. Raises InferenceError."""
-        if not 1 <= len(images) <= self.batch:
-            raise ValueError(f"a batch of {len(images)} images; this engine takes 1 to {self.batch}")
-        if self._batched is None or len(images) == 1:
-            return [self(image, one) for image, one in zip(images, settings, strict=True)]
-        runs = self._batched.infer_batch(images)
-        self._finished = runs[-1]
-        return [self._decode(run, one) for run, one in zip(runs, settings, strict=True)]
+        self.start_batch(images)
+        return [self.read(run, one) for run, one in zip(self.wait(), settings, strict=True)]
 
     def _decode(self, run: Inference, settings: DecodeSettings) -> Segmentation:
         start = time.perf_counter()

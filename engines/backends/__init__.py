@@ -23,7 +23,7 @@ DEFAULTS = EngineOptions()
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """One run of a network. outputs: valid until the next `infer` of the same engine."""
+    """One run of a network. outputs: valid until the next run, or with several in flight until so many more are started."""
 
     outputs: Outputs
     geometry: Fit
@@ -54,7 +54,7 @@ class PipelinedEngine(Protocol):
     """An engine that can work on several images at a time. Its `infer` is `start` and `finish`."""
 
     inflight: int
-    """How many images may be started before the first is finished."""
+    """How many runs may be started before the first is finished. Outputs stay valid until so many more are started."""
 
     def start(self, image: Image) -> None:
         """Begin with `image`, which may change once this returns. Raises InferenceError."""
@@ -94,6 +94,19 @@ class BatchEngine(Protocol):
 
         The times are the batch's, shared equally among its images. Raises InferenceError.
         """
+        ...
+
+
+@runtime_checkable
+class PipelinedBatchEngine(PipelinedEngine, BatchEngine, Protocol):
+    """An engine that can work on several batches at a time. Its `infer_batch` is `start_batch` and `finish_batch`."""
+
+    def start_batch(self, images: Sequence[Image]) -> None:
+        """Begin with 1 to `batch` images of any sizes, which may change once this returns. Raises InferenceError."""
+        ...
+
+    def finish_batch(self) -> list[Inference]:
+        """Wait for the run that was started first and not finished, also one of a single image. Raises InferenceError."""
         ...
 
 

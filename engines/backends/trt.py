@@ -24,6 +24,9 @@ from engines.types import Image
 
 log = logging.getLogger(__name__)
 
+INFLIGHT = 2
+"""Unless asked otherwise: the GPU computes while the CPU copies the next frame and reads the outputs of the last."""
+
 RANK = 10
 OPTIONS = tuple(declared())
 TAKES_SIDE_INPUTS = False
@@ -57,7 +60,8 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
         if passport.audit is None:
             precision += " (unproved)"
     return TrtEngine(
-        Runner(tensorrt, plan, card, options.inflight, options.dla_core), f"{tensorrt.title}, {facts.short_name}, {precision}"
+        Runner(tensorrt, plan, card, options.inflight or INFLIGHT, options.dla_core),
+        f"{tensorrt.title}, {facts.short_name}, {precision}",
     )
 
 

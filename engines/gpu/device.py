@@ -168,6 +168,19 @@ class Device:
 
         return release_once
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What the block takes is given back at once if it fails, and not only when this closes."""
+        mark = next(self._keys)
+        try:
+            yield
+        except BaseException as error:
+            _clear_tracebacks(error)
+            for key in reversed([key for key in self._owned if key > mark]):
+                with contextlib.suppress(self._cuda.Error, InferenceError):
+                    self._owned.pop(key)()
+            raise
+
     def upload(self, address: int, array: npt.NDArray[Any], stream: Stream) -> None:
         """Copy a pinned array to the GPU, on `stream`."""
         self._cuda.memcpy_htod_async(address, array, stream.raw)

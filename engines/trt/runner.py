@@ -7,9 +7,10 @@ since a graph is valid only as long as its context does not change. A GPU that s
 the outputs where the host has them: nothing is uploaded or downloaded, and the graph is the kernel and the network.
 """
 
+import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ from engines.trt.loaded import Slot, check_tensors, inspect, layer_times, make_s
 from engines.trt.runtime import TensorRt, load_plan
 from engines.types import Image, Size
 
+log = logging.getLogger(__name__)
+
 WARM_UP_RUNS, TIMED_RUNS = 3, 10
 """For measuring layers."""
 
@@ -34,7 +37,7 @@ PARTS = ("upload", "kernel", "network", "download")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One image's run. outputs: valid until the image after the next `inflight` is started.
+    """One image's run. outputs: valid until `inflight` more are started.
 
     staged_ms: the copy into pinned memory. ran_ms: from then until the outputs are in host memory; with several in flight, by
     the GPU's clock from the start of the upload.
@@ -66,7 +69,10 @@ class Runner:
     """A loaded engine, opened, used and closed on one GPU and one thread."""
 
     def __init__(self, tensorrt: TensorRt, plan: bytes, card: ModelCard, inflight: int = 1, dla_core: int | None = None) -> None:
-        """Load `plan`, which must be trusted. Raises BackendUnavailableError, with nothing left open."""
+        """Load `plan`, which must be trusted. Raises BackendUnavailableError, with nothing left open.
+
+        inflight: images at a time, if the GPU has the memory for so many; what there is, `self.inflight` says.
+        """
         self.card = card
         self.inflight = inflight
         self.uses_graphs = True
@@ -83,9 +89,21 @@ class Runner:
             self._device.on_close(self._loaded.forget)  # before its streams, after the memory that its contexts use
             self._load(plan, dla_core)
             check_tensors(tensorrt, self._loaded.engine, card)
-            for _ in range(inflight):
-                self._loaded.slots.append(make_slot(self._device, tensorrt, self._loaded.engine, card, timed=inflight > 1))
+            self._make_slots(inflight)
             self._stack = stack.pop_all()
+
+    def _make_slots(self, count: int) -> None:
+        slots = self._loaded.slots
+        for _ in range(count):
+            try:
+                with self._device.attempt():
+                    slots.append(make_slot(self._device, self._tensorrt, self._loaded.engine, self.card, timed=count > 1))
+            except BackendUnavailableError as error:
+                if not slots:
+                    raise
+                log.warning("%s, so %d of %d frames are in flight", error.what, len(slots), count)
+                break
+        self.inflight = len(slots)
 
     @property
     def shares_memory(self) -> bool:
@@ -169,7 +187,8 @@ class Runner:
                 graph = self._computes.capture(lambda: self._compute(slot))
         marks = [self._device.event(timed=True) for _ in range(len(PARTS) + 1)]
         times: dict[str, list[float]] = {name: [] for name in PARTS}
-        work = dict(zip(PARTS, (self._upload, self._fill, self._compute, self._download), strict=True))
+        parts = (lambda slot: slot.frame.upload(self._computes), self._fill, self._compute, self._download)
+        work: dict[str, Callable[[Slot], None]] = dict(zip(PARTS, parts, strict=True))
         for _ in range(runs):
             slot.frame.stage(image)
             with self._device.running(f"run {self.card.name}"):

@@ -110,24 +110,27 @@ def differences(card: Card, baseline: Card) -> list[str]:
         "precision": (card.model.precision, baseline.model.precision),
         "source": (card.source.name, baseline.source.name),
         "picture": (card.source.size, baseline.source.size),
-        "settings": (_with_defaults(card.settings), _with_defaults(baseline.settings)),
+        "settings": (_with_defaults(card), _with_defaults(baseline)),
         "rate": (card.method.get("rate_hz"), baseline.method.get("rate_hz")),
         "encoding": (card.method.get("encoded"), baseline.method.get("encoded")),
     }
     return [f"{name} {_differing(now, then)}" for name, (now, then) in pairs.items() if now != then]
 
 
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(card: Card) -> dict[str, Any]:
     """The settings, with defaults for those that did not exist when the card was made."""
     from realtime.bench.card import settings_facts
     from realtime.settings import Settings
 
-    defaults = settings_facts(Settings())
+    settings, defaults = card.settings, settings_facts(Settings())
     tables = {
         key: {**defaults[key], **one}
         for key, one in settings.items()
         if isinstance(one, dict) and isinstance(defaults.get(key), dict)
     }
+    engine = tables.get("engine", {})
+    if engine.get("inflight") == 1 and not card.model.backend.startswith("TensorRT"):
+        engine["inflight"] = None  # as earlier versions wrote what no other backend uses
     return {**defaults, **settings, **tables}
 
 

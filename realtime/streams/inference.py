@@ -3,6 +3,9 @@
 A stream puts its frames into a `Port` and gets segmentations out of it, each with the model that made it. Of the streams that
 have a frame and room for its segmentation, the one served longest ago is next: a slow or paused one holds up no other.
 
+On a GPU the next frame is uploaded while one is computed (`flight`). A camera's is taken as late as that allows, when the GPU
+becomes free: two in flight then make no picture older.
+
 An engine that fails on a frame is opened again (`recovery`). A recording's frames are then run again; one that fails a second
 time, and a camera's, go back without a segmentation.
 """
@@ -21,8 +24,10 @@ from engines.types import Image, Segmentation
 from realtime.flow.meter import Meter
 from realtime.process.redact import redact
 from realtime.streams.fitting import InputFit, InputNote
+from realtime.streams.flight import Flight
 from realtime.streams.port import OpenedModel, Port, Segmented
 from realtime.streams.recovery import FAILURES, WARM_UP_SIZE, Recovery, close_quietly, cure_of, open_warm, reason_of
+from realtime.streams.turns import Turns
 from realtime.streams.work import Started, Swap
 
 log = logging.getLogger(__name__)
@@ -41,14 +46,13 @@ class Inference:
         self._open_segmenter = self._open_now = open_segmenter
         self._fit = fit
         self._changed = threading.Condition()
-        self._ports: list[Port] = []
+        self._ports = Turns()
         self._swaps: deque[Swap] = deque()
-        self._port_count = self._turn = 0
+        self._port_count = 0
         self._stopped = False
         self._segmenter: Segmenter | None = None
-        self._started: deque[Started] = deque()
+        self._flight = Flight()
         self._again: deque[Started] = deque()
-        self._suspect: Started | None = None
         self._recovery = Recovery()
         self._cut: threading.Timer | None = None
 
@@ -67,7 +71,7 @@ class Inference:
         with self._changed:
             self._port_count += 1
             port = Port(self._port_count, meter, self._wake, settings, introduce)
-            self._ports.append(port)
+            self._ports.add(port)
         if self.model is not None:
             introduce(self.model)
         return port
@@ -135,59 +139,51 @@ class Inference:
         assert segmenter is not None
         with self._changed:
             while not self._stopped:
-                self._let_go(segmenter)
+                self._ports.let_go(segmenter)
                 if not self._ports:
                     return None
                 if self._swaps:
                     return self._swaps.popleft()
                 if self._again:  # alone, and first: they are older than all that wait
-                    return [] if self._started else [self._again.popleft()]
-                ready = sorted((port for port in self._ports if port.is_ready(segmenter.inflight)), key=lambda port: port.served)
-                taken = [Started(port, frame) for port in ready[: segmenter.batch] if (frame := port.take()) is not None]
-                for one in taken:
-                    self._turn += 1
-                    one.port.served = self._turn
-                pictures = [one.frame.image for one in taken]
-                if taken and self._fit and self.model and self._fit.outgrown(pictures, self.model.card.input.size):
-                    self._again.extend(taken)
-                    return Swap(self._open_segmenter, _report_refit)
-                if taken or self._started:  # where nothing waits, what is in flight need not wait either
+                    return [] if self._flight else [self._again.popleft()]
+                taken = self._take(segmenter)
+                if self._swaps:
+                    continue
+                if taken or self._flight:  # where nothing waits, what is in flight need not wait either
                     return taken
                 self._changed.wait()
         return None
 
-    def _let_go(self, segmenter: Segmenter) -> None:
-        """Forget the streams that have ended."""
-        for port in [port for port in self._ports if port.is_done]:
-            self._ports.remove(port)
-            segmenter.forget(port.number)
-            port.segmented.close()
+    def _take(self, segmenter: Segmenter) -> list[Started]:
+        """The frames for the next run. Those that the input does not fit wait for another engine, which is asked for."""
+        taken = self._ports.take(segmenter)
+        pictures = [one.frame.image for one in taken]
+        if taken and self._fit and self.model and self._fit.outgrown(pictures, self.model.card.input.size):
+            self._again.extend(taken)
+            self._swaps.append(Swap(self._open_segmenter, _report_refit))
+            return []
+        return taken
+
+    def _take_meanwhile(self, segmenter: Segmenter) -> list[Started]:
+        """What came while a frame was being finished, and may be started before that is handed back."""
+        with self._changed:
+            is_free = not (self._stopped or self._swaps or self._again)
+            return self._take(segmenter) if is_free else []
 
     def _serve(self, segmenter: Segmenter, taken: list[Started]) -> None:
-        """Run these frames, one from each of some streams, or finish the one that has been in flight longest."""
-        if len(taken) > 1:
-            self._started.extend(taken)
-            self._suspect = None
-            batch = segmenter.run_batch([one.frame.image for one in taken], [one.port.settings() for one in taken])
-            for segmentation in batch:
-                self._hand_back(segmentation)
-            return
-        for one in taken:
-            self._started.append(one)
-            self._suspect = one
-            segmenter.start(one.frame.image, one.port.number)
+        """Run these frames, one from each of some streams, or finish those that have been in flight longest."""
+        if taken:
+            self._flight.start(segmenter, taken)
         is_alone = any(one.is_again for one in taken)
-        if self._started and (not taken or is_alone or len(self._started) >= segmenter.inflight):
-            self._finish_one(segmenter)
+        if not taken or is_alone or len(self._flight) >= segmenter.inflight:
+            self._finish(segmenter, may_take=not is_alone)
 
-    def _finish_one(self, segmenter: Segmenter) -> None:
-        self._suspect = self._started[0]
-        self._hand_back(segmenter.finish(self._suspect.port.settings()))
+    def _finish(self, segmenter: Segmenter, *, may_take: bool) -> None:
+        """may_take: something else may be started before its frames are handed back."""
+        self._flight.finish(segmenter, lambda: self._take_meanwhile(segmenter) if may_take else [], self._hand_back)
 
-    def _hand_back(self, segmentation: Segmentation) -> None:
-        """Of the frame that was started first."""
+    def _hand_back(self, one: Started, segmentation: Segmentation) -> None:
         assert self.model is not None, "known since the engine was opened"
-        one = self._started.popleft()
         one.port.finish(Segmented(one.frame, segmentation, self.model))
 
     # When the engine fails
@@ -203,10 +199,9 @@ class Inference:
                 return
             if isinstance(work, Swap):
                 self._swaps.appendleft(work)
-            suspect, reason = self._suspect, reason_of(error)
+            suspect, reason = self._flight.suspect, reason_of(error)
             is_frame_at_fault = suspect is not None and suspect.is_again
-            held = [*self._started]
-            self._started.clear()
+            held = self._flight.give_up()
             self._again.extendleft(reversed([one for one in held if self._runs_again(one, reason)]))
             if is_frame_at_fault:  # on an engine that was just opened, and has nothing else in flight
                 self._recovery.failed_again()
@@ -269,9 +264,9 @@ class Inference:
 
     def _exchange(self, before: Segmenter, request: Swap) -> None:
         """Finish what is in flight on the engine that started it; then open the new one, or go on if that fails."""
-        self._suspect = None  # or a frame of before would be blamed for what fails here
-        while self._started:
-            self._finish_one(before)
+        while self._flight:
+            self._finish(before, may_take=False)
+        self._flight.suspect = None  # or a frame of before would be blamed for what fails here
         try:
             opened = open_warm(request.open)
         except SegmentationError as error:

@@ -87,6 +87,7 @@ class Port:
         self.first: Image | None = None
         """The first picture, until it is taken: its size may decide the input's."""
         self._is_announced = False
+        self._is_asking = False
         self._gate: Gate | None = None
         self.wake = wake
         self._ended = False
@@ -113,7 +114,9 @@ class Port:
 
     def get(self) -> Segmented | None:
         """Wait for the next segmentation; None after a nudge. Raises Closed at the end."""
+        self._is_asking = True
         item = self.segmented.get_or_nudge()
+        self._is_asking = False
         if item is not None:
             self.wake()  # there is room for another
         return item
@@ -140,9 +143,16 @@ class Port:
         return not self._is_announced and not self._ended
 
     def is_ready(self, inflight: int) -> bool:
-        """Whether a frame waits that may be served now. inflight: how many the engine takes before the first is finished."""
-        has_room = self.segmented.waiting + self.in_flight < inflight + (WAITING if self.is_lossless else 0)
-        return self.frames is not None and bool(self.frames.waiting) and has_room and (self._gate is None or self._gate.is_open)
+        """Whether a frame waits that may be served now. inflight: how many the engine takes before the first is finished.
+
+        A camera's next one is started beside another only while its thread waits for that: one that is still drawing would take
+        both later, and the second would be a picture's time older than with one at a time.
+        """
+        if self.frames is None or not self.frames.waiting or not (self._gate is None or self._gate.is_open):
+            return False
+        if self.is_lossless:
+            return self.segmented.waiting + self.in_flight < inflight + WAITING
+        return not self.segmented.waiting and self.in_flight < (inflight if self._is_asking else 1)
 
     @property
     def is_done(self) -> bool:

@@ -96,7 +96,7 @@ def test_a_preset_s_input_size_is_for_every_backend_and_the_rest_of_its_engine_f
     path.write_text('backend = "trt"\n[engine]\ninput_px = [512, 256]\ninflight = 2\n')
     assert load_settings(PRESETS, str(path), {}).engine.inflight == 2
     on_cpu = load_settings(PRESETS, str(path), {"backend": "ort"})
-    assert (on_cpu.engine.input_px, on_cpu.engine.inflight) == ((512, 256), 1)
+    assert (on_cpu.engine.input_px, on_cpu.engine.inflight) == ((512, 256), None)
     path.write_text("[engine]\ninput_px = [512, 256]\n")
     assert load_settings(PRESETS, str(path), {}).backend == "auto"
     path.write_text("[engine]\ninput_px = [512, 256]\ninflight = 2\n")

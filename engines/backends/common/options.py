@@ -52,20 +52,21 @@ class EngineOptions:
         int | None, Option("--dla", "CORE", "a Jetson's deep-learning accelerator instead of its GPU; the first is 0", (0, 15))
     ] = None
     inflight: Annotated[
-        int,
+        int | None,
         Option(
             "--inflight",
             "N",
-            "2: upload the next frame while one is computed: more frames a second, each a little later",
+            "runs on the GPU at a time (default: 2, the next frame is uploaded while one is computed; 1 takes less memory)",
             (1, MOST_INFLIGHT),
         ),
-    ] = 1
+    ] = None
+    """None: as many as suit the backend."""
     trust: Annotated[
         str, Option("--trust-engine", "FILE", "run an engine that this machine did not build: it is native code")
     ] = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.inflight <= MOST_INFLIGHT:
+        if self.inflight is not None and not 1 <= self.inflight <= MOST_INFLIGHT:
             raise ValueError(f"inflight is {self.inflight}; 1 to {MOST_INFLIGHT} frames can be on their way at a time")
 
     @property

@@ -77,7 +77,7 @@ def test_frames_of_any_size_may_follow_each_other(machine: GpuMachine, model: Mo
 
 
 def test_the_first_frame_runs_eagerly_and_all_later_ones_as_a_graph(machine: GpuMachine, model: Model, painted: Paint) -> None:
-    engine = machine.open(model).engine
+    engine = machine.open(model, options=EngineOptions(inflight=1)).engine
     machine.reset_counts()
     calls = machine.world.calls
     frame = painted(class_map_of(NET))
@@ -120,6 +120,39 @@ def test_a_network_that_cannot_be_recorded_runs_without_a_graph_and_its_descript
     assert machine.world.calls["cuGraphLaunch"] == 0
     assert engine.description.endswith("fp16, no CUDA graph")
     engine.close()
+
+
+def test_two_are_in_flight_unless_one_is_asked_for(machine: GpuMachine, model: Model) -> None:
+    machine.build(model)
+    with Segmenter(model, "trt") as segmenter:
+        assert segmenter.inflight == 2
+    with Segmenter(model, "trt", EngineOptions(inflight=1)) as segmenter:
+        assert segmenter.inflight == 1
+
+
+def test_a_gpu_without_memory_for_a_second_frame_takes_one_at_a_time_and_says_so(
+    machine: GpuMachine, model: Model, painted: Paint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An engine that ran before two were the default still does. What the second had taken is given back."""
+    machine.build(model)
+    frame = painted(class_map_of(NET))
+    machine.reset_counts()
+    with Segmenter(model, "trt", EngineOptions(inflight=1)) as segmenter:
+        allocations = machine.world.calls["mem_alloc"]
+        free_bytes = machine.world.memory.free_bytes
+        live = len(machine.world.live())
+    for nth in range(allocations + 1, 2 * allocations + 1):
+        caplog.clear()
+        machine.reset_counts()
+        machine.world.fail("mem_alloc", nth, 2)
+        with Segmenter(model, "trt") as segmenter:
+            assert segmenter.inflight == 1
+            assert "could not allocate" in caplog.text
+            assert "so 1 of 2 frames are in flight" in caplog.text
+            assert machine.world.memory.free_bytes == free_bytes
+            assert len(machine.world.live()) == live + 1, "a stream for the uploads"
+            for _ in range(3):
+                np.testing.assert_array_equal(2 - segmenter(frame).class_map, class_map_of(NET))
 
 
 @pytest.mark.parametrize("inflight", [1, 2, 3])
@@ -392,8 +425,9 @@ def test_layers_are_timed_also_after_a_graph_was_recorded(machine: GpuMachine, m
     engine.close()
 
 
-def test_the_parts_of_a_frame_are_timed(machine: GpuMachine, model: Model, painted: Paint) -> None:
-    engine = machine.open(model).engine
+@pytest.mark.parametrize("inflight", [1, 2])
+def test_the_parts_of_a_frame_are_timed(machine: GpuMachine, model: Model, painted: Paint, inflight: int) -> None:
+    engine = machine.open(model, options=EngineOptions(inflight=inflight)).engine
     assert isinstance(engine, TrtEngine)
     times = engine.runner.part_times(painted(class_map_of(NET)), 5)
     assert list(times) == ["upload", "kernel", "network", "download"]

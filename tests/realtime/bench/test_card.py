@@ -217,6 +217,8 @@ def test_a_card_from_before_a_setting_is_compared_with_its_default(make_card) ->
     assert differences(live, make_card(settings=before)) == ["settings overlay live (was locked)"]
     two = make_card(settings={**now, "engine": {**now["engine"], "inflight": 2}})
     assert len(differences(two, make_card(settings=before))) == 1
+    one = make_card(settings={**now, "engine": {**now["engine"], "inflight": 1}})
+    assert differences(make_card(settings=now), one) == [], "as a card of before says on a CPU"
 
 
 def test_the_report_has_the_facts_that_figures_depend_on(make_card) -> None:
