@@ -11,18 +11,22 @@ from typing import Any
 
 import msgspec
 
+from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.system.unfinished import temporary_folder
 from engines.types import Image, Size
 from realtime.bench import machine
-from realtime.bench.card import FORMAT, Alone, Card, ModelFacts, SourceFacts, settings_facts
+from realtime.bench.card import FORMAT, Alone, Card, EngineFacts, ModelFacts, SourceFacts, settings_facts
+from realtime.bench.conditions import Watch
 from realtime.bench.making import alone, mode_of, model_facts, notes_on
 from realtime.bench.measuring import WARM_UP_FRAMES, Bench, Job, Repeat
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 from realtime.process.version import version
-from realtime.streams.fitting import InputFit
+from realtime.streams.fitting import InputFit, InputNote
 from realtime.streams.recorder import recording_to
+
+Say = Callable[[str], None]
 
 ALONE_FRAMES = 60
 ALONE_WARM_UP = 5
@@ -30,14 +34,18 @@ ALONE_WARM_UP = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. job: the fixed rate, without a recording. repeats: of each mode. encodes: whether a video is written."""
+    """What to measure. job: the fixed rate, without a recording. repeats: of each mode. encodes: whether a video is written.
+
+    ready: called with the model, the first picture and `say` before the model is opened: the engine that will run.
+    """
 
     job: Job
     repeats: int
     encodes: bool
+    ready: Callable[[Model, Image, Say], EngineFacts | None] = lambda model, image, say: None
 
 
-def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] = lambda card: None) -> Card:
+def bench(plan: Plan, say: Say, check: Callable[[Card], None] = lambda card: None) -> Card:
     """Measure, and return the card. Raises the errors of a run.
 
     say:   called with a line of progress from time to time.
@@ -45,9 +53,12 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
     """
     began = datetime.now(timezone.utc)
     image, source, is_live, source_alone = _source_alone(plan.job)
+    engine = plan.ready(plan.job.model, image, say)
+    if engine is not None and engine.wall_s is not None:
+        say(f"built the engine in {engine.wall_s:.0f} s; from now on it is cached")
     say(f"source {source.name}, {source.size}")
-    facts, model_alone = _model_alone(plan.job, image)
-    say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone")
+    facts, model_alone, note = _model_alone(plan.job, image)
+    say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone; input {note}")
     card = Card(
         format=FORMAT,
         date=began.isoformat(timespec="seconds"),
@@ -63,14 +74,17 @@ def bench(plan: Plan, say: Callable[[str], None], check: Callable[[Card], None] 
         source_alone=source_alone,
         model_alone=model_alone,
         notes=(),
+        engine=engine,
     )
     check(card)
-    fixed, maximum = _both_ways(plan, is_live, say)
+    watch = Watch()
+    fixed, maximum = _both_ways(plan, is_live, say, watch)
     played = f"played at {plan.job.rate_hz:g} frames per second, like a camera"
     card = msgspec.structs.replace(
         card,
         fixed=mode_of(fixed, "at the source's own rate, as it is live" if is_live else played, is_live=True),
         maximum=mode_of(maximum, "as fast as frames are processed; none is dropped", is_live=False) if maximum else None,
+        conditions=watch.conditions(),
     )
     return msgspec.structs.replace(card, notes=notes_on(card))
 
@@ -87,7 +101,7 @@ def _method(plan: Plan, is_live: bool) -> dict[str, Any]:
     }
 
 
-def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[list[Repeat], list[Repeat]]:
+def _both_ways(plan: Plan, is_live: bool, say: Say, watch: Watch) -> tuple[list[Repeat], list[Repeat]]:
     """Repeats at the fixed rate and at the maximum alternately, so that other programs' load affects both."""
     fixed: list[Repeat] = []
     maximum: list[Repeat] = []
@@ -97,7 +111,7 @@ def _both_ways(plan: Plan, is_live: bool, say: Callable[[str], None]) -> tuple[l
                 continue  # a camera has its own rate
             with temporary_folder() as folder:
                 recording = partial(recording_to, {"video": folder / "out.mp4"}) if plan.encodes else None
-                repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording)).measure()
+                repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording), watch).measure()
             repeats.append(repeat)
             say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")
     return fixed, maximum
@@ -117,16 +131,19 @@ def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:
         source.close()
 
 
-def _model_alone(job: Job, image: Image) -> tuple[ModelFacts, Alone]:
-    """The model's facts, and the cost of fitting one image to it and running it."""
-    model = InputFit(job.settings.engine).apply(job.model, lambda limit_s: [image])
+def _model_alone(job: Job, image: Image) -> tuple[ModelFacts, Alone, InputNote]:
+    """The model's facts, the cost of fitting one image to it and running it, and why its input has its size."""
+    fit = InputFit(job.settings.engine)
+    model = fit.apply(job.model, lambda limit_s: [image])
     with Segmenter(model, job.settings.backend, job.settings.engine) as segmenter:
         engine = segmenter.choice.engine
         for _ in range(ALONE_WARM_UP):
             engine.infer(image)
         cost = _timed((engine.infer(image) for _ in itertools.count()), job.seconds)
         assert cost is not None, "the iterator has no end"
-        return model_facts(job.model, segmenter.card, segmenter.choice.backend, engine.description), cost
+        note = fit.note(segmenter.card)
+        facts = model_facts(job.model, segmenter.card, segmenter.choice.backend, engine.description, note.reason)
+        return facts, cost, note
 
 
 def _timed(steps: Iterator[object], limit_s: float = math.inf) -> Alone | None:

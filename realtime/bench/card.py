@@ -74,12 +74,51 @@ class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Its own description, with versions."""
     precision: str
     """The precision in its description."""
+    input_reason: str = ""
+    """Why the input has this size, where it is not the model's own or could be smaller."""
 
 
 class SourceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     size: str
     fps: float | None
+
+
+class EngineFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The engine of a GPU, by its passport. build_s: of the build alone. wall_s: with all checks, if this bench built it."""
+
+    build_s: float
+    built_at: str
+    wall_s: float | None = None
+
+
+class ClockRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A clock while the modes were measured. limit_mhz: the highest that it was allowed; None where that is not reported."""
+
+    median_mhz: float
+    low_mhz: float
+    high_mhz: float
+    limit_mhz: float | None
+
+
+class Temperature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sensor before and after the modes were measured, and its highest in between, in degrees Celsius."""
+
+    before_c: float | None
+    after_c: float | None
+    highest_c: float
+
+
+class Conditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the machine was like during the measurement.
+
+    throttled: the reasons for lowered clocks; None where nothing reports them. unreadable: what is not known, and why.
+    """
+
+    clocks: dict[str, ClockRange]
+    temperatures: dict[str, Temperature]
+    throttled: tuple[str, ...] | None
+    unreadable: dict[str, str]
 
 
 class Alone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +145,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_alone: Alone | None
     model_alone: Alone
     notes: tuple[str, ...]
+    engine: EngineFacts | None = None
+    """None where no engine was built for this machine."""
+    conditions: Conditions | None = None
 
 
 def figure(repeats: Sequence[float], unit: str) -> Figure:

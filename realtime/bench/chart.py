@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from engines.types import Image
-from realtime.bench.card import Card, Figure, Mode, Percentiles
+from realtime.bench.card import Card, Conditions, Figure, Mode, Percentiles
 from realtime.bench.comparing import Change
 from realtime.render.text import label
 from realtime.reports.sheets import paste
@@ -18,6 +18,10 @@ PAPER: Bgr = (28, 26, 26)
 TILE: Bgr = (44, 41, 41)
 TITLE_PX, TEXT_PX, SMALL_PX, BIG_PX = 24, 15, 13, 30
 ROW_PX, BAR_PX, NAME_PX, TIMES_PX = 26, 14, 112, 148
+
+SMALL_ROW_PX = 22
+OF_A_BOARD = ("board", "jetson linux", "power mode")
+"""Facts of the machine that have a line of their own: with all the others they would be cut off."""
 
 # Okabe and Ito's colours, which colour-blind people can distinguish: blue, orange, vermilion, green.
 BLUE, ORANGE, VERMILION, GREEN = (178, 114, 0), (0, 159, 230), (0, 94, 213), (115, 158, 0)
@@ -36,13 +40,31 @@ def chart(card: Card, changes: Sequence[Change] = ()) -> Image:
 
 
 def _head(card: Card) -> Image:
-    strip = _strip(96)
+    machine = {key: value for key, value in card.machine.items() if key != "cores"}
+    board = ", ".join(machine.pop(key) for key in OF_A_BOARD if key in machine)
+    cores, commit = card.machine.get("cores", "?"), card.program["commit"]
+    facts = f"{', '.join(machine.values())}, {cores} cores; {card.date[:10]}, commit {commit}"
+    lines = [facts, *filter(None, (board, _state(card.conditions) if card.conditions else ""))]
+    strip = _strip(74 + SMALL_ROW_PX * len(lines))
     _write(strip, MARGIN_PX, 0, _shortened(f"{card.model.name} on {card.source.name}"), TITLE_PX)
-    machine = ", ".join(value for key, value in card.machine.items() if key != "cores")
     _write(strip, MARGIN_PX, 38, f"{card.model.runs_on}; input {card.model.input}, picture {card.source.size}", TEXT_PX)
-    facts = f"{machine}, {card.machine.get('cores', '?')} cores; {card.date[:10]}, commit {card.program['commit']}"
-    _write(strip, MARGIN_PX, 62, facts, SMALL_PX, is_faint=True)
+    for row, line in enumerate(lines):
+        _write(strip, MARGIN_PX, 62 + SMALL_ROW_PX * row, line, SMALL_PX, is_faint=True)
     return strip
+
+
+def _state(conditions: Conditions) -> str:
+    """Clocks, the hottest sensor, and throttling, as far as they are known."""
+    parts = []
+    for name, clock in conditions.clocks.items():
+        limit = f" of {clock.limit_mhz:.0f}" if clock.limit_mhz is not None else ""
+        parts.append(f"{name} {clock.median_mhz:.0f}{limit} MHz")
+    if conditions.temperatures:
+        name, hottest = max(conditions.temperatures.items(), key=lambda item: item[1].highest_c)
+        parts.append(f"{name} up to {hottest.highest_c:.0f} °C")
+    if conditions.throttled is not None:
+        parts.append(f"clocks lowered: {'; '.join(conditions.throttled)}" if conditions.throttled else "not throttled")
+    return ", ".join(parts)
 
 
 def _tiles(card: Card) -> Image:
@@ -53,7 +75,7 @@ def _tiles(card: Card) -> Image:
     wanted = (
         ("max", "fps", "frames/s, maximum"),
         ("fix", "fps", f"frames/s {at}"),
-        ("fix", "age_p50", f"ms of age when shown, {at}"),
+        ("fix", "age_p50", f"ms of age, {at}"),
         ("max" if card.maximum else "fix", "cpu_per_frame", "ms of CPU per frame"),
         ("max" if card.maximum else "fix", "memory_peak", "MB of memory, peak"),
         ("max" if card.maximum else "fix", "energy_per_frame", "J per frame"),

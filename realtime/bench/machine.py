@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.building.watch import resident_bytes
+from realtime.bench import jetson
 from realtime.process.version import installed
 
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")
@@ -40,14 +41,20 @@ def facts() -> dict[str, str]:
     }
 
 
-def hardware() -> dict[str, str]:
-    """Processor, cores, memory, and board and GPU where there are any."""
-    found = {"processor": _processor(), "cores": str(len(usable_cores())), "memory": _memory()}
-    board = Path("/proc/device-tree/model")
-    if board.is_file():
-        found["board"] = board.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    gpu = _nvidia_gpus()
-    return {**found, "gpu": gpu} if gpu else found
+def hardware(root: Path = jetson.ROOT) -> dict[str, str]:
+    """Processor, cores, memory, and board, GPU, a Jetson's release and power mode where there are any."""
+    release, mode = jetson.l4t_release(root), jetson.power_mode(root)
+    version = jetson.jetpack(root)
+    found = {
+        "processor": _processor(),
+        "cores": str(len(usable_cores())),
+        "memory": _memory(),
+        "board": jetson.board(root),
+        "jetson linux": f"{release} (JetPack {version})" if version else release,
+        "power mode": str(mode) if mode else "",
+        "gpu": _nvidia_gpus(),
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def versions() -> dict[str, str]:
@@ -169,7 +176,10 @@ class Rapl:
         now = self.counters()
         if not before or before.keys() != now.keys():
             return None
-        return sum(self._spent_uj(zone, before[zone], now[zone]) for zone in now) / 1e6
+        spent_uj = sum(self._spent_uj(zone, before[zone], now[zone]) for zone in now)
+        if not spent_uj:  # as in a virtual machine
+            self.why_not = f"{self._root}: the counters do not move"
+        return spent_uj / 1e6 or None
 
     def _spent_uj(self, zone: str, before: int, now: int) -> int:
         """Counters wrap around at the end of their range: every few minutes under load, where it is small."""

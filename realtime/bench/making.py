@@ -62,7 +62,7 @@ def alone(wall_ms: Sequence[float], cpu_ms: float) -> Alone:
     return Alone(_percentiles([np.asarray(wall_ms)]), round(cpu_ms, 3))
 
 
-def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> ModelFacts:
+def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str, input_reason: str) -> ModelFacts:
     """card: of the opened engine, whose input may differ from the file's. runs_on: the engine's description."""
     precision = PRECISION.findall(runs_on.lower())
     return ModelFacts(
@@ -73,6 +73,7 @@ def model_facts(model: Model, card: ModelCard, backend: str, runs_on: str) -> Mo
         backend=backend,
         runs_on=runs_on,
         precision=precision[-1] if precision else "unknown",
+        input_reason=input_reason,
     )
 
 
@@ -85,6 +86,11 @@ def notes_on(card: Card) -> tuple[str, ...]:
         notes.append(
             f"Other programs used {most:.1f} of {card.machine.get('cores', '?')} cores during the bench: on a quiet machine, "
             "frames per second and ages would be better, and CPU per frame slightly lower."
+        )
+    if card.conditions is not None and card.conditions.throttled:
+        notes.append(
+            f"Clocks were lowered meanwhile ({'; '.join(card.conditions.throttled)}): a machine that is cooler, or has a better "
+            "power supply, is faster."
         )
     missed = card.fixed.doors.missed_by_the_feed if card.fixed else 0
     if missed:

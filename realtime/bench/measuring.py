@@ -12,6 +12,7 @@ import numpy.typing as npt
 from engines.models.model import Model
 from realtime.app import Run
 from realtime.bench.card import Counts
+from realtime.bench.conditions import Watch
 from realtime.bench.feed import Feed
 from realtime.bench.machine import Rapl, machine_cpu_s, rss_mb, slope_per_minute
 from realtime.bench.power import GpuReading, PowerMeter, PowerReading
@@ -115,8 +116,9 @@ class Drawn(Outlet):
 class Bench:
     """One run with a screen. Opens the model; used once."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, watch: Watch | None = None) -> None:
+        """watch: looks at the machine from time to time while this measures."""
+        self._job, self._watch = job, watch
         self._feed: Feed | None = None
         self._screen: Latest[Canvas] | None = Latest() if job.rate_hz is not None else None
         format = CanvasFormat(job.settings.width, 0 if self._screen is None else LEAST_SCREEN_PX)
@@ -177,6 +179,8 @@ class Bench:
             after, samples_ms = stream.reading(), stream.meter.samples_ms()
             joules, machine_end_s = rapl.joules_since(counters), machine_cpu_s()
         self._check()
+        if self._watch is not None:
+            self._watch.take(power.state())
         if after.processed - before.processed < 2:
             raise BenchError(f"{self._job.model.card.name}: processed fewer than 2 frames in {seconds:.0f} s")
         others_s = None if machine_s is None or machine_end_s is None else max(0.0, machine_end_s - machine_s - cpu_s)
@@ -208,6 +212,8 @@ class Bench:
             if left_s <= 0 and (self.run.stream.reading().processed >= last_frame or left_s < -PATIENCE_S):
                 return times_s, memory_mb
             self._check()
+            if self._watch is not None:
+                self._watch.look()
             used_mb = rss_mb()
             if used_mb is not None:
                 times_s.append(time.monotonic())

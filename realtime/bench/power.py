@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.system.unfinished import unfinished
-from realtime.bench.samples import Sample, parse_nvidia_smi, parse_tegrastats, read_jtop, read_sysfs
+from realtime.bench.samples import (
+    SMI_QUERIES,
+    SMI_UNKNOWN_FIELD,
+    Sample,
+    parse_nvidia_smi,
+    parse_tegrastats,
+    read_jtop,
+    read_sysfs,
+    throttles_of,
+)
 
 INTERVAL_MS = 200
 _STOP_S = 2.0
@@ -48,6 +57,16 @@ class GpuReading:
     memory_mb: float | None
     source: str
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateReading:
+    """Clocks in MHz by name, and the reasons for lower ones between enter and exit; None where they are not reported."""
+
+    clocks_mhz: dict[str, tuple[float, ...]]
+    throttles: tuple[str, ...] | None
+    temperatures_c: tuple[float, ...]
+    """Of a graphics card."""
 
 
 class PowerMeter:
@@ -79,7 +98,7 @@ class PowerMeter:
         """The figures so far, or None when no power was reported, with the reason in `why_not`."""
         samples = [sample for name, sample in list(self._samples) if name == self._source]
         powers_w = [sample.power_w for sample in samples if sample.power_w is not None]
-        if not powers_w:
+        if not powers_w or not any(powers_w):  # a sensor that reports 0 W is not connected
             return None
         temperatures_c = [sample.temperature_c for sample in samples if sample.temperature_c is not None]
         rails = next((sample.rails for sample in samples if sample.rails), "")
@@ -102,15 +121,23 @@ class PowerMeter:
         mean_percent = statistics.fmean(loads) if loads else None
         return GpuReading(mean_percent, max(memories_mb, default=None), source, len(samples))
 
+    def state(self) -> StateReading:
+        """What the monitors have reported so far of clocks, throttling, and a graphics card's temperature."""
+        samples = list(self._samples)
+        names = dict.fromkeys(name for _, sample in samples for name in sample.clocks_mhz)
+        clocks_mhz = {name: tuple(one.clocks_mhz[name] for _, one in samples if name in one.clocks_mhz) for name in names}
+        bits = [sample.throttle_bits for _, sample in samples if sample.throttle_bits is not None]
+        cards_c = tuple(one.temperature_c for name, one in samples if name == "nvidia-smi" and one.temperature_c is not None)
+        reasons = tuple(dict.fromkeys(reason for one in bits for reason in throttles_of(one)))
+        return StateReading(clocks_mhz, reasons if bits else None, cards_c)
+
     def _run(self) -> None:
         reasons = []
-        query = "--query-gpu=power.draw,temperature.gpu,utilization.gpu,memory.used"
-        smi = ("nvidia-smi", query, "--format=csv,noheader,nounits", "--id=0", f"--loop-ms={self._interval_ms}")
         monitors: dict[str, Callable[[], Iterator[Sample]]] = {
             "jtop": self._jtop,
             "tegrastats": lambda: self._printed(parse_tegrastats, "tegrastats", "--interval", str(self._interval_ms)),
             "sysfs": self._sysfs,
-            "nvidia-smi": lambda: self._printed(parse_nvidia_smi, *smi),
+            "nvidia-smi": self._nvidia_smi,
         }
         for name, read in monitors.items():
             self._source = name
@@ -133,7 +160,7 @@ class PowerMeter:
         with jtop(interval=self._interval_ms / 1000) as board:
             quiet_since_s = time.monotonic()
             while time.monotonic() - quiet_since_s < _JTOP_SILENCE_S and board.ok():
-                sample = read_jtop(board.power, board.temperature, board.stats)
+                sample = read_jtop(board.power, board.temperature, board.stats, board.memory)
                 if sample.power_w is not None:
                     quiet_since_s = time.monotonic()
                 yield sample
@@ -144,6 +171,17 @@ class PowerMeter:
             if self._stopping.wait(self._interval_ms / 1000):
                 return
         raise FileNotFoundError("no such files")
+
+    def _nvidia_smi(self) -> Iterator[Sample]:
+        """The samples of the first query that this driver knows."""
+        how = ("--format=csv,noheader,nounits", "--id=0", f"--loop-ms={self._interval_ms}")
+        for query in SMI_QUERIES:
+            try:
+                yield from self._printed(parse_nvidia_smi, "nvidia-smi", f"--query-gpu={query}", *how)
+                return
+            except OSError as error:
+                if SMI_UNKNOWN_FIELD not in str(error):
+                    raise
 
     def _printed(self, parse: Callable[[str], Sample | None], program: str, *arguments: str) -> Iterator[Sample]:
         """The samples in what the program prints until the meter stops. Raises OSError when it is not installed or fails."""

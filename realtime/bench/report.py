@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
-from realtime.bench.card import Card, Figure, Mode, Percentiles
+from realtime.bench.card import Card, ClockRange, Conditions, EngineFacts, Figure, Mode, Percentiles, Temperature
 from realtime.bench.comparing import Change, title
 
 
 def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = "") -> str:
     """The whole card, and the comparison if there is one."""
     facts = [
-        ("model", f"{card.model.name}, input {card.model.input}, {card.model.precision}"),
+        ("model", f"{card.model.name}, input {card.model.input}{_because(card.model.input_reason)}, {card.model.precision}"),
         ("runs on", card.model.runs_on),
+        *([("engine", engine_text(card.engine))] if card.engine else []),
         ("source", f"{card.source.name}, {card.source.size}"),
         ("machine", ", ".join(f"{key} {value}" for key, value in card.machine.items())),
         ("program", f"{card.program['version']}, commit {card.program['commit']}, {card.date}"),
@@ -24,6 +25,7 @@ def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = ""
         if mode is not None:
             lines += _mode(name, mode)
     lines += _alone(card)
+    lines += _conditions(card.conditions) if card.conditions else []
     if changes:
         lines += [f"## Compared with {compared_with}", "", *_changes(changes), ""]
     lines += [*(f"- {note}" for note in card.notes), ""] if card.notes else []
@@ -75,6 +77,39 @@ def _alone(card: Card) -> list[str]:
     ]
     head = ("part", "wall p50 ms", "wall p95 ms", "CPU ms", "count")
     return ["## Parts alone: in a loop, without the others", "", *_table(head, rows), ""]
+
+
+def _because(reason: str) -> str:
+    return f" (width x height; {reason})" if reason else ""
+
+
+def engine_text(engine: EngineFacts) -> str:
+    wall = f", {engine.wall_s:.0f} s with all checks, before this measurement" if engine.wall_s is not None else ""
+    return f"built in {engine.build_s:.0f} s on {engine.built_at[:10]}{wall}"
+
+
+def _conditions(conditions: Conditions) -> list[str]:
+    return ["## Conditions: the machine meanwhile", "", *_table(("what", "value"), condition_rows(conditions)), ""]
+
+
+def condition_rows(conditions: Conditions) -> list[tuple[str, str]]:
+    """What the machine was like, as pairs of a name and a value."""
+    rows = [(f"clock of {name}", _clock(one)) for name, one in conditions.clocks.items()]
+    rows += [(name, _temperature(one)) for name, one in conditions.temperatures.items()]
+    if conditions.throttled is not None:
+        rows.append(("throttling", "; ".join(conditions.throttled) or "none"))
+    return rows + [(name, f"not readable: {reason}") for name, reason in conditions.unreadable.items()]
+
+
+def _clock(clock: ClockRange) -> str:
+    """ "1020 MHz (306 to 1020, limit 1020)"."""
+    limit = f", limit {clock.limit_mhz:.0f}" if clock.limit_mhz is not None else ""
+    return f"{clock.median_mhz:.0f} MHz ({clock.low_mhz:.0f} to {clock.high_mhz:.0f}{limit})"
+
+
+def _temperature(one: Temperature) -> str:
+    before, after = ("?" if value is None else f"{value:.0f}" for value in (one.before_c, one.after_c))
+    return f"{before} °C before, {after} after, {one.highest_c:.0f} at most"
 
 
 def _changes(changes: Sequence[Change]) -> list[str]:

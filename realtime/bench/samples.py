@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ _PART_RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDD_GPU", "VDD_CPU_S
 _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)")
 _TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?\d+(?:\.\d+)?)C\b")
 _GPU_LOAD = re.compile(r"\bGR3D_FREQ (\d+)%")
+_BITS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _NOT_SENSORS = frozenset({"PMIC"})  # Tegra's reports 50 or 100 C always
 _COLDEST_C = -40.0  # a part that is switched off reports -256
 
@@ -21,16 +22,38 @@ _GPU_LOADS = ("devices/gpu.0/load", "devices/platform/gpu.0/load", "devices/plat
 """Files with a Jetson's GPU load, in thousandths, under /sys; by JetPack."""
 
 
+SMI_FIELDS = "power.draw,temperature.gpu,utilization.gpu,memory.used"
+SMI_QUERIES = (
+    f"{SMI_FIELDS},clocks.sm,clocks.mem,clocks_event_reasons.active",
+    f"{SMI_FIELDS},clocks.sm,clocks.mem,clocks_throttle_reasons.active",
+    SMI_FIELDS,
+)
+"""What to ask nvidia-smi for, the best first. Older drivers have another name for the reasons; an unknown one fails the query."""
+
+SMI_UNKNOWN_FIELD = "not a valid field"
+
+THROTTLE_BITS = {
+    0x04: "the GPU's power limit",
+    0x08: "the GPU's hardware slowdown",
+    0x20: "the GPU's temperature",
+    0x40: "the GPU's temperature (hardware)",
+    0x80: "the GPU's power brake",
+}
+"""Bits of the reasons for lower clocks; the others (idle, clocks that were set) are no throttling. Source: nvml.h."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Power in W, the hottest sensor in degrees Celsius, GPU load in per cent, the graphics card's memory in MB used by
-    all programs. None where not reported."""
+    all programs, clocks in MHz by name, `THROTTLE_BITS`. None where not reported."""
 
     power_w: float | None
     temperature_c: float | None
     gpu_percent: float | None = None
     rails: str = ""
     gpu_memory_mb: float | None = None
+    clocks_mhz: Mapping[str, float] = field(default_factory=dict)
+    throttle_bits: int | None = None
 
 
 def parse_tegrastats(line: str) -> Sample | None:
@@ -45,20 +68,38 @@ def parse_tegrastats(line: str) -> Sample | None:
 
 
 def parse_nvidia_smi(line: str) -> Sample | None:
-    """One CSV line of power.draw,temperature.gpu,utilization.gpu,memory.used without units; None when it has no figure."""
-    cells = (*(_number(cell) for cell in line.split(",")), None, None, None, None)
-    power_w, temperature_c, load, memory_mib = cells[:4]
+    """One CSV line of `SMI_QUERIES` without units; None when it has no figure."""
+    texts = [cell.strip() for cell in line.split(",")] + [""] * 7
+    power_w, temperature_c, load, memory_mib, clock_mhz, memory_mhz = (_number(text) for text in texts[:6])
     if power_w is None and temperature_c is None and load is None and memory_mib is None:
         return None
-    return Sample(power_w, temperature_c, load, "GPU 0", None if memory_mib is None else memory_mib * 2**20 / 1e6)
+    return Sample(
+        power_w,
+        temperature_c,
+        load,
+        "GPU 0",
+        None if memory_mib is None else memory_mib * 2**20 / 1e6,
+        {name: mhz for name, mhz in (("GPU", clock_mhz), ("GPU memory", memory_mhz)) if mhz is not None},
+        int(texts[6], 16) if _BITS.fullmatch(texts[6]) else None,
+    )
 
 
-def read_jtop(power: Mapping[str, Any], temperature: Mapping[str, Any], stats: Mapping[str, Any]) -> Sample:
-    """jtop's dictionaries: the board's total in mW, each sensor as {"temp": C, "online": bool}."""
+def throttles_of(bits: int) -> tuple[str, ...]:
+    """`THROTTLE_BITS` in words."""
+    return tuple(reason for bit, reason in THROTTLE_BITS.items() if bits & bit)
+
+
+def read_jtop(
+    power: Mapping[str, Any], temperature: Mapping[str, Any], stats: Mapping[str, Any], memory: Mapping[str, Any]
+) -> Sample:
+    """jtop's dictionaries: the board's total in mW, each sensor as {"temp": C, "online": bool}, the memory's clock in kHz."""
     milliwatts = _number(power.get("tot", {}).get("power"))
     values = [_number(sensor.get("temp")) for sensor in temperature.values() if sensor.get("online", True)]
     hottest_c = max((value for value in values if value is not None and value > _COLDEST_C), default=None)
-    return Sample(None if milliwatts is None else milliwatts / 1000, hottest_c, _number(stats.get("GPU")), "total")
+    emc_khz = _number(memory.get("EMC", {}).get("cur"))
+    clocks_mhz = {} if emc_khz is None else {"EMC": emc_khz / 1000}
+    power_w = None if milliwatts is None else milliwatts / 1000
+    return Sample(power_w, hottest_c, _number(stats.get("GPU")), "total", clocks_mhz=clocks_mhz)
 
 
 def read_sysfs(sys: Path) -> Sample | None:

@@ -12,12 +12,15 @@ import cv2
 
 from engines.files import publish
 from engines.models import zoo
-from realtime.bench.benching import Plan, bench
-from realtime.bench.card import Card, read_card, to_json
+from engines.models.model import Model
+from engines.types import Image
+from realtime.bench.benching import Plan, Say, bench
+from realtime.bench.card import Card, EngineFacts, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.comparing import TOLERANCE_PERCENT, Change, compare, differences, title
+from realtime.bench.engine import engine_for
 from realtime.bench.measuring import Job
-from realtime.bench.report import markdown
+from realtime.bench.report import condition_rows, engine_text, markdown
 from realtime.commands.common.running import settings_of
 from realtime.errors import BenchError, SettingsError, SinkError
 from realtime.process.tuning import prepare
@@ -37,7 +40,7 @@ FILES = ("card.json", "card.md", "card.png")
 
 def run_bench(options: Options) -> int:
     """Measure, print, write the card. The process's exit code: 1 for a regression, 3 for what may be one."""
-    settings = settings_of(options.running, options.source, options.overlay)
+    settings = settings_of(options.running, options.source, options.overlay, looks=True)
     quick, baseline, folder = options.quick, options.baseline, Path(options.out).expanduser()
     repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
     before = _baseline(baseline, folder, repeats)
@@ -52,11 +55,14 @@ def run_bench(options: Options) -> int:
     _check_folder(folder)
     prepare()
 
+    def ready(model: Model, image: Image, say: Say) -> EngineFacts | None:
+        return engine_for(model, settings, image, say, builds=not options.no_build)
+
     def check(card: Card) -> None:
         if baseline is not None and before is not None:
             _refuse(card, before, baseline, force=options.force)
 
-    card = bench(Plan(job, repeats, options.encode), log.info, check)
+    card = bench(Plan(job, repeats, options.encode, ready), log.info, check)
     tolerance_percent = TOLERANCE_PERCENT if options.tolerance is None else options.tolerance
     changes = compare(card, before, tolerance_percent) if before is not None else []
     _print_card(card)  # before anything is written: a full disk must not cost the figures
@@ -116,6 +122,14 @@ def _print_card(card: Card) -> None:
             print(f"  {title(key):<36}{one.median:9.4g} {one.unit:<9} {one.low:.4g} to {one.high:.4g}")
         for key, reason in mode.unreadable.items():
             print(f"  {title(key):<36} not readable: {reason}")
+    facts = [
+        *([("engine", engine_text(card.engine))] if card.engine else []),
+        *(condition_rows(card.conditions) if card.conditions else []),
+    ]
+    if facts:
+        print("machine: while it was measured")
+    for name, text in facts:
+        print(f"  {name:<36} {text}")
     for note in card.notes:
         print(f"note     {note}")
 

@@ -42,6 +42,13 @@ def test_a_counter_that_wrapped_around_is_continued(tmp_path: Path) -> None:
     assert rapl.joules_since(before) == pytest.approx(0.25)
 
 
+def test_counters_that_stand_still_are_no_figure(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 900_000)
+    rapl = Rapl(tmp_path)
+    assert rapl.joules_since(rapl.counters()) is None
+    assert "do not move" in rapl.why_not
+
+
 def test_without_counters_there_is_no_figure_and_a_reason(tmp_path: Path) -> None:
     rapl = Rapl(tmp_path / "none")
     assert rapl.counters() == {}

@@ -54,6 +54,11 @@ def test_a_line_of_tegrastats_is_read_on_every_board(line: str, sample: Sample) 
     ("line", "sample"),
     [
         ("213.47, 61, 98", Sample(213.47, 61.0, 98.0, "GPU 0")),
+        (
+            "213.47, 61, 98, 1024, 1980, 7001, 0x0000000000000024",
+            Sample(213.47, 61.0, 98.0, "GPU 0", 1073.741824, {"GPU": 1980.0, "GPU memory": 7001.0}, 0x24),
+        ),
+        ("9.1, 40, 0, [N/A], 300, [N/A], [N/A]", Sample(9.1, 40.0, 0.0, "GPU 0", None, {"GPU": 300.0}, None)),
         ("[N/A], 61, 98\n", Sample(None, 61.0, 98.0, "GPU 0")),
         ("35.10, 44", Sample(35.1, 44.0, None, "GPU 0")),
         ("No devices were found", None),
@@ -77,8 +82,8 @@ def test_jtop_reports_milliwatts_and_offline_sensors_do_not_count() -> None:
         "cv0": {"temp": 99.0, "online": False},
         "gpu": {"temp": -256, "online": True},
     }
-    assert read_jtop(power, temperature, {"GPU": 55}) == Sample(7.321, 48.5, 55.0, "total")
-    assert read_jtop({}, {}, {}) == Sample(None, None, None, "total")
+    assert read_jtop(power, temperature, {"GPU": 55}, {}) == Sample(7.321, 48.5, 55.0, "total")
+    assert read_jtop({}, {}, {}, {}) == Sample(None, None, None, "total")
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +123,39 @@ def test_tegrastats_is_sampled_until_the_end(tmp_path: Path) -> None:
 def test_without_a_jetson_the_graphics_card_is_read(tmp_path: Path) -> None:
     _install(tmp_path, "nvidia-smi", "for w in (100, 140, 120):\n  say(f'{w}.00, {w - 60}, 97')\ntime.sleep(60)")
     assert _measure().reading() == PowerReading(120.0, 140.0, 80.0, "nvidia-smi (GPU 0)", 3)
+
+
+def test_a_graphics_card_s_clocks_and_what_lowers_them_are_read(tmp_path: Path) -> None:
+    lines = ("100, 60, 97, 1000, 1980, 7001, 0x0000000000000001", "120, 71, 97, 1000, 1755, 7001, 0x0000000000000024")
+    _install(tmp_path, "nvidia-smi", f"for line in {lines!r}:\n  say(line)\ntime.sleep(60)")
+    state = _measure(wanted=2).state()
+    assert state.clocks_mhz == {"GPU": (1980.0, 1755.0), "GPU memory": (7001.0, 7001.0)}
+    assert state.throttles == ("the GPU's power limit", "the GPU's temperature"), "being idle is none"
+    assert state.temperatures_c == (60.0, 71.0)
+
+
+@pytest.mark.parametrize("known", ["clocks_throttle_reasons.active", "nothing of the kind"])
+def test_an_older_driver_is_asked_for_what_it_knows(tmp_path: Path, known: str) -> None:
+    script = f"""
+fields = sys.argv[1].removeprefix("--query-gpu=").split(",")
+wrong = next((one for one in fields if "reasons" in one and one != {known!r}), "")
+if wrong:
+    say(f'Field "{{wrong}}" is not a valid field to query.\\n')
+    sys.exit(2)
+say(",".join("0x0000000000000008" if "reasons" in one else "50" for one in fields))
+time.sleep(60)"""
+    _install(tmp_path, "nvidia-smi", script)
+    meter = _measure(wanted=1)
+    reading = meter.reading()
+    assert reading is not None
+    assert reading.mean_w == 50.0
+    assert meter.state().throttles == (None if known.startswith("nothing") else ("the GPU's hardware slowdown",))
+
+
+def test_a_sensor_that_reports_zero_is_no_reading(tmp_path: Path) -> None:
+    line = ORIN_NANO_JETPACK_6.replace("9876mW", "0mW")
+    _install(tmp_path, "tegrastats", f"for _ in range(3):\n  say({line!r})")
+    assert _measure(wanted=3, timeout_s=3).reading() is None
 
 
 def test_after_a_tool_without_power_the_next_one_is_read(tmp_path: Path) -> None:
@@ -175,6 +213,7 @@ def test_jtop_comes_first_where_it_is_installed(tmp_path: Path, monkeypatch: pyt
         power = {"tot": {"power": 6500}}
         temperature = {"tj": {"temp": 51.0, "online": True}}
         stats = {"GPU": 12}
+        memory = {"EMC": {"cur": 2133000}}
 
         def __init__(self, interval: float) -> None:
             assert interval == 0.02
@@ -192,6 +231,8 @@ def test_jtop_comes_first_where_it_is_installed(tmp_path: Path, monkeypatch: pyt
     module.jtop = Board  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "jtop", module)
     _install(tmp_path, "tegrastats", f"say({NANO_JETPACK_4!r})\ntime.sleep(60)")
-    reading = _measure().reading()
+    meter = _measure()
+    reading = meter.reading()
     assert reading is not None
     assert (reading.mean_w, reading.max_temperature_c, reading.source) == (6.5, 51.0, "jtop (total)")
+    assert meter.state().clocks_mhz["EMC"][0] == 2133.0
