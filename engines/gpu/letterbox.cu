@@ -1,11 +1,12 @@
-// Letterbox: a BGR frame of bytes becomes a network's input in one pass. Bilinear resize, padding, channel order, normalisation,
-// layout and number format, written in place. It must equal the CPU's InputFiller in engines/models/fit.py.
+// Letterbox: a frame of bytes, BGR or as a camera or decoder gives it, becomes a network's input in one pass. Conversion to BGR,
+// bilinear resize, padding, channel order, normalisation, layout and number format, written in place. It must equal the CPU's
+// conversion (engines/pictures/raw.py) and InputFiller (engines/models/fit.py).
 //
 // Plain C++ except for the three kernels at the end, so that a host compiler can run the same arithmetic in the tests.
 // letterbox.ptx is compiled from this file by tests/engines/gpu/compile_kernels.py; a test compares their hashes.
 
 struct Letterbox {
-    int frame_width, frame_height;                 // of the frame, whose rows are contiguous
+    int frame_width, frame_height;                 // of the frame, whose rows and planes are contiguous
     int net_width, net_height;                     // of the input
     int left, top, content_width, content_height;  // the rectangle of the input that the frame fills
     float step_x, step_y;                          // frame pixels per network pixel
@@ -13,7 +14,12 @@ struct Letterbox {
     int pad;                                       // the pixel value of the padding
     int is_rgb;                                    // the network's channel order; otherwise BGR, like the frame
     int is_planar;                                 // NCHW; otherwise NHWC
+    int format;                                    // of the frame: Format
+    int weights[9], offsets[3], shift;             // of YUV: B, G, R = (weights * (Y, Cb, Cr) + offsets) >> shift
+    int least_luma;                                // a smaller Y counts as this
 };
+
+enum Format { FORMAT_BGR, FORMAT_BGRX, FORMAT_NV12, FORMAT_I420 };  // FORMATS of raw.py; the address of BGRX divides by 4
 
 // Weights have 11 bits and the sums below are truncated as in cv2.resize (INTER_LINEAR, bytes), so that CPU and GPU give a network the
 // same input. The only difference is the last digit of positions, which are doubles in OpenCV.
@@ -33,12 +39,45 @@ __device__ __forceinline__ Sample sample_axis(int index, float step, int length)
     return {clamp((int)floor_at, length), clamp((int)floor_at + 1, length), (int)rintf((at - floor_at) * (float)ONE)};
 }
 
-// The pixel value 0..255 of one channel at a network pixel.
-__device__ __forceinline__ float mix(const unsigned char* upper, const unsigned char* lower, Sample x, int weight_y, int channel)
+struct Pixel {
+    int bgr[3];
+};
+
+// A frame pixel as BGR. Each chroma sample has the two by two pixels that it was taken of, as on the CPU.
+__device__ __forceinline__ Pixel load(const unsigned char* frame, const Letterbox& box, int x, int y)
 {
-    int near = 3 * x.near + channel, far = 3 * x.far + channel;
-    int above = upper[near] * (ONE - x.weight) + upper[far] * x.weight;
-    int below = lower[near] * (ONE - x.weight) + lower[far] * x.weight;
+    long long at = (long long)y * box.frame_width + x;
+    if (box.format == FORMAT_BGR) return {{frame[3 * at], frame[3 * at + 1], frame[3 * at + 2]}};
+    if (box.format == FORMAT_BGRX) {
+        unsigned int word = ((const unsigned int*)frame)[at];
+        return {{(int)(word & 255), (int)(word >> 8 & 255), (int)(word >> 16 & 255)}};
+    }
+    long long width = (box.frame_width + 1) >> 1, height = (box.frame_height + 1) >> 1;
+    const unsigned char* chroma = frame + (long long)box.frame_height * box.frame_width;
+    long long cell = (y >> 1) * width + (x >> 1);
+    int luma = frame[at], cb, cr;
+    if (luma < box.least_luma) luma = box.least_luma;
+    if (box.format == FORMAT_NV12) {
+        cb = chroma[2 * cell];
+        cr = chroma[2 * cell + 1];
+    } else {
+        cb = chroma[cell];
+        cr = chroma[width * height + cell];
+    }
+    Pixel pixel;
+    for (int channel = 0; channel < 3; ++channel) {
+        const int* weights = box.weights + 3 * channel;
+        int value = weights[0] * luma + weights[1] * cb + weights[2] * cr + box.offsets[channel];
+        pixel.bgr[channel] = clamp(value >> box.shift, 256);
+    }
+    return pixel;
+}
+
+// The pixel value 0..255 of one channel at a network pixel, between four frame pixels.
+__device__ __forceinline__ float mix(const Pixel taps[4], int weight_x, int weight_y, int channel)
+{
+    int above = taps[0].bgr[channel] * (ONE - weight_x) + taps[1].bgr[channel] * weight_x;
+    int below = taps[2].bgr[channel] * (ONE - weight_x) + taps[3].bgr[channel] * weight_x;
     return (float)((((ONE - weight_y) * (above >> 4) >> 16) + (weight_y * (below >> 4) >> 16) + 2) >> 2);
 }
 
@@ -74,9 +113,9 @@ __device__ __forceinline__ void letterbox_pixel(const unsigned char* frame, Numb
     if (is_content) {
         Sample column = sample_axis(inside_x, box.step_x, box.frame_width);
         Sample row = sample_axis(inside_y, box.step_y, box.frame_height);
-        const unsigned char* upper = frame + (long long)row.near * box.frame_width * 3;
-        const unsigned char* lower = frame + (long long)row.far * box.frame_width * 3;
-        for (int channel = 0; channel < 3; ++channel) bgr[channel] = mix(upper, lower, column, row.weight, channel);
+        const Pixel taps[4] = {load(frame, box, column.near, row.near), load(frame, box, column.far, row.near),
+                               load(frame, box, column.near, row.far), load(frame, box, column.far, row.far)};
+        for (int channel = 0; channel < 3; ++channel) bgr[channel] = mix(taps, column.weight, row.weight, channel);
     }
     long long pixel = (long long)y * box.net_width + x, pixels = (long long)box.net_height * box.net_width;
     for (int channel = 0; channel < 3; ++channel) {

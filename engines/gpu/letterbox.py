@@ -1,4 +1,7 @@
-"""A frame on its way into a network: uploaded to the GPU, and letterboxed there by a kernel that equals `InputFiller`."""
+"""A frame on its way into a network: uploaded to the GPU as it is, converted and letterboxed there by one kernel.
+
+The kernel equals the CPU's conversion to BGR (`engines.pictures.raw`) followed by `InputFiller`.
+"""
 
 import re
 import struct
@@ -12,11 +15,11 @@ from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, Stream
 from engines.models.card import InputSpec
 from engines.models.fit import Fit
-from engines.types import Image
+from engines.pictures.raw import BGR, FORMATS, PictureLike, Pixels, pixels_of, planes_of
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 
-LAYOUT = struct.Struct("<8i8f3i")
+LAYOUT = struct.Struct("<8i8f18i")
 """`struct Letterbox` of letterbox.cu."""
 
 BLOCK = (32, 8, 1)
@@ -24,12 +27,16 @@ BLOCK = (32, 8, 1)
 
 
 class FrameBuffer:
-    """Host and GPU memory for one frame. It grows to the largest frame and never shrinks."""
+    """Host and GPU memory for one frame. It grows to the largest frame and never shrinks.
+
+    pixels: how to read the staged frame's bytes.
+    """
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._buffer: Buffer | None = None
         self._size_bytes = 0
+        self.pixels = BGR
 
     @property
     def address(self) -> int:
@@ -37,14 +44,19 @@ class FrameBuffer:
         assert self._buffer is not None, "staged before it is used"
         return self._buffer.address
 
-    def stage(self, image: Image) -> None:
-        """Copy `image`, which need not be contiguous. Raises ValueError for a wrong shape or type."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        if self._buffer is None or self._buffer.array.nbytes < image.nbytes:
-            self._buffer = self._grown(image.nbytes)
-        np.copyto(self._buffer.array[: image.nbytes].reshape(image.shape), image)
-        self._size_bytes = image.nbytes
+    def stage(self, picture: PictureLike) -> None:
+        """Copy a picture, whose rows need not be contiguous. Raises ValueError for a wrong shape or type."""
+        planes = planes_of(picture)
+        if isinstance(picture, np.ndarray) and (picture.shape[2:] != (3,) or picture.dtype != np.uint8):
+            raise ValueError(f"an image is (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
+        size_bytes = sum(plane.nbytes for plane in planes)
+        if self._buffer is None or self._buffer.array.nbytes < size_bytes:
+            self._buffer = self._grown(size_bytes)
+        start = 0
+        for plane in planes:
+            np.copyto(self._buffer.array[start : start + plane.nbytes].reshape(plane.shape), plane)
+            start += plane.nbytes
+        self._size_bytes, self.pixels = size_bytes, pixels_of(picture)
 
     def upload(self, stream: Stream) -> None:
         """Upload the staged frame, on `stream`; it is there already where GPU and host share their memory.
@@ -78,9 +90,10 @@ class LetterboxKernel:
         self._grid = (-(-spec.size.width // BLOCK[0]), -(-spec.size.height // BLOCK[1]))
         device.on_close(self._forget)
 
-    def enqueue(self, frame: int, target: int, geometry: Fit, stream: Stream) -> None:
-        """Read the frame at address `frame` and write the network's input to `target`, on `stream`."""
-        self._function.prepared_async_call(self._grid, BLOCK, stream.raw, frame, target, parameters(geometry, self._spec))
+    def enqueue(self, frame: int, target: int, geometry: Fit, stream: Stream, pixels: Pixels = BGR) -> None:
+        """Read the frame at address `frame` and write the network's input to `target`, on `stream`. pixels: the frame's."""
+        box = parameters(geometry, self._spec, pixels)
+        self._function.prepared_async_call(self._grid, BLOCK, stream.raw, frame, target, box)
 
     def _forget(self) -> None:
         self._function = None
@@ -92,8 +105,8 @@ def parameter_bytes(ptx: bytes) -> int:
     return int(found[1]) if found else 0
 
 
-def parameters(geometry: Fit, spec: InputSpec) -> bytes:
-    """`struct Letterbox` for frames of this geometry. (pixel - mean) / std is passed as a factor and an offset."""
+def parameters(geometry: Fit, spec: InputSpec, pixels: Pixels = BGR) -> bytes:
+    """`struct Letterbox` for frames of this geometry and format. (pixel - mean) / std is passed as a factor and an offset."""
     mean, std = np.array(spec.mean), np.array(spec.std)
     frame, content = geometry.frame, geometry.content
     return LAYOUT.pack(
@@ -105,4 +118,6 @@ def parameters(geometry: Fit, spec: InputSpec) -> bytes:
         spec.pad,
         spec.channels == "rgb",
         spec.layout == "nchw",
+        FORMATS.index(pixels.format),
+        *(*pixels.weights, *pixels.offsets, pixels.shift, pixels.least_luma),
     )

@@ -14,6 +14,7 @@ from engines.gpu.letterbox import FrameBuffer
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import input_shape
+from engines.pictures.raw import Pixels
 from engines.trt.runtime import TensorRt
 
 DTYPES = {
@@ -81,6 +82,7 @@ class Slot:
     uploaded: Event
     done: Event
     geometry: Fit | None = None
+    pixels: Pixels | None = None
     graph: Graph | None = None
     ran: bool = False
     staged_ms: float = 0.0

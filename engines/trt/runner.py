@@ -22,9 +22,10 @@ from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
 from engines.models.card import ModelCard
 from engines.models.fit import Fit, fit
+from engines.pictures.raw import PictureLike, size_of
 from engines.trt.loaded import Slot, check_tensors, inspect, layer_times, make_slot
 from engines.trt.runtime import TensorRt, load_plan
-from engines.types import Image, Size
+from engines.types import Image
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +119,12 @@ class Runner:
                 raise
             raise self._device.out_of_memory(f"load the {len(plan) / 2**20:.0f} MiB of {self.card.name}") from error
 
-    def infer(self, image: Image) -> Finished:
+    def infer(self, image: PictureLike) -> Finished:
         """Start and finish one image. Raises InferenceError."""
         self.start(image)
         return self.finish()
 
-    def start(self, image: Image) -> None:
+    def start(self, image: PictureLike) -> None:
         """Start `image`, which may change once this returns. Raises InferenceError, also if `inflight` are in flight already."""
         self._device.check_thread()
         if len(self._pending) == len(self._loaded.slots):
@@ -131,10 +132,10 @@ class Runner:
         begin_s = time.perf_counter()
         slot = self._loaded.slots[self._turn]
         slot.frame.stage(image)
-        geometry = fit(Size.of(image), self.card.input.size, self.card.input.fit)
-        if geometry != slot.geometry:  # a graph is for frames of one size
+        geometry = fit(size_of(image), self.card.input.size, self.card.input.fit)
+        if (geometry, slot.frame.pixels) != (slot.geometry, slot.pixels):  # a graph is for frames of one size and format
             self._forget_graph(slot)
-            slot.geometry = geometry
+            slot.geometry, slot.pixels = geometry, slot.frame.pixels
         slot.started_s = time.perf_counter()
         slot.staged_ms = (slot.started_s - begin_s) * 1e3
         with self._device.running(f"run {self.card.name}"):
@@ -250,7 +251,7 @@ class Runner:
 
     def _fill(self, slot: Slot) -> None:
         assert slot.geometry is not None, "staged before it is worked on"
-        self._kernel.enqueue(slot.frame.address, slot.input.address, slot.geometry, self._computes)
+        self._kernel.enqueue(slot.frame.address, slot.input.address, slot.geometry, self._computes, slot.frame.pixels)
 
     def _compute(self, slot: Slot) -> None:
         self._tensorrt.messages.clear()

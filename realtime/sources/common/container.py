@@ -9,12 +9,13 @@ import av
 import av.error
 import numpy.typing as npt
 
+from engines.pictures.raw import Scratch
 from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.process.redact import redact
 from realtime.sources.common.base import Picture, counted, described, now_ns, unexpected
-from realtime.sources.common.colour import Scratch, colour_notes, to_bgr
+from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
 from realtime.sources.common.numbering import Numbering

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from engines.gpu.letterbox import BLOCK, LAYOUT, parameters
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller, fit
-from engines.types import Image, Size
+from engines.pictures.raw import PictureLike, as_image, pixels_of, planes_of, size_of
+from engines.types import Image
 
 from ...fakes import host_kernels
 
@@ -55,15 +56,16 @@ def noise(width: int, height: int) -> Image:
     return np.random.default_rng(width * 10007 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def run_kernel(spec: InputSpec, image: Image, around: int = 0xA5) -> Array:
+def run_kernel(spec: InputSpec, picture: PictureLike, around: int = 0xA5) -> Array:
     """The kernel's input tensor for this frame. Fails if it wrote outside. around: the bytes before and after the frame."""
-    frame = np.full(image.nbytes + 2 * GUARD, around, np.uint8)
-    frame[GUARD:-GUARD] = image.ravel()
+    packed = np.concatenate([plane.ravel() for plane in planes_of(picture)])
+    frame = np.full(packed.nbytes + 2 * GUARD, around, np.uint8)
+    frame[GUARD:-GUARD] = packed
     shape = (1, 3, spec.size.height, spec.size.width) if spec.layout == "nchw" else (1, spec.size.height, spec.size.width, 3)
     size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
     buffer = np.full(size + 2 * GUARD, 0xA5, np.uint8)
     grid = (-(-spec.size.width // BLOCK[0]), -(-spec.size.height // BLOCK[1]))
-    params = parameters(fit(Size.of(image), spec.size, spec.fit), spec)
+    params = parameters(fit(size_of(picture), spec.size, spec.fit), spec, pixels_of(picture))
 
     host_kernels.launch(f"letterbox_{spec.dtype}", frame.ctypes.data + GUARD, buffer.ctypes.data + GUARD, params, grid, BLOCK[:2])
 
@@ -78,9 +80,9 @@ def levels(tensor: Array, spec: InputSpec) -> npt.NDArray[np.float64]:
     return np.stack([plane.astype(np.float64) * std + mean for plane, std, mean in zip(planes, spec.std, spec.mean, strict=True)])
 
 
-def share_a_level_off(spec: InputSpec, image: Image) -> float:
+def share_a_level_off(spec: InputSpec, picture: PictureLike) -> float:
     """Of the values, those another pixel value than InputFiller's. Fails where one is more than one level off."""
-    expected, found = levels(InputFiller(spec)(image)[0], spec), levels(run_kernel(spec, image), spec)
+    expected, found = levels(InputFiller(spec)(as_image(picture))[0], spec), levels(run_kernel(spec, picture), spec)
     off = np.abs(found - expected)
     rounding = {"uint8": 0.0, "float32": 1e-4, "float16": 0.15}[spec.dtype]  # of a level: the last digit of a value, two in fp16
     assert off.max() <= 1 + rounding
@@ -196,8 +198,8 @@ def test_memory_around_the_frame_has_no_effect(size: tuple[int, int], how: str) 
 
 
 def test_both_sides_agree_on_the_parameters() -> None:
-    assert host_kernels.params_bytes() == LAYOUT.size == 76
-    with pytest.raises(ValueError, match="76 bytes, not 75"):
-        host_kernels.launch("letterbox_uint8", 0, 0, bytes(75), (1, 1), (1, 1))
+    assert host_kernels.params_bytes() == LAYOUT.size == 136
+    with pytest.raises(ValueError, match="136 bytes, not 135"):
+        host_kernels.launch("letterbox_uint8", 0, 0, bytes(135), (1, 1), (1, 1))
     with pytest.raises(ValueError, match='no kernel "letterbox_int4"'):
-        host_kernels.launch("letterbox_int4", 0, 0, bytes(76), (1, 1), (1, 1))
+        host_kernels.launch("letterbox_int4", 0, 0, bytes(136), (1, 1), (1, 1))

@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from engines.pictures.raw import Scratch
 from realtime.sources import open_source
-from realtime.sources.common.colour import Scratch, to_bgr
+from realtime.sources.common.colour import to_bgr
 
 KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 RGB, BT709, UNSPECIFIED, SMPTE170M, YCGCO = 0, 1, 2, 6, 8

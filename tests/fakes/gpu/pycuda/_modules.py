@@ -28,6 +28,9 @@ ENTRY = re.compile(r"\.visible\s+\.entry\s+(\w+)\s*\((.*?)\)", re.DOTALL)
 LETTERBOX = {"letterbox_uint8": 1, "letterbox_float16": 2, "letterbox_float32": 4}
 """The kernels that the host can run, and the item size of their input."""
 
+FORMAT_AT = struct.calcsize("8i8f3i")
+"""The place of the frame's format in struct Letterbox."""
+
 
 class Module(Instance):
     _entries: dict[str, int]
@@ -164,7 +167,9 @@ class Function(Instance):
             raise NotImplementedError(f"the fake GPU cannot run a kernel {self._name}")
         frame, target, params = args
         frame_width, frame_height, net_width, net_height = struct.unpack_from("4i", params)
-        frame_bytes = frame_width * frame_height * 3
+        pixels, chroma = frame_width * frame_height, (frame_width + 1) // 2 * ((frame_height + 1) // 2)
+        format = struct.unpack_from("i", params, FORMAT_AT)[0]  # BGR, BGRx, NV12, I420
+        frame_bytes = (3 * pixels, 4 * pixels, pixels + 2 * chroma, pixels + 2 * chroma)[format]
         target_bytes = net_width * net_height * 3 * LETTERBOX[self._name]
         memory, name = self._world.memory, self._name  # not self: pending work must not keep the module alive
 
@@ -173,7 +178,7 @@ class Function(Instance):
 
             source = memory.bytes_at(frame, frame_bytes, name).ctypes.data
             result = memory.bytes_at(target, target_bytes, name)
-            if target % LETTERBOX[name]:
+            if target % LETTERBOX[name] or (format == 1 and frame % 4):
                 raise CudaError(716, name)
             host_kernels.launch(name, source, result.ctypes.data, params, ((*grid, 1))[:2], block[:2])
 
