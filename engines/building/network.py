@@ -18,6 +18,7 @@ from engines.models.exporting import cast_model, fuse_outputs, network_feeds
 from engines.models.fit import InputFiller
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import main_precision, offenders, rounded_for_cpu
+from engines.onnx_graph.suiting import suited
 from engines.plans.passport import ParityReport
 from engines.types import Image, Segmentation, Size
 
@@ -38,10 +39,13 @@ class Prepared:
 
 
 class Reference:
-    """The FP32 network and its results on the frames that everything else is compared on, by ONNX Runtime."""
+    """The FP32 network and its results on the frames that everything else is compared on, by ONNX Runtime.
+
+    network: without what TensorRT refuses. The results are those of the network as it was before that.
+    """
 
     def __init__(self, network: onnx.ModelProto, card: ModelCard, frames: Sequence[Image]) -> None:
-        self.network, self.card, self.frames = network, card, frames
+        self.network, self.card, self.frames = suited(network), card, frames
         self.segmentations = run_on_cpu(network, card, frames, REFERENCE_SETTINGS)
         if any(segmentation is None for segmentation in self.segmentations):
             raise BuildError(
@@ -70,7 +74,7 @@ def prepare(
     network, card = fuse_outputs(network, card)
     reference = Reference(network, card, frames)
     if precision == "fp32":
-        return Prepared(network, card, reference, None)
+        return Prepared(reference.network, card, reference, None)
     return with_kept(reference, precision, ())
 
 

@@ -21,6 +21,7 @@ from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
 from engines.onnx_graph.precision.wiring import opset_of
+from engines.onnx_graph.suiting import bytes_through_float
 from engines.system.unfinished import temporary_folder
 from engines.types import Image, Size
 
@@ -75,6 +76,7 @@ def export_model(
             raise ModelFileError(f"{card.name}: int8-qdq measures its ranges on frames, but has none", "Give --frames FOLDER")
         network, card = cast_model(network, card, precision, calibration)
         done.append(f"cast to {precision}")
+    network = bytes_through_float(network)
     if precision != "fp32" or card.input.size != model.card.input.size:
         card = msgspec.structs.replace(card, figures={key: card.figures[key] for key in OF_THE_FILE if key in card.figures})
     source = sha256_of(model.path)
@@ -148,6 +150,7 @@ def cast_model(
         network = cast_precision(network, "fp16", keep_fp32=keep, io_dtype="float16")
     else:
         network = cast_precision(network, "bf16", keep_fp32=keep)
+    network = bytes_through_float(network)
     elem_type = input_of(network, card.input.tensor).type.tensor_type.elem_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
     return network, msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, dtype=dtype))

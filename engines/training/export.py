@@ -15,6 +15,7 @@ from engines.datasets.folder import DataSet
 from engines.files import sha256_of, whole_file, write_whole
 from engines.models.card import InputSpec, ModelCard, card_from_dict, to_toml
 from engines.models.sizing import resized
+from engines.onnx_graph.suiting import bytes_through_float
 from engines.training import TrainingError
 from engines.training.checkpoint import Checkpoint, make_folder, save_weights
 from engines.training.deployed import Deployed, SetScore, predictor, score_set, torch_answerer
@@ -71,6 +72,7 @@ def export_onnx(deployed: Deployed, spec: InputSpec, path: Path, images: Iterabl
             warnings.simplefilter("ignore", TracerWarning)
             named: dict[str, Any] = {"input_names": [spec.tensor], "output_names": names, "dynamic_axes": axes}
             torch.onnx.export(deployed, (black,), str(part), **named, opset_version=OPSET, dynamo=False)
+        onnx.save(bytes_through_float(onnx.load(part)), part)
         if not dynamic:
             card = ModelCard("exported", "", spec, {name: name for name in names}, ("any",))
             onnx.save(resized(onnx.load(part), card, spec.size, 1)[0], part)

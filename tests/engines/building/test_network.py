@@ -15,6 +15,7 @@ from engines.building.network import prepare
 from engines.errors import BuildError, ModelFileError
 from engines.models.model import Model, load_model
 from engines.types import Size
+from tests.fakes.gpu.tensorrt_rules import refusals
 
 FRAMES = [np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8) for seed in range(3)]
 
@@ -109,6 +110,26 @@ def test_another_size_and_a_batch(nets) -> None:
     dims = made.network.graph.input[0].type.tensor_type.shape.dim
     assert dims[0].dim_param == "batch"
     assert [dim.dim_value for dim in dims[1:]] == [3, 48, 64]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_what_tensorrt_refuses_is_rewritten_before_a_build(nets, precision: str) -> None:
+    """A group normalisation of opset 21, an unsorted TopK, and labels as bytes that come from INT64."""
+    network = onnx.load(nets.semantic(form="labels_uint8", batch=1))
+    nodes = {node.output[0]: node for node in network.graph.node}
+    nodes["logits"].output[0], nodes["index"].input[0] = "first", "normal"
+    network.graph.node.insert(1, helper.make_node("GroupNormalization", ["first", "s", "b"], ["normal"], "groups", num_groups=1))
+    network.graph.node.append(helper.make_node("TopK", ["normal", "k"], ["top", "best"], "top", axis=1, sorted=0))
+    arrays = {"s": np.ones(3, np.float32), "b": np.zeros(3, np.float32), "k": np.array([2])}
+    network.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    network.opset_import[0].version, network.ir_version = 21, 10
+    path = nets.folder / "refused.onnx"
+    onnx.save(network, str(path))
+    path.with_suffix(".toml").write_text('classes = ["red", "green", "blue"]\n[input]\nmean = [0,0,0]\nstd = [255,255,255]\n')
+    assert {node.op_type for node, _ in refusals(network)} == {"GroupNormalization", "Cast", "TopK"}
+    made = prepared(load_model(path), precision)
+    assert refusals(made.network) == []
+    assert made.parity is None or made.parity.label_agreement == pytest.approx(1, abs=0.005)
 
 
 def test_an_impossible_size_is_refused(nets) -> None:

@@ -24,6 +24,7 @@ from engines.models.exporting import PRECISIONS, export_model, write_model
 from engines.models.model import Model, find_card, load_model
 from engines.segmenter import Segmenter
 from engines.types import Segmentation, Size
+from tests.fakes.gpu.tensorrt_rules import refusals
 
 from ..conftest import ZERO_TO_ONE
 
@@ -167,6 +168,16 @@ def test_the_bundled_network_in_another_precision_gives_similar_results(tmp_path
             seen.append([segmenter(frame, settings) for frame in frames])
     report = compare(*seen)
     assert not shortfall(report, precision), report
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_bytes_are_cast_from_floats_as_tensorrt_needs_it(nets, tmp_path: Path, precision: str) -> None:
+    source = load_model(
+        nets.semantic(form="labels_uint8", dtype="uint8", layout="nhwc", card='classes = ["red", "green", "blue"]\n')
+    )
+    assert refusals(onnx.load(source.path))
+    exported = export_model(source, tmp_path / "exported.onnx", fuse=False, precision=precision)
+    assert refusals(onnx.load(exported.path)) == []
 
 
 def test_int8_ranges_are_measured_on_the_given_frames(tmp_path: Path, cpu_backends: tuple[str, ...]) -> None:

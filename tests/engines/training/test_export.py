@@ -21,6 +21,7 @@ from engines.training.deployed import PEAKS, Deployed, torch_answerer
 from engines.training.export import OPSET, export_onnx
 from engines.training.parity import agreement, onnx_answerer, probe_images
 from engines.types import Size
+from tests.fakes.gpu.tensorrt_rules import refusals
 
 from .nets import INPUT_PX, random_net, ripples
 
@@ -87,6 +88,14 @@ def test_the_graph_has_the_documented_opset_names_and_fixed_shapes(tmp_path: Pat
         "surface": [1, 32, 48],
     }
     assert not {node.op_type for node in model.graph.node} & {"BatchNormalization", "Dropout"}, "folded"
+
+
+@pytest.mark.parametrize(("output", "heads"), [("labels", ALL), ("alpha", ())], ids=str)
+def test_the_parser_of_tensorrt_10_3_would_take_it(tmp_path: Path, output: str, heads: tuple[str, ...]) -> None:
+    """The tracer writes an argmax to bytes as INT64 -> UINT8, which that version does not convert."""
+    path = tmp_path / "model.onnx"
+    export_onnx(deployed(heads=heads, output=output), SPEC, path, [])
+    assert refusals(onnx.load(path)) == []
 
 
 def test_channels_are_blue_green_red(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from engines.models.model import load_model
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import cast_precision
 from engines.onnx_graph.precision.quantise import quantise_qdq
+from engines.onnx_graph.suiting import bytes_through_float, suited
+from tests.fakes.gpu.tensorrt_rules import refusals
 
 from ...models.test_shared_models import VOC, Case, with_card
 from .models import BUNDLED, LARGER, SHARED, cast_of
@@ -78,6 +80,7 @@ def small_int8() -> onnx.ModelProto:
 @pytest.mark.parametrize("file", [file for file in SHARED if file not in LARGER])
 def test_a_shared_model_in_fp16_becomes_an_engine(shared: Path, file: str) -> None:
     path = shared / "models" / f"{file}.onnx"
+    assert refusals(cast_of(path, "fp16")) == []
     size, types = build(cast_of(path, "fp16"))
     assert size > 100_000
     assert trt.DataType.HALF not in types.values(), "inputs and outputs keep their types"
@@ -87,6 +90,13 @@ def test_a_shared_model_in_fp16_becomes_an_engine(shared: Path, file: str) -> No
 @pytest.mark.parametrize("path", BUNDLED, ids=[path.parent.name for path in BUNDLED])
 def test_a_bundled_model_becomes_an_engine(path: Path, precision: Any) -> None:
     assert build(cast_of(path, precision))[0] > 100_000
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("path", BUNDLED, ids=[path.parent.name for path in BUNDLED])
+def test_the_parser_of_tensorrt_10_3_would_take_a_bundled_model(path: Path, precision: Any) -> None:
+    """Its labels are INT64 -> UINT8 in the file."""
+    assert refusals(bytes_through_float(cast_of(path, precision))) == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
@@ -123,6 +133,19 @@ def test_a_network_with_an_open_batch_becomes_an_engine_for_one_to_four_frames(
     (image,) = [value for value in opened.graph.input if value.name == card.input.tensor]
     assert image.type.tensor_type.shape.dim[0].dim_param
     assert build(cast_precision(opened, "fp16"), (1, 2, 4))[0] > 100_000
+
+
+def test_rewritten_networks_become_engines() -> None:
+    """Group normalisation of both kinds, two rounds of a TopK, and bytes that are moved inside."""
+    text = """(uint8[1,32,130,4] x) => (float[1,4000] v, uint8[1,130,32] y) {
+        t = Transpose<perm=[0,3,2,1]>(x) c = Cast<to=1>(t) a = Conv<pads=[1,1,1,1]>(c, w)
+        g = GroupNormalization<num_groups=2>(a, s, s) f = Flatten<axis=1>(g) v, i = TopK<sorted=0>(f, k)
+        n = ArgMax<axis=1, keepdims=0>(g) b = Cast<to=2>(n) y = Identity(b) }"""
+    model = net(text, opset=21, ir_version=10, w=weights(4, 4, 3, 3), s=weights(4), k=np.array([4000]))
+    assert refusals(model)
+    made = suited(model)
+    assert refusals(made) == []
+    assert build(made)[0] > 1000
 
 
 def test_a_wrongly_typed_network_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 from fakegpu.onnx_run import NUMPY, Network
+from fakegpu.tensorrt_rules import refusals
 
 from tensorrt._base import Bound, Dims, ILogger, answers, buffer, data_type, make, typed, whole
 from tensorrt._enums import MAJOR, LayerType, NetworkDefinitionCreationFlag
@@ -171,6 +172,9 @@ class OnnxParser(Bound):
             if node.op_type in self._world.unsupported_operators:
                 reason = f"importer.cpp:{index} in parseNode: Assertion failed: No importer registered for op: {node.op_type}"
                 self._refuse(f"{reason}. Attempted to import as plugin.", index, node)
+        numbers = {node.output[0]: index for index, node in enumerate(network.model.graph.node)}
+        for node, reason in refusals(network.model):
+            self._refuse(f"INVALID_NODE: {reason}", numbers[node.output[0]], node)
         if self._errors:
             return False
         try:
