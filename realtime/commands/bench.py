@@ -32,6 +32,7 @@ class Options(NamedTuple):
     seconds: float | None = option("N", "measured in each repeat of each mode (default: 6; quick: 1)", number(0.2, 3600))
     repeats: int | None = option("N", "of each mode; their spread is the noise (default: 5; quick: 3)", positive)
     quick: bool = switch("takes seconds, for smoke tests; noisy")
+    modes: bool = switch("on a Jetson: in each power mode, with a table of all; needs sudo, and sets the present mode again")
     no_build: bool = switch("where a GPU has no engine of this model yet, measure without one (default: build it first)")
     encode: bool = switch("encode a video at the same time, as process does, and discard it")
     overlay: str | None = option("locked|live", "at the fixed rate, as view does: live shows the newest frame (default: locked)")

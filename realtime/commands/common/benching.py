@@ -40,6 +40,11 @@ FILES = ("card.json", "card.md", "card.png")
 
 def run_bench(options: Options) -> int:
     """Measure, print, write the card. The process's exit code: 1 for a regression, 3 for what may be one."""
+    if options.modes:
+        from realtime.commands.common.bench_modes import bench_in_modes
+
+        _check_folder(Path(options.out).expanduser())
+        return bench_in_modes(options)
     settings = settings_of(options.running, options.source, options.overlay, looks=True)
     quick, baseline, folder = options.quick, options.baseline, Path(options.out).expanduser()
     repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
