@@ -4,7 +4,8 @@ Measure the whole pipeline without a window: source, model, tracks, drawing. Two
 camera's (drops are counted, and the age of pictures when they are shown), and the maximum, every frame of a recording.
 Writes a card: card.json, card.md and card.png. Warm-up frames are left out. A figure is the median of the repeats; percentiles
 are of the frames of all repeats. Figures that this machine does not report are marked as not readable.
-Takes about two minutes, with --quick about fifteen seconds.
+Where a GPU is seen, its engine is built first, once; the first line says what is measured, and why not the GPU.
+Takes about two minutes, with --quick about fifteen seconds, with --modes that long for each power mode of a Jetson.
 """
 
 from typing import NamedTuple
@@ -56,6 +57,6 @@ COMMAND = Command(
     run,
     __doc__,
     epilog=_rule,
-    example=("run.py bench", "one card of this machine's speed, age of frames, drops, memory, energy"),
+    example=("run.py bench", "one card of this machine's speed, age of frames, drops, clocks, heat, energy"),
     rank=80,
 )

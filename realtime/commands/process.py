@@ -41,7 +41,7 @@ def run(options: Options) -> int:
     if not options.outputs:
         examples = ", ".join(f"{kind.option} FILE{kind.suffixes[0]}" for kind in kinds().values())
         raise SettingsError("process writes files, and none is named", f"Name at least one: {examples}")
-    settings = settings_of(options.running, options.source, looks=True)
+    settings = settings_of(options.running, options.source)
     for kind in (kinds()[name] for name in options.outputs):
         if kind.needs_tracks and settings.tracker == "none":
             raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")

@@ -45,7 +45,7 @@ def run_bench(options: Options) -> int:
 
         _check_folder(Path(options.out).expanduser())
         return bench_in_modes(options)
-    settings = settings_of(options.running, options.source, options.overlay, looks=True)
+    settings = settings_of(options.running, options.source, options.overlay)
     quick, baseline, folder = options.quick, options.baseline, Path(options.out).expanduser()
     repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
     before = _baseline(baseline, folder, repeats)

@@ -80,7 +80,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     """Show a source until its window is closed. The process's exit code."""
     from realtime.viewer.run import check_qt, run_viewer
 
-    given, first = source, settings_of(running, source, overlay, looks=True)
+    given, first = source, settings_of(running, source, overlay)
     zoo.locate(first.model)  # a wrong name is an error here, not a message in a window
     check_qt()
     from realtime.sessions.live import LiveSession
@@ -89,7 +89,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     sessions: WeakSet[LiveSession] = WeakSet()
 
     def open_session(source: str, wake: Callable[[], None]) -> LiveSession:
-        settings = first if source == given else settings_of(running, source, overlay, looks=True)
+        settings = first if source == given else settings_of(running, source, overlay)
         shown = CameraOrClip()
 
         def opener() -> Source:
@@ -131,10 +131,10 @@ def run_to_files(
     return summary.code
 
 
-def settings_of(running: Running, source: str, overlay: str | None = None, *, looks: bool = False) -> Settings:
+def settings_of(running: Running, source: str, overlay: str | None = None) -> Settings:
     """The preset and the options, checked: backend, tracker and its settings exist.
 
-    looks: where neither preset nor model is given, a recording is looked at: does it show people near the camera?
+    Where neither preset nor model is given, a recording is looked at: does it show people near the camera?
     """
     facts = {**running._asdict(), "overlay": overlay}
     preset, engine = facts.pop("preset"), facts.pop("engine")
@@ -145,7 +145,7 @@ def settings_of(running: Running, source: str, overlay: str | None = None, *, lo
         overrides["engine"] = engine
     if not preset:  # the one with a model for what the source shows
         shows = source == AUTO or shows_people(source)
-        preset = PEOPLE if shows else preset_for(source) if looks and running.model is None else ROAD
+        preset = PEOPLE if shows else preset_for(source) if running.model is None else ROAD
     settings = load_settings(zoo.assets_dir() / "presets", preset, overrides)
     check_backend(settings.backend)
     if settings.engine.trust:

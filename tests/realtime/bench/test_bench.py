@@ -19,6 +19,7 @@ from realtime.bench.measuring import Bench, Job
 from realtime.cli import main
 from realtime.errors import SourceLostError
 from realtime.settings import Settings
+from realtime.sources.sample import find
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -169,6 +170,13 @@ def test_a_card_of_another_machine_is_not_compared(
     assert "error: other.json: a card of something else, so not compared: machine processor" in printed
     assert "fixed" not in printed, "it is refused before the modes are measured"
     assert not Path("new").exists()
+
+
+def test_its_source_is_looked_at_as_that_of_view_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(find("carphone", "carphone")), "--baseline", str(tmp_path / "none.json")]) == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("It shows people near the camera: the preset is webcam")
+    assert "none.json: cannot be read" in last
 
 
 @pytest.mark.parametrize(
