@@ -53,6 +53,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the tracker, by name; each tracker's module lists its own."""
     observers: dict[str, dict[str, Any]] = {}
     """Settings of observers by their names, beside those that every stream has; each observer's module lists its own."""
+    decode: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where video is decoded. auto: on the GPU where that works, else on the CPU; gpu: an error where it does not."""
+    encoder: Literal["auto", "cpu", "gpu"] = "auto"
+    """The same of recordings."""
     engine: EngineOptions = EngineOptions()
 
     def first_knobs(self) -> Knobs:

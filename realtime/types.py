@@ -123,12 +123,14 @@ class SourceStatus:
         live stream whose pictures are wrong, "frozen" (the same one again and again), "black", "undecodable".
     rejected: reason → how many pictures could not be used so far; they are no frames, and in no other count.
     sound: what is to be heard beside the pictures, such as "aac, 48000 Hz"; nothing of it is written. Empty without any.
+    decoder: what decodes now: "CPU", or a GPU's decoder, such as "NVDEC". Empty where nothing does, or that is not known.
     """
 
     state: str
     detail: str = ""
     rejected: Mapping[str, int] = field(default_factory=dict)
     sound: str = ""
+    decoder: str = ""
 
 
 class Source(Protocol):

@@ -48,7 +48,7 @@ def run(options: Options) -> int:
     source_path = Path(options.source)
     check_outputs(options.outputs, source_path if source_path.is_file() else None, replaces=options.force)
 
-    opener = functools.partial(open_source, options.source, waits=options.wait)
+    opener = functools.partial(open_source, options.source, waits=options.wait, decode=settings.decode)
     return run_to_files(settings, opener, options.outputs, options.frames, replaces=options.force)
 
 

@@ -18,7 +18,7 @@ from realtime.flow.links import Closed, take_any
 from realtime.flow.meter import Reading
 from realtime.sessions.results import FrameResult
 from realtime.settings import Settings, load_settings
-from realtime.sources import open_source
+from realtime.sources import Decode, open_source
 from realtime.streams.outlets import IteratorOutlet
 from realtime.streams.stream import StreamPlan
 from realtime.tracking import open_tracker
@@ -68,7 +68,7 @@ def open_streams(
     chosen = load_settings(zoo.assets_dir() / "presets", preset, {"model": model, **settings})
     check_backend(chosen.backend)
     open_tracker(chosen.tracker, **chosen.tracking)
-    return Streams(chosen, [_opener(source, wait) for source in sources], observers, every_frame)
+    return Streams(chosen, [_opener(source, wait, chosen.decode) for source in sources], observers, every_frame)
 
 
 class Streams:
@@ -143,9 +143,9 @@ class Streams:
             self._run.join(CLOSE_TIMEOUT_S)
 
 
-def _opener(source: AnySource, waits: bool) -> Callable[[], Source]:
+def _opener(source: AnySource, waits: bool, decode: Decode) -> Callable[[], Source]:
     if isinstance(source, str | Path):
-        return lambda: open_source(str(source), waits=waits)
+        return lambda: open_source(str(source), waits=waits, decode=decode)
     return lambda: source
 
 

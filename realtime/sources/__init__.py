@@ -4,6 +4,7 @@ A module offers `open_uri(uri: SourceUri) -> Source`, which checks the URI's opt
 
     FORM = "url"            how its URIs are read, see `common.uri.Form`; "path" where it declares nothing
     ALIASES = ("https",)    other schemes that it opens
+    DECODES = True          it keeps to `SourceUri.decode`: its video may be decoded on a GPU
     SHOWS_PEOPLE = True     its pictures usually show people near the camera: without --preset, the preset is "webcam"
 
 A module imports a heavy library (av ...) only when it opens something, so loading all modules is cheap.
@@ -23,26 +24,29 @@ from engines.loading import load_module, module_names
 from engines.types import Image
 from realtime.errors import SourceError, SourceOpenError
 from realtime.process.redact import redact
-from realtime.sources.common.uri import Form, SourceUri, parse_text
+from realtime.sources.common.uri import Decode, Form, SourceUri, parse_text
 from realtime.types import Frame, Source, SourceStatus
 
-__all__ = ["Paced", "first_webcam", "glimpses", "open_source", "parse", "schemes", "shows_people"]
+__all__ = ["Decode", "Paced", "first_webcam", "glimpses", "open_source", "parse", "schemes", "shows_people"]
 
 
-def open_source(uri: str, *, waits: bool = False) -> Source:
+def open_source(uri: str, *, waits: bool = False, decode: Decode = "auto") -> Source:
     """Open what `uri` names: a path, a folder of images, a webcam's number or device, or scheme://target?option=value.
 
     Files, folders, samples and synthetic scenes are checked here, down to a first picture that decodes. http:// asks the
     server for its content type (5 s at most), which distinguishes live streams from files. rtsp:// and webcams return at once and
     connect when iterated. Network URLs take options after "#": rtsp://camera/1?channel=2#transport=udp
     waits: a live source that is not there yet is waited for while it is iterated; a wrong password remains an error at once.
+    decode: where video is decoded; "gpu" is an error for sources that have none, and where no GPU can.
 
     Raises SourceNotFoundError or SourceOpenError, one line without passwords.
     """
     try:
-        parsed = replace(parse(uri), waits=waits)
-        open_uri = cast("Callable[[SourceUri], Source]", load_module(__name__, parsed.scheme).open_uri)
-        return open_uri(parsed)
+        parsed = replace(parse(uri), waits=waits, decode=decode)
+        module = load_module(__name__, parsed.scheme)
+        if decode == "gpu" and not getattr(module, "DECODES", False):
+            raise SourceOpenError(f"{parsed.name}: has no video that this program decodes", "Use it without --decode gpu")
+        return cast("Callable[[SourceUri], Source]", module.open_uri)(parsed)
     except (SegmentationError, ImportError):  # what is not installed is told elsewhere
         raise
     except Exception as error:

@@ -13,12 +13,15 @@ from urllib.parse import unquote
 from realtime.errors import SourceOpenError
 from realtime.sources.common.base import UNUSUAL_GAP_S, FrameSource, Picture, StreamClock, counted
 from realtime.sources.common.playlist import MOST_BYTES, START, variants
-from realtime.sources.common.uri import Options, SourceUri, not_found
+from realtime.sources.common.uri import Decode, Options, SourceUri, not_found
 
 if TYPE_CHECKING:
     from realtime.sources.common.container import VideoStream
 
 log = logging.getLogger(__name__)
+
+
+DECODES = True
 
 
 def open_uri(uri: SourceUri) -> FileSource:
@@ -29,10 +32,10 @@ def open_uri(uri: SourceUri) -> FileSource:
     path = Path(uri.target).expanduser()
     if not path.exists():
         raise not_found(path, uri.name)
-    return open_path(path, uri.name, loop=loop)
+    return open_path(path, uri.name, loop=loop, decode=uri.decode)
 
 
-def open_path(path: Path, name: str, *, loop: bool = False) -> FileSource:
+def open_path(path: Path, name: str, *, loop: bool = False, decode: Decode = "auto") -> FileSource:
     """The video file at `path`, shown to people as `name`. Raises SourceOpenError."""
     from realtime.sources.common.container import VideoStream
 
@@ -43,7 +46,7 @@ def open_path(path: Path, name: str, *, loop: bool = False) -> FileSource:
     except OSError as error:
         raise SourceOpenError(f"{name}: {error.strerror or error}", "Check its permissions") from None
     # FFmpeg reads "a:b" as protocol a; "file:" makes any name a path.
-    return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False), name, loop=loop)
+    return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False, decode=decode), name, loop=loop)
 
 
 def best_variant(path: Path) -> Path:
@@ -72,6 +75,10 @@ class FileSource(FrameSource):
         super().__init__(name, fps=fps, frame_count=None if loop else self._stream.frame_count, clock=clock)
         self._detail = self._stream.description
         self._sound = self._stream.sound
+
+    @property
+    def decoder(self) -> str:
+        return self._stream.decoder
 
     def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture]]:
         stream = self._open_stream()

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 FORM = "url"
 ALIASES = ("https",)
+DECODES = True
 
 _CHUNK_BYTES = 64 << 10
 _PLAYLISTS = ("mpegurl", "dash+xml")
@@ -49,7 +50,7 @@ def open_uri(uri: SourceUri) -> Source:
         if not uri.waits or isinstance(error, HopelessError):
             raise
         return source
-    return _recording(url, uri.name, timeouts) if feed is None else source.adopt(feed)
+    return _recording(url, uri, timeouts) if feed is None else source.adopt(feed)
 
 
 class _Address:
@@ -57,6 +58,7 @@ class _Address:
 
     def __init__(self, uri: SourceUri, timeouts: Timeouts) -> None:
         self._url, self._name, self._timeouts = uri.target, uri.name, timeouts
+        self._decode = uri.decode
         self._newest = ""
 
     def connect(self) -> Feed:
@@ -104,7 +106,7 @@ class _Address:
                 )
             self._newest = newest
             timeouts = timeouts._replace(read_s=max(timeouts.read_s, 3 * piece_s(playlist)))
-        feed = ContainerFeed(url, self._name, {}, timeouts)
+        feed = ContainerFeed(url, self._name, {}, timeouts, self._decode)
         if feed.duration_s is None:
             if not is_playlist:
                 return detached_if_slow(feed, timeouts), url
@@ -149,17 +151,18 @@ def _text(answer: HTTPResponse, wire: Wire, name: str, timeouts: Timeouts) -> by
         wire.close()
 
 
-def _recording(url: str, name: str, timeouts: Timeouts) -> Source:
+def _recording(url: str, uri: SourceUri, timeouts: Timeouts) -> Source:
     from realtime.sources.common.container import VideoStream
     from realtime.sources.file import FileSource
 
-    return FileSource(lambda: VideoStream(url, name, is_live=False, timeouts=timeouts), name)
+    return FileSource(lambda: VideoStream(url, uri.name, is_live=False, timeouts=timeouts, decode=uri.decode), uri.name)
 
 
 class MjpegFeed:
     """The JPEG pictures of one HTTP answer; each is passed on when its last byte has arrived."""
 
     fps: float | None = None
+    decoder = "CPU"
 
     def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
         """answer: its body is read here; `close` closes it. timeout_s: for one whole picture."""

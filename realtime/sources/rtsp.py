@@ -7,6 +7,7 @@ from realtime.sources.common.uri import Options, SourceUri
 
 FORM = "url"
 ALIASES = ("rtsps",)
+DECODES = True
 
 _GRACE_S = 1.0
 
@@ -26,7 +27,7 @@ def open_uri(uri: SourceUri) -> LiveSource:
 
     def connect() -> Feed:
         url = stream_address(uri.target, uri.name, timeouts.open_s)
-        return detached_if_slow(ContainerFeed(url, uri.name, {"rtsp_transport": transport}, timeouts), timeouts)
+        return detached_if_slow(ContainerFeed(url, uri.name, {"rtsp_transport": transport}, timeouts, uri.decode), timeouts)
 
     # Looking up a host's name has no time-out.
     return LiveSource(uri.name, connect, waits=uri.waits, open_limit_s=2 * timeouts.open_s + _GRACE_S)

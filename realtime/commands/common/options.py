@@ -144,6 +144,8 @@ class Running(NamedTuple):
     background: str | None = option(
         "none|blur|#RRGGBB|FILE", "with a model that gives a matte: put a blur, a colour or a picture behind the foreground"
     )
+    decode: str | None = option("auto|cpu|gpu", "where video is decoded (default: auto, the GPU where that works)")
+    encoder: str | None = option("auto|cpu|gpu", "where a video that is written is encoded (default: auto)")
     engine: dict[str, Any] = engine_group("size of the network, and with --backend trt which of its engines (see run.py build)")
 
 

@@ -93,7 +93,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
         shown = CameraOrClip()
 
         def opener() -> Source:
-            return Paced(shown.open("?loop=1") if source == AUTO else open_source(source, waits=True))
+            return Paced(shown.open("?loop=1") if source == AUTO else open_source(source, waits=True, decode=settings.decode))
 
         name = "camera or sample clip" if source == AUTO else source
         model, why = lambda: zoo.find(settings.model), lambda: shown.why_clip

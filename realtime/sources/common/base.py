@@ -177,7 +177,12 @@ class FrameSource(ABC):
 
     @property
     def status(self) -> SourceStatus:
-        return SourceStatus(self._state, self._sized(self._detail), dict(self.rejected), self._sound)
+        return SourceStatus(self._state, self._sized(self._detail), dict(self.rejected), self._sound, self.decoder)
+
+    @property
+    def decoder(self) -> str:
+        """As `SourceStatus.decoder`."""
+        return ""
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -255,10 +260,13 @@ class FrameSource(ABC):
         self.rejected[why] = self.rejected.get(why, 0) + 1
 
     def _sized(self, detail: str) -> str:
-        """The description of a running stream with the size that its pictures have now, which may have changed."""
-        if self._state != "live" or self._size is None:
+        """The description of a running stream with the size that its pictures have now, and a GPU's decoder: both may change."""
+        if self._state != "live" or not _SIZE.match(detail):
             return detail
-        return _SIZE.sub(f"{self._size[1]}x{self._size[0]}", detail, count=1)
+        if self._size is not None:
+            detail = _SIZE.sub(f"{self._size[1]}x{self._size[0]}", detail, count=1)
+        decoder = f", decoded by {self.decoder}" if self.decoder not in ("", "CPU") else ""
+        return detail + decoder
 
     def _end(self, detail: str) -> None:
         self._state, self._detail = "ended", detail

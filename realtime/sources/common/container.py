@@ -13,13 +13,16 @@ from engines.pictures.raw import Scratch
 from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.process.redact import redact
+from realtime.sources.common import nvdec
 from realtime.sources.common.base import Picture, counted, described, now_ns, unexpected
 from realtime.sources.common.colour import colour_notes, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
+from realtime.sources.common.ffmpeg_errors import explain, reason_of
 from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
+from realtime.sources.common.hardware import Candidate, StreamDecoder
 from realtime.sources.common.numbering import Numbering
 from realtime.sources.common.picking import heard, pick
+from realtime.sources.common.uri import Decode
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +61,9 @@ class VideoStream:
         is_live: bool,
         options: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
+        decode: Decode = "auto",
     ) -> None:
-        """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in time."""
+        """Open and probe. Raises SourceOpenError: not found, not a video, refused, no answer in time, no GPU that must decode."""
         self._name, self._is_live = name, is_live
         self._read_timeout_s = timeouts.read_s if timeouts else None
         open_timeout_s = timeouts.open_s if timeouts else None
@@ -91,6 +95,7 @@ class VideoStream:
             self._stream.thread_type = "SLICE" if is_live or context.width * context.height <= _EASY_PX else "AUTO"
             self._stream.codec_context.options = dict(_LIMITS)
             self._read_facts()
+            self._decoder = StreamDecoder(self._stream, name, decode, self._candidates, self._numbering.stamp)
         except SourceOpenError:
             self._container.close()
             raise
@@ -164,8 +169,18 @@ class VideoStream:
                 yield Picture(None, None, received_ns, why="a packet that does not decode")
         self._numbering.finish()
 
+    @property
+    def decoder(self) -> str:
+        """What decodes now: "CPU", or the GPU's decoder by name."""
+        return self._decoder.name
+
     def close(self) -> None:
+        self._decoder.close()
         self._container.close()
+
+    def _candidates(self) -> list[Candidate]:
+        codec = self._stream.codec_context.codec.canonical_name
+        return [(nvdec.lacks(codec), lambda: nvdec.Nvdec(self._stream, _LIMITS))]
 
     def _wait_for_key_frame(self, waited_s: float) -> None:
         if waited_s > _KEY_FRAME_WITHIN_S:
@@ -178,9 +193,11 @@ class VideoStream:
 
     def _decoded(self, packet: Any) -> list[av.VideoFrame]:
         try:
-            frames: list[av.VideoFrame] = packet.decode()
+            frames = self._decoder.decode(packet)
         except EOFError:  # it has been flushed
             return []
+        except SourceOpenError:
+            raise
         except Exception as error:
             self._numbering.fail()
             self._note_damage(f"packet at byte {packet.pos}", error)
@@ -206,14 +223,15 @@ class VideoStream:
 
     def _shown(self, frame: av.VideoFrame) -> npt.NDArray[Any]:
         """One decoded frame as players show it: BGR, with square pixels, upright."""
-        for note in (*colour_notes(frame), *(["interlaced video is not deinterlaced"] if frame.interlaced_frame else [])):
+        look = self._decoder.look(frame)
+        for note in (*colour_notes(frame), *(["interlaced video is not deinterlaced"] if look.interlaced_frame else [])):
             if note not in self._noted:
                 self._noted.add(note)
                 log.warning("%s: %s", self._name, note)
         aspect = self._container_aspect
         if aspect is None:
             aspect = self._aspects.of(frame.pts, self._stream.codec_context.sample_aspect_ratio)
-        return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn_of(frame))
+        return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn_of(look))
 
     def _note_damage(self, place: str, error: Exception) -> None:
         if isinstance(error, MemoryError) or getattr(error, "code", None) == _NO_MEMORY:  # of FFmpeg or Python, of OpenCV
@@ -263,23 +281,3 @@ class VideoStream:
         if self._numbering.lost:
             parts.append(f"{counted(self._numbering.lost, 'picture')} lost")
         return ", ".join(parts)
-
-
-def explain(name: str, error: Exception, timeout_s: float | None) -> tuple[str, str]:
-    """The problem, `name` in front, and the cure of FFmpeg's error."""
-    what, cure = reason_of(error, timeout_s)
-    return f"{name}: {what}", cure
-
-
-def reason_of(error: Exception, timeout_s: float | None = None) -> tuple[str, str]:
-    """FFmpeg's error in words, without the URL in it, and what to do."""
-    if isinstance(error, av.error.HTTPNotFoundError):
-        return "the server has nothing at this path (404)", "Check the path"
-    if isinstance(error, av.error.ExitError | TimeoutError):
-        return (f"no answer within {timeout_s:g} s" if timeout_s else "no answer"), "Check the address and the network"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused", "Check the address and the port"
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a video, or too damaged to read", ""
-    text = getattr(error, "strerror", None) or str(error)
-    return redact(text[:1].lower() + text[1:]), ""

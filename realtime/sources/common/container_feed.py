@@ -6,6 +6,7 @@ from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture
 from realtime.sources.common.container import VideoStream
 from realtime.sources.common.feed import Timeouts
+from realtime.sources.common.uri import Decode
 
 # Measured on a loopback camera: without probing the frame rate, the first picture comes after 0.3 s instead of 2. `nobuffer`
 # would then cost up to a whole GOP (it discards the key frame it has read) and gain nothing, since the reader catches up.
@@ -22,14 +23,18 @@ class ContainerFeed:
     FFmpeg's parser finds a frame's end only when the next frame begins, so a frame is at least one interval old.
     """
 
-    def __init__(self, url: str, name: str, options: dict[str, str], timeouts: Timeouts) -> None:
+    def __init__(self, url: str, name: str, options: dict[str, str], timeouts: Timeouts, decode: Decode = "auto") -> None:
         """Connect. Raises SourceOpenError; RefusedError where the password is wrong."""
         self._name = name
-        self._stream = VideoStream(url, name, is_live=True, options=_LIVE_OPTIONS | options, timeouts=timeouts)
+        self._stream = VideoStream(url, name, is_live=True, options=_LIVE_OPTIONS | options, timeouts=timeouts, decode=decode)
         self.description = self._stream.description
         self.fps = self._stream.fps
         self.duration_s = self._stream.duration_s
         self.sound = self._stream.sound
+
+    @property
+    def decoder(self) -> str:
+        return self._stream.decoder
 
     def pictures(self) -> Iterator[Picture]:
         yield from self._stream.pictures()

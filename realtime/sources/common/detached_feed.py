@@ -87,7 +87,12 @@ class DetachedFeed:
 
     def __init__(self, feed: Feed) -> None:
         self.description, self.fps, self.sound = feed.description, feed.fps, feed.sound
+        self._feed = feed
         self._reader = Reader("read", feed.pictures, feed.close, _LET_GO_S)
+
+    @property
+    def decoder(self) -> str:
+        return self._feed.decoder
 
     def pictures(self) -> Iterator[Picture]:
         return self._reader.pictures()

@@ -53,6 +53,11 @@ class Feed(Protocol):
 
     fps: float | None
 
+    @property
+    def decoder(self) -> str:
+        """What decodes: "CPU" or a GPU's decoder by name; "" where nothing does, or that is not known."""
+        ...
+
     sound: str
     """The sound tracks, "aac, 48000 Hz", which are not read; or ""."""
 

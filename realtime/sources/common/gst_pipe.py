@@ -108,6 +108,8 @@ class PipeSource(LiveSource):
 class PipeFeed:
     """One running gst-launch-1.0, read as whole pictures. See `realtime.sources.common.live.Feed`."""
 
+    decoder = ""
+
     def __init__(self, name: str, pipeline: Pipeline) -> None:
         """Start the child, in its own process group: Ctrl-C in the terminal is for this program to handle."""
         self.description = "GStreamer"

@@ -67,7 +67,12 @@ class LiveSource(FrameSource):
                 state, detail = "stalled", f"no frame for {silent_s:.1f} s"
             elif trouble is not None:
                 state, detail = trouble.state, trouble.what
-        return SourceStatus(state, self._sized(detail), dict(self.rejected), self._sound)
+        return SourceStatus(state, self._sized(detail), dict(self.rejected), self._sound, self.decoder)
+
+    @property
+    def decoder(self) -> str:
+        feed = self._feed
+        return feed.decoder if feed is not None else ""
 
     def adopt(self, feed: Feed) -> LiveSource:
         """Start with an open connection. Called before iterating; returns the source itself."""

@@ -57,6 +57,8 @@ class CaptureFeed:
     if it ever returns.
     """
 
+    decoder = "CPU"
+
     def __init__(self, capture: Capture, name: str, codec: str, cure: str) -> None:
         width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         fps = capture.get(cv2.CAP_PROP_FPS)

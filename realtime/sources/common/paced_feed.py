@@ -25,6 +25,10 @@ class PacedFeed:
         self._ending = threading.Event()
         self.description, self.fps, self.sound = feed.description, feed.fps, feed.sound
 
+    @property
+    def decoder(self) -> str:
+        return self._feed.decoder
+
     def pictures(self) -> Iterator[Picture]:
         try:
             yield from self._paced()

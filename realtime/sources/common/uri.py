@@ -18,6 +18,9 @@ Form: TypeAlias = Literal["path", "url", "text"]
 """How the text after "scheme://" is read. "path": percent-decoded, with options after "?". "url": the whole URL is the target and
 its query is for the server; options are after "#". "text": taken as it is, without options."""
 
+Decode: TypeAlias = Literal["auto", "cpu", "gpu"]
+"""Where video is decoded. "auto": on the GPU where that works, else on the CPU; "gpu": an error where it does not."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)", re.ASCII)
@@ -37,6 +40,7 @@ class SourceUri:
     options: from the query, or from the fragment of a whole URL.
     name:    what to show people: the text as given, without password.
     waits:   a live source that is not there yet is waited for, instead of being an error.
+    decode:  where its video is decoded.
     """
 
     scheme: str
@@ -44,6 +48,7 @@ class SourceUri:
     options: Mapping[str, str] = field(repr=False)
     name: str
     waits: bool = False
+    decode: Decode = "auto"
 
 
 def parse_text(text: str, schemes: Sequence[str], declared: Callable[[str], tuple[str, Form] | None]) -> SourceUri:

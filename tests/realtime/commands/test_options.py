@@ -91,7 +91,7 @@ def test_every_command_s_options_have_flags_and_defaults(name: str) -> None:
 
 def test_running_options_default_to_the_preset_s() -> None:
     running = parsed(Running)
-    assert running[:-1] == (None,) * 8
+    assert running[:-1] == (None,) * 10
     assert running.engine == {}
 
 

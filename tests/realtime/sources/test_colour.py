@@ -191,3 +191,23 @@ def test_tags_of_a_file_arrive(tmp_path: Path, matrix: int) -> None:
         container.mux(stream.encode())
     (shown,) = open_source(str(path))
     assert np.abs(centres(shown.image, colours)).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(64, 48), (62, 46), (33, 21)])
+@pytest.mark.parametrize(("matrix", "color_range"), [(SMPTE170M, LIMITED), (BT709, LIMITED), (BT709, FULL)])
+def test_what_a_gpu_decodes_has_the_colours_of_what_the_cpu_decodes(size: tuple[int, int], matrix: int, color_range: int) -> None:
+    """NV12 holds the numbers of planar 4:2:0 in another order: the same picture, also where colours change at each pixel."""
+    width, height = size
+    planar = av.VideoFrame(width, height, "yuv420p")
+    noise = np.random.default_rng(1)
+    for plane in planar.planes:
+        plane.update(noise.integers(0, 256, (plane.height, plane.line_size), np.uint8).tobytes())
+    paired = av.VideoFrame(width, height, "nv12")
+    luma, *chroma = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in planar.planes)
+    for plane, rows in zip(paired.planes, (luma, np.stack(chroma, 2).reshape(chroma[0].shape[0], -1)), strict=True):
+        data = np.zeros((plane.height, plane.line_size), np.uint8)
+        data[:, : rows.shape[1]] = rows[: plane.height]
+        plane.update(data.tobytes())
+    for frame in (planar, paired):
+        frame.colorspace, frame.color_range = matrix, color_range
+    assert np.array_equal(to_bgr(paired), to_bgr(planar))

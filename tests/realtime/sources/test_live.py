@@ -27,7 +27,7 @@ class Script:
 
     fps = None
     description = "4x4 script"
-    sound = ""
+    sound = decoder = ""
 
     def __init__(self, count: int = 3, then: Exception | None = None) -> None:
         self._count, self._then = count, then
