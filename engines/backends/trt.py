@@ -15,6 +15,7 @@ from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
 from engines.models.sizing import size_option
+from engines.plans.kernels import KernelFile
 from engines.plans.passport import Environment, Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store
@@ -50,22 +51,23 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
     facts = Driver().facts()  # before TensorRT: see there
     import_pycuda()  # or a build would be proposed for nothing
     tensorrt = open_tensorrt(options.runtime or first_runtime())
+    environment = environment_of(tensorrt.name, tensorrt.version, facts)
     if options.trust:
-        plan, passport = load_foreign(Path(options.trust))
-        card, precision = _card(passport, model), "of unknown origin"
+        plan, foreign = load_foreign(Path(options.trust))
+        card, precision = _card(foreign, model), "of unknown origin"
+        kernels = Store().foreign_kernels(plan, environment)
     else:
-        environment = environment_of(tensorrt.name, tensorrt.version, facts)
-        plan, passport = _stored(model, options, tensorrt.name, environment)
+        plan, passport, kernels = _stored(model, options, tensorrt.name, environment)
         card, precision = _card(passport, model), options.precision
         if passport.audit is None:
             precision += " (unproved)"
-    return TrtEngine(
-        Runner(tensorrt, plan, card, options.inflight or INFLIGHT, options.dla_core),
-        f"{tensorrt.title}, {facts.short_name}, {precision}",
-    )
+    known = kernels.read() if tensorrt.name == "tensorrt-rtx" else None
+    runner = Runner(tensorrt, plan, card, options.inflight or INFLIGHT, options.dla_core, known)
+    known = known if runner.contexts.knew_kernels else None
+    return TrtEngine(runner, f"{tensorrt.title}, {facts.short_name}, {precision}", kernels, known)
 
 
-def _stored(model: Model, options: EngineOptions, runtime: str, environment: Environment) -> tuple[bytes, Passport]:
+def _stored(model: Model, options: EngineOptions, runtime: str, environment: Environment) -> tuple[bytes, Passport, KernelFile]:
     """The engine of the size that is asked for; or of the first that is built: the one that fits the pictures, the model's own.
 
     Raises EngineNotBuiltError: of the first of these sizes, where none is built.
@@ -86,7 +88,7 @@ def _stored(model: Model, options: EngineOptions, runtime: str, environment: Env
         if missing is not None and fitting is not None and size == own:
             fitting.refused = "no engine of another size is built"
             log.warning("%s, so the one of the model's own size runs. %s", missing.what, missing.cure)
-        return plan, found.passport
+        return plan, found.passport, store.kernels(found, environment)
     assert missing is not None, "at least one size was tried"
     raise missing
 
@@ -108,8 +110,11 @@ def _card(passport: Passport | None, model: Model) -> ModelCard:
 
 
 class TrtEngine:
-    def __init__(self, runner: Runner, title: str) -> None:
+    def __init__(self, runner: Runner, title: str, kernels: KernelFile, known: bytes | None) -> None:
+        """kernels: where those that TensorRT-RTX compiles are kept. known: those that are there already."""
         self.runner = runner
+        self._kernels, self._known = kernels, known
+        self._works = self._has_run = False
         self.card = runner.card
         self.inflight = runner.inflight
         self._title = title
@@ -120,16 +125,31 @@ class TrtEngine:
         return self._title + "".join(notes)
 
     def infer(self, image: Image) -> Inference:
-        return _inference(self.runner.infer(image))
+        self.start(image)
+        return self.finish()
 
     def start(self, image: Image) -> None:
         self.runner.start(image)
 
     def finish(self) -> Inference:
-        return _inference(self.runner.finish())
+        self._works = False
+        run = self.runner.finish()
+        self._works = True
+        if not self._has_run and self._known is None:  # now, since a program that is killed closes nothing
+            self._keep_kernels()
+        self._has_run = True
+        return _inference(run)
 
     def close(self) -> None:
+        if self._works:  # after a crash of the GPU they are worth nothing
+            self._keep_kernels()
         self.runner.close()
+
+    def _keep_kernels(self) -> None:
+        kernels = self.runner.contexts.kernels()
+        if kernels is not None and kernels != self._known:
+            self._kernels.write(kernels)
+            self._known = kernels
 
 
 def _inference(run: Finished) -> Inference:

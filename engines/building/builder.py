@@ -26,8 +26,8 @@ from engines.trt.runtime import open_tensorrt
 TARGET = "engines.building.work:build"
 """The function that the child process calls: a Task in, an Outcome out, as JSON."""
 
-PLAN, TIMING_CACHE, EARLIER_CACHE = "engine.plan", "timing.cache", "earlier.cache"
-"""Files in a task's scratch folder: the first two from the child, the caches only if there are any."""
+PLAN, TIMING_CACHE, EARLIER_CACHE, KERNELS = "engine.plan", "timing.cache", "earlier.cache", "engine.kernels"
+"""Files in a task's scratch folder: all but the earlier cache from the child; only the plan is always there."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -164,7 +164,9 @@ class EngineBuilder:
     def _save(self, outcome: Outcome, scratch: Path) -> Found:
         try:
             plan = (scratch / PLAN).read_bytes()
-            cache = (scratch / TIMING_CACHE).read_bytes() if (scratch / TIMING_CACHE).exists() else None
+            cache, kernels = (
+                (scratch / name).read_bytes() if (scratch / name).exists() else None for name in (TIMING_CACHE, KERNELS)
+            )
         except OSError as error:
             raise BuildError(f"the built engine cannot be read ({error.strerror})", "Try again") from error
         passport = Passport(
@@ -180,4 +182,7 @@ class EngineBuilder:
             build_seconds=round(outcome.build_seconds, 1),
             built_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
-        return self._store.save(passport, plan, cache)
+        found = self._store.save(passport, plan, cache)
+        if kernels is not None:
+            self._store.kernels(found, self._environment).write(kernels)
+        return found

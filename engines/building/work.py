@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import onnx
 
-from engines.building.builder import EARLIER_CACHE, PLAN, TIMING_CACHE, Outcome, Task
+from engines.building.builder import EARLIER_CACHE, KERNELS, PLAN, TIMING_CACHE, Outcome, Task
 from engines.building.frames import real_frames
 from engines.building.network import Prepared, decoded, more_kept, prepare, too_inaccurate, with_kept
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
@@ -45,6 +45,7 @@ class Builder:
         self._task, self._request = task, task.request
         self._report, self._is_cancelled = report, is_cancelled
         self._card = card_from_dict(task.card, "the model's card")
+        self._kernels: bytes | None = None
 
     def run(self) -> Outcome:
         """Raises BuildError and other EngineErrors."""
@@ -122,6 +123,7 @@ class Builder:
                 self._check_cancelled()
                 run = runner.infer(frame)
                 found.append(decoded(family, run.outputs, run.geometry, CANDIDATE_SETTINGS))
+            self._kernels = runner.contexts.kernels()
             return found, audit.audit(layers, runner.layer_times(frames[0]))
         finally:
             runner.close()
@@ -136,8 +138,9 @@ class Builder:
     ) -> Outcome:
         folder = Path(self._task.scratch)
         (folder / PLAN).write_bytes(built.plan)
-        if built.timing_cache is not None:
-            (folder / TIMING_CACHE).write_bytes(built.timing_cache)
+        for name, data in ((TIMING_CACHE, built.timing_cache), (KERNELS, self._kernels)):
+            if data is not None:
+                (folder / name).write_bytes(data)
         inputs, outputs = read_tensors(prepared.network)
         return Outcome(
             card=msgspec.to_builtins(prepared.card),

@@ -16,6 +16,9 @@ from engines.system.places import user_folder
 
 KEY_BYTES = 32
 
+SIGNATURE_BYTES = 64
+"""Of a signature, in hex digits."""
+
 _DELETE = "Delete it: a new one is made, and engines are built again"
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 

@@ -13,6 +13,7 @@ import msgspec
 from engines.errors import BuildError, EngineNotBuiltError, cure_of
 from engines.files import publish
 from engines.plans import verdict
+from engines.plans.kernels import SUFFIX, KernelFile
 from engines.plans.passport import (
     BuildRequest,
     Environment,
@@ -24,12 +25,13 @@ from engines.plans.passport import (
     read_passport,
 )
 from engines.plans.scratch import ELSEWHERE, hold_scratch
-from engines.plans.signing import MachineKey
+from engines.plans.signing import SIGNATURE_BYTES, MachineKey
 from engines.system.places import user_folder
 
 MAX_TIMING_CACHE_BYTES = 2**28
 TIMING_CACHE = "timing.cache"
-SIGNATURE_BYTES = 64
+FOREIGN = ".foreign"
+"""The folder of what belongs to engines that lie elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,17 @@ class Store:
         signature, cache = data[:SIGNATURE_BYTES].decode("latin-1"), data[SIGNATURE_BYTES:]
         return cache if self._key.verify(_tagged(cache), signature) else None
 
+    def kernels(self, found: Found, environment: Environment) -> KernelFile:
+        """Where the kernels of an engine of this store are kept, for this machine's environment: next to its plan."""
+        path = found.plan_path.with_suffix(f".{_digest(environment)[:8]}{SUFFIX}")
+        return KernelFile(path, self._key, found.passport.plan_sha256, environment)
+
+    def foreign_kernels(self, plan: bytes, environment: Environment) -> KernelFile:
+        """Where the kernels of an engine that lies elsewhere are kept: here, since its folder may belong to others."""
+        sha256 = hashlib.sha256(plan).hexdigest()
+        path = self.root / FOREIGN / f"{sha256[:16]}.{_digest(environment)[:8]}{SUFFIX}"
+        return KernelFile(path, self._key, sha256, environment)
+
     def building(
         self,
         request: BuildRequest,
@@ -149,6 +162,8 @@ class Store:
             raise ValueError(f"{found.plan_path} is not in {self.root}")
         found.plan_path.with_suffix(".json").unlink(missing_ok=True)
         found.plan_path.unlink(missing_ok=True)
+        for kernels in found.plan_path.parent.glob(f"{found.plan_path.stem}.*{SUFFIX}"):
+            kernels.unlink(missing_ok=True)
         folder = found.plan_path.parent
         if not any(folder.glob("*.plan")):
             (folder / TIMING_CACHE).unlink(missing_ok=True)
@@ -213,6 +228,10 @@ def _tagged(timing_cache: bytes) -> bytes:
 
 def _hash(request: BuildRequest, environment: Environment) -> str:
     return hashlib.sha256(canonical_json(request) + canonical_json(environment)).hexdigest()[:16]
+
+
+def _digest(environment: Environment) -> str:
+    return hashlib.sha256(canonical_json(environment)).hexdigest()
 
 
 def _safe(part: str) -> str:

@@ -112,6 +112,8 @@ def _configure(tensorrt: TensorRt, builder: Any, network: Any, config: Any, opti
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector reports no types
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 means FP32
+    if tensorrt.name == "tensorrt-rtx":
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # or its runs allocate, which a CUDA graph cannot contain
     if options.targets or tensorrt.name == "tensorrt-rtx":
         _set_targets(tensorrt, config, options.targets)
     if options.dla_core is not None:

@@ -15,6 +15,7 @@ from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.onnx_graph.editing import input_shape
 from engines.pictures.raw import Pixels
+from engines.trt.contexts import Contexts, device_memory_bytes
 from engines.trt.runtime import TensorRt
 
 DTYPES = {
@@ -65,11 +66,6 @@ def layer_times(tensorrt: TensorRt, context: Any) -> Iterator[Callable[[], dict[
     # TensorRT cannot remove a profiler: do not use the context again.
 
 
-def device_memory_bytes(engine: Any) -> int:
-    """Memory that a context of this engine needs for activations; 0 if this version does not report it."""
-    return int(getattr(engine, "device_memory_size_v2", 0) or getattr(engine, "device_memory_size", 0))
-
-
 @dataclass(slots=True)
 class Slot:
     """One image in flight. outputs: by tensor, in host memory once `done` has been waited for."""
@@ -105,17 +101,18 @@ def check_tensors(tensorrt: TensorRt, engine: Any, card: ModelCard) -> None:
         raise CardError(f"{card.name}: the engine's input is {dtype}, its card says {card.input.dtype}", WRONG_CARD)
 
 
-def make_slot(device: Device, tensorrt: TensorRt, engine: Any, card: ModelCard, *, timed: bool) -> Slot:
+def make_slot(device: Device, tensorrt: TensorRt, engine: Any, contexts: Contexts, card: ModelCard, *, timed: bool) -> Slot:
     """timed: its events record the GPU's clock. Raises BackendUnavailableError, CardError for an input of another shape."""
     spec = card.input
     needed = device_memory_bytes(engine)
-    context = engine.create_execution_context()
+    context = contexts.create()
     if context is None:
         raise device.out_of_memory(f"allocate {needed / 2**20:.0f} MiB to run {card.name}")
     shape = input_shape(spec)
     if not context.set_input_shape(spec.tensor, shape):
         what = f"{card.name}: the engine refuses an input of {shape}, its card's shape ({tensorrt.messages.reason()})"
         raise CardError(what, WRONG_CARD)
+    contexts.provide(context, device)
     memory = device.memory(int(np.prod(shape)) * np.dtype(spec.dtype).itemsize)
     context.set_tensor_address(spec.tensor, memory.address)
     outputs: dict[str, Buffer] = {}

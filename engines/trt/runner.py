@@ -23,6 +23,7 @@ from engines.gpu.letterbox import LetterboxKernel
 from engines.models.card import ModelCard
 from engines.models.fit import Fit, fit
 from engines.pictures.raw import PictureLike, size_of
+from engines.trt.contexts import Contexts, is_capturable
 from engines.trt.loaded import Slot, check_tensors, inspect, layer_times, make_slot
 from engines.trt.runtime import TensorRt, load_plan
 from engines.types import Image
@@ -56,12 +57,15 @@ class _Loaded:
 
     runtime: Any = None
     engine: Any = None
+    contexts: Contexts | None = None
     slots: list[Slot] = field(default_factory=list)
 
     def forget(self) -> None:
         for slot in self.slots:
             slot.context = None
         self.slots.clear()
+        if self.contexts is not None:
+            self.contexts.forget()
         self.engine = None
         self.runtime = None
 
@@ -69,8 +73,18 @@ class _Loaded:
 class Runner:
     """A loaded engine, opened, used and closed on one GPU and one thread."""
 
-    def __init__(self, tensorrt: TensorRt, plan: bytes, card: ModelCard, inflight: int = 1, dla_core: int | None = None) -> None:
+    def __init__(
+        self,
+        tensorrt: TensorRt,
+        plan: bytes,
+        card: ModelCard,
+        inflight: int = 1,
+        dla_core: int | None = None,
+        kernels: bytes | None = None,
+    ) -> None:
         """Load `plan`, which must be trusted. Raises BackendUnavailableError, with nothing left open.
+
+        kernels: of `contexts.kernels()` in an earlier run of this plan; must be trusted too.
 
         inflight: images at a time, if the GPU has the memory for so many; what there is, `self.inflight` says.
         """
@@ -90,6 +104,7 @@ class Runner:
             self._device.on_close(self._loaded.forget)  # before its streams, after the memory that its contexts use
             self._load(plan, dla_core)
             check_tensors(tensorrt, self._loaded.engine, card)
+            self._loaded.contexts = self.contexts = Contexts(tensorrt, self._loaded.engine, kernels)
             self._make_slots(inflight)
             self._stack = stack.pop_all()
 
@@ -98,7 +113,8 @@ class Runner:
         for _ in range(count):
             try:
                 with self._device.attempt():
-                    slots.append(make_slot(self._device, self._tensorrt, self._loaded.engine, self.card, timed=count > 1))
+                    loaded = (self._tensorrt, self._loaded.engine, self.contexts)
+                    slots.append(make_slot(self._device, *loaded, self.card, timed=count > 1))
             except BackendUnavailableError as error:
                 if not slots:
                     raise
@@ -233,6 +249,9 @@ class Runner:
         slot.ran = True
 
     def _capture(self, slot: Slot) -> None:
+        if not is_capturable(slot.context, self._computes.handle):
+            self.uses_graphs = False
+            return
         try:
             slot.graph = self._computes.capture(lambda: self._work(slot))
         except InferenceError:  # some networks copy or allocate while they run, which a graph cannot contain

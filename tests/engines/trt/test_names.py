@@ -37,6 +37,8 @@ BY_NAME = {
     "inspector": "EngineInspector",
     "timing_cache": "ITimingCache",
     "cache": "ITimingCache",
+    "runtime_config": "IRuntimeConfig",
+    "runtime_cache": "IRuntimeCache",
     "layer": "ILayer",
     "tensor": "ITensor",
 }
@@ -48,9 +50,21 @@ RESULTS = {"get_error": "ParserError"}
 DERIVED = {"Monitor": "IProgressMonitor", "Profiler": "IProfiler", "Listener": "ILogger"}
 """The project's classes -> those of TensorRT whose methods they override: a misspelt one would never be called."""
 
+RTX = frozenset({"tensorrt-rtx-1.7"})
+SINCE_10_9 = ALL - {"tensorrt-10.3"}
+
 ONLY_IN = {
-    "IBuilderConfig.num_compute_capabilities": frozenset({"tensorrt-rtx-1.7"}),
-    "IBuilderConfig.set_compute_capability": frozenset({"tensorrt-rtx-1.7"}),
+    "IBuilderConfig.num_compute_capabilities": RTX,
+    "IBuilderConfig.set_compute_capability": RTX,
+    "BuilderFlag.REQUIRE_USER_ALLOCATION": RTX,
+    "DynamicShapesKernelSpecializationStrategy": RTX,
+    "DynamicShapesKernelSpecializationStrategy.EAGER": RTX,
+    "IRuntimeConfig.create_runtime_cache": RTX,
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy": RTX,
+    "IRuntimeConfig.set_execution_context_allocation_strategy": SINCE_10_9,
+    "IRuntimeConfig.set_runtime_cache": RTX,
+    "ICudaEngine.create_runtime_config": SINCE_10_9,
+    "IRuntimeCache.deserialize": RTX,
 }
 """Names that are used for one kind of TensorRT only."""
 

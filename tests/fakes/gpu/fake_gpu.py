@@ -2,7 +2,7 @@
 
     from tests.fakes.gpu.fake_gpu import World, install
 
-    world = World(tensorrt_version="10.3.0", compute_capability=(8, 7))
+    world = World(tensorrt_version="10.3.0", compute_capability=(8, 7))  # 1.x is TensorRT-RTX
     with install(world):                # pycuda, tensorrt and libcuda are fakes in here
         ...                             # the code under test
     assert world.live() == []           # everything was freed ...
@@ -63,7 +63,8 @@ def install(world: World | None = None) -> Iterator[World]:
 
 def _install(world: World) -> None:
     driver = importlib.import_module("engines.gpu.driver")
-    _saved.append({"modules": _take_modules(), "library": driver.load_library, "driver": driver})
+    rtx = sys.modules.get("tensorrt_rtx")
+    _saved.append({"modules": _take_modules(), "library": driver.load_library, "driver": driver, "rtx": rtx})
     set_current(world)
     driver.load_library = lambda: _load_library(world)
     for name, is_there in (("pycuda", world.has_pycuda), ("tensorrt", world.has_tensorrt)):
@@ -71,6 +72,8 @@ def _install(world: World) -> None:
             _load(name)
         else:
             sys.modules[name] = None  # type: ignore[assignment]
+    if world.is_rtx:  # its parts import each other as `tensorrt`, so that name is there too
+        sys.modules["tensorrt_rtx"] = sys.modules["tensorrt"]
 
 
 def uninstall() -> None:
@@ -78,6 +81,10 @@ def uninstall() -> None:
     before = _saved.pop()
     _take_modules()
     sys.modules.update(before["modules"])
+    if before["rtx"] is None:
+        sys.modules.pop("tensorrt_rtx", None)
+    else:
+        sys.modules["tensorrt_rtx"] = before["rtx"]
     before["driver"].load_library = before["library"]
     set_current(None)
 

@@ -25,6 +25,8 @@ class Plan:
     verbosity: str = "LAYER_NAMES_ONLY"
     profiles: list[dict[str, list[list[int]]]] = field(default_factory=list)
     is_on_dla: bool = False
+    allocates_lazily: bool = False
+    """Of TensorRT-RTX, without REQUIRE_USER_ALLOCATION."""
     dla_refuses: list[str] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:

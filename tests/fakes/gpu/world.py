@@ -153,6 +153,11 @@ class World:
         self.is_initialised = True
 
     @property
+    def is_rtx(self) -> bool:
+        """Whether it is TensorRT-RTX, whose versions are 1.x."""
+        return self.tensorrt_version.startswith("1.")
+
+    @property
     def is_usable(self) -> bool:
         """Whether a library that calls cuInit itself would work."""
         return self.has_driver and not self.init_result and self.devices > 0

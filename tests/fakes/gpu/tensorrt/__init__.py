@@ -9,7 +9,7 @@ from typing import Any as _Any
 
 from fakegpu.world import current as _current
 
-from tensorrt import _base, _builder, _context, _engine, _enums, _network
+from tensorrt import _base, _builder, _context, _engine, _enums, _network, _rtx
 
 __version__ = _current().tensorrt_version
 
@@ -19,6 +19,7 @@ _CLASSES = (
     _builder.Builder, _builder.IBuilderConfig, _builder.IOptimizationProfile, _builder.ITimingCache,
     _network.INetworkDefinition, _network.ITensor, _network.ILayer, _network.OnnxParser, _network.ParserError,
     _engine.Runtime, _engine.ICudaEngine, _engine.EngineInspector, _context.IExecutionContext,
+    _rtx.IRuntimeCache, _rtx.IRuntimeConfig,
 )  # fmt: skip
 
 for _class in _CLASSES:

@@ -23,6 +23,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def real_names(version: str) -> dict[str, Any]:
     """The names of the real TensorRT, {"module": names, "classes": {class: names}}, of that version or the nearest older one."""
     wanted = tuple(int(part) for part in version.split(".")[:2])
+    if wanted[0] == 1:  # TensorRT-RTX
+        rtx: dict[str, Any] = json.loads((NAMES / "tensorrt-rtx-1.7.json").read_text(encoding="utf-8"))
+        return rtx
     known = {}
     for path in NAMES.glob("tensorrt-[0-9]*.json"):
         known[tuple(int(part) for part in path.stem.removeprefix("tensorrt-").split("."))] = path

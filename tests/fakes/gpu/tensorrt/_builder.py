@@ -11,7 +11,7 @@ from fakegpu.layers import LayerList, Options
 from fakegpu.plan import Plan
 
 from tensorrt._base import Bound, Dims, IHostMemory, ILogger, IProgressMonitor, answers, buffer, dims, make, typed, whole
-from tensorrt._enums import MAJOR, BuilderFlag, DeviceType, MemoryPoolType, ProfilingVerbosity
+from tensorrt._enums import MAJOR, BuilderFlag, ComputeCapability, DeviceType, MemoryPoolType, ProfilingVerbosity
 from tensorrt._network import ILayer, INetworkDefinition
 
 PRECISION_FLAGS = ("FP16", "BF16", "INT8", "FP8")
@@ -147,6 +147,20 @@ class IBuilderConfig(Bound):
             return
         self._dla_core = value
 
+    @property
+    def num_compute_capabilities(self) -> int:
+        return len(self._capabilities)
+
+    @num_compute_capabilities.setter
+    def num_compute_capabilities(self, value: int) -> None:
+        self._capabilities = [None] * whole("num_compute_capabilities", value)
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        self._capabilities[whole("set_compute_capability", index)] = typed(
+            "set_compute_capability", compute_capability, ComputeCapability
+        )
+        return True
+
     def can_run_on_DLA(self, layer: Any) -> bool:
         node = typed("can_run_on_DLA", layer, ILayer)._node
         return self._world.dla_cores > 0 and node.op_type not in self._world.dla_refuses
@@ -189,6 +203,7 @@ class Builder(Bound):
         config: IBuilderConfig = make(
             IBuilderConfig, _log=self._log, _flags={BuilderFlag.TF32}, _pools={}, _profiles=[], _level=3, _monitor=None,
             _verbosity=ProfilingVerbosity.LAYER_NAMES_ONLY, _cache=None, _device_type=DeviceType.GPU, _dla_core=-1,
+            _capabilities=[],
         )  # fmt: skip
         return config
 
@@ -269,6 +284,7 @@ class Builder(Bound):
             verbosity=config._verbosity.name,
             profiles=profiles,
             is_on_dla=config._device_type is DeviceType.DLA,
+            allocates_lazily=self._world.is_rtx and "REQUIRE_USER_ALLOCATION" not in flags,
             dla_refuses=sorted(self._world.dla_refuses),
         )
 

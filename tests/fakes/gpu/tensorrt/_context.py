@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+import weakref
 from typing import Any
 
 from fakegpu.codes import CudaError
@@ -10,6 +12,8 @@ from fakegpu.onnx_run import byte_count
 from fakegpu.streams import Span, Work, reads, writes
 
 from tensorrt._base import Bound, Dims, IProfiler, answers, dims, make, typed, whole
+from tensorrt._enums import ExecutionContextAllocationStrategy
+from tensorrt._rtx import IRuntimeConfig
 
 ALIGNMENT_BYTES = 256
 """The alignment of addresses for TensorRT. Source: IExecutionContext::setTensorAddress."""
@@ -23,8 +27,13 @@ class IExecutionContext(Bound):
         self._profiler: IProfiler | None = None
         self._emits = True
         self._warm_shapes: Any = None
-        self._world.died(id(self._scratch))  # part of the context
-        self._world.born(id(self), "TensorRT context", f"{self._scratch.size} bytes", self._cuda)
+        own = self._scratch.size if self._scratch is not None else 0
+        if self._scratch is not None:
+            self._world.died(id(self._scratch))  # part of the context
+        if (cache := self._config._cache if self._config is not None else None) is not None:
+            cache._users.append(weakref.ref(self))
+        self._kernels: set[str] = cache._entries if cache is not None else set()
+        self._world.born(id(self), "TensorRT context", f"{own} bytes", self._cuda)
 
     def __del__(self) -> None:
         if "_warm_shapes" not in self.__dict__:
@@ -34,7 +43,7 @@ class IExecutionContext(Bound):
         elif self._world.context() is None:
             self._world.violations.append("IExecutionContext deleted without a current CUDA context")
         self._world.died(id(self))
-        if self._scratch.is_live:
+        if self._scratch is not None and not self._is_user_managed and self._scratch.is_live:
             self._world.free(self._scratch)
 
     @property
@@ -101,6 +110,29 @@ class IExecutionContext(Bound):
     def get_tensor_address(self, name: str) -> int:
         return self._addresses.get(typed("get_tensor_address", name, str), 0)
 
+    @property
+    def _allocates_lazily(self) -> bool:
+        """Whether TensorRT-RTX allocates while it runs: the engine or the context does not demand the user's memory."""
+        return self._world.is_rtx and (self._engine._plan.allocates_lazily or not self._is_user_managed)
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return 0 if self.infer_shapes() else self._world.workspace_bytes
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        address, size = whole("set_device_memory", memory), whole("set_device_memory", size)
+        if not self._is_user_managed:
+            self._log.error(
+                "IExecutionContext::setDeviceMemoryV2: Error Code 3: API Usage Error (the context has its own memory)"
+            )
+            return
+        if size < self._engine.device_memory_size_v2 or address % ALIGNMENT_BYTES:
+            self._world.violations.append(f"set_device_memory: {size} bytes at {address:#x} are too few, or not aligned")
+        self._scratch = self._world.memory.device.find(address, size)
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        self._world.stream(whole("is_stream_capturable", stream))
+        return not self._allocates_lazily
+
     def infer_shapes(self) -> list[str]:
         """The inputs that lack a shape."""
         return [name for name, shape in self._shapes.items() if -1 in shape]
@@ -130,6 +162,9 @@ class IExecutionContext(Bound):
                     "cudaStreamSynchronize() by TensorRT to ensure correct synchronization. Please use non-default stream."
                 )
             is_recorded = stream.capture is not None
+            if is_recorded and self._allocates_lazily:
+                self._world.scheduler.forbid_in_capture(stream)
+            self._compile(is_recorded)
             shapes = self._all_shapes()
             if is_recorded and self._warm_shapes != shapes:
                 self._world.violations.append("execute_async_v3 captured before it ran once with these shapes")
@@ -147,7 +182,20 @@ class IExecutionContext(Bound):
         self._report()
         return True
 
+    def _compile(self, is_recorded: bool) -> None:
+        """TensorRT-RTX compiles the kernels that its cache lacks."""
+        if not self._world.is_rtx:
+            return
+        name = hashlib.sha256(self._engine._plan.to_bytes()).hexdigest()[:16]
+        missing = {f"{name}/{layer}" for layer in self._engine._layers.names()} - self._kernels
+        self._world.calls["kernels compiled"] += len(missing)
+        self._kernels.update(missing)
+        if missing and is_recorded:
+            self._world.violations.append("execute_async_v3 compiled kernels in a capture")
+
     def _missing(self) -> str | None:
+        if self._scratch is None:
+            return "The context has no device memory: call setDeviceMemoryV2 before enqueue."
         if unshaped := self.infer_shapes():
             return f"Input shape not specified for tensor {unshaped[0]}"
         for tensor in self._engine._network.tensors:
@@ -187,16 +235,22 @@ class IExecutionContext(Bound):
             self._profiler.report_layer_time(name, total / len(names))
 
 
-def make_context(engine: Any) -> IExecutionContext | None:
-    """None, and an error in the log, if the GPU's memory is full."""
+def make_context(engine: Any, strategy: Any) -> IExecutionContext | None:
+    """None, and an error in the log, if the GPU's memory is full. strategy: or a runtime configuration."""
+    config = strategy if isinstance(strategy, IRuntimeConfig) else None
+    is_user_managed = (config._strategy if config is not None else strategy) is ExecutionContextAllocationStrategy.USER_MANAGED
     size = engine._world.workspace_bytes
+    scratch = None
     try:
-        scratch = engine._world.allocate(size, "TensorRT scratch", is_backed=False)
+        if not is_user_managed:
+            scratch = engine._world.allocate(size, "TensorRT scratch", is_backed=False)
     except CudaError as error:
         engine._log.error(
             f"Error Code 2: OutOfMemory (Requested size was {size} bytes.) ICudaEngine::createExecutionContext: {error}"
         )
         return None
-    context: IExecutionContext = make(IExecutionContext, _engine=engine, _scratch=scratch, _log=engine._log)
+    context: IExecutionContext = make(
+        IExecutionContext, _engine=engine, _scratch=scratch, _log=engine._log, _config=config, _is_user_managed=is_user_managed
+    )
     context._start()
     return context

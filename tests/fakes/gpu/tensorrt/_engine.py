@@ -20,6 +20,7 @@ from tensorrt._enums import (
     TensorIOMode,
     TensorLocation,
 )
+from tensorrt._rtx import IRuntimeConfig, make_config
 
 
 class Runtime(Bound):
@@ -203,8 +204,11 @@ class ICudaEngine(Bound):
 
     @answers(None)
     def create_execution_context(self, strategy: Any = ExecutionContextAllocationStrategy.STATIC) -> IExecutionContext | None:
-        typed("create_execution_context", strategy, ExecutionContextAllocationStrategy)
-        return make_context(self)
+        typed("create_execution_context", strategy, (ExecutionContextAllocationStrategy, IRuntimeConfig))
+        return make_context(self, strategy)
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return make_config(self._log)
 
     def create_engine_inspector(self) -> EngineInspector:
         inspector: EngineInspector = make(EngineInspector, _engine=self, _log=self._log)

@@ -8,7 +8,8 @@ from fakegpu.world import current
 
 from tensorrt._base import PybindEnum, real_names
 
-MAJOR = int(current().tensorrt_version.split(".")[0])
+MAJOR = 11 if current().is_rtx else int(current().tensorrt_version.split(".")[0])
+"""TensorRT-RTX 1.x is like TensorRT 11."""
 
 NUMBERS: dict[str, dict[str, int]] = {
     "BuilderFlag": {
@@ -35,12 +36,19 @@ NUMBERS: dict[str, dict[str, int]] = {
     "HardwareCompatibilityLevel": {"NONE": 0, "AMPERE_PLUS": 1, "SAME_COMPUTE_CAPABILITY": 2},
     "EngineCapability": {"STANDARD": 0, "SAFETY": 1, "DLA_STANDALONE": 2},
     "LayerType": {"CONVOLUTION": 0},
+    "CudaGraphStrategy": {"DISABLED": 0, "WHOLE_GRAPH_CAPTURE": 1},
+    "DynamicShapesKernelSpecializationStrategy": {"LAZY": 0, "EAGER": 1, "NONE": 2},
+    "ComputeCapability": {"NONE": 0, "CURRENT": 1},
 }  # fmt: skip
 
 
 def _make(name: str) -> Any:
     """Members without a known number get a larger one than the others."""
-    members = [each for each in real_names(current().tensorrt_version)["classes"][name] if each.isupper()]
+    members = [
+        each
+        for each in real_names(current().tensorrt_version)["classes"].get(name, ())
+        if each.isupper() or each.startswith("SM")
+    ]
     known = NUMBERS[name]
     numbers = {each: known[each] for each in members if each in known}
     numbers |= {each: 100 + index for index, each in enumerate(members) if each not in known}
@@ -66,4 +74,7 @@ ExecutionContextAllocationStrategy = _make("ExecutionContextAllocationStrategy")
 HardwareCompatibilityLevel = _make("HardwareCompatibilityLevel")
 EngineCapability = _make("EngineCapability")
 LayerType = _make("LayerType")
+CudaGraphStrategy = _make("CudaGraphStrategy")
+DynamicShapesKernelSpecializationStrategy = _make("DynamicShapesKernelSpecializationStrategy")
+ComputeCapability = _make("ComputeCapability")
 ENUMS = {name: globals()[name] for name in NUMBERS}
