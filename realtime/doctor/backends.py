@@ -1,0 +1,47 @@
+"""Backends: which can run a model here, and why the others cannot."""
+
+from collections.abc import Iterator
+
+from engines.backends import names, ranked
+from engines.loading import load_module
+from realtime.doctor.common import gpus
+from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
+from realtime.doctor.common.machine import Machine
+
+RANK = 150
+LIMIT_S = 20.0
+
+ON_GPU = ("trt", "ort-cuda")
+"""The first that can run makes the other superfluous."""
+
+
+def check(machine: Machine) -> Iterator[Finding]:
+    lacking = {}
+    for name in names():
+        machine.step(f"importing the runtime of {name}")
+        lacking[name] = _missing(name)
+    able = [name for name in ranked() if not lacking[name]]
+    for name in ranked():
+        if not lacking[name]:
+            yield ok(
+                f"backend {name}", "can run models" + (", and is what --backend auto takes first" if name == able[0] else "")
+            )
+        elif name not in ON_GPU or not gpus.seen(machine) or any(other in able for other in ON_GPU):
+            yield absent(f"backend {name}", lacking[name])
+        else:
+            yield warning(f"backend {name}", lacking[name], f"{machine.run} doctor gpu cuda tensorrt pycuda")
+    if not able:
+        yield problem("backends", "none can run a model here", machine.pip("install", "--force-reinstall onnxruntime"))
+
+
+def _missing(name: str) -> str:
+    """What a backend lacks; "" for nothing. A runtime that is there and does not load is lacking as well."""
+    from engines import loading
+
+    try:
+        found: str | None = load_module("engines.backends", name.replace("-", "_")).missing()
+        if found is None and name in ("ort", "openvino"):  # which look for the package alone, to be quick
+            (loading.import_onnxruntime if name == "ort" else loading.import_openvino)()
+    except Exception as error:  # an extension may raise anything
+        return "its runtime cannot be loaded (" + " ".join(f"{type(error).__name__}: {error}".split())[:200] + ")"
+    return found or ""

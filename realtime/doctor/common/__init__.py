@@ -1,0 +1,1 @@
+"""What checks share: verdicts, the doors to the machine, packages."""

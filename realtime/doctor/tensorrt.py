@@ -1,0 +1,161 @@
+"""TensorRT: from apt or pip, whether it loads, and what its version cannot do here."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.errors import BackendUnavailableError, BuildError, NoGpuError
+from realtime.doctor.common import gpus
+from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
+from realtime.doctor.common.machine import Machine
+from realtime.doctor.common.packages import installed, numbers
+
+if TYPE_CHECKING:
+    from engines.gpu.driver import GpuFacts
+    from engines.trt.runtime import TensorRt
+
+RANK = 130
+LIMIT_S = 20.0
+
+DLA_BOARDS = ("Orin NX", "AGX Orin", "Xavier")
+"""Boards with deep-learning accelerators, by parts of their names. Source: NVIDIA's data sheets."""
+
+NO_DLA = ((10, 8), (11, 4, 1))
+"""From the first of these versions of TensorRT to below the second there is no DLA. Source: TensorRT's release notes."""
+
+CUDA_13_NEEDS = 13
+
+
+def check(machine: Machine) -> Iterator[Finding]:
+    from engines.trt.runtime import installed as present
+
+    names, packages = present(), installed(machine)
+    seen, facts = gpus.seen(machine), _gpu(machine)
+    yield from _two_cudas(machine, packages)
+    if not names:
+        yield _missing(machine, seen)
+    for name in names:
+        yield from _runtime(machine, name, packages, facts)
+
+
+def _runtime(machine: Machine, name: str, packages: dict[str, str], facts: "GpuFacts | None") -> Iterator[Finding]:
+    from engines.trt.runtime import open_tensorrt
+
+    origin = _origin(name)
+    if name == "tensorrt" and machine.is_jetson and origin == "pip":
+        found = "TensorRT comes from pip, whose packages are for PCs and servers, and hides JetPack's"
+        theirs = " ".join(sorted(package for package in packages if package.startswith("tensorrt") and "rtx" not in package))
+        yield problem(name, found, f"{machine.pip('uninstall', f'-y {theirs}')} && sudo apt-get install -y python3-libnvinfer")
+        return
+    machine.step(f"importing {name.replace('-', '_')}")
+    try:
+        tensorrt = open_tensorrt(name)
+    except BackendUnavailableError as error:
+        yield problem(name, error.what, _cure_of_loading(machine, name, error, packages))
+        return
+    limits = _limits(machine, tensorrt, facts, packages)
+    if limits is not None:
+        yield limits
+    else:
+        yield ok(name, f"{tensorrt.title} from {origin}{_notes(machine, tensorrt)}")
+
+
+def _origin(name: str) -> str:
+    """ "apt" or "pip"."""
+    from engines.trt.runtime import MODULES
+
+    spec = importlib.util.find_spec(MODULES[name])
+    return "apt" if spec is not None and "/dist-packages/" in (spec.origin or "") else "pip"
+
+
+def _gpu(machine: Machine) -> "GpuFacts | None":
+    from engines.gpu.driver import Driver
+
+    machine.step("starting the CUDA driver")
+    try:
+        return Driver().facts()
+    except NoGpuError:
+        return None  # the check of the GPU says why
+
+
+def _missing(machine: Machine, seen: str) -> Finding:
+    if not seen:
+        return absent("tensorrt", "not needed: no NVIDIA GPU here")
+    if machine.is_jetson:
+        libraries = _apt_version(machine, r"libnvinfer\d+")
+        if libraries and not _apt_version(machine, "python3-libnvinfer"):
+            found = f"JetPack's libraries are here (libnvinfer {libraries}), their Python package is not"
+            return problem("tensorrt", found, "sudo apt-get install -y python3-libnvinfer")
+        if libraries:
+            again = "python3 -m venv --system-site-packages .venv && .venv/bin/pip install -e '.[tensorrt]'"
+            found = f"JetPack's TensorRT ({libraries}) is installed, and this environment does not see it"
+            return problem("tensorrt", found, f"rm -r .venv && /usr/bin/{again}")
+        return problem("tensorrt", "is not installed", "sudo apt-get install -y nvidia-jetpack python3-libnvinfer")
+    return problem(
+        "tensorrt", "is not installed: no model runs on the GPU through it", machine.pip("install", "-e '.[tensorrt]'")
+    )
+
+
+def _cure_of_loading(machine: Machine, name: str, error: BackendUnavailableError, packages: dict[str, str]) -> str:
+    """Its bindings without its libraries, mostly."""
+    if machine.is_jetson:
+        return "sudo apt-get install --reinstall -y nvidia-jetpack python3-libnvinfer"
+    theirs = [package for package in sorted(packages) if package.startswith(name) and ("rtx" in package) == ("rtx" in name)]
+    bindings = next((package for package in theirs if package.endswith("-bindings")), "")
+    if bindings and bindings.removesuffix("-bindings") + "-libs" not in packages:
+        return machine.pip("install", f"{bindings.removesuffix('-bindings')}=={packages[bindings]}")
+    return machine.pip("install", f"--force-reinstall {' '.join(theirs) or name}")
+
+
+def _two_cudas(machine: Machine, packages: dict[str, str]) -> Iterator[Finding]:
+    both = [name for name in ("tensorrt-cu12", "tensorrt-cu13") if name in packages]
+    if len(both) > 1:
+        found = f"{' and '.join(both)} are both installed, and write over each other's files in tensorrt/"
+        theirs = " ".join(sorted(name for name in packages if name.startswith("tensorrt") and "rtx" not in name))
+        again = machine.pip("install", "tensorrt-cu13  # needs a driver of 580 or newer; tensorrt-cu12 with an older one")
+        yield warning("tensorrt", found, f"{machine.pip('uninstall', f'-y {theirs}')} && {again}")
+
+
+def _limits(machine: Machine, tensorrt: "TensorRt", facts: "GpuFacts | None", packages: dict[str, str]) -> Finding | None:
+    """What of this version does not go with this GPU or its driver; None for nothing."""
+    if facts is None:
+        return None
+    if any(f"{tensorrt.name}-cu13" in name for name in packages) and numbers(facts.cuda_version)[0] < CUDA_13_NEEDS:
+        found = f"{tensorrt.title} for CUDA 13 needs a driver of 580 or newer, and this one supports CUDA {facts.cuda_version}"
+        old = " ".join(name for name in sorted(packages) if name.startswith(tensorrt.name) and "cu13" in name)
+        cure = f"{machine.pip('uninstall', f'-y {old}')} && {machine.pip('install', f'{tensorrt.name}-cu12')}"
+        return problem(tensorrt.name, found, cure)
+    if tensorrt.name == "tensorrt-rtx":
+        from engines.trt.builder import check_target
+
+        try:
+            check_target(tensorrt, facts.compute_capability.replace(".", ""))
+        except BuildError as error:
+            found = f"{tensorrt.title} is not made for this GPU (compute capability {facts.compute_capability}). {error.cure}"
+            wanted = (
+                "sudo apt-get install -y python3-libnvinfer" if machine.is_jetson else machine.pip("install", "-e '.[tensorrt]'")
+            )
+            return warning(tensorrt.name, found, f"{wanted}  # TensorRT itself is")
+    return None
+
+
+def _notes(machine: Machine, tensorrt: "TensorRt") -> str:
+    version = numbers(tensorrt.version)
+    board = machine.board
+    if tensorrt.name == "tensorrt" and any(name in board for name in DLA_BOARDS) and NO_DLA[0] <= version < NO_DLA[1]:
+        return "; this version has no DLA support: --dla does not work"
+    return ""
+
+
+def _apt_version(machine: Machine, package: str) -> str:
+    """The version of a Debian package (a pattern of its name) that is installed; "" if it is not."""
+    try:
+        text = Path(machine.at("/var/lib/dpkg/status")).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    for match in re.finditer(rf"^Package: {package}$(.*?)^$", text, re.MULTILINE | re.DOTALL):
+        if "\nStatus: install ok installed" in match[1] and (version := re.search(r"^Version: (\S+)", match[1], re.MULTILINE)):
+            return version[1]
+    return ""
