@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -34,6 +35,7 @@ from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import fit
 from engines.types import Image, Size
+from realtime.bench.conditions import Watch
 from realtime.bench.machine import facts
 from realtime.bench.power import PowerMeter
 
@@ -175,6 +177,7 @@ def main() -> None:
             "driver": gpu.driver_version,
             "cuda": gpu.cuda_version,
         }
+        watch = Watch()
         with PowerMeter() as meter:
             if options.backend == "none":
                 spec = InputSpec("image", (640, 640), "nchw", "float16", "rgb", "letterbox", std=(255.0, 255.0, 255.0))
@@ -182,8 +185,10 @@ def main() -> None:
             else:
                 engine = EngineOptions(precision=options.precision, runtime=options.runtime, inflight=1)
                 measured = measure_engine(options.model, options.backend, engine, frame, options.count)
+            watch.look()  # before the clocks go down again
     except SegmentationError as error:
         sys.exit(f"error: {error}")
+    watch.take(meter.state())
     reading = meter.reading()
     power = {"mean_w": round(reading.mean_w, 1), "source": reading.source} if reading else {"none": meter.why_not}
     result = {
@@ -193,6 +198,7 @@ def main() -> None:
         "frame": str(size),
         **measured,
         "power": power,
+        "conditions": msgspec.to_builtins(watch.conditions()),
     }
     text = json.dumps(result, indent=2)
     print(text)
