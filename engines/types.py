@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,52 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
+
+
+class MaskGrids(Protocol):
+    """An output that is still on a GPU, and is made into a label map there: prototypes, or mask logits.
+
+    shape: (1, K, h, w). cuts: (N, 12) int32 of N objects, as `engines.decoding.cuts` has them. Both methods that paint give a new
+    (H, W) uint8 array, and raise FloatingPointError where a number under a box is not finite, InferenceError where the GPU fails.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def array(self) -> npt.NDArray[Any]:
+        """The whole output, brought to the host. Raises InferenceError."""
+        ...
+
+    def mixed(self, cuts: I32, coefficients: F32, size: Size) -> U8:
+        """Masks mixed of all K planes. coefficients: (N, K)."""
+        ...
+
+    def chosen(self, cuts: I32, planes: Rows, size: Size) -> U8:
+        """Masks that each have a plane of their own. planes: (N,)."""
+        ...
+
+
+class GpuOutputs(Mapping[str, npt.NDArray[Any]]):
+    """`Outputs` of which some are still on a GPU: these come to the host when they are asked for.
+
+    here: those on the host. on_gpu: the others.
+    """
+
+    def __init__(self, here: Outputs, on_gpu: Mapping[str, MaskGrids]) -> None:
+        self.here, self.on_gpu = here, on_gpu
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.on_gpu[name].array() if name in self.on_gpu else self.here[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.here or name in self.on_gpu
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.here
+        yield from self.on_gpu
+
+    def __len__(self) -> int:
+        return len(self.here) + len(self.on_gpu)
 
 
 @dataclass(frozen=True, slots=True)

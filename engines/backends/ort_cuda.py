@@ -20,6 +20,7 @@ from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
+from engines.gpu.masks import painter_of
 from engines.models.exporting import fuse_outputs
 from engines.models.fit import fit
 from engines.models.model import Model
@@ -82,6 +83,8 @@ class OrtCudaEngine:
             # It runs on our stream, after the kernel and before the downloads: one wait, ours, is enough.
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
             self._bind(network)
+            self._masks = painter_of(self._device, self.card, self._outputs)
+            self._runs = 0
             self._stack = stack.pop_all()
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.short_name}, {model.precision}"
         self.description += ", zero copy" if self._device.shares_memory else ""
@@ -96,11 +99,14 @@ class OrtCudaEngine:
             self._frame.upload(self._stream)
             self._kernel.enqueue(self._frame.address, self._input.address, geometry, self._stream)
             self._run()
-            for output in self._outputs.values():
-                output.download(self._stream)
+            for name, output in self._outputs.items():
+                if name not in self._masks.staying:
+                    output.download(self._stream)
             self._done.record(self._stream)
         self._done.synchronise()
-        outputs = {name: output.array for name, output in self._outputs.items()}
+        self._runs += 1
+        number = self._runs
+        outputs = self._masks.outputs(self._outputs, lambda: self._runs == number)
         return Inference(outputs, geometry, (staged_s - begin_s) * 1e3, (time.perf_counter() - staged_s) * 1e3)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.decoding.maps import not_finite
-from engines.types import Outputs
+from engines.types import GpuOutputs, Outputs
 
 RUN = 1 << 10
 """Numbers that follow one another and are looked at together: whole cache lines. The runs are spread over the output, so that a
@@ -31,7 +31,12 @@ class OutputGuard:
         self._frames = 0
 
     def check(self, outputs: Outputs) -> None:
-        """Raises InferenceError, naming the output. Integers are not looked at."""
+        """Raises InferenceError, naming the output. Integers are not looked at.
+
+        What stays on a GPU is looked at in the first frames; later only under boxes, by what paints the masks there.
+        """
+        if isinstance(outputs, GpuOutputs) and self._frames >= WHOLE_FRAMES:
+            outputs = outputs.here
         for name, output in outputs.items():
             if output.dtype.kind == "f" and not np.isfinite(part := self._part(output)).all() and is_garbage(part):
                 raise not_finite(f"{self._network}: output {name}")

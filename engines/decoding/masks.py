@@ -6,7 +6,7 @@ In one thread: sharing the objects among several was measured, and did not pay (
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,7 +17,12 @@ from engines.decoding.halves import as_float32
 from engines.decoding.maps import not_finite
 from engines.decoding.postprocess import Rectangle
 from engines.models.fit import Fit
-from engines.types import F32, U8, Size
+from engines.types import F32, U8, GpuOutputs, MaskGrids, Outputs, Rows, Size
+
+Grids: TypeAlias = npt.NDArray[Any] | MaskGrids
+"""(K, h, w) on the host; or (1, K, h, w) on a GPU, where the label map is made then."""
+
+MASKS = "the array of masks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +30,23 @@ class Masks:
     """The masks of N objects, each cut to its box.
 
     logits_of: gives row i's mask logits under some rows and columns of `cells`, a grid over the whole network input.
-    boxes_px: (N, 4) in frame pixels, rows by falling score. cuts: of these boxes on the map that is made.
+    boxes_px: (N, 4) in frame pixels, rows by falling score. cuts: of these boxes on the map that is made. on_gpu: makes the map
+    where the logits are, if that is not here.
     """
 
     logits_of: Callable[[int, slice, slice], F32]
     boxes_px: F32
     geometry: Fit
     cuts: Cuts
+    on_gpu: Callable[[], U8] | None = None
 
     def painted(self) -> U8:
         """A label map over the frame: 0 none, i + 1 = row i, the higher score on top. Raises InferenceError as `parts` does."""
+        if self.on_gpu is not None:
+            try:
+                return self.on_gpu()
+            except FloatingPointError:
+                raise not_finite(MASKS) from None
         size = self.cuts.map_size
         labels = np.zeros((size.height, size.width), np.uint8)
         for row, mask, (x, y, w, h) in self.parts(self.cuts.visible()[::-1]):
@@ -63,20 +75,23 @@ class Masks:
                 logits = self.logits_of(row, slice(cell_y, cell_y + cells_h), slice(cell_x, cell_x + cells_w))
                 is_finite = np.isfinite(logits.sum())
             if not is_finite:
-                raise not_finite("the array of masks")
+                raise not_finite(MASKS)
             upsampled = cv2.resize(logits, (width, height), interpolation=cv2.INTER_LINEAR)
             # NumPy compares, not OpenCV: to that a 1x1 array is a scalar, and it refuses or answers with four values.
             inside = np.greater(upsampled[shift_y : shift_y + y1 - y0, shift_x : shift_x + x1 - x0], 0).view(np.uint8)
             yield row, inside, (x0, y0, x1 - x0, y1 - y0)
 
 
-def mixed_masks(coefficients: F32, prototypes: npt.NDArray[Any], boxes_px: F32, geometry: Fit, magnify: int) -> Masks:
+def mixed_masks(coefficients: F32, prototypes: Grids, boxes_px: F32, geometry: Fit, magnify: int) -> Masks:
     """Masks that are mixed of prototypes, only as far as they lie under a box.
 
     coefficients: (N, K), rows by falling score. prototypes: (K, Hp, Wp) over the whole network input; of halves only those
     under boxes are converted. Source: YOLACT (Bolya et al., 2019), section 3.
     """
-    cuts = Cuts.of(boxes_px, geometry, Size.of(prototypes[0]), magnify)
+    cuts = Cuts.of(boxes_px, geometry, Size(prototypes.shape[-1], prototypes.shape[-2]), magnify)
+    if not isinstance(prototypes, np.ndarray):
+        grids = prototypes
+        return Masks(_nothing_here, boxes_px, geometry, cuts, lambda: grids.mixed(cuts.table, coefficients, cuts.map_size))
     known, left, top = prototypes, 0, 0
     if prototypes.dtype != np.float32:
         rows, columns = cuts.hull()
@@ -89,16 +104,24 @@ def mixed_masks(coefficients: F32, prototypes: npt.NDArray[Any], boxes_px: F32, 
     return Masks(logits_of, boxes_px, geometry, cuts)
 
 
-def chosen_masks(mask_logits: npt.NDArray[Any], rows: npt.NDArray[np.intp], boxes_px: F32, geometry: Fit, magnify: int) -> Masks:
+def chosen_masks(mask_logits: Grids, rows: Rows, boxes_px: F32, geometry: Fit, magnify: int) -> Masks:
     """Masks that the network gives each by itself. mask_logits: (Q, Hm, Wm) over the whole input. rows: (N,), of each object."""
+    cuts = Cuts.of(boxes_px, geometry, Size(mask_logits.shape[-1], mask_logits.shape[-2]), magnify)
+    if not isinstance(mask_logits, np.ndarray):
+        grids = mask_logits
+        return Masks(_nothing_here, boxes_px, geometry, cuts, lambda: grids.chosen(cuts.table, rows, cuts.map_size))
 
     def logits_of(row: int, cells_y: slice, cells_x: slice) -> F32:
         return np.asarray(mask_logits[rows[row], cells_y, cells_x], np.float32)
 
-    return Masks(logits_of, boxes_px, geometry, Cuts.of(boxes_px, geometry, Size.of(mask_logits[0]), magnify))
+    return Masks(logits_of, boxes_px, geometry, cuts)
 
 
-def paint_masks(coefficients: F32, prototypes: npt.NDArray[Any], boxes_px: F32, geometry: Fit, magnify: int) -> U8:
+def _nothing_here(row: int, cells_y: slice, cells_x: slice) -> F32:
+    raise ValueError("these masks are on a GPU: take the output's array for each object's own")
+
+
+def paint_masks(coefficients: F32, prototypes: Grids, boxes_px: F32, geometry: Fit, magnify: int) -> U8:
     """The label map of `mixed_masks`."""
     return mixed_masks(coefficients, prototypes, boxes_px, geometry, magnify).painted()
 
@@ -108,3 +131,8 @@ def magnification(geometry: Fit, map_width_px: int) -> int:
     wanted = geometry.frame.fitted_to_width(map_width_px)
     # In whole steps; the little less forgives a letterbox that is rounded to pixels.
     return max(1, math.ceil(wanted.width / geometry.content.width - 0.02))
+
+
+def grids_of(outputs: Outputs, name: str) -> npt.NDArray[Any] | MaskGrids:
+    """An output as it is, where it is."""
+    return outputs.on_gpu[name] if isinstance(outputs, GpuOutputs) and name in outputs.on_gpu else outputs[name]

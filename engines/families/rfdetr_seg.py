@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.decoding.detections import check_finite, floats
-from engines.decoding.masks import Masks, chosen_masks, magnification
+from engines.decoding.masks import Grids, Masks, chosen_masks, grids_of, magnification
 from engines.decoding.postprocess import centre_to_corners, sigmoid, visible_rows
 from engines.errors import CardError, InferenceError
 from engines.families import DecodeSettings
@@ -54,14 +53,16 @@ class Family:
             raise CardError(f"{card.name}: all of its classes are void", "Correct `void`")
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
-        scores, class_ids, masks, cut_off = self._found(outputs, geometry, settings)
+        grids = grids_of(outputs, self._mask_logits)
+        scores, class_ids, masks, cut_off = self._found(outputs, grids, geometry, settings)
         return Segmentation(Instances(masks.boxes_px, scores, class_ids, masks.painted(), cut_off))
 
     def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
-        return self._found(outputs, geometry, settings)[2].whole()
+        return self._found(outputs, outputs[self._mask_logits], geometry, settings)[2].whole()
 
-    def _found(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> tuple[F32, I32, Masks, int]:
-        boxes, class_logits, mask_logits = self._read(outputs)
+    def _found(self, outputs: Outputs, grids: Grids, geometry: Fit, settings: DecodeSettings) -> tuple[F32, I32, Masks, int]:
+        boxes, class_logits = self._read(outputs, grids)
+        mask_logits = grids[0] if isinstance(grids, np.ndarray) else grids
         # Of a query the best class alone: a second one would have the same mask, which can be seen once only.
         class_ids = self._seen[class_logits[:, self._seen].argmax(axis=1)]
         scores = sigmoid(class_logits[np.arange(len(boxes)), class_ids])
@@ -79,11 +80,10 @@ class Family:
         masks = chosen_masks(mask_logits, chosen, boxes_px, geometry, magnification(geometry, settings.map_width_px))
         return scores[chosen], class_ids[chosen], masks, cut_off
 
-    def _read(self, outputs: Outputs) -> tuple[F32, F32, npt.NDArray[np.generic]]:
-        """Boxes (Q, 4), class logits (Q, C), all finite, and mask logits (Q, Hm, Wm) in the type they came in."""
+    def _read(self, outputs: Outputs, masks: Grids) -> tuple[F32, F32]:
+        """Boxes (Q, 4) and class logits (Q, C), all finite. Raises InferenceError, also for masks that do not belong to them."""
         boxes = floats(outputs[self._boxes], self._boxes, 3)
         class_logits = floats(outputs[self._class_logits], self._class_logits, 3)
-        masks = outputs[self._mask_logits]
         if boxes.shape[1] != 4:
             raise InferenceError(f"output {self._boxes} is {outputs[self._boxes].shape}, not boxes (1, Q, 4)")
         if class_logits.shape[1] not in (self._class_count, self._class_count + 1):
@@ -91,13 +91,13 @@ class Family:
                 f"output {self._class_logits} has {class_logits.shape[1]} classes, its card {self._class_count}",
                 "Name all of them in their order, with or without a last one for nothing",
             )
-        if masks.ndim != 4 or masks.shape[0] != 1 or masks.dtype.kind != "f" or masks.size == 0:
+        if len(masks.shape) != 4 or masks.shape[0] != 1 or masks.dtype.kind != "f" or 0 in masks.shape:
             raise InferenceError(f"output {self._mask_logits} is {masks.shape} {masks.dtype}, not mask logits (1, Q, h, w)")
         if not len(boxes) == len(class_logits) == masks.shape[1]:
             counts = f"{len(boxes)} boxes, {len(class_logits)} rows of classes and {masks.shape[1]} masks"
             raise InferenceError(f"the network gave {counts}; each of its queries has one of each")
         check_finite(class_logits)
-        return boxes, class_logits, masks[0]
+        return boxes, class_logits
 
 
 def recognise(network: Network) -> Recognised | None:

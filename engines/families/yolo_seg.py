@@ -24,7 +24,7 @@ from engines.decoding.detections import (
     only_entry,
     read_rows,
 )
-from engines.decoding.masks import Masks, magnification, mixed_masks
+from engines.decoding.masks import Grids, Masks, grids_of, magnification, mixed_masks
 from engines.decoding.postprocess import centre_to_corners, nms, visible_rows
 from engines.errors import InferenceError
 from engines.families import DecodeSettings
@@ -55,20 +55,21 @@ class Family:
         self._class_count = len(card.classes)
 
     def decode(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Segmentation:
-        found, masks = self._found(outputs, geometry, settings)
+        found, masks = self._found(outputs, grids_of(outputs, self._prototypes), geometry, settings)
         return Segmentation(Instances(masks.boxes_px, found.scores, found.class_ids, masks.painted(), found.cut_off))
 
     def object_masks(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> Iterator[U8]:
-        return self._found(outputs, geometry, settings)[1].whole()
+        return self._found(outputs, outputs[self._prototypes], geometry, settings)[1].whole()
 
-    def _found(self, outputs: Outputs, geometry: Fit, settings: DecodeSettings) -> tuple[Detections, Masks]:
-        prototypes = only_entry(outputs[self._prototypes], self._prototypes, 4)
+    def _found(self, outputs: Outputs, grids: Grids, geometry: Fit, settings: DecodeSettings) -> tuple[Detections, Masks]:
+        prototypes = only_entry(grids, self._prototypes, 4) if isinstance(grids, np.ndarray) else grids
+        mask_count = prototypes.shape[-3]
         rows = floats(outputs[self._rows], self._rows, 3)
         limits = Limits(settings.score_threshold, settings.iou_threshold, settings.max_objects)
         if self._role == "candidates":
-            found, coefficients = self._from_candidates(rows, len(prototypes), limits)
+            found, coefficients = self._from_candidates(rows, mask_count, limits)
         else:
-            found, coefficients = read_rows(self._role, rows, self._class_count, len(prototypes), limits, self._rows)
+            found, coefficients = read_rows(self._role, rows, self._class_count, mask_count, limits, self._rows)
         check_finite(found.corners_net, coefficients)
         boxes_px = geometry.to_frame(found.corners_net)
         seen = visible_rows(boxes_px)

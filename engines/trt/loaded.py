@@ -81,8 +81,13 @@ class Slot:
     pixels: Pixels | None = None
     graph: Graph | None = None
     ran: bool = False
+    runs: int = 0
     staged_ms: float = 0.0
     started_s: float = 0.0
+
+    def is_still(self, runs: int) -> Callable[[], bool]:
+        """Whether its outputs are still those of the run of that number."""
+        return lambda: self.runs == runs
 
 
 def check_tensors(tensorrt: TensorRt, engine: Any, card: ModelCard) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
+from engines.gpu.masks import painter_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit, fit
 from engines.pictures.raw import PictureLike, size_of
@@ -106,6 +107,7 @@ class Runner:
             check_tensors(tensorrt, self._loaded.engine, card)
             self._loaded.contexts = self.contexts = Contexts(tensorrt, self._loaded.engine, kernels)
             self._make_slots(inflight)
+            self._masks = painter_of(self._device, card, self._loaded.slots[0].outputs)
             self._stack = stack.pop_all()
 
     def _make_slots(self, count: int) -> None:
@@ -147,6 +149,7 @@ class Runner:
             raise InferenceError(f"{len(self._pending)} images are in flight already", "Finish one first")
         begin_s = time.perf_counter()
         slot = self._loaded.slots[self._turn]
+        slot.runs += 1
         slot.frame.stage(image)
         geometry = fit(size_of(image), self.card.input.size, self.card.input.fit)
         if (geometry, slot.frame.pixels) != (slot.geometry, slot.pixels):  # a graph is for frames of one size and format
@@ -167,7 +170,7 @@ class Runner:
         slot = self._pending.popleft()
         slot.done.synchronise()
         assert slot.geometry is not None, "staged before it was started"
-        outputs = {name: output.array for name, output in slot.outputs.items()}
+        outputs = self._masks.outputs(slot.outputs, slot.is_still(slot.runs))
         if self.inflight == 1:
             ran_ms = (time.perf_counter() - slot.started_s) * 1e3
         else:  # the frame may have ended long before this call
@@ -279,8 +282,9 @@ class Runner:
             raise InferenceError(what, "Build the engine again")
 
     def _download(self, slot: Slot) -> None:
-        for output in slot.outputs.values():
-            output.download(self._computes)
+        for name, output in slot.outputs.items():
+            if name not in self._masks.staying:
+                output.download(self._computes)
 
     @staticmethod
     def _forget_graph(slot: Slot) -> None:

@@ -54,16 +54,20 @@ def halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     return rounded
 
 
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
-    """Compiled once per process, or per shared folder. Raises FileNotFoundError without a compiler."""
+def compiled(shim: Path) -> ctypes.CDLL:
+    """The library of a .cpp next to this file, compiled once per shared folder. Raises FileNotFoundError without a compiler."""
     shared = os.environ.get(SHARED_FOLDER)
     with tempfile.TemporaryDirectory(prefix="host_kernels_", dir=shared) as folder:
-        library_path = Path(shared or folder) / "host_kernels.so"
+        library_path = Path(shared or folder) / f"{shim.stem}.so"
         if not library_path.exists():
-            compiled = _compile(Path(folder) / "compiled.so")
-            compiled.replace(library_path)  # complete or absent: other processes may look for it
-        library = ctypes.CDLL(str(library_path))  # once loaded, it does not need its file
+            # Complete or absent: other processes may look for it.
+            _compile(shim, Path(folder) / "compiled.so").replace(library_path)
+        return ctypes.CDLL(str(library_path))  # once loaded, it does not need its file
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    library = compiled(SHIM)
     library.launch.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_uint] * 4]
     library.launch.restype = ctypes.c_int
     library.halves.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_longlong]
@@ -71,13 +75,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _compile(library_path: Path) -> Path:
+def _compile(shim: Path, library_path: Path) -> Path:
     """Raises FileNotFoundError without a compiler, RuntimeError with the compiler's log if it fails."""
     compiler = shutil.which(COMPILER)
     if compiler is None:
         raise FileNotFoundError(f"{COMPILER}, which compiles the kernels for the CPU, is not on PATH: install it, or skip this")
-    command = [compiler, *OPTIONS, f"-I{KERNELS}", str(SHIM), "-o", str(library_path)]
+    command = [compiler, *OPTIONS, f"-I{KERNELS}", str(shim), "-o", str(library_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{COMPILER} cannot compile {SHIM.name}:\n{done.stderr}")
+        raise RuntimeError(f"{COMPILER} cannot compile {shim.name}:\n{done.stderr}")
     return library_path

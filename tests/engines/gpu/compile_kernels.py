@@ -1,4 +1,4 @@
-"""For developers: compiles letterbox.cu to PTX for drivers from CUDA 12.2 on and GPUs from Turing on. Users need no compiler.
+"""For developers: compiles the kernels to PTX for drivers from CUDA 12.2 on and GPUs from Turing on. Users need no compiler.
 
     pip download --no-deps nvidia-cuda-nvrtc-cu12==12.2.140   (and unzip it)
     python -m tests.engines.gpu.compile_kernels path/to/libnvrtc.so.12
@@ -11,23 +11,24 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
+from pathlib import Path
 
 from engines.files import write_whole
-from engines.gpu.letterbox import PTX
+from engines.gpu import letterbox, masks
 
-SOURCE = PTX.with_suffix(".cu")
+SOURCES = tuple(kernels.PTX.with_suffix(".cu") for kernels in (letterbox, masks))
 ARCHITECTURE = "compute_75"
 
 
-def source_line(source: bytes) -> str:
+def source_line(source: Path) -> str:
     """The PTX's first line, which identifies its source."""
-    return f"// made from {SOURCE.name}, SHA-256 {hashlib.sha256(source).hexdigest()}\n"
+    return f"// made from {source.name}, SHA-256 {hashlib.sha256(source.read_bytes()).hexdigest()}\n"
 
 
-def compile_ptx(nvrtc: ctypes.CDLL, source: bytes) -> str:
+def compile_ptx(nvrtc: ctypes.CDLL, source: Path) -> str:
     """The PTX of `source`. Raises SystemExit with the compiler's log."""
     program = ctypes.c_void_p()
-    _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, SOURCE.name.encode(), 0, None, None))
+    _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None))
     options = [f"--gpu-architecture={ARCHITECTURE}".encode(), b"--std=c++14"]
     failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     if failed:
@@ -51,9 +52,9 @@ def _check(code: int) -> None:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    source = SOURCE.read_bytes()
-    ptx = compile_ptx(ctypes.CDLL(sys.argv[1]), source)
-    write_whole(PTX, source_line(source) + ptx)
+    nvrtc = ctypes.CDLL(sys.argv[1])
+    for source in SOURCES:
+        write_whole(source.with_suffix(".ptx"), source_line(source) + compile_ptx(nvrtc, source))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from fakegpu.codes import CudaError
 from fakegpu.streams import Work, reads, writes
 from fakegpu.world import current
 
+from pycuda import _masks
 from pycuda._base import Instance, give_back, make, mismatch, owner, words
 from pycuda._streams import raw_stream
 
@@ -163,6 +164,8 @@ class Function(Instance):
             raise CudaError(1, f"block {block}")
 
     def _work(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> Work:
+        if self._name in _masks.KERNELS:
+            return _masks.work(self._world.memory, self._name, grid, block, args)
         if self._name not in LETTERBOX:
             raise NotImplementedError(f"the fake GPU cannot run a kernel {self._name}")
         frame, target, params = args

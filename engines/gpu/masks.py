@@ -1,0 +1,232 @@
+"""Label maps of objects, made on the GPU from prototypes or mask logits that stay there. Equals engines/decoding/masks.py.
+
+An image's boxes and coefficients go up (at most 254 x (14 + K) numbers), two kernels run, and one map of bytes comes down, with a
+flag: whether a number under a box was not finite. Their sizes vary from frame to frame, so this is no CUDA graph. It has a stream
+of its own: the next frame's network, which may be running, is not waited for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import BackendUnavailableError, InferenceError
+from engines.gpu.buffer import Buffer
+from engines.gpu.device import Device, Memory
+from engines.models.card import ModelCard
+from engines.types import F32, I32, MAX_OBJECTS, U8, GpuOutputs, Outputs, Rows, Size
+
+PTX = Path(__file__).with_name("masks.ptx")
+
+ROLES = ("prototypes", "mask_logits")
+"""Of the outputs in a card that are used for nothing else."""
+
+CUT_NUMBERS, MAP_NUMBERS = 14, 9
+"""`struct Cut` and `struct MaskMap` of masks.cu, all of whose members are 32-bit integers."""
+
+CELLS_BLOCK, LABELS_BLOCK = (256, 1, 1), (32, 8, 1)
+"""Threads of a block. A block of labels must have 256 or more."""
+
+ROOM_CELLS = 1 << 20
+"""Cells under all boxes that are mixed at a time, 4 MiB: 40 objects over the whole of a 640 x 640 input. If there are more, the
+objects are painted in several turns."""
+
+FLAG_BYTES = 16
+"""Before the map, so that both come down at once."""
+
+
+class MaskPainter:
+    """The kernels and their memory, for outputs of one engine. Valid until its Device closes."""
+
+    def __init__(self, device: Device, largest: tuple[int, ...]) -> None:
+        """largest: (1, K, h, w), the shape of the output. Raises BackendUnavailableError: no memory, or the driver refuses."""
+        ptx = PTX.read_bytes()
+        sizes = [int(found) for found in re.findall(rb"\bmask_(?:cut|map)_bytes = (\d+);", ptx)]
+        if sorted(sizes) != sorted((4 * CUT_NUMBERS, 4 * MAP_NUMBERS)):
+            raise BackendUnavailableError(f"{PTX.name} is of another version", "Install this program again")
+        self._device = device
+        module = device.module(ptx)
+        with device.taking("find its kernels"):
+            self._cell_kernels: dict[str, Any] = {
+                dtype: module.get_function(f"mask_cells_{dtype}") for dtype in ("float32", "float16")
+            }
+            self._label_kernel: Any = module.get_function("mask_labels")
+        struct = np.dtype(f"V{4 * MAP_NUMBERS}")
+        for kernel in self._cell_kernels.values():
+            kernel.prepare(["P", "P", "P", "P", "P", struct])
+        self._label_kernel.prepare(["P", "P", "P", struct])
+        device.on_close(self._forget)
+        self._stream, self._done = device.stream(), device.event()
+        _, planes, height, width = largest
+        self._room = max(ROOM_CELLS, height * width)
+        self._cells: Memory = device.memory(4 * self._room)
+        # In memory of the GPU also where that shares the host's: every thread reads them.
+        self._staged = device.pinned((MAX_OBJECTS * 4 * (CUT_NUMBERS + planes),), np.uint8)
+        self._numbers: Memory = device.memory(self._staged.array.nbytes)
+        self._result: Buffer | None = None
+        self._ticket = 0
+
+    def paint(self, output: MaskOutput, cuts: I32, coefficients: F32 | None, planes: Rows | None, size: Size) -> U8:
+        """The label map of N objects, rows by falling score; a new (H, W) uint8 array of that size.
+
+        cuts: (N, 12), the table of `decoding.cuts`. coefficients: (N, K), with which the output's K planes are mixed; or planes:
+        (N,), which one is each object's mask. Raises FloatingPointError where a number under a box is not finite, InferenceError.
+        """
+        objects = _with_offsets(cuts, planes)
+        turns = list(self._turns(objects))
+        if not turns:
+            return np.zeros((size.height, size.width), np.uint8)
+        self._ticket = self._ticket % (2**31 - 1) + 1
+        with self._device.running("paint masks"):
+            result, addresses = self._result_of(size), self._upload(objects, coefficients)
+            mixed = 0 if coefficients is None else coefficients.shape[1]
+            for first, stop in turns:
+                _, _, height, width = output.shape
+                numbers = (stop - first, mixed, width, height, size.width, size.height, first, first != turns[0][0], self._ticket)
+                self._launch(output, objects[first:stop], np.array(numbers, np.int32), addresses, result)
+                addresses = (addresses[0] + 4 * CUT_NUMBERS * (stop - first), addresses[1] + 4 * mixed * (stop - first))
+            result.download(self._stream, FLAG_BYTES + size.width * size.height)
+            self._done.record(self._stream)
+        self._done.synchronise()
+        if int(result.array[:4].view(np.int32)[0]) == self._ticket:
+            raise FloatingPointError("a mask's number is not finite")
+        return np.array(result.array[FLAG_BYTES : FLAG_BYTES + size.width * size.height].reshape(size.height, size.width))
+
+    def fetch(self, buffer: Buffer) -> None:
+        """Bring an output to the host, and wait for it. Raises InferenceError."""
+        with self._device.running("download masks"):
+            buffer.download(self._stream)
+            self._done.record(self._stream)
+        self._done.synchronise()
+
+    def _turns(self, objects: I32) -> Iterator[tuple[int, int]]:
+        """Ranges of objects whose cells have room at a time; sets the places of their cells."""
+        counts = objects[:, 6] * objects[:, 7]
+        if not counts.any():
+            return
+        first, taken = 0, 0
+        for row, count in enumerate(counts.tolist()):
+            if taken + count > self._room:
+                yield first, row
+                first, taken = row, 0
+            objects[row, 13] = taken
+            taken += count
+        yield first, len(objects)
+
+    def _upload(self, objects: I32, coefficients: F32 | None) -> tuple[int, int]:
+        """Where the objects, and the coefficients, lie in GPU memory."""
+        staged = self._staged.array
+        np.copyto(staged[: objects.nbytes].view(np.int32).reshape(objects.shape), objects)
+        used = objects.nbytes
+        if coefficients is not None:
+            used += 4 * coefficients.size
+            np.copyto(staged[objects.nbytes : used].view(np.float32).reshape(coefficients.shape), coefficients)
+        self._device.upload(self._numbers.address, staged[:used], self._stream)
+        return self._numbers.address, self._numbers.address + objects.nbytes
+
+    def _launch(self, output: MaskOutput, objects: I32, numbers: I32, addresses: tuple[int, int], result: Buffer) -> None:
+        cuts, coefficients = addresses
+        packed, stream = numbers.tobytes(), self._stream.raw
+        most = int((objects[:, 6] * objects[:, 7]).max())
+        if most:
+            grid = (-(-most // CELLS_BLOCK[0]), len(objects))
+            self._cell_kernels[output.dtype.name].prepared_async_call(
+                grid, CELLS_BLOCK, stream, output.address, cuts, coefficients, self._cells.address, result.address, packed
+            )
+        grid = (-(-int(numbers[4]) // LABELS_BLOCK[0]), -(-int(numbers[5]) // LABELS_BLOCK[1]))
+        labels = result.address + FLAG_BYTES
+        self._label_kernel.prepared_async_call(grid, LABELS_BLOCK, stream, cuts, self._cells.address, labels, packed)
+
+    def _result_of(self, size: Size) -> Buffer:
+        """The flag and the map. It grows to the largest map and never shrinks."""
+        needed = FLAG_BYTES + size.width * size.height
+        if self._result is None or self._result.array.nbytes < needed:
+            before, self._result = self._result, None  # if the next lines fail, no freed memory is referenced
+            if before is not None:
+                before.free()
+            self._result = Buffer(self._device, (needed,), np.uint8)
+            self._result.array[:FLAG_BYTES] = 0  # no ticket
+            self._result.upload(self._stream, FLAG_BYTES)
+        return self._result
+
+    def _forget(self) -> None:
+        self._cell_kernels.clear()
+        self._label_kernel = None
+
+
+class MaskOutput:
+    """An output of one image that stays on the GPU: a `types.MaskGrids`. Valid as long as the image's other outputs."""
+
+    def __init__(self, painter: MaskPainter, buffer: Buffer, is_current: Callable[[], bool] = lambda: True) -> None:
+        """is_current: whether the image's outputs are still there."""
+        self.shape, self.dtype, self.address = tuple(buffer.array.shape), buffer.array.dtype, buffer.address
+        self._painter, self._buffer, self._is_current = painter, buffer, is_current
+        self._is_here = False
+
+    def array(self) -> npt.NDArray[Any]:
+        """The whole output, on the host. Raises InferenceError."""
+        self._check()
+        if not self._is_here:
+            self._painter.fetch(self._buffer)
+            self._is_here = True
+        return self._buffer.array
+
+    def mixed(self, cuts: I32, coefficients: F32, size: Size) -> U8:
+        """See MaskPainter.paint."""
+        self._check()
+        return self._painter.paint(self, cuts, coefficients, None, size)
+
+    def chosen(self, cuts: I32, planes: Rows, size: Size) -> U8:
+        """See MaskPainter.paint."""
+        self._check()
+        return self._painter.paint(self, cuts, None, planes, size)
+
+    def _check(self) -> None:
+        if not self._is_current():
+            raise InferenceError("a later image has taken the place of this one's masks", "Read an image's outputs sooner")
+
+
+class StayingMasks:
+    """Which outputs of an engine stay on the GPU, to be painted from there. painter: None where there is none such."""
+
+    def __init__(self, staying: frozenset[str], painter: MaskPainter | None) -> None:
+        self.staying, self.painter = staying, painter
+
+    def outputs(self, buffers: Mapping[str, Buffer], is_current: Callable[[], bool] = lambda: True) -> Outputs:
+        """One image's outputs. is_current: whether they are still there."""
+        here = {name: buffer.array for name, buffer in buffers.items() if name not in self.staying}
+        if self.painter is None:
+            return here
+        return GpuOutputs(here, {name: MaskOutput(self.painter, buffers[name], is_current) for name in self.staying})
+
+
+def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer]) -> StayingMasks:
+    """buffers: of the engine's outputs. Raises BackendUnavailableError, as MaskPainter does."""
+    names = {card.outputs[role] for role in ROLES if role in card.outputs}
+    shapes = {
+        name: buffer.array.shape
+        for name, buffer in buffers.items()
+        if name in names and _is_one(buffer.array.shape) and buffer.array.dtype in (np.float32, np.float16)
+    }
+    if not shapes:
+        return StayingMasks(frozenset(), None)
+    return StayingMasks(frozenset(shapes), MaskPainter(device, max(shapes.values(), key=lambda shape: shape[2] * shape[3])))
+
+
+def _is_one(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[0] == 1 and all(shape)
+
+
+def _with_offsets(cuts: I32, planes: Rows | None) -> I32:
+    """(N, 14): `struct Cut` of each object, the last number left 0. A box that covers no pixel has no cells."""
+    objects = np.zeros((len(cuts), CUT_NUMBERS), np.int32)
+    objects[:, :12] = cuts
+    objects[np.any(cuts[:, 2:4] <= cuts[:, :2], axis=1), 6:8] = 0
+    if planes is not None:
+        objects[:, 12] = planes
+    return objects
