@@ -56,7 +56,7 @@ def bench(plan: Plan, say: Say, check: Callable[[Card], None] = lambda card: Non
     engine = plan.ready(plan.job.model, image, say)
     if engine is not None and engine.wall_s is not None:
         say(f"built the engine in {engine.wall_s:.0f} s; from now on it is cached")
-    say(f"source {source.name}, {source.size}")
+    say(f"source {source.name}, {source.size}{f', decoded by {source.decoder}' if source.decoder else ''}")
     facts, model_alone, note = _model_alone(plan.job, image)
     say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone; input {note}")
     card = Card(
@@ -125,8 +125,9 @@ def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:
         first = next(frames, None)
         if first is None:
             raise SourceOpenError(f"{source.name}: has no frames, so there is nothing to measure")
-        facts = SourceFacts(redact(source.name), str(Size.of(first.image)), source.fps)
-        return first.image, facts, source.is_live, None if source.is_live else _timed(frames)
+        cost = None if source.is_live else _timed(frames)
+        facts = SourceFacts(redact(source.name), str(Size.of(first.image)), source.fps, source.status.decoder)
+        return first.image, facts, source.is_live, cost
     finally:
         source.close()
 

@@ -82,6 +82,8 @@ class SourceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     size: str
     fps: float | None
+    decoder: str = ""
+    """ "CPU", or the GPU's decoder by name; empty where nothing is decoded."""
 
 
 class EngineFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

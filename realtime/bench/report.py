@@ -12,7 +12,10 @@ def markdown(card: Card, changes: Sequence[Change] = (), compared_with: str = ""
         ("model", f"{card.model.name}, input {card.model.input}{_because(card.model.input_reason)}, {card.model.precision}"),
         ("runs on", card.model.runs_on),
         *([("engine", engine_text(card.engine))] if card.engine else []),
-        ("source", f"{card.source.name}, {card.source.size}"),
+        (
+            "source",
+            f"{card.source.name}, {card.source.size}{f', decoded by {card.source.decoder}' if card.source.decoder else ''}",
+        ),
         ("machine", ", ".join(f"{key} {value}" for key, value in card.machine.items())),
         ("program", f"{card.program['version']}, commit {card.program['commit']}, {card.date}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in card.versions.items())),

@@ -31,7 +31,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--frame", "64x48", "--count", "20", *words])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--frame", "64x48", *words])
     gpu.main()
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
@@ -43,7 +43,7 @@ def test_an_engine_on_a_graphics_card(
     model = Nets(tmp_path).semantic()
     with machine() as card:
         card.build(zoo.find(str(model)))
-        found = result(monkeypatch, capsys, str(model), "--out", str(tmp_path / "gpu.json"))
+        found = result(monkeypatch, capsys, str(model), "--count", "20", "--out", str(tmp_path / "gpu.json"))
         assert found["machine"]["gpu"] == card.world.gpu_name
     assert {"with graph", "without graph"} <= set(found["frame"])
     assert found["gpu_parts"]["network"]["p50_ms"] >= 0
@@ -55,7 +55,7 @@ def test_the_parts_of_a_frame_on_a_jetson(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with machine(is_integrated=True, compute_capability=(8, 7), gpu_name="Orin"):
-        found = result(monkeypatch, capsys, "--backend", "none")
+        found = result(monkeypatch, capsys, "--backend", "none", "--count", "3")
     assert found["zero copy"] is True
     assert found["kernel"]["p50_ms"] >= 0
     assert found["with copies"]["zero copy"] is False

@@ -52,16 +52,16 @@ HEAD = (
 )
 SIDES = "lrrrrrrrrrl"
 UNKNOWN = "?"
-FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of one mode. card: None where it was not measured; reason: why not."""
+    """What became of one mode. card: None where it was not measured; reason: why not; has_failed: the bench itself."""
 
     mode: str
     card: Card | None
     reason: str = ""
+    has_failed: bool = False
 
 
 def bench_in_modes(options: Options, root: Path = ROOT) -> int:
@@ -89,7 +89,7 @@ def bench_in_modes(options: Options, root: Path = ROOT) -> int:
             rows.append(row)
     if rows:
         _report(rows, options.rate, folder)
-    return ending.code or int(any(row.reason.startswith(FAILED) for row in rows))
+    return ending.code or int(any(row.has_failed for row in rows))
 
 
 def _announce(switcher: Switcher) -> None:
@@ -127,17 +127,20 @@ def _measured(options: Options, name: str, folder: Path, children: list[subproce
         if ending.requested:
             child.terminate()
         code = child.wait()
-    return Row(name, read_card(own / "card.json")) if code == 0 else Row(name, None, f"{FAILED} with exit code {code}")
+    if code:
+        return Row(name, None, f"the bench failed, with exit code {code}", has_failed=True)
+    return Row(name, read_card(own / "card.json"))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     card = row.card
     if card is None:
-        return (row.mode, *[""] * (len(HEAD) - 2), row.reason)
+        return (row.mode, *[""] * (len(HEAD) - 2), f"left out: {row.reason}")
     conditions, fastest = card.conditions, card.maximum or card.fixed
     clocks = conditions.clocks if conditions else {}
     heats = [one.highest_c for one in conditions.temperatures.values()] if conditions else []
-    lowered = UNKNOWN if conditions is None or conditions.throttled is None else "; ".join(conditions.throttled) or "nothing"
+    throttled = conditions.throttled if conditions else None
+    lowered = "throttling unknown" if throttled is None else f"clocks lowered: {'; '.join(throttled)}" if throttled else ""
     return (
         row.mode,
         *(f"{clocks[name].median_mhz:.0f}" if name in clocks else UNKNOWN for name in ("GPU", "EMC", "CPU")),
@@ -158,7 +161,7 @@ def _figure(mode: Mode | None, name: str, digits: int = 1) -> str:
 
 def _markdown(rows: Sequence[Row], head: tuple[str, ...]) -> str:
     card = next(row.card for row in rows if row.card is not None)
-    machine = ", ".join(value for key, value in card.machine.items() if key != "power mode")
+    machine = ", ".join(f"{key} {value}" for key, value in card.machine.items() if key != "power mode")
     lines = [
         f"# Power modes: {card.model.name} on {card.source.name}",
         "",

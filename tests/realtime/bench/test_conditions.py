@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from realtime.bench import conditions
-from realtime.bench.card import Card, ClockRange, Conditions, Temperature, read_card, to_json
+from realtime.bench.card import Card, ClockRange, Conditions, SourceFacts, Temperature, read_card, to_json
 from realtime.bench.chart import chart
 from realtime.bench.conditions import Watch
 from realtime.bench.making import notes_on
@@ -109,8 +109,9 @@ def test_the_card_says_it_in_every_form(make_card: Callable[..., Card], tmp_path
         ("gpu-throttle-alert",),
         {"clock of EMC": "readable by root only"},
     )
-    card = make_card(conditions=hot)
+    card = make_card(conditions=hot, source=SourceFacts("clip.mp4", "1280x720", 25.0, "NVDEC"))
     text = markdown(card)
+    assert "| source | clip.mp4, 1280x720, decoded by NVDEC |" in text
     assert "| clock of GPU | 900 MHz (306 to 1020, limit 1020) |" in text
     assert "| tj-thermal | ? °C before, 97 after, 100 at most |" in text
     assert "| throttling | gpu-throttle-alert |" in text
@@ -125,7 +126,7 @@ def test_the_card_says_it_in_every_form(make_card: Callable[..., Card], tmp_path
 def test_a_card_of_before_is_still_read(make_card: Callable[..., Card], tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     text = to_json(make_card()).decode()
-    for line in ('"engine": null', '"conditions": null', '"input_reason": ""'):
+    for line in ('"engine": null', '"conditions": null', '"input_reason": ""', '"decoder": ""'):
         assert line in text
         text = text.replace(f",\n  {line}", "").replace(f",\n    {line}", "")
     path.write_text(text)

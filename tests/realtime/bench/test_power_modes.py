@@ -170,17 +170,17 @@ def test_the_table_has_a_row_of_each_mode_and_says_what_is_unknown(
     rows = [Row("25W", make_card(maximum=maximum, conditions=warm)), Row("MAXN", make_card()), Row("7W", None, "needs a restart")]
     _report(rows, 30.0, tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["25W", "1020", "?", "?", "25.0", "25.0", "64.0", "10.0", "0.400", "67", "nothing"]
-    assert lines[2].split() == ["MAXN", "?", "?", "?", "25.0", "25.0", "64.0", "?", "?", "?", "?"]
-    assert lines[3].split() == ["7W", "needs", "a", "restart"]
-    assert "| 25W | 1020 | ? | ? | 25.0 | 25.0 | 64.0 | 10.0 | 0.400 | 67 | nothing |" in (tmp_path / "modes.md").read_text()
+    assert lines[1].split() == ["25W", "1020", "?", "?", "25.0", "25.0", "64.0", "10.0", "0.400", "67"], "not throttled"
+    assert lines[2].split() == ["MAXN", "?", "?", "?", "25.0", "25.0", "64.0", "?", "?", "?", "throttling", "unknown"]
+    assert lines[3].split() == ["7W", "left", "out:", "needs", "a", "restart"]
+    assert "| 25W | 1020 | ? | ? | 25.0 | 25.0 | 64.0 | 10.0 | 0.400 | 67 |  |" in (tmp_path / "modes.md").read_text()
 
 
 WORDS = [
     [],
     ["clip.mp4", "--quick", "--modes", "--rate", "25", "--repeats", "2", "--out", "here"],
     ["0", "--backend", "trt", "--precision", "int8-qdq", "--size", "384x640", "--no-smooth", "--threshold", "0.25"],
-    ["0", "--smooth", "--size", "model", "--width", "640", "--background", "#202830", "--tolerance", "7.5"],
+    ["0", "--smooth", "--decode", "cpu", "--size", "model", "--width", "640", "--background", "#202830", "--tolerance", "7.5"],
 ]
 
 
