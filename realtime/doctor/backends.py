@@ -11,6 +11,9 @@ from realtime.doctor.common.machine import Machine
 RANK = 150
 LIMIT_S = 20.0
 
+MODULES = {"ort": "onnxruntime", "openvino": "openvino"}
+"""Backend of the CPU -> what it imports."""
+
 ON_GPU = ("trt", "ort-cuda")
 """The first that can run makes the other superfluous."""
 
@@ -18,7 +21,7 @@ ON_GPU = ("trt", "ort-cuda")
 def check(machine: Machine) -> Iterator[Finding]:
     lacking = {}
     for name in names():
-        machine.step(f"importing the runtime of {name}")
+        machine.step(f"importing {MODULES[name]}" if name in MODULES else f"asking the backend {name}")
         lacking[name] = _missing(name)
     able = [name for name in ranked() if not lacking[name]]
     for name in ranked():
@@ -40,7 +43,7 @@ def _missing(name: str) -> str:
 
     try:
         found: str | None = load_module("engines.backends", name.replace("-", "_")).missing()
-        if found is None and name in ("ort", "openvino"):  # which look for the package alone, to be quick
+        if found is None and name in MODULES:  # which look for the package alone, to be quick
             (loading.import_onnxruntime if name == "ort" else loading.import_openvino)()
     except Exception as error:  # an extension may raise anything
         return "its runtime cannot be loaded (" + " ".join(f"{type(error).__name__}: {error}".split())[:200] + ")"

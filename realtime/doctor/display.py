@@ -100,12 +100,16 @@ def _screen(machine: Machine) -> Iterator[Finding]:
 
 def _cure(machine: Machine, error: "Exception") -> str:
     text = str(error)
+    if "QT_QPA_PLATFORM" in text:
+        return "unset QT_QPA_PLATFORM"
+    if "WAYLAND_DISPLAY=" in text:
+        return "unset WAYLAND_DISPLAY  # left over from another login; or log in to a desktop"
     if "answers at" in text:
         if hasattr(os, "geteuid") and os.geteuid() == 0 and machine.environ.get("SUDO_USER"):
             return f"{machine.run} view  # as yourself, without sudo: the screen belongs to you"
         if machine.is_container:
             return "xhost +local: && docker run -e DISPLAY -v /tmp/.X11-unix:/tmp/.X11-unix IMAGE"
-        return "unset DISPLAY WAYLAND_DISPLAY  # left over from another login; or log in to a desktop, or use ssh -X"
+        return "unset DISPLAY  # left over from another login; or log in to a desktop, or use ssh -X"
     if "sudo apt" in text:
         return text[text.index("sudo apt") :]
     return machine.pip("install", "--force-reinstall PyQt6")

@@ -21,11 +21,19 @@ READ_BYTES = 2**30
 """As much of engines' files is read and compared with their passports; the rest is compared when it is loaded."""
 
 
+OTHER_FOLDER = "export XDG_CACHE_HOME=/path/to/a/folder  # or make this one readable"
+
+
 def check(machine: Machine) -> Iterator[Finding]:
     from engines.plans.store import Store
 
     store = Store()
-    passports = sorted(store.root.glob("[!.]*/*/*.json"))
+    try:
+        passports = sorted(store.root.glob("[!.]*/*/*.json"))
+        next(store.root.iterdir(), None) if store.root.exists() else None  # glob passes over a folder that it may not read
+    except OSError as error:
+        yield problem("engines", f"{store.root}: cannot be read ({error.strerror})", OTHER_FOLDER)
+        return
     facts = _gpu(machine)
     if not passports:
         hint = f"{machine.run} build road" if facts is not None else ""

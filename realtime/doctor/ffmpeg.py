@@ -4,6 +4,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from realtime.codecs.presence import driver_lacks
+from realtime.doctor.common import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import cure_of_import
@@ -41,7 +43,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     else:
         yield ok("decoders", f"PyAV {av.__version__} (libavcodec {version}): {', '.join(DECODERS)}")
     yield from _encoders(machine, av, again)
-    yield _hardware(av)
+    yield from _hardware(machine, av)
 
 
 def _has(av: Any, codec: str, mode: str) -> bool:
@@ -87,11 +89,23 @@ def _tried(av: Any, encoder: str) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-def _hardware(av: Any) -> Finding:
-    """What FFmpeg was built with; whether a GPU takes it is known when it is used."""
-    devices = sorted(av.codec.hwaccel.hwdevices_available())
-    encoders = [name for name in ON_GPU if _has(av, name, "w")]
-    if "cuda" not in devices and not encoders:
-        return absent("gpu codecs", "this FFmpeg is built without NVIDIA's decoder and encoder (NVDEC, NVENC)")
-    parts = ["NVDEC"] * ("cuda" in devices) + [f"NVENC ({', '.join(encoders)})"] * bool(encoders)
-    return ok("gpu codecs", f"this FFmpeg is built with {' and '.join(parts)}; the GPU decides when they are used")
+def _hardware(machine: Machine, av: Any) -> Iterator[Finding]:
+    """NVIDIA's decoder and encoder: in this FFmpeg, and in the driver."""
+    built = {
+        "libnvcuvid.so.1": "NVDEC" if "cuda" in av.codec.hwaccel.hwdevices_available() else "",
+        "libnvidia-encode.so.1": "NVENC" if any(_has(av, name, "w") for name in ON_GPU) else "",
+    }
+    names = " and ".join(name for name in built.values() if name)
+    if not names:
+        yield absent("gpu codecs", "this FFmpeg is built without NVIDIA's decoder and encoder (NVDEC, NVENC)")
+    elif machine.is_jetson:
+        yield absent("gpu codecs", f"FFmpeg's {names} are for PCs; a Jetson decodes and encodes through GStreamer")
+    elif not gpus.seen(machine):
+        yield absent("gpu codecs", f"no NVIDIA GPU here for FFmpeg's {names}")
+    elif lacks := [reason for library, name in built.items() if name and (reason := driver_lacks(library))]:
+        cure = "sudo apt-get install -y libnvidia-decode-580 libnvidia-encode-580  # with the number that nvidia-smi shows"
+        if machine.is_container:
+            cure = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,video,utility IMAGE"
+        yield warning("gpu codecs", f"video is decoded and encoded on the CPU: {'; '.join(dict.fromkeys(lacks))}", cure)
+    else:
+        yield ok("gpu codecs", f"{names}, in this FFmpeg and in the driver")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from realtime.doctor.common.finding import Finding, ok, problem, warning
 from realtime.doctor.common.machine import Machine
-from realtime.doctor.common.packages import cure_of_import, installed, normal, numbers
+from realtime.doctor.common.packages import cure_of_import, first_of, installed, normal, numbers
 
 RANK = 20
 LIMIT_S = 20.0
@@ -24,6 +24,10 @@ SAME_FOLDER = {"cv2": OPENCV, "onnxruntime": ONNXRUNTIME}
 
 MODULES = {"numpy": "numpy", "scipy": "scipy.optimize", "pillow": "PIL.Image", "msgspec": "msgspec", "onnx": "onnx"}
 """Package -> the module that is tried. Those with a check of their own (OpenCV, the runtimes, PyAV, Qt) are not among them."""
+
+
+MANY = 3
+"""So many missing requirements are not one package's fault, but another Python or an installation that was never made."""
 
 
 class Requirement(NamedTuple):
@@ -56,9 +60,12 @@ def _requirements(machine: Machine, versions: dict[str, str]) -> Iterator[Findin
         )
         return
     holds, faults = _judge(), 0
+    if len(lacks := [need.name for need in required if _have(need, versions) is None]) > MANY:
+        found = f"{len(lacks)} of {len(required)} are not installed: {', '.join(lacks)}"
+        yield problem("requirements", found, _all(machine))
+        return
     for need in required:
-        names = next((group for group in SAME_FOLDER.values() if need.name in group), (need.name,))
-        have = next(((name, versions[name]) for name in names if name in versions), None)
+        have = _have(need, versions)
         if have is None:
             faults += 1
             yield problem(need.name, f"is not installed, and {need.name}{need.versions} is required", _install(machine, need))
@@ -71,6 +78,12 @@ def _requirements(machine: Machine, versions: dict[str, str]) -> Iterator[Findin
             f"{name} {versions[name]}" for name in ("numpy", "openvino", *OPENCV, *ONNXRUNTIME, "av", "pyqt6") if name in versions
         ]
         yield ok("requirements", f"all {len(required)} are installed, among them {', '.join(shown)}")
+
+
+def _have(need: Requirement, versions: dict[str, str]) -> tuple[str, str] | None:
+    """The package that satisfies a requirement by its name, and its version: itself, or one that brings the same module."""
+    names = next((group for group in SAME_FOLDER.values() if need.name in group), (need.name,))
+    return first_of(versions, names)
 
 
 def _required(machine: Machine) -> list[Requirement]:
@@ -169,4 +182,6 @@ def _install(machine: Machine, need: Requirement) -> str:
 
 
 def _all(machine: Machine) -> str:
-    return machine.pip("install", "-e .")
+    if (machine.prefix / "pyvenv.cfg").is_file():
+        return machine.pip("install", "-e .")
+    return "python3 -m venv .venv && .venv/bin/pip install -e .  # then start the program with .venv/bin/python"

@@ -54,8 +54,10 @@ def _sees_system(machine: Machine) -> bool:
 
 def _environment(machine: Machine) -> Iterator[Finding]:
     """JetPack installs TensorRT for the system's Python: an environment sees it only if made for that, with that Python."""
-    is_venv = (machine.prefix / "pyvenv.cfg").is_file()
-    if not machine.is_jetson or not is_venv:
+    if not (machine.prefix / "pyvenv.cfg").is_file():
+        yield from _outside(machine)
+        return
+    if not machine.is_jetson:
         return
     again = "rm -r .venv && /usr/bin/python3 -m venv --system-site-packages .venv && .venv/bin/pip install -e '.[tensorrt]'"
     if not _sees_system(machine):
@@ -63,6 +65,17 @@ def _environment(machine: Machine) -> Iterator[Finding]:
     elif (system := _system_version(machine)) and system != _dotted(sys.version_info[:2]):
         found = f"Python {_dotted(sys.version_info[:2])}, and JetPack's TensorRT is for the system's {system}"
         yield problem("environment", found, again)
+
+
+def _outside(machine: Machine) -> Iterator[Finding]:
+    """The system's Python, into which pip installs nothing, or the wrong one beside an environment that is there. PEP 668."""
+    if (Path.cwd() / ".venv/bin/python").exists():
+        found = "this is not the Python of the environment .venv, which is here"
+        yield warning("environment", found, ".venv/bin/python run.py doctor")
+    elif machine.at(f"/usr/lib/python{_dotted(sys.version_info[:2])}/EXTERNALLY-MANAGED").exists():
+        options = " --system-site-packages" if machine.is_jetson else ""
+        found = "this is the system's Python, into which pip installs nothing"
+        yield warning("environment", found, f"python3 -m venv{options} .venv && .venv/bin/pip install -e .")
 
 
 def _system_version(machine: Machine) -> str:

@@ -18,6 +18,7 @@ from realtime.doctor import load
 from realtime.doctor.common.finding import Finding, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import package_of
+from realtime.process.failures import known
 
 
 def main(registries: Mapping[str, Sequence[str]]) -> None:
@@ -55,6 +56,8 @@ def _raised(name: str, machine: Machine, error: Exception) -> Finding:
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(("engines", "realtime")):
         package = package_of(error.name.partition(".")[0])
         return warning(name, f"not looked at: the package {package} is missing", machine.pip("install", package))
+    if (explained := known(error)) is not None:  # no memory left, a file that may not be read
+        return problem(name, f"not looked at: {explained[0]}", explained[1])
     text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return warning(
         name, f"the check itself failed ({text})", f"{machine.run} doctor {name} --verbose  # shows the trace: report it"

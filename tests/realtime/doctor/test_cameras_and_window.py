@@ -164,7 +164,17 @@ def test_a_display_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.environ["DISPLAY"] = ":77"
     found = lab.one("display", "screen")
     assert found.verdict == "problem"
-    assert found.cure.startswith("unset DISPLAY WAYLAND_DISPLAY")
+    assert found.cure.startswith("unset DISPLAY")
+    lab.write({".dockerenv": ""})
+    assert "/tmp/.X11-unix" in lab.one("display", "screen").cure
+    monkeypatch.setenv("QT_QPA_PLATFORM", "nonsense")
+    lab.environ["QT_QPA_PLATFORM"] = "nonsense"
+    assert lab.one("display", "screen").cure == "unset QT_QPA_PLATFORM"
+    monkeypatch.delenv("QT_QPA_PLATFORM")
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-77")
+    lab.environ["WAYLAND_DISPLAY"] = "wayland-77"
+    assert lab.one("display", "screen").cure.startswith("unset WAYLAND_DISPLAY")
 
 
 def test_ffmpeg_decodes_and_encodes(lab: Lab) -> None:
@@ -188,6 +198,10 @@ def test_an_ffmpeg_that_lacks_codecs(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     found = {finding.subject: finding for finding in lab.look("ffmpeg")}
     assert (found["decoders"].verdict, found["encoder"].verdict) == ("warning", "warning")
     assert "hevc (newer cameras)" in found["decoders"].found
+    lab.pci_gpu()
+    for reason, verdict in (("", "ok"), ("the driver has none", "warning")):
+        monkeypatch.setattr("realtime.doctor.ffmpeg.driver_lacks", lambda library, reason=reason: reason)
+        assert lab.one("ffmpeg", "gpu codecs").verdict == verdict
     without.add("mpeg4")
     assert lab.one("ffmpeg", "encoder").verdict == "problem"
     monkeypatch.setitem(sys.modules, "av", None)

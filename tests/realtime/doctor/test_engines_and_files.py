@@ -86,6 +86,17 @@ def test_engines_without_a_gpu(lab: Lab, machine: GpuMachine) -> None:
     assert time.verdict == "absent"
 
 
+def test_a_folder_of_engines_that_cannot_be_read(lab: Lab, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "realtime-segmentation/engines").mkdir(parents=True)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert lab.one("engines", "engines").cure.startswith("export XDG_CACHE_HOME=")
+
+
 def test_nothing_is_built_yet(lab: Lab, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (found,) = lab.look("engines")

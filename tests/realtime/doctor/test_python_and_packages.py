@@ -64,6 +64,18 @@ def test_pythonpath_to_other_packages_is_named(lab: Lab, tmp_path: Path) -> None
     assert found.cure.startswith("unset PYTHONPATH")
 
 
+def test_the_systems_python_into_which_pip_installs_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEP 668; and the environment that is there, and was not used."""
+    monkeypatch.chdir(tmp_path)
+    lab.options["prefix"] = tmp_path
+    assert [finding.verdict for finding in lab.look("python")] == ["ok"]
+    lab.write({f"usr/lib/python{HERE}/EXTERNALLY-MANAGED": ""})
+    assert lab.one("python", "environment").cure == "python3 -m venv .venv && .venv/bin/pip install -e ."
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").write_text("")
+    assert lab.one("python", "environment").cure == ".venv/bin/python run.py doctor"
+
+
 def complete(lab: Lab) -> None:
     lab.package(
         "realtime-segmentation",
@@ -92,6 +104,15 @@ def test_a_missing_and_an_old_requirement(lab: Lab) -> None:
     assert found["numpy"].cure.endswith("-m pip install 'numpy>=1.26'")
     assert found["av"].found == "is not installed, and av<19,>=17 is required"
     assert "opencv-python" not in found, "the headless one brings the same module"
+
+
+def test_an_installation_that_was_never_made_is_one_line(lab: Lab, tmp_path: Path) -> None:
+    lab.options["prefix"] = tmp_path
+    lab.package("realtime-segmentation", "0.1.0", "numpy", "av", "scipy", "pillow", "msgspec")
+    lab.package("pillow", "12.0")
+    found = [finding for finding in lab.look("packages") if finding.verdict == "problem"]
+    assert found[0].found == "4 of 5 are not installed: numpy, av, scipy, msgspec"
+    assert found[0].cure.startswith("python3 -m venv .venv && .venv/bin/pip install -e .")
 
 
 def test_two_packages_in_one_folder(lab: Lab) -> None:

@@ -39,6 +39,7 @@ BODIES = {
     "raises": "    yield ok('first', 'one'); raise ValueError('two\\nlines')",
     "lacks": "    import no_such_package",
     "refuses": "    from engines.errors import EngineError; raise EngineError('it is off', 'Switch it on')",
+    "starves": "    raise MemoryError",
     "silent": "    return []",
     "aborts": "    os.write(2, b'free(): invalid pointer\\n'); os.abort()",
 }
@@ -78,6 +79,7 @@ def test_whatever_a_check_does_the_report_is_complete() -> None:
     assert "ValueError: two lines" in found["raises"][1].found
     assert found["lacks"][0].cure.endswith("-m pip install no_such_package")
     assert found["refuses"] == (problem("refuses", "it is off", "Switch it on"),)
+    assert "close other programs" in found["starves"][0].cure
     assert found["silent"][0].verdict == "warning"
     assert found["aborts"][0].found == 'the check crashed (SIGABRT): "free(): invalid pointer"'
 
