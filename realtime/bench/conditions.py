@@ -20,7 +20,7 @@ CARD = "GPU"
 """The name of a graphics card's sensor, which nvidia-smi reads."""
 
 NOT_REPORTED = "this machine does not report it"
-ROOT_ONLY = "readable by root only: run it with sudo, or install jetson-stats"
+ROOT_ONLY = "readable by root only; tegrastats or jetson-stats may report it, and did not"
 
 
 class Watch:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,9 @@ SET_TIMEOUT_S = 30.0
 
 STEADY_S, SETTLE_S, LOOK_S = 1.0, 10.0, 0.2
 """Clocks have settled when their limits stay the same for so long; waited for at most so long."""
+
+KEEP_S = 60.0
+"""Between two uses of sudo while a mode is measured: it forgets its user after some minutes, and is needed at the end."""
 
 NO = b"no\n"
 """The answer to "DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm"."""
@@ -42,11 +46,18 @@ class Switcher:
         self.is_changed = False
         """Whether the mode may be another than it was."""
         self._sudo = self._rights()
+        self._is_over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_rights, name="sudo", daemon=True)
 
     def __enter__(self) -> "Switcher":
+        if self._sudo:
+            self._keeper.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._is_over.set()
+        if self._sudo:
+            self._keeper.join()
         self.restore()
 
     def set(self, mode: PowerMode) -> str:
@@ -92,6 +103,10 @@ class Switcher:
                 "Run sudo -v, which asks for your password, and then this again",
             )
         return self._sudo
+
+    def _keep_rights(self) -> None:
+        while not self._is_over.wait(KEEP_S):
+            self._run("-q")
 
     def _run(self, *arguments: str) -> str:
         """What nvpmodel prints, errors too."""

@@ -14,6 +14,9 @@ _PART_RAILS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDD_GPU", "VDD_CPU_S
 _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)")
 _TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?\d+(?:\.\d+)?)C\b")
 _GPU_LOAD = re.compile(r"\bGR3D_FREQ (\d+)%")
+# "GR3D_FREQ 83%@[624,618]", one for each part of the GPU; "EMC_FREQ 11%@2133", without the clock where only root may know it.
+_GPU_CLOCKS = re.compile(r"\bGR3D_FREQ \d+%@\[?(\d+(?:,\d+)*)")
+_EMC_CLOCK = re.compile(r"\bEMC_FREQ \d+%@(\d+)")
 _BITS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _NOT_SENSORS = frozenset({"PMIC"})  # Tegra's reports 50 or 100 C always
 _COLDEST_C = -40.0  # a part that is switched off reports -256
@@ -64,7 +67,10 @@ def parse_tegrastats(line: str) -> Sample | None:
     load = _GPU_LOAD.search(line)
     if power_w is None and temperature_c is None:
         return None
-    return Sample(power_w, temperature_c, float(load[1]) if load else None, rails)
+    gpu, emc = _GPU_CLOCKS.search(line), _EMC_CLOCK.search(line)
+    clocks_mhz = {"GPU": max(map(float, gpu[1].split(","))) if gpu else 0.0, "EMC": float(emc[1]) if emc else 0.0}
+    running_mhz = {name: mhz for name, mhz in clocks_mhz.items() if mhz}
+    return Sample(power_w, temperature_c, float(load[1]) if load else None, rails, clocks_mhz=running_mhz)
 
 
 def parse_nvidia_smi(line: str) -> Sample | None:

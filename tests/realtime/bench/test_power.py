@@ -25,7 +25,7 @@ ORIN_NX_JETPACK_5 = (
     "CV2@-256C VDD_IN 5210mW/5342mW VDD_CPU_GPU_CV 811mW/820mW VDD_SOC 1601mW/1610mW"
 )
 AGX_ORIN = (
-    "RAM 6011/62800MB (lfb 13201x4MB) SWAP 0/31400MB (cached 0MB) CPU [3%@1728,2%@1728] GR3D_FREQ 12%@[1300,1300] "
+    "RAM 6011/62800MB (lfb 13201x4MB) SWAP 0/31400MB (cached 0MB) CPU [3%@1728,2%@1728] GR3D_FREQ 12%@[1296,1300] "
     "cpu@51.5C tboard@40.25C soc2@47.9C tdiode@42.5C soc0@48.1C gpu@47.2C tj@51.5C soc1@47.6C VDD_GPU_SOC 6320mW/6001mW "
     "VDD_CPU_CV 1580mW/1492mW VIN_SYS_5V0 5340mW/5301mW VDDQ_VDD2_1V8AO 1204mW/1190mW"
 )
@@ -38,9 +38,9 @@ NANO_JETPACK_4 = (
 @pytest.mark.parametrize(
     ("line", "sample"),
     [
-        (ORIN_NANO_JETPACK_6, Sample(9.876, 55.5, 83.0, "VDD_IN")),
+        (ORIN_NANO_JETPACK_6, Sample(9.876, 55.5, 83.0, "VDD_IN", clocks_mhz={"GPU": 624.0, "EMC": 2133.0})),
         (ORIN_NX_JETPACK_5, Sample(5.21, 45.2, 0.0, "VDD_IN")),
-        (AGX_ORIN, Sample(13.24, 51.5, 12.0, "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0")),
+        (AGX_ORIN, Sample(13.24, 51.5, 12.0, "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0", clocks_mhz={"GPU": 1300.0})),
         (NANO_JETPACK_4, Sample(3.812, 40.5, 34.0, "POM_5V_IN")),
         ("RAM 1422/3964MB SWAP 0/1982MB CPU [off] GR3D_FREQ 0% CPU@40C", Sample(None, 40.0, 0.0, "")),
     ],

@@ -144,6 +144,11 @@ def test_others_go_through_sudo_which_may_ask_for_nothing(board: Board, tmp_path
     with Switcher(root) as switcher:
         assert switcher.set(PowerMode(3, "7W")) == ""
     assert calls(root) == ["sudo", "sudo", "3", "sudo", "1"]
+    monkeypatch.setattr(power_modes, "KEEP_S", 0.02)
+    with Switcher(root):
+        time.sleep(0.3)
+    assert calls(root)[5:].count("sudo") > 2, "sudo forgets its user after some minutes unless it is used"
+    assert calls(root)[5:].count("1") == 0
     sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     with pytest.raises(BenchError, match=r"only root may set power modes \(sudo: a password is required\)\. Run sudo -v"):
         Switcher(root)
