@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py road                      # the engine that `run.py build road` made
     python benchmarks/gpu.py road --backend ort-cuda   # without TensorRT
-    python benchmarks/gpu.py road --backend none       # copies and kernel alone: needs PyCUDA only
+    python benchmarks/gpu.py road --backend none       # copies, kernels and masks alone: needs PyCUDA only
 
 Wall times are those of `infer`: copy into pinned memory, upload, kernel, network, download, one wait; with and without the CUDA
 graph, in turns. Times of the parts are measured on the GPU by events, without a graph. Everything after 100 warm-up frames.
@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.gpu_masks import measure_masks
 from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.errors import SegmentationError
@@ -181,7 +182,7 @@ def main() -> None:
         with PowerMeter() as meter:
             if options.backend == "none":
                 spec = InputSpec("image", (640, 640), "nchw", "float16", "rgb", "letterbox", std=(255.0, 255.0, 255.0))
-                measured = measure_ways(spec, frame, options.count)
+                measured = measure_ways(spec, frame, options.count) | {"masks": measure_masks(size, options.count // 2)}
             else:
                 engine = EngineOptions(precision=options.precision, runtime=options.runtime, inflight=1)
                 measured = measure_engine(options.model, options.backend, engine, frame, options.count)

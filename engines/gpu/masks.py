@@ -36,6 +36,8 @@ ROOM_CELLS = 1 << 20
 """Cells under all boxes that are mixed at a time, 4 MiB: 40 objects over the whole of a 640 x 640 input. If there are more, the
 objects are painted in several turns."""
 
+STEPS = ("upload", "kernels", "download")
+
 FLAG_BYTES = 16
 """Before the map, so that both come down at once."""
 
@@ -77,25 +79,33 @@ class MaskPainter:
         cuts: (N, 12), the table of `decoding.cuts`. coefficients: (N, K), with which the output's K planes are mixed; or planes:
         (N,), which one is each object's mask. Raises FloatingPointError where a number under a box is not finite, InferenceError.
         """
-        objects = _with_offsets(cuts, planes)
-        turns = list(self._turns(objects))
-        if not turns:
-            return np.zeros((size.height, size.width), np.uint8)
-        self._ticket = self._ticket % (2**31 - 1) + 1
         with self._device.running("paint masks"):
-            result, addresses = self._result_of(size), self._upload(objects, coefficients)
-            mixed = 0 if coefficients is None else coefficients.shape[1]
-            for first, stop in turns:
-                _, _, height, width = output.shape
-                numbers = (stop - first, mixed, width, height, size.width, size.height, first, first != turns[0][0], self._ticket)
-                self._launch(output, objects[first:stop], np.array(numbers, np.int32), addresses, result)
-                addresses = (addresses[0] + 4 * CUT_NUMBERS * (stop - first), addresses[1] + 4 * mixed * (stop - first))
-            result.download(self._stream, FLAG_BYTES + size.width * size.height)
+            steps = self._steps(output, cuts, coefficients, planes, size)
+            if not steps:
+                return np.zeros((size.height, size.width), np.uint8)
+            for enqueue in steps.values():
+                enqueue()
             self._done.record(self._stream)
         self._done.synchronise()
-        if int(result.array[:4].view(np.int32)[0]) == self._ticket:
+        result = self._result_of(size).array
+        if int(result[:4].view(np.int32)[0]) == self._ticket:
             raise FloatingPointError("a mask's number is not finite")
-        return np.array(result.array[FLAG_BYTES : FLAG_BYTES + size.width * size.height].reshape(size.height, size.width))
+        return np.array(result[FLAG_BYTES : FLAG_BYTES + size.width * size.height].reshape(size.height, size.width))
+
+    def part_times(self, output: MaskOutput, cuts: I32, coefficients: F32, size: Size, runs: int) -> dict[str, list[float]]:
+        """Milliseconds on the GPU of each of STEPS, of `runs` paintings as `paint` makes them."""
+        marks = [self._device.event(timed=True) for _ in range(len(STEPS) + 1)]
+        times: dict[str, list[float]] = {name: [] for name in STEPS}
+        for _ in range(runs):
+            with self._device.running("paint masks"):
+                marks[0].record(self._stream)
+                for enqueue, mark in zip(self._steps(output, cuts, coefficients, None, size).values(), marks[1:], strict=True):
+                    enqueue()
+                    mark.record(self._stream)
+            marks[-1].synchronise()
+            for name, before, after in zip(STEPS, marks, marks[1:], strict=False):
+                times[name].append(after.ms_since(before))
+        return times
 
     def fetch(self, buffer: Buffer) -> None:
         """Bring an output to the host, and wait for it. Raises InferenceError."""
@@ -103,6 +113,35 @@ class MaskPainter:
             buffer.download(self._stream)
             self._done.record(self._stream)
         self._done.synchronise()
+
+    def _steps(
+        self, output: MaskOutput, cuts: I32, coefficients: F32 | None, planes: Rows | None, size: Size
+    ) -> dict[str, Callable[[], None]]:
+        """What to enqueue in turn, by the names in STEPS; nothing where no box covers a pixel."""
+        objects = _with_offsets(cuts, planes)
+        turns = list(self._turns(objects))
+        if not turns:
+            return {}
+        self._ticket = self._ticket % (2**31 - 1) + 1
+        mixed = 0 if coefficients is None else coefficients.shape[1]
+        used, result = self._stage(objects, coefficients), self._result_of(size)
+
+        def upload() -> None:
+            self._device.upload(self._numbers.address, self._staged.array[:used], self._stream)
+
+        def run() -> None:
+            _, _, height, width = output.shape
+            for first, stop in turns:
+                shape = (stop - first, mixed, width, height, size.width, size.height)
+                numbers = np.array((*shape, first, first != turns[0][0], self._ticket), np.int32)
+                cuts_at = self._numbers.address + 4 * CUT_NUMBERS * first
+                coefficients_at = self._numbers.address + objects.nbytes + 4 * mixed * first
+                self._launch(output, objects[first:stop], numbers, (cuts_at, coefficients_at), result)
+
+        def download() -> None:
+            result.download(self._stream, FLAG_BYTES + size.width * size.height)
+
+        return dict(zip(STEPS, (upload, run, download), strict=True))
 
     def _turns(self, objects: I32) -> Iterator[tuple[int, int]]:
         """Ranges of objects whose cells have room at a time; sets the places of their cells."""
@@ -118,16 +157,15 @@ class MaskPainter:
             taken += count
         yield first, len(objects)
 
-    def _upload(self, objects: I32, coefficients: F32 | None) -> tuple[int, int]:
-        """Where the objects, and the coefficients, lie in GPU memory."""
+    def _stage(self, objects: I32, coefficients: F32 | None) -> int:
+        """Put the objects into pinned memory, followed by the coefficients; how many bytes they are."""
         staged = self._staged.array
         np.copyto(staged[: objects.nbytes].view(np.int32).reshape(objects.shape), objects)
-        used = objects.nbytes
-        if coefficients is not None:
-            used += 4 * coefficients.size
-            np.copyto(staged[objects.nbytes : used].view(np.float32).reshape(coefficients.shape), coefficients)
-        self._device.upload(self._numbers.address, staged[:used], self._stream)
-        return self._numbers.address, self._numbers.address + objects.nbytes
+        if coefficients is None:
+            return objects.nbytes
+        used = objects.nbytes + 4 * coefficients.size
+        np.copyto(staged[objects.nbytes : used].view(np.float32).reshape(coefficients.shape), coefficients)
+        return used
 
     def _launch(self, output: MaskOutput, objects: I32, numbers: I32, addresses: tuple[int, int], result: Buffer) -> None:
         cuts, coefficients = addresses
@@ -165,26 +203,26 @@ class MaskOutput:
     def __init__(self, painter: MaskPainter, buffer: Buffer, is_current: Callable[[], bool] = lambda: True) -> None:
         """is_current: whether the image's outputs are still there."""
         self.shape, self.dtype, self.address = tuple(buffer.array.shape), buffer.array.dtype, buffer.address
-        self._painter, self._buffer, self._is_current = painter, buffer, is_current
+        self.painter, self._buffer, self._is_current = painter, buffer, is_current
         self._is_here = False
 
     def array(self) -> npt.NDArray[Any]:
         """The whole output, on the host. Raises InferenceError."""
         self._check()
         if not self._is_here:
-            self._painter.fetch(self._buffer)
+            self.painter.fetch(self._buffer)
             self._is_here = True
         return self._buffer.array
 
     def mixed(self, cuts: I32, coefficients: F32, size: Size) -> U8:
         """See MaskPainter.paint."""
         self._check()
-        return self._painter.paint(self, cuts, coefficients, None, size)
+        return self.painter.paint(self, cuts, coefficients, None, size)
 
     def chosen(self, cuts: I32, planes: Rows, size: Size) -> U8:
         """See MaskPainter.paint."""
         self._check()
-        return self._painter.paint(self, cuts, None, planes, size)
+        return self.painter.paint(self, cuts, None, planes, size)
 
     def _check(self) -> None:
         if not self._is_current():

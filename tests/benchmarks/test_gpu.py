@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_masks
 from engines.models import zoo
+from engines.types import Size
 
 from ..engines.conftest import Nets
 from ..engines.gpu_machine import GpuMachine, fake_machine
@@ -27,6 +28,8 @@ Machine = Callable[..., AbstractContextManager[GpuMachine]]
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(gpu, "WARM_UP", 2)
+    for name, small in (("WARM_UP", 1), ("NET", Size(64, 64)), ("CELLS", Size(16, 16))):
+        monkeypatch.setattr(gpu_masks, name, small)
     return lambda **world: fake_machine(tmp_path / "machine", monkeypatch, World(**world))
 
 
@@ -59,3 +62,5 @@ def test_the_parts_of_a_frame_on_a_jetson(
     assert found["zero copy"] is True
     assert found["kernel"]["p50_ms"] >= 0
     assert found["with copies"]["zero copy"] is False
+    assert set(found["masks"]["parts on the GPU"]) == {"upload", "kernels", "download"}
+    assert (found["masks"]["objects"], found["masks"]["pixels that differ"]) == (30, 0)

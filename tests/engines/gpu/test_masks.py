@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from engines.decoding.cuts import Cuts
@@ -23,10 +21,9 @@ from engines.types import MAX_OBJECTS, Size
 
 from ...fakes import host_masks
 from ...fakes.gpu.fake_gpu import World, install
+from .mask_scenes import Array, boxes_on, put, smooth
 
 pytestmark = pytest.mark.skipif(not host_masks.is_available(), reason="needs g++, to run the CUDA kernels on the CPU")
-
-Array = npt.NDArray[Any]
 
 FRAME = Size(960, 540)
 CASES = [
@@ -59,33 +56,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def device(world: World) -> Iterator[Device]:
     with Device() as device:
         yield device
-
-
-def put(device: Device, numbers: Array) -> MaskOutput:
-    """`numbers`, (K, h, w), as an output that is on the GPU alone."""
-    buffer = Buffer(device, (1, *numbers.shape), numbers.dtype)
-    stream = device.stream()
-    buffer.array[0] = numbers
-    buffer.upload(stream)
-    stream.synchronise()
-    if not device.shares_memory:
-        buffer.array[:] = np.nan
-    return MaskOutput(MaskPainter(device, buffer.array.shape), buffer)
-
-
-def smooth(rng: np.random.Generator, count: int, cells: Size) -> Array:
-    noise = rng.standard_normal((count, cells.height, cells.width)).astype(np.float32)
-    return np.stack([cv2.GaussianBlur(plane, (0, 0), 1.5) for plane in noise])
-
-
-def boxes_on(rng: np.random.Generator, frame: Size, count: int) -> Array:
-    """Some whole, some at edges, some a pixel wide, the rest anywhere; as a family gives them."""
-    width, height = frame.width, frame.height
-    boxes = [(0, 0, width, height), (width - 37, height - 29, width, height), (0, 50, width, 60), (5, 5, 6, 60)]
-    while len(boxes) < count:
-        x, y = rng.uniform(0, width - 2), rng.uniform(0, height - 2)
-        boxes.append((x, y, min(width, x + rng.uniform(1, width / 3)), min(height, y + rng.uniform(1, height / 2))))
-    return np.array(boxes[:count], np.float32)
 
 
 def share_that_differs(found: Array, wanted: Array) -> float:
