@@ -3,6 +3,7 @@
 Everything is readable without root's rights, except for a Jetson's memory clock (EMC) up to JetPack 6.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,12 +33,15 @@ SENSIBLE_C = (-40.0, 150.0)
 CPU_SENSORS = ("coretemp", "k10temp", "zenpower")
 """PCs' processors under /sys/class/hwmon."""
 
+MOST_CORES = 14
+"""To be looked at, evenly spread: some kernels take 10 ms for the clock of an idle one. No Jetson has more."""
+
 OVER_CURRENT = "over-current"
 HOT_PACKAGE = "CPU thermal throttling"
 
 
 class Clock(NamedTuple):
-    """In MHz. now: of the fastest core. limit, least: the range that the governor may use; None where it is not reported."""
+    """In MHz. now: of a CPU, that of its fastest core. limit, least: the governor's range; None where it is not reported."""
 
     now_mhz: float
     limit_mhz: float | None = None
@@ -52,7 +56,8 @@ class Clock(NamedTuple):
 def clocks(root: Path = ROOT) -> dict[str, Clock]:
     """The clocks of "GPU" (a Jetson's), "EMC" (a Jetson's memory) and "CPU", as far as they can be read."""
     found = {"GPU": _devfreq(root, GPU_NAMES), "EMC": _devfreq(root, EMC_NAMES) or _debug_clock(root / EMC_FOLDER)}
-    cores = [_cpu(folder) for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq")]
+    folders = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    cores = [_cpu(folder) for folder in folders[:: math.ceil(len(folders) / MOST_CORES) or 1]]
     found["CPU"] = max((core for core in cores if core is not None), default=None)
     return {name: clock for name, clock in found.items() if clock is not None}
 

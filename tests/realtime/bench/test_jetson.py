@@ -165,6 +165,11 @@ def test_clocks_and_temperatures_of_an_orin(fill: Fill) -> None:
     assert reports_throttling(root)
 
 
+def test_of_many_cores_some_are_looked_at(fill: Fill) -> None:
+    root = fill({f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq": str(core * 1000) for core in range(100, 228)})
+    assert clocks(root) == {"CPU": Clock(220.0)}, "every tenth of 128"
+
+
 def test_a_thor_names_them_otherwise_and_needs_no_root_for_its_memory(fill: Fill) -> None:
     files = {"bwmgr/cur_freq": "4266000000", "gpu-gpc-0/cur_freq": "1575000000", "gpu-nvd-0/cur_freq": "1692000000"}
     root = fill({f"sys/class/devfreq/{name}": text for name, text in files.items()})
