@@ -121,6 +121,8 @@ class Conditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperatures: dict[str, Temperature]
     throttled: tuple[str, ...] | None
     unreadable: dict[str, str]
+    power_source: str = ""
+    """Which power was measured: of the whole board, or of the graphics card alone."""
 
 
 class Alone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,6 +34,7 @@ class Watch:
         self._seen: dict[str, list[Clock]] = {}
         self._reasons: dict[str, None] = {}
         self._card_c: list[float] = []
+        self._power_source = ""
         self._is_reported = reports_throttling(root)
         self._next_s = 0.0
 
@@ -56,6 +57,7 @@ class Watch:
                 self._seen.setdefault(name, []).extend(Clock(value_mhz) for value_mhz in values_mhz)
         self._reasons.update(dict.fromkeys(state.throttles or ()))
         self._is_reported |= state.throttles is not None
+        self._power_source = state.power_source or self._power_source
         self._card_c.extend(state.temperatures_c)
 
     def conditions(self) -> Conditions:
@@ -78,6 +80,7 @@ class Watch:
             temperatures=found,
             throttled=reasons if reasons or self._is_reported else None,
             unreadable=dict(self._unreadable(bool(found), bool(reasons))),
+            power_source=self._power_source,
         )
 
     def _lowered(self) -> Iterator[str]:

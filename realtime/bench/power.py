@@ -67,6 +67,8 @@ class StateReading:
     throttles: tuple[str, ...] | None
     temperatures_c: tuple[float, ...]
     """Of a graphics card."""
+    power_source: str = ""
+    """Which power was measured, and through what; empty where none was."""
 
 
 class PowerMeter:
@@ -129,7 +131,8 @@ class PowerMeter:
         bits = [sample.throttle_bits for _, sample in samples if sample.throttle_bits is not None]
         cards_c = tuple(one.temperature_c for name, one in samples if name == "nvidia-smi" and one.temperature_c is not None)
         reasons = tuple(dict.fromkeys(reason for one in bits for reason in throttles_of(one)))
-        return StateReading(clocks_mhz, reasons if bits else None, cards_c)
+        power = self.reading()
+        return StateReading(clocks_mhz, reasons if bits else None, cards_c, power.source if power else "")
 
     def _run(self) -> None:
         reasons = []

@@ -99,6 +99,8 @@ def condition_rows(conditions: Conditions) -> list[tuple[str, str]]:
     """What the machine was like, as pairs of a name and a value."""
     rows = [(f"clock of {name}", _clock(one)) for name, one in conditions.clocks.items()]
     rows += [(name, _temperature(one)) for name, one in conditions.temperatures.items()]
+    if conditions.power_source:
+        rows.append(("power and energy", f"by {conditions.power_source}"))
     if conditions.throttled is not None:
         rows.append(("throttling", "; ".join(conditions.throttled) or "none"))
     return rows + [(name, f"not readable: {reason}") for name, reason in conditions.unreadable.items()]

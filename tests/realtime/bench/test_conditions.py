@@ -91,7 +91,10 @@ def test_a_graphics_card_and_jtop_add_what_the_system_s_files_lack(write: Write,
     for mhz in (1900.0, 1500.0):
         watch.take(
             StateReading(
-                {"GPU memory": (7001.0, mhz), "EMC": (2133.0,), "GPU": (5.0,)}, ("the GPU's power limit",), (60.0, mhz / 25)
+                {"GPU memory": (7001.0, mhz), "EMC": (2133.0,), "GPU": (5.0,)},
+                ("the GPU's power limit",),
+                (60.0, mhz / 25),
+                "jtop (total)",
             )
         )
     found = watch.conditions()
@@ -100,6 +103,7 @@ def test_a_graphics_card_and_jtop_add_what_the_system_s_files_lack(write: Write,
     assert found.clocks["GPU"].median_mhz == 1020.0, "the system's own file knows the limit as well"
     assert found.temperatures["GPU"] == Temperature(60.0, 60.0, 76.0)
     assert found.throttled == ("the GPU's power limit",)
+    assert found.power_source == "jtop (total)"
 
 
 def test_the_card_says_it_in_every_form(make_card: Callable[..., Card], tmp_path: Path) -> None:
@@ -108,12 +112,14 @@ def test_the_card_says_it_in_every_form(make_card: Callable[..., Card], tmp_path
         {"tj-thermal": Temperature(None, 97.0, 99.5)},
         ("gpu-throttle-alert",),
         {"clock of EMC": "readable by root only"},
+        "tegrastats (VDD_IN)",
     )
     card = make_card(conditions=hot, source=SourceFacts("clip.mp4", "1280x720", 25.0, "NVDEC"))
     text = markdown(card)
     assert "| source | clip.mp4, 1280x720, decoded by NVDEC |" in text
     assert "| clock of GPU | 900 MHz (306 to 1020, limit 1020) |" in text
     assert "| tj-thermal | ? °C before, 97 after, 100 at most |" in text
+    assert "| power and energy | by tegrastats (VDD_IN) |" in text
     assert "| throttling | gpu-throttle-alert |" in text
     assert "| clock of EMC | not readable: readable by root only |" in text
     assert "Clocks were lowered meanwhile (gpu-throttle-alert)" in " ".join(notes_on(card))
