@@ -112,7 +112,7 @@ def drawing_ms(result: Result) -> dict[str, dict[str, float]]:
 def shrinking_ms(result: Result) -> dict[str, float]:
     """CPU time from a frame of 1920x1080 to the canvas, without drawing."""
     look = Look(CARD)
-    large = replace(result.frame, image=cv2.resize(result.frame.image, (1920, 1080), interpolation=cv2.INTER_CUBIC))
+    large = replace(result.frame, picture=cv2.resize(result.frame.image, (1920, 1080), interpolation=cv2.INTER_CUBIC))
     return cpu_ms(lambda: Painter()(replace(result, frame=large), NOTHING, look))
 
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from engines.backends import (
     Inference,
     PipelinedBatchEngine,
     PipelinedEngine,
+    RawEngine,
     RecurrentEngine,
     check_options,
     open_engine,
@@ -30,6 +31,7 @@ from engines.families import DecodeSettings, OverlappingFamily, first_frames, op
 from engines.models import zoo
 from engines.models.card import ModelCard
 from engines.models.model import Model
+from engines.pictures.raw import PictureLike, RawPicture, as_image
 from engines.types import U8, Image, Instances, Segmentation, Size, scaled_labels
 
 
@@ -104,11 +106,19 @@ class Segmenter:
         takes_several = self._both if self._pipelined else self._batched
         return takes_several.batch if takes_several else 1
 
-    def start(self, image: Image, stream: int = 0) -> None:
-        """Begin with `image`, which may change once this returns. Raises InferenceError.
+    @property
+    def takes(self) -> frozenset[str]:
+        """The formats of `RawPicture` that need not be converted for this engine."""
+        engine = self.choice.engine
+        return engine.takes if isinstance(engine, RawEngine) else frozenset()
 
-        stream: which sequence of frames the image belongs to. A recurrent network has states for each.
+    def start(self, picture: PictureLike, stream: int = 0) -> None:
+        """Begin with a picture, which may change once this returns. Raises InferenceError.
+
+        picture: BGR, or raw in any format. stream: the sequence of frames that it belongs to; a recurrent network has states for
+        each.
         """
+        image = self._as_taken(picture)
         if self._both:
             self._both.start_batch([image])
         elif self._pipelined:
@@ -118,8 +128,9 @@ class Segmenter:
         else:
             self._runs.append([self.choice.engine.infer(image)])
 
-    def start_batch(self, images: Sequence[Image]) -> None:
-        """Begin with 1 to `batch` images, of any sizes, as one run. Raises InferenceError."""
+    def start_batch(self, pictures: Sequence[PictureLike]) -> None:
+        """Begin with 1 to `batch` pictures, of any sizes and formats, as one run. Raises InferenceError."""
+        images = [self._as_taken(picture) for picture in pictures]
         if not 1 <= len(images) <= self.batch:
             raise ValueError(f"a batch of {len(images)} images; this engine takes 1 to {self.batch}")
         if len(images) == 1:
@@ -129,6 +140,11 @@ class Segmenter:
         else:
             assert self._batched is not None, "it takes several"
             self._runs.append(self._batched.infer_batch(images))
+
+    def _as_taken(self, picture: PictureLike) -> Image:
+        """The picture as BGR, unless the engine takes it as it is: then it is only called an image."""
+        is_taken = isinstance(picture, RawPicture) and picture.format in self.takes
+        return cast(Image, picture) if is_taken else as_image(picture)
 
     def forget(self, stream: int) -> None:
         """Drop what a recurrent network remembers of a stream: the stream has ended, or its next frame is a first one."""
@@ -170,12 +186,12 @@ class Segmenter:
         labels = scaled_labels(instances.label_map, run.geometry.frame)
         return instances, (np.equal(labels, row + 1).view(np.uint8) for row in range(len(instances)))
 
-    def __call__(self, image: Image, settings: DecodeSettings | None = None, stream: int = 0) -> Segmentation:
+    def __call__(self, image: PictureLike, settings: DecodeSettings | None = None, stream: int = 0) -> Segmentation:
         """Segment `image`. Raises InferenceError when the network fails or its outputs make no sense."""
         self.start(image, stream)
         return self.finish(settings)
 
-    def run_batch(self, images: Sequence[Image], settings: Sequence[DecodeSettings]) -> list[Segmentation]:
+    def run_batch(self, images: Sequence[PictureLike], settings: Sequence[DecodeSettings]) -> list[Segmentation]:
         """Segment 1 to `batch` images, of any sizes, in one run. Raises InferenceError."""
         self.start_batch(images)
         return [self.read(run, one) for run, one in zip(self.wait(), settings, strict=True)]

@@ -1,19 +1,22 @@
 """The values that flow from camera to screen and file, and the protocols of the parts that pass them on."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from engines.types import F32, Image, Segmentation
+from engines.pictures.raw import PictureLike, RawPicture, as_image, size_of
+from engines.types import F32, Image, Segmentation, Size
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture from a source.
 
-    image:       (H, W, 3) uint8 BGR, owned by the frame: the source never writes into it again.
+    picture:     (H, W, 3) uint8 BGR, or as the source has it; owned by the frame: the source never writes into it again.
     index:       0, 1, 2 ... as the source produced them; a gap means frames were dropped on the way.
     pts_s:       presentation time in seconds since the stream's start; rises strictly.
     captured_ns: `time.monotonic_ns()` when the frame reached this program; latency starts here.
@@ -21,11 +24,27 @@ class Frame:
         sends it. None: not compared.
     """
 
-    image: Image
+    picture: PictureLike
     index: int
     pts_s: float
     captured_ns: int
     content: int | None = None
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) uint8 BGR. Of a raw picture it is made when it is asked for the first time, by whatever thread."""
+        return as_image(self.picture)
+
+    @property
+    def size(self) -> Size:
+        """Of the picture; nothing is converted for it."""
+        return size_of(self.picture)
+
+    def as_taken(self, takes: frozenset[str]) -> Frame:
+        """The same with BGR in place of a raw picture in a format that is not among `takes`."""
+        if isinstance(self.picture, RawPicture) and self.picture.format not in takes:
+            return replace(self, picture=self.picture.bgr())
+        return self
 
 
 _AT_REST: F32 = np.zeros(4, np.float32)
@@ -163,9 +182,10 @@ class Source(Protocol):
 class Tracker(Protocol):
     """Gives objects ids that persist. One thread, one stream."""
 
-    def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
+    def update(self, segmentation: Segmentation, t_s: float, image: PictureLike) -> tuple[Track, ...]:
         """Take one frame's objects; return the tracks to show, at most one per row.
 
+        image: BGR, or raw where the engine takes it so: `as_image` makes it BGR, `part_of` some pixels of it.
         t_s: the frame's time in seconds on any monotonic scale; it rises from call to call, gaps are normal.
         """
         ...

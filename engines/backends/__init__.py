@@ -111,6 +111,14 @@ class PipelinedBatchEngine(PipelinedEngine, BatchEngine, Protocol):
 
 
 @runtime_checkable
+class RawEngine(Protocol):
+    """An engine that takes pictures as cameras and decoders give them. All others are given BGR."""
+
+    takes: frozenset[str]
+    """The formats of `RawPicture` that its `infer`, `start` and `start_batch` take, beside BGR."""
+
+
+@runtime_checkable
 class CancellableEngine(Protocol):
     """An engine whose runs can be ended before their time: a graph may loop for ever."""
 

@@ -26,7 +26,7 @@ from engines.models.fit import fit
 from engines.models.model import Model
 from engines.onnx_graph.editing import input_shape
 from engines.onnx_graph.reading import read_tensors
-from engines.types import Image, Size
+from engines.pictures.raw import FORMATS, PictureLike, size_of
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -86,18 +86,19 @@ class OrtCudaEngine:
             self._masks = painter_of(self._device, self.card, self._outputs)
             self._runs = 0
             self._stack = stack.pop_all()
+        self.takes = frozenset(FORMATS)
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CUDA, {self._device.facts.short_name}, {model.precision}"
         self.description += ", zero copy" if self._device.shares_memory else ""
 
-    def infer(self, image: Image) -> Inference:
+    def infer(self, image: PictureLike) -> Inference:
         self._device.check_thread()
         begin_s = time.perf_counter()
         self._frame.stage(image)
-        geometry = fit(Size.of(image), self.card.input.size, self.card.input.fit)
+        geometry = fit(size_of(image), self.card.input.size, self.card.input.fit)
         staged_s = time.perf_counter()
         with self._device.running(f"run {self.card.name}"):
             self._frame.upload(self._stream)
-            self._kernel.enqueue(self._frame.address, self._input.address, geometry, self._stream)
+            self._kernel.enqueue(self._frame.address, self._input.address, geometry, self._stream, self._frame.pixels)
             self._run()
             for name, output in self._outputs.items():
                 if name not in self._masks.staying:

@@ -15,13 +15,13 @@ from engines.gpu.driver import Driver
 from engines.models.card import ModelCard, card_from_dict
 from engines.models.model import Model
 from engines.models.sizing import size_option
+from engines.pictures.raw import FORMATS, PictureLike
 from engines.plans.kernels import KernelFile
 from engines.plans.passport import Environment, Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
 from engines.plans.store import Store
 from engines.trt.runner import Finished, Runner
 from engines.trt.runtime import installed, not_installed, open_tensorrt
-from engines.types import Image
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class TrtEngine:
         self._works = self._has_run = False
         self.card = runner.card
         self.inflight = runner.inflight
+        self.takes = frozenset(FORMATS)
         self._title = title
 
     @property
@@ -124,11 +125,11 @@ class TrtEngine:
         notes = (", zero copy" if self.runner.shares_memory else "", "" if self.runner.uses_graphs else ", no CUDA graph")
         return self._title + "".join(notes)
 
-    def infer(self, image: Image) -> Inference:
+    def infer(self, image: PictureLike) -> Inference:
         self.start(image)
         return self.finish()
 
-    def start(self, image: Image) -> None:
+    def start(self, image: PictureLike) -> None:
         self.runner.start(image)
 
     def finish(self) -> Inference:

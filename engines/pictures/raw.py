@@ -98,17 +98,24 @@ class RawPicture:
         return _pixels(self.format, self.colours, _is_even(self.size))
 
     def bgr(self) -> Image:
-        """It as BGR: a new array at the first call, and the same one from then on. Any thread."""
+        """It as BGR: a new array at the first call, and the same one from then on. Any thread. Raises MemoryError."""
         with self._lock:
             if self._bgr is None:
-                self._bgr = self._converted(self.planes, _own.__dict__.setdefault("scratch", {}))
+                try:
+                    self._bgr = self._converted(self.planes, _own.__dict__.setdefault("scratch", {}))
+                except cv2.error as error:
+                    raise MemoryError(str(error)) from error  # nothing else can fail: the shapes have been checked
             return self._bgr
 
-    def sample(self, step: int) -> Image:
-        """Every `step`th pixel of every `step`th row as BGR; a new array."""
-        parts = [np.ascontiguousarray(self.planes[0][::step, ::step])]
-        rows, columns = (np.arange(0, length, step) // 2 for length in (self.size.height, self.size.width))
-        parts += [plane[np.ix_(rows, columns)] for plane in self.planes[1:]]
+    def part(self, rows: slice, columns: slice) -> Image:
+        """As `bgr()[rows, columns]`, with only that part converted; limited BT.601 may be a level off, but always the same."""
+        is_exact = self.colours is None or not _uses_opencv(self.colours, _is_even(self.size))
+        if is_exact and (bgr := self._bgr) is not None:
+            return bgr[rows, columns]
+        parts = [np.ascontiguousarray(self.planes[0][rows, columns])]
+        half = (np.arange(length)[part] // 2 for length, part in zip(self.planes[0].shape, (rows, columns), strict=False))
+        cells = np.ix_(*half)
+        parts += [plane[cells] for plane in self.planes[1:]]
         return _bgr_of_444(parts, self.colours, {})
 
     def _converted(self, planes: tuple[U8, ...], scratch: Scratch) -> Image:
@@ -131,6 +138,11 @@ def as_image(picture: PictureLike) -> Image:
 def size_of(picture: PictureLike) -> Size:
     """The size of a picture; nothing is converted for it."""
     return picture.size if isinstance(picture, RawPicture) else Size.of(picture)
+
+
+def part_of(picture: PictureLike, rows: slice, columns: slice) -> Image:
+    """The BGR pixels of some rows and columns of a picture; no more of it is converted."""
+    return picture.part(rows, columns) if isinstance(picture, RawPicture) else picture[rows, columns]
 
 
 def pixels_of(picture: PictureLike) -> Pixels:

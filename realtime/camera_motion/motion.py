@@ -1,6 +1,7 @@
 """The camera's motion from frame to frame: measured in every frame while it moves, checked at intervals while it rests."""
 
-from engines.types import U8, Image, Segmentation, Size
+from engines.pictures.raw import PictureLike, size_of
+from engines.types import U8, Segmentation, Size
 from realtime.camera_motion.view import CameraStep, View, changed_levels, small_grey, step_between
 
 MODES = ("auto", "on", "off")
@@ -29,7 +30,7 @@ class CameraMotion:
         """Whether each frame is measured at present."""
         return self._mode == "on" or (self._mode == "auto" and self._watch.still_s < _STILL_S)
 
-    def update(self, image: Image, segmentation: Segmentation | None, dt_s: float) -> CameraStep:
+    def update(self, image: PictureLike, segmentation: Segmentation | None, dt_s: float) -> CameraStep:
         """The step from the previous call's image to `image`, `dt_s` seconds later.
 
         Where the motion is unknown, `is_sure` is False and the matrix the identity: in the first call, in mode "off", when the
@@ -40,15 +41,15 @@ class CameraMotion:
             return CameraStep(is_sure=self._mode == "auto" and self._watch.is_sure)
         grey, before, was_following = small_grey(image), self._before, self.is_following
         step = CameraStep()
-        if before is not None and before.frame_size == Size.of(image):
+        if before is not None and before.frame_size == size_of(image):
             step = step_between(before, grey)
         if step.is_moving:
             self._watch.still_s = 0.0
         if is_check_due:
-            self._watch.check(grey, segmentation, Size.of(image))
+            self._watch.check(grey, segmentation, size_of(image))
         if not (self.is_following or was_following):
             return CameraStep(is_sure=self._watch.is_sure)
-        self._before = View.of_small(grey, segmentation, Size.of(image)) if self.is_following else None
+        self._before = View.of_small(grey, segmentation, size_of(image)) if self.is_following else None
         return step
 
 

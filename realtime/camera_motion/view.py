@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.types import F32, F64, U8, Bools, Image, Segmentation, Size
+from engines.pictures.raw import PictureLike, part_of, size_of
+from engines.types import F32, F64, U8, Bools, Segmentation, Size
 
 LEAST_SHIFT = 1 / 640
 """Half a pixel of the small picture, in widths of the frame: a smaller motion of the background is invisible."""
@@ -71,9 +72,9 @@ class View:
     frame_size: Size
 
     @classmethod
-    def of(cls, image: Image, segmentation: Segmentation | None) -> View:
+    def of(cls, image: PictureLike, segmentation: Segmentation | None) -> View:
         """The view of a frame. Objects in `segmentation` are left out, since they move by themselves."""
-        return cls.of_small(small_grey(image), segmentation, Size.of(image))
+        return cls.of_small(small_grey(image), segmentation, size_of(image))
 
     @classmethod
     def of_small(cls, grey: U8, segmentation: Segmentation | None, frame_size: Size) -> View:
@@ -81,22 +82,22 @@ class View:
         return cls(grey, _corners(grey, segmentation, frame_size), frame_size)
 
 
-def camera_step(before: View, image: Image) -> CameraStep:
+def camera_step(before: View, image: PictureLike) -> CameraStep:
     """The camera's motion from the frame of `before` to `image`, which may be up to about half a second later or earlier.
 
     Not sure, and the identity, where the sizes differ, corners are few, or too few of them agree. Pure.
     """
-    if Size.of(image) != before.frame_size:
+    if size_of(image) != before.frame_size:
         return CameraStep()
     return step_between(before, small_grey(image))
 
 
-def small_grey(image: Image) -> U8:
+def small_grey(image: PictureLike) -> U8:
     """The green of every k-th pixel, averaged down: as exact here as the average of all pixels, at a tenth of its cost."""
-    size = Size.of(image)
+    size = size_of(image)
     longer = max(size.width, size.height)
     every, share = max(1, longer // (2 * _SMALL_PX)), min(1.0, _SMALL_PX / longer)
-    green = np.ascontiguousarray(image[::every, ::every, 1])
+    green = np.ascontiguousarray(part_of(image, slice(None, None, every), slice(None, None, every))[..., 1])
     small = (max(1, round(size.width * share)), max(1, round(size.height * share)))
     return np.asarray(cv2.resize(green, small, interpolation=cv2.INTER_AREA), np.uint8)
 

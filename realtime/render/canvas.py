@@ -2,7 +2,7 @@
 
 import cv2
 
-from engines.types import Image, Size
+from engines.types import Image
 from realtime.knobs import Knobs
 from realtime.render.annotations import draw_boxes, draw_labels, draw_trails
 from realtime.render.layout import Places
@@ -28,7 +28,7 @@ class Painter:
     def __call__(self, result: Result, knobs: Knobs, look: Look) -> Canvas:
         """Like `compose`, with labels in the places they had in the previous picture where possible."""
         frame = result.frame
-        size = look.canvas_size(Size.of(frame.image))
+        size = look.canvas_size(frame.size)
         image = resized(frame.image, size)
         matte = _matte(image, result, knobs, look)
         if matte is not None and knobs.background:

@@ -84,7 +84,7 @@ def _track_marks(result: Result, knobs: Knobs, look: Look, size: Size) -> list[M
 
 def scale_to(result: Result, size: Size) -> F32:
     """(2,) canvas pixels per frame pixel, along x and y."""
-    frame = Size.of(result.frame.image)
+    frame = result.frame.size
     return np.array((size.width / frame.width, size.height / frame.height), np.float32)
 
 

@@ -13,7 +13,6 @@ from engines.errors import SegmentationError
 from engines.files import numbered
 from engines.models.card import ModelCard
 from engines.models.model import Model
-from engines.types import Size
 from realtime.app import Run
 from realtime.errors import SinkError
 from realtime.flow.links import Latest
@@ -122,7 +121,7 @@ class LiveSession:
         result, model = self._stream.shown, self._run.model
         if result is None or model is None:
             return
-        canvas = self._stream.look(model.card, self._format).canvas_size(Size.of(result.frame.image))
+        canvas = self._stream.look(model.card, self._format).canvas_size(result.frame.size)
         track = track_at(result, x / canvas.width, y / canvas.height, self.knobs)
         self.turn(selected_id=track.id if track else None)
 

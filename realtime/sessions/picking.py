@@ -41,7 +41,7 @@ def track_at(result: Result, x_share: float, y_share: float, knobs: Knobs) -> Tr
         for track in visible:
             if row >= 0 and track.row == row:
                 return track
-    height, width = result.frame.image.shape[:2]
+    height, width = result.frame.size.height, result.frame.size.width
     x, y = x_share * width, y_share * height
     around = [t for t in visible if t.box_px[0] <= x < t.box_px[2] and t.box_px[1] <= y < t.box_px[3]]
     return min(around, key=_area, default=None)

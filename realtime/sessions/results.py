@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from engines.models.card import ModelCard
-from engines.types import F32, U8, Bools, Image, Size, scaled_labels
+from engines.types import F32, U8, Bools, Image, scaled_labels
 from realtime.errors import RealtimeError
 from realtime.knobs import Knobs
 from realtime.render import Look, compose
@@ -46,7 +46,7 @@ class SeenObject:
     def mask(self) -> Bools:
         """(H, W) bool of the frame's size; a new array. Where objects overlap, the one with the higher score has the pixel."""
         if self._row is None:
-            return np.zeros(self._frame.image.shape[:2], bool)
+            return np.zeros((self._frame.result.frame.size.height, self._frame.result.frame.size.width), bool)
         return np.equal(self._frame.label_map, self._row + 1)
 
 
@@ -124,18 +124,18 @@ class FrameResult:
     @cached_property
     def label_map(self) -> U8:
         """(H, W) uint8 of the frame's size: 0 no object, i + 1 row i of `result.segmentation.instances`."""
-        return scaled_labels(self.result.segmentation.instances.label_map, Size.of(self.image))
+        return scaled_labels(self.result.segmentation.instances.label_map, self.result.frame.size)
 
     @cached_property
     def class_map(self) -> U8 | None:
         """(H, W) uint8 of the frame's size: class id of each pixel, 255 for none; None where the model has no class map."""
         seen = self.result.segmentation.class_map
-        return None if seen is None else scaled_labels(seen, Size.of(self.image))
+        return None if seen is None else scaled_labels(seen, self.result.frame.size)
 
     @cached_property
     def alpha(self) -> U8 | None:
         """(H, W) uint8 of the frame's size: opacity of the foreground; None where the model gives no matte."""
-        seen, size = self.result.segmentation.alpha, Size.of(self.image)
+        seen, size = self.result.segmentation.alpha, self.result.frame.size
         return None if seen is None else np.asarray(cv2.resize(seen, (size.width, size.height)), np.uint8)
 
     def draw(self, width_px: int = 1280, **knobs: Any) -> Image:

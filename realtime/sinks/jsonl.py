@@ -123,7 +123,7 @@ class JsonlSink:
         self._early.clear()
 
     def _header(self, result: Result) -> Header:
-        frame, label_map = Size.of(result.frame.image), Size.of(result.segmentation.instances.label_map)
+        frame, label_map = result.frame.size, Size.of(result.segmentation.instances.label_map)
         return Header(
             FORMAT,
             self._facts.source,

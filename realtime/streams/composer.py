@@ -60,7 +60,7 @@ class Composer:
         tracks = None
         if self._tracker is not None:
             start = time.perf_counter()
-            tracks = self._tracker.update(segmentation, self._time_s(frame), frame.image)
+            tracks = self._tracker.update(segmentation, self._time_s(frame), frame.picture)
             self._meter.add({"track": (time.perf_counter() - start) * 1e3})
         if (cut_off := segmentation.instances.cut_off) and self._meter.cut_off(cut_off):
             most = len(segmentation.instances)
@@ -87,7 +87,7 @@ class Composer:
         if last is not None:
             return replace(last, frame=frame, error=error)
         known = self._result
-        map_size = Size.of(known.segmentation.instances.label_map if known is not None else frame.image)
+        map_size = Size.of(known.segmentation.instances.label_map) if known is not None else frame.size
         tracks = None if self._tracker is None else ()
         numbers = known.numbers if known is not None else {}
         return Result(frame, Segmentation(Instances.none(map_size)), tracks, numbers=numbers, error=error)

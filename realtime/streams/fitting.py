@@ -12,6 +12,7 @@ from engines.models.card import InputSpec, ModelCard
 from engines.models.fitting import Fitting
 from engines.models.model import Model
 from engines.models.sizing import content_of, size_option, tight_size
+from engines.pictures.raw import PictureLike, as_image, size_of
 from engines.types import Image, Size
 
 MOST_CHANGES = 2
@@ -63,7 +64,7 @@ class InputFit:
                 self._fit(pictures[0])
         return replace(model, fitting=self._fitting)
 
-    def outgrown(self, pictures: Sequence[Image], running: Size) -> bool:
+    def outgrown(self, pictures: Sequence[PictureLike], running: Size) -> bool:
         """Whether the engine is to be opened again, as one of these pictures needs another input than that of size `running`."""
         own, is_first = self._own, self._content is None
         if own is None or self._changes == MOST_CHANGES:
@@ -71,14 +72,14 @@ class InputFit:
         for picture in pictures:
             wanted = self._widen(own, picture)
         if is_first:  # until now it ran at the model's own size
-            self._fit(pictures[0])
+            self._fit(as_image(pictures[0]))
             return wanted != running
         if wanted.width <= running.width and wanted.height <= running.height:
             return False
         self._changes += 1
         self._fitting = None
         if self._changes < MOST_CHANGES:
-            self._fit(pictures[0])
+            self._fit(as_image(pictures[0]))
         return True
 
     def note(self, card: ModelCard) -> InputNote:
@@ -96,9 +97,9 @@ class InputFit:
             reason = "the pictures change their shape"
         return InputNote(running, f"{padding:.0%} of it is padding, as {reason}" if padding and reason else "")
 
-    def _widen(self, own: InputSpec, picture: Image) -> Size:
+    def _widen(self, own: InputSpec, picture: PictureLike) -> Size:
         """Take a picture's size in; the input's that all need."""
-        size = Size.of(picture)
+        size = size_of(picture)
         self._first_size = self._first_size or size
         content = content_of(own, size)
         before = self._content or content

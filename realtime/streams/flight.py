@@ -29,9 +29,9 @@ class Flight:
         self._runs.append(taken)
         self.suspect = _only(taken)
         if len(taken) == 1:
-            segmenter.start(taken[0].frame.image, taken[0].port.number)
+            segmenter.start(taken[0].frame.picture, taken[0].port.number)
         else:
-            segmenter.start_batch([one.frame.image for one in taken])
+            segmenter.start_batch([one.frame.picture for one in taken])
 
     def finish(self, segmenter: Segmenter, take: Taking, hand_back: HandingBack) -> None:
         """Wait for the run that was started first, and hand its frames back.

@@ -43,6 +43,8 @@ class Inference:
         """open_segmenter: called on the inference thread. fit: of the input that it opens; None where pictures do not matter."""
         self.model: OpenedModel | None = None
         """What runs now; None until the first engine is open."""
+        self.takes: frozenset[str] = frozenset()
+        """The raw pictures that need not be converted for it, by format."""
         self._open_segmenter = self._open_now = open_segmenter
         self._fit = fit
         self._changed = threading.Condition()
@@ -157,7 +159,7 @@ class Inference:
     def _take(self, segmenter: Segmenter) -> list[Started]:
         """The frames for the next run. Those that the input does not fit wait for another engine, which is asked for."""
         taken = self._ports.take(segmenter)
-        pictures = [one.frame.image for one in taken]
+        pictures = [one.frame.picture for one in taken]
         if taken and self._fit and self.model and self._fit.outgrown(pictures, self.model.card.input.size):
             self._again.extend(taken)
             self._swaps.append(Swap(self._open_segmenter, _report_refit))
@@ -282,7 +284,7 @@ class Inference:
 
     def _introduce(self, segmenter: Segmenter) -> None:
         """Report the model, which is warm, to every stream."""
-        choice = segmenter.choice
+        choice, self.takes = segmenter.choice, segmenter.takes
         note = self._fit.note(segmenter.card) if self._fit else InputNote(segmenter.card.input.size)
         self.model = OpenedModel(segmenter.card, choice.engine.description, choice.refusals, note)
         log.info("%s runs on %s, input %s", segmenter.card.name, self.model.backend, note)

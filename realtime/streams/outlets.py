@@ -155,8 +155,8 @@ class FilesOutlet(Outlet):
 
 def _bytes(delivery: Delivery) -> int:
     """The memory that a queued result's pictures take, about."""
-    frame, canvas = delivery.result.frame.image, delivery.canvas
-    return max(1, frame.nbytes + (canvas.image.nbytes if canvas is not None else 0))
+    picture, canvas = delivery.result.frame.picture, delivery.canvas
+    return max(1, picture.nbytes + (canvas.image.nbytes if canvas is not None else 0))
 
 
 class IteratorOutlet(Outlet):

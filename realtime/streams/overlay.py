@@ -41,7 +41,7 @@ class Anchor:
     @classmethod
     def of(cls, result: Result, t_s: float, follows_camera: bool = True) -> Anchor:
         """follows_camera: False where the background does not move, which saves measuring it."""
-        return cls(result, t_s, View.of(result.frame.image, result.segmentation) if follows_camera else None)
+        return cls(result, t_s, View.of(result.frame.picture, result.segmentation) if follows_camera else None)
 
 
 def carried(anchor: Anchor, frame: Frame, t_s: float) -> Result:
@@ -55,12 +55,12 @@ def carried(anchor: Anchor, frame: Frame, t_s: float) -> Result:
     if age_s <= 0 or frame.index == before.frame.index:
         return before
     freshness = min(1.0, max(0.0, (GONE_S - age_s) / (GONE_S - FRESH_S)))
-    if freshness == 0.0 or frame.image.shape != before.frame.image.shape:
+    if freshness == 0.0 or frame.size != before.frame.size:
         nothing = Segmentation(Instances.none(Size.of(before.segmentation.instances.label_map)))
         return Result(frame, nothing, None if before.tracks is None else (), 0.0, age_s)
-    step = CameraStep() if anchor.view is None else camera_step(anchor.view, frame.image)
+    step = CameraStep() if anchor.view is None else camera_step(anchor.view, frame.picture)
     tracks = None if before.tracks is None else _moved_tracks(before.tracks, age_s, step)
-    segmentation = _moved_segmentation(before, tracks or (), step, Size.of(frame.image))
+    segmentation = _moved_segmentation(before, tracks or (), step, frame.size)
     return Result(frame, segmentation, tracks, freshness, age_s)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from engines.families import DecodeSettings
 from engines.models.card import ModelCard
-from realtime.errors import SettingsError
+from realtime.errors import SettingsError, SourceLostError
 from realtime.flow.links import Bounded, Closed, Latest, Link
 from realtime.flow.meter import Meter, Reading
 from realtime.flow.pipeline import Gate, Pipeline
@@ -25,6 +25,7 @@ from realtime.observers import check_observers
 from realtime.process.redact import redact
 from realtime.render import Look, compose
 from realtime.settings import Settings
+from realtime.sources.common.base import unexpected
 from realtime.sources.common.watching import watched
 from realtime.streams.backdrop import open_background
 from realtime.streams.composer import Composer
@@ -163,6 +164,8 @@ class Stream:
         for frame in frames:
             if source.is_live and self.gate.paused:
                 continue  # the picture is frozen; the camera is still drained
+            # Here, beside the model, what the model cannot take as it is: on its own thread it would wait for that.
+            frame = self._taken(frame)
             # Of a recording on a screen, which plays at its own speed, this would measure waiting.
             if not source.is_live and not self._is_watched:
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
@@ -173,7 +176,21 @@ class Stream:
             self._port.put(frame)
             if self._shows_newest:
                 self._port.segmented.nudge()
+            if self._draws:  # and this while the model runs, which need not wait for it
+                _ = frame.image
             asked = time.perf_counter()
+
+    def _taken(self, frame: Frame) -> Frame:
+        """The frame with a picture that the engine takes. Raises SourceLostError where there is no memory for it."""
+        try:
+            return frame.as_taken(self._inference.takes)
+        except MemoryError as error:
+            raise SourceLostError(*unexpected(self.name, error)) from None
+
+    @property
+    def _draws(self) -> bool:
+        """Whether a picture of each result is wanted now."""
+        return any(outlet.canvas_format() is not None for outlet in self.outlets)
 
     @property
     def _shows_newest(self) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.types import F32, Bools, Image, Rows, Segmentation, Size
+from engines.pictures.raw import PictureLike, as_image, size_of
+from engines.types import F32, Bools, Rows, Segmentation
 from realtime.tracking import ocsort
 from realtime.tracking.common.appearance import are_known, colour_similarity, colours_of, mask_overlap, silhouettes
 from realtime.tracking.common.association import Pairs, areas, containment, iou_matrix, pair_iou
@@ -59,20 +60,20 @@ class AutoTracker(ocsort.OcSort):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._auto = settings
-        self._image = np.zeros((1, 1, 3), np.uint8)
+        self._image: PictureLike = np.zeros((1, 1, 3), np.uint8)
         self._masks = np.zeros((0, GRID, GRID), bool)
         self._colours = np.zeros((0, COLOURS), np.float32)  # NaN where not measured yet
 
-    def _prepare(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
+    def _prepare(self, seen: Detections, segmentation: Segmentation, image: PictureLike) -> None:
         self._image = image
-        self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, Size.of(image))
+        self._masks = silhouettes(seen.boxes_px, seen.rows, segmentation.instances.label_map, size_of(image))
         self._colours = np.full((len(seen.rows), COLOURS), np.nan, np.float32)
 
     def _colours_of(self, seen: Detections, detections: Rows) -> F32:
         """(K, COLOURS) the colours of `detections`, measured once per frame and only where needed."""
         new = np.unique(detections[np.isnan(self._colours[detections, 0])])
         if len(new):
-            self._colours[new] = colours_of(self._image, seen.boxes_px[new], self._masks[new])
+            self._colours[new] = colours_of(as_image(self._image), seen.boxes_px[new], self._masks[new])
         colours: F32 = self._colours[detections]
         return colours
 

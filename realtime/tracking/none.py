@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from engines.types import Image, Segmentation
+from engines.pictures.raw import PictureLike
+from engines.types import Segmentation
 from realtime.types import Track
 
 
@@ -14,7 +15,7 @@ class Settings:
 class NoTracker:
     """Returns no tracks."""
 
-    def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
+    def update(self, segmentation: Segmentation, t_s: float, image: PictureLike) -> tuple[Track, ...]:
         return ()
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import PictureError, SegmentationError
+from engines.pictures.raw import PictureLike, RawPicture, size_of
 from engines.pictures.reading import decode
-from engines.types import Image
+from engines.types import Image, Size
 from realtime.errors import SourceLostError
 from realtime.process.redact import one_line
 from realtime.types import Frame, SourceStatus
@@ -36,7 +37,7 @@ _SIZE = re.compile(r"^\d+x\d+", re.ASCII)
 class Picture(NamedTuple):
     """One picture from a decoder.
 
-    image:       any array; `as_bgr` converts it to an Image, or it is rejected and counted.
+    image:       a raw picture, or any array: `as_bgr` converts it to an Image, or it is rejected and counted.
     pts_s:       the stream's own time stamp in seconds, or None.
     received_ns: `time.monotonic_ns()` when its data had arrived, before decoding.
     number:      its index, where the source numbers its pictures (and may skip some); None: the last index plus one.
@@ -44,7 +45,7 @@ class Picture(NamedTuple):
     why:         there is no image: the reason.
     """
 
-    image: npt.NDArray[Any] | None
+    image: npt.NDArray[Any] | RawPicture | None
     pts_s: float | None
     received_ns: int
     number: int | None = None
@@ -70,6 +71,11 @@ def as_bgr(image: npt.NDArray[Any] | None) -> Image:
         raise ValueError(f"a picture of {channels} channels")
     code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+
+
+def as_picture(image: npt.NDArray[Any] | RawPicture | None) -> PictureLike:
+    """`image` as `as_bgr` gives it, but a raw picture as it is."""
+    return image if isinstance(image, RawPicture) else as_bgr(image)
 
 
 def decoded(data: bytes) -> Image | None:
@@ -172,7 +178,7 @@ class FrameSource(ABC):
         self._state = "connecting" if self.is_live else "live"
         self._detail = ""
         self._sound = ""
-        self._size: tuple[int, ...] | None = None
+        self._size: Size | None = None
         self._frames: Generator[Frame, None, None] = self._make_frames()
 
     @property
@@ -232,14 +238,14 @@ class FrameSource(ABC):
                 if self._closed.is_set():
                     break
                 try:
-                    image = as_bgr(picture.image)
+                    shown = as_picture(picture.image)
                 except ValueError as error:
                     self._reject(picture.why or str(error))
                     continue
-                self._size = image.shape
+                self._size = size_of(shown)
                 index = index if picture.number is None else picture.number
                 pts_s = self._clock.tick(picture.pts_s, picture.received_ns / 1e9)
-                yield Frame(image, index, pts_s, picture.received_ns, picture.content)
+                yield Frame(shown, index, pts_s, picture.received_ns, picture.content)
                 index += 1
             self._end("closed" if self._closed.is_set() else self._detail)
         except GeneratorExit:
@@ -264,7 +270,7 @@ class FrameSource(ABC):
         if self._state != "live" or not _SIZE.match(detail):
             return detail
         if self._size is not None:
-            detail = _SIZE.sub(f"{self._size[1]}x{self._size[0]}", detail, count=1)
+            detail = _SIZE.sub(str(self._size), detail, count=1)
         decoder = f", decoded by {self.decoder}" if self.decoder not in ("", "CPU") else ""
         return detail + decoder
 

@@ -9,16 +9,24 @@ import av
 import av.error
 import numpy.typing as npt
 
-from engines.pictures.raw import Scratch
+from engines.pictures.raw import RawPicture, Scratch
 from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
 from realtime.sources.common import nvdec
 from realtime.sources.common.base import Picture, counted, described, now_ns, unexpected
-from realtime.sources.common.colour import colour_notes, to_bgr
+from realtime.sources.common.colour import colour_notes, raw_of, to_bgr
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.ffmpeg_errors import explain, reason_of
-from realtime.sources.common.geometry import FrameAspect, plausible_aspect, square_size, turn_of, turned, with_square_pixels
+from realtime.sources.common.geometry import (
+    UPRIGHT,
+    FrameAspect,
+    plausible_aspect,
+    square_size,
+    turn_of,
+    turned,
+    with_square_pixels,
+)
 from realtime.sources.common.hardware import Candidate, StreamDecoder
 from realtime.sources.common.numbering import Numbering
 from realtime.sources.common.picking import heard, pick
@@ -221,8 +229,8 @@ class VideoStream:
             return None
         return Picture(image, pts_s, received_ns, None if self._is_live else number)
 
-    def _shown(self, frame: av.VideoFrame) -> npt.NDArray[Any]:
-        """One decoded frame as players show it: BGR, with square pixels, upright."""
+    def _shown(self, frame: av.VideoFrame) -> npt.NDArray[Any] | RawPicture:
+        """One decoded frame as players show it, with square pixels, upright; raw, if it needs no change for that."""
         look = self._decoder.look(frame)
         for note in (*colour_notes(frame), *(["interlaced video is not deinterlaced"] if look.interlaced_frame else [])):
             if note not in self._noted:
@@ -231,7 +239,10 @@ class VideoStream:
         aspect = self._container_aspect
         if aspect is None:
             aspect = self._aspects.of(frame.pts, self._stream.codec_context.sample_aspect_ratio)
-        return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn_of(look))
+        turn, stored = turn_of(look), Size(frame.width, frame.height)
+        if turn == UPRIGHT and square_size(stored, aspect) == stored and (raw := raw_of(frame)) is not None:
+            return raw
+        return turned(with_square_pixels(to_bgr(frame, self._scratch), aspect), turn)
 
     def _note_damage(self, place: str, error: Exception) -> None:
         if isinstance(error, MemoryError) or getattr(error, "code", None) == _NO_MEMORY:  # of FFmpeg or Python, of OpenCV

@@ -203,9 +203,9 @@ class PipeFeed:
 
     def _read_picture(self, caps: Caps) -> Picture | None:
         """The next whole picture; None when the stream has ended or `interrupt` was called."""
-        rows = np.empty((caps.height, caps.stride_bytes), np.uint8)
-        view, filled = memoryview(rows.data).cast("B"), 0
-        while filled < rows.nbytes:
+        data = np.empty(sum(rows * stride_bytes for rows, stride_bytes in caps.rows), np.uint8)
+        view, filled = memoryview(data.data), 0
+        while filled < data.nbytes:
             ready = self._wait()
             if not ready:
                 return None
@@ -218,8 +218,7 @@ class PipeFeed:
                 self._check_end(is_whole=filled == 0 and self._is_open)
                 return None
             filled += count
-        image = rows[:, : caps.width * caps.channels].reshape(caps.height, caps.width, caps.channels)
-        return Picture(image, None, now_ns())
+        return Picture(caps.picture(data), None, now_ns())
 
     def _wait(self) -> set[int]:
         """Wait for data, and read the child's messages. Returns the readable handles; none when it was interrupted.

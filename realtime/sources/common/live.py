@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 
+from engines.pictures.raw import PictureLike
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.attempt import Attempt, Backoff, CarefulBackoff
-from realtime.sources.common.base import FrameSource, Picture, as_bgr, counted, now_ns, unexpected
+from realtime.sources.common.base import FrameSource, Picture, as_picture, counted, now_ns, unexpected
 from realtime.sources.common.feed import EndedError, Feed, HopelessError, RefusedError
 from realtime.sources.common.watching import PictureWatch
 from realtime.types import SourceStatus
@@ -124,7 +125,7 @@ class LiveSource(FrameSource):
         for picture in self._guarded(feed):
             self._arrived_ns = arrived_ns = now_ns()
             try:
-                image = as_bgr(picture.image)
+                image: PictureLike | None = as_picture(picture.image)
             except ValueError:
                 image = None
             self._watch.see(image, arrived_ns / 1e9)

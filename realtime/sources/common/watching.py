@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engines.types import Image
+from engines.pictures.raw import PictureLike, RawPicture, part_of, planes_of, size_of
+from engines.types import U8
 from realtime.types import Frame, Source, SourceStatus
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class PictureWatch:
         self.content = 0
         self._name = name
         self._reported: Trouble | None = None
-        self._image: Image | None = None
+        self._image: PictureLike | None = None
         self._is_black = False
         self.restart()
 
@@ -57,8 +58,8 @@ class PictureWatch:
         self._black_s: float | None = None
         self._broken_s: float | None = None
 
-    def see(self, image: Image | None, now_s: float) -> None:
-        """The next picture, (H, W, 3) uint8 BGR, kept until the next one; None for one that does not decode.
+    def see(self, image: PictureLike | None, now_s: float) -> None:
+        """The next picture, kept until the next one; None for one that does not decode. A raw one is not converted.
 
         Takes 10 µs at 720p; 75 µs for the same picture again, 70 µs for a black one (medians of one core's time).
         """
@@ -130,7 +131,7 @@ class _Watched:
         for frame in self._source:
             if frame.content is None:
                 now_s = time.monotonic()
-                self._watch.see(frame.image, now_s)
+                self._watch.see(frame.picture, now_s)
                 self._watch.report(now_s)
                 frame = replace(frame, content=self._watch.content)
             self.fps = self._source.fps  # some know it only now
@@ -140,22 +141,34 @@ class _Watched:
         self._source.close()
 
 
-def _is_same(before: Image, image: Image) -> bool:
+def _is_same(before: PictureLike, image: PictureLike) -> bool:
     """Whether two pictures are equal, as far as every few rows tell. Noise makes any two pictures of a sensor differ at once."""
-    if before.shape != image.shape:
+    one, other = planes_of(before)[0], planes_of(image)[0]  # luma alone, of YUV
+    if one.shape != other.shape:
         return False
-    middle, step = len(image) // 2, max(1, len(image) // _COMPARED_ROWS)
-    return bool(np.array_equal(before[middle], image[middle]) and np.array_equal(_words(before)[::step], _words(image)[::step]))
+    middle, step = len(other) // 2, max(1, len(other) // _COMPARED_ROWS)
+    return bool(np.array_equal(one[middle], other[middle]) and np.array_equal(_words(one)[::step], _words(other)[::step]))
 
 
-def _words(image: Image) -> npt.NDArray[Any]:
+def _words(image: U8) -> npt.NDArray[Any]:
     """Its rows, of 8 bytes an element where they divide by that: a fifth of the time."""
     rows = image.reshape(len(image), -1)
     return rows.view(np.uint64) if rows.shape[1] % 8 == 0 else rows
 
 
-def _is_black(image: Image) -> bool:
-    if image[len(image) // 2].max() > _BLACK_PEAK:
+def _is_black(image: PictureLike) -> bool:
+    size = size_of(image)
+    if _has_light(image, slice(size.height // 2, size.height // 2 + 1)):
         return False
-    sample = image[:: max(1, image.shape[0] // 32), :: max(1, image.shape[1] // 32)]
+    sample = part_of(image, slice(None, None, max(1, size.height // 32)), slice(None, None, max(1, size.width // 32)))
     return bool(sample.mean() <= _BLACK_MEAN and sample.std() <= _BLACK_SPREAD)
+
+
+def _has_light(image: PictureLike, row: slice) -> bool:
+    """Whether something in a row is too bright for a black picture."""
+    if isinstance(image, RawPicture) and image.colours is not None:
+        # The brightest of three channels is no darker than luma, which says it at once of most pictures.
+        peak = _BLACK_PEAK if image.colours.is_full else 16 + _BLACK_PEAK * 219 / 255
+        if image.planes[0][row].max() > peak + 1:
+            return True
+    return bool(part_of(image, row, slice(None)).max() > _BLACK_PEAK)

@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from engines.types import F32, F64, Bools, Image, Rows, Segmentation
+from engines.pictures.raw import PictureLike
+from engines.types import F32, F64, Bools, Rows, Segmentation
 from realtime.camera_motion import CameraMotion
 from realtime.tracking.common import kalman
 from realtime.tracking.common.association import Pairing, Pairs, iou_matrix, overlapping, pair_iou
@@ -45,7 +46,7 @@ class BoxTracker:
         self._last_id = 0
         self._is_first_frame = True
 
-    def update(self, segmentation: Segmentation, t_s: float, image: Image) -> tuple[Track, ...]:
+    def update(self, segmentation: Segmentation, t_s: float, image: PictureLike) -> tuple[Track, ...]:
         """Take one frame's objects; return the confirmed tracks seen in it, and those that coast for at most `coast_s`, by id.
 
         A seen track has its detection's box and row, a coasting one its predicted box and row None.
@@ -66,7 +67,7 @@ class BoxTracker:
 
     # Hooks of trackers
 
-    def _prepare(self, seen: Detections, segmentation: Segmentation, image: Image) -> None:
+    def _prepare(self, seen: Detections, segmentation: Segmentation, image: PictureLike) -> None:
         """Take from a new frame what the methods below need. The tracks are already predicted to it."""
 
     def _candidates(self, seen: Detections) -> Pairs:
@@ -103,7 +104,7 @@ class BoxTracker:
 
     # The loop
 
-    def _follow_camera(self, segmentation: Segmentation, image: Image, dt_s: float) -> None:
+    def _follow_camera(self, segmentation: Segmentation, image: PictureLike, dt_s: float) -> None:
         """Move all known positions as the background moved."""
         step = self._camera.update(image, segmentation, dt_s)
         if not step.is_sure or not len(self._table) or not step.is_moving:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.pictures.raw import BGR, Colours, RawPicture, as_image, pixels_of, planes_of, size_of
+from engines.pictures.raw import BGR, Colours, RawPicture, as_image, part_of, pixels_of, planes_of, size_of
 from engines.types import Size
 
 from ..raw_pictures import BT601, BT709, COLOURS, RAW, noise_of
@@ -77,10 +77,18 @@ def test_a_picture_keeps_its_pixels_when_the_next_one_is_converted() -> None:
 
 @pytest.mark.parametrize("format", RAW)
 @pytest.mark.parametrize("step", [1, 3, 8])
-def test_a_sample_is_of_the_picture(format: str, step: int) -> None:
+def test_a_part_is_that_of_the_whole_picture(format: str, step: int) -> None:
     for size in SIZES:
-        picture = noise_of(format, size, BT709)
-        np.testing.assert_array_equal(picture.sample(step), picture.bgr()[::step, ::step])
+        picture, whole = noise_of(format, size, BT709), noise_of(format, size, BT709).bgr()
+        middle = size.height // 2
+        every, one_row = slice(None, None, step), slice(middle, middle + 1)
+        for rows, columns in ((every, every), (one_row, slice(None)), (slice(1, 9), slice(3, 8))):
+            if whole[rows, columns].size:
+                np.testing.assert_array_equal(part_of(picture, rows, columns), whole[rows, columns])
+        before = picture.nbytes
+        picture.bgr()
+        assert picture.nbytes > before, "the parts have not converted all of it"
+        np.testing.assert_array_equal(picture.part(slice(0, 1), slice(0, 1)), whole[:1, :1])
 
 
 def test_planes_must_be_those_of_the_format() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from engines.pictures.raw import Scratch
 from realtime.sources import open_source
-from realtime.sources.common.colour import to_bgr
+from realtime.sources.common.colour import raw_of, to_bgr
 
 KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 RGB, BT709, UNSPECIFIED, SMPTE170M, YCGCO = 0, 1, 2, 6, 8
@@ -211,3 +211,37 @@ def test_what_a_gpu_decodes_has_the_colours_of_what_the_cpu_decodes(size: tuple[
     for frame in (planar, paired):
         frame.colorspace, frame.color_range = matrix, color_range
     assert np.array_equal(to_bgr(paired), to_bgr(planar))
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "nv12"])
+@pytest.mark.parametrize("size", [(64, 48), (63, 47), (1, 1)])
+def test_a_raw_picture_is_the_frame_itself_and_its_bgr_that_of_the_frame(pixel_format: str, size: tuple[int, int]) -> None:
+    frame = frame_of(patches(), Tags(BT709, LIMITED), pixel_format, is_full=False, size=size) if pixel_format != "nv12" else None
+    if frame is None:
+        frame = frame_of(patches(), Tags(SMPTE170M, LIMITED), "yuv444p", is_full=False, size=size).reformat(format="nv12")
+        frame.colorspace, frame.color_range = BT709, LIMITED
+    raw = raw_of(frame)
+    assert raw is not None
+    assert np.shares_memory(raw.planes[0], np.frombuffer(frame.planes[0], np.uint8)), "no copy"
+    np.testing.assert_array_equal(raw.bgr(), to_bgr(frame))
+
+
+def test_a_raw_picture_outlives_its_frame_and_those_that_follow(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", 25, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(40):
+            image = np.full((64, 96, 3), 6 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        pictures = [raw_of(frame) for frame in container.decode(video=0)]
+    levels = [picture.bgr().mean() for picture in pictures if picture is not None]
+    assert len(levels) == 40
+    assert np.abs(np.array(levels) - 6 * np.arange(40)).max() < 4
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv422p", "yuv444p", "yuv420p10le", "bgr24", "gray", "yuva420p"])
+def test_other_formats_are_no_raw_pictures(pixel_format: str) -> None:
+    assert raw_of(av.VideoFrame(64, 48, pixel_format)) is None

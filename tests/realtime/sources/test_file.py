@@ -66,7 +66,7 @@ def test_memory_that_runs_out_is_no_damage(clip: Path, monkeypatch: pytest.Monke
     source = open_source(str(clip))
     frames = iter(source)
     next(frames)
-    monkeypatch.setattr("realtime.sources.common.container.to_bgr", lambda *_: exhaust())
+    monkeypatch.setattr("realtime.sources.common.container.raw_of", lambda *_: exhaust())
     with pytest.raises(SourceLostError, match="not enough memory"):
         next(frames)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import pytest
 
+from engines.pictures.raw import RawPicture
 from realtime.sources.common.base import FrameSource, Picture, now_ns
+from realtime.sources.common.colour import raw_of
 from realtime.sources.common.watching import PictureWatch, watched
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 72, 128, 3), np.uint8)
@@ -29,6 +32,35 @@ def test_the_same_picture_is_frozen_before_three_seconds_and_a_new_one_is_live(c
     assert found.index("frozen") <= 1 + 25 * 3
     assert found[-2:] == ["frozen", "live"]
     assert [text.partition(" (")[0] for text in caplog.messages] == ["camera: frozen", "camera: no longer frozen, after 4.0 s"]
+
+
+def raw(image: np.ndarray, matrix: int = 1) -> RawPicture:
+    """An image as a decoder has it: limited, with the matrix of HD."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "bgr24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=1)
+    frame.colorspace, frame.color_range = matrix, 1
+    found = raw_of(frame)
+    assert found is not None
+    return found
+
+
+BLACKS = [
+    (np.zeros((72, 128, 3), np.uint8), "black"),
+    (np.full((72, 128, 3), 16, np.uint8), "black"),
+    (np.full((72, 128, 3), 70, np.uint8), "frozen"),
+    (np.full((72, 128, 3), (160, 20, 20), np.uint8), "frozen"),
+    (np.full((72, 128, 3), (150, 0, 0), np.uint8), "frozen"),
+]
+
+
+@pytest.mark.parametrize(("image", "state"), BLACKS, ids=["zero", "limited range", "dark", "a no-signal card", "a darker one"])
+def test_a_raw_picture_is_judged_as_its_bgr_and_not_converted(image: np.ndarray, state: str) -> None:
+    """A blue whose luma is hardly above that of black is not black."""
+    pictures = [raw(image) for _ in range(100)]
+    assert states([*pictures])[-1] == states([image.copy() for _ in range(100)])[-1] == state
+    assert all(picture.nbytes == sum(plane.nbytes for plane in picture.planes) for picture in pictures)
+    assert set(states([raw(NOISE[number % 8]) for number in range(100)])) == {"live"}
+    assert states([raw(NOISE[0]), *pictures, NOISE[1]])[-1] == "live", "of another format it is another picture"
 
 
 def test_a_slow_or_a_slowly_changing_camera_is_not_frozen() -> None:
