@@ -4,7 +4,7 @@ SegmentationError
 └── EngineError
     ├── ModelNotFoundError, ModelFileError, CardError
     ├── BackendUnavailableError ── NoGpuError, EngineNotBuiltError
-    ├── BuildError ── BuildCancelledError
+    ├── BuildError ── BuildCancelledError, NoKernelError
     ├── CollectionError ── DownloadError
     ├── DataError ── PictureError
     └── EvaluationError, NoHomeError, WrongThreadError, InferenceError
@@ -79,6 +79,14 @@ class BuildError(EngineError):
 
 class BuildCancelledError(BuildError):
     """The build was stopped on request."""
+
+
+class NoKernelError(BuildError):
+    """TensorRT has no kernel for some layers in their precision. labels: how it names them."""
+
+    def __init__(self, what: str, cure: str, labels: tuple[str, ...]) -> None:
+        super().__init__(what, cure)
+        self.labels = labels
 
 
 class CollectionError(EngineError):

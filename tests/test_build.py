@@ -12,10 +12,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from engines.plans.passport import TRUST_WARNING
-from engines.plans.store import Store
+from engines.plans.store import Found, Store
 from realtime.cli import main
+from realtime.commands.common.building import describe
 
 from .engines.conftest import Nets
+from .engines.plans.examples import passport_of
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not for this kind of machine")
 
@@ -83,6 +85,18 @@ def code_of(command: list[str]) -> int:
         return main(command)
     except SystemExit as end:
         return int(end.code or 0)
+
+
+def test_the_verdict_names_nodes_without_a_kernel_and_what_the_user_should_know() -> None:
+    nodes = tuple(f"/stage{number}/Conv" for number in range(7))
+    passport = passport_of(without_kernel=nodes, warnings=("only 40% of its heavy layers are fp16",))
+    lines = describe(Found(Path("x.plan"), passport, ""), is_new=True).splitlines()
+    assert lines[-2].startswith(
+        "kernels  TensorRT 10.3.0 has none in fp16 for these nodes, so they are in fp32: /stage0/Conv, /stage1"
+    )
+    assert lines[-2].endswith("/stage4/Conv and 2 more")
+    assert lines[-1] == "warning  only 40% of its heavy layers are fp16"
+    assert len(describe(Found(Path("x.plan"), passport_of(), ""), is_new=True).splitlines()) == len(lines) - 2
 
 
 MISTAKES = [

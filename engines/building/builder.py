@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from engines.plans.requests import environment_of, environment_of_target
 from engines.plans.store import Found, Store
 from engines.trt.builder import TARGETS_ARE_RTX, check_target
 from engines.trt.runtime import open_tensorrt
+
+log = logging.getLogger(__name__)
 
 TARGET = "engines.building.work:build"
 """The function that the child process calls: a Task in, an Outcome out, as JSON."""
@@ -50,6 +53,8 @@ class Outcome(msgspec.Struct, frozen=True):
     audit: PrecisionAudit | None
     parity: ParityReport | None
     build_seconds: float
+    without_kernel: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,11 @@ class EngineBuilder:
             parity=outcome.parity,
             build_seconds=round(outcome.build_seconds, 1),
             built_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            without_kernel=outcome.without_kernel,
+            warnings=outcome.warnings,
         )
+        for warning in outcome.warnings:
+            log.warning("%s: %s", self._request.model_name, warning)
         found = self._store.save(passport, plan, cache)
         if kernels is not None:
             self._store.kernels(found, self._environment).write(kernels)

@@ -17,7 +17,7 @@ from engines.models.card import ModelCard
 from engines.models.exporting import cast_model, fuse_outputs, network_feeds
 from engines.models.fit import InputFiller
 from engines.models.sizing import with_input_size
-from engines.onnx_graph.precision import main_precision, offenders, rounded_for_cpu
+from engines.onnx_graph.precision import is_fp32, main_precision, offenders, rounded_for_cpu
 from engines.onnx_graph.suiting import suited
 from engines.plans.passport import ParityReport
 from engines.types import Image, Segmentation, Size
@@ -30,12 +30,16 @@ KEPT_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A network ready to build. reference: the same in FP32. parity: of the two, on the CPU; None for FP32."""
+    """A network ready to build. reference: the same in FP32. parity: of the two, on the CPU; None for FP32.
+
+    without_kernel: nodes that are in FP32 because TensorRT has no other kernel for them.
+    """
 
     network: onnx.ModelProto
     card: ModelCard
     reference: Reference
     parity: ParityReport | None
+    without_kernel: tuple[str, ...] = ()
 
 
 class Reference:
@@ -78,17 +82,21 @@ def prepare(
     return with_kept(reference, precision, ())
 
 
-def with_kept(reference: Reference, precision: str, kept: tuple[str, ...]) -> Prepared:
-    """Cast with the nodes `kept` in FP32, and with as many more as the comparison on the CPU needs. Raises BuildError."""
+def with_kept(reference: Reference, precision: str, kept: tuple[str, ...], without_kernel: tuple[str, ...] = ()) -> Prepared:
+    """Cast with the nodes `kept` in FP32, and with as many more as the comparison on the CPU needs. Raises BuildError.
+
+    without_kernel: further nodes in FP32, which need not be there for the comparison.
+    """
     while True:
-        cast, card = cast_model(reference.network, reference.card, precision, reference.frames, kept)
-        if not kept and main_precision(cast) == "fp32":
-            raise BuildError(f"{card.name}: no layer with weights can run in {precision}", "Try --precision fp32")
+        cast, card = cast_model(reference.network, reference.card, precision, reference.frames, kept, without_kernel)
+        if (without_kernel and is_fp32(cast)) or (not kept and not without_kernel and main_precision(cast) == "fp32"):
+            lacking = f" besides the {len(without_kernel)} that TensorRT has no kernel for" if without_kernel else ""
+            raise BuildError(f"{card.name}: no layer with weights can run in {precision}{lacking}", "Try --precision fp32")
         found = run_on_cpu(rounded_for_cpu(cast), card, reference.frames, CANDIDATE_SETTINGS)
         report = reference.report(found, kept, "cpu")
         trouble = shortfall(report, precision)
         if not trouble:
-            return Prepared(cast, card, reference, report)
+            return Prepared(cast, card, reference, report, without_kernel)
         kept = more_kept(reference, cast, precision, kept, trouble)
 
 

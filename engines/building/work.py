@@ -10,16 +10,18 @@ import onnx
 
 from engines.building.builder import EARLIER_CACHE, KERNELS, PLAN, TIMING_CACHE, Outcome, Task
 from engines.building.frames import real_frames
-from engines.building.network import Prepared, decoded, more_kept, prepare, too_inaccurate, with_kept
+from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
+from engines.building.no_kernel import nodes_meant, with_twins
 from engines.building.parity import CANDIDATE_SETTINGS, shortfall
-from engines.errors import BuildCancelledError, BuildError
+from engines.errors import BuildCancelledError, BuildError, NoKernelError
 from engines.families import open_family
 from engines.gpu.driver import Driver
 from engines.models.card import card_from_dict
+from engines.onnx_graph.precision import name_nodes
 from engines.onnx_graph.reading import TensorFacts, read_tensors
 from engines.plans.passport import ParityReport, PrecisionAudit, TensorIo
 from engines.trt import audit
-from engines.trt.builder import BuildOptions, BuiltPlan, build_plan
+from engines.trt.builder import BuildOptions, BuiltPlan, build_plan, is_strongly_typed
 from engines.trt.runner import Runner
 from engines.trt.runtime import TensorRt, open_tensorrt
 from engines.types import Segmentation, Size
@@ -27,6 +29,9 @@ from engines.types import Segmentation, Size
 FRAMES = 8
 MAX_BUILDS = 3
 """Attempts to build a network, each with more nodes in FP32."""
+
+MAX_WITHOUT_KERNEL = 12
+"""Builds that may fail for lack of a kernel, each naming other nodes."""
 
 Report = Callable[[str, "float | None"], None]
 
@@ -46,6 +51,7 @@ class Builder:
         self._report, self._is_cancelled = report, is_cancelled
         self._card = card_from_dict(task.card, "the model's card")
         self._kernels: bytes | None = None
+        self._warnings: list[str] = []
 
     def run(self) -> Outcome:
         """Raises BuildError and other EngineErrors."""
@@ -64,13 +70,12 @@ class Builder:
         if not request.target:
             Driver()  # before TensorRT, see engines.gpu.driver
         tensorrt = open_tensorrt(request.runtime)
-        trouble = ""
         for attempt in range(1, MAX_BUILDS + 1):
-            built = self._build(tensorrt, prepared)
+            built, prepared = self._build_with_kernels(tensorrt, prepared)
             if request.target:
                 return self._outcome(prepared, built, None, prepared.parity, start_s)
             self._begin("measuring the engine")
-            found, precision_audit = self._measure(tensorrt, prepared, built, trouble)
+            found, precision_audit = self._measure(tensorrt, prepared, built)
             kept = prepared.parity.kept_fp32 if prepared.parity else ()
             parity = prepared.reference.report(found, kept)
             trouble = shortfall(parity, request.precision)
@@ -80,9 +85,32 @@ class Builder:
                 break
             self._begin(f"keeping more nodes in FP32 ({trouble})")
             kept = more_kept(prepared.reference, prepared.network, request.precision, kept, trouble)
-            prepared = with_kept(prepared.reference, request.precision, kept)
+            prepared = with_kept(prepared.reference, request.precision, kept, prepared.without_kernel)
         what = f"{self._card.name}: the engine is less accurate than its network: {trouble}"
         raise BuildError(what, "Try --precision fp32, or another version of TensorRT")
+
+    def _build_with_kernels(self, tensorrt: TensorRt, prepared: Prepared) -> tuple[BuiltPlan, Prepared]:
+        """Build, with the nodes that TensorRT has no kernel for in FP32. Raises NoKernelError if it has none for that either."""
+        for _ in range(MAX_WITHOUT_KERNEL):
+            try:
+                return self._build(tensorrt, prepared), prepared
+            except NoKernelError as error:
+                prepared = self._in_fp32(tensorrt, prepared, error)
+        return self._build(tensorrt, prepared), prepared
+
+    def _in_fp32(self, tensorrt: TensorRt, prepared: Prepared, error: NoKernelError) -> Prepared:
+        """`prepared` with the nodes of `error` in FP32. Raises that error, or BuildError, if it does not help."""
+        precision, reference, before = self._request.precision, prepared.reference, prepared.without_kernel
+        named = nodes_meant(error.labels, prepared.network) if precision != "fp32" else ()
+        original = name_nodes(reference.network)  # without what the cast added
+        known = {node.name for node in original.graph.node}
+        more = [name for name in with_twins(known.intersection(named), original) if name not in before]
+        if not more:
+            also = f", even with {len(before)} of its nodes in FP32" if before else ""
+            raise NoKernelError(f"{error.what}{also}", error.cure, error.labels) from error
+        self._begin(f"keeping {', '.join(more[:3])}{' ...' if len(more) > 3 else ''} in FP32: no {precision} kernel")
+        kept = prepared.parity.kept_fp32 if prepared.parity else ()
+        return with_kept(reference, precision, kept, (*before, *more))
 
     def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
         request, cache = self._request, Path(self._task.scratch, EARLIER_CACHE)
@@ -101,22 +129,21 @@ class Builder:
         )
 
     def _measure(
-        self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan, trouble_before: str
+        self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan
     ) -> tuple[list[Segmentation | None], PrecisionAudit | None]:
-        """The engine's results on the frames, and the precision of its layers. Raises BuildError if that is not as requested.
+        """The engine's results on the frames, and the precision of its layers.
 
-        trouble_before: why an engine with fewer nodes in FP32 was not accurate enough; empty for the first.
+        Another precision than requested is a warning where the graph's types are binding, and a BuildError where they are a hint.
         """
         name, precision, frames = self._card.name, self._request.precision, prepared.reference.frames
         runner = Runner(tensorrt, built.plan, prepared.card, dla_core=self._request.dla_core)
         try:
             layers = audit.read_layers(runner.inspect())
             lack = audit.shortfall(layers, precision)
-            if lack and trouble_before:
-                raise too_inaccurate(name, precision, f"{trouble_before}; with more nodes in FP32, {lack}")
-            if lack:
+            if lack and not is_strongly_typed(tensorrt, self._request.dla_core):
                 what = f"{tensorrt.title} built {name} in another precision than requested: {lack}"
                 raise BuildError(what, "Try another --precision, or another version of TensorRT")
+            self._warnings = [lack] if lack else []
             family = open_family(prepared.card)
             found = []
             for frame in frames:
@@ -149,6 +176,8 @@ class Builder:
             audit=precision_audit,
             parity=parity,
             build_seconds=time.monotonic() - start_s,
+            without_kernel=prepared.without_kernel,
+            warnings=tuple(self._warnings),
         )
 
     def _begin(self, phase: str) -> None:

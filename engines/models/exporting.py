@@ -132,24 +132,30 @@ def fuse_outputs(model: Any, card: ModelCard) -> tuple[Any, ModelCard]:
 
 
 def cast_model(
-    network: Any, card: ModelCard, precision: str, frames: Sequence[Image], keep: tuple[str, ...] = ()
+    network: Any,
+    card: ModelCard,
+    precision: str,
+    frames: Sequence[Image],
+    keep: tuple[str, ...] = (),
+    keep_fp32: tuple[str, ...] = (),
 ) -> tuple[Any, ModelCard]:
     """A new network in `precision` ("fp16", "bf16", "int8-qdq"), and its card.
 
     An FP16 network takes an FP16 input. frames: "int8-qdq" measures its ranges on them. keep: nodes that keep more precision,
-    see `cast_precision` and `quantise_qdq`. Raises ModelFileError if the network cannot be quantised.
+    see `cast_precision` and `quantise_qdq`. keep_fp32: nodes that stay in FP32. Raises ModelFileError if the network cannot be
+    quantised.
     """
     import onnx
 
     if precision == "int8-qdq":
         try:
-            network = quantise_qdq(network, network_feeds(card.input, frames), keep=keep)
+            network = quantise_qdq(network, network_feeds(card.input, frames), keep=keep, keep_fp32=keep_fp32)
         except ValueError as error:
             raise ModelFileError(f"{card.name}: cannot be quantised ({error})", "Choose another precision") from error
     elif precision == "fp16":
-        network = cast_precision(network, "fp16", keep_fp32=keep, io_dtype="float16")
+        network = cast_precision(network, "fp16", keep_fp32=(*keep, *keep_fp32), io_dtype="float16")
     else:
-        network = cast_precision(network, "bf16", keep_fp32=keep)
+        network = cast_precision(network, "bf16", keep_fp32=(*keep, *keep_fp32))
     network = bytes_through_float(network)
     elem_type = input_of(network, card.input.tensor).type.tensor_type.elem_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type).name

@@ -14,7 +14,7 @@ import msgspec
 
 from engines.errors import BackendUnavailableError
 
-PASSPORT_FORMAT = 1
+PASSPORT_FORMAT = 2
 """Increased when the meaning of a field changes: older passports are then refused and their engines built again."""
 
 RUNTIMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
@@ -114,6 +114,10 @@ class Passport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     build_seconds: float
     built_at: str
     """UTC, ISO 8601."""
+    without_kernel: tuple[str, ...] = ()
+    """Nodes that are in FP32 because this TensorRT has no kernel for them in the requested precision."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know of this engine, a line each."""
     format: int = PASSPORT_FORMAT
 
 

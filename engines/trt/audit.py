@@ -19,19 +19,38 @@ COUNTED_AS = {"fp16": ("fp16",), "bf16": ("bf16",), "int8-qdq": ("int8", "fp8"),
 HEAVY = re.compile(r"conv|correlation|gemm|matrix|matmul|mha|fully|einsum|attention|myelin|foreign|fusion|\bdla\b", re.IGNORECASE)
 """Layer kinds that multiply matrices or contain layers that do."""
 
+LIGHT = re.compile(r"point|element|activation|softmax|norm|reduce|pooling", re.IGNORECASE)
+"""Layer kinds that do not, although they may be called a fusion."""
+
 GENERATED, HEAVY_NAME = re.compile(r"^kgen$", re.IGNORECASE), re.compile(r"gemm|mha|matmul|_conv", re.IGNORECASE)
 """Generated kernels have a single kind; their names say what they do: "_gemm_mha_v2_myl0_4"."""
 
 IDLE = re.compile(r"reformat|shuffle|constant|noop|signal|wait|shape|copy|reinterpret|slice|concat|cast|identity", re.IGNORECASE)
 """Layer kinds that only move data."""
 
+OPAQUE = re.compile(r"^myelin$|^foreignnode$|\bdla\b", re.IGNORECASE)
+"""Kinds that contain layers of any type between their inputs and outputs."""
+
 TYPES = (  # as the inspectors of different versions write them
     ("bf16", re.compile(r"bf16|bfloat", re.IGNORECASE)),
+    ("tf32", re.compile(r"tf32", re.IGNORECASE)),
     ("fp16", re.compile(r"fp16|half|float16", re.IGNORECASE)),
-    ("fp8", re.compile(r"fp8|float8", re.IGNORECASE)),
+    ("fp8", re.compile(r"fp8|float8|e4m3|e5m2", re.IGNORECASE)),
+    ("fp4", re.compile(r"fp4|float4|e2m1", re.IGNORECASE)),
     ("int8", re.compile(r"(?<!u)int8", re.IGNORECASE)),
     ("fp32", re.compile(r"fp32|float", re.IGNORECASE)),
 )
+
+TYPE_KEYS = ("Format/Datatype", "Datatype", "DataType")
+
+TACTICS = (  # "sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc...", "ampere_h16816gemm_256x128..."
+    ("bf16", re.compile(r"bf16bf16|_bf16(?:_|$)")),
+    ("tf32", re.compile(r"tf32")),
+    ("int8", re.compile(r"i8i8|igemm|imma")),
+    ("fp16", re.compile(r"f16f16|hgemm|h\d+gemm")),
+    ("fp32", re.compile(r"f32f32|sgemm")),
+)
+"""The type that a kernel multiplies, by the names of NVIDIA's libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,8 @@ class Layer:
 
     @property
     def is_heavy(self) -> bool:
+        if LIGHT.search(self.kind):
+            return False
         return bool(HEAVY.search(self.kind) or (GENERATED.search(self.kind) and HEAVY_NAME.search(self.name)))
 
 
@@ -93,20 +114,32 @@ def shortfall(layers: list[Layer], precision: str) -> str:
 
 
 def _precision_of(entry: dict[str, Any]) -> str | None:
-    """A layer's precision: the type of its weights if known, else of its first float or int8 input, else of its output."""
+    """A layer's precision: the type of its weights if known, else of its first float or int8 input, else of its output.
+
+    What is opaque has one only if all its inputs and outputs agree. A kernel's name tells TF32 from FP32, and the type where the
+    inspector has none ("N/A due to dynamic shapes").
+    """
+    tactic = _match(TACTICS, str(entry.get("TacticName", "")).lower())
     weights = entry.get("Weights")
-    if isinstance(weights, dict) and (found := _type_in(str(weights.get("Type", "")))):
-        return found
-    for key in ("Inputs", "Outputs"):
-        for tensor in entry.get(key) or []:
-            text = tensor.get("Format/Datatype", tensor.get("Datatype", "")) if isinstance(tensor, dict) else ""
-            if found := _type_in(str(text)):
-                return found
-    return None
+    tensors = [found for key in ("Inputs", "Outputs") for found in _types_of(entry.get(key))]
+    if isinstance(weights, dict) and (found := _match(TYPES, str(weights.get("Type", "")))):
+        precision: str | None = found
+    elif OPAQUE.search(str(entry.get("LayerType", ""))):
+        precision = tensors[0] if len(set(tensors)) == 1 else None
+    else:
+        precision = _match(TYPES, str(entry.get("Precision", ""))) or (tensors[0] if tensors else tactic)
+    return "tf32" if precision == "fp32" and tactic == "tf32" else precision
 
 
-def _type_in(text: str) -> str | None:
-    return next((name for name, pattern in TYPES if pattern.search(text)), None)
+def _types_of(tensors: Any) -> list[str]:
+    """The float and int8 types of a layer's inputs or outputs."""
+    entries = [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
+    texts = [str(next((entry[key] for key in TYPE_KEYS if key in entry), "")) for entry in entries]
+    return [found for text in texts if (found := _match(TYPES, text))]
+
+
+def _match(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str | None:
+    return next((name for name, pattern in patterns if pattern.search(text)), None)
 
 
 def _shares(weighted: list[tuple[str, float]]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import BackendUnavailableError, BuildCancelledError, BuildError
+from engines.errors import BackendUnavailableError, BuildCancelledError, BuildError, NoKernelError
 from engines.trt.runtime import TensorRt
 
 Report = Callable[[str, "float | None"], None]
@@ -49,7 +49,8 @@ def build_plan(
 ) -> BuiltPlan:
     """Build a strongly typed network from an ONNX file's bytes.
 
-    report, is_cancelled: called on TensorRT's threads. Raises BuildError with TensorRT's reason, BuildCancelledError.
+    report, is_cancelled: called on TensorRT's threads. Raises BuildError with TensorRT's reason, NoKernelError for layers that it
+    has no kernel for in their precision, BuildCancelledError.
     """
     tensorrt.messages.clear()
     builder = _make_builder(tensorrt)
@@ -66,9 +67,19 @@ def build_plan(
     if is_cancelled():
         raise BuildCancelledError("the build was cancelled")
     if plan is None:
-        what = f"{tensorrt.title} could not build the network: {tensorrt.messages.reason()}"
-        raise BuildError(what, "Try --precision fp32, or another version of TensorRT")
+        raise _failure(tensorrt)
     return BuiltPlan(bytes(plan), None if cache is None else bytes(cache.serialize()))
+
+
+def _failure(tensorrt: TensorRt) -> BuildError:
+    messages, title = tensorrt.messages, tensorrt.title
+    more = "Allow more scratch memory with --workspace, or t" if messages.lacks_workspace else "T"
+    cure = f"{more}ry --precision fp32, or another version of TensorRT"
+    layers = messages.without_kernel()
+    if not layers:
+        return BuildError(f"{title} could not build the network: {messages.reason()}", cure)
+    named = "; ".join(label if len(label) <= 120 else f"{label[:117]}..." for label in layers[:3])
+    return NoKernelError(f"{title} has no kernel for {named} in its precision", cure, layers)
 
 
 def _make_builder(tensorrt: TensorRt) -> Any:
@@ -81,14 +92,14 @@ def _make_builder(tensorrt: TensorRt) -> Any:
 
 
 def _network_flags(tensorrt: TensorRt, options: BuildOptions) -> int:
-    if _needs_precision_flags(tensorrt, options):
+    if not is_strongly_typed(tensorrt, options.dla_core):
         return 0
     return 1 << int(tensorrt.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def _needs_precision_flags(tensorrt: TensorRt, options: BuildOptions) -> bool:
-    """The DLA of TensorRT 10 does not support strongly typed networks."""
-    return options.dla_core is not None and tensorrt.major < 11
+def is_strongly_typed(tensorrt: TensorRt, dla_core: int | None) -> bool:
+    """Whether the engine has the types of the graph. The DLA of TensorRT 10 does not support that: there they are a hint."""
+    return dla_core is None or tensorrt.name == "tensorrt-rtx" or tensorrt.major >= 11
 
 
 def _parse(tensorrt: TensorRt, network: Any, onnx: bytes) -> None:
@@ -165,7 +176,7 @@ def _set_dla(tensorrt: TensorRt, builder: Any, config: Any, options: BuildOption
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = options.dla_core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-    if _needs_precision_flags(tensorrt, options):
+    if not is_strongly_typed(tensorrt, options.dla_core):
         fp16 = getattr(trt.BuilderFlag, "FP16", None)
         if fp16 is not None:
             config.set_flag(fp16)

@@ -26,6 +26,17 @@ OUT_OF_MEMORY = re.compile(r"out ?of ?memory|could not be allocated|allocation .
 PLACE = re.compile(r"^\[[^\]]*\] |^[A-Za-z_:]+: (?=Error Code)|\bIn \w+ at \S+:\d+ ?")
 """"[builder.cpp::build::123] ", "IBuilder::build: ", "In build at /src/builder.cpp:123": positions in TensorRT's source."""
 
+NO_KERNEL = (
+    re.compile(r"Could not find any implementation for node (.+?)(?:\. In \w+ at .*|\.\)|\.?$|\)$| due to insufficient .*)"),
+    re.compile(r"No low-precision .*? kernel available .*Failing node: (.+?)\.?$"),
+)
+"""How TensorRT says that it has no kernel for a layer; the second only 11, of a convolution in a strongly typed network.
+
+A layer may be several fused nodes: "a + PWN(b)", "{ForeignNode[a...z]}".
+"""
+
+TOO_LITTLE_WORKSPACE = re.compile(r"due to insuff?icient (?:memory|workspace)")
+
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 
 
@@ -34,12 +45,25 @@ class Messages:
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=KEPT_MESSAGES)
+        self.lacks_workspace = False
+        """Whether a kernel was skipped because it needs more scratch memory than allowed."""
 
     def add(self, error: str) -> None:
         self._errors.append(" ".join(error.split()))
+        self.warn(error)
+
+    def warn(self, text: str) -> None:
+        """Of a warning only `lacks_workspace` is kept."""
+        self.lacks_workspace = self.lacks_workspace or bool(TOO_LITTLE_WORKSPACE.search(text))
 
     def clear(self) -> None:
         self._errors.clear()
+        self.lacks_workspace = False
+
+    def without_kernel(self) -> tuple[str, ...]:
+        """The layers that TensorRT has no kernel for, as it names them."""
+        found = (pattern.search(text) for text in self._errors for pattern in NO_KERNEL)
+        return tuple(dict.fromkeys(match[1].strip() for match in found if match))
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -160,5 +184,7 @@ def _listener(trt: Any, logger_type: Any, messages: Messages) -> Any:
             log.debug("%s", text)
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                 messages.add(text)
+            else:
+                messages.warn(text)
 
     return Listener()

@@ -7,6 +7,6 @@ from engines.onnx_graph.precision.cast import cast_precision
 from engines.onnx_graph.precision.offenders import offenders
 from engines.onnx_graph.precision.prepare import name_nodes
 from engines.onnx_graph.precision.rounding import rounded_for_cpu
-from engines.onnx_graph.precision.weights import main_precision
+from engines.onnx_graph.precision.weights import is_fp32, main_precision
 
-__all__ = ["cast_precision", "main_precision", "name_nodes", "offenders", "rounded_for_cpu"]
+__all__ = ["cast_precision", "is_fp32", "main_precision", "name_nodes", "offenders", "rounded_for_cpu"]

@@ -31,28 +31,32 @@ QDQ_OPSET = 21
 
 
 def quantise_qdq(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, npt.NDArray[Any]]], *, keep: Sequence[str] = ()
+    model: onnx.ModelProto,
+    feeds: Sequence[Mapping[str, npt.NDArray[Any]]],
+    *,
+    keep: Sequence[str] = (),
+    keep_fp32: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """A new model with INT8 convolutions and matrix products, symmetric, weights per output channel; the rest is mixed FP16.
 
     feeds: real inputs by tensor name, in the model's types; activation ranges are measured on them, so give a few dozen typical
     ones. The first layers, which read pixels, and the last, which predict, stay in FP16. Layers named in `keep` (see
-    `name_nodes`) stay in FP16, other nodes named there in FP32. Inputs and outputs keep their types. If ONNX's converter cannot
-    raise the opset, the scales are FP32 between casts. Raises ValueError without feeds, for an unknown node, or if no layer can
-    be quantised.
+    `name_nodes`) stay in FP16, other nodes named there, and all in `keep_fp32`, in FP32. Inputs and outputs keep their types. If
+    ONNX's converter cannot raise the opset, the scales are FP32 between casts. Raises ValueError without feeds, for an unknown
+    node, or if no layer can be quantised.
     """
     if not feeds:
         raise ValueError("there are no frames to measure activation ranges on")
     tidy, gone = prepared(with_opset(name_nodes(model), QDQ_OPSET), FLOAT16)
     wiring = Wiring(tidy)
-    kept = known_nodes(wiring, keep, gone)
+    kept, fp32 = known_nodes(wiring, keep, gone), known_nodes(wiring, keep_fp32, gone)
     layers = _quantisable(wiring)
-    chosen = [name for name in layers if name not in kept]
+    chosen = [name for name in layers if name not in kept | fp32]
     if not chosen:
         raise ValueError("between its first and last layers, no convolution or matrix product with constant weights is left")
     _separate_shared_weights(tidy.graph, chosen)
     quantised = _with_exact_scales(_with_qdq(tidy, feeds, chosen), wiring.constants)
-    return cast_precision(quantised, "fp16", keep_fp32=kept.difference(layers))
+    return cast_precision(quantised, "fp16", keep_fp32=kept.difference(layers) | fp32)
 
 
 def _quantisable(wiring: Wiring) -> list[str]:

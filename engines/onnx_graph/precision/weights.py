@@ -38,6 +38,11 @@ def main_precision(model: onnx.ModelProto) -> str:
     return max(counts, key=lambda kind: counts[kind], default="fp32")
 
 
+def is_fp32(model: onnx.ModelProto) -> bool:
+    """Whether all weights that the network multiplies and accumulates are float32."""
+    return all(tensor.data_type == FLOAT for _, tensors in stored_weights(model) for tensor in tensors)
+
+
 def stored_weights(model: onnx.ModelProto) -> list[tuple[Any, list[Any]]]:
     """Every node that multiplies and accumulates, and its constant factors as they are stored."""
     tensors = dict(constants(model))

@@ -103,8 +103,18 @@ def describe(found: Found, *, is_new: bool) -> str:
             f"engine   {found.plan_path} ({passport.plan_bytes / 1e6:.1f} MB, built in {passport.build_seconds:.0f} s)",
             f"layers   {_layers(passport)}",
             f"parity   {_parity(passport)}",
+            *_remarks(passport),
         ]
     )
+
+
+def _remarks(passport: Passport) -> list[str]:
+    """What differs from the request."""
+    nodes = passport.without_kernel
+    named = f"{', '.join(nodes[:5])}{f' and {len(nodes) - 5} more' if len(nodes) > 5 else ''}"
+    runtime = runtime_name(passport.environment)
+    kernels = [f"kernels  {runtime} has none in {passport.request.precision} for these nodes, so they are in fp32: {named}"]
+    return [*(kernels if nodes else []), *(f"warning  {warning}" for warning in passport.warnings)]
 
 
 def _layers(passport: Passport) -> str:

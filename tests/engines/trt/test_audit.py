@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,7 +107,61 @@ def test_types_that_depend_on_a_shape_are_unknown() -> None:
     assert found.precision == "fp16"
 
 
-def test_tf32_or_half_is_not_fp32() -> None:
+INSPECTOR = Path(__file__).with_name("inspector")
+"""Reports in the shape of published engines': keys, kinds, formats and names of kernels; the networks are invented."""
+
+
+def precisions(file: str) -> dict[str, tuple[str, bool]]:
+    """Layer -> its precision, and whether it is heavy."""
+    layers = read_layers((INSPECTOR / f"{file}.json").read_text(encoding="utf-8"))
+    return {layer.name: (layer.precision, layer.is_heavy) for layer in layers}
+
+
+def test_a_report_of_10_3() -> None:
+    """Formats as sentences, fused names, and a type that depends on the shape."""
+    assert precisions("tensorrt-10.3-fp16") == {
+        "/stem/Conv + PWN(/stem/Relu)": ("fp16", True),
+        "/a/Conv": ("fp16", True),
+        "/grouped/Conv": ("fp16", True),
+        "PWN(PWN(/act/Sigmoid), /act/Mul)": ("fp16", False),
+        "/up/Resize": ("fp16", False),
+        "/sm/Softmax": ("fp32", False),
+        "/ArgMax": ("fp32", False),
+    }
+
+
+def test_a_report_of_10_16_with_layers_of_myelin() -> None:
+    """What Myelin made of FP32 in and FP16 out may be anything inside, so it counts neither way."""
+    found = precisions("tensorrt-10.16-myelin")
+    assert found.pop("{ForeignNode[/dec/MatMul.../dec/MatMul_9]}") == ("fp16", True)
+    assert found == {
+        "__myl_CastTranMul_myl0_0": ("fp16", False),
+        "/patch/Conv_myl0_1": ("fp16", True),
+        "/blk/qkv/MatMul_myl0_2": ("fp16", True),
+        "_gemm_mha_v2_myl0_3": ("fp16", True),
+        "__myl_CastMeanSubMulMeanAddSqrtDivMulAdd_myl0_4": ("fp16", False),
+        "/head/Conv + /head/Add": ("int8", True),
+    }
+
+
+def test_a_report_of_11() -> None:
+    """Another key for the type, TF32 that only the kernel's name shows, and one without any type but there."""
+    assert precisions("tensorrt-11.4-mixed") == {
+        "/stem/Conv": ("fp16", True),
+        "/grouped/Conv": ("tf32", True),
+        "/fc/MatMul_myl1_0": ("bf16", True),
+        "/last/Conv": ("fp8", True),
+        "ElementWiseFusion_3": ("fp32", False),
+    }
+
+
+def test_tf32_is_not_fp32() -> None:
+    tactic = "sm80_xmma_fprop_implicit_gemm_tf32tf32_tf32f32_f32_nhwckrsc_nhwc"
+    layers = read_layers(report(layer("CaskConvolution", "fp32", "conv", TacticName=tactic)))
+    assert "only 0% of its heavy layers are fp32, 99% are required: conv (tf32)" in shortfall(layers, "fp32")
+
+
+def test_half_is_not_fp32() -> None:
     assert "only 0%" in shortfall(read_layers(report(layer("CaskConvolution", "fp16"))), "fp32")
 
 

@@ -90,6 +90,54 @@ def test_the_first_error_is_the_reason_without_its_position(logged: str, reason:
     assert messages.reason() == "TensorRT gives no reason"
 
 
+FOREIGN = "{ForeignNode[(Unnamed Layer* 1247) [Shuffle].../layers.7/Transpose_2 + /layers.7/Reshape_4]}"
+FUSED = "/model.0/conv/Conv + PWN(PWN(/model.0/act/Sigmoid), /model.0/act/Mul)"
+
+
+@pytest.mark.parametrize(
+    ("logged", "layer"),
+    [
+        (
+            "No low-precision conv kernel available for this strongly-typed Conv/ConvTranspose. Consider keeping it in FP32 "
+            "(e.g. with op_block_list=['Conv','ConvTranspose']). Failing node: node_223_Conv",
+            "node_223_Conv",
+        ),
+        (
+            "IBuilder::buildSerializedNetworkToStream: Error Code 10: Internal Error (Could not find any implementation for node "
+            "node_223_Conv. In computeCosts at /_src/optimizer/common/tactic/optimizer.cpp:4211)",
+            "node_223_Conv",
+        ),
+        (
+            "[optimizer.cpp::computeCosts::3869] Error Code 10: Internal Error (Could not find any implementation for node "
+            f"{FOREIGN}.)",
+            FOREIGN,
+        ),
+        (f"Could not find any implementation for node {FOREIGN}.", FOREIGN),
+        (f"Error Code 10: Internal Error (Could not find any implementation for node {FUSED}.)", FUSED),
+        ("Could not find any implementation for node conv due to insufficient workspace. See verbose log", "conv"),
+        ("IBuilder: Error Code 10: Internal Error (Could not find any implementation for node conv)", "conv"),
+    ],
+)
+def test_layers_without_a_kernel_are_found_in_every_versions_words(logged: str, layer: str) -> None:
+    messages = Messages()
+    messages.add("Error Code 2: Internal Error (Assertion engine != nullptr failed. )")
+    messages.add(logged)
+    messages.add(logged)
+    assert messages.without_kernel() == (layer,)
+    messages.clear()
+    assert messages.without_kernel() == ()
+
+
+def test_a_lack_of_scratch_memory_is_read_from_warnings_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "tensorrt", "11.4.0")
+    tensorrt = open_tensorrt("tensorrt")
+    tensorrt.logger.log(2, "Skipping tactic 0 due to insufficient memory on requested size of 1170309120 detected for tactic 0.")
+    assert tensorrt.messages.lacks_workspace
+    assert tensorrt.messages.reason() == "TensorRT gives no reason"
+    tensorrt.messages.clear()
+    assert not tensorrt.messages.lacks_workspace
+
+
 def test_only_errors_are_reasons(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     pretend(monkeypatch, "tensorrt", "11.4.0")
     tensorrt = open_tensorrt("tensorrt")

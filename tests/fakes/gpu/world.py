@@ -76,6 +76,8 @@ class World:
     build_seconds: float = 0.0
     build_error: str = ""
     """Makes builds fail with this line in the logger."""
+    no_kernel: dict[str, str] = field(default_factory=dict)
+    """ONNX nodes that the builder has no kernel for except in FP32 -> its name for them; empty for the node's own name."""
     build_ignores_precision: bool = False
     build_breaks_parity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     """Outputs -> other outputs, for an engine with wrong results."""

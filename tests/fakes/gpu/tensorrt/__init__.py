@@ -9,14 +9,14 @@ from typing import Any as _Any
 
 from fakegpu.world import current as _current
 
-from tensorrt import _base, _builder, _context, _engine, _enums, _network, _rtx
+from tensorrt import _base, _builder, _config, _context, _engine, _enums, _network, _rtx
 
 __version__ = _current().tensorrt_version
 
 _REAL = _base.real_names(__version__)
 _CLASSES = (
     _base.ILogger, _base.Logger, _base.IProfiler, _base.IProgressMonitor, _base.Dims, _base.IHostMemory,
-    _builder.Builder, _builder.IBuilderConfig, _builder.IOptimizationProfile, _builder.ITimingCache,
+    _builder.Builder, _config.IBuilderConfig, _config.IOptimizationProfile, _config.ITimingCache,
     _network.INetworkDefinition, _network.ITensor, _network.ILayer, _network.OnnxParser, _network.ParserError,
     _engine.Runtime, _engine.ICudaEngine, _engine.EngineInspector, _context.IExecutionContext,
     _rtx.IRuntimeCache, _rtx.IRuntimeConfig,
