@@ -212,7 +212,9 @@ def open_engine(model: Model, backend: str = "auto", options: EngineOptions = DE
             if isinstance(error, EngineNotBuiltError):
                 unbuilt = error.what
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
-    raise BackendUnavailableError(f"no backend can run {model.card.name} here ({reasons})")
+    raise BackendUnavailableError(
+        f"no backend can run {model.card.name} here ({reasons})", "See what this machine lacks: run.py doctor"
+    )
 
 
 def check_backend(backend: str) -> None:

@@ -87,7 +87,7 @@ def _make_builder(tensorrt: TensorRt) -> Any:
         builder = tensorrt.trt.Builder(tensorrt.logger)
     except TypeError as error:  # its text is only "factory function returned nullptr"
         what = f"{tensorrt.title} cannot build here: {tensorrt.messages.reason()}"
-        raise BackendUnavailableError(what, "Check the NVIDIA driver with nvidia-smi") from error
+        raise BackendUnavailableError(what, "See what is wrong with it: run.py doctor gpu tensorrt") from error
     return builder
 
 

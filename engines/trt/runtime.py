@@ -164,7 +164,7 @@ def load_plan(tensorrt: TensorRt, plan: bytes, dla_core: int | None = None) -> t
         runtime = trt.Runtime(tensorrt.logger)
     except TypeError as error:  # its text is only "factory function returned nullptr"
         what = f"{tensorrt.title} does not start: {messages.reason()}"
-        raise BackendUnavailableError(what, "Check the NVIDIA driver with nvidia-smi") from error
+        raise BackendUnavailableError(what, "See what is wrong with it: run.py doctor gpu tensorrt") from error
     runtime.engine_host_code_allowed = False  # the default: host code in a plan is never run
     if dla_core is not None:
         runtime.DLA_core = dla_core

@@ -33,8 +33,8 @@ def check(machine: Machine) -> Iterator[Finding]:
         return
     capability = f"compute capability {facts.compute_capability}"
     yield ok("gpu", f"{facts.name}, {capability}, {facts.total_bytes / 2**30:.1f} GiB")
-    version = facts.driver_version or "of unknown version"
-    yield ok("driver", f"{version}, for programs of CUDA up to {facts.cuda_version}")
+    version = f"{facts.driver_version}, " if facts.driver_version else ""
+    yield ok("driver", f"{version}for programs of CUDA up to {facts.cuda_version}")
     yield from _in_use(machine)
 
 

@@ -19,7 +19,7 @@ BASICS = {"fdsink": "gstreamer1.0-tools", "videoconvert": "gstreamer1.0-plugins-
 OF_JETSON = {
     "nvarguscamerasrc": ("CSI cameras", "nvidia-l4t-camera nvidia-l4t-gstreamer"),
     "nvvidconv": ("CSI cameras", "nvidia-l4t-gstreamer"),
-    "nvv4l2decoder": ("decoding on the GPU's side", "nvidia-l4t-gstreamer"),
+    "nvv4l2decoder": ("hardware decoding", "nvidia-l4t-gstreamer"),
 }
 """Element -> what needs it, and NVIDIA's packages that bring it."""
 
@@ -65,7 +65,7 @@ def _has(machine: Machine, element: str) -> bool:
 def _jetson(machine: Machine) -> Iterator[Finding]:
     lacks = [element for element in OF_JETSON if not _has(machine, element)]
     if lacks:
-        uses = " and ".join(dict.fromkeys(OF_JETSON[element][0] for element in lacks))
+        uses = ", no ".join(dict.fromkeys(OF_JETSON[element][0] for element in lacks))
         packages = " ".join(dict.fromkeys(name for element in lacks for name in OF_JETSON[element][1].split()))
         cure = f"sudo apt-get install --reinstall -y {packages} && rm -rf ~/.cache/gstreamer-1.0"
         if machine.is_container:

@@ -27,6 +27,8 @@ NO_DLA = ((10, 8), (11, 4, 1))
 
 CUDA_13_NEEDS = 13
 
+THOR = "Thor"
+
 
 def check(machine: Machine) -> Iterator[Finding]:
     from engines.trt.runtime import installed as present
@@ -34,7 +36,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     names, packages = present(), installed(machine)
     seen, facts = gpus.seen(machine), _gpu(machine)
     yield from _two_cudas(machine, packages)
-    if not names:
+    if not names or (machine.is_jetson and "tensorrt" not in names):
         yield _missing(machine, seen)
     for name in names:
         yield from _runtime(machine, name, packages, facts)
@@ -44,10 +46,8 @@ def _runtime(machine: Machine, name: str, packages: dict[str, str], facts: "GpuF
     from engines.trt.runtime import open_tensorrt
 
     origin = _origin(name)
-    if name == "tensorrt" and machine.is_jetson and origin == "pip":
-        found = "TensorRT comes from pip, whose packages are for PCs and servers, and hides JetPack's"
-        theirs = " ".join(sorted(package for package in packages if package.startswith("tensorrt") and "rtx" not in package))
-        yield problem(name, found, f"{machine.pip('uninstall', f'-y {theirs}')} && sudo apt-get install -y python3-libnvinfer")
+    if machine.is_jetson and (finding := _not_for_jetsons(machine, name, packages)) is not None:
+        yield finding
         return
     machine.step(f"importing {name.replace('-', '_')}")
     try:
@@ -63,11 +63,26 @@ def _runtime(machine: Machine, name: str, packages: dict[str, str], facts: "GpuF
 
 
 def _origin(name: str) -> str:
-    """ "apt" or "pip"."""
+    """ "apt" or "pip", which for the system's Python has a folder of its own below /usr/local."""
     from engines.trt.runtime import MODULES
 
     spec = importlib.util.find_spec(MODULES[name])
-    return "apt" if spec is not None and "/dist-packages/" in (spec.origin or "") else "pip"
+    return "apt" if spec is not None and (spec.origin or "").startswith("/usr/lib/") else "pip"
+
+
+def _not_for_jetsons(machine: Machine, name: str, packages: dict[str, str]) -> Finding | None:
+    """PyPI's packages, which are for other machines. Wheels of JetPack's own, as in containers, have no CUDA in their names."""
+    theirs = sorted(package for package in packages if package == name or package.startswith(f"{name}-cu"))
+    uninstall = machine.pip("uninstall", f"-y {' '.join(theirs)}")
+    if name == "tensorrt-rtx":
+        return warning(name, "TensorRT-RTX is for GeForce RTX and RTX PRO cards, not for a Jetson", uninstall)
+    if theirs in ([], [name]):
+        return None
+    found = "TensorRT comes from pip, whose packages are for PCs and servers, and hides JetPack's"
+    cure = f"{uninstall} && sudo apt-get install -y python3-libnvinfer"
+    if THOR in machine.board:  # whose CUDA is that of servers
+        return warning(name, f"{found}; on a Thor it may run, which nobody has tried with this program", cure)
+    return problem(name, found, cure)
 
 
 def _gpu(machine: Machine) -> "GpuFacts | None":
@@ -122,11 +137,6 @@ def _limits(machine: Machine, tensorrt: "TensorRt", facts: "GpuFacts | None", pa
     """What of this version does not go with this GPU or its driver; None for nothing."""
     if facts is None:
         return None
-    if any(f"{tensorrt.name}-cu13" in name for name in packages) and numbers(facts.cuda_version)[0] < CUDA_13_NEEDS:
-        found = f"{tensorrt.title} for CUDA 13 needs a driver of 580 or newer, and this one supports CUDA {facts.cuda_version}"
-        old = " ".join(name for name in sorted(packages) if name.startswith(tensorrt.name) and "cu13" in name)
-        cure = f"{machine.pip('uninstall', f'-y {old}')} && {machine.pip('install', f'{tensorrt.name}-cu12')}"
-        return problem(tensorrt.name, found, cure)
     if tensorrt.name == "tensorrt-rtx":
         from engines.trt.builder import check_target
 
@@ -138,6 +148,11 @@ def _limits(machine: Machine, tensorrt: "TensorRt", facts: "GpuFacts | None", pa
                 "sudo apt-get install -y python3-libnvinfer" if machine.is_jetson else machine.pip("install", "-e '.[tensorrt]'")
             )
             return warning(tensorrt.name, found, f"{wanted}  # TensorRT itself is")
+    if any(f"{tensorrt.name}-cu13" in name for name in packages) and numbers(facts.cuda_version)[0] < CUDA_13_NEEDS:
+        found = f"{tensorrt.title} for CUDA 13 needs a driver of 580 or newer, and this one supports CUDA {facts.cuda_version}"
+        old = " ".join(name for name in sorted(packages) if name.startswith(tensorrt.name) and "cu13" in name)
+        cure = f"{machine.pip('uninstall', f'-y {old}')} && {machine.pip('install', f'{tensorrt.name}-cu12')}"
+        return problem(tensorrt.name, found, cure)
     return None
 
 

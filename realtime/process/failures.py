@@ -49,7 +49,8 @@ def explained(error: BaseException, *, has_trace: bool = False) -> tuple[int, st
     if found := known(error):
         return USER_CAN_HELP, redact(". ".join(found))
     trace = "Its trace is in the log" if has_trace else "Run it again with --verbose or --log FILE for the trace"
-    line = f"unexpected {_short(error)}{_place(error)}. {trace}, and report it: this is a fault of the program"
+    report = "report it with what run.py doctor says: this is a fault of the program"
+    line = f"unexpected {_short(error)}{_place(error)}. {trace}, and {report}"
     return UNEXPECTED, redact(line)
 
 

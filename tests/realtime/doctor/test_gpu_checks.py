@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,13 +104,13 @@ def test_pycuda_is_missing_broken_or_of_a_newer_cuda(lab: Lab, monkeypatch: pyte
         assert found.cure.startswith("export PATH=/usr/local/cuda/bin:$PATH && ")
     with install(World(driver_version=12020)):
         assert lab.one("pycuda", "pycuda").verdict == "warning"
-    monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
     (tmp_path / "broken/pycuda").mkdir(parents=True)
     (tmp_path / "broken/pycuda/__init__.py").write_text("")
     (tmp_path / "broken/pycuda/driver.py").write_text("raise ImportError('libcurand.so.10: cannot open shared object file')\n")
-    monkeypatch.delitem(__import__("sys").modules, "pycuda")
     monkeypatch.syspath_prepend(tmp_path / "broken")
-    assert "--force-reinstall --no-cache-dir --no-deps pycuda" in lab.one("pycuda", "pycuda").cure
+    with install(World(has_pycuda=False)):
+        del sys.modules["pycuda"]
+        assert "--force-reinstall --no-cache-dir --no-deps pycuda" in lab.one("pycuda", "pycuda").cure
 
 
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -140,11 +141,22 @@ def test_on_a_jetson_tensorrt_comes_from_apt(lab: Lab, world: World, monkeypatch
     assert "10.3.0.30-1+cuda12.5" in found.found
     assert "--system-site-packages" in found.cure
     fake_tensorrt(monkeypatch, "tensorrt")
+    assert lab.one("tensorrt", "tensorrt").verdict == "ok", "a wheel of JetPack's own, as in containers"
     lab.package("tensorrt-cu12", "10.9")
-    monkeypatch.setattr("realtime.doctor.tensorrt._origin", lambda name: "pip")
     found = lab.one("tensorrt", "tensorrt")
     assert found.verdict == "problem"
     assert "pip uninstall -y tensorrt-cu12 && sudo apt-get install -y python3-libnvinfer" in found.cure
+
+
+def test_what_pip_has_is_not_for_jetsons(lab: Lab, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_tensorrt(monkeypatch, "tensorrt-rtx")
+    lab.jetson("NVIDIA Jetson AGX Thor Developer Kit")
+    lab.package("tensorrt-rtx-cu13", "1.7.1")
+    assert "pip uninstall -y tensorrt-rtx-cu13" in lab.one("tensorrt", "tensorrt-rtx").cure
+    assert lab.one("tensorrt", "tensorrt").verdict == "problem", "JetPack's is missing as well"
+    fake_tensorrt(monkeypatch, "tensorrt")
+    lab.package("tensorrt-cu13", "11.4")
+    assert lab.one("tensorrt", "tensorrt").verdict == "warning"
 
 
 def test_tensorrt_for_a_newer_cuda_than_the_drivers(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +183,7 @@ def test_a_tensorrt_that_is_too_old_or_without_its_libraries(lab: Lab, monkeypat
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: cannot open shared object file')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with install(World(has_tensorrt=False)):
-        monkeypatch.delitem(__import__("sys").modules, "tensorrt")
+        del sys.modules["tensorrt"]  # so that the broken one is found; `install` clears up
         assert lab.one("tensorrt", "tensorrt").cure.endswith("-m pip install tensorrt-cu13==11.4.0.106")
 
 

@@ -143,6 +143,14 @@ def test_json_is_as_documented(repo_root: Path) -> None:
         assert f"| `{name}` |" in page, f"docs/doctor.md does not list {name}"
 
 
+def test_a_check_of_ones_own_as_the_page_shows_it(plug_in: PlugIn, repo_root: Path) -> None:
+    page = (repo_root / "docs/doctor.md").read_text(encoding="utf-8")
+    plug_in(doctor, "clock", page.split("```python\n")[1].split("```")[0])
+    (report,) = run(["clock"])
+    assert report.findings[0].subject == "clock"
+    assert about("clock") == "Clock: whether this machine knows the time"
+
+
 @pytest.mark.usefixtures("planted")
 def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "fine", "lacks"]) == 0, "a warning is no problem"
