@@ -36,6 +36,9 @@ ROOM_CELLS = 1 << 20
 """Cells under all boxes that are mixed at a time, 4 MiB: 40 objects over the whole of a 640 x 640 input. If there are more, the
 objects are painted in several turns."""
 
+USUAL_MAP = Size(1280, 720)
+"""The map's memory is taken for this size when an engine is loaded, and again where a larger one is asked for."""
+
 STEPS = ("upload", "kernels", "download")
 
 FLAG_BYTES = 16
@@ -106,6 +109,17 @@ class MaskPainter:
             for name, before, after in zip(STEPS, marks, marks[1:], strict=False):
                 times[name].append(after.ms_since(before))
         return times
+
+    def warm_up(self, output: MaskOutput) -> None:
+        """Paint one object, so that no real one pays for what CUDA and this make lazily. Raises BackendUnavailableError."""
+        cut = np.zeros((1, CUT_NUMBERS - 2), np.int32)
+        cut[0, (2, 3, 6, 7, 8, 9)] = 1  # a box of one pixel over one cell
+        try:
+            self.paint(output, cut, np.zeros((1, output.shape[1]), np.float32), None, USUAL_MAP)
+        except FloatingPointError:  # no network has written there yet
+            pass
+        except InferenceError as error:
+            raise BackendUnavailableError(error.what, error.cure) from error
 
     def fetch(self, buffer: Buffer) -> None:
         """Bring an output to the host, and wait for it. Raises InferenceError."""
@@ -253,7 +267,10 @@ def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer]) -
     }
     if not shapes:
         return StayingMasks(frozenset(), None)
-    return StayingMasks(frozenset(shapes), MaskPainter(device, max(shapes.values(), key=lambda shape: shape[2] * shape[3])))
+    painter = MaskPainter(device, max(shapes.values(), key=lambda shape: shape[2] * shape[3]))
+    for name in shapes:
+        painter.warm_up(MaskOutput(painter, buffers[name]))
+    return StayingMasks(frozenset(shapes), painter)
 
 
 def _is_one(shape: tuple[int, ...]) -> bool:
