@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -116,7 +117,7 @@ class TrtEngine:
         self._kernels, self._known = kernels, known
         self._works = self._has_run = False
         self.card = runner.card
-        self.inflight = runner.inflight
+        self.inflight, self.batch = runner.inflight, runner.batch
         self.takes = frozenset(FORMATS)
         self._title = title
 
@@ -126,20 +127,29 @@ class TrtEngine:
         return self._title + "".join(notes)
 
     def infer(self, image: PictureLike) -> Inference:
-        self.start(image)
-        return self.finish()
+        return self.infer_batch([image])[0]
+
+    def infer_batch(self, images: Sequence[PictureLike]) -> list[Inference]:
+        self.start_batch(images)
+        return self.finish_batch()
 
     def start(self, image: PictureLike) -> None:
-        self.runner.start(image)
+        self.start_batch([image])
 
     def finish(self) -> Inference:
+        return self.finish_batch()[0]
+
+    def start_batch(self, images: Sequence[PictureLike]) -> None:
+        self.runner.start(images)
+
+    def finish_batch(self) -> list[Inference]:
         self._works = False
-        run = self.runner.finish()
+        runs = self.runner.finish()
         self._works = True
         if not self._has_run and self._known is None:  # now, since a program that is killed closes nothing
             self._keep_kernels()
         self._has_run = True
-        return _inference(run)
+        return [_inference(run) for run in runs]
 
     def close(self) -> None:
         if self._works:  # after a crash of the GPU they are worth nothing

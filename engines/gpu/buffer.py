@@ -32,10 +32,10 @@ class Buffer:
         if self._memory is not None:
             self._device.upload(self.address, self.array[:size_bytes], stream)
 
-    def download(self, stream: Stream, size_bytes: int | None = None) -> None:
-        """Bring the GPU's bytes into the array, on `stream`; they are there once that is synchronised. size_bytes: as above."""
+    def download(self, stream: Stream, length: int | None = None) -> None:
+        """Bring the GPU's bytes into the array, on `stream`; they are there once that is synchronised. length: only the first."""
         if self._memory is not None:
-            self._device.download(self.array[:size_bytes], self.address, stream)
+            self._device.download(self.array[:length], self.address, stream)
 
     def free(self) -> None:
         """Free it before its Device closes. Nothing may use it any more, and no view of the array may be left."""

@@ -136,9 +136,9 @@ class Device:
         with self.taking("create an event"):
             return Event(self, self._cuda.Event(flags))
 
-    def memory(self, size_bytes: int) -> Memory:
-        """Allocate GPU memory. Raises BackendUnavailableError if there is not enough."""
-        with self.taking(f"allocate {size_bytes / 2**20:.1f} MiB of its memory"):
+    def memory(self, size_bytes: int, what: str = "") -> Memory:
+        """Allocate GPU memory. what: completes "the GPU could not ...". Raises BackendUnavailableError if there is not enough."""
+        with self.taking(what or f"allocate {size_bytes / 2**20:.1f} MiB of its memory"):
             allocation = self._cuda.mem_alloc(max(1, size_bytes))
         return Memory(int(allocation), self.on_close(allocation.free))
 

@@ -214,9 +214,11 @@ class MaskPainter:
 class MaskOutput:
     """An output of one image that stays on the GPU: a `types.MaskGrids`. Valid as long as the image's other outputs."""
 
-    def __init__(self, painter: MaskPainter, buffer: Buffer, is_current: Callable[[], bool] = lambda: True) -> None:
-        """is_current: whether the image's outputs are still there."""
-        self.shape, self.dtype, self.address = tuple(buffer.array.shape), buffer.array.dtype, buffer.address
+    def __init__(self, painter: MaskPainter, buffer: Buffer, is_current: Callable[[], bool] = lambda: True, row: int = 0) -> None:
+        """is_current: whether the image's outputs are still there. row: the image's place in its batch."""
+        self._array = buffer.array[row : row + 1]
+        self.shape, self.dtype = tuple(self._array.shape), self._array.dtype
+        self.address = buffer.address + row * self._array.nbytes
         self.painter, self._buffer, self._is_current = painter, buffer, is_current
         self._is_here = False
 
@@ -226,7 +228,7 @@ class MaskOutput:
         if not self._is_here:
             self.painter.fetch(self._buffer)
             self._is_here = True
-        return self._buffer.array
+        return self._array
 
     def mixed(self, cuts: I32, coefficients: F32, size: Size) -> U8:
         """See MaskPainter.paint."""
@@ -249,21 +251,24 @@ class StayingMasks:
     def __init__(self, staying: frozenset[str], painter: MaskPainter | None) -> None:
         self.staying, self.painter = staying, painter
 
-    def outputs(self, buffers: Mapping[str, Buffer], is_current: Callable[[], bool] = lambda: True) -> Outputs:
-        """One image's outputs. is_current: whether they are still there."""
-        here = {name: buffer.array for name, buffer in buffers.items() if name not in self.staying}
+    def outputs(
+        self, buffers: Mapping[str, Buffer], is_current: Callable[[], bool] = lambda: True, row: int | None = None
+    ) -> Outputs:
+        """One image's outputs. is_current: whether they are still there. row: the image's place in a batch; None: it has none."""
+        rows = ... if row is None else slice(row, row + 1)
+        here = {name: buffer.array[rows] for name, buffer in buffers.items() if name not in self.staying}
         if self.painter is None:
             return here
-        return GpuOutputs(here, {name: MaskOutput(self.painter, buffers[name], is_current) for name in self.staying})
+        return GpuOutputs(here, {name: MaskOutput(self.painter, buffers[name], is_current, row or 0) for name in self.staying})
 
 
-def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer]) -> StayingMasks:
-    """buffers: of the engine's outputs. Raises BackendUnavailableError, as MaskPainter does."""
+def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer], batch: int = 1) -> StayingMasks:
+    """buffers: of the engine's outputs, for `batch` images. Raises BackendUnavailableError, as MaskPainter does."""
     names = {card.outputs[role] for role in ROLES if role in card.outputs}
     shapes = {
         name: buffer.array.shape
         for name, buffer in buffers.items()
-        if name in names and _is_one(buffer.array.shape) and buffer.array.dtype in (np.float32, np.float16)
+        if name in names and _is_of(batch, buffer.array.shape) and buffer.array.dtype in (np.float32, np.float16)
     }
     if not shapes:
         return StayingMasks(frozenset(), None)
@@ -273,8 +278,8 @@ def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer]) -
     return StayingMasks(frozenset(shapes), painter)
 
 
-def _is_one(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[0] == 1 and all(shape)
+def _is_of(batch: int, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[0] == batch and all(shape)
 
 
 def _with_offsets(cuts: I32, planes: Rows | None) -> I32:

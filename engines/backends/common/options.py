@@ -16,6 +16,7 @@ RuntimeName = Literal["tensorrt", "tensorrt-rtx"]
 SizeWord = Literal["auto", "model"]
 
 MOST_INFLIGHT = 3
+MOST_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,16 @@ class EngineOptions:
         ),
     ] = None
     """None: as many as suit the backend."""
+    batch: Annotated[
+        int | None,
+        Option(
+            "--batch",
+            "N",
+            "run the engine that was built for up to N images at a time (default: as many as there are sources)",
+            (1, MOST_BATCH),
+        ),
+    ] = None
+    """None: of one image, or of as many as there are streams."""
     trust: Annotated[
         str, Option("--trust-engine", "FILE", "run an engine that this machine did not build: it is native code")
     ] = ""
@@ -68,6 +79,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.inflight is not None and not 1 <= self.inflight <= MOST_INFLIGHT:
             raise ValueError(f"inflight is {self.inflight}; 1 to {MOST_INFLIGHT} frames can be on their way at a time")
+        if self.batch is not None and not 1 <= self.batch <= MOST_BATCH:
+            raise ValueError(f"batch is {self.batch}; an engine takes 1 to {MOST_BATCH} images at a time")
 
     @property
     def size(self) -> Size | None:
