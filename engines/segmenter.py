@@ -34,6 +34,9 @@ from engines.models.model import Model
 from engines.pictures.raw import PictureLike, RawPicture, as_image
 from engines.types import U8, Image, Instances, Segmentation, Size, scaled_labels
 
+MOST_WARMED_UP = 16
+"""Images in a batch: each number takes two runs and a little memory."""
+
 
 class Segmenter:
     """A model, loaded and ready. Opened, used and closed on one thread, best in a `with`.
@@ -82,14 +85,18 @@ class Segmenter:
     def warm_up(self, size: Size) -> None:
         """Run on a grey image of `size`, so that the first real frame pays for nothing that is made lazily.
 
-        A GPU's engine sets itself up in the first run of each image in flight, and records its graph in the second.
+        A GPU's engine sets itself up in the first run of each image in flight, and records its graph in the second; one for
+        batches does so for each number of images.
         """
         grey = np.full((size.height, size.width, 3), 114, np.uint8)
         engine = self.choice.engine
+        runs = 2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1
+        batches = range(1, engine.batch + 1) if isinstance(engine, PipelinedBatchEngine) else (1,)
         self._is_warm_up = True
         try:
-            for _ in range(2 * engine.inflight if isinstance(engine, PipelinedEngine) else 1):
-                self(grey, DecodeSettings())
+            for count in (count for count in batches if count <= MOST_WARMED_UP):
+                for _ in range(runs):
+                    self.run_batch([grey] * count, [DecodeSettings()] * count)
         finally:
             self._is_warm_up = False
         if self._recurrent:

@@ -11,6 +11,7 @@ thread that uses it; the model and the sources open side by side.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from engines.backends import EngineOptions
@@ -119,7 +120,8 @@ class Run:
 
     def _open_segmenter(self) -> Segmenter:
         """The model on the backend that is asked for; or for now on another, where that lacks an engine that can be built."""
-        model, options = self._fit.apply(self._find_model(), self.inference.first_pictures), self.settings.engine
+        model = replace(self._find_model(), streams=len(self.streams))
+        model, options = self._fit.apply(model, self.inference.first_pictures), self.settings.engine
         try:
             segmenter = Segmenter(model, self.settings.backend, options)
             unbuilt = segmenter.choice.unbuilt

@@ -18,9 +18,9 @@ from engines.models.model import Model
 from engines.models.sizing import size_option
 from engines.pictures.raw import FORMATS, PictureLike
 from engines.plans.kernels import KernelFile
-from engines.plans.passport import Environment, Passport, load_foreign
+from engines.plans.passport import BuildRequest, Environment, Passport, load_foreign
 from engines.plans.requests import environment_of, request_for
-from engines.plans.store import Store
+from engines.plans.store import Store, serves
 from engines.trt.runner import Finished, Runner
 from engines.trt.runtime import installed, not_installed, open_tensorrt
 
@@ -71,27 +71,55 @@ def open_engine(model: Model, options: EngineOptions) -> TrtEngine:
 def _stored(model: Model, options: EngineOptions, runtime: str, environment: Environment) -> tuple[bytes, Passport, KernelFile]:
     """The engine of the size that is asked for; or of the first that is built: the one that fits the pictures, the model's own.
 
-    Raises EngineNotBuiltError: of the first of these sizes, where none is built.
+    Of a size the one for as many images at a time as there are streams; or else one for another number, since each serves any
+    number of streams, if need be one after the other. Raises EngineNotBuiltError: of the first of these, where none is built.
     """
     fitting = model.fitting if options.input_px == "auto" else None
+    fitting = None if fitting is not None and fitting.refused else fitting
     own = model.card.input.size
-    sizes = (*(fitting.sizes if fitting is not None and not fitting.refused else ()), options.size or own)
-    request = request_for(model, precision=options.precision, size=own, runtime=runtime, dla_core=options.dla_core)
+    sizes = (*(fitting.sizes if fitting is not None else ()), options.size or own)
+    batch = batch_for(model, options)
+    request = request_for(model, precision=options.precision, size=own, batch=batch, runtime=runtime, dla_core=options.dla_core)
     store, typed, missing = Store(), model.typed or str(model.path), None
     for size in sizes:
         asked = "" if size == own else f" --size {size_option(size)}"
-        try:
-            found = store.find(replace(request, size_px=(size.width, size.height)), environment, typed + asked)
-            plan = store.read(found)
-        except EngineNotBuiltError as error:
-            missing = missing or error
-            continue
-        if missing is not None and fitting is not None and size == own:
-            fitting.refused = "no engine of another size is built"
-            log.warning("%s, so the one of the model's own size runs. %s", missing.what, missing.cure)
-        return plan, found.passport, store.kernels(found, environment)
+        sized = replace(request, size_px=(size.width, size.height))
+        for number in (batch, *_other_batches(store, sized, environment, is_asked=options.batch is not None)):
+            try:
+                found = store.find(replace(sized, batch=number), environment, typed + asked)
+                plan = store.read(found)
+            except EngineNotBuiltError as error:
+                missing = missing or error
+                continue
+            if missing is not None and fitting is not None and size == own:
+                fitting.refused = "no engine of another size is built"
+                log.warning("%s, so the one of the model's own size runs. %s", missing.what, missing.cure)
+            elif missing is not None:
+                log.warning("%s, so %s runs. %s", missing.what, _the_one(number), missing.cure)
+            return plan, found.passport, store.kernels(found, environment)
     assert missing is not None, "at least one size was tried"
     raise missing
+
+
+def batch_for(model: Model, options: EngineOptions) -> int:
+    """How many images at a time an engine is to take."""
+    return options.batch or model.streams
+
+
+def _other_batches(store: Store, request: BuildRequest, environment: Environment, *, is_asked: bool) -> tuple[int, ...]:
+    """The other numbers of images that engines are built for, best first: the next larger ones, then the next smaller ones.
+
+    is_asked: the number is asked for, so that smaller ones do not do.
+    """
+    found = (one.passport for one in store.engines())
+    built = {one.request.batch for one in found if serves(one, replace(request, batch=one.request.batch), environment)}
+    larger = sorted(number for number in built if number > request.batch)
+    smaller = sorted((number for number in built if number < request.batch), reverse=True)
+    return (*larger, *(() if is_asked else smaller))
+
+
+def _the_one(batch: int) -> str:
+    return f"the one for up to {batch} images at a time" if batch > 1 else "the one for single images, each stream in its turn,"
 
 
 def first_runtime() -> str:
@@ -119,7 +147,7 @@ class TrtEngine:
         self.card = runner.card
         self.inflight, self.batch = runner.inflight, runner.batch
         self.takes = frozenset(FORMATS)
-        self._title = title
+        self._title = f"{title}, batches of {runner.batch}" if runner.batch > 1 else title
 
     @property
     def description(self) -> str:

@@ -37,6 +37,8 @@ class Model:
     """The facts of the card that neither the file nor a written card says, in words: "channels rgb"."""
     fitting: "Fitting | None" = None
     """An input size for the pictures of a run, which it takes where none is asked for and it can."""
+    streams: int = 1
+    """How many sources it is to serve at a time: an engine for batches of so many is then preferred."""
 
     @property
     def lacks_names(self) -> bool:

@@ -21,7 +21,8 @@ def missing(
         nearest = min(alike, key=lambda passport: len(_changes(passport, request, environment)))
         return outdated(nearest, request, environment, siblings, typed)
     name = _line(request.model_name)
-    wanted = f"{request.precision}, {_size(request)}"
+    at_a_time = f", {request.batch} images at a time" if request.batch > 1 else ""
+    wanted = f"{request.precision}, {_size(request)}{at_a_time}"
     what = f"no engine for {name} ({wanted}) yet"
     if siblings:
         nearest = min(siblings, key=lambda passport: len(_differences(passport.request, request)))

@@ -5,8 +5,9 @@ Build a model's TensorRT engine, check its precision and its answers, and cache 
 
 from typing import Any, NamedTuple
 
+from engines.backends.common.options import MOST_BATCH
 from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, MODEL_HELP, Command, argument, engine_group, option, switch
-from realtime.commands.common.values import positive
+from realtime.commands.common.values import positive, whole
 
 
 class Options(NamedTuple):
@@ -19,10 +20,10 @@ class Options(NamedTuple):
     )
     engine: dict[str, Any] = engine_group(
         "",
-        without=("inflight", "trust"),
+        without=("inflight", "batch", "trust"),
         size=("HxW", "height x width of the network's input, such as 384x640 (default: the model's own, or see --for)"),
     )
-    batch: int = option("N", "up to N images, for your own code (default: 1)", positive, 1)
+    batch: int = option("N", "up to N images at a time, for as many sources (default: 1)", whole(1, MOST_BATCH), 1)
     target: str | None = option("SM", 'build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
     frames: str | None = option("FILE|DIR", f"pictures to compare precisions on ({BUNDLED_CLIPS})")
     timeout: int = option("MIN", "stop the build after this time (default: 60)", positive, 60)

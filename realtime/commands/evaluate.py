@@ -59,7 +59,7 @@ class Options(NamedTuple):
     tracks: Tracks = group(Tracks, "tracks, on true ones")
     engine: dict[str, Any] = engine_group(
         "with --backend trt, which of the model's engines (see run.py build)",
-        without=("inflight",),
+        without=("inflight", "batch"),
         size=("HxW", "height x width of the network's input, such as 384x640 (default: the model's own)"),
     )
 

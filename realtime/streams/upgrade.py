@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from engines.backends import EngineOptions
-from engines.backends.trt import first_runtime
+from engines.backends.trt import batch_for, first_runtime
 from engines.building.builder import EngineBuilder, environment_for
 from engines.building.job import CLOSING_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, SegmentationError
@@ -72,6 +72,7 @@ class EngineUpgrade:
                 self._model,
                 precision=options.precision,
                 size=self.size,
+                batch=batch_for(self._model, options),
                 runtime=options.runtime or first_runtime(),
                 dla_core=options.dla_core,
             )

@@ -95,11 +95,13 @@ def describe(found: Found, *, is_new: bool) -> str:
     where = environment.gpu_name
     if where == ANY_GPU:
         where = f"any GPU of compute capability {environment.compute_capability}"
-    size = f"{request.size_px[1]}x{request.size_px[0]}"  # as --size takes it
+    kind = f"{request.precision}, {request.size_px[1]}x{request.size_px[0]}"  # as --size takes it
+    if request.batch > 1:
+        kind += f", up to {request.batch} images at a time"
     state = "built" if is_new else "cached"
     return "\n".join(
         [
-            f"{state:<8} {request.model_name}, {request.precision}, {size}, for {where} with {runtime_name(environment)}",
+            f"{state:<8} {request.model_name}, {kind}, for {where} with {runtime_name(environment)}",
             f"engine   {found.plan_path} ({passport.plan_bytes / 1e6:.1f} MB, built in {passport.build_seconds:.0f} s)",
             f"layers   {_layers(passport)}",
             f"parity   {_parity(passport)}",
