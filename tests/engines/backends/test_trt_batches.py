@@ -119,5 +119,5 @@ def test_only_the_outputs_of_the_images_in_a_run_are_downloaded(machine: GpuMach
         slot = segmenter.choice.engine.runner._loaded.slots[0]  # type: ignore[attr-defined]
         (labels,) = segmenter.choice.engine.infer_batch(pictures(1))  # type: ignore[attr-defined]
         assert labels.outputs["labels"].shape == (1, 24, 32)
-        untouched = slot._outputs["labels"].array[1:]
+        untouched = slot.buffers["labels"].array[1:]
         assert (untouched == 0xCD).all(), "as it was allocated"

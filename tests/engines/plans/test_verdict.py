@@ -81,6 +81,7 @@ def test_without_any_engine_no_time_is_guessed() -> None:
 )
 def test_an_engine_for_another_request_is_named(asked: BuildRequest, only: str, options: str) -> None:
     wanted = f"{asked.precision}, {asked.size_px[1]}x{asked.size_px[0]}"  # as in --size
+    wanted += f", {asked.batch} images at a time" if asked.batch > 1 else ""
     error = verdict.missing(asked, RTX_3060, [passport_of()])
     assert error.what == f"no engine for road ({wanted}) yet, only one for {only}"
     assert error.cure == f"Build it: run.py build road{options} (about 4 min)"
