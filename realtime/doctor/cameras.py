@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ RANK = 80
 WANTED = (1280, 720, 25.0)
 """What the program asks a webcam for is 1280x720 at 30 fps; cameras of PAL countries deliver 25."""
 
-BAYER = ("RG", "BG", "GB", "GR", "BA", "pR", "pB", "pG", "pg")
-"""Beginnings of the codes of raw sensor pictures, which need an image signal processor."""
+BAYER = re.compile(r"RGGB|GRBG|GBRG|BA81|(?:RG|GR|GB|BG|BA)\d\d|p[RBGg]\w\w")
+"""Codes of raw sensor pictures, which need an image signal processor. Source: the kernel's videodev2.h."""
 
 
 def check(machine: Machine) -> Iterator[Finding]:
@@ -67,7 +68,7 @@ def _camera(machine: Machine, path: Path, name: str) -> Finding:
     title = device.card or name
     if not device.is_capture:
         return absent(subject, f"{title} takes no pictures")
-    if device.modes and all(mode.codec.startswith(BAYER) for mode in device.modes):
+    if device.modes and all(BAYER.fullmatch(mode.codec) for mode in device.modes):
         cure = f"{machine.run} view csi://0"
         if machine.is_jetson:
             return absent(subject, f"{title}: a CSI sensor with raw pictures, which is opened through GStreamer", cure)

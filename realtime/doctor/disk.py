@@ -39,8 +39,23 @@ def check(machine: Machine) -> Iterator[Finding]:
     temporary = Path(machine.environ.get("TMPDIR") or "/tmp")
     if (fault := _not_writable(temporary)) is not None:
         yield problem("temporary files", f"{temporary}: {fault}", "export TMPDIR=/path/to/a/folder")
-    places = {**fine, "this folder": Path.cwd()}
-    yield from _room(places)
+    here = _here()
+    if here is None:
+        yield problem("this folder", "it was deleted: nothing can be written into it", "cd ~")
+    elif (fault := _not_writable(here)) is not None:
+        yield warning(
+            "this folder", f"{here}: {fault}: pictures, recordings and reports go to its out/", "cd ~  # or name other outputs"
+        )
+    else:
+        fine["this folder"] = here
+    yield from _room(fine)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _not_writable(folder: Path) -> str | None:

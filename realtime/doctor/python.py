@@ -69,7 +69,11 @@ def _environment(machine: Machine) -> Iterator[Finding]:
 
 def _outside(machine: Machine) -> Iterator[Finding]:
     """The system's Python, into which pip installs nothing, or the wrong one beside an environment that is there. PEP 668."""
-    if (Path.cwd() / ".venv/bin/python").exists():
+    if (machine.prefix / "conda-meta").is_dir():
+        if machine.is_jetson:
+            options = "--system-site-packages .venv && .venv/bin/pip install -e '.[tensorrt]'"
+            yield problem("environment", "conda's Python does not see JetPack's TensorRT", f"/usr/bin/python3 -m venv {options}")
+    elif Path(".venv/bin/python").exists():
         found = "this is not the Python of the environment .venv, which is here"
         yield warning("environment", found, ".venv/bin/python run.py doctor")
     elif machine.at(f"/usr/lib/python{_dotted(sys.version_info[:2])}/EXTERNALLY-MANAGED").exists():

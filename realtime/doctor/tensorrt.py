@@ -25,6 +25,9 @@ DLA_BOARDS = ("Orin NX", "AGX Orin", "Xavier")
 NO_DLA = ((10, 8), (11, 4, 1))
 """From the first of these versions of TensorRT to below the second there is no DLA. Source: TensorRT's release notes."""
 
+NO_FLAGS = (11,)
+"""BuilderFlag.FP16 and its like are ignored from here on, without an error, by programs that still set them (rf-detr#1453)."""
+
 CUDA_13_NEEDS = 13
 
 THOR = "Thor"
@@ -36,6 +39,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     names, packages = present(), installed(machine)
     seen, facts = gpus.seen(machine), _gpu(machine)
     yield from _two_cudas(machine, packages)
+    yield from _other_libraries(machine)
     if not names or (machine.is_jetson and "tensorrt" not in names):
         yield _missing(machine, seen)
     for name in names:
@@ -133,6 +137,14 @@ def _two_cudas(machine: Machine, packages: dict[str, str]) -> Iterator[Finding]:
         yield warning("tensorrt", found, f"{machine.pip('uninstall', f'-y {theirs}')} && {again}")
 
 
+def _other_libraries(machine: Machine) -> Iterator[Finding]:
+    """TensorRT#2041: engines "of another version", since programs and bindings load different libraries."""
+    for folder in machine.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        if folder and any(Path(folder).glob("libnvinfer.so*")):
+            found = f"LD_LIBRARY_PATH leads to another TensorRT first ({folder})"
+            yield warning("tensorrt", found, "unset LD_LIBRARY_PATH")
+
+
 def _limits(machine: Machine, tensorrt: "TensorRt", facts: "GpuFacts | None", packages: dict[str, str]) -> Finding | None:
     """What of this version does not go with this GPU or its driver; None for nothing."""
     if facts is None:
@@ -161,6 +173,8 @@ def _notes(machine: Machine, tensorrt: "TensorRt") -> str:
     board = machine.board
     if tensorrt.name == "tensorrt" and any(name in board for name in DLA_BOARDS) and NO_DLA[0] <= version < NO_DLA[1]:
         return "; this version has no DLA support: --dla does not work"
+    if tensorrt.name == "tensorrt" and version >= NO_FLAGS:
+        return "; its flags for FP16 and INT8 are gone, and run.py build writes the precision into the network instead"
     return ""
 
 

@@ -33,8 +33,3 @@ def warning(subject: str, found: str, cure: str) -> Finding:
 
 def problem(subject: str, found: str, cure: str) -> Finding:
     return Finding("problem", subject, found, cure)
-
-
-def needed(is_needed: bool, subject: str, found: str, cure: str) -> Finding:
-    """A problem where it is needed, and absent where it is not."""
-    return problem(subject, found, cure) if is_needed else absent(subject, found)

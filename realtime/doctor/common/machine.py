@@ -1,5 +1,6 @@
 """Machine: the doors through which checks look at the system. Tests give their own root folder, environment and programs."""
 
+import contextlib
 import fcntl
 import os
 import shlex
@@ -97,9 +98,10 @@ class Machine:
     @property
     def python(self) -> str:
         """This Python, as it is typed here."""
-        here = Path.cwd()
         path = self.executable
-        return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+        with contextlib.suppress(OSError, ValueError):  # the working folder was deleted, or is another
+            path = path.relative_to(Path.cwd())
+        return shlex.quote(str(path))
 
     def pip(self, verb: str, arguments: str) -> str:
         """The command that installs into this Python's environment, or uninstalls."""

@@ -94,6 +94,12 @@ def test_a_csi_sensor_is_not_a_webcam(lab: Lab) -> None:
     assert found.cure.endswith("view csi://0")
 
 
+def test_a_camera_of_colours_is_no_sensor(lab: Lab) -> None:
+    """v4l2loopback, which OBS and others write into."""
+    plug(lab, FakeV4l2("OBS Virtual Camera", {"RGB3": {(1280, 720): [30]}, "BGR3": {(1280, 720): [30]}}))
+    assert lab.look("cameras")[0].verdict == "ok"
+
+
 def gstreamer(lab: Lab, *elements: str) -> None:
     lab.program("gst-launch-1.0", "echo 'gst-launch-1.0 version 1.20.3'; echo 'GStreamer 1.20.3'; echo https://launchpad.net")
     known = "|".join(elements) or "none"

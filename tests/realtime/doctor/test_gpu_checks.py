@@ -79,7 +79,21 @@ def test_a_toolkit_that_is_not_on_path(lab: Lab, no_gpu: World) -> None:
 def test_pycuda_that_is_installed_needs_no_toolkit(lab: Lab, world: World) -> None:
     lab.pci_gpu()
     lab.package("pycuda", "2026.1")
-    assert lab.one("cuda", "cuda").verdict == "absent"
+    (found,) = lab.look("cuda")
+    assert found.verdict == "absent"
+
+
+def test_an_nvcc_that_leads_to_no_headers(lab: Lab, world: World) -> None:
+    """FastMOT#99: cuda.h: no such file. A wrapper on PATH, or a compiler alone."""
+    lab.pci_gpu()
+    lab.program("nvcc", "echo 'Cuda compilation tools, release 13.0, V13.0.88'")
+    lab.program("g++")
+    assert lab.one("cuda", "cuda.h").cure.startswith("sudo apt-get install -y cuda-toolkit")
+    lab.write({"usr/local/cuda-13.0/bin/nvcc": "", "usr/local/cuda-13.0/targets/x86_64-linux/include/cuda.h": ""})
+    assert lab.one("cuda", "cuda.h").cure == f"export PATH={lab.root}/usr/local/cuda-13.0/bin:$PATH"
+    (lab.programs / "nvcc").unlink()
+    lab.environ["CUDA_ROOT"] = "/usr/local/cuda"
+    assert "PyCUDA does not read CUDA_ROOT" in lab.one("cuda", "cuda").found
 
 
 def test_a_toolkit_that_is_newer_than_the_driver(lab: Lab) -> None:
@@ -217,6 +231,36 @@ def test_backends_that_a_gpu_could_have(lab: Lab, no_gpu: World) -> None:
     found = {finding.subject: finding for finding in lab.look("backends")}
     assert found["backend trt"].verdict == "warning"
     assert found["backend trt"].cure.endswith("run.py doctor gpu cuda tensorrt pycuda")
+
+
+def test_libraries_that_ort_cuda_lacks(lab: Lab, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = lab.packages / "onnxruntime/capi/libonnxruntime_providers_cuda.so"
+    provider.parent.mkdir(parents=True)
+    provider.write_text("")
+    lab.program(
+        "ldd", "printf '\\tlibcudnn.so.9 => not found\\n\\tlibcublasLt.so.12 => not found\\n\\tlibm.so.6 => /lib/libm.so.6\\n'"
+    )
+    monkeypatch.setattr("realtime.doctor.backends._missing", lambda name: "")
+    found = lab.one("backends", "ort-cuda libraries")
+    assert "libcudnn.so.9, libcublasLt.so.12" in found.found
+    for folder, name in (("cudnn", "libcudnn.so.9"), ("cublas", "libcublasLt.so.12")):
+        (lab.packages / f"nvidia/{folder}/lib").mkdir(parents=True)
+        (lab.packages / f"nvidia/{folder}/lib/{name}").write_text("")
+    assert not [finding for finding in lab.look("backends") if finding.subject == "ort-cuda libraries"]
+
+
+def test_a_path_to_another_tensorrt(lab: Lab, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_tensorrt(monkeypatch, "tensorrt")
+    (tmp_path / "libnvinfer.so.8").write_text("")
+    lab.environ["LD_LIBRARY_PATH"] = f"/usr/lib:{tmp_path}"
+    assert [finding.verdict for finding in lab.look("tensorrt")] == ["warning", "ok"]
+
+
+def test_tensorrt_11_says_where_its_precision_comes_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rf-detr#1453."""
+    fake_tensorrt(monkeypatch, "tensorrt")
+    with install(World(tensorrt_version="11.4.1")):
+        assert "flags for FP16 and INT8 are gone" in lab.one("tensorrt", "tensorrt").found
 
 
 def test_no_backend_at_all(lab: Lab, no_gpu: World, monkeypatch: pytest.MonkeyPatch) -> None:

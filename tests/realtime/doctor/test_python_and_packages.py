@@ -48,6 +48,14 @@ def test_on_a_jetson_the_environment_must_see_the_systems_packages(lab: Lab, tmp
     assert [finding.subject for finding in lab.look("python")] == ["python"]
 
 
+def test_conda_on_a_jetson(lab: Lab, tmp_path: Path) -> None:
+    lab.options["prefix"] = tmp_path
+    (tmp_path / "conda-meta").mkdir()
+    assert [finding.subject for finding in lab.look("python")] == ["python"]
+    lab.jetson()
+    assert lab.one("python", "environment").verdict == "problem"
+
+
 def test_on_a_jetson_it_must_be_the_systems_python(lab: Lab, tmp_path: Path) -> None:
     lab.jetson()
     venv(lab, tmp_path / "venv", "include-system-site-packages = true\n")

@@ -84,6 +84,15 @@ def test_whatever_a_check_does_the_report_is_complete() -> None:
     assert found["aborts"][0].found == 'the check crashed (SIGABRT): "free(): invalid pointer"'
 
 
+def test_a_working_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (report,) = run(["disk"])
+    assert problem("this folder", "it was deleted: nothing can be written into it", "cd ~") in report.findings
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.usefixtures("planted")
 def test_no_child_is_left_behind() -> None:
     list(run(["hangs", "fine"], {"hangs": 0.3}))
