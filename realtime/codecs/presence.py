@@ -39,6 +39,16 @@ def gstreamer_lacks(*elements: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=16)
+def has_property(element: str, name: str) -> bool:
+    """Whether an element that is installed has a property: they come and go between releases of JetPack."""
+    try:
+        done = subprocess.run([INSPECT, element], stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSPECT_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return any(line.split()[:1] == [name.encode()] for line in done.stdout.splitlines())
+
+
 def _loads(library: str) -> bool:
     try:
         ctypes.CDLL(library)

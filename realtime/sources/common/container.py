@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import av
@@ -13,9 +14,9 @@ from engines.pictures.raw import RawPicture, Scratch
 from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError
-from realtime.sources.common import nvdec
 from realtime.sources.common.base import Picture, counted, described, now_ns, unexpected
 from realtime.sources.common.colour import colour_notes, raw_of, to_bgr
+from realtime.sources.common.decoders import candidates
 from realtime.sources.common.feed import RefusedError, Timeouts
 from realtime.sources.common.ffmpeg_errors import explain, reason_of
 from realtime.sources.common.geometry import (
@@ -27,7 +28,7 @@ from realtime.sources.common.geometry import (
     turned,
     with_square_pixels,
 )
-from realtime.sources.common.hardware import Candidate, StreamDecoder
+from realtime.sources.common.hardware import StreamDecoder
 from realtime.sources.common.numbering import Numbering
 from realtime.sources.common.picking import heard, pick
 from realtime.sources.common.uri import Decode
@@ -103,7 +104,9 @@ class VideoStream:
             self._stream.thread_type = "SLICE" if is_live or context.width * context.height <= _EASY_PX else "AUTO"
             self._stream.codec_context.options = dict(_LIMITS)
             self._read_facts()
-            self._decoder = StreamDecoder(self._stream, name, decode, self._candidates, self._numbering.stamp)
+            self._decoder = StreamDecoder(
+                self._stream, name, decode, partial(candidates, self._stream, _LIMITS, is_live), self._numbering.stamp
+            )
         except SourceOpenError:
             self._container.close()
             raise
@@ -186,10 +189,6 @@ class VideoStream:
         self._decoder.close()
         self._container.close()
 
-    def _candidates(self) -> list[Candidate]:
-        codec = self._stream.codec_context.codec.canonical_name
-        return [(nvdec.lacks(codec), lambda: nvdec.Nvdec(self._stream, _LIMITS))]
-
     def _wait_for_key_frame(self, waited_s: float) -> None:
         if waited_s > _KEY_FRAME_WITHIN_S:
             what = f"{self._name}: no key frame within {_KEY_FRAME_WITHIN_S:g} s"
@@ -238,7 +237,7 @@ class VideoStream:
                 log.warning("%s: %s", self._name, note)
         aspect = self._container_aspect
         if aspect is None:
-            aspect = self._aspects.of(frame.pts, self._stream.codec_context.sample_aspect_ratio)
+            aspect = self._aspects.of(frame.pts, self._decoder.aspect)
         turn, stored = turn_of(look), Size(frame.width, frame.height)
         if turn == UPRIGHT and square_size(stored, aspect) == stored and (raw := raw_of(frame)) is not None:
             return raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -37,6 +38,11 @@ class Hardware(Protocol):
 
     name: str
 
+    @property
+    def aspect(self) -> Fraction | None:
+        """A pixel's width by its height, as the latest picture states it; None where it does not say."""
+        ...
+
     def decode(self, packet: Any) -> list[av.VideoFrame]:
         """The frames that are ready, in presentation order; of an empty packet all that are left.
 
@@ -47,15 +53,15 @@ class Hardware(Protocol):
     def close(self) -> None: ...
 
 
-Candidate = tuple[str, Callable[[], Hardware]]
+Candidate = tuple[Callable[[], str], Callable[[], Hardware]]
 """Why it is not possible, or ""; and what opens it. Raises HardwareError."""
 
 
 class StreamDecoder:
     """Decodes the packets of one stream, in order. One thread.
 
-    The GPU's first key picture is compared with the CPU's. Packets are kept back to the key frame before the last one: where the
-    GPU's decoder fails, the CPU decodes them again, and goes on with the picture after the last one that was delivered.
+    The GPU's first key picture is compared with the CPU's. Packets are kept until nothing that is to come refers to them: where
+    the GPU's decoder fails, the CPU decodes them again, and goes on with the picture after the last one that was delivered.
 
     name: what decodes, "CPU" or the hardware's name. why: why it is the CPU; "" where that was chosen.
     """
@@ -76,7 +82,7 @@ class StreamDecoder:
         self._template: av.VideoFrame | None = None  # the first key picture, decoded by the CPU
         self._is_checked = False
         self._kept: list[Any] = []
-        self._kept_bytes = self._last_key = 0
+        self._kept_bytes = 0
         self._let_go = 0  # packets that are no longer kept
         self._delivered: deque[int | None] = deque(maxlen=_KEPT_STAMPS)
         self._count = 0
@@ -93,6 +99,12 @@ class StreamDecoder:
     def look(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame that says how this one is to be laid: its rotation and whether it is interlaced."""
         return self._template if self._template is not None else frame
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """A pixel's width by its height, as the decoder states it now."""
+        stated = self._hardware.aspect if self._hardware is not None else None
+        return stated or self._stream.codec_context.sample_aspect_ratio
 
     def close(self) -> None:
         if self._hardware is not None:
@@ -129,9 +141,9 @@ class StreamDecoder:
         if not self._must and context.width * context.height < _LEAST_PX:
             self.why = "its pictures are small"
             return
-        for lacks, make in candidates():
+        for lacking, make in candidates():
             try:
-                if not lacks:
+                if not (lacks := lacking()):
                     self._hardware = make()
                     log.info("%s: decoded by %s", self._source, self._hardware.name)
                     return
@@ -153,17 +165,28 @@ class StreamDecoder:
 
     def _keep(self, packet: Any) -> None:
         if packet.size and packet.is_keyframe:
-            self._forget(self._last_key)
-            self._last_key = len(self._kept)
+            self._forget(self._needless())
         self._kept.append(packet)
         self._kept_bytes += packet.size
         if self._kept_bytes > _KEPT_BYTES:
             self._forget(len(self._kept) - 1)
 
+    def _needless(self) -> int:
+        """How many of the kept packets come before the last two key frames that the pictures still to come refer to."""
+        latest = self._delivered[-1] if self._delivered else None
+        keys, needless = [0, 0], 0
+        for index, packet in enumerate(self._kept):
+            if packet.is_keyframe:
+                keys = [keys[1], index]
+                needless = keys[0]
+            stamp = self._stamp(packet)
+            if latest is None or (stamp is not None and stamp > latest):
+                break
+        return needless
+
     def _forget(self, count: int) -> None:
         self._kept_bytes -= sum(packet.size for packet in self._kept[:count])
         del self._kept[:count]
-        self._last_key = max(0, self._last_key - count)
         self._let_go += count
 
     def _make_template(self, packet: Any) -> None:
@@ -193,6 +216,9 @@ class StreamDecoder:
             if difference > _LARGEST_DIFFERENCE:
                 raise HardwareError(f"its first picture differs from the CPU's by {difference:.0f} levels")
             self._is_checked = True
+        known = self._template
+        if known is not None and any((frame.width, frame.height) != (known.width, known.height) for frame in frames):
+            raise HardwareError("the size of its pictures changes")
         return frames
 
     def _dress(self, frame: av.VideoFrame) -> None:

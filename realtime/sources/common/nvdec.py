@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -29,6 +30,11 @@ class Nvdec:
     """A decoder of its own, fed with the packets of a stream. Its frames are in ordinary memory, as NV12 or P010 mostly."""
 
     name = "NVDEC"
+
+    @property
+    def aspect(self) -> Fraction | None:
+        stated: Fraction | None = self._context.sample_aspect_ratio
+        return stated
 
     def __init__(self, stream: av.VideoStream, options: dict[str, str]) -> None:
         """Raises HardwareError: no GPU, or one that another program has for itself."""

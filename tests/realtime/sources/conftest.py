@@ -52,6 +52,34 @@ def encode(path: Path, images: list[np.ndarray], pts: list[int] | None = None, c
     return path
 
 
+def write_hard_clip(path: Path, codec: str = "libx264", **options: str) -> None:
+    """36 numbered pictures of 640x368: B-frames, open GOPs of 12, colours of HD, a quarter turn that the container alone has."""
+    width, height = 640, 368
+    base = cv2.resize(np.random.default_rng(0).integers(0, 255, (9, 16, 3), dtype=np.uint8), (2 * width, 2 * height))
+    if codec == "libx264":
+        options = {"preset": "faster", "crf": "18", "g": "12", "bf": "3", "x264-params": "open-gop=1"} | options
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if path.suffix == ".mp4":
+            stream.set_display_rotation(90, False, False)
+        if codec != "mjpeg":
+            stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
+        for index in range(36):
+            image = base[index : index + height, 2 * index : 2 * index + width].copy()
+            cv2.putText(image, str(index), (50, 150), 0, 4, (255, 255, 255), 8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            if codec != "mjpeg":
+                frame = frame.reformat(format="yuv420p", dst_colorspace=1)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def hard_clip() -> Callable[..., None]:
+    return write_hard_clip
+
+
 @pytest.fixture(scope="session")
 def small_street() -> Street:
     return Street(Size(320, 180), objects=4, seed=1)

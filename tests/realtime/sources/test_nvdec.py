@@ -10,11 +10,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -22,7 +22,7 @@ from realtime.errors import SourceOpenError
 from realtime.sources import open_source
 
 SOURCE = Path(__file__).parents[2] / "fakes" / "nvdec.cpp"
-WIDTH, HEIGHT, COUNT = 640, 368, 36
+COUNT = 36
 
 # How each run of the child is asked: decode, the picture that fails, whether the driver refuses, levels that it adds, GPUs.
 RUNS = {
@@ -41,23 +41,6 @@ RUNS = {
     "gpu, no GPU": ("gpu", -1, 0, 0, 0),
     "cpu": ("cpu", -1, 0, 0, 1),
 }
-
-
-def _clip(path: Path) -> None:
-    """B-frames, open GOPs of 12 pictures, colours of HD, and a quarter turn in the container, which the decoder does not see."""
-    base = cv2.resize(np.random.default_rng(0).integers(0, 255, (9, 16, 3), dtype=np.uint8), (2 * WIDTH, 2 * HEIGHT))
-    options = {"preset": "faster", "crf": "18", "g": "12", "bf": "3", "x264-params": "open-gop=1"}
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.set_display_rotation(90, False, False)
-        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
-        for index in range(COUNT):
-            image = base[index : index + HEIGHT, 2 * index : 2 * index + WIDTH].copy()
-            cv2.putText(image, str(index), (50, 150), 0, 4, (255, 255, 255), 8)
-            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p", dst_colorspace=1)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def _as_the_gpu_decodes(path: Path, to: Path) -> None:
@@ -98,7 +81,9 @@ def _child(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> dict[str, dict[str, Any]]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, repo_root: Path, hard_clip: Callable[[Path], None]
+) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("nvdec")
     compiler = shutil.which("g++")
     if compiler is None or sys.platform != "linux":
@@ -106,7 +91,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> dict[str,
     for name, define in (("libcuda.so.1", ["-DCUDA"]), ("libnvcuvid.so.1", [])):
         line = [compiler, "-O1", "-shared", "-fPIC", *define, f"-Wl,-soname,{name}", "-o", str(folder / name), str(SOURCE)]
         subprocess.run(line, check=True, timeout=100)
-    _clip(folder / "clip.mp4")
+    hard_clip(folder / "clip.mp4")
     _as_the_gpu_decodes(folder / "clip.mp4", folder / "clip.nv12")
     program = f"import sys; sys.path[:0] = [{str(repo_root)!r}, {str(Path(__file__).parent)!r}]\n"
     program += f"from pathlib import Path; import test_nvdec; test_nvdec._child(Path({str(folder)!r}))"
@@ -149,7 +134,7 @@ def test_a_gpu_that_must_decode_and_cannot_is_an_error(runs: dict[str, dict[str,
 
 
 def test_without_a_driver_the_reason_is_said_and_gpu_is_an_error(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, hard_clip: Callable[[Path], None]
 ) -> None:
     from realtime.codecs import presence
 
@@ -158,7 +143,7 @@ def test_without_a_driver_the_reason_is_said_and_gpu_is_an_error(
         pytest.skip("this machine has the driver")
     monkeypatch.setenv("PATH", str(tmp_path))  # nor a Jetson's GStreamer
     presence.gstreamer_lacks.cache_clear()
-    _clip(tmp_path / "clip.mp4")
+    hard_clip(tmp_path / "clip.mp4")
     with caplog.at_level("INFO"):
         assert open_source(str(tmp_path / "clip.mp4")).status.decoder == "CPU"
     assert "decoded by the CPU (no NVIDIA driver (libcuda.so.1) on this machine" in caplog.text
