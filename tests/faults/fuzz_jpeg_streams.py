@@ -12,8 +12,8 @@ import time
 import cv2
 import numpy as np
 
-from realtime.sources.common.base import as_bgr, decoded
-from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter
+from realtime.sources.common.base import as_bgr
+from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter, decoded
 
 from .fuzzing import mutated, noise
 

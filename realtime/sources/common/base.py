@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import PictureError, SegmentationError
+from engines.errors import SegmentationError
 from engines.pictures.raw import PictureLike, RawPicture, size_of
-from engines.pictures.reading import decode
 from engines.types import Image, Size
 from realtime.errors import SourceLostError
 from realtime.process.redact import one_line
@@ -76,14 +75,6 @@ def as_bgr(image: npt.NDArray[Any] | None) -> Image:
 def as_picture(image: npt.NDArray[Any] | RawPicture | None) -> PictureLike:
     """`image` as `as_bgr` gives it, but a raw picture as it is."""
     return image if isinstance(image, RawPicture) else as_bgr(image)
-
-
-def decoded(data: bytes) -> Image | None:
-    """The picture in an image file's bytes; None where it is too damaged to decode, or too large."""
-    try:
-        return np.asarray(decode(data), np.uint8)
-    except PictureError:
-        return None
 
 
 class StreamClock:

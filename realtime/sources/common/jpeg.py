@@ -3,11 +3,27 @@
 docs/decisions.md has the reasons for a reader of our own, with measurements.
 """
 
+from __future__ import annotations
+
+import numpy as np
+
+from engines.errors import PictureError
+from engines.pictures.reading import decode
+from engines.types import Image
+
 MAX_JPEG_BYTES = 16 << 20
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _END_MARKER, _SCAN_MARKER = 0xD9, 0xDA
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})  # these have no length field
+
+
+def decoded(data: bytes) -> Image | None:
+    """The picture in an image file's bytes; None where it is too damaged to decode, or too large."""
+    try:
+        return np.asarray(decode(data), np.uint8)
+    except PictureError:
+        return None
 
 
 class JpegSplitter:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.sources.common.base import decoded
-from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter
+from realtime.sources.common.jpeg import MAX_JPEG_BYTES, JpegSplitter, decoded
 
 
 def _jpeg(seed: int, *flags: int) -> bytes:
