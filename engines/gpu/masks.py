@@ -115,7 +115,9 @@ class MaskPainter:
         cut = np.zeros((1, CUT_NUMBERS - 2), np.int32)
         cut[0, (2, 3, 6, 7, 8, 9)] = 1  # a box of one pixel over one cell
         try:
-            self.paint(output, cut, np.zeros((1, output.shape[1]), np.float32), None, USUAL_MAP)
+            with self._device.running("take memory for masks"):
+                self._result_of(USUAL_MAP)
+            self.paint(output, cut, np.zeros((1, output.shape[1]), np.float32), None, Size(1, 1))
         except FloatingPointError:  # no network has written there yet
             pass
         except InferenceError as error:

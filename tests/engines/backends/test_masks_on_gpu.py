@@ -9,11 +9,12 @@ import pytest
 
 from engines.backends import EngineOptions, open_engine
 from engines.decoding.guard import WHOLE_FRAMES
-from engines.errors import BackendUnavailableError, InferenceError
+from engines.errors import BackendUnavailableError, InferenceError, WrongThreadError
 from engines.families import DecodeSettings, open_family
 from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.types import GpuOutputs, Segmentation, Size
+from tests.threads import raised_elsewhere
 
 from ...fakes import host_masks
 from ...fakes.gpu.fake_gpu import World
@@ -170,6 +171,53 @@ def test_a_full_gpu_is_reported_when_the_engine_is_loaded(machine: GpuMachine, t
     with pytest.raises(BackendUnavailableError, match="could not allocate"):
         open_engine(model, "trt")
     assert machine.world.live() == []
+
+
+def test_many_frames_of_changing_sizes_take_no_more_memory(machine: GpuMachine, tmp_path: Path) -> None:
+    model = yolo_model(tmp_path)
+    machine.build(model)
+    settings = [DecodeSettings(map_width_px=width) for width in (64, 128, 320)]
+    frames = [*pictures(2), *pictures(2, Size(320, 96))]
+    with Segmenter(model, "trt") as segmenter:
+        for frame in frames * 3:
+            segmenter(frame, settings[-1])
+        taken, live = machine.world.memory.free_bytes, len(machine.world.live())
+        for index in range(60):
+            found = segmenter(frames[index % 4], settings[index % 3]).instances
+            assert len(found) == 3
+        assert (machine.world.memory.free_bytes, len(machine.world.live())) == (taken, live)
+
+
+def test_opening_and_closing_leaves_nothing(machine: GpuMachine, tmp_path: Path) -> None:
+    model, frame = yolo_model(tmp_path), pictures(1)[0]
+    machine.build(model)
+    for _ in range(5):
+        with Segmenter(model, "trt") as segmenter:
+            assert len(segmenter(frame).instances) == 3
+        assert machine.world.live() == []
+
+
+def test_another_thread_is_refused(machine: GpuMachine, tmp_path: Path) -> None:
+    engine = machine.open(yolo_model(tmp_path)).engine
+    run = engine.infer(pictures(1)[0])
+    raised = raised_elsewhere(lambda: open_family(engine.card).decode(run.outputs, run.geometry, DecodeSettings()))
+    assert isinstance(raised, WrongThreadError)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["launch", "work:mask_labels", "work:dtoh"])
+def test_masks_that_fail_are_an_inference_error_and_closing_gives_all_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with fake_machine(tmp_path / "gpu", monkeypatch) as machine:
+        engine = machine.open(yolo_model(tmp_path)).engine
+        run = engine.infer(pictures(1)[0])
+        machine.world.fail(name, 1, 700)
+        with pytest.raises(InferenceError) as caught:
+            open_family(engine.card).decode(run.outputs, run.geometry, DecodeSettings())
+        assert "\n" not in str(caught.value)
+        engine.close()
+        machine.world.violations.clear()
 
 
 def test_a_model_without_masks_takes_no_painter(machine: GpuMachine, nets) -> None:
