@@ -4,74 +4,33 @@ machine lacks something."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines.backends import EngineOptions, open_engine
-from engines.backends.trt import TrtEngine, first_runtime
-from engines.building import builder
+from engines.backends.trt import TrtEngine
 from engines.building.frames import real_frames
-from engines.errors import BackendUnavailableError, BuildError, NoGpuError, WrongThreadError
-from engines.gpu.device import Device, import_pycuda
+from engines.errors import BackendUnavailableError, WrongThreadError
+from engines.gpu.device import Device
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import InputFiller
-from engines.plans.requests import request_for
-from engines.plans.store import Store
+from engines.models.model import Model
 from engines.segmenter import Segmenter
+from engines.trt import audit
 from engines.types import Image, Size
+
+from .conftest import MODEL, check_no_leak
 
 pytestmark = pytest.mark.gpu
 
+TIMES = 50
+"""How often something is opened and closed by a test of leaks."""
+
 ODD_SIZES = (Size(1920, 1080), Size(1280, 720), Size(640, 640), Size(333, 999), Size(1001, 77), Size(1, 1), Size(4096, 2160))
-
-
-@pytest.fixture(autouse=True)
-def needs_gpu() -> None:
-    try:
-        Driver()
-    except NoGpuError as error:
-        pytest.skip(error.what)
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    try:
-        import_pycuda()
-    except BackendUnavailableError as error:
-        pytest.skip(error.what)
-    with Device() as device:
-        yield device
-
-
-@pytest.fixture
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
-@pytest.fixture
-def build(own_folders: None) -> Callable[..., None]:
-    """Builds `road`, or skips with the runtime's reason."""
-
-    def run(**asked: object) -> None:
-        try:
-            import_pycuda()
-            request = request_for(zoo.find("road"), **{"precision": "fp16", "runtime": first_runtime(), **asked})  # type: ignore[arg-type]
-            builder.EngineBuilder(zoo.find("road"), request, builder.environment_for(request), Store()).run()
-        except BackendUnavailableError as error:
-            pytest.skip(error.what)
-        except BuildError as error:
-            if "compute capability" in str(error):  # TensorRT-RTX does not support every GPU
-                pytest.skip(error.what)
-            raise
-
-    return run
 
 
 def noise(size: Size, seed: int = 0) -> Image:
@@ -151,14 +110,14 @@ def test_another_thread_is_refused(device: Device) -> None:
 
 def test_opening_and_closing_fifty_times_leaks_no_memory(device: Device) -> None:
     free = []
-    for _ in range(50):
+    for _ in range(TIMES):
         with Device() as another:
             another.memory(1 << 24)
             another.pinned((1 << 20,), np.uint8)
             LetterboxKernel(another, spec_of("float16", "nchw", "letterbox"))
             another.stream().synchronise()
         free.append(device.free_bytes())
-    assert free[0] - free[-1] <= 1 << 21
+    check_no_leak(free, 1 << 21, device)
 
 
 def test_a_lack_of_memory_is_reported(device: Device) -> None:
@@ -166,27 +125,25 @@ def test_a_lack_of_memory_is_reported(device: Device) -> None:
         device.memory(device.facts.total_bytes * 2)
 
 
-def agreement(backend: str, options: EngineOptions | None = None) -> float:
+def agreement(model: Model, backend: str, options: EngineOptions | None = None) -> float:
     frames = real_frames(None, 6)
-    with Segmenter(zoo.find("road"), backend, options or EngineOptions()) as segmenter:
+    with Segmenter(model, backend, options or EngineOptions()) as segmenter:
         found = [segmenter(frame).class_map for frame in (*frames, *frames)][len(frames) :]  # those that ran as a graph
-    with Segmenter(zoo.find("road"), "ort") as reference:
+    with Segmenter(model, "ort") as reference:
         wanted = [reference(frame).class_map for frame in frames]
     return float(np.mean([(a == b).mean() for a, b in zip(found, wanted, strict=True)]))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("inflight", [1, 2])
-def test_tensorrt_gives_the_results_of_the_cpu(build: Callable[..., None], inflight: int) -> None:
-    build()
-    assert agreement("trt", EngineOptions(inflight=inflight)) >= 0.995
+def test_tensorrt_gives_the_results_of_the_cpu(built: Model, inflight: int) -> None:
+    assert agreement(built, "trt", EngineOptions(inflight=inflight)) >= 0.995
 
 
 @pytest.mark.timeout(600)
-def test_a_graph_of_tensorrt_equals_its_eager_run(build: Callable[..., None]) -> None:
-    build()
+def test_a_graph_of_tensorrt_equals_its_eager_run(built: Model) -> None:
     frames = real_frames(None, 4)
-    engine = open_engine(zoo.find("road"), "trt").engine
+    engine = open_engine(built, "trt").engine
     assert isinstance(engine, TrtEngine)
     engine.runner.uses_graphs = False
     eager = [{name: array.copy() for name, array in engine.infer(frame).outputs.items()} for frame in frames]
@@ -198,21 +155,63 @@ def test_a_graph_of_tensorrt_equals_its_eager_run(build: Callable[..., None]) ->
 
 
 @pytest.mark.timeout(600)
-def test_fifty_engines_leak_no_memory(build: Callable[..., None]) -> None:
-    build()
+def test_fifty_engines_leak_no_memory(built: Model) -> None:
     frame, free = real_frames(None, 2)[0], []
     with Device() as device:
-        for _ in range(50):
-            engine = open_engine(zoo.find("road"), "trt").engine
+        for _ in range(TIMES):
+            engine = open_engine(built, "trt").engine
             engine.infer(frame)
             engine.close()
             free.append(device.free_bytes())
-    assert free[1] - free[-1] <= 1 << 23
+        check_no_leak(free[1:], 1 << 23, device)
+
+
+@pytest.mark.timeout(600)
+def test_after_an_engine_is_closed_no_context_is_current(built: Model) -> None:
+    """PyCUDA leaves one on the driver's stack."""
+    engine = open_engine(built, "trt").engine
+    engine.infer(real_frames(None, 1)[0])
+    engine.close()
+    assert Driver().current_context() is None
+
+
+@pytest.mark.timeout(600)
+def test_frames_after_the_first_run_as_a_graph(built: Model) -> None:
+    """Also with TensorRT-RTX, whose engines would allocate while they run."""
+    engine = open_engine(built, "trt").engine
+    for frame in real_frames(None, 3):
+        engine.infer(frame)
+    assert "no CUDA graph" not in engine.description
+    engine.close()
+
+
+@pytest.mark.timeout(600)
+def test_kernels_that_were_compiled_once_are_taken(built: Model) -> None:
+    """By TensorRT-RTX at its second start. TensorRT compiles none when it runs."""
+    for start in range(2):
+        engine = open_engine(built, "trt").engine
+        assert isinstance(engine, TrtEngine)
+        engine.infer(real_frames(None, 1)[0])
+        kernels, knew = engine.runner.contexts.kernels(), engine.runner.contexts.knew_kernels
+        engine.close()
+        if kernels is None:
+            pytest.skip("TensorRT compiles kernels when it builds, not when it runs")
+        assert knew or start == 0
+
+
+@pytest.mark.timeout(600)
+def test_the_inspector_reports_the_precision_of_the_layers_that_multiply(built: Model) -> None:
+    engine = open_engine(built, "trt").engine
+    assert isinstance(engine, TrtEngine)
+    layers = [layer for layer in audit.read_layers(engine.runner.inspect()) if layer.is_heavy]
+    engine.close()
+    assert layers, "nothing is proved by this version's report: support its format in engines/trt/audit.py"
+    assert audit.shortfall(layers, "fp16") == ""
 
 
 @pytest.mark.timeout(300)
 def test_onnx_runtime_on_cuda_gives_the_results_of_the_cpu() -> None:
     try:
-        assert agreement("ort-cuda") >= 0.995
+        assert agreement(zoo.find(MODEL), "ort-cuda") >= 0.995
     except BackendUnavailableError as error:
         pytest.skip(error.what)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from engines.decoding.masks import chosen_masks, mixed_masks
-from engines.errors import BackendUnavailableError, InferenceError
-from engines.gpu.device import Device, import_pycuda
-from engines.gpu.driver import Driver
+from engines.errors import InferenceError
+from engines.gpu.device import Device
 from engines.models.fit import fit
 from engines.types import MAX_OBJECTS, Size
 
@@ -26,17 +23,6 @@ CASES = [
     ("stretch", Size(432, 432), Size(108, 108), 3),
     ("stretch", Size(320, 192), Size(37, 29), 2),
 ]
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    try:
-        Driver()
-        import_pycuda()
-    except BackendUnavailableError as error:
-        pytest.skip(error.what)
-    with Device() as device:
-        yield device
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

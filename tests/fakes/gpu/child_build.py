@@ -15,14 +15,19 @@ from tests.fakes.gpu.fake_gpu import World, install
 VARIABLE = "FAKE_GPU"
 
 
-def build(options: dict[str, Any], report: Callable[..., None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
-    """`engines.building.work.build`, on the fake. Fails if the fake reports errors."""
+def world_here() -> World:
+    """The World that the environment describes."""
     settings = json.loads(os.environ.get(VARIABLE, "{}"))
     if "compute_capability" in settings:
         settings["compute_capability"] = tuple(settings["compute_capability"])
     for name in ("dla_refuses", "unsupported_operators"):
         settings[name] = frozenset(settings.get(name, ()))
-    with install(World(**settings)) as world:
+    return World(**settings)
+
+
+def build(options: dict[str, Any], report: Callable[..., None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    """`engines.building.work.build`, on the fake. Fails if the fake reports errors."""
+    with install(world_here()) as world:
         from engines.building import work
 
         result = work.build(options, report, is_cancelled)
