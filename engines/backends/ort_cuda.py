@@ -20,7 +20,7 @@ from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
-from engines.gpu.masks import painter_of
+from engines.gpu.masks import painted, painter_of
 from engines.models.exporting import fuse_outputs
 from engines.models.fit import fit
 from engines.models.model import Model
@@ -151,7 +151,7 @@ class OrtCudaEngine:
             if None in tensor.shape:
                 raise BackendUnavailableError(f"{self.card.name}: the size of output {tensor} is open", "Use --backend ort")
             dims = tuple(length or 0 for length in tensor.shape)
-            output = self._outputs[tensor.name] = Buffer(device, dims, tensor.dtype)
+            output = self._outputs[tensor.name] = Buffer(device, dims, tensor.dtype, stays=tensor.name in painted(self.card))
             self._binding.bind_output(tensor.name, "cuda", number, output.array.dtype.type, dims, output.address)
 
     def _run(self) -> None:

@@ -15,15 +15,19 @@ class Buffer:
 
     Sharing needs no flushing on the GPUs that this program supports: from compute capability 7.2 on, the CPU caches pinned memory
     and the GPU's accesses see its caches. Only order is needed: the host writes before the work is enqueued, and reads and writes
-    again once an event after it has been waited for. The GPU does not cache pinned memory, so what it reads again and again does
-    not belong here: a network's input is in memory of the GPU. Source: NVIDIA, CUDA for Tegra, on memory management.
+    again once an event after it has been waited for. The GPU does not cache pinned memory. So what it reads again and again is in
+    memory of the GPU: a network's input, and what `stays` there. Source: NVIDIA, CUDA for Tegra, on memory management.
     """
 
-    def __init__(self, device: Device, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        """Raises BackendUnavailableError if there is not enough memory."""
+    def __init__(self, device: Device, shape: tuple[int, ...], dtype: npt.DTypeLike, *, stays: bool = False) -> None:
+        """Raises BackendUnavailableError if there is not enough memory.
+
+        stays: the GPU reads it again and again, and the host seldom or never: it has memory of the GPU's in any case.
+        """
         self._device = device
         self._pinned = device.pinned(shape, dtype)
-        self._memory: Memory | None = None if device.shares_memory else device.memory(self._pinned.array.nbytes)
+        is_shared = device.shares_memory and not stays
+        self._memory: Memory | None = None if is_shared else device.memory(self._pinned.array.nbytes)
         self.array: npt.NDArray[Any] = self._pinned.array
         self.address = self._pinned.address if self._memory is None else self._memory.address
 

@@ -264,9 +264,14 @@ class StayingMasks:
         return GpuOutputs(here, {name: MaskOutput(self.painter, buffers[name], is_current, row or 0) for name in self.staying})
 
 
+def painted(card: ModelCard) -> frozenset[str]:
+    """The outputs that masks are painted from."""
+    return frozenset(card.outputs[role] for role in ROLES if role in card.outputs)
+
+
 def painter_of(device: Device, card: ModelCard, buffers: Mapping[str, Buffer], batch: int = 1) -> StayingMasks:
     """buffers: of the engine's outputs, for `batch` images. Raises BackendUnavailableError, as MaskPainter does."""
-    names = {card.outputs[role] for role in ROLES if role in card.outputs}
+    names = painted(card)
     shapes = {
         name: buffer.array.shape
         for name, buffer in buffers.items()

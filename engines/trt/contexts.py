@@ -10,6 +10,7 @@ from typing import Any
 from engines.errors import BackendUnavailableError, CardError
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
+from engines.gpu.masks import painted
 from engines.models.card import ModelCard
 from engines.onnx_graph.editing import input_shape
 from engines.trt.loaded import WRONG_CARD, numpy_type
@@ -74,7 +75,8 @@ class Contexts:
             if self.batch > 1 and dims[:1] != (self.batch,):
                 what = f"{self.card.name}: output {name} {dims} does not follow the batch of {self.batch}"
                 raise CardError(what, "Build an engine for single images: run.py build, without --batch")
-            found[name] = Buffer(self._device, dims, numpy_type(self._tensorrt, self._engine, name))
+            dtype = numpy_type(self._tensorrt, self._engine, name)
+            found[name] = Buffer(self._device, dims, dtype, stays=name in painted(self.card))
         return found
 
     def kernels(self) -> bytes | None:

@@ -94,6 +94,19 @@ def test_each_frame_in_flight_has_masks_of_its_own(
         assert agrees > 0.97, "half precision moves an edge by a pixel here and there"
 
 
+@pytest.mark.parametrize("backend", ["trt", "ort-cuda"])
+def test_what_masks_are_painted_from_is_in_memory_of_the_gpu_also_where_that_shares_the_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """It is read for every object, and the GPU does not cache the host's."""
+    with fake_machine(tmp_path / "gpu", monkeypatch, World(is_integrated=True)) as machine:
+        engine = machine.open(yolo_model(tmp_path), backend).engine
+        outputs = engine.infer(pictures(1)[0]).outputs
+        (grids,) = outputs.on_gpu.values()
+        assert machine.world.memory.space_of(grids.address) == "device"
+        engine.close()
+
+
 def test_masks_that_a_later_frame_has_overwritten_are_an_error(machine: GpuMachine, tmp_path: Path) -> None:
     engine = machine.open(yolo_model(tmp_path)).engine
     family, frames = open_family(engine.card), pictures(3)

@@ -67,3 +67,17 @@ def test_a_frame_is_staged_once_and_never_copied_again_where_memory_is_shared(wo
             np.testing.assert_array_equal(there.reshape(image.shape), image)
         assert world.calls["memcpy_htod_async"] == (0 if world.is_integrated else 3)
         assert world.calls["pagelocked_empty"] == 2, "it has grown once"
+
+
+def test_what_the_gpu_reads_again_and_again_is_in_memory_of_its_own(world: World) -> None:
+    """It does not cache the host's."""
+    with Device() as device:
+        stream, buffer = device.stream(), Buffer(device, (16,), np.uint8, stays=True)
+        assert world.memory.space_of(buffer.address) == "device"
+        buffer.array[:] = 7
+        buffer.upload(stream)
+        stream.synchronise()
+        buffer.array[:] = 0
+        buffer.download(stream)
+        stream.synchronise()
+        assert (buffer.array == 7).all()
