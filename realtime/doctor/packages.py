@@ -98,13 +98,9 @@ def _required(machine: Machine) -> list[Requirement]:
 
 
 def _written(pyproject: Path = Path(__file__).parents[2] / "pyproject.toml") -> list[str]:
-    try:
-        toml = importlib.import_module("tomllib")
-    except ModuleNotFoundError:  # Python 3.10
-        try:
-            toml = importlib.import_module("tomli")
-        except ModuleNotFoundError:
-            return []
+    toml = _first_module("tomllib", "tomli", "pip._vendor.tomli")  # Python 3.10 has none of its own
+    if toml is None:
+        return []
     try:
         with pyproject.open("rb") as file:
             return list(toml.load(file)["project"]["dependencies"])
@@ -136,9 +132,13 @@ def _judge() -> Any:
 
 def _packaging(part: str) -> Any:
     """A module of `packaging`, which other packages and pip bring."""
-    for package in ("packaging", "pip._vendor.packaging"):
+    return _first_module(f"packaging.{part}", f"pip._vendor.packaging.{part}")
+
+
+def _first_module(*names: str) -> Any:
+    for name in names:
         try:
-            return importlib.import_module(f"{package}.{part}")
+            return importlib.import_module(name)
         except ImportError:
             continue
     return None

@@ -10,8 +10,8 @@ from realtime.doctor.common.machine import Machine
 
 RANK = 10
 
-OLDEST, NEWEST = (3, 10), (3, 13)
-"""Those that the program is tested with: `requires-python` and the classifiers of pyproject.toml."""
+NEWEST = (3, 13)
+"""The last that the program is tested with, as pyproject.toml's classifiers say. Older ones than its first do not get here."""
 
 APT_PACKAGES = "/usr/lib/python3/dist-packages"
 """Where JetPack's TensorRT is."""
@@ -27,9 +27,6 @@ def _version(machine: Machine, version: tuple[int, int]) -> Finding:
     text = (
         f"{platform.python_version()}, {_kind(machine)}, {platform.machine()}, {' '.join(platform.libc_ver()) or 'unknown libc'}"
     )
-    if version < OLDEST:
-        cure = "sudo apt-get install -y python3.10-venv && python3.10 -m venv .venv && .venv/bin/pip install -e ."
-        return problem("python", f"{text}: older than {_dotted(OLDEST)}", cure)
     if version > NEWEST:
         cure = f"python{_dotted(NEWEST)} -m venv .venv && .venv/bin/pip install -e ."
         return warning("python", f"{text}: newer than {_dotted(NEWEST)}, the last that this program is tested with", cure)

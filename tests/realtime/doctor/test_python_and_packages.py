@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,9 +30,15 @@ def test_this_python_is_fine(lab: Lab, tmp_path: Path) -> None:
     assert "environment" in found.found
 
 
-def test_python_versions_that_the_program_is_not_made_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
-    assert lab.one("python", "python").verdict == "problem"
+def test_a_python_that_is_too_old_is_told_at_the_door(repo_root: Path) -> None:
+    """JetPack 5 and Ubuntu 20.04 have 3.8: an error of syntax or types somewhere inside would be all that is seen."""
+    program = "import runpy, sys; sys.version_info = (3, 8, 10); runpy.run_path(sys.argv[1], run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program, str(repo_root / "run.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: this is Python 3.8, and 3.10 or newer is required. On a Jetson: JetPack 6 or newer\n"
+
+
+def test_a_python_that_is_newer_than_those_tested(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 15, 0))
     found = lab.one("python", "python")
     assert found.verdict == "warning"
@@ -151,7 +159,7 @@ def test_a_package_that_does_not_load(lab: Lab, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/msgspec.py").write_text("raise ImportError('numpy.core.multiarray failed to import')\n")
     monkeypatch.syspath_prepend(tmp_path / "broken")
-    monkeypatch.delitem(sys.modules, "msgspec")
+    monkeypatch.delitem(sys.modules, "msgspec", raising=False)
     found = lab.one("packages", "msgspec")
     assert found.verdict == "problem"
     assert "--upgrade --force-reinstall --no-cache-dir msgspec numpy" in found.cure
@@ -184,7 +192,8 @@ def test_opencv_of_which_only_the_folder_is_left(lab: Lab, tmp_path: Path, monke
     (tmp_path / "left/cv2").mkdir(parents=True)
     (tmp_path / "left/cv2/__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path / "left")
-    before = sys.modules.pop("cv2")
+    before = importlib.import_module("cv2")
+    del sys.modules["cv2"]
     try:
         (found,) = lab.look("opencv")
     finally:
