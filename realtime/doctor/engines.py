@@ -1,5 +1,6 @@
 """Engines: which TensorRT engines are built, and why one would not be used."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,14 +68,14 @@ def _engine(machine: Machine, store: "Store", path: Path, facts: "GpuFacts | Non
     try:
         passport = read_passport(path).passport
     except ValueError as error:
-        return warning(str(place.parent), f"the passport {error}: this engine is not used", _remove(path)), 0
+        return warning("engine", f"{place.parent}: not used, since its passport {error}", _remove(path)), 0
     request = passport.request
     name = f"{request.model_name}, {request.precision}, {request.size_px[1]}x{request.size_px[0]}"
     if request.batch != 1:
         name += f", batch {request.batch}"
     if facts is None:
         why = "the GPU cannot be used" if gpus.seen(machine) else "there is no GPU"
-        return absent(name, f"{passport.plan_bytes / 1e6:.1f} MB, not used: {why}"), 0
+        return absent("engine", f"{name}: {passport.plan_bytes / 1e6:.1f} MB, not used: {why}"), 0
     return _judged(machine, store, path, passport, name, facts, left)
 
 
@@ -88,44 +89,40 @@ def _judged(
     try:
         tensorrt = open_tensorrt(passport.request.runtime)
     except KeyError:
-        return warning(name, f"built with {passport.request.runtime}, which this version does not know", _remove(path)), 0
+        return warning(
+            "engine", f"{name}: built with {passport.request.runtime}, which this version does not know", _remove(path)
+        ), 0
     except BackendUnavailableError as error:
         cure = f"{machine.run} doctor tensorrt"
-        return warning(name, f"not used: {RUNTIMES[passport.request.runtime]}: {error.what}", cure), 0
+        return warning("engine", f"{name}: not used: {RUNTIMES[passport.request.runtime]}: {error.what}", cure), 0
     environment = environment_of(tensorrt.name, tensorrt.version, facts)
     try:
         wanted = _today(passport.request)
         found = store.find(wanted, environment)
         if found.plan_path != path.with_suffix(".plan"):
-            return absent(name, f"an older one, replaced by one of {found.passport.built_at[:10]}", _remove(path)), 0
+            return absent("engine", f"{name}: an older one, replaced by one of {found.passport.built_at[:10]}", _remove(path)), 0
         if found.passport.plan_bytes > left:
-            return ok(name, f"{found.passport.plan_bytes / 1e6:.0f} MB, its file not read here"), 0
+            return ok("engine", f"{name}: {found.passport.plan_bytes / 1e6:.0f} MB, its file not read here"), 0
         store.read(found)
     except EngineNotBuiltError as error:
-        return warning(name, f"not used: {error.what}", _command(machine, error.cure)), 0
+        return warning("engine", f"{name}: not used: {error.what}", _command(machine, error.cure)), 0
     except BackendUnavailableError as error:  # the key of this machine
-        return problem(name, f"not used: {error.what}", _command(machine, error.cure)), 0
+        return problem("engine", f"{name}: not used: {error.what}", _command(machine, error.cure)), 0
     except SegmentationError as error:  # the model is gone, or its card cannot be read
-        return absent(name, f"used only with the file that it was built for ({error.what})", _remove(path)), 0
+        return absent("engine", f"{name}: used only with the file that it was built for ({error.what})", _remove(path)), 0
     took = f"built on {passport.built_at[:10]} in {passport.build_seconds:.0f} s"
-    return ok(name, f"used; {passport.plan_bytes / 1e6:.1f} MB, {took}"), found.passport.plan_bytes
+    return ok("engine", f"{name}: used; {passport.plan_bytes / 1e6:.1f} MB, {took}"), found.passport.plan_bytes
 
 
 def _today(request: "BuildRequest") -> "BuildRequest":
     """The request for the same engine of the model as it is now. Raises ModelNotFoundError, ModelFileError or CardError."""
+    from msgspec.structs import replace
+
     from engines.models import zoo
     from engines.plans.requests import request_for
-    from engines.types import Size
 
-    return request_for(
-        zoo.find(request.model_name),
-        precision=request.precision,
-        runtime=request.runtime,
-        size=Size(*request.size_px),
-        batch=request.batch,
-        target=request.target,
-        dla_core=request.dla_core,
-    )
+    now = request_for(zoo.find(request.model_name), precision=request.precision, runtime=request.runtime)
+    return replace(request, onnx_sha256=now.onnx_sha256, card_sha256=now.card_sha256)
 
 
 def _command(machine: Machine, cure: str) -> str:
@@ -138,4 +135,4 @@ def _command(machine: Machine, cure: str) -> str:
 
 
 def _remove(path: Path) -> str:
-    return f"rm {path} {path.with_suffix('.plan')}"
+    return f"rm {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.plan')))}"

@@ -29,18 +29,15 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_tiny_model: Ca
         yield machine
 
 
-NAME = "tiny, fp32, 48x64"
-
-
 def passport(machine: GpuMachine, tmp_path: Path) -> Path:
     (path,) = (tmp_path / "machine/cache").rglob("*.json")
     return path
 
 
 def test_an_engine_that_is_used(lab: Lab, machine: GpuMachine) -> None:
-    found = lab.one("engines", NAME)
+    found = lab.one("engines", "engine")
     assert found.verdict == "ok"
-    assert "used" in found.found
+    assert found.found.startswith("tiny, fp32, 48x64: used; ")
     (time,) = lab.look("first-build")
     assert "in 1 build on this GPU" in time.found
 
@@ -48,7 +45,7 @@ def test_an_engine_that_is_used(lab: Lab, machine: GpuMachine) -> None:
 def test_an_engine_of_another_driver_or_tensorrt(lab: Lab, machine: GpuMachine) -> None:
     """TensorRT#2041: "Version tag does not match"."""
     machine.world.driver_version = 13010
-    found = lab.one("engines", NAME)
+    found = lab.one("engines", "engine")
     assert found.verdict == "warning"
     assert "was built with CUDA 13.0; this machine has CUDA 13.1" in found.found
     assert "run.py build tiny" in found.cure
@@ -58,11 +55,11 @@ def test_an_engine_that_was_changed_or_signed_elsewhere(lab: Lab, machine: GpuMa
     path = passport(machine, tmp_path)
     plan = path.with_suffix(".plan")
     plan.write_bytes(plan.read_bytes()[:-1])
-    assert "is cut off" in lab.one("engines", NAME).found
+    assert "is cut off" in lab.one("engines", "engine").found
     sealed = json.loads(path.read_text())
     sealed["signature"] = "0" * 64
     path.write_text(json.dumps(sealed))
-    assert "was not signed by this machine" in lab.one("engines", NAME).found
+    assert "was not signed by this machine" in lab.one("engines", "engine").found
     path.write_text("{")
     (found,) = [finding for finding in lab.look("engines") if finding.verdict == "warning"]
     assert found.cure == f"rm {path} {plan}"
@@ -70,18 +67,18 @@ def test_an_engine_that_was_changed_or_signed_elsewhere(lab: Lab, machine: GpuMa
 
 def test_an_engine_of_a_model_that_is_gone(lab: Lab, machine: GpuMachine) -> None:
     shutil.rmtree(zoo.own_dir() / "tiny")
-    assert lab.one("engines", NAME).verdict == "absent"
+    assert lab.one("engines", "engine").verdict == "absent"
 
 
 def test_a_key_that_others_can_read(lab: Lab, machine: GpuMachine, tmp_path: Path) -> None:
     (key,) = (tmp_path / "machine/state").rglob("engine.key")
     key.chmod(0o644)
-    assert lab.one("engines", NAME).verdict == "problem"
+    assert lab.one("engines", "engine").verdict == "problem"
 
 
 def test_engines_without_a_gpu(lab: Lab, machine: GpuMachine) -> None:
     with install(World(has_driver=False)):
-        assert lab.one("engines", NAME).found.endswith("there is no GPU")
+        assert lab.one("engines", "engine").found.endswith("there is no GPU")
         (time,) = lab.look("first-build")
     assert time.verdict == "absent"
 
