@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from engines.models.model import Model
 from engines.segmenter import Segmenter
 from engines.system.unfinished import temporary_folder
-from engines.types import Image, Size
+from engines.types import Image
 from realtime.bench import machine
 from realtime.bench.card import FORMAT, Alone, Card, EngineFacts, ModelFacts, SourceFacts, settings_facts
 from realtime.bench.conditions import Watch
@@ -25,6 +25,7 @@ from realtime.process.redact import redact
 from realtime.process.version import version
 from realtime.streams.fitting import InputFit, InputNote
 from realtime.streams.recorder import recording_to
+from realtime.types import Frame
 
 Say = Callable[[str], None]
 
@@ -52,12 +53,12 @@ def bench(plan: Plan, say: Say, check: Callable[[Card], None] = lambda card: Non
     check: called with the card before the modes are measured; raises to end the bench.
     """
     began = datetime.now(timezone.utc)
-    image, source, is_live, source_alone = _source_alone(plan.job)
-    engine = plan.ready(plan.job.model, image, say)
+    first, source, is_live = _first_frame(plan.job)
+    engine = plan.ready(plan.job.model, first.image, say)
     if engine is not None and engine.wall_s is not None:
         say(f"built the engine in {engine.wall_s:.0f} s; from now on it is cached")
     say(f"source {source.name}, {source.size}{f', decoded by {source.decoder}' if source.decoder else ''}")
-    facts, model_alone, note = _model_alone(plan.job, image)
+    facts, model_alone, note, takes = _model_alone(plan.job, first)
     say(f"model {facts.name} on {facts.runs_on}: {model_alone.wall_ms.p50_ms:.1f} ms per frame alone; input {note}")
     card = Card(
         format=FORMAT,
@@ -71,7 +72,7 @@ def bench(plan: Plan, say: Say, check: Callable[[Card], None] = lambda card: Non
         method=_method(plan, is_live),
         fixed=None,
         maximum=None,
-        source_alone=source_alone,
+        source_alone=None if is_live else _source_alone(plan.job, takes),
         model_alone=model_alone,
         notes=(),
         engine=engine,
@@ -117,34 +118,43 @@ def _both_ways(plan: Plan, is_live: bool, say: Say, watch: Watch) -> tuple[list[
     return fixed, maximum
 
 
-def _source_alone(job: Job) -> tuple[Image, SourceFacts, bool, Alone | None]:
-    """The source's first image, its facts, whether it is live, and the cost of reading it (None for a live one)."""
+def _first_frame(job: Job) -> tuple[Frame, SourceFacts, bool]:
+    """The source's first frame, its facts, and whether it is live."""
     source = job.open_source()
     try:
-        frames = iter(source)
-        first = next(frames, None)
+        first = next(iter(source), None)
         if first is None:
             raise SourceOpenError(f"{source.name}: has no frames, so there is nothing to measure")
-        cost = None if source.is_live else _timed(frames)
-        facts = SourceFacts(redact(source.name), str(Size.of(first.image)), source.fps, source.status.decoder)
-        return first.image, facts, source.is_live, cost
+        return first, SourceFacts(redact(source.name), str(first.size), source.fps, source.status.decoder), source.is_live
     finally:
         source.close()
 
 
-def _model_alone(job: Job, image: Image) -> tuple[ModelFacts, Alone, InputNote]:
-    """The model's facts, the cost of fitting one image to it and running it, and why its input has its size."""
+def _source_alone(job: Job, takes: frozenset[str]) -> Alone | None:
+    """The cost of reading the source's frames, as pictures that the engine takes; None where there is only one."""
+    source = job.open_source()
+    try:
+        frames = iter(source)
+        next(frames)
+        return _timed(frame.as_taken(takes) for frame in frames)
+    finally:
+        source.close()
+
+
+def _model_alone(job: Job, frame: Frame) -> tuple[ModelFacts, Alone, InputNote, frozenset[str]]:
+    """The model's facts, the cost of fitting a picture to it and running it, why its input has its size, what it takes raw."""
     fit = InputFit(job.settings.engine)
-    model = fit.apply(job.model, lambda limit_s: [image])
+    model = fit.apply(job.model, lambda limit_s: [frame.image])
     with Segmenter(model, job.settings.backend, job.settings.engine) as segmenter:
         engine = segmenter.choice.engine
+        picture = cast("Image", frame.as_taken(segmenter.takes).picture)  # or raw, where the engine takes that
         for _ in range(ALONE_WARM_UP):
-            engine.infer(image)
-        cost = _timed((engine.infer(image) for _ in itertools.count()), job.seconds)
+            engine.infer(picture)
+        cost = _timed((engine.infer(picture) for _ in itertools.count()), job.seconds)
         assert cost is not None, "the iterator has no end"
         note = fit.note(segmenter.card)
         facts = model_facts(job.model, segmenter.card, segmenter.choice.backend, engine.description, note.reason)
-        return facts, cost, note
+        return facts, cost, note, segmenter.takes
 
 
 def _timed(steps: Iterator[object], limit_s: float = math.inf) -> Alone | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from engines.models import zoo
-from realtime.bench.benching import Plan, bench
+from engines.pictures.raw import RawPicture
+from realtime.bench.benching import Plan, _source_alone, bench
 from realtime.bench.card import read_card, to_json
 from realtime.bench.comparing import differences
 from realtime.bench.making import mode_of
@@ -20,6 +23,7 @@ from realtime.cli import main
 from realtime.errors import SourceLostError
 from realtime.settings import Settings
 from realtime.sources.sample import find
+from realtime.types import Frame
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -96,6 +100,23 @@ def test_a_camera_has_no_maximum(tiny_model: Path, MemorySource) -> None:
     assert card.fixed is not None
     assert card.method["rate_hz"] is None
     assert any("fixed" in line for line in said)
+
+
+@pytest.mark.parametrize("takes", [frozenset({"bgrx"}), frozenset()])
+def test_reading_a_raw_source_costs_a_conversion_where_the_engine_takes_none(
+    tiny_model: Path, MemorySource, takes: frozenset[str]
+) -> None:
+    pictures: list[RawPicture] = []
+
+    class Camera(MemorySource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                pictures.append(RawPicture("bgrx", (np.dstack([frame.image, frame.image[..., 0]]),)))
+                yield replace(frame, picture=pictures[-1])
+
+    assert _source_alone(job(tiny_model, lambda: Camera(4), None), takes) is not None
+    converted = [picture.nbytes > sum(plane.nbytes for plane in picture.planes) for picture in pictures[1:]]
+    assert converted == [not takes] * 3
 
 
 @pytest.fixture(autouse=True)
