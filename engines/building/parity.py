@@ -61,17 +61,17 @@ def compare(
     )
 
 
-def shortfall(report: ParityReport, precision: str) -> str:
-    """Why `report` does not pass for `precision`; empty if it does."""
+def shortfall(report: ParityReport, precision: str, others: str = "those of FP32") -> str:
+    """Why `report` does not pass for `precision`; empty if it does. others: the results that were compared with."""
     bar = BARS[precision]
     if report.nan_count:
         return f"{report.nan_count} frames with NaN or infinite outputs"
     if report.label_agreement is not None and report.label_agreement < bar.label_agreement:
-        return f"{report.label_agreement:.2%} of the labels agree with FP32, {bar.label_agreement:.1%} are required"
+        return f"{report.label_agreement:.2%} of the labels agree with {others}, {bar.label_agreement:.1%} are required"
     if report.mask_iou is not None and report.mask_iou < bar.mask_iou:
-        return f"masks overlap those of FP32 by {report.mask_iou:.3f} (IoU), {bar.mask_iou} is required"
+        return f"masks overlap {others} by {report.mask_iou:.3f} (IoU), {bar.mask_iou} is required"
     if report.alpha_difference is not None and report.alpha_difference > bar.alpha_difference:
-        return f"the opacity differs by {report.alpha_difference:.4f} from that of FP32, {bar.alpha_difference} is allowed"
+        return f"the opacity differs by {report.alpha_difference:.4f} from {others}, {bar.alpha_difference} is allowed"
     return ""
 
 

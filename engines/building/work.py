@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import onnx
 
+from engines.building.batches import check_engine, check_network
 from engines.building.builder import EARLIER_CACHE, KERNELS, PLAN, TIMING_CACHE, Outcome, Task
 from engines.building.frames import real_frames
 from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
 from engines.building.no_kernel import nodes_meant, with_twins
-from engines.building.parity import CANDIDATE_SETTINGS, shortfall
+from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, shortfall
 from engines.errors import BuildCancelledError, BuildError, NoKernelError
 from engines.families import open_family
 from engines.gpu.driver import Driver
@@ -67,6 +68,8 @@ class Builder:
             largest_batch=request.batch,
             frames=frames,
         )
+        if request.batch > 1:
+            check_network(prepared.reference, request.batch)
         if not request.target:
             Driver()  # before TensorRT, see engines.gpu.driver
         tensorrt = open_tensorrt(request.runtime)
@@ -145,11 +148,14 @@ class Builder:
                 raise BuildError(what, "Try another --precision, or another version of TensorRT")
             self._warnings = [lack] if lack else []
             family = open_family(prepared.card)
-            found = []
+            found, sure = [], []
             for frame in frames:
                 self._check_cancelled()
                 run = runner.infer(frame)
                 found.append(decoded(family, run.outputs, run.geometry, CANDIDATE_SETTINGS))
+                sure.append(decoded(family, run.outputs, run.geometry, REFERENCE_SETTINGS))
+            if runner.batch > 1:
+                check_engine(runner, family, frames, sure, precision)
             self._kernels = runner.contexts.kernels()
             return found, audit.audit(layers, runner.layer_times(frames[0]))
         finally:

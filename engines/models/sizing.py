@@ -49,7 +49,7 @@ def with_input_size(model: Any, card: ModelCard, size: Size | None, batch: int |
     name = f"{card.name}: its network cannot run at {size_option(size)} (height x width), batch {batch}"
     if _rows_and_columns(model, card) == [size.height, size.width]:
         what = f"{name}: its batch is a constant of its graph ({trouble})"
-        raise ModelFileError(what, "Export it again with an open batch")
+        raise ModelFileError(what, "Export it again with an open batch, or leave out --batch")
     near = [found for found in _nearby(size) if not _attempt(model, card, found, batch)[2]]
     if near:
         raise ModelFileError(name, f"Use a size that works: {', '.join(map(size_option, near))}")

@@ -18,7 +18,7 @@ BOXES = [((20.0, 20.0, 30.0, 24.0), 0.9, 1), ((40.0, 28.0, 40.0, 32.0), 0.7, 0),
 """Centre x, centre y, width, height in network pixels; score; class. The first two overlap."""
 
 
-def yolo_model(folder: Path) -> Model:
+def yolo_model(folder: Path, batch: int | str = 1) -> Model:
     """YOLO segmentation of four prototypes, as Ultralytics exports it."""
     rng = np.random.default_rng(1)
     rows = np.zeros((1, 4 + 2 + 4, 40), np.float32)
@@ -34,7 +34,7 @@ def yolo_model(folder: Path) -> Model:
         helper.make_node("Add", ["rows", "nothing"], ["output0"]),
     ]
     card = 'family = "yolo_seg"\nclasses = ["a", "b"]\noutputs = { predictions = "output0", prototypes = "output1" }\n'
-    return _saved(folder / "masked-yolo.onnx", nodes, numbers, outputs, card)
+    return _saved(folder / "masked-yolo.onnx", nodes, numbers, outputs, card, batch)
 
 
 def rfdetr_model(folder: Path) -> Model:
@@ -64,20 +64,27 @@ def pictures(count: int, size: Size = NET) -> list[Image]:
 
 
 def _saved(
-    path: Path, nodes: list[onnx.NodeProto], numbers: dict[str, np.ndarray], outputs: dict[str, list[int]], card: str
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    numbers: dict[str, np.ndarray],
+    outputs: dict[str, list[int]],
+    card: str,
+    batch: int | str = 1,
 ) -> Model:
     common = [
         helper.make_node("Sub", ["image", "grey"], ["signed"]),
         helper.make_node("AveragePool", ["signed"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("ReduceMean", ["cells"], ["mean"], axes=[1, 2, 3], keepdims=0),  # so that all depends on the picture
+        # So that all depends on the picture; a number for each of an open batch.
+        helper.make_node("ReduceMean", ["cells"], ["columns"], axes=[3], keepdims=0),
+        helper.make_node("ReduceMean", ["columns"], ["mean"], axes=[1, 2], keepdims=int(batch != 1)),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
     ]
     numbers |= {"grey": np.array(0.5), "zero": np.array(0.0)}
     graph = helper.make_graph(
         common + nodes,
         "masked",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, NET.height, NET.width])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, NET.height, NET.width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape[1:]]) for name, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in numbers.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))

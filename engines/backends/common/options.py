@@ -57,7 +57,7 @@ class EngineOptions:
         Option(
             "--inflight",
             "N",
-            "runs on the GPU at a time (default: 2, the next frame is uploaded while one is computed; 1 takes less memory)",
+            "runs on the GPU at a time (default: 2, the next frame is uploaded while one is computed)",
             (1, MOST_INFLIGHT),
         ),
     ] = None

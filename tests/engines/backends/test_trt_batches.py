@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,16 @@ import numpy.typing as npt
 import pytest
 
 from engines.backends import EngineOptions, PipelinedBatchEngine
+from engines.errors import EngineNotBuiltError
 from engines.families import DecodeSettings
 from engines.models.model import Model, load_model
 from engines.segmenter import Segmenter
-from engines.types import Size
+from engines.types import GpuOutputs, Size
 
-from ...fakes import host_kernels
+from ...fakes import host_kernels, host_masks
 from ..gpu_machine import GpuMachine
+from ..masked import pictures as masked_pictures
+from ..masked import yolo_model
 
 pytestmark = pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++, to run the kernel on the CPU")
 
@@ -121,3 +126,61 @@ def test_only_the_outputs_of_the_images_in_a_run_are_downloaded(machine: GpuMach
         assert labels.outputs["labels"].shape == (1, 24, 32)
         untouched = slot.buffers["labels"].array[1:]
         assert (untouched == 0xCD).all(), "as it was allocated"
+
+
+def opened(model: Model, streams: int = 1, **options: Any) -> tuple[int, str]:
+    """The engine's batch, and its description."""
+    with Segmenter(replace(model, streams=streams), "trt", EngineOptions(**options)) as segmenter:
+        return segmenter.batch, segmenter.choice.engine.description
+
+
+def test_the_engine_for_as_many_images_as_there_are_streams_is_taken_or_else_the_nearest(
+    machine: GpuMachine, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is built serves any number of streams: one after the other, if need be. A line says what to build."""
+    with pytest.raises(
+        EngineNotBuiltError, match=r"\(fp16, 24x32, 3 images at a time\) yet\. Build it: .*colours.onnx --batch 3$"
+    ):
+        opened(model, streams=3)
+    machine.build(model, batch=4)
+    assert opened(model, streams=4) == (4, "TensorRT 10.13.3, Fake RTX 4000, fp16, batches of 4")
+    assert caplog.text.count("images at a time runs") == 0
+    assert opened(model)[0] == 4
+    assert "no engine for colours (fp16, 24x32) yet, only one for batches of 4" in caplog.text
+    assert "so the one for up to 4 images at a time runs. Build it: run.py build" in caplog.text
+    machine.build(model)
+    machine.build(model, batch=2)
+    caplog.clear()
+    assert [opened(model, streams)[0] for streams in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 4]
+    assert caplog.text.count("images at a time runs") == 2
+    assert [opened(model, batch=number)[0] for number in (1, 2, 3)] == [1, 2, 4]
+    with pytest.raises(EngineNotBuiltError, match="5 images at a time"):
+        opened(model, batch=5)  # for a program that gives it so many
+
+
+def test_several_streams_are_served_by_an_engine_for_single_images_too(
+    machine: GpuMachine, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.build(model)
+    assert opened(model, streams=2) == (1, "TensorRT 10.13.3, Fake RTX 4000, fp16")
+    assert "so the one for single images, each stream in its turn, runs. Build it: run.py build" in caplog.text
+    assert "--batch 2 (about" in caplog.text
+
+
+def test_masks_of_a_batch_are_painted_on_the_gpu(machine: GpuMachine, tmp_path: Path) -> None:
+    if not host_masks.is_available():
+        pytest.skip("needs g++, to run the kernels on the CPU")
+    model = yolo_model(tmp_path, batch="batch")
+    machine.build(model, batch=3)
+    images = masked_pictures(3)
+    with Segmenter(model, "trt", EngineOptions(batch=3)) as segmenter:
+        alone = [segmenter(image).instances.label_map for image in images]
+        segmenter.start_batch(images)
+        runs = segmenter.wait()
+        assert all(isinstance(run.outputs, GpuOutputs) for run in runs)
+        for run, wanted in zip(runs, alone, strict=True):
+            np.testing.assert_array_equal(segmenter.read(run).instances.label_map, wanted)
+            staying = run.outputs.on_gpu["output1"].array()  # type: ignore[attr-defined]
+            assert staying.shape[0] == 1
+            np.testing.assert_array_equal(segmenter.read(run).instances.label_map, wanted)
+    assert len({label_map.tobytes() for label_map in alone}) == 3

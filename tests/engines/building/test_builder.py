@@ -90,7 +90,9 @@ def test_an_engine_with_other_results_fails(machine: GpuMachine, model: Model, t
         return {**outputs, "labels": labels}
 
     machine.world.build_breaks_parity = break_some
-    with pytest.raises(BuildError, match=r"the engine is less accurate than its network: 93\.\d+% of the labels agree with FP32"):
+    with pytest.raises(
+        BuildError, match=r"the engine is less accurate than its network: 93\.\d+% of the labels agree with those of FP32"
+    ):
         machine.build(model, precision="fp32")
     assert stored(tmp_path) == []
 
