@@ -1,6 +1,7 @@
 // Masks: boxes and mask coefficients, worked out on the CPU, become one label map; prototypes and mask logits never leave the GPU.
 // `mask_cells` mixes the cells under each box, `mask_labels` upsamples them and gives each pixel the first object that covers it.
-// They must equal the CPU's engines/decoding/masks.py, whose upsampling is cv2.resize (INTER_LINEAR, float32, OpenCV 5).
+// They must equal the CPU's engines/decoding/masks.py, which upsamples with cv2.resize (INTER_LINEAR, float32, as OpenCV 4.10 and 5.0
+// have it on x86-64).
 //
 // Plain C++ except for the kernels at the end, so that a host compiler can run the same arithmetic in the tests.
 // masks.ptx is compiled from this file by tests/engines/gpu/compile_kernels.py; a test compares their hashes.

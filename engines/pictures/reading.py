@@ -88,7 +88,11 @@ def silence_opencv() -> None:
 
     The user's environment variable takes precedence.
     """
-    if "OPENCV_LOG_LEVEL" not in os.environ:
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
+    if hasattr(cv2, "setLogLevel"):  # OpenCV 4
+        cv2.setLogLevel(0)
+    else:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

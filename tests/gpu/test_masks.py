@@ -16,7 +16,7 @@ from ..engines.gpu.mask_scenes import boxes_on, put, smooth
 pytestmark = pytest.mark.gpu
 
 LARGEST_SHARE = 1e-5
-"""Of the pixels that may differ: sums are rounded in another order, and OpenCV 4 samples a little differently."""
+"""Of the pixels that may differ: sums of products are rounded in another order."""
 
 CASES = [
     ("letterbox", Size(640, 640), Size(160, 160), 2),

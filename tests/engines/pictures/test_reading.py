@@ -19,7 +19,7 @@ from engines.datasets.folder import open_set
 from engines.datasets.image_files import read_label
 from engines.datasets.settings import SetSettings
 from engines.errors import BuildError, DataError, PictureError
-from engines.pictures.reading import MAX_PIXELS, MAX_SCANS, check_size, decode, read_picture
+from engines.pictures.reading import MAX_PIXELS, MAX_SCANS, check_size, decode, read_picture, silence_opencv
 from engines.types import Size
 from realtime.errors import SettingsError, SourceOpenError
 from realtime.sources import open_source
@@ -156,3 +156,12 @@ def test_opencv_prints_nothing_about_odd_files(capfd: pytest.CaptureFixture[str]
     with contextlib.suppress(PictureError):
         decode(bytes(tiff))
     assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_4_is_silenced_by_the_name_that_it_has_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    levels: list[int] = []
+    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
+    silence_opencv()
+    assert levels == [0]
