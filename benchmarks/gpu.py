@@ -35,6 +35,7 @@ from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import fit
+from engines.pictures.raw import FORMATS, Colours, PictureLike, RawPicture, pixels_of, size_of
 from engines.types import Image, Size
 from realtime.bench.conditions import Watch
 from realtime.bench.machine import facts
@@ -100,14 +101,28 @@ def measure_engine(model_name: str, backend: str, options: EngineOptions, frame:
 
 
 def measure_ways(spec: InputSpec, frame: Image, count: int) -> dict[str, Any]:
-    """`measure_parts`; of a GPU that shares the host's memory both ways, as it runs and with copies, for comparison."""
+    """`measure_parts` of BGR and, in a quarter of the runs, of each raw format; of a GPU that shares the host's memory also with
+    copies, for comparison."""
     measured = measure_parts(spec, frame, count, copies=False)
-    return measured | ({"with copies": measure_parts(spec, frame, count, copies=True)} if measured["zero copy"] else {})
+    raw = {
+        format: measure_parts(spec, raw_of(format, Size.of(frame)), max(2, count // 4), copies=False) for format in FORMATS[1:]
+    }
+    copied = {"with copies": measure_parts(spec, frame, count, copies=True)} if measured["zero copy"] else {}
+    return measured | {"raw": raw} | copied
 
 
-def measure_parts(spec: InputSpec, frame: Image, count: int, *, copies: bool) -> dict[str, Any]:
+def raw_of(format: str, size: Size) -> RawPicture:
+    """A picture of a camera or decoder, of noise."""
+    dice, half = np.random.default_rng(0), (-(-size.height // 2), -(-size.width // 2))
+    whole = (size.height, size.width)
+    shapes = {"bgrx": [(*whole, 4)], "nv12": [whole, (*half, 2)], "i420": [whole, half, half]}[format]
+    planes = [dice.integers(0, 255, shape, np.uint8) for shape in shapes]
+    return RawPicture(format, planes, None if format == "bgrx" else Colours(1, False))
+
+
+def measure_parts(spec: InputSpec, frame: PictureLike, count: int, *, copies: bool) -> dict[str, Any]:
     """Times of the upload, the kernel and the download of a label map, without a network."""
-    geometry = fit(Size.of(frame), spec.size, spec.fit)
+    geometry, pixels = fit(size_of(frame), spec.size, spec.fit), pixels_of(frame)
     with Device(copies=copies) as device:
         stream, buffer = device.stream(), FrameBuffer(device)
         kernel = LetterboxKernel(device, spec)
@@ -120,7 +135,7 @@ def measure_parts(spec: InputSpec, frame: Image, count: int, *, copies: bool) ->
             marks[0].record(stream)
             buffer.upload(stream)
             marks[1].record(stream)
-            kernel.enqueue(buffer.address, target.address, geometry, stream)
+            kernel.enqueue(buffer.address, target.address, geometry, stream, pixels)
             marks[2].record(stream)
             labels.download(stream)
             marks[3].record(stream)
@@ -140,7 +155,7 @@ def measure_parts(spec: InputSpec, frame: Image, count: int, *, copies: bool) ->
 
         def record() -> None:
             buffer.upload(stream)
-            kernel.enqueue(buffer.address, target.address, geometry, stream)
+            kernel.enqueue(buffer.address, target.address, geometry, stream, pixels)
             labels.download(stream)
 
         graph = stream.capture(record)

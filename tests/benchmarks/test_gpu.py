@@ -60,6 +60,7 @@ def test_the_parts_of_a_frame_on_a_jetson(
     with machine(is_integrated=True, compute_capability=(8, 7), gpu_name="Orin"):
         found = result(monkeypatch, capsys, "--backend", "none", "--count", "3")
     assert found["zero copy"] is True
+    assert {format: way["zero copy"] for format, way in found["raw"].items()} == dict.fromkeys(("bgrx", "nv12", "i420"), True)
     assert found["kernel"]["p50_ms"] >= 0
     assert found["with copies"]["zero copy"] is False
     assert set(found["masks"]["parts on the GPU"]) == {"upload", "kernels", "download"}

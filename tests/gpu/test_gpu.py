@@ -12,6 +12,7 @@ from engines.backends import EngineOptions, open_engine
 from engines.backends.trt import TrtEngine
 from engines.building.frames import real_frames
 from engines.errors import BackendUnavailableError, WrongThreadError
+from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
@@ -23,6 +24,7 @@ from engines.segmenter import Segmenter
 from engines.trt import audit
 from engines.types import Image, Size
 
+from ..engines.raw_pictures import COLOURS, RAW, noise_of
 from .conftest import MODEL, check_no_leak
 
 pytestmark = pytest.mark.gpu
@@ -62,6 +64,29 @@ def test_the_kernel_equals_the_cpu(device: Device, dtype: str, layout: str, fit:
         difference = np.abs(result.array.astype(np.float32) - wanted.astype(np.float32))
         assert difference.max() <= level, size
         assert (difference > level / 2).mean() <= 0.02, size
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("format", RAW)
+def test_raw_pictures_equal_their_bgr(format: str, copies: bool) -> None:
+    """In memory that GPU and host share, and copied; on a GPU with memory of its own both are the same."""
+    spec = spec_of("uint8", "nhwc", "letterbox")
+    fill = InputFiller(spec)
+    with Device(copies=copies) as device:
+        stream, buffer, kernel = device.stream(), FrameBuffer(device), LetterboxKernel(device, spec)
+        result = Buffer(device, (1, 384, 640, 3), np.uint8)
+        for seed, size in enumerate(ODD_SIZES):
+            picture = noise_of(format, size, COLOURS[seed], seed)
+            wanted, geometry = fill(picture.bgr())
+            buffer.stage(picture)
+            buffer.upload(stream)
+            kernel.enqueue(buffer.address, result.address, geometry, stream, buffer.pixels)
+            result.download(stream)
+            stream.synchronise()
+            difference = np.abs(result.array.astype(int) - wanted.astype(int))
+            # One of the resize, and one of the conversion where the CPU's OpenCV has another arithmetic for its processor.
+            assert difference.max() <= 2, size
+            assert (difference > 0).mean() <= 0.05, size
 
 
 def test_a_replayed_graph_equals_the_eager_run(device: Device) -> None:
