@@ -55,7 +55,7 @@ def _camera(machine: Machine, path: Path, name: str) -> Finding:
     subject = f"/dev/{path.name}"
     number = path.name.removeprefix("video")
     if not os.access(path, os.R_OK | os.W_OK):
-        return problem(subject, f"no permission to use {name or 'it'}", _permission(path))
+        return problem(subject, f"no permission to use {name or 'it'}", _permission(machine, path))
     machine.step(f"asking {subject} what it delivers")
     try:
         device = describe(path, machine.ioctl)
@@ -102,7 +102,9 @@ def _most(modes: "list[Mode]") -> "Mode | None":
     return max(modes, key=lambda mode: mode.width * mode.height, default=None)
 
 
-def _permission(path: Path) -> str:
+def _permission(machine: Machine, path: Path) -> str:
+    if machine.is_container:
+        return f"docker run --device /dev/{path.name} --group-add {path.stat().st_gid} IMAGE"
     try:
         group = path.group()
     except (KeyError, OSError):  # a group without a name

@@ -71,10 +71,17 @@ def _misled(machine: Machine, package: Path) -> Iterator[Finding]:
     own = str(package)
     for name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_PLUGIN_PATH"):
         folder = machine.environ.get(name, "")
-        if folder and not folder.startswith(own) and f"{os.sep}cv2{os.sep}" not in folder:  # which the program undoes itself
+        is_cv2s = f"{os.sep}cv2{os.sep}" in folder  # which the program undoes itself
+        if folder and not folder.startswith(own) and not is_cv2s and _has_plugins(folder):
             yield warning(name, f'leads Qt to plugins of another Qt: "{folder}"', f"unset {name}")
     if f"{os.sep}cv2{os.sep}" in machine.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", ""):
         yield ok("QT_QPA_PLATFORM_PLUGIN_PATH", "leads to OpenCV's plugins; the window does not follow it")
+
+
+def _has_plugins(folders: str) -> bool:
+    return any(
+        any(Path(folder).glob(name)) for folder in folders.split(":") if folder for name in ("libq*.so", "platforms/libq*.so")
+    )
 
 
 def _screen(machine: Machine) -> Iterator[Finding]:

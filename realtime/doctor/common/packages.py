@@ -80,4 +80,4 @@ def restored(machine: Machine, path: str) -> str:
     checkout = assets_dir().parent
     if (checkout / ".git").exists():
         return f"git -C {shlex.quote(str(checkout))} checkout -- assets/{path}"
-    return machine.pip("install", "--force-reinstall --no-deps realtime-segmentation")
+    return machine.pip("install", "--force-reinstall --no-deps .  # in a clone of the program")

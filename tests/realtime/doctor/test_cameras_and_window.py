@@ -60,6 +60,8 @@ def test_no_permission(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "group", lambda path: "video")
     (found,) = lab.look("cameras")
     assert (found.verdict, found.cure) == ("problem", "sudo usermod -aG video $USER  # then log in again")
+    lab.write({"run/.containerenv": ""})
+    assert lab.look("cameras")[0].cure.startswith("docker run --device /dev/video0 --group-add ")
 
 
 @pytest.mark.parametrize(("number", "verdict"), [(errno.EBUSY, "warning"), (errno.EIO, "problem"), (errno.ENODEV, "problem")])
@@ -158,8 +160,11 @@ def test_no_screen_is_no_problem(lab: Lab) -> None:
     assert (found.verdict, found.subject) == ("absent", "screen")
 
 
-def test_a_window_that_nobody_sees_and_plugins_of_another_qt(lab: Lab) -> None:
-    lab.environ |= {"QT_QPA_PLATFORM": "offscreen", "QT_PLUGIN_PATH": "/opt/other/plugins"}
+def test_a_window_that_nobody_sees_and_plugins_of_another_qt(lab: Lab, tmp_path: Path) -> None:
+    lab.environ |= {"QT_QPA_PLATFORM": "offscreen", "QT_PLUGIN_PATH": f"/opt/none:{tmp_path}"}
+    assert [finding.cure for finding in lab.look("display")] == ["unset QT_QPA_PLATFORM"], "there is nothing to load"
+    (tmp_path / "platforms").mkdir()
+    (tmp_path / "platforms/libqxcb.so").write_text("")
     assert [finding.cure for finding in lab.look("display")] == ["unset QT_PLUGIN_PATH", "unset QT_QPA_PLATFORM"]
 
 
