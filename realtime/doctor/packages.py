@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from realtime.doctor.common.finding import Finding, ok, problem, warning
-from realtime.doctor.common.machine import Machine
+from realtime.doctor.common.machine import PROGRAM, Machine
 from realtime.doctor.common.packages import cure_of_import, first_of, installed, normal, numbers
 
 RANK = 20
 LIMIT_S = 20.0
-
-PROGRAM = "realtime-segmentation"
 
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from realtime.bench import jetson
 
+PROGRAM = "realtime-segmentation"
+
 PROGRAM_LIMIT_S = 5.0
 
 MOST_BYTES = 1 << 20
@@ -111,5 +113,11 @@ class Machine:
 
     @property
     def run(self) -> str:
-        """The program itself, as it is typed here."""
-        return f"{self.python} run.py"
+        """The program itself, as it is typed here: run.py of a checkout, or what an installation brings."""
+        checkout = Path(__file__).parents[3]
+        if not (checkout / "run.py").is_file():
+            return PROGRAM
+        with contextlib.suppress(OSError):
+            if checkout == Path.cwd():
+                return f"{self.python} run.py"
+        return f"{self.python} {shlex.quote(str(checkout / 'run.py'))}"

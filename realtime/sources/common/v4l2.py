@@ -17,6 +17,9 @@ QUERYCAP, ENUM_FMT, ENUM_FRAMESIZES, ENUM_FRAMEINTERVALS = 0x80685600, 0xC040560
 """Request numbers: direction, size of the structure, "V", number."""
 
 CAPABILITY_BYTES, FMT_BYTES, FRAMESIZE_BYTES, FRAMEINTERVAL_BYTES = 104, 64, 44, 52
+CAPABILITIES_AT, PIXELFORMAT_AT, SIZE_TYPE_AT, SIZE_AT, INTERVAL_TYPE_AT, INTERVAL_AT = 84, 44, 8, 12, 16, 20
+"""Offsets in these structures."""
+
 CAPTURE, CAPTURE_MPLANE, HAS_DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 BUFFER_CAPTURE, BUFFER_CAPTURE_MPLANE = 1, 9
 DISCRETE = 1
@@ -52,7 +55,7 @@ def describe(path: Path, ioctl: Ioctl = fcntl.ioctl) -> Device:
         facts = bytearray(CAPABILITY_BYTES)
         ioctl(handle, QUERYCAP, facts)
         driver, card = (facts[start:end].split(b"\0")[0].decode(errors="replace") for start, end in ((0, 16), (16, 48)))
-        all_caps, device_caps = struct.unpack_from("=II", facts, 84)
+        all_caps, device_caps = struct.unpack_from("=II", facts, CAPABILITIES_AT)
         caps = device_caps if all_caps & HAS_DEVICE_CAPS else all_caps
         is_capture = bool(caps & (CAPTURE | CAPTURE_MPLANE))
         kind = BUFFER_CAPTURE if caps & CAPTURE else BUFFER_CAPTURE_MPLANE
@@ -63,7 +66,7 @@ def describe(path: Path, ioctl: Ioctl = fcntl.ioctl) -> Device:
 
 def _modes(handle: int, kind: int, ioctl: Ioctl) -> Iterator[Mode]:
     for facts in _listed(handle, ENUM_FMT, lambda index: struct.pack("=II", index, kind), FMT_BYTES, ioctl):
-        code = bytes(facts[44:48])
+        code = bytes(facts[PIXELFORMAT_AT : PIXELFORMAT_AT + 4])
         letters = code.decode("latin-1")
         codec = letters.strip() if letters.isprintable() else code.hex()
         for width, height in _sizes(handle, code, ioctl):
@@ -73,11 +76,11 @@ def _modes(handle: int, kind: int, ioctl: Ioctl) -> Iterator[Mode]:
 def _sizes(handle: int, code: bytes, ioctl: Ioctl) -> Iterator[tuple[int, int]]:
     """Every size; of a range the largest."""
     for facts in _listed(handle, ENUM_FRAMESIZES, lambda index: struct.pack("=I", index) + code, FRAMESIZE_BYTES, ioctl):
-        (kind,) = struct.unpack_from("=I", facts, 8)
+        (kind,) = struct.unpack_from("=I", facts, SIZE_TYPE_AT)
         if kind == DISCRETE:
-            yield struct.unpack_from("=II", facts, 12)
+            yield struct.unpack_from("=II", facts, SIZE_AT)
         else:  # least width, greatest, step, least height, greatest, step
-            _, width, _, _, height, _ = struct.unpack_from("=6I", facts, 12)
+            _, width, _, _, height, _ = struct.unpack_from("=6I", facts, SIZE_AT)
             yield width, height
             return
 
@@ -87,10 +90,10 @@ def _fastest(handle: int, code: bytes, width: int, height: int, ioctl: Ioctl) ->
     rates = [0.0]
     for facts in _listed(handle, ENUM_FRAMEINTERVALS, lambda index: struct.pack("=I", index) + start, FRAMEINTERVAL_BYTES, ioctl):
         # An interval, or the least one of a range, as a fraction of a second.
-        numerator, denominator = struct.unpack_from("=II", facts, 20)
+        numerator, denominator = struct.unpack_from("=II", facts, INTERVAL_AT)
         if numerator:
             rates.append(denominator / numerator)
-        if struct.unpack_from("=I", facts, 16)[0] != DISCRETE:
+        if struct.unpack_from("=I", facts, INTERVAL_TYPE_AT)[0] != DISCRETE:
             break
     return max(rates)
 

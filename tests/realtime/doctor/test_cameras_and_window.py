@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from realtime.doctor.display import missing_libraries
+from realtime.sources.common import v4l2
 from realtime.sources.common.v4l2 import Mode, describe
 
 from .conftest import Lab
@@ -36,6 +38,36 @@ def test_the_modes_of_a_camera(tmp_path: Path) -> None:
         Mode("MJPG", 1280, 720, 30), Mode("MJPG", 1920, 1080, 30), Mode("YUYV", 640, 480, 30), Mode("YUYV", 1280, 720, 10)
     }  # fmt: skip
     assert describe(tmp_path / "video0", FakeV4l2("HD Cam", GOOD, is_capture=False)).modes == ()
+
+
+LAYOUT = r"""
+#include <cstddef>
+#include <cstdio>
+#include <linux/videodev2.h>
+int main() {
+  printf("%lu %lu %lu %lu ", 0ul + VIDIOC_QUERYCAP, 0ul + VIDIOC_ENUM_FMT, 0ul + VIDIOC_ENUM_FRAMESIZES,
+         0ul + VIDIOC_ENUM_FRAMEINTERVALS);
+  printf("%zu %zu %zu %zu ", sizeof(v4l2_capability), sizeof(v4l2_fmtdesc), sizeof(v4l2_frmsizeenum), sizeof(v4l2_frmivalenum));
+  printf("%zu %zu %zu %zu %zu %zu", offsetof(v4l2_capability, capabilities), offsetof(v4l2_fmtdesc, pixelformat),
+         offsetof(v4l2_frmsizeenum, type), offsetof(v4l2_frmsizeenum, discrete), offsetof(v4l2_frmivalenum, type),
+         offsetof(v4l2_frmivalenum, discrete));
+}
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/include/linux/videodev2.h").exists(), reason="the kernel's headers are not installed")
+def test_requests_and_structures_are_those_of_the_kernels_header(tmp_path: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++")
+    (tmp_path / "layout.cpp").write_text(LAYOUT)
+    subprocess.run([compiler, "-o", str(tmp_path / "layout"), str(tmp_path / "layout.cpp")], check=True)
+    said = subprocess.run([str(tmp_path / "layout")], capture_output=True, text=True, check=True).stdout
+    assert list(map(int, said.split())) == [
+        *(v4l2.QUERYCAP, v4l2.ENUM_FMT, v4l2.ENUM_FRAMESIZES, v4l2.ENUM_FRAMEINTERVALS),
+        *(v4l2.CAPABILITY_BYTES, v4l2.FMT_BYTES, v4l2.FRAMESIZE_BYTES, v4l2.FRAMEINTERVAL_BYTES),
+        *(v4l2.CAPABILITIES_AT, v4l2.PIXELFORMAT_AT, v4l2.SIZE_TYPE_AT, v4l2.SIZE_AT, v4l2.INTERVAL_TYPE_AT, v4l2.INTERVAL_AT),
+    ]
 
 
 def test_a_good_camera(lab: Lab) -> None:
