@@ -111,7 +111,11 @@ def _both_ways(plan: Plan, is_live: bool, say: Say, watch: Watch) -> tuple[list[
             if rate_hz is None and is_live:
                 continue  # a camera has its own rate
             with temporary_folder() as folder:
-                recording = partial(recording_to, {"video": folder / "out.mp4"}) if plan.encodes else None
+                recording = (
+                    partial(recording_to, {"video": folder / "out.mp4"}, encoder=plan.job.settings.encoder)
+                    if plan.encodes
+                    else None
+                )
                 repeat = Bench(replace(plan.job, rate_hz=rate_hz, recording=recording), watch).measure()
             repeats.append(repeat)
             say(f"{name} {number}/{plan.repeats}: {repeat.fps:.1f} FPS, {repeat.cpu_ms_per_frame:.1f} ms of CPU per frame")

@@ -167,7 +167,7 @@ class LiveSession:
         if path is None:
             raise SinkError(f"{self._record_folder}: the disk does not answer", "Try again when it does")
         self._recorded.add(path)
-        self._files.recording = recording_to({"video": path})
+        self._files.recording = recording_to({"video": path}, encoder=self._settings.encoder)
         self._stream.redraw()
         return path
 

@@ -41,6 +41,7 @@ class StreamFacts(NamedTuple):
     source: name of the input, without password. classes: names; the position is the class id. versions: of the program and the
     packages that made the results. fps: nominal frames per second of the source, a hint only: each frame has its own time.
     observers: names of those that the settings name; their numbers are written. is_live: the source does not wait.
+    encoder: where video is encoded, as `Settings.encoder`.
     """
 
     source: str = ""
@@ -50,6 +51,7 @@ class StreamFacts(NamedTuple):
     versions: Mapping[str, str] = {}
     observers: tuple[str, ...] = ()
     is_live: bool = False
+    encoder: str = "auto"
 
     def class_name(self, class_id: int) -> str:
         return self.classes[class_id] if 0 <= class_id < len(self.classes) else f"class {class_id}"

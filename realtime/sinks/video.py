@@ -11,18 +11,17 @@ import contextlib
 import io
 import logging
 import math
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.frame import PictureType
 
 from engines.types import U8, Image, Size
-from realtime.errors import SinkError
+from realtime.codecs.gst_codec import ChildError
 from realtime.sinks import StreamFacts
+from realtime.sinks.common.encoders import MAX_KEYFRAME_GAP_S, TICKS_PER_S, check, chosen, opened
 from realtime.sinks.common.output_file import Part
 from realtime.types import Canvas, Result
 
@@ -33,19 +32,7 @@ OPTION = "--out"
 HELP = "video of what a window would show (.mp4, .mov, .mkv)"
 NEEDS_CANVAS = True
 
-TICKS_PER_S = 60_000
-"""Holds 24, 25, 30, 50, 60 fps and NTSC's 30000/1001 exactly, and MPEG-4 Part 2 cannot count beyond 65535."""
-MAX_KEYFRAME_GAP_S = 2.0
 USUAL_FPS = 30.0
-
-ENCODERS: dict[str, dict[str, str]] = {
-    # A frame of a 720p road clip: ultrafast 5 ms of CPU, 15 kB, 40.9 dB; superfast 11 ms, 13 kB, 41.6 dB; veryfast 18 ms, 7 kB,
-    # 40.5 dB. The model needs the CPU; disk space is cheap.
-    "libx264": {"preset": "ultrafast", "crf": "23", "forced-idr": "1"},
-    "libopenh264": {"b": "6000000"},
-    "mpeg4": {"qscale": "3"},
-}
-"""Encoder -> its options, best first. The first that this PyAV was built with is used."""
 
 MUXER_OPTIONS: dict[str, dict[str, str]] = {
     "mp4": {"movflags": "hybrid_fragmented", "frag_duration": "1000000"},
@@ -58,9 +45,6 @@ LEAST_BYTES = 4096
 """A film that is shorter has no picture: headers, and the first piece is written whole."""
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-
-_LIMITED_RANGE, _BT601 = 1, 6
-"""FFmpeg's numbers for what `cv2.COLOR_BGR2YUV_I420` makes. Without them players assume BT.709 for HD and shift the colours."""
 
 
 class PresentationTimes:
@@ -104,8 +88,11 @@ class FailSafeFile(io.FileIO):
 class VideoSink:
     """Writes canvases. All have the size of the first: later ones of another size are fitted into it, with black bars."""
 
-    def __init__(self, path: Path, fps: float | None) -> None:
-        self.encoder = best_encoder()
+    def __init__(self, path: Path, fps: float | None, encoder: str = "auto") -> None:
+        """encoder: as `Settings.encoder`; it is chosen with the first picture, whose size it must take."""
+        check(encoder)
+        self.encoder = ""
+        self._choice = encoder
         self._part = Part(path)
         self._fps = fps if fps and 0 < fps < 1000 else USUAL_FPS
         self._film: Film | None = None
@@ -115,9 +102,11 @@ class VideoSink:
         assert canvas is not None, "this sink needs canvases"
         if self._part.is_broken:
             return
-        with self._part.step(av.FFmpegError):
+        with self._part.step(av.FFmpegError, ChildError):
             if self._film is None:
-                self._film = Film(self._part, self.encoder, Size.of(canvas.image), self._fps)
+                size = even(Size.of(canvas.image))
+                self.encoder = self.encoder or chosen(self._choice, size, self._fps)
+                self._film = Film(self._part, self.encoder, size, self._fps)
             self._film.add(canvas.image, canvas.pts_s)
 
     def close(self) -> None:
@@ -126,27 +115,20 @@ class VideoSink:
         Raises SinkError.
         """
         if self._film is not None:
-            self._part.finish(self._film.close, av.FFmpegError)
+            self._part.finish(self._film.close, av.FFmpegError, ChildError)
 
 
 class Film:
     """A video file being written: encoder, muxer and file, opened together and closed once."""
 
     def __init__(self, part: Part, encoder: str, size: Size, fps: float) -> None:
-        self._size = Size(size.width + size.width % 2, size.height + size.height % 2)  # 4:2:0 colour needs even sides
+        """size: even, as 4:2:0 colour needs it."""
+        self._size = size
         self._file = FailSafeFile(part.growing, "wb", opener=lambda path, flags: part.open())
         muxer = _MUXERS[part.path.suffix.lower()]
         options = {**MUXER_OPTIONS[muxer], "flush_packets": "1"}
         self._container = av.open(self._file, "w", format=muxer, container_options=options)
-        rate = Fraction(fps).limit_denominator(1001)
-        self._stream = cast(av.VideoStream, self._container.add_stream(encoder, rate=rate, options=ENCODERS[encoder]))
-        self._stream.time_base = Fraction(1, TICKS_PER_S)
-        codec = self._stream.codec_context
-        codec.width, codec.height, codec.pix_fmt = self._size.width, self._size.height, "yuv420p"
-        codec.color_range, codec.colorspace = _LIMITED_RANGE, _BT601
-        codec.time_base = Fraction(1, TICKS_PER_S)
-        codec.gop_size = max(1, round(fps * MAX_KEYFRAME_GAP_S))
-        codec.thread_count = 2  # enough for 1080p at 60 fps; each thread holds back a picture and takes memory
+        self._encoder = opened(encoder, self._container, size, fps)
         self._yuv: U8 = np.empty((self._size.height * 3 // 2, self._size.width), np.uint8)
         self._times = PresentationTimes(fps)
         self._next_keyframe = 0
@@ -154,20 +136,20 @@ class Film:
     def add(self, image: Image, pts_s: float) -> None:
         """Encode one (H, W, 3) uint8 BGR picture. Raises OSError or av.FFmpegError."""
         cv2.cvtColor(self._fitted(image), cv2.COLOR_BGR2YUV_I420, dst=self._yuv)
-        frame = av.VideoFrame.from_ndarray(self._yuv, format="yuv420p")
-        frame.pts, frame.time_base = self._times.ticks(pts_s), Fraction(1, TICKS_PER_S)
-        if frame.pts >= self._next_keyframe:
-            frame.pict_type = PictureType.I
-            self._next_keyframe = frame.pts + round(MAX_KEYFRAME_GAP_S * TICKS_PER_S)
-        self._container.mux(self._stream.encode(frame))
+        tick = self._times.ticks(pts_s)
+        is_key = tick >= self._next_keyframe
+        if is_key:
+            self._next_keyframe = tick + round(MAX_KEYFRAME_GAP_S * TICKS_PER_S)
+        self._container.mux(self._encoder.encode(self._yuv, tick, is_key=is_key))
         self._check()
 
     def close(self) -> None:
         """Write what is still in the encoder, and the index. Raises OSError or av.FFmpegError."""
         try:
             with self._container:
-                self._container.mux(self._stream.encode(None))
+                self._container.mux(self._encoder.finish())
         finally:
+            self._encoder.close()
             self._file.close()
         self._check()
 
@@ -186,6 +168,11 @@ class Film:
         return letterboxed(image, self._size)
 
 
+def even(size: Size) -> Size:
+    """The size with even sides, not smaller."""
+    return Size(size.width + size.width % 2, size.height + size.height % 2)
+
+
 def letterboxed(image: Image, size: Size) -> Image:
     """The whole (H, W, 3) picture in the middle of a black one of `size`, its aspect kept; a new array."""
     scale = min(size.width / image.shape[1], size.height / image.shape[0])
@@ -196,22 +183,9 @@ def letterboxed(image: Image, size: Size) -> Image:
     return framed
 
 
-def best_encoder() -> str:
-    """The first of ENCODERS that this PyAV has. Raises SinkError when it has none."""
-    for name in ENCODERS:
-        try:
-            av.codec.Codec(name, "w")
-        except av.codec.codec.UnknownCodecError:
-            continue
-        if name != next(iter(ENCODERS)):
-            log.warning("this PyAV has no libx264: video is written with %s, which looks worse at the same size", name)
-        return name
-    raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}", "Install the one from PyPI: pip install av")
-
-
 def create(path: Path, facts: StreamFacts) -> VideoSink:
     """A sink for `path`; nothing is on disk until the first canvas. Raises SinkError when PyAV has no encoder."""
-    return VideoSink(path, facts.fps)
+    return VideoSink(path, facts.fps, facts.encoder)
 
 
 def mend(part: Path, whole: Path) -> str:

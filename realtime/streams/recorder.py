@@ -32,15 +32,19 @@ class Recording:
     path: Path | None = None
 
 
-def recording_to(paths: Mapping[str, Path], observers: Iterable[str] = (), *, replaces: bool = False) -> Recording:
+def recording_to(
+    paths: Mapping[str, Path], observers: Iterable[str] = (), *, replaces: bool = False, encoder: str = "auto"
+) -> Recording:
     """A request to record to these files: kind of sink → path.
 
     observers: whose numbers files hold, if they hold any. replaces: files that exist; otherwise that is an error.
+    encoder: where video is encoded, as `Settings.encoder`.
     """
 
     def open_files(card: ModelCard, source: Source) -> tuple[Sink, ...]:
         versions = {"realtime-segmentation": version()}
-        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, tuple(observers), source.is_live)
+        seen = tuple(observers)
+        facts = StreamFacts(redact(source.name), card.name, card.classes, source.fps, versions, seen, source.is_live, encoder)
         return open_sinks(paths, facts, replaces=replaces)
 
     return Recording(open_files, needs_canvas(paths), next(iter(paths.values()), None))

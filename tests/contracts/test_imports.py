@@ -36,7 +36,8 @@ OWNERS = {
     ),
     "tqdm": "engines.training.teach",
     "av": (
-        "realtime.sinks.video realtime.sources.common.container realtime.sources.common.container_feed "
+        "realtime.sinks.video realtime.sinks.common.encoders "
+        "realtime.sources.common.container realtime.sources.common.container_feed "
         "realtime.sources.common.ffmpeg_errors realtime.sources.common.glimpses realtime.sources.common.nvdec "
         "realtime.sources.common.nvv4l2 realtime.sources.common.decoders"
     ),

@@ -22,7 +22,7 @@ for word in sys.argv[1:]:
     if word == "nvv4l2decoder":
         words += swapped.get(word, "jpegdec" if "mjpeg=1" in sys.argv else codec).split()
     elif word == "nvv4l2h264enc":
-        words += swapped.get(word, "openh264enc gop-size=15 rate-control=bitrate bitrate=4000000").split()
+        words += swapped.get(word, "videoconvert ! openh264enc gop-size=15 rate-control=bitrate bitrate=4000000").split()
     elif word == "nvvidconv":
         words += swapped.get(word, "videoconvert").split()
     else:

@@ -34,11 +34,11 @@ WRITER = """
     from conftest import picture
     from engines.types import Size
     from realtime.sinks import StreamFacts, open_sinks
-    from realtime.sinks.video import best_encoder
+    from realtime.sinks.common.encoders import cpus_encoder
     from realtime.types import Canvas
 
     pictures = [picture(index, Size(320, 240)) for index in range(30)]
-    best_encoder()
+    cpus_encoder()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         folder, seed, suffix = line.split()

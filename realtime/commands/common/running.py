@@ -122,7 +122,7 @@ def run_to_files(
     """
     prepare()
     model = zoo.find(settings.model)  # before anything starts: a bad model leaves no file and no open camera
-    recording = recording_to(paths, settings.observers, replaces=replaces)
+    recording = recording_to(paths, settings.observers, replaces=replaces, encoder=settings.encoder)
     files = FilesOutlet(CanvasFormat(settings.width, least_width_px), recording, limit=frame_limit)
     limited = (lambda: Limited(opener(), frame_limit, lambda: files.is_full)) if frame_limit else opener
     run = Run(settings, lambda: model, [StreamPlan(settings, limited, [files])])
