@@ -37,19 +37,7 @@ ENDING_S = 90.0
 """For setting the first mode again after a signal: three times what nvpmodel may take."""
 
 TABLE_FILE = "modes.md"
-HEAD = (
-    "mode",
-    "GPU MHz",
-    "EMC MHz",
-    "CPU MHz",
-    "frames/s",
-    "at {:g} Hz",
-    "age p50 ms",
-    "W",
-    "J/frame",
-    "hottest C",
-    "clocks lowered by",
-)
+HEAD = ("mode", "GPU MHz", "EMC MHz", "CPU MHz", "frames/s", "at {:g} Hz", "age p50 ms", "W", "J/frame", "hottest C", "notes")
 SIDES = "lrrrrrrrrrl"
 UNKNOWN = "?"
 
@@ -77,18 +65,20 @@ def bench_in_modes(options: Options, root: Path = ROOT) -> int:
         for child in children:
             child.terminate()
 
-    with orderly(stop, is_writing=lambda: switcher.is_changed, limit_s=ENDING_S) as ending, switcher:
-        for mode in switcher.modes:
-            reason = "" if mode == switcher.present else switcher.set(mode)
-            log.info("power mode %s%s", mode, f" left out: {reason}" if reason else "")
-            row = Row(mode.name, None, reason) if reason else _measured(options, mode.name, folder, children, ending)
-            if ending.requested:
-                break
-            if not rows and row.card is None:
-                raise BenchError(f"the bench failed in the present power mode, {mode}", "The line above says why")
-            rows.append(row)
-    if rows:
-        _report(rows, options.rate, folder)
+    try:
+        with orderly(stop, is_writing=lambda: switcher.is_changed, limit_s=ENDING_S) as ending, switcher:
+            for mode in switcher.modes:
+                reason = "" if mode == switcher.present else switcher.set(mode)
+                log.info("power mode %s%s", mode, f" left out: {reason}" if reason else "")
+                row = Row(mode.name, None, reason) if reason else _measured(options, mode.name, folder, children, ending)
+                if ending.requested:
+                    break
+                if not rows and row.card is None:
+                    raise BenchError(f"the bench failed in the present power mode, {mode}", "The line above says why")
+                rows.append(row)
+    finally:  # also where the mode of before could not be set again
+        if rows:
+            _report(rows, options.rate, folder)
     return ending.code or int(any(row.has_failed for row in rows))
 
 
