@@ -163,7 +163,7 @@ class PowerMeter:
         with jtop(interval=self._interval_ms / 1000) as board:
             quiet_since_s = time.monotonic()
             while time.monotonic() - quiet_since_s < _JTOP_SILENCE_S and board.ok():
-                sample = read_jtop(board.power, board.temperature, board.stats, board.memory)
+                sample = read_jtop(board.power, board.temperature, board.stats, getattr(board, "memory", {}))
                 if sample.power_w is not None:
                     quiet_since_s = time.monotonic()
                 yield sample
