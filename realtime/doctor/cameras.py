@@ -19,6 +19,9 @@ RANK = 80
 WANTED = (1280, 720, 25.0)
 """What the program asks a webcam for is 1280x720 at 30 fps; cameras of PAL countries deliver 25."""
 
+ENCODED = ("H264", "HEVC", "VP80", "VP90")
+"""Formats that OpenCV's webcams do not decode."""
+
 BAYER = re.compile(r"RGGB|GRBG|GBRG|BA81|(?:RG|GR|GB|BG|BA)\d\d|p[RBGg]\w\w")
 """Codes of raw sensor pictures, which need an image signal processor. Source: the kernel's videodev2.h."""
 
@@ -88,7 +91,7 @@ def _judged(machine: Machine, subject: str, number: str, title: str, modes: "tup
     usual = [mode for mode in modes if (mode.width, mode.height) == (width, height)]
     best = max(usual, key=lambda mode: (mode.fps, mode.codec == "MJPG"), default=None)
     largest = max(modes, key=lambda mode: (mode.width * mode.height, mode.fps))
-    fluent = [mode for mode in modes if mode.fps >= fps and mode.codec != "H264"]
+    fluent = [mode for mode in modes if mode.fps >= fps and mode.codec not in ENCODED]
     if best is None:
         return ok(subject, f"{title}: {_most(fluent) or largest}; has no {width}x{height}, the nearest is taken")
     if 0 < best.fps < fps and fluent:

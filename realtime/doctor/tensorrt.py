@@ -26,7 +26,8 @@ NO_DLA = ((10, 8), (11, 4, 1))
 """From the first of these versions of TensorRT to below the second there is no DLA. Source: TensorRT's release notes."""
 
 NO_FLAGS = (11,)
-"""BuilderFlag.FP16 and its like are ignored from here on, without an error, by programs that still set them (rf-detr#1453)."""
+"""BuilderFlag.FP16 and its like are gone from here on: programs that set them where they exist get FP32, without an error
+(rf-detr#1453)."""
 
 CUDA_13_NEEDS = 13
 

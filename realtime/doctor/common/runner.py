@@ -56,8 +56,12 @@ def run(names: Sequence[str], limits_s: dict[str, float] | None = None) -> Itera
     for name in names:
         waiting.put(name)
     done: queue.SimpleQueue[Report] = queue.SimpleQueue()
-    for _ in range(min(MOST_WORKERS, len(names))):
-        threading.Thread(target=_serve, args=(waiting, done, limits_s or {}), name="doctor", daemon=True).start()
+    work = (waiting, done, limits_s or {})
+    try:
+        for _ in range(min(MOST_WORKERS, len(names))):
+            threading.Thread(target=_serve, args=work, name="doctor", daemon=True).start()
+    except RuntimeError:  # the system starts no more threads: the others do the work, or this one
+        _serve(*work)
     reports: dict[str, Report] = {}
     for name in names:
         while name not in reports:
@@ -80,7 +84,13 @@ def _serve(waiting: "queue.SimpleQueue[str]", done: "queue.SimpleQueue[Report]",
                 child = child or Child()
                 findings = child.ask(name, limits_s.get(name) or limit_s(name))
             except OSError as error:  # the system starts no more processes
-                findings = [problem(name, f"not looked at: no process can be started ({error.strerror})", "ulimit -u")]
+                cure = "ulimit -u  # so many are allowed: close other programs"
+                findings = [problem(name, f"not looked at: no process can be started ({error.strerror})", cure)]
+            except Exception:  # a fault of this module: the report goes on
+                log.exception("check %s", name)
+                findings = [problem(name, "not looked at: its answer could not be read", _again(name))]
+                if child is not None:
+                    child.end()
             if child is not None and not child.is_alive:
                 child = None
             done.put(Report(name, tuple(findings), time.monotonic() - start_s))

@@ -12,6 +12,7 @@ import pytest
 from realtime.doctor import load
 from realtime.doctor.common.finding import Finding
 from realtime.doctor.common.machine import Machine
+from realtime.doctor.common.report import clean
 
 from ...fakes.gpu.fake_gpu import World, install
 
@@ -62,7 +63,14 @@ class Lab:
         return Machine(self.root, self.environ, Path(sys.executable), **{"paths": (str(self.packages),), **self.options})
 
     def look(self, check: str) -> list[Finding]:
-        return list(load(check).check(self.machine))
+        """What a check finds. Of every finding in these tests: a cure where it is needed, that is shown as it is to be typed."""
+        found = list(load(check).check(self.machine))
+        assert found
+        for finding in found:
+            assert bool(finding.cure) or finding.verdict in ("ok", "absent"), finding
+            assert not finding.cure or finding.verdict != "ok", finding
+            assert clean(finding).cure == finding.cure
+        return found
 
     def one(self, check: str, subject: str) -> Finding:
         """The only finding about `subject`."""

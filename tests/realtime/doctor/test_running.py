@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from realtime import doctor
 from realtime.cli import main
 from realtime.doctor import about, limit_s, load, names
+from realtime.doctor.common import runner
 from realtime.doctor.common.finding import VERDICTS, Finding, ok, problem, warning
 from realtime.doctor.common.report import INDENT, Report, as_json, counts, lines, worst
 from realtime.doctor.common.runner import run
@@ -91,6 +93,30 @@ def test_a_working_folder_that_was_deleted(tmp_path: Path, monkeypatch: pytest.M
     (report,) = run(["disk"])
     assert problem("this folder", "it was deleted: nothing can be written into it", "cd ~") in report.findings
     monkeypatch.chdir(tmp_path)
+
+
+def _refuse(*_args: object, **_options: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_system_that_starts_no_more_threads_or_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert [report.findings for report in run(["fine"])] == [(ok("fine", "as it should be"),)]
+    monkeypatch.setattr(runner.subprocess, "Popen", _refuse)
+    found = [finding for report in run(["fine", "silent"]) for finding in report.findings]
+    assert [finding.verdict for finding in found] == ["problem", "problem"]
+    assert found[0].found == "not looked at: no process can be started (Resource temporarily unavailable)"
+
+
+@pytest.mark.usefixtures("planted")
+def test_an_answer_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.json, "loads", lambda line: {})
+    (report,) = run(["fine"])
+    assert report.findings[0].found == "not looked at: its answer could not be read"
 
 
 @pytest.mark.usefixtures("planted")
