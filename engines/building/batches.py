@@ -5,7 +5,6 @@ from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
-import onnx
 
 from engines.building.network import Reference, decoded
 from engines.building.parity import CANDIDATE_SETTINGS, compare, shortfall
@@ -33,8 +32,8 @@ def check_network(reference: Reference, largest: int) -> None:
         tensors.append(tensor.copy())
         geometries.append(geometry)
     try:
-        network: onnx.ModelProto = reference.network
-        arrays: list[Any] = cpu_session(network.SerializeToString()).run(names, {card.input.tensor: np.concatenate(tensors)})
+        session = cpu_session(reference.network.SerializeToString())
+        arrays: list[Any] = session.run(names, {card.input.tensor: np.concatenate(tensors)})
     except Exception as error:  # ONNX Runtime's types are private
         text = " ".join(str(error).split())
         raise BuildError(f"{card.name}: the network does not run on a batch of {len(images)} ({text[-160:]})", WITHOUT) from error

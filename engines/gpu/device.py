@@ -1,7 +1,4 @@
-"""Device: a GPU's context and everything that one thread allocates in it, freed in the right order.
-
-All CUDA stays on one thread: a Device is opened, used and closed there.
-"""
+"""Device: a GPU's context and all that is allocated in it, freed in the right order. Opened, used and closed on one thread."""
 
 from __future__ import annotations
 
@@ -176,9 +173,7 @@ class Device:
             yield
         except BaseException as error:
             _clear_tracebacks(error)
-            for key in reversed([key for key in self._owned if key > mark]):
-                with contextlib.suppress(self._cuda.Error, InferenceError):
-                    self._owned.pop(key)()
+            self._free(mark)
             raise
 
     def upload(self, address: int, array: npt.NDArray[Any], stream: Stream) -> None:
@@ -212,13 +207,15 @@ class Device:
         self.check_thread()
         self._is_open = False
         try:
-            for free in reversed(self._owned.values()):
-                with contextlib.suppress(self._cuda.Error, InferenceError):  # after a crash of the GPU everything is lost already
-                    free()
+            self._free()
         finally:  # a thread that ends with a context on its stack ends the process
-            self._owned.clear()
             self._context.pop()
             primary.release(self._cuda, self.driver)
+
+    def _free(self, newer_than: int = -1) -> None:
+        for key in sorted((key for key in self._owned if key > newer_than), reverse=True):
+            with contextlib.suppress(self._cuda.Error, InferenceError):  # after a crash of the GPU everything is lost already
+                self._owned.pop(key, lambda: None)()
 
     @contextlib.contextmanager
     def taking(self, what: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from engines.pictures.raw import PictureLike
 from engines.trt.contexts import Contexts, is_capturable
 from engines.trt.loaded import check_tensors, inspect, layer_times
 from engines.trt.runtime import TensorRt, load_plan
-from engines.trt.slots import Shaped, Slot
+from engines.trt.slots import Loaded, Shaped, Slot
 from engines.types import Image
 
 log = logging.getLogger(__name__)
@@ -56,25 +56,6 @@ class Finished:
     ran_ms: float
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """TensorRT's objects. Released together, the newest first, while the CUDA context still exists."""
-
-    runtime: Any = None
-    engine: Any = None
-    contexts: Contexts | None = None
-    slots: list[Slot] = field(default_factory=list)
-
-    def forget(self) -> None:
-        for slot in self.slots:
-            slot.forget()
-        self.slots.clear()
-        if self.contexts is not None:
-            self.contexts.forget()
-        self.engine = None
-        self.runtime = None
-
-
 class Runner:
     """A loaded engine, opened, used and closed on one GPU and one thread."""
 
@@ -97,7 +78,7 @@ class Runner:
         self.inflight, self.batch = inflight, 1
         self.uses_graphs = True
         self._tensorrt = tensorrt
-        self._loaded = _Loaded()
+        self._loaded = Loaded()
         self._pending: deque[Slot] = deque()
         self._turn = 0
         with ExitStack() as stack:

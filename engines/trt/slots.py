@@ -1,7 +1,7 @@
 """Slots: what one run in flight needs. Memory for its frames, input and outputs, and a context for each number of images."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,25 @@ class Slot:
         for shaped in self._shaped.values():
             shaped.context = None
         self._shaped.clear()
+
+
+@dataclass(slots=True)
+class Loaded:
+    """TensorRT's objects. Released together, the newest first, while the CUDA context still exists."""
+
+    runtime: Any = None
+    engine: Any = None
+    contexts: Contexts | None = None
+    slots: list[Slot] = field(default_factory=list)
+
+    def forget(self) -> None:
+        for slot in self.slots:
+            slot.forget()
+        self.slots.clear()
+        if self.contexts is not None:
+            self.contexts.forget()
+        self.engine = None
+        self.runtime = None
 
 
 def _input_memory(device: Device, spec: InputSpec, batch: int) -> tuple[Memory, int]:

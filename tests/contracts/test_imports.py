@@ -29,7 +29,9 @@ sys.meta_path.insert(0, Blocker())
 """
 
 OWNERS = {
-    "onnx": "engines.building.network engines.building.work engines.training.export engines.training.mobile",
+    "onnx": (
+        "engines.building.batches engines.building.network engines.building.work engines.training.export engines.training.mobile"
+    ),
     "torch": (
         "engines.training.checkpoint engines.training.deployed engines.training.devices engines.training.export "
         "engines.training.losses engines.training.mobile engines.training.model engines.training.parity engines.training.train"
