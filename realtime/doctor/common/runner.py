@@ -109,14 +109,14 @@ class Child:
         registries = {name: places for name, places in folders.items() if len(places) > 1}
         pipe = subprocess.PIPE
         self._errors = _file_of_errors()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BOOTSTRAP, json.dumps({"path": path, "registries": registries})],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=self._errors,
-            bufsize=0,
-            start_new_session=True,
-        )
+        command = [sys.executable, "-c", BOOTSTRAP, json.dumps({"path": path, "registries": registries})]
+        errors: Any = self._errors or subprocess.DEVNULL
+        try:
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0, start_new_session=True)
+        except BaseException:
+            if self._errors is not None:
+                self._errors.close()
+            raise
         self.is_alive = True
         self._last_line, self._errors_start = "", 0
         self._rest = b""
