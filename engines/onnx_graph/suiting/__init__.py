@@ -1,6 +1,6 @@
 """Suiting: the same network without what TensorRT refuses, so that a file that runs on the CPU can be built.
 
-What it refuses is in its parser's table of operators (docs/operators.md of onnx-tensorrt) and in the comments of its headers.
+What it refuses is in its parser's table of operators (operators.md of onnx-tensorrt) and in the comments of its headers.
 """
 
 from __future__ import annotations
