@@ -47,7 +47,7 @@ class Finished:
     """One image's run. outputs: valid until `inflight` more runs are started.
 
     staged_ms: the copy into pinned memory. ran_ms: from then until the outputs are in host memory; with several in flight, by
-    the GPU's clock from the start of the upload. Of a batch, each image's share.
+    the GPU's clock from when the run before is done, without the upload, which overlaps it. Of a batch, each image's share.
     """
 
     outputs: Mapping[str, npt.NDArray[Any]]
@@ -237,12 +237,12 @@ class Runner:
         self._stack.close()
 
     def _enqueue(self, slot: Slot, shaped: Shaped) -> None:
-        if self.inflight > 1:
-            slot.begun.record(self._uploads)
         if self._uploads is not self._computes:
             slot.upload(self._uploads)
             slot.uploaded.record(self._uploads)
             self._computes.wait_for(slot.uploaded)
+        if self.inflight > 1:  # behind the run before: waiting for that is no time of this one
+            slot.begun.record(self._computes)
         if self.batch > 1:
             self._fill(slot)
         elif shaped.looks != slot.looks:  # a graph is for frames of one size and format
