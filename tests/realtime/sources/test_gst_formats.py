@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.pictures.raw import Colours, RawPicture
@@ -29,6 +29,7 @@ def picture_of(form: str, width: int, height: int, colorimetry: str = "") -> Ima
     return picture
 
 
+@settings(max_examples=40)
 @given(width=st.integers(1, 9000), height=st.integers(1, 5000), format=st.sampled_from(FORMATS))
 def test_rows_are_padded_to_the_next_four_bytes(width: int, height: int, format: str) -> None:
     rows = Caps(width, height, format, None).rows
@@ -40,6 +41,7 @@ def test_rows_are_padded_to_the_next_four_bytes(width: int, height: int, format:
         assert 0 <= stride_bytes - wide < 4
 
 
+@settings(max_examples=40)
 @given(width=st.integers(1, 40), height=st.integers(1, 30), format=st.sampled_from(FORMATS))
 def test_a_picture_is_made_of_any_size(width: int, height: int, format: str) -> None:
     caps = Caps(width, height, format, None, Colours(1, False) if format in ("nv12", "i420") else None)
@@ -74,8 +76,7 @@ def test_the_caps_say_what_the_numbers_mean(colorimetry: str, width: int, height
 
 
 @needs_gstreamer
-@pytest.mark.parametrize("size", [(320, 240), (321, 181)])
-@pytest.mark.parametrize("colorimetry", ["bt601", "bt709", "1:4:0:0"])
+@pytest.mark.parametrize(("size", "colorimetry"), [((320, 240), "bt709"), ((321, 181), "bt601"), ((318, 181), "1:4:0:0")])
 def test_real_gstreamers_yuv_has_the_colours_of_its_bgr(size: tuple[int, int], colorimetry: str) -> None:
     plain = picture_of("BGR", *size)
     assert isinstance(plain, np.ndarray)
@@ -91,7 +92,7 @@ def test_real_gstreamers_yuv_has_the_colours_of_its_bgr(size: tuple[int, int], c
 
 @needs_gstreamer
 def test_other_formats_are_converted_by_gstreamer() -> None:
-    for form, format in (("YUY2", "bgrx"), ("RGB", "bgrx"), ("GRAY8", "bgrx"), ("NV21", "i420"), ("P010_10LE", "i420")):
+    for form, format in (("YUY2", "bgrx"), ("P010_10LE", "i420")):
         picture = picture_of(form, 320, 240)
         assert isinstance(picture, RawPicture)
         assert picture.format == format
