@@ -129,7 +129,7 @@ def _with_defaults(card: Card) -> dict[str, Any]:
         if isinstance(one, dict) and isinstance(defaults.get(key), dict)
     }
     engine = tables.get("engine", {})
-    if engine.get("inflight") == 1 and not card.model.backend.startswith("TensorRT"):
+    if engine.get("inflight") == 1 and card.model.backend != "trt":
         engine["inflight"] = None  # as earlier versions wrote what no other backend uses
     return {**defaults, **settings, **tables}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engines.backends import EngineOptions, here, open_engine
 from engines.backends.common.opening import at_size
-from engines.backends.trt import first_runtime
+from engines.backends.trt import batch_for, first_runtime
 from engines.building.builder import EngineBuilder, environment_for
 from engines.building.job import JobProgress
 from engines.errors import BackendUnavailableError, BuildError, EngineNotBuiltError, NoGpuError
@@ -119,7 +119,8 @@ def _built(model: Model, fitted: Model, options: EngineOptions) -> EngineFacts:
 
 def _request(model: Model, options: EngineOptions, size: Size) -> BuildRequest:
     runtime = options.runtime or first_runtime()
-    return request_for(model, precision=options.precision, size=size, runtime=runtime, dla_core=options.dla_core)
+    batch = batch_for(model, options)
+    return request_for(model, precision=options.precision, size=size, batch=batch, runtime=runtime, dla_core=options.dla_core)
 
 
 def _cached(model: Model, options: EngineOptions, size: Size) -> EngineFacts | None:

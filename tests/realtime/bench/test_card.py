@@ -219,6 +219,8 @@ def test_a_card_from_before_a_setting_is_compared_with_its_default(make_card) ->
     assert len(differences(two, make_card(settings=before))) == 1
     one = make_card(settings={**now, "engine": {**now["engine"], "inflight": 1}})
     assert differences(make_card(settings=now), one) == [], "as a card of before says on a CPU"
+    on_gpu = msgspec.structs.replace(one.model, backend="trt")
+    assert len(differences(make_card(settings=now, model=on_gpu), make_card(settings=one.settings, model=on_gpu))) == 1
 
 
 def test_the_report_has_the_facts_that_figures_depend_on(make_card) -> None:

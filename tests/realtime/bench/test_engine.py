@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engines.errors import NoGpuError
+from engines.plans.store import Store
 from realtime.bench import engine as engine_of_bench
 from realtime.bench.engine import first_line, has_nvidia_gpu, obstacle
 from realtime.cli import main
@@ -66,6 +67,13 @@ def test_an_engine_that_lacks_is_built_first_and_its_time_is_on_the_card(bench: 
     assert not any("building" in line for line in lines), "the second time it is cached"
     assert (card["model"]["backend"], card["engine"]["wall_s"]) == ("trt", None)
     assert card["engine"]["build_s"] >= 0
+
+
+def test_the_engine_for_the_number_of_images_that_is_asked_for_is_built(bench: Any) -> None:
+    code, lines, _ = bench("--backend", "trt", "--batch", "2")
+    assert code == 0
+    assert [one.passport.request.batch for one in Store().engines()] == [2]
+    assert "after building its engine" in lines[0]
 
 
 def test_no_build_measures_without_the_engine_and_says_how_to_build_it(bench: Any, machine: GpuMachine) -> None:
