@@ -145,3 +145,15 @@ def test_fp32_is_not_tried_again(machine: GpuMachine, nets) -> None:
     with pytest.raises(NoKernelError, match="no kernel for conv1 in its precision"):
         machine.build(grouped(nets), precision="fp32")
     assert machine.world.calls["Builder.build_serialized_network"] == 1
+
+
+@needs_kernels
+def test_a_lack_of_scratch_memory_is_in_the_cure(machine: GpuMachine, nets) -> None:
+    machine.world.build_error = (
+        "Error Code 10: Internal Error (Could not find any implementation for node conv5 due to insufficient workspace. See "
+        "verbose log for requested sizes.)"
+    )
+    with pytest.raises(
+        NoKernelError, match=r"even with 1 of its nodes in FP32\. Allow more scratch memory with --workspace, or try"
+    ):
+        machine.build(grouped(nets))
