@@ -109,8 +109,9 @@ class GstCodec:
             if (left_s := due_s - time.monotonic()) <= 0:
                 break
             self._turn(left_s)
-        ready, self._ready = self._ready, []
-        return ready
+        if self._has_ended and not self._ready and self.inside:
+            raise ChildError(self._reason("it has ended"))
+        return self.left()
 
     def finish(self, timeout_s: float) -> list[Buffer]:
         """Nothing more comes. Returns what is left. Raises ChildError where it does not end within `timeout_s`, or has failed."""
@@ -128,7 +129,7 @@ class GstCodec:
             is_fine = False
         if not (is_fine and self._reader.is_between):
             raise ChildError(self._reason("it failed"))
-        return self.taken()
+        return self.left()
 
     def close(self) -> None:
         """End the child, also in the middle. May be called more than once."""
@@ -146,6 +147,11 @@ class GstCodec:
     @property
     def _patience_s(self) -> float:
         return _STUCK_S if self.received else _START_S
+
+    def left(self) -> list[Buffer]:
+        """What has been read and not been taken."""
+        ready, self._ready = self._ready, []
+        return ready
 
     def _write(self, parts: list[memoryview]) -> None:
         """Write all of it; meanwhile what comes out is read, or both would wait for each other."""

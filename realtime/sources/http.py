@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urljoin, urlsplit
 
-import numpy as np
-
-from engines.errors import PictureError
-from engines.pictures.reading import decode
+from engines.pictures.raw import size_of
 from realtime.errors import SourceError, SourceLostError, SourceOpenError
 from realtime.sources.common.base import Picture, now_ns
 from realtime.sources.common.detached_feed import DetachedFeed, detached_if_slow
 from realtime.sources.common.feed import EndedError, Feed, HopelessError, Timeouts
 from realtime.sources.common.jpeg import JpegSplitter
+from realtime.sources.common.jpeg_decoding import JpegDecoder
 from realtime.sources.common.live import LiveSource
 from realtime.sources.common.paced_feed import PacedFeed
 from realtime.sources.common.playlist import MOST_BYTES, is_complete, newest_piece, piece_s, variants
-from realtime.sources.common.uri import Options, SourceUri
+from realtime.sources.common.uri import Decode, Options, SourceUri
 from realtime.sources.common.wire import Wire, explain, request
 from realtime.types import Source
 
@@ -79,7 +77,7 @@ class _Address:
         answer, url = request(self._url, name, wire, timeouts.open_s)
         kind = answer.headers.get_content_type().lower()
         if kind.startswith("multipart/"):
-            return MjpegFeed(answer, wire, name, timeouts.read_s), url
+            return MjpegFeed(answer, wire, name, timeouts.read_s, self._decode), url
         is_playlist = kind.endswith(_PLAYLISTS) or urlsplit(url).path.endswith((".m3u8", ".m3u"))
         is_file = not is_playlist and answer.headers.get("Content-Length") is not None
         data = b""
@@ -162,30 +160,36 @@ class MjpegFeed:
     """The JPEG pictures of one HTTP answer; each is passed on when its last byte has arrived."""
 
     fps: float | None = None
-    decoder = "CPU"
 
-    def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float) -> None:
+    def __init__(self, answer: HTTPResponse, wire: Wire, name: str, timeout_s: float, decode: Decode = "auto") -> None:
         """answer: its body is read here; `close` closes it. timeout_s: for one whole picture."""
         self.description, self.sound = "MJPEG over HTTP", ""
         self._answer, self._wire = answer, wire
         self._name, self._timeout_s = name, timeout_s
+        try:
+            self._jpegs = JpegDecoder(name, decode)
+        except HopelessError:
+            answer.close()
+            wire.close()
+            raise
+
+    @property
+    def decoder(self) -> str:
+        return self._jpegs.decoder
 
     def pictures(self) -> Iterator[Picture]:
         splitter = JpegSplitter()
         while (jpeg := self._next(splitter)) is not None:
-            received_ns = now_ns()
-            try:
-                image = np.asarray(decode(jpeg), np.uint8)
-            except PictureError as error:
-                yield Picture(None, None, received_ns, why=error.what)
-                continue
-            self.description = f"{image.shape[1]}x{image.shape[0]} MJPEG"
-            yield Picture(image, None, received_ns)
+            for picture in self._jpegs.pictures(jpeg, now_ns()):
+                if picture.image is not None:
+                    self.description = f"{size_of(picture.image)} MJPEG"
+                yield picture
 
     def interrupt(self) -> None:
         self._wire.cut()
 
     def close(self) -> None:
+        self._jpegs.close()
         self._answer.close()
         self._wire.close()
 

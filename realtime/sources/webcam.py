@@ -14,11 +14,12 @@ from realtime.errors import SourceError, SourceNotFoundError, SourceOpenError
 from realtime.sources.common.attempt import Attempt
 from realtime.sources.common.device_users import programs_using
 from realtime.sources.common.feed import OPEN_TIMEOUT_S, HopelessError
+from realtime.sources.common.jpeg_decoding import JpegDecoder, jpeg_hardware_lacks
 from realtime.sources.common.live import LiveSource
 from realtime.sources.common.opencv import Capture, CaptureFeed, gives_picture, prepare_opencv
-from realtime.sources.common.uri import Options, SourceUri, natural_key
+from realtime.sources.common.uri import Decode, Options, SourceUri, natural_key
 
-SHOWS_PEOPLE = True
+DECODES = SHOWS_PEOPLE = True
 
 _APIS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
 _UNLISTED_CAMERAS = 2  # tried where the system has no list of cameras
@@ -63,7 +64,8 @@ def open_uri(uri: SourceUri) -> LiveSource:
     open_limit_s = options.number("open_timeout_s", OPEN_TIMEOUT_S, 0.2, 60)
     options.finish()
     look = functools.partial(find, uri.target, uri.name)
-    return webcam(look if uri.waits else look(), uri.name, request, waits=uri.waits, open_limit_s=open_limit_s)
+    camera = look if uri.waits else look()
+    return webcam(camera, uri.name, request, waits=uri.waits, open_limit_s=open_limit_s, decode=uri.decode)
 
 
 def webcam(
@@ -75,6 +77,7 @@ def webcam(
     *,
     waits: bool = False,
     open_limit_s: float = OPEN_TIMEOUT_S,
+    decode: Decode = "auto",
 ) -> LiveSource:
     """A source that opens `camera` when iterated, or looks for it first. Tests give their own `open_capture` and `root`."""
     known = camera if isinstance(camera, Camera) else None
@@ -87,7 +90,7 @@ def webcam(
         current = find_again(known, root) if sys.platform == "linux" else known
         if current is None:
             raise SourceOpenError(f"{name}: the camera is not plugged in")
-        return _connect(current, name, request, open_capture)
+        return _connect(current, name, request, open_capture, decode)
 
     return LiveSource(name, connect, waits=waits, open_limit_s=open_limit_s)
 
@@ -133,7 +136,7 @@ def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: 
     raise reasons[0]
 
 
-def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture) -> CaptureFeed:
+def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture, decode: Decode = "auto") -> CaptureFeed:
     """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
         raise HopelessError(*_forbidden(camera.path, name))
@@ -154,7 +157,24 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
         raise SourceOpenError(f"{name}: the camera delivers no picture{reason}", cure)
     letters = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
     codec = letters if letters.isprintable() and letters.strip() else ""
-    return CaptureFeed(capture, name, codec, "Unplug the camera and plug it in again")
+    try:
+        jpegs = _jpegs(capture, name, codec, decode)
+    except HopelessError:
+        capture.release()
+        raise
+    return CaptureFeed(capture, name, codec, "Unplug the camera and plug it in again", jpegs)
+
+
+def _jpegs(capture: Capture, name: str, codec: str, decode: Decode) -> JpegDecoder | None:
+    """What decodes a camera's JPEG files instead of OpenCV, which then leaves them as they are."""
+    if codec not in ("MJPG", "JPEG"):
+        if decode == "gpu":
+            raise HopelessError(f"{name}: its pictures ({codec or 'of unknown format'}) are not coded", "Use --decode auto")
+        return None
+    if decode == "cpu" or (decode == "auto" and jpeg_hardware_lacks()):
+        return None
+    jpegs = JpegDecoder(name, decode)
+    return jpegs if capture.set(cv2.CAP_PROP_CONVERT_RGB, 0) else None
 
 
 def _forbidden(path: Path, name: str) -> tuple[str, str]:

@@ -127,7 +127,7 @@ class Nvv4l2Encoder:
         try:
             found = list(self._packets(self._child.finish(_FINISH_S)))
         except ChildError as error:
-            found = list(self._packets(self._child.taken()))
+            found = list(self._packets(self._child.left()))
             log.warning("%s: the last %d pictures are not in the file (%s)", NVV4L2, len(self._ticks), error.what)
         if self._stream is None:
             raise ChildError(f"{NVV4L2} gives no packet")

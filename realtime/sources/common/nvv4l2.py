@@ -93,6 +93,13 @@ class Nvv4l2:
             self._held, self._late = self._child.inside, 0
         return found
 
+    def ready(self) -> list[av.VideoFrame]:
+        """The frames that have come meanwhile. Raises HardwareError."""
+        try:
+            return [self._frame(buffer) for buffer in self._child.taken()]
+        except ChildError as error:
+            raise HardwareError(error.what) from error
+
     def close(self) -> None:
         self._child.close()
 
@@ -136,6 +143,14 @@ class Nvv4l2:
         frame = av.VideoFrame.from_ndarray(lines, format="nv12")
         self._leave(buffer, frame)
         return frame
+
+
+def packet_of(data: bytes, stamp: int, base: Fraction) -> Any:
+    """A key picture by itself, as `Nvv4l2.decode` takes it."""
+    packet: Any = av.Packet(data)
+    packet.pts = packet.dts = stamp
+    packet.time_base, packet.is_keyframe = base, True
+    return packet
 
 
 def pipeline(codec: str, *, is_live: bool, reorders: bool) -> str:

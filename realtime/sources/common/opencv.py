@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from engines.pictures.reading import silence_opencv
 from realtime.errors import SourceLostError
 from realtime.sources.common.base import Picture, described, now_ns
 from realtime.sources.common.detached_feed import Reader
+from realtime.sources.common.jpeg_decoding import JpegDecoder
 
 _SILENT_READS = 2  # a V4L2 read fails after 1 s; two in a row are a loss
 _FIRST_READS = 4  # before the first picture, of a camera that is slow or warming up
@@ -53,13 +56,13 @@ def gives_picture(capture: Capture) -> bool:
 class CaptureFeed:
     """An open capture as a feed for `LiveSource`. codec: of the negotiated format; "" if unknown. cure: where a read hangs.
 
+    jpegs: decodes the JPEG files that the capture gives instead of pictures; None where it gives pictures.
+
     A driver may never return from a read, so a thread of its own reads; it is left behind where it hangs, and frees the capture
     if it ever returns.
     """
 
-    decoder = "CPU"
-
-    def __init__(self, capture: Capture, name: str, codec: str, cure: str) -> None:
+    def __init__(self, capture: Capture, name: str, codec: str, cure: str, jpegs: JpegDecoder | None = None) -> None:
         width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if fps > 0 else None
@@ -68,7 +71,12 @@ class CaptureFeed:
         self._capture = capture
         self._name, self._cure = name, cure
         self._hangs_after_s = max(_HANGS_AFTER_S, _HANGS_AFTER_INTERVALS / self.fps if self.fps else 0.0)
-        self._reader = Reader("grab", self._grabbed, capture.release, _LET_GO_S)
+        self._jpegs = jpegs
+        self._reader = Reader("grab", self._grabbed, self._free, _LET_GO_S)
+
+    @property
+    def decoder(self) -> str:
+        return self._jpegs.decoder if self._jpegs is not None else "CPU"
 
     def pictures(self) -> Iterator[Picture]:
         late = SourceLostError(f"{self._name}: no answer for {self._hangs_after_s:.3g} s", self._cure)
@@ -93,5 +101,21 @@ class CaptureFeed:
                 raise SourceLostError(f"{self._name}: the camera delivers no more pictures", "Check that it is plugged in")
             if grabbed:
                 last_s = now_s
-                decoded, image = self._capture.retrieve()
-                yield Picture(image if decoded else None, None, received_ns)
+                is_read, image = self._capture.retrieve()
+                data = np.ravel(image).tobytes() if is_read and self._jpegs is not None and _is_jpeg(image) else b""
+                if data and self._jpegs is not None:
+                    yield from self._jpegs.pictures(data, received_ns)
+                else:
+                    yield Picture(image if is_read else None, None, received_ns)
+
+    def _free(self) -> None:
+        if self._jpegs is not None:
+            self._jpegs.close()
+        self._capture.release()
+
+
+def _is_jpeg(image: npt.NDArray[np.uint8]) -> bool:
+    """Whether OpenCV has left a camera's JPEG file as it is: one row of bytes."""
+    return (
+        image.dtype == np.uint8 and max(image.shape[:2], default=0) == image.size and np.ravel(image)[:2].tobytes() == b"\xff\xd8"
+    )
