@@ -1,5 +1,6 @@
 """Window: Qt's system libraries, the screen, and what leads Qt elsewhere."""
 
+import importlib
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
+from realtime.doctor.common.packages import cure_of_import
 
 RANK = 60
 LIMIT_S = 15.0
@@ -41,7 +43,16 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield problem("window", "PyQt6 is not installed, and the window needs it", machine.pip("install", "PyQt6"))
         return
     if sys.platform.startswith("linux") and (lacks := missing_libraries(machine, package / PLATFORM_PLUGIN)):
-        yield problem("qt libraries", f"Qt lacks {', '.join(lacks)}", f"sudo apt-get install -y {_packages(lacks)}")
+        found, cure = f"Qt lacks {', '.join(lacks)}", f"sudo apt-get install -y {_packages(lacks)}"
+        has_screen = any(machine.environ.get(name) for name in SCREENS)
+        yield problem("qt libraries", found, cure) if has_screen else absent("qt libraries", f"{found}; no screen here", cure)
+        return
+    machine.step("importing PyQt6.QtWidgets")
+    try:
+        importlib.import_module("PyQt6.QtWidgets")
+    except Exception as error:  # an extension may raise anything
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        yield problem("window", f"PyQt6 cannot be loaded ({text})", cure_of_import(machine, error, "PyQt6 PyQt6-Qt6"))
         return
     yield from _misled(machine, package)
     yield from _screen(machine)
@@ -96,7 +107,7 @@ def _screen(machine: Machine) -> Iterator[Finding]:
     from realtime.errors import DisplayError
     from realtime.viewer.run import check_qt
 
-    machine.step("importing PyQt6.QtWidgets")
+    machine.step("looking for the screen")
     try:
         check_qt()
     except DisplayError as error:

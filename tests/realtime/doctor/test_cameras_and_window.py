@@ -183,8 +183,24 @@ def test_libraries_that_the_window_lacks(lab: Lab, tmp_path: Path) -> None:
     lines = "libxcb-cursor.so.0 => not found\n\tlibX11.so.6 => /lib/libX11.so.6 (0x1)\n\tlibxcb-xkb.so.1 => not found"
     lab.program("ldd", f"printf '\\t{lines}\\n'")
     assert missing_libraries(lab.machine, plugin) == ["libxcb-cursor.so.0", "libxcb-xkb.so.1"]
+    assert lab.one("display", "qt libraries").verdict == "absent", "without a screen nothing needs them"
+    lab.environ["DISPLAY"] = ":0"
     found = lab.one("display", "qt libraries")
     assert (found.verdict, found.cure) == ("problem", "sudo apt-get install -y libxcb-cursor0 libxcb-xkb1")
+
+
+def test_a_qt_that_does_not_load(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "PyQt6").mkdir()
+    (tmp_path / "PyQt6/__init__.py").write_text("")
+    (tmp_path / "PyQt6/QtWidgets.py").write_text("raise ImportError('libQt6Core.so.6: version `Qt_6.8\\' not found')\n")
+    for name in [name for name in sys.modules if name.split(".")[0] == "PyQt6"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = lab.one("display", "window")
+    monkeypatch.undo()
+    sys.modules.pop("PyQt6", None)
+    assert found.verdict == "problem"
+    assert found.cure.endswith("-m pip install --force-reinstall PyQt6 PyQt6-Qt6")
 
 
 def test_no_screen_is_no_problem(lab: Lab) -> None:

@@ -144,12 +144,13 @@ def test_two_packages_in_one_folder(lab: Lab) -> None:
     assert lab.one("packages", "onnxruntime").cure.endswith("install 'onnxruntime-gpu[cuda,cudnn]'")
 
 
-def test_qt_of_another_minor_version_than_pyqt(lab: Lab) -> None:
+@pytest.mark.parametrize(("qt", "verdict"), [("6.9.0", "warning"), ("6.5.2", "problem")])
+def test_qt_of_another_minor_version_than_pyqt(lab: Lab, qt: str, verdict: str) -> None:
     complete(lab)
     lab.package("PyQt6", "6.7.1")
-    lab.package("PyQt6-Qt6", "6.9.0")
+    lab.package("PyQt6-Qt6", qt)
     found = lab.one("packages", "PyQt6")
-    assert found.verdict == "problem"
+    assert found.verdict == verdict
     assert found.cure.endswith("--force-reinstall 'PyQt6==6.7.*' 'PyQt6-Qt6==6.7.*'")
 
 
