@@ -81,7 +81,8 @@ class Contexts:
 
     def kernels(self) -> bytes | None:
         """The kernels that were compiled so far, for the next start; None for TensorRT, which compiles them when it builds."""
-        return bytes(self._cache.serialize()) if self._cache is not None else None
+        data = self._cache.serialize() if self._cache is not None else None
+        return bytes(data) if data is not None else None
 
     def forget(self) -> None:
         """Drop TensorRT's objects."""

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
-OLDEST = (10, 3)
-"""The version of JetPack 6, the first with strongly typed networks and everything else used here."""
+OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 2)}
+"""That of JetPack 6, the first with strongly typed networks; and the first whose runs can be recorded."""
 
 KEPT_MESSAGES = 20
 
@@ -126,8 +126,10 @@ def open_tensorrt(name: str) -> TensorRt:
         what = f"{RUNTIMES[name]} is installed but cannot be loaded ({line})"
         raise BackendUnavailableError(what, how_to_install(name)) from error
     numbers = tuple(int(part) for part in version.split(".")[:2])
-    if name == "tensorrt" and numbers < OLDEST:
-        raise BackendUnavailableError(f"TensorRT {version} is too old: 10.3 or newer is required", how_to_install(name))
+    if numbers < OLDEST[name]:
+        oldest = ".".join(map(str, OLDEST[name]))
+        what = f"{RUNTIMES[name]} {version} is too old: {oldest} or newer is required"
+        raise BackendUnavailableError(what, how_to_install(name))
     messages = Messages()
     _opened[name] = TensorRt(trt, name, version, _listener(trt, logger_type, messages), messages)
     return _opened[name]

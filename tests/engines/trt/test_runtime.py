@@ -21,6 +21,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> 
         module.__version__ = version
     module.ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3})
     monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(runtime, "_opened", {})  # the real one keeps its logger, of which it takes one only
 
 
 def test_a_missing_tensorrt_is_reported_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,14 +43,22 @@ def test_rtx_has_its_own_package() -> None:
     assert "pip install tensorrt-rtx" in how_to_install("tensorrt-rtx")
 
 
-@pytest.mark.parametrize(("version", "is_fine"), [("10.2.0", False), ("8.6.1", False), ("10.3.0", True), ("11.4.0.106", True)])
-def test_versions_from_10_3_on_work(monkeypatch: pytest.MonkeyPatch, version: str, is_fine: bool) -> None:
-    pretend(monkeypatch, "tensorrt", version)
+@pytest.mark.parametrize(
+    ("name", "version", "is_fine"),
+    [
+        *(("tensorrt", version, is_fine) for version, is_fine in (("10.2.0", False), ("8.6.1", False), ("10.3.0", True))),
+        *(("tensorrt", "11.4.0.106", True), ("tensorrt-rtx", "1.1.1.26", False), ("tensorrt-rtx", "1.2.0.44", True)),
+    ],
+)
+def test_the_oldest_versions_that_work(monkeypatch: pytest.MonkeyPatch, name: str, version: str, is_fine: bool) -> None:
+    """TensorRT-RTX before 1.2 lacks what a CUDA graph needs."""
+    pretend(monkeypatch, runtime.MODULES[name], version)
+    title, oldest = {"tensorrt": ("TensorRT", "10.3"), "tensorrt-rtx": ("TensorRT-RTX", "1.2")}[name]
     if is_fine:
-        assert open_tensorrt("tensorrt").title == f"TensorRT {version}"
+        assert open_tensorrt(name).title == f"{title} {version}"
     else:
-        with pytest.raises(BackendUnavailableError, match=f"TensorRT {version} is too old: 10.3 or newer is required"):
-            open_tensorrt("tensorrt")
+        with pytest.raises(BackendUnavailableError, match=f"^{title} {version} is too old: {oldest} or newer is required"):
+            open_tensorrt(name)
 
 
 def test_bindings_without_their_libraries_are_not_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
