@@ -49,7 +49,7 @@ class Masks:
                 raise not_finite(MASKS) from None
         size = self.cuts.map_size
         labels = np.zeros((size.height, size.width), np.uint8)
-        for row, mask, (x, y, w, h) in self.parts(self.cuts.visible()[::-1]):
+        for row, mask, (x, y, w, h) in self.parts(range(len(self.boxes_px) - 1, -1, -1)):
             cv2.copyTo(np.full(mask.shape, row + 1, np.uint8), mask, labels[y : y + h, x : x + w])
         return labels
 

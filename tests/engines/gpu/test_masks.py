@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import platform
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -109,6 +111,26 @@ def test_at_the_threshold_itself_both_leave_the_pixel_out(world: World, device: 
     for magnify in (1, 2, 4):
         found = mixed_masks(coefficients, output, boxes, geometry, magnify).painted()
         np.testing.assert_array_equal(found, mixed_masks(coefficients, prototypes, boxes, geometry, magnify).painted())
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="OpenCV may round in another way elsewhere")
+@pytest.mark.parametrize("axis", ["columns", "rows"])
+def test_where_rounding_alone_decides_it_is_the_cpus(device: Device, axis: str) -> None:
+    """Pairs of cells between which a pixel is zero but for its last digits: another order, or one rounding more, is seen."""
+    rng = np.random.default_rng(11)
+    share, size = 3 / 16, Size(128, 128)  # 8 pixels to a cell
+    numbers = rng.uniform(1, 2, (40, 16, 8)).astype(np.float32)
+    planes = np.stack((-share * numbers, (1 - share) * numbers), axis=-1).reshape(40, 16, 16)
+    if axis == "rows":
+        planes = np.ascontiguousarray(planes.transpose(0, 2, 1))
+    near_zero = cv2.resize(planes[0], (128, 128), interpolation=cv2.INTER_LINEAR)
+    near_zero = near_zero[5::16] if axis == "rows" else near_zero[:, 5::16]
+    assert 0 < np.abs(near_zero).max() < 1e-6
+    assert 0.1 < (near_zero > 0).mean() < 0.9
+    output, given = put(device, planes), (np.array([(0, 0, 128, 128)], np.float32), fit(size, size, "stretch"), 1)
+    for row in range(len(planes)):
+        found = chosen_masks(output, np.array([row]), *given).painted()
+        np.testing.assert_array_equal(found, chosen_masks(planes, np.array([row]), *given).painted())
 
 
 @BOTH
