@@ -165,7 +165,7 @@ class Stream:
             if source.is_live and self.gate.paused:
                 continue  # the picture is frozen; the camera is still drained
             # Here, beside the model, what the model cannot take as it is: on its own thread it would wait for that.
-            frame = self._taken(frame)
+            frame = self._taken(frame, self._inference.takes)
             # Of a recording on a screen, which plays at its own speed, this would measure waiting.
             if not source.is_live and not self._is_watched:
                 self.meter.add({"read": (time.perf_counter() - asked) * 1e3})
@@ -177,13 +177,13 @@ class Stream:
             if self._shows_newest:
                 self._port.segmented.nudge()
             if self._draws:  # and this while the model runs, which need not wait for it
-                _ = frame.image
+                self._taken(frame, frozenset())
             asked = time.perf_counter()
 
-    def _taken(self, frame: Frame) -> Frame:
-        """The frame with a picture that the engine takes. Raises SourceLostError where there is no memory for it."""
+    def _taken(self, frame: Frame, takes: frozenset[str]) -> Frame:
+        """`Frame.as_taken`. Raises SourceLostError where there is no memory for it."""
         try:
-            return frame.as_taken(self._inference.takes)
+            return frame.as_taken(takes)
         except MemoryError as error:
             raise SourceLostError(*unexpected(self.name, error)) from None
 
