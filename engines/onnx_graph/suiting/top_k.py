@@ -82,12 +82,10 @@ def _dtype_of(wiring: Wiring, tensor: str) -> Any:
 
 
 def _split(rewriter: Rewriter, node: Any, count: int, dtype: Any) -> None:
-    import onnx
-
     name, given = label_of(node), attributes_of(node)
     axis, is_largest = int(given.get("axis", -1)), int(given.get("largest", 1))
     left, taken = _bounded(rewriter, node, dtype, is_largest), []
-    worst = _worst(dtype, is_largest)
+    worst = rewriter.constant(f"{name}/worst", np.array(_worst(dtype, is_largest), dtype))
     for number, start in enumerate(range(0, count, MOST)):
         size = rewriter.constant(f"{name}/k{number}", np.array([min(MOST, count - start)]))
         outputs = [rewriter.fresh(f"{name}/{part}{number}") for part in ("values", "indices")]
@@ -95,8 +93,7 @@ def _split(rewriter: Rewriter, node: Any, count: int, dtype: Any) -> None:
         taken.append(outputs[1])
         if start + MOST < count:  # what was taken becomes worse than everything else
             shape = rewriter.add("Shape", [outputs[1]], f"{name}/shape{number}")
-            fill = onnx.numpy_helper.from_array(np.array([worst], dtype))
-            worse = rewriter.add("ConstantOfShape", [shape], f"{name}/worse{number}", value=fill)
+            worse = rewriter.add("Expand", [worst, shape], f"{name}/worse{number}")
             left = rewriter.add("ScatterElements", [left, outputs[1], worse], f"{name}/left{number}", axis=axis)
     indices = rewriter.add("Concat", taken, f"{name}/indices", [node.output[1]], axis=axis)
     rewriter.add("GatherElements", [node.input[0], indices], name, [node.output[0]], axis=axis)
