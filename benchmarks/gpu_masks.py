@@ -13,7 +13,8 @@ from engines.decoding.cuts import Cuts
 from engines.decoding.masks import magnification, mixed_masks
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
-from engines.gpu.masks import MaskOutput, MaskPainter
+from engines.gpu.masks import MaskPainter
+from engines.gpu.staying import MaskOutput
 from engines.models.fit import fit
 from engines.types import Size
 

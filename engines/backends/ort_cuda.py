@@ -20,7 +20,7 @@ from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, import_pycuda
 from engines.gpu.driver import Driver
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
-from engines.gpu.masks import painted, painter_of
+from engines.gpu.staying import painted, painter_of
 from engines.models.exporting import fuse_outputs
 from engines.models.fit import fit
 from engines.models.model import Model

@@ -10,7 +10,7 @@ from typing import Any
 from engines.errors import BackendUnavailableError, CardError
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
-from engines.gpu.masks import painted
+from engines.gpu.staying import painted
 from engines.models.card import ModelCard
 from engines.onnx_graph.editing import input_shape
 from engines.trt.loaded import WRONG_CARD, numpy_type

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
-from engines.gpu.masks import painter_of
+from engines.gpu.staying import painter_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.pictures.raw import PictureLike

@@ -8,7 +8,7 @@ import numpy as np
 
 from engines.gpu.device import Device, Graph, Memory, Stream
 from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
-from engines.gpu.masks import StayingMasks
+from engines.gpu.staying import StayingMasks
 from engines.models.card import InputSpec
 from engines.models.fit import Fit, fit
 from engines.onnx_graph.editing import input_shape

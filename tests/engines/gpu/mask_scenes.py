@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
-from engines.gpu.masks import MaskOutput, MaskPainter
+from engines.gpu.masks import MaskPainter
+from engines.gpu.staying import MaskOutput
 from engines.types import Size
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,8 @@ from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu import masks
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device
-from engines.gpu.masks import CUT_NUMBERS, MAP_NUMBERS, MaskOutput, MaskPainter
+from engines.gpu.masks import CUT_NUMBERS, MAP_NUMBERS, MaskPainter
+from engines.gpu.staying import MaskOutput
 from engines.models.fit import fit
 from engines.types import MAX_OBJECTS, Size
 
