@@ -82,11 +82,11 @@ class BuildCancelledError(BuildError):
 
 
 class NoKernelError(BuildError):
-    """TensorRT has no kernel for some layers in their precision. labels: how it names them."""
+    """TensorRT has no kernel for some layers in their precision. labels: how it names them. timing_cache: of the others."""
 
-    def __init__(self, what: str, cure: str, labels: tuple[str, ...]) -> None:
+    def __init__(self, what: str, cure: str, labels: tuple[str, ...], timing_cache: bytes | None = None) -> None:
         super().__init__(what, cure)
-        self.labels = labels
+        self.labels, self.timing_cache = labels, timing_cache
 
 
 class CollectionError(EngineError):

@@ -53,6 +53,8 @@ class Builder:
         self._card = card_from_dict(task.card, "the model's card")
         self._kernels: bytes | None = None
         self._warnings: list[str] = []
+        earlier = Path(task.scratch, EARLIER_CACHE)
+        self._timing_cache = earlier.read_bytes() if earlier.exists() else None
 
     def run(self) -> Outcome:
         """Raises BuildError and other EngineErrors."""
@@ -98,6 +100,7 @@ class Builder:
             try:
                 return self._build(tensorrt, prepared), prepared
             except NoKernelError as error:
+                self._timing_cache = error.timing_cache  # what it timed before, it need not time again
                 prepared = self._in_fp32(tensorrt, prepared, error)
         return self._build(tensorrt, prepared), prepared
 
@@ -116,8 +119,8 @@ class Builder:
         return with_kept(reference, precision, kept, (*before, *more))
 
     def _build(self, tensorrt: TensorRt, prepared: Prepared) -> BuiltPlan:
-        request, cache = self._request, Path(self._task.scratch, EARLIER_CACHE)
-        return build_plan(
+        request = self._request
+        built = build_plan(
             tensorrt,
             prepared.network.SerializeToString(),
             BuildOptions(
@@ -126,10 +129,12 @@ class Builder:
                 targets=(request.target,) if request.target else (),
                 dla_core=request.dla_core,
             ),
-            timing_cache=cache.read_bytes() if cache.exists() else None,
+            timing_cache=self._timing_cache,
             report=self._report,
             is_cancelled=self._is_cancelled,
         )
+        self._timing_cache = built.timing_cache
+        return built
 
     def _measure(
         self, tensorrt: TensorRt, prepared: Prepared, built: BuiltPlan

@@ -67,11 +67,11 @@ def build_plan(
     if is_cancelled():
         raise BuildCancelledError("the build was cancelled")
     if plan is None:
-        raise _failure(tensorrt)
+        raise _failure(tensorrt, None if cache is None else bytes(cache.serialize()))
     return BuiltPlan(bytes(plan), None if cache is None else bytes(cache.serialize()))
 
 
-def _failure(tensorrt: TensorRt) -> BuildError:
+def _failure(tensorrt: TensorRt, timing_cache: bytes | None) -> BuildError:
     messages, title = tensorrt.messages, tensorrt.title
     more = "Allow more scratch memory with --workspace, or t" if messages.lacks_workspace else "T"
     cure = f"{more}ry --precision fp32, or another version of TensorRT"
@@ -79,7 +79,7 @@ def _failure(tensorrt: TensorRt) -> BuildError:
     if not layers:
         return BuildError(f"{title} could not build the network: {messages.reason()}", cure)
     named = "; ".join(label if len(label) <= 120 else f"{label[:117]}..." for label in layers[:3])
-    return NoKernelError(f"{title} has no kernel for {named} in its precision", cure, layers)
+    return NoKernelError(f"{title} has no kernel for {named} in its precision", cure, layers, timing_cache)
 
 
 def _make_builder(tensorrt: TensorRt) -> Any:

@@ -94,6 +94,7 @@ def test_the_named_node_and_its_twin_are_built_in_fp32(
         assert machine.world.calls["Builder.build_serialized_network"] == 3, "conv4 is a twin of conv1, conv5 came later"
         assert passport.parity is not None
         assert passport.parity.kept_fp32 == ()
+        assert machine.world.calls["timings reused"] == 2, "what was timed before a failure is not timed again"
         assert passport.audit is not None
         assert passport.audit.heavy_share["fp32"] == pytest.approx(3 / 8, abs=0.01)
 

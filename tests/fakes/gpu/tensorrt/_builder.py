@@ -74,6 +74,8 @@ class Builder(Bound):
         if errors := errors_without_kernel(network._network.model, self._world.no_kernel):
             for text in errors:
                 self._log.error(text)
+            if config._cache is not None:  # some layers were timed before
+                config._cache._facts["entries"].update({layer.name: 1 for layer, _ in network._nodes[:1]})
             return None
         plan = self._plan(network, config)
         options = Options(plan.lowers_to, plan.ignores_precision, self._world.fuses_activations)

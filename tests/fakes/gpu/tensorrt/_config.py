@@ -102,6 +102,7 @@ class IBuilderConfig(Bound):
         if data:
             try:
                 facts = dict(json.loads(data))
+                self._world.calls["timings reused"] += len(facts["entries"])
             except ValueError:
                 self._log.warning("Failed to deserialize timing cache. Returning an empty timing cache.")
         cache: ITimingCache = make(ITimingCache, _facts=facts, _log=self._log)
