@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engines.gpu.letterbox import LAYOUT, PTX
 from tests.fakes import host_kernels
 from tests.fakes.gpu.fake_gpu import FakeLibcuda, World
 from tests.fakes.gpu.lab import HANDLE, capture, copies
-
-PTX = Path(__file__).parents[3] / "engines" / "gpu" / "letterbox.ptx"
 
 
 class TestKernels:
     @pytest.mark.skipif(not host_kernels.is_available(), reason="needs g++")
     def test_the_letterbox_runs_on_the_memory_of_the_gpu(self, cuda: Any) -> None:
         module = cuda.module_from_buffer(PTX.read_bytes())
-        kernel = module.get_function("letterbox_uint8").prepare(["P", "P", np.dtype("V76")])
+        kernel = module.get_function("letterbox_uint8").prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
         frame, target, stream = cuda.to_device(np.full((2, 2, 3), 9, np.uint8)), cuda.mem_alloc(12), cuda.Stream()
-        box = struct.pack("<8i8f3i", 2, 2, 2, 2, 0, 0, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)
+        box = LAYOUT.pack(2, 2, 2, 2, 0, 0, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, *[0] * 18)
         kernel.prepared_async_call((1, 1), (32, 8, 1), stream, int(frame), int(target), box)
         stream.synchronize()
         assert cuda.from_device(target, 12, np.uint8).tolist() == [9] * 12
@@ -31,7 +29,7 @@ class TestKernels:
     def test_globals_can_be_read(self, cuda: Any) -> None:
         module = cuda.module_from_buffer(PTX.read_bytes())
         address, size = module.get_global("letterbox_bytes")
-        assert cuda.from_device(address, 1, np.uint32).tolist() == [76]
+        assert cuda.from_device(address, 1, np.uint32).tolist() == [LAYOUT.size]
         assert size == 4
         with pytest.raises(cuda.LogicError, match="not found"):
             module.get_function("letterbox")
@@ -48,22 +46,30 @@ class TestKernels:
             cuda.module_from_buffer(ptx.decode())
 
     def test_launches_are_checked(self, cuda: Any) -> None:
-        kernel = cuda.module_from_buffer(PTX.read_bytes()).get_function("letterbox_uint8").prepare(["P", "P", np.dtype("V76")])
+        kernel = (
+            cuda.module_from_buffer(PTX.read_bytes())
+            .get_function("letterbox_uint8")
+            .prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
+        )
         stream = cuda.Stream()
         with pytest.raises(cuda.LogicError, match="invalid argument - block"):
-            kernel.prepared_async_call((1, 1), (64, 32, 1), stream, 1, 1, bytes(76))
+            kernel.prepared_async_call((1, 1), (64, 32, 1), stream, 1, 1, bytes(LAYOUT.size))
         with pytest.raises(struct.error):
-            kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 1, bytes(76))
+            kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 1, bytes(LAYOUT.size))
         with pytest.raises(TypeError):
-            kernel.prepared_async_call((1, 1), (1, 1), stream, 1, 1, bytes(76))
+            kernel.prepared_async_call((1, 1), (1, 1), stream, 1, 1, bytes(LAYOUT.size))
         kernel.prepare(["P", "P", np.dtype("V60")])
         with pytest.raises(cuda.LogicError, match="arguments"):
             kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 1, 1, bytes(60))
 
     def test_an_invalid_frame_crashes_the_gpu(self, cuda: Any) -> None:
-        kernel = cuda.module_from_buffer(PTX.read_bytes()).get_function("letterbox_uint8").prepare(["P", "P", np.dtype("V76")])
+        kernel = (
+            cuda.module_from_buffer(PTX.read_bytes())
+            .get_function("letterbox_uint8")
+            .prepare(["P", "P", np.dtype(f"V{LAYOUT.size}")])
+        )
         stream = cuda.Stream()
-        kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 4096, 4096, struct.pack("<19i", 2, 2, 2, 2, *[0] * 15))
+        kernel.prepared_async_call((1, 1), (1, 1, 1), stream, 4096, 4096, LAYOUT.pack(2, 2, 2, 2, *[0] * 30))
         with pytest.raises(cuda.LogicError, match="illegal"):
             stream.synchronize()
 
