@@ -18,9 +18,6 @@ DECODERS = {"h264": "cameras and most files", "hevc": "newer cameras", "mjpeg": 
 
 OF_AV1 = ("av1", "libdav1d", "libaom-av1")
 
-ENCODERS = ("libx264", "libopenh264", "mpeg4")
-"""As `realtime.sinks.video` takes them, best first."""
-
 ON_GPU = ("h264_nvenc", "hevc_nvenc")
 
 
@@ -55,7 +52,9 @@ def _has(av: Any, codec: str, mode: str) -> bool:
 
 
 def _encoders(machine: Machine, av: Any, again: str) -> Iterator[Finding]:
-    """The one that recordings are made with, tried on two pictures."""
+    """The one that recordings are made with on the CPU, tried on two pictures."""
+    from realtime.sinks.common.encoders import ENCODERS
+
     name = next((encoder for encoder in ENCODERS if _has(av, encoder, "w")), "")
     if not name:
         yield problem("encoder", "FFmpeg has none for recordings", again)

@@ -50,6 +50,8 @@ def _hidden(machine: Machine, seen: str) -> Iterator[Finding]:
 
 def _cure(machine: Machine, error: NoGpuError) -> str:
     """A command for what the driver refuses. Where nothing here knows better, the driver's own cure."""
+    if "only a stub" in error.what:
+        return "unset LD_LIBRARY_PATH"
     if machine.is_container:
         options = "--runtime nvidia" if machine.is_jetson else "--gpus all"
         return f"docker run {options} IMAGE  # the container was started without the GPU"

@@ -23,6 +23,9 @@ OF_JETSON = {
 }
 """Element -> what needs it, and NVIDIA's packages that bring it."""
 
+PARSERS = ("h264parse", "h265parse", "jpegparse", "gdppay", "gdpdepay")
+"""What a Jetson's decoder and encoder are reached through, from Debian's gstreamer1.0-plugins-bad."""
+
 NO_ENCODER = "Orin Nano"
 """Has no hardware encoder. Source: NVIDIA's data sheet."""
 
@@ -73,6 +76,9 @@ def _jetson(machine: Machine) -> Iterator[Finding]:
         yield warning("plugins", f"NVIDIA's {', '.join(lacks)} are missing: no {uses}", cure)
     else:
         yield ok("plugins", f"NVIDIA's {', '.join(OF_JETSON)}")
+    if parsers := [element for element in PARSERS if not _has(machine, element)]:
+        found = f"{', '.join(parsers)} are missing: video is decoded and encoded on the CPU"
+        yield warning("parsers", found, "sudo apt-get install -y gstreamer1.0-plugins-bad")
     if "nvarguscamerasrc" not in lacks:
         yield _argus(machine)
     board = machine.board

@@ -119,13 +119,19 @@ def _missing(machine: Machine, seen: str) -> Finding:
 
 
 def _cure_of_loading(machine: Machine, name: str, error: BackendUnavailableError, packages: dict[str, str]) -> str:
-    """Its bindings without its libraries, mostly."""
+    """Its bindings without its libraries, mostly; or a version that is too old."""
+    is_old = "too old" in error.what
+    if machine.is_jetson and is_old:
+        return "sdkmanager  # on a PC, to flash the board with JetPack 6 or newer"
     if machine.is_jetson:
         return "sudo apt-get install --reinstall -y nvidia-jetpack python3-libnvinfer"
     theirs = [package for package in sorted(packages) if package.startswith(name) and ("rtx" in package) == ("rtx" in name)]
     bindings = next((package for package in theirs if package.endswith("-bindings")), "")
     if bindings and bindings.removesuffix("-bindings") + "-libs" not in packages:
         return machine.pip("install", f"{bindings.removesuffix('-bindings')}=={packages[bindings]}")
+    if is_old:
+        whole = [package for package in theirs if not package.endswith(("-bindings", "-libs"))]
+        return machine.pip("install", f"--upgrade {' '.join(whole) or name}")
     return machine.pip("install", f"--force-reinstall {' '.join(theirs) or name}")
 
 

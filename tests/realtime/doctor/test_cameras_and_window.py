@@ -141,6 +141,7 @@ def gstreamer(lab: Lab, *elements: str) -> None:
 
 
 BASICS = ("fdsink", "videoconvert", "v4l2src")
+PARSERS = ("h264parse", "h265parse", "jpegparse", "gdppay", "gdpdepay")
 NVIDIA = ("nvarguscamerasrc", "nvvidconv", "nvv4l2decoder")
 
 
@@ -161,6 +162,9 @@ def test_gstreamer_on_a_jetson(lab: Lab) -> None:
     assert "nvidia-l4t-camera" in lab.one("gstreamer", "plugins").cure
     gstreamer(lab, *BASICS, *NVIDIA)
     assert lab.one("gstreamer", "plugins").verdict == "ok"
+    assert lab.one("gstreamer", "parsers").cure == "sudo apt-get install -y gstreamer1.0-plugins-bad"
+    gstreamer(lab, *BASICS, *NVIDIA, *PARSERS)
+    assert not [finding for finding in lab.look("gstreamer") if finding.subject == "parsers"]
     assert lab.one("gstreamer", "argus").cure == "sudo systemctl restart nvargus-daemon"
     assert "no hardware encoder" in lab.one("gstreamer", "encoding").found
     lab.write({"proc/812/comm": "nvargus-daemon\n"})

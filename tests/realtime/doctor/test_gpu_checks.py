@@ -36,7 +36,10 @@ def test_a_card_without_a_driver(lab: Lab, no_gpu: World) -> None:
     assert lab.one("gpu", "gpu").cure.startswith("docker run --gpus all")
 
 
-@pytest.mark.parametrize(("code", "cure"), [(803, "sudo reboot"), (100, "sudo modprobe nvidia"), (999, "sudo modprobe nvidia")])
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [(803, "sudo reboot"), (34, "unset LD_LIBRARY_PATH"), (100, "sudo modprobe nvidia"), (999, "sudo modprobe nvidia")],
+)
 def test_a_driver_that_does_not_start(lab: Lab, code: int, cure: str) -> None:
     lab.pci_gpu()
     with install(World(init_result=code)):
@@ -192,7 +195,10 @@ def test_two_tensorrts_in_one_folder(lab: Lab, world: World, monkeypatch: pytest
 def test_a_tensorrt_that_is_too_old_or_without_its_libraries(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_tensorrt(monkeypatch, "tensorrt")
     with install(World(tensorrt_version="8.6.1")):
-        assert lab.one("tensorrt", "tensorrt").verdict == "problem"
+        assert lab.one("tensorrt", "tensorrt").cure.endswith("-m pip install --upgrade tensorrt")
+        lab.package("tensorrt-cu12", "8.6.1")
+        lab.package("tensorrt-cu12-libs", "8.6.1")
+        assert lab.one("tensorrt", "tensorrt").cure.endswith("-m pip install --upgrade tensorrt-cu12")
     lab.package("tensorrt-cu13-bindings", "11.4.0.106")
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: cannot open shared object file')\n")
     monkeypatch.syspath_prepend(tmp_path)
