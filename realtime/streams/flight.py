@@ -1,15 +1,21 @@
 """Flight: the frames that the engine works on. Each run is of one frame, or of one frame from each of several streams."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 
+from engines.errors import InferenceError
 from engines.segmenter import Segmenter
 from engines.types import Segmentation
-from realtime.streams.recovery import FAILURES
+from realtime.streams.recovery import FAILURES, reason_of
 from realtime.streams.work import Started
 
 Taking = Callable[[], list[Started]]
-HandingBack = Callable[[Started, Segmentation], None]
+HandingBack = Callable[[Started, Segmentation | None, str], None]
+"""The string: why there is no segmentation."""
+
+WITNESS_S = 2.0
+"""A stream that was read so long ago says nothing of the engine any more."""
 
 
 class Flight:
@@ -19,6 +25,10 @@ class Flight:
         self.suspect: Started | None = None
         """The frame that what fails now must be blamed on; None where it may be any, or none, of them."""
         self._runs: deque[list[Started]] = deque()
+        self._read_s: dict[int, float] = {}
+        """Port → when the outputs of a frame of its last made sense, of the engine that is open."""
+        self._failing: set[int] = set()
+        """Ports whose frames failed since any did."""
 
     def __len__(self) -> int:
         """How many runs are in flight."""
@@ -37,34 +47,54 @@ class Flight:
         """Wait for the run that was started first, and hand its frames back.
 
         take: what came meanwhile, if it may be started: a GPU then works while the CPU reads the outputs. It is taken only now,
-        so that a camera's frame is the newest there is when the GPU becomes free. Raises what the engine and its family raise,
-        after handing back every frame that could be read.
+        so that a camera's frame is the newest there is when the GPU becomes free. Where only its outputs make no sense, a
+        camera's frame goes back without a segmentation. Raises what else the engine and its family raise, after handing back
+        every frame that could be read.
         """
         held = self._runs[0]
         self.suspect = _only(held)
         runs = segmenter.wait()
         if len(self._runs) < segmenter.inflight and (taken := take()):
             self.start(segmenter, taken)
-        failed: list[Started] = []
-        errors: list[BaseException] = []
+        failed: list[tuple[Started, BaseException]] = []
         for one, run in zip(held, runs, strict=True):
             try:
                 segmentation = segmenter.read(run, one.port.settings())
             except FAILURES as error:
-                failed.append(one)
-                errors.append(error)
+                failed.append((one, error))
             else:
-                hand_back(one, segmentation)
-        if failed:
-            self.suspect = _only(failed)
-            self._runs[0] = failed
-            raise errors[0]
+                self._read_s[one.port.number] = time.monotonic()
+                self._failing.clear()
+                hand_back(one, segmentation, "")
+        unsettled = []
+        for one, failure in failed:
+            if self._is_at_fault(one, failure):
+                hand_back(one, None, reason_of(failure))
+            else:
+                unsettled.append(one)
+        if unsettled:
+            self.suspect = _only(unsettled)
+            self._runs[0] = unsettled
+            raise failed[0][1]
         self._runs.popleft()
+
+    def _is_at_fault(self, one: Started, failure: BaseException) -> bool:
+        """Whether a camera's frame is to blame, and not the engine, since another stream's was read a moment ago.
+
+        Outputs of a broken engine make sense to no stream: the second one that fails is no longer to blame.
+        """
+        number, now_s = one.port.number, time.monotonic()
+        is_alone = not self._failing - {number}
+        self._failing.add(number)
+        others = any(now_s - read_s < WITNESS_S for port, read_s in self._read_s.items() if port != number)
+        return is_alone and others and isinstance(failure, InferenceError) and not one.port.is_lossless
 
     def give_up(self) -> list[Started]:
         """Forget everything in flight, after a failure: the frames, oldest first."""
         held = [one for run in self._runs for one in run]
         self._runs.clear()
+        self._read_s.clear()
+        self._failing.clear()
         return held
 
 

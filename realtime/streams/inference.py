@@ -184,9 +184,10 @@ class Inference:
         """may_take: something else may be started before its frames are handed back."""
         self._flight.finish(segmenter, lambda: self._take_meanwhile(segmenter) if may_take else [], self._hand_back)
 
-    def _hand_back(self, one: Started, segmentation: Segmentation) -> None:
+    def _hand_back(self, one: Started, segmentation: Segmentation | None, reason: str) -> None:
+        """reason: why it has no segmentation; empty where it has one."""
         assert self.model is not None, "known since the engine was opened"
-        one.port.finish(Segmented(one.frame, segmentation, self.model))
+        one.port.finish(Segmented(one.frame, segmentation, self.model, redact(reason)))
 
     # When the engine fails
 
@@ -214,12 +215,8 @@ class Inference:
         """Whether a frame that the failed engine held is run again; if not, it goes back without a segmentation."""
         if one.port.is_lossless and not one.is_again:
             return True
-        self._give_up(one, reason)
+        self._hand_back(one, None, reason)
         return False
-
-    def _give_up(self, one: Started, reason: str) -> None:
-        assert self.model is not None, "known since the engine was opened"
-        one.port.finish(Segmented(one.frame, None, self.model, redact(reason)))
 
     def _reopen(self, error: BaseException) -> None:
         """Close the engine and open it again, after a pause. Raises InferenceError when that was tried often enough.
@@ -232,7 +229,7 @@ class Inference:
                 pause_s = self._recovery.pause_s(error)
             except InferenceError:
                 while self._again:
-                    self._give_up(self._again.popleft(), reason_of(error))
+                    self._hand_back(self._again.popleft(), None, reason_of(error))
                 raise
             log.warning("%s", redact(self._recovery.text))
             self._close()

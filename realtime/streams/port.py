@@ -27,7 +27,7 @@ CAPACITY = 8
 """More than that and what any engine has in flight: handing back never blocks."""
 
 NAMED = 100
-"""Frames without a result whose numbers are kept; the others are only counted."""
+"""Frames without a result whose numbers are kept and logged; of the others, which are counted, one in so many is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,7 @@ class Port:
             self.failed += 1
             if len(self.failed_frames) < NAMED:
                 self.failed_frames.append(segmented.frame.index)
-            log.warning("frame %d has no result: %s", segmented.frame.index, segmented.error)
+            if self.failed <= NAMED or not self.failed % NAMED:  # a camera's may go on for days
+                log.warning("frame %d has no result: %s", segmented.frame.index, segmented.error)
         with suppress(Closed):
             self.segmented.put(segmented)

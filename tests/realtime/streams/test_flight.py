@@ -340,3 +340,89 @@ def test_a_bad_frame_in_a_batch_costs_the_other_streams_nothing(
     assert [[item.frame.index for item in end.got] for end in ends] == [list(range(8))] * 3
     assert [[item.frame.index for item in end.got if item.error] for end in ends] == [[], [4], []]
     assert len(opened) == 2
+
+
+class Camera(Ends):
+    """Puts a frame when the last one has come back."""
+
+    def look(self, count: int, image: Any, wait_until: Any) -> None:
+        for index in range(count):
+            self.put(index, image)
+            wait_until(lambda index=index: len(self.got) == index + 1)
+        self.port.end()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_camera_whose_frames_make_no_sense_ends_no_other(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Any, batch: int
+) -> None:
+    """Such as one that FP16 overflows on: after three attempts in a minute to open the engine again, the run had ended."""
+    monkeypatch.setattr(recovery, "PAUSES_S", (0.01,) * 3)
+    gpu.batch, gpu.network_s, opened = batch, 0.002, []
+    model = zoo.find(str(Nets(tmp_path).semantic()))
+
+    class Picky(Segmenter):
+        def read(self, run: Any, settings: DecodeSettings | None = None) -> Any:
+            if run.geometry.frame.width == 40:
+                raise InferenceError("it makes no sense", "Look")
+            return super().read(run, settings)
+
+    def open_picky() -> Segmenter:
+        opened.append(Picky(model, "timed"))
+        return opened[-1]
+
+    inference = Inference(open_picky)
+    good, bad = (Camera(inference, Latest(), drawing_s=0) for _ in range(2))
+    image = next(pictures(0))
+    with Running(inference, good, bad):
+        good.put(0, image)
+        wait_until(lambda: len(good.got) == 1)
+        good.got.clear()
+        sights = [(good, image), (bad, image[:, :40])]
+        looks = [threading.Thread(target=end.look, args=(20, one, wait_until)) for end, one in sights]
+        for look in looks:
+            look.start()
+        for look in looks:
+            look.join()
+    assert not any(item.error for item in good.got)
+    assert all(item.error == "it makes no sense" for item in bad.got)
+    assert len(opened) == 1
+
+
+def test_an_engine_that_makes_sense_to_no_stream_is_opened_again(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Any
+) -> None:
+    monkeypatch.setattr(recovery, "PAUSES_S", (0.01,) * 3)
+    opened: list[Segmenter] = []
+    broken = threading.Event()
+    model = zoo.find(str(Nets(tmp_path).semantic()))
+
+    class Breaking(Segmenter):
+        def read(self, run: Any, settings: DecodeSettings | None = None) -> Any:
+            if broken.is_set() and self is opened[0] and not self._is_warm_up:
+                raise InferenceError("it makes no sense", "Look")
+            return super().read(run, settings)
+
+    def open_breaking() -> Segmenter:
+        opened.append(Breaking(model, "timed"))
+        return opened[-1]
+
+    inference = Inference(open_breaking)
+    ends = [Camera(inference, Latest(), drawing_s=0) for _ in range(2)]
+    image = next(pictures(0))
+    with Running(inference, *ends):
+        for end in ends:
+            end.put(0, image)
+        wait_until(lambda: all(len(end.got) == 1 for end in ends))
+        broken.set()
+        for end in ends:
+            end.got.clear()
+        looks = [threading.Thread(target=end.look, args=(12, image, wait_until)) for end in ends]
+        for look in looks:
+            look.start()
+        for look in looks:
+            look.join()
+    assert len(opened) == 2
+    for end in ends:
+        assert 1 <= sum(bool(item.error) for item in end.got) <= 3
+        assert not end.got[-1].error
