@@ -29,14 +29,14 @@ pytestmark = pytest.mark.skipif(not host_masks.is_available(), reason="needs g++
 
 FRAME = Size(960, 540)
 CASES = [
-    pytest.param("letterbox", FRAME, Size(320, 320), Size(80, 80), 3, id="yolo"),
-    pytest.param("letterbox", Size(333, 517), Size(320, 320), Size(80, 80), 2, id="upright"),
-    pytest.param("letterbox_top_left", Size(517, 333), Size(320, 320), Size(80, 80), 1, id="one pixel to one"),
-    pytest.param("stretch", Size(641, 361), Size(312, 312), Size(78, 78), 3, id="rf-detr"),
-    pytest.param("stretch", Size(641, 361), Size(320, 192), Size(37, 29), 2, id="no whole number of pixels to a cell"),
-    pytest.param("stretch", Size(64, 64), Size(64, 64), Size(1, 1), 1, id="one cell"),
+    pytest.param("letterbox", FRAME, Size(320, 320), Size(80, 80), 3, "float16", id="yolo"),
+    pytest.param("letterbox", Size(333, 517), Size(320, 320), Size(80, 80), 2, "float32", id="upright"),
+    pytest.param("letterbox_top_left", Size(517, 333), Size(320, 320), Size(80, 80), 1, "float16", id="one pixel to one"),
+    pytest.param("stretch", Size(641, 361), Size(312, 312), Size(78, 78), 3, "float32", id="rf-detr"),
+    pytest.param("stretch", Size(641, 361), Size(320, 192), Size(37, 29), 2, "float32", id="no whole number of pixels to a cell"),
+    pytest.param("stretch", Size(641, 361), Size(320, 192), Size(37, 29), 1, "float16", id="nor of halves"),
+    pytest.param("stretch", Size(64, 64), Size(64, 64), Size(1, 1), 1, "float32", id="one cell"),
 ]
-
 
 LARGEST_SHARE = 1e-5
 """Of the pixels that may differ: sums of 32 products are rounded in another order. None differs with OpenBLAS on x86-64."""
@@ -65,8 +65,7 @@ def share_that_differs(found: Array, wanted: Array) -> float:
     return float((found != wanted).mean())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize(("how", "frame", "net", "cells", "magnify"), CASES)
+@pytest.mark.parametrize(("how", "frame", "net", "cells", "magnify", "dtype"), CASES)
 def test_masks_mixed_of_prototypes_equal_the_cpus(
     device: Device, how: str, frame: Size, net: Size, cells: Size, magnify: int, dtype: str
 ) -> None:
@@ -74,7 +73,7 @@ def test_masks_mixed_of_prototypes_equal_the_cpus(
     prototypes, geometry = smooth(rng, 32, cells).astype(dtype), fit(frame, net, how)
     boxes, coefficients = boxes_on(rng, frame, 20), rng.standard_normal((20, 32)).astype(np.float32)
     output = put(device, prototypes)
-    for count in (20, 1, 4):
+    for count in (20, 1):
         given = (boxes[:count], geometry, magnify)
 
         found = mixed_masks(coefficients[:count], output, *given).painted()
@@ -84,8 +83,7 @@ def test_masks_mixed_of_prototypes_equal_the_cpus(
         assert share_that_differs(found, wanted) <= LARGEST_SHARE
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize(("how", "frame", "net", "cells", "magnify"), CASES)
+@pytest.mark.parametrize(("how", "frame", "net", "cells", "magnify", "dtype"), CASES)
 def test_masks_that_are_planes_of_their_own_equal_the_cpus_to_the_pixel(
     device: Device, how: str, frame: Size, net: Size, cells: Size, magnify: int, dtype: str
 ) -> None:
