@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from engines.models.model import Model, find_card, load_model
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.editing import check, input_of, run_on_zeros
 from engines.onnx_graph.precision import cast_precision, rounded_for_cpu
-from engines.onnx_graph.precision.quantise import quantise_qdq
+from engines.onnx_graph.precision.quantise import Quantiser
 from engines.onnx_graph.precision.wiring import opset_of
 from engines.onnx_graph.suiting import bytes_through_float
 from engines.system.unfinished import temporary_folder
@@ -42,7 +42,7 @@ def export_model(
     precision: str = "fp32",
     size: Size | None = None,
     batch: int | Literal["dynamic"] = 1,
-    calibration: Sequence[Image] = (),
+    calibration: Iterable[Image] | None = None,
 ) -> Model:
     """Write `model` to `out` (NAME.onnx) with its card next to it (NAME.toml), and return the exported model.
 
@@ -72,9 +72,13 @@ def export_model(
         network, card = fuse_outputs(network, card)
         done.append("outputs fused" if network is not before else "outputs as they were")
     if precision != "fp32":
-        if precision == "int8-qdq" and not calibration:
-            raise ModelFileError(f"{card.name}: int8-qdq measures its ranges on frames, but has none", "Give --frames FOLDER")
-        network, card = cast_model(network, card, precision, calibration)
+        quantiser = None
+        if precision == "int8-qdq":
+            if calibration is None:
+                what = f"{card.name}: int8-qdq measures its ranges on footage, but has none"
+                raise ModelFileError(what, "Give --calibrate VIDEO|DIR")
+            quantiser = quantiser_of(network, card, calibration)
+        network, card = cast_model(network, card, precision, quantiser=quantiser)
         done.append(f"cast to {precision}")
     network = bytes_through_float(network)
     if precision != "fp32" or card.input.size != model.card.input.size:
@@ -135,23 +139,20 @@ def cast_model(
     network: Any,
     card: ModelCard,
     precision: str,
-    frames: Sequence[Image],
     keep: tuple[str, ...] = (),
     keep_fp32: tuple[str, ...] = (),
+    quantiser: Quantiser | None = None,
 ) -> tuple[Any, ModelCard]:
     """A new network in `precision` ("fp16", "bf16", "int8-qdq"), and its card.
 
-    An FP16 network takes an FP16 input. frames: "int8-qdq" measures its ranges on them. keep: nodes that keep more precision,
-    see `cast_precision` and `quantise_qdq`. keep_fp32: nodes that stay in FP32. Raises ModelFileError if the network cannot be
-    quantised.
+    An FP16 network takes an FP16 input. keep: nodes that keep more precision, see `cast_precision` and `Quantiser`. keep_fp32:
+    nodes that stay in FP32. quantiser: of the network, for "int8-qdq". Raises ModelFileError if no layer is left to quantise.
     """
     import onnx
 
-    if precision == "int8-qdq":
-        try:
-            network = quantise_qdq(network, network_feeds(card.input, frames), keep=keep, keep_fp32=keep_fp32)
-        except ValueError as error:
-            raise ModelFileError(f"{card.name}: cannot be quantised ({error})", "Choose another precision") from error
+    if quantiser is not None:
+        with _quantising(card):
+            network = quantiser.quantised(keep, keep_fp32)
     elif precision == "fp16":
         network = cast_precision(network, "fp16", keep_fp32=(*keep, *keep_fp32), io_dtype="float16")
     else:
@@ -162,7 +163,26 @@ def cast_model(
     return network, msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, dtype=dtype))
 
 
-def network_feeds(spec: InputSpec, frames: Sequence[Image]) -> list[dict[str, npt.NDArray[Any]]]:
+def quantiser_of(network: Any, card: ModelCard, frames: Iterable[Image]) -> Quantiser:
+    """What makes INT8 forms of `network`, its ranges measured on `frames`, of which one at a time is in memory.
+
+    Raises ModelFileError if the network cannot be quantised.
+    """
+    fill = InputFiller(card.input)
+    with _quantising(card):
+        return Quantiser(network, ({card.input.tensor: fill(frame)[0]} for frame in frames))
+
+
+@contextlib.contextmanager
+def _quantising(card: ModelCard) -> Iterator[None]:
+    """Turns ValueError into ModelFileError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelFileError(f"{card.name}: cannot be quantised ({error})", "Choose another precision") from error
+
+
+def network_feeds(spec: InputSpec, frames: Iterable[Image]) -> list[dict[str, npt.NDArray[Any]]]:
     """The network's input for each frame, by tensor name."""
     fill = InputFiller(spec)
     return [{spec.tensor: fill(frame)[0].copy()} for frame in frames]
