@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -86,46 +87,45 @@ def test_the_report_has_sizes_in_the_format_of_the_options(tmp_path: Path, capsy
     assert "cannot run at 100x330 (height x width), batch 1. Use a size that works: 96x320, 128x320, 96x352, 128x352" in reported
 
 
-@pytest.fixture
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of the installed clips, as a user's pictures."""
     folder = tmp_path_factory.mktemp("pictures")
-    for number, frame in enumerate(real_frames(None, 2)):
-        cv2.imwrite(str(folder / f"{number}.png"), frame)
+    for number, frame in enumerate(real_frames(None, 90)):
+        cv2.imwrite(str(folder / f"{number:02d}.jpg"), frame)
     return folder
 
 
-def options_of(out: Path, precision: str, frames: Path | None) -> export.Options:
+def options_of(out: Path, precision: str, calibrate: Path | None) -> export.Options:
     words = ["road", "--out", str(out), "--fuse", "--precision", precision, "--size", "96x160"]
-    return parsed(export.Options, [*words, "--frames", str(frames)] if frames else words)
+    return parsed(export.Options, [*words, "--calibrate", str(calibrate)] if calibrate else words)
 
 
-def test_int8_is_measured_on_given_pictures(tmp_path: Path, pictures: Path, capsys) -> None:
-    assert export.run(options_of(tmp_path / "int8.onnx", "int8-qdq", pictures)) == 0
-    assert ", int8, " in capsys.readouterr().out
+def test_int8_is_measured_on_given_footage_and_judged_on_the_rest_of_it(tmp_path: Path, footage: Path, capsys) -> None:
+    assert export.run(options_of(tmp_path / "int8.onnx", "int8-qdq", footage)) == 0
+    first, _, ranges, parity = capsys.readouterr().out.splitlines()
+    assert ", int8, " in first
+    assert re.fullmatch(rf"ranges   of \d\d frames of {footage}", ranges)
+    assert re.match(r"parity   9\d\.\d\d% of the labels as in fp32, over 12 frames", parity)
+    assert parity.endswith("; ranges were measured on none of them")
     assert load_model(tmp_path / "int8.onnx").precision == "int8"
 
 
-def test_int8_is_measured_on_the_installed_clips_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "CALIBRATION_FRAMES", 4)
-    for number in range(2):
-        export.run(options_of(tmp_path / f"{number}.onnx", "int8-qdq", None))
-    assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
-
-
 @pytest.mark.parametrize(
-    ("precision", "frames", "error", "words"),
+    ("precision", "calibrate", "error", "words"),
     [
+        ("int8-qdq", None, BuildError, "road: int8-qdq measures its ranges on footage of the camera that the model is for"),
         ("int8-qdq", "nowhere.mp4", BuildError, "nowhere.mp4: no such video or folder of pictures"),
-        ("int8-qdq", ".", BuildError, "no pictures in it"),
-        ("fp16", "nowhere.mp4", SettingsError, "--frames: only int8-qdq needs frames, not fp16. Leave it out"),
+        ("int8-qdq", ".", BuildError, "no frame can be read from it"),
+        ("fp16", "nowhere.mp4", SettingsError, "--calibrate: only int8-qdq measures ranges, not fp16. Leave it out"),
     ],
 )
-def test_missing_or_useless_frames_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, frames: str, error: type[Exception], words: str
+def test_missing_or_useless_footage_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, calibrate: str | None, error: type[Exception], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
-        export.run(options_of(tmp_path / "out.onnx", precision, Path(frames)))
+        export.run(options_of(tmp_path / "out.onnx", precision, Path(calibrate) if calibrate else None))
     assert not list(tmp_path.iterdir())
 
 

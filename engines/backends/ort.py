@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.backends.common.opening import CpuEngine, at_size, load_onnxruntime, one_line
+from engines.backends.common.opening import CpuEngine, at_size, harmful_optimisers, load_onnxruntime, one_line
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.models.model import Model
 from engines.types import Image, Outputs
@@ -49,8 +49,11 @@ class OrtEngine(CpuEngine):
         # Threads that spin between runs starve the decoder and the window on the same cores: 184 ms a frame against 89.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._weights = give_external_weights(onnxruntime, options, model.path)
-            self._session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+            network = _load_graph(model.path)
+            self._weights = give_external_weights(onnxruntime, options, network, model.path.parent)
+            self._session = onnxruntime.InferenceSession(
+                str(model.path), options, providers=["CPUExecutionProvider"], disabled_optimizers=harmful_optimisers(network)
+            )
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
             cure = "Its CPU has no bf16: use --backend openvino, or export fp16" if model.precision == "bf16" else ""
             raise BackendUnavailableError(f"ONNX Runtime cannot load {model.path.name}: {one_line(error)}", cure) from error
@@ -103,18 +106,24 @@ class OrtEngine(CpuEngine):
         del self._session, self._run_options, self._weights
 
 
-def give_external_weights(onnxruntime: Any, options: Any, path: Path) -> list[Any]:
+def _load_graph(path: Path) -> Any:
+    """The network as onnx.ModelProto, without the weights that are in other files."""
+    import onnx
+
+    return onnx.load(path, load_external_data=False)
+
+
+def give_external_weights(onnxruntime: Any, options: Any, network: Any, folder: Path) -> list[Any]:
     """Give ONNX Runtime the weights that are in other files, read into memory; the values that it refers to.
 
     It would map the files itself, and whoever shortened one of them while it runs would end the process.
     """
     import onnx
 
-    network = onnx.load(path, load_external_data=False)
     outside = [tensor for tensor in network.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
     names, values = [], []
     for tensor in outside:
-        onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         array = onnx.numpy_helper.to_array(tensor)
         names.append(tensor.name)
         values.append(onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends import EngineOptions, Inference
-from engines.backends.common.opening import at_size, load_onnxruntime, one_line
+from engines.backends.common.opening import at_size, harmful_optimisers, load_onnxruntime, one_line
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, import_pycuda
@@ -78,7 +78,7 @@ class OrtCudaEngine:
             self._kernel = LetterboxKernel(self._device, self.card.input)
             self._device.on_close(self._forget)  # before the stream that it runs on
             self._done = self._device.event()
-            self._session = self._open_session(onnxruntime, network.SerializeToString(), model.path.name)
+            self._session = self._open_session(onnxruntime, network, model.path.name)
             self._run_options = onnxruntime.RunOptions()
             # It runs on our stream, after the kernel and before the downloads: one wait, ours, is enough.
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -113,7 +113,7 @@ class OrtCudaEngine:
     def close(self) -> None:
         self._stack.close()
 
-    def _open_session(self, onnxruntime: Any, network: bytes, name: str) -> Any:
+    def _open_session(self, onnxruntime: Any, network: Any, name: str) -> Any:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # failures arrive as exceptions; its log would say them twice
         provider = {
@@ -124,7 +124,12 @@ class OrtCudaEngine:
             "use_tf32": "0",
         }
         try:
-            session = onnxruntime.InferenceSession(network, options, providers=[(PROVIDER, provider), "CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                network.SerializeToString(),
+                options,
+                providers=[(PROVIDER, provider), "CPUExecutionProvider"],
+                disabled_optimizers=harmful_optimisers(network),
+            )
         except Exception as error:  # its exception types are private; all mean "this graph does not run here"
             raise BackendUnavailableError(f"ONNX Runtime cannot load {name} on the GPU: {one_line(error)}") from error
         if PROVIDER not in session.get_providers():

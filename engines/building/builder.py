@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from engines.building.footage import check_footage
 from engines.building.job import BuildJob, JobProgress
 from engines.building.watch import CANCEL_GRACE_S
 from engines.errors import BuildCancelledError, BuildError, EngineNotBuiltError, NoGpuError
@@ -18,7 +19,7 @@ from engines.files import write_whole
 from engines.gpu.device import import_pycuda
 from engines.gpu.driver import Driver
 from engines.models.model import Model
-from engines.plans.passport import BuildRequest, Environment, ParityReport, Passport, PrecisionAudit, TensorIo
+from engines.plans.passport import BuildRequest, Calibration, Environment, ParityReport, Passport, PrecisionAudit, TensorIo
 from engines.plans.requests import environment_of, environment_of_target
 from engines.plans.store import Found, Store
 from engines.trt.builder import TARGETS_ARE_RTX, check_target
@@ -42,6 +43,7 @@ class Task(msgspec.Struct, frozen=True):
     scratch: str
     workspace_bytes: int
     frames: str | None
+    calibrate: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Outcome(msgspec.Struct, frozen=True):
     build_seconds: float
     without_kernel: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,15 @@ class EngineBuilder:
         store: Store,
         limits: BuildLimits | None = None,
         frames: Path | None = None,
+        calibrate: Path | None = None,
     ) -> None:
-        """frames: a video or folder to compare precisions on; None uses the installed clips."""
+        """frames: a video or folder to compare precisions on; None uses the installed clips, or footage that is not measured.
+
+        calibrate: a video or folder that INT8 ranges are measured on, see `check_footage`.
+        """
         self._model, self._request, self._environment, self._store = model, request, environment, store
         self._limits = limits or BuildLimits()
-        self._frames = frames
+        self._frames, self._calibrate = frames, calibrate
         self._job: BuildJob | None = None
         self._is_cancelled = False
 
@@ -136,8 +143,15 @@ class EngineBuilder:
                 except EngineNotBuiltError:
                     pass
                 else:
-                    return found
+                    if not self._is_measured_on_other(found):
+                        return found
             return self._save(msgspec.convert(self._build_in_child(scratch, on_progress), Outcome), scratch)
+
+    def _is_measured_on_other(self, found: Found) -> bool:
+        """Whether the ranges of an engine are not of the footage that is asked for."""
+        calibration = found.passport.calibration
+        wanted = self._calibrate and str(self._calibrate.resolve())
+        return wanted is not None and (calibration is None or calibration.source != wanted)
 
     def cancel(self, grace_s: float = CANCEL_GRACE_S) -> None:
         """Stop the build. Returns at once. grace_s: time for the child to stop by itself."""
@@ -146,6 +160,8 @@ class EngineBuilder:
             self._job.cancel(grace_s)
 
     def _build_in_child(self, scratch: Path, on_progress: Callable[[JobProgress], None] | None) -> dict[str, Any]:
+        if self._request.precision == "int8-qdq":
+            check_footage(self._model, self._calibrate)
         cache = self._store.timing_cache(self._request, self._environment)
         if cache is not None:
             with contextlib.suppress(OSError):  # without it the build is only slower
@@ -157,6 +173,7 @@ class EngineBuilder:
             scratch=str(scratch),
             workspace_bytes=self._limits.workspace_bytes,
             frames=str(self._frames.resolve()) if self._frames else None,
+            calibrate=str(self._calibrate.resolve()) if self._calibrate else None,
         )
         options = msgspec.to_builtins(task)
         with BuildJob(TARGET, options, timeout_s=self._limits.timeout_s, memory_limit_bytes=self._limits.memory_bytes) as job:
@@ -188,6 +205,7 @@ class EngineBuilder:
             built_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             without_kernel=outcome.without_kernel,
             warnings=outcome.warnings,
+            calibration=outcome.calibration,
         )
         for warning in outcome.warnings:
             log.warning("%s: %s", self._request.model_name, warning)

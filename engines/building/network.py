@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import onnx
 
+from engines.building.footage import Footage
 from engines.building.parity import CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
 from engines.errors import BuildError, InferenceError
 from engines.families import DecodeSettings, open_family
 from engines.loading import cpu_session
 from engines.models.card import ModelCard
-from engines.models.exporting import cast_model, fuse_outputs, network_feeds
+from engines.models.exporting import cast_model, fuse_outputs, network_feeds, quantiser_of
 from engines.models.fit import InputFiller
 from engines.models.sizing import with_input_size
 from engines.onnx_graph.precision import is_fp32, main_precision, offenders, rounded_for_cpu
@@ -48,8 +49,12 @@ class Reference:
     network: without what TensorRT refuses. The results are those of the network as it was before that.
     """
 
-    def __init__(self, network: onnx.ModelProto, card: ModelCard, frames: Sequence[Image]) -> None:
+    def __init__(
+        self, network: onnx.ModelProto, card: ModelCard, frames: Sequence[Image], calibration: Iterable[Image] | None = None
+    ) -> None:
+        """calibration: other frames, which INT8 ranges are measured on; for that precision only."""
         self.network, self.card, self.frames = suited(network), card, frames
+        self.quantiser = None if calibration is None else quantiser_of(self.network, card, calibration)
         self.segmentations = run_on_cpu(network, card, frames, REFERENCE_SETTINGS)
         if any(segmentation is None for segmentation in self.segmentations):
             raise BuildError(
@@ -67,16 +72,29 @@ class Reference:
         return offenders(self.network, cast, network_feeds(self.card.input, self.frames[:2]), KEPT_AT_ONCE)
 
 
+def in_int8(network: onnx.ModelProto, card: ModelCard, footage: Footage) -> Prepared:
+    """`network`, sized and fused, in INT8: ranges of `footage`, judged on its other frames. Raises BuildError, ModelFileError."""
+    return with_kept(Reference(network, card, footage.checks, footage), "int8-qdq", ())
+
+
 def prepare(
-    network: onnx.ModelProto, card: ModelCard, *, precision: str, size: Size, largest_batch: int, frames: Sequence[Image]
+    network: onnx.ModelProto,
+    card: ModelCard,
+    *,
+    precision: str,
+    size: Size,
+    largest_batch: int,
+    frames: Sequence[Image],
+    calibration: Iterable[Image] | None = None,
 ) -> Prepared:
     """Size, fuse and cast `network`, with the nodes in FP32 that the labels need to agree.
 
-    Raises BuildError if the precision loses too much accuracy; CardError, ModelFileError.
+    calibration: for "int8-qdq", frames that ranges are measured on; results are compared on `frames`, which are others. Raises
+    BuildError if the precision loses too much accuracy; CardError, ModelFileError.
     """
     network, card = with_input_size(network, card, size, "dynamic" if largest_batch > 1 else 1)
     network, card = fuse_outputs(network, card)
-    reference = Reference(network, card, frames)
+    reference = Reference(network, card, frames, calibration)
     if precision == "fp32":
         return Prepared(reference.network, card, reference, None)
     return with_kept(reference, precision, ())
@@ -88,7 +106,7 @@ def with_kept(reference: Reference, precision: str, kept: tuple[str, ...], witho
     without_kernel: further nodes in FP32, which need not be there for the comparison.
     """
     while True:
-        cast, card = cast_model(reference.network, reference.card, precision, reference.frames, kept, without_kernel)
+        cast, card = cast_model(reference.network, reference.card, precision, kept, without_kernel, reference.quantiser)
         if (without_kernel and is_fp32(cast)) or (not kept and not without_kernel and main_precision(cast) == "fp32"):
             lacking = f" besides the {len(without_kernel)} that TensorRT has no kernel for" if without_kernel else ""
             raise BuildError(f"{card.name}: no layer with weights can run in {precision}{lacking}", "Try --precision fp32")

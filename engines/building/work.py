@@ -10,6 +10,7 @@ import onnx
 
 from engines.building.batches import check_engine, check_network
 from engines.building.builder import EARLIER_CACHE, KERNELS, PLAN, TIMING_CACHE, Outcome, Task
+from engines.building.footage import Footage
 from engines.building.frames import real_frames
 from engines.building.network import Prepared, decoded, more_kept, prepare, with_kept
 from engines.building.no_kernel import nodes_meant, with_twins
@@ -20,7 +21,7 @@ from engines.gpu.driver import Driver
 from engines.models.card import card_from_dict
 from engines.onnx_graph.precision import name_nodes
 from engines.onnx_graph.reading import TensorFacts, read_tensors
-from engines.plans.passport import ParityReport, PrecisionAudit, TensorIo
+from engines.plans.passport import Calibration, ParityReport, PrecisionAudit, TensorIo
 from engines.trt import audit
 from engines.trt.builder import BuildOptions, BuiltPlan, build_plan, is_strongly_typed
 from engines.trt.runner import Runner
@@ -55,13 +56,19 @@ class Builder:
         self._warnings: list[str] = []
         earlier = Path(task.scratch, EARLIER_CACHE)
         self._timing_cache = earlier.read_bytes() if earlier.exists() else None
+        self._calibration: Calibration | None = None
 
     def run(self) -> Outcome:
         """Raises BuildError and other EngineErrors."""
         start_s = time.monotonic()
         request = self._request
         self._begin("comparing precisions on the CPU")
-        frames = real_frames(Path(self._task.frames) if self._task.frames else None, FRAMES)
+        footage = self._footage()
+        named = Path(self._task.frames) if self._task.frames else None
+        frames = footage.checks if footage is not None and named is None else real_frames(named, FRAMES)
+        if footage is not None:
+            self._begin(f"measuring ranges on {len(footage)} frames")
+            self._calibration = footage.facts(len(frames) if named is None else 0)
         prepared = prepare(
             onnx.load(self._task.model_path),
             self._card,
@@ -69,6 +76,7 @@ class Builder:
             size=Size(*request.size_px),
             largest_batch=request.batch,
             frames=frames,
+            calibration=footage,
         )
         if request.batch > 1:
             check_network(prepared.reference, request.batch)
@@ -93,6 +101,12 @@ class Builder:
             prepared = with_kept(prepared.reference, request.precision, kept, prepared.without_kernel)
         what = f"{self._card.name}: the engine is less accurate than its network: {trouble}"
         raise BuildError(what, "Try --precision fp32, or another version of TensorRT")
+
+    def _footage(self) -> Footage | None:
+        """What INT8 ranges are measured on; None for other precisions."""
+        if self._request.precision != "int8-qdq":
+            return None
+        return Footage(Path(self._task.calibrate) if self._task.calibrate else None)
 
     def _build_with_kernels(self, tensorrt: TensorRt, prepared: Prepared) -> tuple[BuiltPlan, Prepared]:
         """Build, with the nodes that TensorRT has no kernel for in FP32. Raises NoKernelError if it has none for that either."""
@@ -189,6 +203,7 @@ class Builder:
             build_seconds=time.monotonic() - start_s,
             without_kernel=prepared.without_kernel,
             warnings=tuple(self._warnings),
+            calibration=self._calibration,
         )
 
     def _begin(self, phase: str) -> None:

@@ -94,6 +94,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it is bad at."""
     figures: dict[str, float] = {}
     """Measured figures; each name says on what data."""
+    int8_on_samples: bool = False
+    """Of a bundled model: whether INT8 ranges measured on the installed sample clips hold on other footage."""
 
     @property
     def side_inputs(self) -> tuple[str, ...]:

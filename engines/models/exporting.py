@@ -42,13 +42,13 @@ def export_model(
     precision: str = "fp32",
     size: Size | None = None,
     batch: int | Literal["dynamic"] = 1,
-    calibration: Iterable[Image] | None = None,
+    in_int8: Callable[[Any, ModelCard], tuple[Any, ModelCard]] | None = None,
 ) -> Model:
     """Write `model` to `out` (NAME.onnx) with its card next to it (NAME.toml), and return the exported model.
 
-    calibration: frames like those the model will see; "int8-qdq" measures ranges on them. The files are checked, read back and
-    run once on ONNX Runtime before they replace earlier ones, which stay after an error. With another size or precision the card
-    loses the figures measured on the original. Raises ModelFileError, CardError.
+    in_int8: makes an INT8 form of a network, which "int8-qdq" needs, see `engines.building.network.in_int8`. The files are
+    checked, read back and run once on ONNX Runtime before they replace earlier ones, which stay after an error. With another size
+    or precision the card loses the figures measured on the original. Raises ModelFileError, CardError.
     """
     import onnx
 
@@ -72,13 +72,11 @@ def export_model(
         network, card = fuse_outputs(network, card)
         done.append("outputs fused" if network is not before else "outputs as they were")
     if precision != "fp32":
-        quantiser = None
         if precision == "int8-qdq":
-            if calibration is None:
-                what = f"{card.name}: int8-qdq measures its ranges on footage, but has none"
-                raise ModelFileError(what, "Give --calibrate VIDEO|DIR")
-            quantiser = quantiser_of(network, card, calibration)
-        network, card = cast_model(network, card, precision, quantiser=quantiser)
+            assert in_int8 is not None, "measures ranges on footage"
+            network, card = in_int8(network, card)
+        else:
+            network, card = cast_model(network, card, precision)
         done.append(f"cast to {precision}")
     network = bytes_through_float(network)
     if precision != "fp32" or card.input.size != model.card.input.size:

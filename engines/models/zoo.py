@@ -89,6 +89,11 @@ def folder_of(name: str) -> Path:
     raise ModelNotFoundError(f'no model "{name}"', f"Give a name or the path of an .onnx file. {choices(name, names())}")
 
 
+def is_bundled(model: Model) -> bool:
+    """Whether a model came with the program."""
+    return model.path.resolve().is_relative_to((assets_dir() / "models").resolve())
+
+
 def find(name_or_path: str) -> Model:
     """The model with that name, or the ONNX file at that path. Raises what `locate` and `load_model` raise."""
     model = dataclasses.replace(load_model(locate(name_or_path)), typed=name_or_path)

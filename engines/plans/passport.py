@@ -89,6 +89,18 @@ class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Mean difference of the opacity, 0..1, over all pixels; None for a network without a matte."""
 
 
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the ranges of an INT8 engine were measured on."""
+
+    source: str
+    """A video or folder."""
+    frames: int
+    checks: int
+    """Other frames of it, from other stretches of time, on which the engine was compared; 0 if that was done elsewhere."""
+    percentile: float
+    """The share of an activation's absolute values that its range holds, in percent."""
+
+
 class TensorIo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output of an engine. shape: for a batch of one."""
 
@@ -118,6 +130,8 @@ class Passport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nodes that are in FP32 because this TensorRT has no kernel for them in the requested precision."""
     warnings: tuple[str, ...] = ()
     """What the user should know of this engine, a line each."""
+    calibration: Calibration | None = None
+    """None for an engine that is not INT8."""
     format: int = PASSPORT_FORMAT
 
 

@@ -25,6 +25,9 @@ class Options(NamedTuple):
     )
     batch: int = option("N", "up to N images at a time, for as many sources (default: 1)", whole(1, MOST_BATCH), 1)
     target: str | None = option("SM", 'build ahead for a compute capability, such as 86 (with "tensorrt-rtx")')
+    calibrate: str | None = option(
+        "VIDEO|DIR", "int8-qdq: footage of your camera; ranges are measured on it, and judged on the rest"
+    )
     frames: str | None = option("FILE|DIR", f"pictures to compare precisions on ({BUNDLED_CLIPS})")
     timeout: int = option("MIN", "stop the build after this time (default: 60)", positive, 60)
     memory: int | None = option("GIB", "stop the build above so much memory (default: no limit)", positive)

@@ -5,20 +5,19 @@ Write a model as ONNX with its card: small outputs, another size or precision; o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from realtime.commands.common import values
-from realtime.commands.common.options import BUNDLED_CLIPS, MODEL, MODEL_HELP, Command, argument, option, repeated, switch
+from realtime.commands.common.options import MODEL, MODEL_HELP, Command, argument, option, repeated, switch
 from realtime.commands.common.values import or_dynamic, positive
 from realtime.commands.train import print_agreement, print_export
 from realtime.errors import SettingsError
 
 if TYPE_CHECKING:
-    from engines.types import Image
-
-CALIBRATION_FRAMES = 32
+    from engines.building.footage import Footage
+    from engines.models.card import ModelCard
+    from engines.models.model import Model
 
 
 class Options(NamedTuple):
@@ -34,7 +33,9 @@ class Options(NamedTuple):
     batch: int | Literal["dynamic"] = option(
         "1|dynamic", "default: 1; in a checkpoint's folder, dynamic opens the size too", or_dynamic(positive), 1
     )
-    frames: str | None = option("FILE|DIR", f"pictures that int8-qdq measures its ranges on ({BUNDLED_CLIPS})")
+    calibrate: str | None = option(
+        "VIDEO|DIR", "int8-qdq: footage of your camera; ranges are measured on it, and judged on the rest"
+    )
     data: tuple[str, ...] = repeated("DIR", "of a checkpoint: a set whose held-out images give the card's figures; repeat")
     recipe: str | None = option("NAME", "of a checkpoint: take the card's texts and `rebalance` from this recipe instead")
 
@@ -85,8 +86,8 @@ def _export_checkpoint(options: Options) -> int:
     if options.batch not in (1, "dynamic"):
         raise SettingsError(f"--batch {options.batch}: a camera gives one frame at a time", "Write 1 or dynamic")
     if out.suffix != ".onnx":
-        if options.fuse or options.precision != "fp32" or options.frames:
-            raise SettingsError("--fuse, --precision and --frames make one file of the model", "Name it with --out FILE.onnx")
+        if options.fuse or options.precision != "fp32" or options.calibrate:
+            raise SettingsError("--fuse, --precision and --calibrate make one file of the model", "Name it with --out FILE.onnx")
         print_export(export_checkpoint(checkpoint, out, sets, dynamic=is_dynamic))
         return 0
     with temporary_folder() as folder:
@@ -96,14 +97,26 @@ def _export_checkpoint(options: Options) -> int:
 
 
 def _export_onnx(options: Options) -> int:
+    from engines.building.network import in_int8 as quantised
     from engines.models import zoo
     from engines.models.exporting import export_model
     from engines.models.sizing import size_option
     from engines.types import Size
+    from realtime.commands.common.building import describe_parity
 
     assert options.out is not None, "checked before"
     assert options.size != "dynamic", "checked before"
     model, out = zoo.find(options.model), Path(options.out)
+    footage = _footage(model, options.precision, options.calibrate)
+    parity = ""
+
+    def in_int8(network: Any, card: ModelCard) -> tuple[Any, ModelCard]:
+        nonlocal parity
+        assert footage is not None, "asked for in this precision only"
+        made = quantised(network, card, footage)
+        parity = f"{describe_parity(made.parity)}; ranges were measured on none of them"
+        return made.network, made.card
+
     made = export_model(
         model,
         out,
@@ -111,24 +124,29 @@ def _export_onnx(options: Options) -> int:
         precision=options.precision,
         size=Size(*options.size) if options.size else None,
         batch=options.batch,
-        calibration=_calibration(options.precision, options.frames),
+        in_int8=None if footage is None else in_int8,
     )
     roles = ", ".join(f"{role} = {tensor}" for role, tensor in made.card.outputs.items())
     input_size = size_option(made.card.input.size)
     print(f"written  {out} ({out.stat().st_size / 1e6:.1f} MB), {made.precision}, input {input_size}, outputs {roles}")
     print(f"         {out.with_suffix('.toml')}")
+    if footage is not None:
+        print(f"ranges   of {len(footage)} frames of {footage.source}")
+        print(f"parity   {parity}")
     return 0
 
 
-def _calibration(precision: str, frames: str | None) -> Sequence[Image]:
-    """Frames that INT8 ranges are measured on: of that video or folder, or of the installed clips; () for other precisions."""
-    from engines.building.frames import real_frames
+def _footage(model: Model, precision: str, calibrate: str | None) -> Footage | None:
+    """What INT8 ranges are measured on; None for other precisions. Raises BuildError, SettingsError."""
+    from engines.building.footage import Footage, check_footage
 
+    path = None if calibrate is None else Path(calibrate)
     if precision == "int8-qdq":
-        return real_frames(Path(frames) if frames else None, CALIBRATION_FRAMES)
-    if frames:
-        raise SettingsError(f"--frames: only int8-qdq needs frames, not {precision}", "Leave it out")
-    return ()
+        check_footage(model, path)
+        return Footage(path)
+    if calibrate:
+        raise SettingsError(f"--calibrate: only int8-qdq measures ranges, not {precision}", "Leave it out")
+    return None
 
 
 COMMAND = Command(

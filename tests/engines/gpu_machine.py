@@ -70,7 +70,10 @@ class GpuMachine:
         """Build like `run.py build`. asked: as for `request_for`."""
         request = request_for(model, **{"precision": "fp16", "runtime": "tensorrt", **asked})
         environment = builder.environment_for(request)
-        return builder.EngineBuilder(model, request, environment, Store(), frames=self._frames).run().passport
+        calibrate = pictures(self._frames / "camera", 90) if request.precision == "int8-qdq" else None
+        return (
+            builder.EngineBuilder(model, request, environment, Store(), frames=self._frames, calibrate=calibrate).run().passport
+        )
 
     def open(self, model: Model, backend: str = "trt", options: EngineOptions | None = None, **asked: Any) -> Choice:
         """An engine of `model`, built first if necessary."""
@@ -88,16 +91,17 @@ def fake_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, world: World | N
     monkeypatch.setattr(builder, "BuildJob", JobHere)
     monkeypatch.setattr(primary, "_held", None)  # a failed test may have left it open
     with install(world or World()) as installed, install_ort(installed):
-        yield GpuMachine(installed, _pictures(folder / "frames"))
+        yield GpuMachine(installed, pictures(folder / "frames"))
         gc.collect()
         assert installed.live() == [], "something was not freed"
         assert installed.leaks == [], "something outlived its context"
         assert installed.violations == [], "a rule of CUDA or TensorRT was broken"
 
 
-def _pictures(folder: Path) -> Path:
+def pictures(folder: Path, count: int = 2) -> Path:
+    """A folder of pictures that are all different."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(5)
-    for index in range(2):
+    for index in range(count):
         cv2.imwrite(str(folder / f"{index}.png"), cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48)))
     return folder

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.onnx_graph.precision.rules import HEAVY
-from engines.onnx_graph.precision.wiring import FLOAT, FLOAT16, TYPE_NAMES, Wiring, as_type, bfloat16_bits, constants
+from engines.onnx_graph.precision.wiring import BFLOAT16, FLOAT, FLOAT16, TYPE_NAMES, Wiring, as_type, bfloat16_bits, constants
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +41,13 @@ def main_precision(model: onnx.ModelProto) -> str:
 def is_fp32(model: onnx.ModelProto) -> bool:
     """Whether all weights that the network multiplies and accumulates are float32."""
     return all(tensor.data_type == FLOAT for _, tensors in stored_weights(model) for tensor in tensors)
+
+
+def has_half_scales(model: onnx.ModelProto) -> bool:
+    """Whether INT8 values are scaled by half-precision numbers, as in what `quantise_qdq` makes."""
+    tensors = dict(constants(model))
+    scales = (tensors.get(node.input[1]) for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear"))
+    return any(scale is not None and scale.data_type in (FLOAT16, BFLOAT16) for scale in scales)
 
 
 def stored_weights(model: onnx.ModelProto) -> list[tuple[Any, list[Any]]]:

@@ -9,12 +9,13 @@ from engines.backends import EngineOptions
 from engines.backends.common.opening import at_size
 from engines.backends.trt import first_runtime
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
+from engines.building.footage import check_footage
 from engines.building.job import JobProgress
 from engines.errors import NoGpuError
 from engines.gpu.driver import Driver
 from engines.models import zoo
 from engines.models.model import Model
-from engines.plans.passport import Passport
+from engines.plans.passport import ParityReport, Passport
 from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.plans.verdict import ANY_GPU, runtime_name
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 def build(options: Options) -> int:
     """Build a model's engine, or find the cached one, and print its passport."""
-    frames = Path(options.frames) if options.frames else None
-    if frames is not None and not frames.exists():
-        raise SettingsError(f"--frames {frames}: no such file or folder", "Name a video or a folder of pictures")
+    frames, calibrate = (
+        _footage(option, text) for option, text in (("--frames", options.frames), ("--calibrate", options.calibrate))
+    )
     limits = BuildLimits(
         timeout_s=options.timeout * 60.0,
         memory_bytes=options.memory * 2**30 if options.memory else None,
@@ -41,6 +42,10 @@ def build(options: Options) -> int:
     )
     target = "" if options.target is None else _capability(options.target)
     engine, model = EngineOptions(**options.engine), zoo.find(options.model)
+    if engine.precision == "int8-qdq":
+        check_footage(model, calibrate)
+    elif calibrate is not None:
+        raise SettingsError(f"--calibrate: only int8-qdq measures ranges, not {engine.precision}", "Leave it out")
     size, reason = engine.size, ""
     if options.source is not None:
         size, reason = _size_for(options.source, engine, model)
@@ -54,7 +59,7 @@ def build(options: Options) -> int:
         target=target,
         dla_core=engine.dla_core,
     )
-    builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames)
+    builder = EngineBuilder(model, request, environment_for(request), Store(), limits, frames, calibrate)
     is_new = False
     with Progress(f"{model.card.name}, {engine.precision}") as progress:
 
@@ -69,6 +74,12 @@ def build(options: Options) -> int:
     if reason:
         print(f"input    {reason}")
     return 0
+
+
+def _footage(option: str, text: str | None) -> Path | None:
+    if text is not None and not Path(text).exists():
+        raise SettingsError(f"{option} {text}: no such file or folder", "Name a video or a folder of pictures")
+    return None if text is None else Path(text)
 
 
 def _size_for(source: str, engine: EngineOptions, model: Model) -> tuple[Size, str]:
@@ -104,10 +115,20 @@ def describe(found: Found, *, is_new: bool) -> str:
             f"{state:<8} {request.model_name}, {kind}, for {where} with {runtime_name(environment)}",
             f"engine   {found.plan_path} ({passport.plan_bytes / 1e6:.1f} MB, built in {passport.build_seconds:.0f} s)",
             f"layers   {_layers(passport)}",
-            f"parity   {_parity(passport)}",
+            f"parity   {describe_parity(passport.parity)}",
+            *_ranges(passport),
             *_remarks(passport),
         ]
     )
+
+
+def _ranges(passport: Passport) -> list[str]:
+    """What INT8 ranges were measured on."""
+    facts = passport.calibration
+    if facts is None:
+        return []
+    checked = f"; compared on {facts.checks} others of it" if facts.checks else ""
+    return [f"ranges   of {facts.frames} frames of {facts.source}, {facts.percentile:g} % of the values{checked}"]
 
 
 def _remarks(passport: Passport) -> list[str]:
@@ -128,8 +149,8 @@ def _layers(passport: Passport) -> str:
     return f"{shares} (of their time: {times})" if times else shares
 
 
-def _parity(passport: Passport) -> str:
-    parity = passport.parity
+def describe_parity(parity: ParityReport | None) -> str:
+    """How results compare with those of FP32, in words."""
     if parity is None:
         return "not measured: fp32 is the reference"
     texts = {

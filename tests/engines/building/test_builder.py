@@ -13,15 +13,18 @@ import pytest
 
 from engines.building import builder as room
 from engines.building.builder import BuildLimits, EngineBuilder, environment_for
+from engines.building.frames import sample_clips
 from engines.building.job import BuildJob, JobProgress
 from engines.errors import BuildCancelledError, BuildError, ModelFileError, NoGpuError
 from engines.models.model import Model, load_model
+from engines.onnx_graph.precision.quantise import PERCENTILE
+from engines.plans.passport import Calibration
 from engines.plans.requests import request_for
 from engines.plans.store import Store
 
 from ...fakes import host_kernels
 from ...fakes.gpu.fake_gpu import World
-from ..gpu_machine import GpuMachine, fake_machine
+from ..gpu_machine import GpuMachine, fake_machine, pictures
 from .test_network import deep, overflowing
 
 pytestmark = [
@@ -59,6 +62,39 @@ def test_other_precisions_are_measured_too(machine: GpuMachine, model: Model, pr
     passport = machine.build(model, precision=precision)
     assert passport.audit is not None
     assert next(iter(passport.audit.heavy_share)) == measured
+    assert (passport.calibration is None) == (precision == "fp32")
+
+
+def test_an_int8_engine_says_what_its_ranges_were_measured_on_and_is_built_again_for_other_footage(
+    machine: GpuMachine, model: Model, tmp_path: Path
+) -> None:
+    request = request_for(model, precision="int8-qdq", runtime="tensorrt")
+    builds = [
+        EngineBuilder(model, request, environment_for(request), Store(), calibrate=pictures(tmp_path / name, 90))
+        for name in ("day", "day", "night")
+    ]
+    day, again = (builder.run().passport for builder in builds[:2])
+    assert machine.world.calls["Builder.build_serialized_network"] == 1
+    night = builds[2].run().passport
+    assert day.calibration == Calibration(str(tmp_path / "day"), 72, 12, PERCENTILE)
+    assert day.parity is not None
+    assert day.parity.frames == 12
+    assert again.calibration == day.calibration
+    assert night.calibration is not None
+    assert night.calibration.source == str(tmp_path / "night")
+    unasked = EngineBuilder(model, request, environment_for(request), Store()).run().passport
+    assert unasked.calibration == night.calibration, "view takes what is there"
+    assert machine.world.calls["Builder.build_serialized_network"] == 2
+
+
+def test_int8_of_a_users_model_is_not_measured_on_the_installed_clips(machine: GpuMachine, model: Model) -> None:
+    request = request_for(model, precision="int8-qdq", runtime="tensorrt")
+    for calibrate, words in (
+        (None, "none is named. Name some minutes of it with --calibrate"),
+        (sample_clips()[0], "is a sample of"),
+    ):
+        with pytest.raises(BuildError, match=words):
+            EngineBuilder(model, request, environment_for(request), Store(), calibrate=calibrate).run()
 
 
 def test_an_engine_of_another_precision_is_a_warning_where_the_graphs_types_are_binding(

@@ -91,10 +91,22 @@ def test_mattes_are_compared_by_their_opacity_alone() -> None:
     found = wanted.copy()
     found[:, 5] = 153  # 0.6: the object is the same, the edge is softer
     report = compare([matte(wanted)], [matte(found)])
-    assert (report.label_agreement, report.mask_iou) == (None, None)
+    assert report.label_agreement is None
+    assert report.mask_iou == pytest.approx(9.6 / 10)
     assert report.alpha_difference == pytest.approx(0.4 / 20)
     assert compare([matte(wanted)], [matte(wanted)]).alpha_difference == 0
     assert compare([matte(wanted)], [matte(wanted[:5])]).alpha_difference == 1
+
+
+@pytest.mark.parametrize("precision", BARS)
+def test_a_small_person_who_is_lost_fails(precision: str) -> None:
+    """Their share of the picture, and so the mean difference of the opacity, is far below what is allowed."""
+    wanted = np.zeros((100, 100), np.uint8)
+    wanted[:4, :10] = 255
+    nobody = np.zeros_like(wanted)
+    report = compare([matte(wanted), matte(nobody)], [matte(nobody), matte(nobody)])
+    assert report.mask_iou == 0, "of the picture with somebody in it"
+    assert shortfall(report, precision).startswith("masks overlap those of FP32 by 0.000 (IoU)")
 
 
 @pytest.mark.parametrize("precision", BARS)

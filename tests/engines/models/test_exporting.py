@@ -20,10 +20,11 @@ from engines.building.frames import real_frames
 from engines.building.parity import BARS, CANDIDATE_SETTINGS, REFERENCE_SETTINGS, compare, shortfall
 from engines.errors import CardError, ModelFileError
 from engines.models import zoo
-from engines.models.exporting import PRECISIONS, export_model, write_model
+from engines.models.card import ModelCard
+from engines.models.exporting import PRECISIONS, cast_model, export_model, quantiser_of, write_model
 from engines.models.model import Model, find_card, load_model
 from engines.segmenter import Segmenter
-from engines.types import Segmentation, Size
+from engines.types import Image, Segmentation, Size
 from tests.fakes.gpu.tensorrt_rules import refusals
 
 from ..conftest import ZERO_TO_ONE
@@ -187,25 +188,17 @@ def test_int8_ranges_are_measured_on_the_given_frames(tmp_path: Path, cpu_backen
     written = []
     for number, calibration in enumerate((frames, frames[:1])):
         path = tmp_path / f"int8_{number}.onnx"
-        made = export_model(model, path, fuse=True, precision="int8-qdq", size=Size(160, 96), calibration=calibration)
+
+        def in_int8(network: Any, card: ModelCard, calibration: list[Image] = calibration) -> tuple[Any, ModelCard]:
+            return cast_model(network, card, "int8-qdq", quantiser=quantiser_of(network, card, calibration))
+
+        made = export_model(model, path, fuse=True, precision="int8-qdq", size=Size(160, 96), in_int8=in_int8)
         assert made.precision == "int8"
         assert made.card.input.dtype == model.card.input.dtype
         written.append(path.read_bytes())
         for backend in cpu_backends:
             assert see(made, backend, frames[0]).class_map is not None
     assert written[0] != written[1]
-
-
-def test_int8_without_frames_is_refused_with_the_cure(source: Model, target: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"int8-qdq measures its ranges on frames, but has none\. Give --frames"):
-        export_model(source, target, fuse=False, precision="int8-qdq")
-    assert names(target.parent) == []
-
-
-def test_a_network_that_cannot_be_quantised_is_refused(source: Model, target: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"cannot be quantised .*\. Choose another precision"):
-        export_model(source, target, fuse=False, precision="int8-qdq", calibration=[np.zeros((24, 32, 3), np.uint8)])
-    assert names(target.parent) == []
 
 
 # Refused before any work

@@ -67,13 +67,17 @@ def available(world: World) -> list[str]:
 class InferenceSession:
     """A session with the CUDA provider first, or the real session if that is not requested."""
 
-    def __new__(cls, path_or_bytes: Any, sess_options: Any = None, providers: Any = None, provider_options: Any = None) -> Any:
+    def __new__(
+        cls, path_or_bytes: Any, sess_options: Any = None, providers: Any = None, provider_options: Any = None, **settings: Any
+    ) -> Any:
         names = [entry if isinstance(entry, str) else entry[0] for entry in providers or []]
         if CUDA not in names:
-            return real_ort.InferenceSession(path_or_bytes, sess_options, providers, provider_options)
+            return real_ort.InferenceSession(path_or_bytes, sess_options, providers, provider_options, **settings)
         return super().__new__(cls)
 
-    def __init__(self, path_or_bytes: Any, sess_options: Any = None, providers: Any = None, provider_options: Any = None) -> None:
+    def __init__(
+        self, path_or_bytes: Any, sess_options: Any = None, providers: Any = None, provider_options: Any = None, **settings: Any
+    ) -> None:
         self._world = current()
         if provider_options is not None:
             raise NotImplementedError("the fake takes options in tuples: providers=[(name, options)]")
@@ -82,7 +86,7 @@ class InferenceSession:
             if name not in available(self._world):
                 warnings.warn(f"Specified provider '{name}' is not in available provider names.", UserWarning, stacklevel=2)
         data = path_or_bytes if isinstance(path_or_bytes, bytes) else Path(path_or_bytes).read_bytes()
-        self._real = real_ort.InferenceSession(data, sess_options, providers=[CPU])
+        self._real = real_ort.InferenceSession(data, sess_options, providers=[CPU], **settings)
         self._options = {str(key): str(value) for key, value in asked[CUDA].items()}
         self._weights: Any = None
         works = self._world.has_cuda_provider and self._world.is_usable and not self._world.cuda_provider_fails

@@ -107,7 +107,7 @@ def test_a_bundled_model_in_half_precision_gives_the_same_labels(path: Path, tmp
 
 @pytest.fixture(scope="module")
 def road_in_int8() -> onnx.ModelProto:
-    """Its ranges measured on the installed clips, as in a build."""
+    """Its ranges measured on clips unlike what it is for."""
     model = load_model(next(path for path in BUNDLED if path.parent.name == "road"))
     return quantise_qdq(onnx.load(model.path), network_feeds(model.card.input, real_frames(None, 12)))
 
