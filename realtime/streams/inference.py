@@ -4,7 +4,7 @@ A stream puts its frames into a `Port` and gets segmentations out of it, each wi
 have a frame and room for its segmentation, the one served longest ago is next: a slow or paused one holds up no other.
 
 On a GPU the next frame is uploaded while one is computed (`flight`). A camera's is taken as late as that allows, when the GPU
-becomes free: two in flight then make no picture older.
+becomes free: two in flight make a picture older only by the copy of the next frame.
 
 An engine that fails on a frame is opened again (`recovery`). A recording's frames are then run again; one that fails a second
 time, and a camera's, go back without a segmentation.
