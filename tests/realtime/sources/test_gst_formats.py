@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,3 +99,25 @@ def test_other_formats_are_converted_by_gstreamer() -> None:
         picture = picture_of(form, 320, 240)
         assert isinstance(picture, RawPicture)
         assert picture.format == format
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("size", [(322, 242), (854, 482)])
+def test_a_file_is_the_same_picture_through_gstreamer(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A decoder's rows and planes are padded otherwise than the pipe's."""
+    if subprocess.run(["gst-inspect-1.0", "--exists", "avdec_h264"], check=False).returncode:
+        pytest.skip("needs GStreamer's decoders (gstreamer1.0-libav)")
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        image = np.indices((size[1], size[0], 3)).sum(axis=0).astype(np.uint8)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(stream.encode(None))
+    pictures = []
+    for uri in (str(path), f"filesrc location={path} ! decodebin ! appsink"):
+        source = open_source(uri)
+        pictures.append(next(iter(source)).image)
+        source.close()
+    np.testing.assert_array_equal(*pictures)
