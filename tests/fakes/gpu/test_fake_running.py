@@ -59,6 +59,28 @@ class TestRunning:
         assert lab.world.default_stream_uses == 1
         assert "default stream" in lab.heard[-1]
 
+    @pytest.mark.parametrize("is_one_stream", [True, False])
+    def test_contexts_may_share_scratch_memory_on_one_stream_only(self, lab: Lab, is_one_stream: bool) -> None:
+        engine, strategy = lab.engine(network()), lab.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        size_bytes = engine.device_memory_size_v2
+        scratch, streams = lab.cuda.mem_alloc(size_bytes), [lab.cuda.Stream()]
+        streams.append(streams[0] if is_one_stream else lab.cuda.Stream())
+        keep = []
+        for stream in streams:
+            context = engine.create_execution_context(strategy)
+            x, y = lab.cuda.to_device(np.full((1, 1, 2, 2), 3, np.float32)), lab.cuda.mem_alloc(16)
+            context.set_tensor_address("x", int(x))
+            context.set_tensor_address("y", int(y))
+            assert not context.execute_async_v3(stream.handle), "without scratch memory"
+            context.set_device_memory(int(scratch), size_bytes)
+            keep.append((context, x, y))
+        for (context, *_), stream in zip(keep, streams, strict=True):
+            assert context.execute_async_v3(stream.handle)
+        assert [text[:14] for text in lab.world.violations] == ([] if is_one_stream else ["race: tensorrt"])
+        lab.world.violations.clear()
+        for stream in streams:
+            stream.synchronize()
+
     def test_one_context_on_two_streams_is_a_race(self, lab: Lab) -> None:
         context, stream, *_ = lab.ready(lab.engine(network()))
         other = lab.cuda.Stream()
