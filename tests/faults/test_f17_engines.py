@@ -242,8 +242,8 @@ def test_a_damaged_passport_is_refused_with_its_path(store: Store, junk: bytes) 
 
 def test_a_passport_of_a_later_format_is_refused(store: Store) -> None:
     path = passport_file(store.save(passport_of(), PLAN))
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(EngineNotBuiltError, match="has format 2, this program reads 1"):
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(EngineNotBuiltError, match="has format 3, this program reads 2"):
         fetch(store)
 
 
