@@ -106,6 +106,8 @@ def _summary(run: Run, files: FilesOutlet, outputs: Mapping[str, Path], seconds:
         status = run.stream.source.status
         ending = "interrupted" if interrupted else status.detail or "ended"
         lines.append(f"source   {run.stream.source.name} ({ending})")
+        if status.decoder not in ("", "CPU"):
+            lines.append(f"decoder  {status.decoder}")
     lines.append(_rate(reading, seconds))
     # Only a live source drops frames; what an interrupted recording has left in its links was cut off.
     dropped = reading.dropped_before_model if run.stream.source is not None and run.stream.source.is_live else 0

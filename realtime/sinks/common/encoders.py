@@ -109,7 +109,7 @@ class Nvv4l2Encoder:
         self._container, self._size = container, size
         self._ticks: deque[int] = deque()  # of the pictures inside: the driver's own times are not those that went in
         self._stream: Any = None
-        self._filter = BitStreamFilterContext(_STATE_COLOURS, "h264")
+        self._filter: Any = None
         rate = Fraction(fps).limit_denominator(1001)
         caps = (
             f"video/x-raw, format=(string)I420, width=(int){size.width}, height=(int){size.height}, "
@@ -140,6 +140,9 @@ class Nvv4l2Encoder:
         for buffer in buffers:
             packet: Any = av.Packet(buffer.data.tobytes())
             packet.is_keyframe = _begins_with_parameters(buffer.data)
+            if self._filter is None:
+                with _parsed(packet) as parsed:
+                    self._filter = BitStreamFilterContext(_STATE_COLOURS, parsed.streams.video[0])
             for made in self._filter.filter(packet):
                 if self._stream is None:
                     self._begin(made)
@@ -150,7 +153,7 @@ class Nvv4l2Encoder:
 
     def _begin(self, first: Any) -> None:
         """Add a stream that says of itself what the first packet says."""
-        with av.open(io.BytesIO(bytes(first)), format="h264") as parsed:
+        with _parsed(first) as parsed:
             self._stream = self._container.add_stream_from_template(parsed.streams.video[0])
         self._stream.time_base = Fraction(1, TICKS_PER_S)
 
@@ -283,6 +286,11 @@ def _nvv4l2_fails(size: Size, fps: float) -> str:
     lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
     said = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "without a message")
     return said.strip()[:160] if done.returncode else ""
+
+
+def _parsed(packet: Any) -> av.container.InputContainer:
+    """What FFmpeg reads out of one key picture with its parameter sets."""
+    return av.open(io.BytesIO(bytes(packet)), "r", format="h264")
 
 
 def _begins_with_parameters(data: U8) -> bool:
