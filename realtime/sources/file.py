@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -46,7 +47,7 @@ def open_path(path: Path, name: str, *, loop: bool = False, decode: Decode = "au
     except OSError as error:
         raise SourceOpenError(f"{name}: {error.strerror or error}", "Check its permissions") from None
     # FFmpeg reads "a:b" as protocol a; "file:" makes any name a path.
-    return FileSource(lambda: VideoStream(f"file:{path}", name, is_live=False, decode=decode), name, loop=loop)
+    return FileSource(partial(VideoStream, f"file:{path}", name, is_live=False), name, loop=loop, decode=decode)
 
 
 def best_variant(path: Path) -> Path:
@@ -65,9 +66,11 @@ def best_variant(path: Path) -> Path:
 class FileSource(FrameSource):
     """A recording, local or remote. Yields all that decodes; `status.detail` reports damage at the end."""
 
-    def __init__(self, open_stream: Callable[[], VideoStream], name: str, *, loop: bool = False) -> None:
-        """Open and decode the first picture. Raises SourceOpenError when there is none."""
-        self._open_stream = open_stream
+    def __init__(
+        self, open_stream: Callable[..., VideoStream], name: str, *, loop: bool = False, decode: Decode = "auto"
+    ) -> None:
+        """open_stream: takes `decode`. Opens, and decodes the first picture. Raises SourceOpenError when there is none."""
+        self._open_stream, self._decode = open_stream, decode
         self._loop = loop
         self._stream, self._decoded = self._open(name)
         fps = self._stream.fps
@@ -81,7 +84,7 @@ class FileSource(FrameSource):
         return self._stream.decoder
 
     def _open(self, name: str) -> tuple[VideoStream, Iterator[Picture]]:
-        stream = self._open_stream()
+        stream = self._open_stream(decode=self._decode)
         pictures = stream.pictures()
         first = next(pictures, None)
         if first is None:
@@ -100,6 +103,7 @@ class FileSource(FrameSource):
             if not self._loop:
                 break
             played += count
+            self._decode = "cpu" if self.decoder == "CPU" else self._decode  # a GPU that has failed is not asked each time
             self._stream.close()
             self._stream, self._decoded = self._open(self.name)
             self._clock.restart()

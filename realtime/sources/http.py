@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urljoin, urlsplit
 
@@ -153,7 +154,7 @@ def _recording(url: str, uri: SourceUri, timeouts: Timeouts) -> Source:
     from realtime.sources.common.container import VideoStream
     from realtime.sources.file import FileSource
 
-    return FileSource(lambda: VideoStream(url, uri.name, is_live=False, timeouts=timeouts, decode=uri.decode), uri.name)
+    return FileSource(partial(VideoStream, url, uri.name, is_live=False, timeouts=timeouts), uri.name, decode=uri.decode)
 
 
 class MjpegFeed:

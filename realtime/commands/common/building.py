@@ -86,7 +86,7 @@ def _size_for(source: str, engine: EngineOptions, model: Model) -> tuple[Size, s
     """The input size for a source's pictures, and the reason in words. Raises SettingsError with --size, and SourceError."""
     if engine.input_px != "auto":
         raise SettingsError("--for with --size: both say the size", "Leave out one of them")
-    opened = open_source(source)
+    opened = open_source(source, decode="cpu")
     try:
         first = next(iter(opened), None)
     finally:

@@ -116,6 +116,17 @@ def test_what_it_cannot_do_the_cpu_does(
     assert re.search(reason, warning), warning
 
 
+def test_a_gpu_that_failed_is_not_asked_again_when_a_clip_is_repeated(
+    gst: JetsonGst, clip: tuple, caplog: pytest.LogCaptureFixture
+) -> None:
+    gst.plan(nvv4l2decoder="no_such_element")
+    source = open_source(f"file://{clip[0]}?loop=1")
+    assert [frame.index for frame in islice(source, 100)] == list(range(100))
+    source.close()
+    assert len(gst.calls) == 1
+    assert caplog.text.count("the CPU decodes") == 1
+
+
 def test_other_times_than_the_streams_are_noticed(gst: JetsonGst, clip: tuple) -> None:
     gst.plan(nvvidconv="videorate ! video/x-raw,framerate=20/1 ! videoconvert")
     path, wanted = clip
