@@ -94,7 +94,7 @@ def test_bundled_models_are_built_for_batches_by_a_real_tensorrt(name: str) -> N
     network, card = with_input_size(onnx.load(model.path), model.card, None, "dynamic")
     reference = Reference(*fuse_outputs(network, card), frames)
     check_network(reference, 4)
-    cast, _ = cast_model(reference.network, reference.card, "fp16", frames, ())
+    cast, _ = cast_model(reference.network, reference.card, "fp16")
     options = BuildOptions(workspace_bytes=2**28, targets=("86",), largest_batch=4)
     assert build_plan(open_tensorrt("tensorrt-rtx"), cast.SerializeToString(), options).plan
 
