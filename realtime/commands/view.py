@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from realtime.commands.common.options import Command, Running, argument, group, option
+from realtime.commands.common.options import Command, Running, argument, group, option, switch
 
 SOURCE_HELP = "file, folder of images, 0, csi://0, rtsp://, http://, sample://bikes ..."
 
@@ -13,6 +13,7 @@ class Options(NamedTuple):
         "locked|live",
         "locked: show the frame that the masks belong to; live: the newest frame, masks moved to it (default: locked)",
     )
+    full_screen: bool = switch("fill the screen, as F11 does")
     running: Running = group(Running)
 
 
@@ -20,7 +21,7 @@ def run(options: Options) -> int:
     """Show a source in a window until it is closed."""
     from realtime.commands.common.running import run_in_window
 
-    return run_in_window(options.source, options.running, options.overlay)
+    return run_in_window(options.source, options.running, options.overlay, full_screen=options.full_screen)
 
 
 COMMAND = Command(

@@ -44,11 +44,18 @@ XCB_LIBRARIES = (
 WAYLAND_LIBRARIES = ("libwayland-client.so.0", "libwayland-cursor.so.0")
 
 
-def run_viewer(open_session: OpenSession, source: str, *, title: str, is_writing: Callable[[], bool] = lambda: False) -> int:
+def run_viewer(
+    open_session: OpenSession,
+    source: str,
+    *,
+    title: str,
+    is_writing: Callable[[], bool] = lambda: False,
+    full_screen: bool = False,
+) -> int:
     """Show `source` in a window until it is closed; the session is closed when this returns. For the main thread.
 
-    is_writing: whether a recording is still to be completed; called on any thread. Returns the exit code: 0, or 128 + the number
-    of the signal that ended it (Ctrl-C: 130).
+    is_writing: whether a recording is still to be completed; called on any thread. full_screen: at first; the keys change it.
+    Returns the exit code: 0, or 128 + the number of the signal that ended it (Ctrl-C: 130).
     Raises DisplayError where no window can be opened, SegmentationError for an invalid source, and any error of the window
     itself. A source that fails to open is reported in the window, with a button to retry.
     """
@@ -69,6 +76,8 @@ def run_viewer(open_session: OpenSession, source: str, *, title: str, is_writing
         try:
             window.host.open(source)
             window.show()
+            if full_screen:
+                window.commands["full_screen"].trigger()
             ending.run()
         finally:
             window.close()

@@ -76,7 +76,7 @@ class CameraOrClip:
             return open_source(f"{DEMO_CLIP}{options}")
 
 
-def run_in_window(source: str, running: Running, overlay: str | None = None) -> int:
+def run_in_window(source: str, running: Running, overlay: str | None = None, *, full_screen: bool = False) -> int:
     """Show a source until its window is closed. The process's exit code."""
     from realtime.viewer.run import check_qt, run_viewer
 
@@ -104,7 +104,7 @@ def run_in_window(source: str, running: Running, overlay: str | None = None) -> 
     def is_writing() -> bool:
         return any(session.is_writing for session in list(sessions))
 
-    return run_viewer(open_session, source, title="Real-time segmentation", is_writing=is_writing)
+    return run_viewer(open_session, source, title="Real-time segmentation", is_writing=is_writing, full_screen=full_screen)
 
 
 def run_to_files(

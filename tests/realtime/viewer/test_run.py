@@ -31,11 +31,13 @@ def environment(**changes: str) -> dict[str, str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_window_and_the_session_within_two_seconds(number: signal.Signals, code: int) -> None:
+    """One of the two fills the screen, as `view --full-screen` does."""
+    fills = {"FULL_SCREEN": "1"} if number == signal.SIGTERM else {}
     command = [sys.executable, str(PROGRAM)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment(QT_QPA_PLATFORM="offscreen"), text=True, **pipes) as program:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=environment(QT_QPA_PLATFORM="offscreen", **fills), text=True, **pipes) as program:  # type: ignore[call-overload]
         assert program.stdout is not None
-        assert program.stdout.readline() == "painted on offscreen\n"
+        assert program.stdout.readline() == f"painted on offscreen{', full screen' if fills else ''}\n"
         sent_s = time.monotonic()
         program.send_signal(number)
         _, complaints = program.communicate(timeout=10)

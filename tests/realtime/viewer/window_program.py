@@ -2,12 +2,14 @@
 
     python window_program.py [SHOT.png]
 
-Prints "painted on" and Qt's platform once canvases are on the screen; with a path, then saves what the screen shows and quits.
+Prints "painted on" and Qt's platform once canvases are on the screen, and whether the window fills it, as FULL_SCREEN in the
+environment demands; with a path, then saves what the screen shows and quits.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,7 @@ def main(shot: Path | None) -> int:
     def open_session(source: str, wake: Callable[[], None]) -> object:
         from PyQt6.QtCore import QTimer
         from PyQt6.QtGui import QGuiApplication
+        from PyQt6.QtWidgets import QApplication
 
         watch = QTimer()
 
@@ -37,7 +40,8 @@ def main(shot: Path | None) -> int:
             if len(scripted.session.shown_indices) < 5:
                 return
             watch.stop()
-            print("painted on", QGuiApplication.platformName(), flush=True)
+            fills = any(widget.isFullScreen() for widget in QApplication.topLevelWidgets())
+            print("painted on", QGuiApplication.platformName() + (", full screen" if fills else ""), flush=True)
             if shot is not None:
                 save_screen(shot)
 
@@ -47,7 +51,7 @@ def main(shot: Path | None) -> int:
         session.watch = watch
         return session
 
-    code = run_viewer(open_session, "film", title="test")  # type: ignore[arg-type]
+    code = run_viewer(open_session, "film", title="test", full_screen="FULL_SCREEN" in os.environ)  # type: ignore[arg-type]
     assert scripted.session.closed
     return code
 
