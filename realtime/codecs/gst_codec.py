@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import selectors
@@ -76,8 +75,7 @@ class GstCodec:
         self._selector = selectors.DefaultSelector()
         for handle in (self._into, self._out_of, self._said):
             os.set_blocking(handle, False)
-            with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            _enlarge(handle)
         for handle in (self._out_of, self._said):
             self._selector.register(handle, selectors.EVENT_READ)
         try:
@@ -222,3 +220,10 @@ class GstCodec:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _enlarge(pipe: int) -> None:
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import fcntl  # not on Windows, where nothing of this runs, and the module is imported
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -24,6 +24,7 @@ CPU = "CPU"
 _LEAST_PX = 640 * 360  # the CPU decodes smaller pictures in a millisecond or less
 _KEPT_BYTES = 64 << 20
 _KEPT_STAMPS = 4096
+_MOST_SKIPPED = 300
 _LARGEST_DIFFERENCE = 4.0  # levels, mean: H.264 and its successors are exact, JPEG decoders differ by less than one
 _JPEG = 2  # AVColorRange: full
 _UNSPECIFIED = 2  # AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic
@@ -84,6 +85,7 @@ class StreamDecoder:
         self._kept: list[Any] = []
         self._kept_bytes = 0
         self._let_go = 0  # packets that are no longer kept
+        self._skipped = 0  # before the first key frame
         self._delivered: deque[int | None] = deque(maxlen=_KEPT_STAMPS)
         self._count = 0
         self._waiting: list[av.VideoFrame] = []  # decoded beside an error that was raised
@@ -117,7 +119,9 @@ class StreamDecoder:
             waiting, self._waiting = self._waiting, []
             return waiting + frames
         if packet.size and not self._begins(packet):
-            return []
+            self._skipped += 1
+            no_key_frame = HardwareError("no key frame comes")  # a stream may refresh its pictures bit by bit instead
+            return self._fall_back(no_key_frame, packet) if self._skipped > _MOST_SKIPPED else []
         self._keep(packet)
         try:
             if self._template is None:

@@ -105,6 +105,8 @@ class Nvv4l2:
 
     def _enter(self, packet: Any) -> int:
         """The packet's time in the child, in nanoseconds, remembered with its stamp."""
+        if packet.has_sidedata("new_extradata"):
+            raise HardwareError("its parameter sets change")  # the child was told the first ones
         if packet.pts is None and self._reorders:
             raise HardwareError("its packets have no time stamps")
         if packet.pts is None:  # as the first ones of a network stream

@@ -225,3 +225,18 @@ def test_what_is_no_such_stream_is_an_error(data: bytes) -> None:
     if data[0] != 1:
         with pytest.raises(ValueError, match="not what gdppay writes"):
             reader.filled(62)
+
+
+def test_a_stream_without_key_frames_is_the_cpus(
+    gst: JetsonGst, clip: tuple, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of cameras that refresh a strip of each picture: the CPU shows what it can."""
+    from realtime.sources.common import hardware
+
+    monkeypatch.setattr(hardware, "_MOST_SKIPPED", 5)
+    monkeypatch.setattr(hardware.StreamDecoder, "_begins", lambda self, packet: False)
+    source = open_source(str(clip[0]))
+    frames = list(source)
+    assert source.status.decoder == "CPU"
+    assert len(frames) >= 20
+    assert "no key frame comes" in caplog.text
