@@ -110,3 +110,13 @@ def test_evaluate_and_build_say_that_their_size_is_the_models_own() -> None:
         text = " ".join(parser.format_help().split())
         assert "auto (default)" not in text
         assert "default: the model's own" in text
+
+
+def test_where_video_is_decoded_and_encoded_reaches_the_settings() -> None:
+    from realtime.commands.common.running import settings_of
+
+    running = parsed(Running, ["--decode", "cpu", "--encoder", "gpu"])
+    settings = settings_of(running, "sample://bikes")
+    assert (settings.decode, settings.encoder) == ("cpu", "gpu")
+    plain = settings_of(parsed(Running), "sample://bikes")
+    assert (plain.decode, plain.encoder) == ("auto", "auto")
