@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.plans.passport import TRUST_WARNING
+from engines.plans.passport import TRUST_WARNING, Calibration
 from engines.plans.store import Found, Store
 from realtime.cli import main
 from realtime.commands.common.building import describe
@@ -97,6 +97,13 @@ def test_the_verdict_names_nodes_without_a_kernel_and_what_the_user_should_know(
     assert lines[-2].endswith("/stage4/Conv and 2 more")
     assert lines[-1] == "warning  only 40% of its heavy layers are fp16"
     assert len(describe(Found(Path("x.plan"), passport_of(), ""), is_new=True).splitlines()) == len(lines) - 2
+
+
+def test_the_verdict_says_what_int8_ranges_were_measured_on() -> None:
+    for checks, end in ((12, "99.999 % of the values; compared on 12 others"), (0, "99.999 % of the values")):
+        passport = passport_of(calibration=Calibration("/films/yard.mp4", 128, checks, 99.999))
+        line = describe(Found(Path("x.plan"), passport, ""), is_new=True).splitlines()[-1]
+        assert line == f"ranges   of 128 frames of /films/yard.mp4, {end}"
 
 
 MISTAKES = [

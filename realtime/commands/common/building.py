@@ -127,7 +127,7 @@ def _ranges(passport: Passport) -> list[str]:
     facts = passport.calibration
     if facts is None:
         return []
-    checked = f"; compared on {facts.checks} others of it" if facts.checks else ""
+    checked = f"; compared on {facts.checks} others" if facts.checks else ""
     return [f"ranges   of {facts.frames} frames of {facts.source}, {facts.percentile:g} % of the values{checked}"]
 
 
