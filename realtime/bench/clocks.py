@@ -41,7 +41,10 @@ HOT_PACKAGE = "CPU thermal throttling"
 
 
 class Clock(NamedTuple):
-    """In MHz. now: of a CPU, that of its fastest core. limit, least: the governor's range; None where it is not reported."""
+    """In MHz. limit, least: the governor's range; None where it is not reported.
+
+    Of a CPU the largest of each: its cores may differ, and which of them is the fastest changes from look to look.
+    """
 
     now_mhz: float
     limit_mhz: float | None = None
@@ -58,7 +61,7 @@ def clocks(root: Path = ROOT) -> dict[str, Clock]:
     found = {"GPU": _devfreq(root, GPU_NAMES), "EMC": _devfreq(root, EMC_NAMES) or _debug_clock(root / EMC_FOLDER)}
     folders = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
     cores = [_cpu(folder) for folder in folders[:: math.ceil(len(folders) / MOST_CORES) or 1]]
-    found["CPU"] = max((core for core in cores if core is not None), default=None)
+    found["CPU"] = _fastest([core for core in cores if core is not None])
     return {name: clock for name, clock in found.items() if clock is not None}
 
 
@@ -106,6 +109,11 @@ def _debug_clock(folder: Path) -> Clock | None:
 
 def _cpu(folder: Path) -> Clock | None:
     return _clock(*(_number(folder / f"scaling_{kind}_freq", 1e3) for kind in ("cur", "max", "min")))
+
+
+def _fastest(cores: list[Clock]) -> Clock | None:
+    known = [[value for value in values if value is not None] for values in zip(*cores, strict=True)]
+    return _clock(*(max(values, default=None) for values in known)) if cores else None
 
 
 def _clock(now_mhz: float | None, limit_mhz: float | None, least_mhz: float | None) -> Clock | None:

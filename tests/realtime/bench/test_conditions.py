@@ -75,6 +75,20 @@ def test_whatever_lowered_the_clocks_is_named(write: Write, tmp_path: Path) -> N
     assert watch.conditions().throttled == ("gpu-throttle-alert", "GPU limited to 612 of 1020 MHz", "over-current, 5 times")
 
 
+def test_cores_that_take_turns_are_not_throttled(write: Write, tmp_path: Path) -> None:
+    write()
+    watch = Watch(tmp_path)
+    for fast, slow in ((5100, 800), (800, 3900)):
+        for core, (now_mhz, limit_mhz) in enumerate(((fast, 5200), (slow, 3900))):
+            folder = tmp_path / f"sys/devices/system/cpu/cpu{core}/cpufreq"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "scaling_cur_freq").write_text(f"{now_mhz * 1000}\n")
+            (folder / "scaling_max_freq").write_text(f"{limit_mhz * 1000}\n")
+        watch.look()
+    found = watch.conditions()
+    assert (found.throttled, found.clocks["CPU"].limit_mhz) == ((), 5200.0)
+
+
 def test_where_nothing_reports_it_it_is_unknown_and_not_denied(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     watch.look()

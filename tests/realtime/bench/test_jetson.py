@@ -170,6 +170,16 @@ def test_of_many_cores_some_are_looked_at(fill: Fill) -> None:
     assert clocks(root) == {"CPU": Clock(220.0)}, "every tenth of 128"
 
 
+def test_of_cores_that_differ_the_largest_limit_counts_whichever_is_fastest_now(fill: Fill) -> None:
+    """P and E cores, big.LITTLE; a core whose limit cannot be read."""
+    cores = {"cpu0": (800, 5200), "cpu1": (3900, 3900), "cpu2": (3900, None)}
+    for core, values_mhz in cores.items():
+        folder = f"sys/devices/system/cpu/{core}/cpufreq"
+        kinds = dict(zip(("cur", "max"), values_mhz, strict=True))
+        root = fill({f"{folder}/scaling_{kind}_freq": str(mhz * 1000) for kind, mhz in kinds.items() if mhz is not None})
+    assert clocks(root) == {"CPU": Clock(3900.0, 5200.0)}
+
+
 def test_a_thor_names_them_otherwise_and_needs_no_root_for_its_memory(fill: Fill) -> None:
     files = {"bwmgr/cur_freq": "4266000000", "gpu-gpc-0/cur_freq": "1575000000", "gpu-nvd-0/cur_freq": "1692000000"}
     root = fill({f"sys/class/devfreq/{name}": text for name, text in files.items()})
