@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.backends import EngineOptions, Inference
-from engines.loading import import_onnxruntime, not_loaded
+from engines.loading import HARMFUL_OPTIMISERS, import_onnxruntime, not_loaded
 from engines.models.card import ModelCard
 from engines.models.fit import InputFiller
 from engines.models.model import Model
@@ -60,12 +60,8 @@ def load_onnxruntime(package: str) -> Any:
 
 
 def harmful_optimisers(network: Any) -> list[str]:
-    """The optimisers of ONNX Runtime that must not touch a network, an onnx.ModelProto.
-
-    One stores biases as integers, and calculates their scale, input's times weight's, in the type of these two. In FP16 it
-    underflows: with `people` in INT8 nobody was found. Seen with ONNX Runtime 1.32.
-    """
-    return ["WeightBiasQuantization"] if has_half_scales(network) else []
+    """The optimisers of ONNX Runtime that must not touch a network, an onnx.ModelProto."""
+    return list(HARMFUL_OPTIMISERS) if has_half_scales(network) else []
 
 
 def one_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from engines.loading import cpu_session
 from engines.models.model import load_model
 from engines.onnx_graph.precision import rounded_for_cpu
 from engines.onnx_graph.precision.quantise import quantise_qdq
@@ -54,3 +55,7 @@ def test_biases_survive_the_runtimes_optimisers(quantised: Path, cpu_backends: t
         with Segmenter(model, backend) as segmenter:
             found = segmenter.choice.engine.infer(frame).outputs[output]
         assert np.abs(found - wanted).max() < 0.1, backend
+    (judged,) = cpu_session(str(quantised)).run(
+        [output], {"image": frame[None, ..., ::-1].transpose(0, 3, 1, 2) / np.float32(255)}
+    )
+    assert np.abs(judged - wanted).max() < 0.1, "what networks are judged by"
