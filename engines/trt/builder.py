@@ -76,6 +76,10 @@ def _failure(tensorrt: TensorRt, timing_cache: bytes | None) -> BuildError:
     more = "Allow more scratch memory with --workspace, or t" if messages.lacks_workspace else "T"
     cure = f"{more}ry --precision fp32, or another version of TensorRT"
     layers = messages.without_kernel()
+    if messages.is_out_of_memory:  # no kernel could be tried: FP32 needs even more
+        cure, layers = "Close other programs that use the GPU, or build a smaller engine: --size HxW", ()
+    elif messages.has_no_workspace_for_a_layer:
+        cure, layers = "Allow more scratch memory: --workspace", ()
     if not layers:
         return BuildError(f"{title} could not build the network: {messages.reason()}", cure)
     named = "; ".join(label if len(label) <= 120 else f"{label[:117]}..." for label in layers[:3])

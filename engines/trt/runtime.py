@@ -66,6 +66,11 @@ class Messages:
         return tuple(dict.fromkeys(match[1].strip() for match in found if match))
 
     @property
+    def has_no_workspace_for_a_layer(self) -> bool:
+        """Whether a layer has no kernel within the scratch memory that is allowed."""
+        return any(TOO_LITTLE_WORKSPACE.search(text) and pattern.search(text) for text in self._errors for pattern in NO_KERNEL)
+
+    @property
     def is_out_of_memory(self) -> bool:
         """Whether an error is a lack of memory."""
         return any(OUT_OF_MEMORY.search(text) for text in self._errors)

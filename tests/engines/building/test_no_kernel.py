@@ -154,7 +154,17 @@ def test_a_lack_of_scratch_memory_is_in_the_cure(machine: GpuMachine, nets) -> N
         "Error Code 10: Internal Error (Could not find any implementation for node conv5 due to insufficient workspace. See "
         "verbose log for requested sizes.)"
     )
-    with pytest.raises(
-        NoKernelError, match=r"even with 1 of its nodes in FP32\. Allow more scratch memory with --workspace, or try"
-    ):
+    with pytest.raises(BuildError, match=r"conv5 due to insufficient workspace.*\. Allow more scratch memory: --workspace"):
         machine.build(grouped(nets))
+    assert machine.world.calls["Builder.build_serialized_network"] == 1, "not tried again with conv5 in FP32"
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "error", ["Error Code 1: Cuda Runtime (out of memory)", "OutOfMemory (Requested size was 2147483648 bytes.)"]
+)
+def test_a_full_gpu_is_no_lack_of_kernels(machine: GpuMachine, nets, error: str) -> None:
+    machine.world.build_error = f"{error}\nError Code 10: Internal Error (Could not find any implementation for node conv5.)"
+    with pytest.raises(BuildError, match=r"\. Close other programs that use the GPU, or build a smaller engine: --size HxW$"):
+        machine.build(grouped(nets))
+    assert machine.world.calls["Builder.build_serialized_network"] == 1, "not tried again with conv5 in FP32"

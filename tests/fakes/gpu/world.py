@@ -75,7 +75,7 @@ class World:
     """ONNX operators that the parser refuses."""
     build_seconds: float = 0.0
     build_error: str = ""
-    """Makes builds fail with this line in the logger."""
+    """Makes builds fail with these lines in the logger."""
     no_kernel: dict[str, str] = field(default_factory=dict)
     """ONNX nodes that the builder has no kernel for except in FP32 -> its name for them; empty for the node's own name."""
     build_ignores_precision: bool = False

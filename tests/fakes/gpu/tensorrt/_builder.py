@@ -69,7 +69,8 @@ class Builder(Bound):
         typed("build_serialized_network", config, IBuilderConfig)
         reason = self._world.build_error or self._why_not(network, config)
         if reason:
-            self._log.error(f"IBuilder::buildSerializedNetwork: {reason}")
+            for line in reason.splitlines():
+                self._log.error(f"IBuilder::buildSerializedNetwork: {line}")
             return None
         if errors := errors_without_kernel(network._network.model, self._world.no_kernel):
             for text in errors:
