@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 2)}
-"""That of JetPack 6, the first with strongly typed networks; and the first whose runs can be recorded."""
+"""That of JetPack 6.1 (6.0 has 8.6), the first with strongly typed networks; and the first whose runs can be recorded."""
 
 KEPT_MESSAGES = 20
 
@@ -134,7 +134,8 @@ def open_tensorrt(name: str) -> TensorRt:
     if numbers < OLDEST[name]:
         oldest = ".".join(map(str, OLDEST[name]))
         what = f"{RUNTIMES[name]} {version} is too old: {oldest} or newer is required"
-        raise BackendUnavailableError(what, how_to_install(name))
+        is_jetson = name == "tensorrt" and TEGRA_RELEASE.exists()
+        raise BackendUnavailableError(what, "Update the board to JetPack 6.1 or newer" if is_jetson else how_to_install(name))
     messages = Messages()
     _opened[name] = TensorRt(trt, name, version, _listener(trt, logger_type, messages), messages)
     return _opened[name]

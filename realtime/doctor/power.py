@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from realtime.bench import clocks, jetson
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
+from realtime.doctor.common.packages import numbers
 
 RANK = 170
 
-OLDEST_JETPACK = 6
+OLDEST_JETPACK = (6, 1)
+"""The first with TensorRT 10.3."""
 
 FASTEST = ("MAXN_SUPER", "MAXN")
 """Names of the modes without a power budget, the fastest first. Source: NVIDIA's Jetson Linux Developer Guide."""
@@ -43,10 +45,10 @@ def _release(machine: Machine) -> Finding:
     if not release:
         return absent("jetpack", f"{machine.board}: its release is unknown in this container")
     text = f"{machine.board or 'a Jetson'}, JetPack {version or 'of unknown version'} (Jetson Linux {release})"
-    if version and int(version.partition(".")[0]) < OLDEST_JETPACK:
-        return problem(
-            "jetpack", f"{text}: JetPack {OLDEST_JETPACK} or newer is required", "sdkmanager  # on a PC, to flash the board"
-        )
+    known = numbers(version)  # (6,) where only the generation is known
+    if known and known < OLDEST_JETPACK[: len(known)]:
+        oldest = ".".join(map(str, OLDEST_JETPACK))
+        return problem("jetpack", f"{text}: JetPack {oldest} or newer is required", "sdkmanager  # on a PC, to flash the board")
     return ok("jetpack", text)
 
 

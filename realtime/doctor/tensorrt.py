@@ -122,7 +122,7 @@ def _cure_of_loading(machine: Machine, name: str, error: BackendUnavailableError
     """Its bindings without its libraries, mostly; or a version that is too old."""
     is_old = "too old" in error.what
     if machine.is_jetson and is_old:
-        return "sdkmanager  # on a PC, to flash the board with JetPack 6 or newer"
+        return "sdkmanager  # on a PC, to flash the board with JetPack 6.1 or newer"
     if machine.is_jetson:
         return "sudo apt-get install --reinstall -y nvidia-jetpack python3-libnvinfer"
     theirs = [package for package in sorted(packages) if package.startswith(name) and ("rtx" in package) == ("rtx" in name)]

@@ -61,6 +61,17 @@ def test_the_oldest_versions_that_work(monkeypatch: pytest.MonkeyPatch, name: st
             open_tensorrt(name)
 
 
+def test_a_jetson_with_an_old_tensorrt_is_told_which_jetpack_has_a_newer_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not to install the package that it has: 8.6 is JetPack 6.0's."""
+    monkeypatch.setattr(runtime, "TEGRA_RELEASE", tmp_path)
+    pretend(monkeypatch, "tensorrt", "8.6.2")
+    with pytest.raises(BackendUnavailableError) as caught:
+        open_tensorrt("tensorrt")
+    assert caught.value.cure == "Update the board to JetPack 6.1 or newer"
+
+
 def test_bindings_without_their_libraries_are_not_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> Any:
         raise ImportError("libnvinfer.so.10: cannot open shared object file: No such file or directory")

@@ -195,6 +195,16 @@ def test_power_of_a_jetson(lab: Lab) -> None:
     assert "JetPack 6.2 (Jetson Linux 36.4.3)" in lab.one("power", "jetpack").found
 
 
+@pytest.mark.parametrize(("revision", "verdict"), [("2.0", "problem"), ("3.0", "problem"), ("4.0", "ok"), ("9.0", "ok")])
+def test_a_jetpack_of_the_right_generation_that_is_too_old(lab: Lab, revision: str, verdict: str) -> None:
+    """6.0 has TensorRT 8.6; of a release that is not known, only the generation is compared."""
+    lab.jetson()
+    lab.write({"etc/nv_tegra_release": f"# R36 (release), REVISION: {revision}, GCID: 1\n"})
+    found = lab.one("power", "jetpack")
+    assert found.verdict == verdict
+    assert ("JetPack 6.1 or newer is required" in found.found) == (verdict == "problem")
+
+
 def test_a_jetson_that_is_too_old_hot_or_fed_too_little(lab: Lab) -> None:
     lab.jetson()
     lab.write(
