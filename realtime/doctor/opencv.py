@@ -23,7 +23,7 @@ def check(machine: Machine) -> Iterator[Finding]:
         package = "opencv-python"
         if isinstance(error, AttributeError):  # the folder is there, its content is not
             names = "opencv-python opencv-python-headless opencv-contrib-python"
-            cure = f"{machine.pip('uninstall', f'-y {names}')} && {machine.pip('install', package)}"
+            cure = machine.exchange(names, package)
         elif isinstance(error, ModuleNotFoundError) and error.name == "cv2":
             cure = machine.pip("install", package)
         else:

@@ -148,8 +148,7 @@ def _clashes(machine: Machine, versions: dict[str, str]) -> Iterator[Finding]:
         if len(both) > 1:
             keep = _kept(both)
             found = f"{' and '.join(both)} are both installed, and write over each other's files in {module}/"
-            again = machine.pip("install", keep)
-            yield warning(module, found, f"{machine.pip('uninstall', f'-y {chr(32).join(both)}')} && {again}")
+            yield warning(module, found, machine.exchange(" ".join(both), keep))
 
 
 def _kept(both: Sequence[str]) -> str:
@@ -188,4 +187,4 @@ def _install(machine: Machine, need: Requirement) -> str:
 def _all(machine: Machine) -> str:
     if (machine.prefix / "pyvenv.cfg").is_file():
         return machine.pip("install", "-e .")
-    return "python3 -m venv .venv && .venv/bin/pip install -e .  # then start the program with .venv/bin/python"
+    return f"{machine.environment()}  # then start the program with .venv/bin/python"

@@ -73,10 +73,8 @@ def _outside(machine: Machine) -> Iterator[Finding]:
     elif Path(".venv/bin/python").exists():
         found = "this is not the Python of the environment .venv, which is here"
         yield warning("environment", found, ".venv/bin/python run.py doctor")
-    elif machine.at(f"/usr/lib/python{_dotted(sys.version_info[:2])}/EXTERNALLY-MANAGED").exists():
-        options = " --system-site-packages" if machine.is_jetson else ""
-        found = "this is the system's Python, into which pip installs nothing"
-        yield warning("environment", found, f"python3 -m venv{options} .venv && .venv/bin/pip install -e .")
+    elif machine.is_managed:
+        yield warning("environment", "this is the system's Python, into which pip installs nothing", machine.environment())
 
 
 def _system_version(machine: Machine) -> str:

@@ -140,8 +140,8 @@ def _two_cudas(machine: Machine, packages: dict[str, str]) -> Iterator[Finding]:
     if len(both) > 1:
         found = f"{' and '.join(both)} are both installed, and write over each other's files in tensorrt/"
         theirs = " ".join(sorted(name for name in packages if name.startswith("tensorrt") and "rtx" not in name))
-        again = machine.pip("install", "tensorrt-cu13  # needs a driver of 580 or newer; tensorrt-cu12 with an older one")
-        yield warning("tensorrt", found, f"{machine.pip('uninstall', f'-y {theirs}')} && {again}")
+        wanted = "tensorrt-cu13  # needs a driver of 580 or newer; tensorrt-cu12 with an older one"
+        yield warning("tensorrt", found, machine.exchange(theirs, wanted))
 
 
 def _other_libraries(machine: Machine) -> Iterator[Finding]:
@@ -170,8 +170,7 @@ def _limits(machine: Machine, tensorrt: "TensorRt", facts: "GpuFacts | None", pa
     if any(f"{tensorrt.name}-cu13" in name for name in packages) and numbers(facts.cuda_version)[0] < CUDA_13_NEEDS:
         found = f"{tensorrt.title} for CUDA 13 needs a driver of 580 or newer, and this one supports CUDA {facts.cuda_version}"
         old = " ".join(name for name in sorted(packages) if name.startswith(tensorrt.name) and "cu13" in name)
-        cure = f"{machine.pip('uninstall', f'-y {old}')} && {machine.pip('install', f'{tensorrt.name}-cu12')}"
-        return problem(tensorrt.name, found, cure)
+        return problem(tensorrt.name, found, machine.exchange(old, f"{tensorrt.name}-cu12"))
     return None
 
 

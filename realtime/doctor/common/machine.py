@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -106,10 +107,29 @@ class Machine:
         return shlex.quote(str(path))
 
     def pip(self, verb: str, arguments: str) -> str:
-        """The command that installs into this Python's environment, or uninstalls."""
+        """The command that installs into this Python's environment, or uninstalls. Where pip may not: one that makes one."""
+        if self.is_managed:
+            return self.environment("'.[tensorrt]'" if re.search("tensorrt|pycuda", arguments) else ".")
         if find_spec("pip") is None and self.which("uv"):
             return f"uv pip {verb} --python {self.python} {arguments.removeprefix('-y ')}"
         return f"{self.python} -m pip {verb} {arguments}"
+
+    def exchange(self, old: str, new: str) -> str:
+        """The command that uninstalls packages and installs others."""
+        again = self.pip("install", new)
+        return again if self.is_managed else f"{self.pip('uninstall', f'-y {old}')} && {again}"
+
+    def environment(self, program: str = ".") -> str:
+        """The command that makes an environment and installs the program into it. program: with its extras."""
+        options = " --system-site-packages" if self.is_jetson else ""
+        return f"python3 -m venv{options} .venv && .venv/bin/pip install -e {program}"
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether this is a system's Python, outside any environment, where pip refuses to work. Source: PEP 668."""
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        is_marked = self.at(f"{self.prefix}/lib/python{version}/EXTERNALLY-MANAGED").exists()
+        return is_marked and not (self.prefix / "pyvenv.cfg").is_file()
 
     @property
     def run(self) -> str:

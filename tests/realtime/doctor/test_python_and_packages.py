@@ -83,13 +83,31 @@ def test_pythonpath_to_other_packages_is_named(lab: Lab, tmp_path: Path) -> None
 def test_the_systems_python_into_which_pip_installs_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PEP 668; and the environment that is there, and was not used."""
     monkeypatch.chdir(tmp_path)
-    lab.options["prefix"] = tmp_path
+    lab.options["prefix"] = Path("/usr")
     assert [finding.verdict for finding in lab.look("python")] == ["ok"]
     lab.write({f"usr/lib/python{HERE}/EXTERNALLY-MANAGED": ""})
     assert lab.one("python", "environment").cure == "python3 -m venv .venv && .venv/bin/pip install -e ."
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").write_text("")
     assert lab.one("python", "environment").cure == ".venv/bin/python run.py doctor"
+
+
+def test_no_cure_is_a_command_that_the_systems_pip_refuses(lab: Lab) -> None:
+    """PEP 668. An environment cures whatever is missing."""
+    lab.package("realtime-segmentation", "0.1.0", "numpy>=1.26", "av<19,>=17")
+    lab.package("opencv-python", "4.11")
+    lab.package("opencv-python-headless", "4.10")
+    lab.options["prefix"] = Path("/usr")
+    lab.write({f"usr/lib/python{HERE}/EXTERNALLY-MANAGED": ""})
+    found = {finding.subject: finding.cure for finding in lab.look("packages")}
+    readme = "python3 -m venv .venv && .venv/bin/pip install -e ."
+    assert (found["av"], found["cv2"]) == (readme, readme)
+    assert lab.machine.pip("install", "pycuda") == "python3 -m venv .venv && .venv/bin/pip install -e '.[tensorrt]'"
+    lab.options["prefix"] = Path("/usr/local")  # another Python of the same version
+    assert lab.one("packages", "av").cure.endswith("-m pip install 'av<19,>=17'")
+    lab.options["prefix"] = Path("/usr")
+    lab.jetson()
+    assert lab.one("packages", "av").cure == readme.replace("venv .venv", "venv --system-site-packages .venv")
 
 
 def complete(lab: Lab) -> None:
