@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from realtime.bench.jetson import ROOT, text_of
+from realtime.process.jetson import ROOT, text_of
 
 GPU_NAMES = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
 """In names of /sys/class/devfreq: "17000000.gpu" (JetPack 6), "17000000.ga10b" (5), "gpu-gpc-0" (7)."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from realtime.bench.card import ClockRange, Conditions, Temperature
 from realtime.bench.clocks import Clock, clocks, reports_throttling, temperatures, throttle_counts, throttling
-from realtime.bench.jetson import ROOT, is_jetson
 from realtime.bench.power import StateReading
+from realtime.process.jetson import ROOT, is_jetson
 
 LOOK_S = 0.5
 """Between two looks: some files each time, of about 1 ms altogether."""

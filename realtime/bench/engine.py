@@ -21,7 +21,7 @@ from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.types import Image, Size
 from realtime.bench.card import EngineFacts
-from realtime.bench.jetson import ROOT, is_jetson, text_of
+from realtime.process.jetson import ROOT, is_jetson, text_of
 from realtime.process.progress import Progress
 from realtime.settings import Settings
 from realtime.streams.fitting import InputFit

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.building.watch import resident_bytes
-from realtime.bench import jetson
+from realtime.process import jetson
 from realtime.process.version import installed
 
 PACKAGES = ("numpy", "opencv-python", "av", "scipy", "onnxruntime", "openvino", "PyQt6", "pycuda", "tensorrt", "tensorrt-rtx")

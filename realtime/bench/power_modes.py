@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from realtime.bench.clocks import clocks
-from realtime.bench.jetson import ROOT, PowerMode, nvpmodel, power_mode, power_modes
 from realtime.errors import BenchError
+from realtime.process.jetson import ROOT, PowerMode, nvpmodel, power_mode, power_modes
 
 SET_TIMEOUT_S = 30.0
 """Some cores are started or stopped, one after the other."""

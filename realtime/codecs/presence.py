@@ -1,14 +1,25 @@
-"""Whether this machine has NVIDIA's decoders and encoders, as far as can be told without opening one. Each is asked once."""
+"""Whether this machine has NVIDIA's decoders and encoders, as far as can be told without opening one.
+
+Only on a Jetson is GStreamer asked, and once: its first start scans all plugins, which takes seconds.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from functools import lru_cache
+from pathlib import Path
+
+from realtime.process import jetson
+
+ROOT = jetson.ROOT
+"""Tests replace it."""
 
 INSPECT, LAUNCH = "gst-inspect-1.0", "gst-launch-1.0"
 _INSPECT_TIMEOUT_S = 20.0  # the first start scans all plugins
+_ELEMENT = re.compile(rb"^[^:]+:  ([\w-]+): ", re.MULTILINE)  # "gdp:  gdppay: GDP Payloader"
 
 
 @lru_cache(maxsize=8)
@@ -21,22 +32,19 @@ def driver_lacks(library: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=16)
 def gstreamer_lacks(*elements: str) -> str:
-    """Why a GStreamer pipeline of these elements cannot be made; "" where they are all installed."""
-    for program in (INSPECT, LAUNCH):
-        if shutil.which(program) is None:
+    """Why a GStreamer pipeline of these elements cannot be made; "" where they are all installed.
+
+    Elements named "nv..." are a Jetson's: elsewhere nothing is started.
+    """
+    if any(element.startswith("nv") for element in elements) and not _is_jetson(ROOT):
+        return "this is not a Jetson"
+    programs = {program: shutil.which(program) for program in (INSPECT, LAUNCH)}
+    for program, path in programs.items():
+        if path is None:
             return f"{program} is not installed"
-    for element in elements:
-        try:
-            found = subprocess.run(
-                [INSPECT, "--exists", element], stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSPECT_TIMEOUT_S
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{INSPECT} fails: {error}"
-        if found.returncode:
-            return f"GStreamer has no {element}"
-    return ""
+    installed, failure = _installed(programs[INSPECT] or INSPECT)
+    return failure or next((f"GStreamer has no {element}" for element in elements if element not in installed), "")
 
 
 @lru_cache(maxsize=16)
@@ -47,6 +55,21 @@ def has_property(element: str, name: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return any(line.split()[:1] == [name.encode()] for line in done.stdout.splitlines())
+
+
+@lru_cache(maxsize=8)
+def _installed(inspect: str) -> tuple[frozenset[str], str]:
+    """The elements that this program lists, and why it lists none."""
+    try:
+        done = subprocess.run([inspect], stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSPECT_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return frozenset(), f"{INSPECT} fails: {error}"
+    return frozenset(name.decode() for name in _ELEMENT.findall(done.stdout)), ""
+
+
+@lru_cache(maxsize=8)
+def _is_jetson(root: Path) -> bool:
+    return jetson.is_jetson(root)
 
 
 def _loads(library: str) -> bool:

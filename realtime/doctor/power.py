@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from realtime.bench import clocks, jetson
+from realtime.bench import clocks
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import numbers
+from realtime.process import jetson
 
 RANK = 170
 

@@ -1,1 +1,1 @@
-"""Parts for the whole process: logging, progress, scheduling, versions, redaction of passwords."""
+"""Parts for the whole process: what board it runs on, logging, progress, scheduling, versions, redaction of passwords."""

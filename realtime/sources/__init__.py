@@ -80,14 +80,14 @@ def glimpses(path: Path, count: int) -> Iterator[Image]:
     return look(path, count)
 
 
-def first_webcam(timeout_s: float = 2.0) -> Source:
-    """The first webcam that gives a picture within `timeout_s` in total. Prints nothing where there is none.
+def first_webcam(timeout_s: float = 2.0, decode: Decode = "auto") -> Source:
+    """The first webcam that gives a picture within `timeout_s` in total. Prints nothing where there is none. decode: as above.
 
     Raises SourceNotFoundError without a camera, SourceOpenError with the reason why those that are there give no picture.
     """
     from realtime.sources.webcam import first  # OpenCV loads only when a camera is looked for
 
-    return first(timeout_s)
+    return first(timeout_s, decode=decode)
 
 
 def _declared(scheme: str) -> tuple[str, Form] | None:

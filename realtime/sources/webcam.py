@@ -81,6 +81,7 @@ def webcam(
 ) -> LiveSource:
     """A source that opens `camera` when iterated, or looks for it first. Tests give their own `open_capture` and `root`."""
     known = camera if isinstance(camera, Camera) else None
+    _ask_hardware(decode)
 
     def connect() -> CaptureFeed:
         nonlocal known
@@ -113,30 +114,34 @@ def find(target: str, name: str) -> Camera:
     raise SourceNotFoundError(f"{name}: no camera {path}", f"Present: {known}" if known else "Plug a camera in")
 
 
-def first(timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT) -> LiveSource:
+def first(
+    timeout_s: float, open_capture: OpenCapture = cv2.VideoCapture, root: Path = _ROOT, *, decode: Decode = "auto"
+) -> LiveSource:
     """The first camera that gives a picture within `timeout_s` in total, already open.
 
     Raises SourceNotFoundError where there is no camera, or SourceOpenError: why the first one gives no picture.
     """
     listed = cameras(root) if sys.platform == "linux" else [Camera(Path(str(number)), "") for number in range(_UNLISTED_CAMERAS)]
+    if listed:
+        _ask_hardware(decode)
     deadline_s, reasons = time.monotonic() + timeout_s, list[SourceError]()
     for camera in listed:
         name = str(camera.path) if sys.platform == "linux" else f"webcam://{camera.path}"
-        attempt = Attempt(lambda camera=camera, name=name: _connect(camera, name, Format(), open_capture))  # type: ignore[misc]
+        attempt = Attempt(lambda camera=camera, name=name: _connect(camera, name, Format(), open_capture, decode))  # type: ignore[misc]
         try:
             feed = attempt.result(max(0.0, deadline_s - time.monotonic()))
         except SourceError as error:
             reasons.append(error)
             continue
         if feed is not None:
-            return webcam(camera, name, Format(), open_capture, root).adopt(feed)
+            return webcam(camera, name, Format(), open_capture, root, decode=decode).adopt(feed)
         reasons.append(SourceOpenError(f"{name}: the camera does not answer", "Unplug it and plug it in again"))
     if not reasons or sys.platform != "linux":  # elsewhere there is no list, and a number without a camera gives no picture
         raise SourceNotFoundError("no camera was found", "Plug one in")
     raise reasons[0]
 
 
-def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture, decode: Decode = "auto") -> CaptureFeed:
+def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCapture, decode: Decode) -> CaptureFeed:
     """Open, negotiate, and read one picture. Raises SourceOpenError: in use, not allowed, or not a camera."""
     if sys.platform == "linux" and camera.path.exists() and not os.access(camera.path, os.R_OK | os.W_OK):
         raise HopelessError(*_forbidden(camera.path, name))
@@ -163,6 +168,12 @@ def _connect(camera: Camera, name: str, request: Format, open_capture: OpenCaptu
         capture.release()
         raise
     return CaptureFeed(capture, name, codec, "Unplug the camera and plug it in again", jpegs)
+
+
+def _ask_hardware(decode: Decode) -> None:
+    """Before a time limit begins: the first answer may take seconds on a Jetson."""
+    if decode != "cpu":
+        jpeg_hardware_lacks()
 
 
 def _jpegs(capture: Capture, name: str, codec: str, decode: Decode) -> JpegDecoder | None:

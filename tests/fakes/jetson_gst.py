@@ -42,6 +42,9 @@ case "$*" in
     *nvv4l2decoder*) echo "  disable-dpb         : no picture is held back"; exit 0 ;;
     *nvv4l2h264enc*) exit 0 ;;
     *nvvidconv*) exit 0 ;;
+    "")
+        {{ printf 'nv:  %s: of a Jetson\\n' nvv4l2decoder nvv4l2h264enc nvvidconv; {inspect}; }} | grep -v ':  {missing}: '
+        exit 0 ;;
 esac
 exec {inspect} "$@"
 """
@@ -79,7 +82,7 @@ class JetsonGst:
 
 
 def jetson_gst(folder: Path, monkeypatch: pytest.MonkeyPatch) -> JetsonGst:
-    """Put it first on PATH. Skips where the elements are missing that do the work; .ci/run installs them."""
+    """Put it first on PATH, of a Jetson. Skips where the elements are missing that do the work; .ci/run installs them."""
     import os
 
     from realtime.codecs import presence
@@ -88,6 +91,8 @@ def jetson_gst(folder: Path, monkeypatch: pytest.MonkeyPatch) -> JetsonGst:
         pytest.skip(f"{lacking}: apt install gstreamer1.0-tools gstreamer1.0-plugins-base -good -bad gstreamer1.0-libav")
     gst = JetsonGst(folder)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    for question in (presence.gstreamer_lacks, presence.has_property):
-        question.cache_clear()
+    (folder / "etc").mkdir()
+    (folder / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3, GCID: 1\n")
+    monkeypatch.setattr(presence, "ROOT", folder)
+    presence.has_property.cache_clear()
     return gst

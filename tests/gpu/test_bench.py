@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from realtime.bench import jetson
 from realtime.bench.card import read_card
 from realtime.bench.engine import obstacle
 from realtime.cli import main
+from realtime.process import jetson
 
 from ..engines.conftest import Nets
 

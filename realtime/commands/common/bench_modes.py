@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from engines.files import write_whole
 from engines.system.unfinished import unfinished
 from realtime.bench.card import Card, Mode, read_card
-from realtime.bench.jetson import ROOT
 from realtime.bench.power_modes import Switcher
 from realtime.commands.common.tables import table
 from realtime.commands.common.words import words_of
 from realtime.errors import BenchError, SettingsError
 from realtime.process.ending import Ending, orderly
+from realtime.process.jetson import ROOT
 
 if TYPE_CHECKING:
     from realtime.commands.bench import Options

@@ -20,7 +20,7 @@ from realtime.process.tuning import prepare
 from realtime.sessions.headless import run_headless
 from realtime.settings import Settings, load_settings
 from realtime.sinks import check_outputs
-from realtime.sources import Paced, first_webcam, open_source, shows_people
+from realtime.sources import Decode, Paced, first_webcam, open_source, shows_people
 from realtime.streams.backdrop import open_background
 from realtime.streams.outlets import CanvasFormat, FilesOutlet
 from realtime.streams.recorder import recording_to
@@ -64,10 +64,10 @@ class CameraOrClip:
         self.why_clip = ""
         """Why the clip is shown instead of a camera, and what to do, in one line. Empty until then."""
 
-    def open(self, options: str = "") -> Source:
-        """options: of the clip's URI."""
+    def open(self, options: str = "", decode: Decode = "auto") -> Source:
+        """options: of the clip's URI. decode: `Settings.decode`."""
         try:
-            return first_webcam()
+            return first_webcam(decode=decode)
         except SourceError as error:
             reason = redact(str(error))
             self.why_clip = f"Sample clip: {reason}{'' if reason.endswith('.') else '.'}"
@@ -93,7 +93,11 @@ def run_in_window(source: str, running: Running, overlay: str | None = None, *, 
         shown = CameraOrClip()
 
         def opener() -> Source:
-            return Paced(shown.open("?loop=1") if source == AUTO else open_source(source, waits=True, decode=settings.decode))
+            return Paced(
+                shown.open("?loop=1", settings.decode)
+                if source == AUTO
+                else open_source(source, waits=True, decode=settings.decode)
+            )
 
         name = "camera or sample clip" if source == AUTO else source
         model, why = lambda: zoo.find(settings.model), lambda: shown.why_clip

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from realtime.bench import jetson
+from realtime.process import jetson
 
 PROGRAM = "realtime-segmentation"
 

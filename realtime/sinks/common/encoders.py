@@ -271,7 +271,7 @@ def _nvenc_fails(size: Size, fps: float) -> str:
 
 
 def _nvv4l2_lacks() -> str:
-    return gstreamer_lacks(NVV4L2) or gstreamer_lacks(_CONVERTER, *_PIPE)
+    return gstreamer_lacks(NVV4L2, _CONVERTER, *_PIPE)
 
 
 @lru_cache(maxsize=8)

@@ -165,7 +165,7 @@ class JpegDecoder:
 
 def jpeg_hardware_lacks() -> str:
     """Why no hardware decodes JPEG here; "" where it may."""
-    return gstreamer_lacks("nvv4l2decoder") or gstreamer_lacks("nvvidconv", "jpegparse", "gdppay", "gdpdepay")
+    return gstreamer_lacks("nvv4l2decoder", "nvvidconv", "jpegparse", "gdppay", "gdpdepay")
 
 
 def _by_cpu(data: bytes, received_ns: int) -> Picture:

@@ -44,7 +44,7 @@ def lacks(codec: str) -> str:
     """Why this codec cannot be decoded so; "" where it may be."""
     if codec not in _FORMATS:
         return f"{DECODER} is given no {codec}"
-    return gstreamer_lacks(DECODER) or gstreamer_lacks(CONVERTER, *PIPE, *filter(None, [_FORMATS[codec][1]]))
+    return gstreamer_lacks(DECODER, CONVERTER, *PIPE, *filter(None, [_FORMATS[codec][1]]))
 
 
 class Nvv4l2:

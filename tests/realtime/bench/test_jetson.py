@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from realtime.bench import jetson
 from realtime.bench.clocks import (
     HOT_PACKAGE,
     OVER_CURRENT,
@@ -18,7 +17,8 @@ from realtime.bench.clocks import (
     throttle_counts,
     throttling,
 )
-from realtime.bench.jetson import PowerMode
+from realtime.process import jetson
+from realtime.process.jetson import PowerMode
 
 Fill = Callable[[dict[str, str]], Path]
 
@@ -98,6 +98,11 @@ def test_a_board_without_release_file_is_known_by_its_name(fill: Fill) -> None:
     assert jetson.board(root) == "NVIDIA Jetson AGX Thor Developer Kit"
     assert jetson.is_jetson(root)
     assert not jetson.is_jetson(fill({"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0"}))
+    assert jetson.is_jetson(fill({"proc/device-tree/compatible": "vendor,board\0nvidia,p3701-0000\0nvidia,tegra234\0"}))
+
+
+def test_a_container_that_sees_only_the_gpus_node_is_on_a_jetson(fill: Fill) -> None:
+    assert jetson.is_jetson(fill({"dev/nvmap": ""}))
 
 
 def test_the_power_mode_is_what_nvpmodel_says_after_its_warnings(fill: Fill) -> None:

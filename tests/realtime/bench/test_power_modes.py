@@ -15,7 +15,6 @@ import pytest
 
 from realtime.bench import power_modes
 from realtime.bench.card import Card, ClockRange, Conditions, Temperature
-from realtime.bench.jetson import PowerMode, power_mode
 from realtime.bench.power import PowerReading
 from realtime.bench.power_modes import Switcher
 from realtime.commands.bench import Options
@@ -23,6 +22,7 @@ from realtime.commands.common.bench_modes import Row, _report, bench_in_modes
 from realtime.commands.common.options import parsed
 from realtime.commands.common.words import words_of
 from realtime.errors import BenchError, SettingsError
+from realtime.process.jetson import PowerMode, power_mode
 
 NVPMODEL = """#!/bin/sh
 root={root}

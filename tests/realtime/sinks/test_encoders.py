@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.types import Size
-from realtime.codecs import presence
 from realtime.errors import SinkError
 from realtime.sinks import StreamFacts, open_sinks
 from realtime.sinks.common import encoders
@@ -86,8 +85,10 @@ sys.path[:0] = [{str(Path(__file__).parents[3])!r}, {str(Path(__file__).parent)!
 from pathlib import Path
 from conftest import picture
 from engines.types import Size
+from realtime.codecs import presence
 from realtime.sinks.video import VideoSink
 from realtime.types import Canvas
+presence.ROOT = Path({str(tmp_path)!r})
 sink = VideoSink(Path({str(tmp_path / "o.mp4")!r}), 30)
 for index in range(120):
     result, canvas = picture(index, Size({WIDTH}, {HEIGHT}))
@@ -151,14 +152,12 @@ def test_the_pipeline_of_a_jetson(gst, monkeypatch):
 @needs_no_gpu
 def test_without_a_gpu_the_cpu_encodes_and_gpu_is_an_error(tmp_path, make_picture, caplog, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    presence.gstreamer_lacks.cache_clear()
     with caplog.at_level("INFO"):
         assert written(tmp_path / "o.mp4", canvases(make_picture, 3)) == "libx264"
     assert "encoded by the CPU (no NVIDIA driver" in caplog.text
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     with pytest.raises(SinkError, match=r"cannot be encoded on a GPU \(no NVIDIA driver .*Use --encoder auto"):
         VideoSink(tmp_path / "p.mp4", 30, "gpu")
-    presence.gstreamer_lacks.cache_clear()
 
 
 @needs_no_gpu
@@ -166,10 +165,8 @@ def test_nvenc_that_is_listed_and_does_not_open_is_replaced(tmp_path, make_pictu
     """FFmpeg really tries to open it here, where there is no driver."""
     monkeypatch.setattr(encoders, "driver_lacks", lambda library: "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    presence.gstreamer_lacks.cache_clear()
     assert written(tmp_path / "o.mp4", canvases(make_picture, 3)) == "libx264"
     assert "h264_nvenc does not encode (FFmpeg reports " in caplog.text
-    presence.gstreamer_lacks.cache_clear()
 
 
 def test_nvenc_knows_the_options_that_it_is_given():

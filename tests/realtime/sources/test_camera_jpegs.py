@@ -18,7 +18,6 @@ import pytest
 from engines.types import Size
 from realtime.errors import SourceOpenError
 from realtime.sources import open_source
-from realtime.sources.common import jpeg_decoding
 from realtime.sources.common.jpeg_decoding import JpegDecoder
 from realtime.sources.street.scene import Street
 from realtime.sources.synthetic import read_stamp
@@ -169,4 +168,3 @@ def test_without_the_elements_the_camera_decodes_as_before_and_gpu_is_an_error(
     assert gst.calls == []
     with pytest.raises(SourceOpenError, match=r"^0: .* cannot be decoded on a GPU \(GStreamer has no nvv4l2decoder\)"):
         next(iter(webcam(cameras(tmp_path)[0], "0", Format(), camera, tmp_path, decode="gpu")))
-    jpeg_decoding.gstreamer_lacks.cache_clear()

@@ -140,7 +140,6 @@ def test_without_a_driver_the_reason_is_said_and_gpu_is_an_error(
     if not presence.driver_lacks("libnvcuvid.so.1"):
         pytest.skip("this machine has the driver")
     monkeypatch.setenv("PATH", str(tmp_path))  # nor a Jetson's GStreamer
-    presence.gstreamer_lacks.cache_clear()
     hard_clip(tmp_path / "clip.mp4")
     with caplog.at_level("INFO"):
         assert open_source(str(tmp_path / "clip.mp4")).status.decoder == "CPU"
@@ -150,4 +149,3 @@ def test_without_a_driver_the_reason_is_said_and_gpu_is_an_error(
         open_source(str(tmp_path / "clip.mp4"), decode="gpu")
     with pytest.raises(SourceOpenError, match="has no video that this program decodes"):
         open_source("synthetic://street", decode="gpu")
-    presence.gstreamer_lacks.cache_clear()

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from engines.types import Size
 from realtime.codecs import gdp
-from realtime.codecs.presence import gstreamer_lacks
 from realtime.errors import SourceOpenError
 from realtime.sources import open_source
 from realtime.sources.common import nvdec, nvv4l2
@@ -184,7 +183,6 @@ def test_what_is_missing_is_named(gst: JetsonGst, element: str) -> None:
     gst.without(element)
     assert nvv4l2.lacks("h264") == f"GStreamer has no {element}"
     assert nvv4l2.lacks("prores") == "nvv4l2decoder is given no prores"
-    gstreamer_lacks.cache_clear()
 
 
 @pytest.mark.parametrize(

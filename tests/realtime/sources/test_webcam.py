@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from realtime.codecs import presence
 from realtime.errors import SourceNotFoundError, SourceOpenError
 from realtime.sources import first_webcam, open_source
 from realtime.sources.webcam import Camera, Format, cameras, find_again, first, webcam
@@ -158,6 +159,46 @@ def test_the_first_working_camera_is_used(tmp_path: Path, plug: Callable, kind: 
     assert next(iter(source)).image.shape == (720, 1280, 3)
     assert kind.opened == [0]
     source.close()
+
+
+def _inspecting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """GStreamer's programs whose first answer is slow. Returns the list of their calls."""
+    folder.mkdir()
+    calls = folder / "calls"
+    calls.touch()
+    for name, text in (("gst-launch-1.0", ""), ("gst-inspect-1.0", f'echo "$*" >> {calls}; sleep 0.6')):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return calls
+
+
+def test_gstreamer_is_asked_only_on_a_jetson(tmp_path: Path, plug: Callable, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first start scans all plugins, which takes seconds."""
+    calls = _inspecting(tmp_path / "programs", monkeypatch)
+    monkeypatch.setattr(presence, "ROOT", tmp_path)
+    plug(tmp_path, 0, "Cam")
+    first(2.0, kind, tmp_path).close()
+    assert calls.read_text() == ""
+    with pytest.raises(SourceOpenError, match=r"cannot be decoded on a GPU \(this is not a Jetson\)"):
+        first(2.0, kind, tmp_path, decode="gpu")
+
+
+def test_on_a_jetson_gstreamer_is_asked_once_and_outside_the_cameras_time_limit(
+    tmp_path: Path, plug: Callable, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3, GCID: 1\n")
+    monkeypatch.setattr(presence, "ROOT", tmp_path)
+    plug(tmp_path, 0, "Cam")
+    calls = _inspecting(tmp_path / "one", monkeypatch)
+    first(0.4, kind, tmp_path).close()
+    assert calls.read_text() == "\n"
+    calls = _inspecting(tmp_path / "another", monkeypatch)
+    source = webcam(cameras(tmp_path)[0], "0", Format(), kind, tmp_path, open_limit_s=0.4)
+    assert next(iter(source)).image.shape == (720, 1280, 3)
+    source.close()
+    assert calls.read_text() == "\n"
 
 
 def test_a_hanging_camera_takes_no_longer_than_the_time_out(tmp_path: Path, plug: Callable, kind: type) -> None:

@@ -45,7 +45,9 @@ class PowerMode(NamedTuple):
 
 
 def is_jetson(root: Path = ROOT) -> bool:
-    return bool(l4t_release(root)) or "jetson" in board(root).lower()
+    """In a container, too, which sees neither the release nor the device tree, but the node of the GPU's memory."""
+    named = f"{board(root)} {text_of(root / 'proc/device-tree/compatible')}".lower()
+    return "jetson" in named or "nvidia,tegra" in named or (root / "dev/nvmap").exists() or bool(l4t_release(root))
 
 
 def board(root: Path = ROOT) -> str:
