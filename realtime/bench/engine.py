@@ -21,7 +21,8 @@ from engines.plans.requests import request_for
 from engines.plans.store import Found, Store
 from engines.types import Image, Size
 from realtime.bench.card import EngineFacts
-from realtime.process.jetson import ROOT, is_jetson, text_of
+from realtime.bench.gpus import seen
+from realtime.process.jetson import ROOT
 from realtime.process.progress import Progress
 from realtime.settings import Settings
 from realtime.streams.fitting import InputFit
@@ -30,9 +31,6 @@ WITH_ENGINES = ("auto", "trt")
 """Backends that run engines."""
 
 GPUS_WITHOUT_ENGINES = ("ort-cuda",)
-
-NVIDIA, DISPLAY_CLASS = "0x10de", "0x03"
-"""Of PCI devices: the maker, and how the class of graphics cards begins."""
 
 WITHOUT = "Or measure without it: --no-build, or --backend ort"
 
@@ -50,20 +48,12 @@ def obstacle() -> BackendUnavailableError | None:
 
 def first_line(lacking: BackendUnavailableError, root: Path = ROOT) -> str:
     """What "auto" measures where TensorRT cannot run, and why."""
-    if isinstance(lacking, NoGpuError) and not has_nvidia_gpu(root):
+    if isinstance(lacking, NoGpuError) and not seen(root):
         return "measures the CPU: this machine has no NVIDIA GPU"
     why = f"{lacking.what}. {lacking.cure}" if lacking.cure else lacking.what
     if set(here()) & set(GPUS_WITHOUT_ENGINES):
         return f"measures the GPU through ONNX Runtime, without TensorRT, which is faster: {why}"
     return f"measures the CPU, not the GPU: {why}"
-
-
-def has_nvidia_gpu(root: Path = ROOT) -> bool:
-    """Whether there is one in this machine, whatever drivers it has: as a PCI device, or a Jetson's."""
-    for device in (root / "sys/bus/pci/devices").glob("*"):
-        if text_of(device / "vendor").strip() == NVIDIA and text_of(device / "class").startswith(DISPLAY_CLASS):
-            return True
-    return is_jetson(root) or (root / "proc/driver/nvidia/version").exists() or (root / "dev/dxg").exists()  # WSL
 
 
 def engine_for(

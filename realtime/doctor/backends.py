@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engines.backends import names, ranked
 from engines.loading import load_module
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 
@@ -31,7 +31,7 @@ def check(machine: Machine) -> Iterator[Finding]:
             yield ok(
                 f"backend {name}", "can run models" + (", and is what --backend auto takes first" if name == able[0] else "")
             )
-        elif name not in ON_GPU or not gpus.seen(machine) or any(other in able for other in ON_GPU):
+        elif name not in ON_GPU or not gpus.seen(machine.root) or any(other in able for other in ON_GPU):
             yield absent(f"backend {name}", lacking[name])
         else:
             yield warning(f"backend {name}", lacking[name], f"{machine.run} doctor gpu cuda tensorrt pycuda")

@@ -5,7 +5,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -17,7 +17,7 @@ HEADERS = ("include/cuda.h", "targets/*/include/cuda.h")
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    if not gpus.seen(machine):
+    if not gpus.seen(machine.root):
         yield absent("cuda", "not needed: no NVIDIA GPU here")
         return
     nvcc, version = machine.which("nvcc"), ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, SegmentationError
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 
@@ -74,7 +74,7 @@ def _engine(machine: Machine, store: "Store", path: Path, facts: "GpuFacts | Non
     if request.batch != 1:
         name += f", batch {request.batch}"
     if facts is None:
-        why = "the GPU cannot be used" if gpus.seen(machine) else "there is no GPU"
+        why = "the GPU cannot be used" if gpus.seen(machine.root) else "there is no GPU"
         return absent("engine", f"{name}: {passport.plan_bytes / 1e6:.1f} MB, not used: {why}"), 0
     return _judged(machine, store, path, passport, name, facts, left)
 

@@ -4,8 +4,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from realtime.bench import gpus
 from realtime.codecs.presence import driver_lacks
-from realtime.doctor.common import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import cure_of_import
@@ -99,7 +99,7 @@ def _hardware(machine: Machine, av: Any) -> Iterator[Finding]:
         yield absent("gpu codecs", "this FFmpeg is built without NVIDIA's decoder and encoder (NVDEC, NVENC)")
     elif machine.is_jetson:
         yield absent("gpu codecs", f"FFmpeg's {names} are for PCs; a Jetson decodes and encodes through GStreamer")
-    elif not gpus.seen(machine):
+    elif not gpus.seen(machine.root):
         yield absent("gpu codecs", f"no NVIDIA GPU here for FFmpeg's {names}")
     elif lacks := [reason for library, name in built.items() if name and (reason := driver_lacks(library))]:
         cure = "sudo apt-get install -y libnvidia-decode-580 libnvidia-encode-580  # with the number that nvidia-smi shows"

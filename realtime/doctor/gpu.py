@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engines.errors import NoGpuError
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 
@@ -18,7 +18,7 @@ NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/nvhost-gpu")
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    seen = gpus.seen(machine)
+    seen = gpus.seen(machine.root)
     yield from _hidden(machine, seen)
     machine.step("starting the CUDA driver")
     try:
@@ -26,7 +26,7 @@ def check(machine: Machine) -> Iterator[Finding]:
 
         facts = Driver().facts()
     except NoGpuError as error:
-        if not seen and not machine.at("/proc/driver/nvidia/version").exists() and "libcuda" in error.what:
+        if not seen and "libcuda" in error.what:
             yield absent("gpu", "no NVIDIA GPU here: models run on the CPU")
         else:
             yield problem("gpu", error.what + (f", though there is {seen}" if seen else ""), _cure(machine, error))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engines.errors import BackendUnavailableError, NoGpuError
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -23,7 +23,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     try:
         cuda = import_pycuda()
     except BackendUnavailableError as error:
-        if not gpus.seen(machine):
+        if not gpus.seen(machine.root):
             yield absent("pycuda", "not needed: no NVIDIA GPU here")
         elif "cannot be loaded" in error.what:
             yield problem("pycuda", error.what, again)

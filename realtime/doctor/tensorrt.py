@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BackendUnavailableError, BuildError, NoGpuError
-from realtime.doctor.common import gpus
+from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -38,7 +38,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     from engines.trt.runtime import installed as present
 
     names, packages = present(), installed(machine)
-    seen, facts = gpus.seen(machine), _gpu(machine)
+    seen, facts = gpus.seen(machine.root), _gpu(machine)
     yield from _two_cudas(machine, packages)
     yield from _other_libraries(machine)
     if not names or (machine.is_jetson and "tensorrt" not in names):

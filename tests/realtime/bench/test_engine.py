@@ -14,7 +14,8 @@ import pytest
 from engines.errors import NoGpuError
 from engines.plans.store import Store
 from realtime.bench import engine as engine_of_bench
-from realtime.bench.engine import first_line, has_nvidia_gpu, obstacle
+from realtime.bench.engine import first_line, obstacle
+from realtime.bench.gpus import seen
 from realtime.cli import main
 
 from ...engines.conftest import Nets
@@ -142,6 +143,17 @@ def test_an_nvidia_sound_card_is_no_gpu(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "vendor").write_text("0x10de\n")
     (folder / "class").write_text("0x040300\n")
-    assert not has_nvidia_gpu(tmp_path)
+    assert not seen(tmp_path)
     (folder / "class").write_text("0x030200\n")
-    assert has_nvidia_gpu(tmp_path)
+    assert seen(tmp_path) == "an NVIDIA GPU (PCI 0000:01:00.1)"
+
+
+def test_under_wsl_a_gpu_is_nvidias_only_where_windows_has_its_driver(tmp_path: Path) -> None:
+    """/dev/dxg is there with an Intel or AMD GPU as well."""
+    lacking = NoGpuError("no NVIDIA driver here (libcuda.so.1 is missing)", "Install it")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/dxg").write_text("")
+    assert first_line(lacking, tmp_path) == "measures the CPU: this machine has no NVIDIA GPU"
+    (tmp_path / "usr/lib/wsl/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/wsl/lib/libcuda.so.1").write_text("")
+    assert first_line(lacking, tmp_path).startswith("measures the CPU, not the GPU: ")
