@@ -1,9 +1,9 @@
 """Runner: a loaded engine, from a frame in host memory to outputs in host memory.
 
 A frame is uploaded once as bytes; one kernel turns it into the network's input; the network runs; its outputs are downloaded to
-pinned memory; one wait. From the second frame on all this is one CUDA graph. With `inflight` 2 the upload of the next frame
-overlaps the computation of this one, and the graph begins after the upload. Each frame in flight has its own execution context,
-since a graph is valid only as long as its context does not change.
+pinned memory; one wait. From the second frame of one size on all this is one CUDA graph. With `inflight` 2 the upload of the next
+frame overlaps the computation of this one, and the graph begins after the upload. Each frame in flight has its own execution
+context, since a graph is valid only as long as its context does not change.
 
 An engine for batches takes 1 to `batch` images in a run. It has a context and a graph for each number of images; the graph begins
 after the kernels, which differ with the frames. A GPU that shares the host's memory reads the frame and writes the outputs where
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from engines.errors import BackendUnavailableError, InferenceError
 from engines.gpu.device import Device, Graph
 from engines.gpu.letterbox import LetterboxKernel
-from engines.gpu.staying import painter_of
+from engines.gpu.staying import StayingMasks, painter_of
 from engines.models.card import ModelCard
 from engines.models.fit import Fit
 from engines.pictures.raw import PictureLike
@@ -92,23 +92,24 @@ class Runner:
             check_tensors(tensorrt, self._loaded.engine, card)
             self.contexts = Contexts(self._device, tensorrt, self._loaded.engine, card, kernels)
             self._loaded.contexts = self.contexts
-            self._make_slots(inflight)
-            self._masks = painter_of(self._device, card, self._loaded.slots[0].buffers, self.batch)
+            self._masks = self._make_slots(inflight)
             self._stack = stack.pop_all()
 
-    def _make_slots(self, count: int) -> None:
+    def _make_slots(self, count: int) -> StayingMasks:
+        """As many as there is memory for, and after the first, which it needs, what paints masks."""
         self.batch = self.contexts.batch
         slots = self._loaded.slots
-        for _ in range(count):
+        slots.append(Slot(self._device, self.contexts, timed=count > 1))
+        masks = painter_of(self._device, self.card, slots[0].buffers, self.batch)
+        for _ in range(count - 1):
             try:
                 with self._device.attempt():
                     slots.append(Slot(self._device, self.contexts, timed=count > 1))
             except BackendUnavailableError as error:
-                if not slots:
-                    raise
                 log.warning("%s, so %d of %d frames are in flight", error.what, len(slots), count)
                 break
         self.inflight = len(slots)
+        return masks
 
     @property
     def shares_memory(self) -> bool:
@@ -243,13 +244,14 @@ class Runner:
             self._computes.wait_for(slot.uploaded)
         if self.inflight > 1:  # behind the run before: waiting for that is no time of this one
             slot.begun.record(self._computes)
+        is_known = True
         if self.batch > 1:
             self._fill(slot)
-        elif shaped.looks != slot.looks:  # a graph is for frames of one size and format
+        elif shaped.looks != slot.looks:  # a graph is for frames of one size and format; those of several sources may alternate
             shaped.forget_graph()
-            shaped.looks = slot.looks
+            shaped.looks, is_known = slot.looks, False
         # TensorRT completes its set-up in the first run, which cannot be recorded.
-        if shaped.graph is None and shaped.ran and self.uses_graphs:
+        if shaped.graph is None and shaped.ran and is_known and self.uses_graphs:
             self._capture(slot, shaped)
         if shaped.graph is not None:
             shaped.graph.launch()

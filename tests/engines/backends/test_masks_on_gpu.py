@@ -176,13 +176,26 @@ def test_a_full_gpu_is_reported_when_the_engine_is_loaded(machine: GpuMachine, t
     model = yolo_model(tmp_path)
     machine.build(model)
     machine.reset_counts()
-    open_engine(model, "trt").engine.close()
+    one = EngineOptions(inflight=1)
+    open_engine(model, "trt", one).engine.close()
     allocations = machine.world.calls["mem_alloc"]
     machine.reset_counts()
     machine.world.fail("mem_alloc", allocations, 2)
     with pytest.raises(BackendUnavailableError, match="could not allocate"):
-        open_engine(model, "trt")
+        open_engine(model, "trt", one)
     assert machine.world.live() == []
+
+
+def test_a_second_frame_in_flight_does_not_take_the_memory_for_masks(machine: GpuMachine, tmp_path: Path) -> None:
+    """The engine did not open where there was room for one frame and the masks."""
+    model, frame = yolo_model(tmp_path), pictures(1)[0]
+    machine.build(model)
+    with Segmenter(model, "trt", EngineOptions(inflight=1)) as segmenter:
+        segmenter(frame)
+        machine.world.total_bytes -= machine.world.memory.free_bytes
+    with Segmenter(model, "trt") as segmenter:
+        assert segmenter.inflight == 1
+        assert len(segmenter(frame).instances) == 3
 
 
 def test_many_frames_of_changing_sizes_take_no_more_memory(machine: GpuMachine, tmp_path: Path) -> None:

@@ -89,8 +89,22 @@ def test_the_first_frame_runs_eagerly_and_all_later_ones_as_a_graph(machine: Gpu
         engine.infer(frame)
     assert calls["cuGraphLaunch"] == 5
     assert calls["IExecutionContext.execute_async_v3"] == 2, "once more, into the graph"
-    engine.infer(painted(class_map_of(Size(64, 48))))
+    for _ in range(2):
+        engine.infer(painted(class_map_of(Size(64, 48))))
     assert calls["cuStreamBeginCapture_v2"] == 2, "another size of frame is another graph"
+    engine.close()
+
+
+def test_frames_of_alternating_sizes_are_not_recorded_each_time(machine: GpuMachine, model: Model, painted: Paint) -> None:
+    """As those of two cameras: recording takes longer than running without a graph."""
+    engine = machine.open(model, options=EngineOptions(inflight=1)).engine
+    machine.reset_counts()
+    for _ in range(4):
+        for size in (NET, Size(64, 48)):
+            found = 2 - engine.infer(painted(class_map_of(size))).outputs["labels"][0]
+            assert (found == class_map_of(NET)).mean() >= 0.9
+    assert machine.world.calls["cuStreamBeginCapture_v2"] == 0
+    assert engine.description.endswith("fp16"), "it is not one that cannot be recorded"
     engine.close()
 
 
@@ -236,7 +250,7 @@ def test_another_thread_is_refused_by_our_own_check(machine: GpuMachine, model: 
 def test_two_thousand_frames_take_no_more_memory_than_ten(machine: GpuMachine, model: Model, painted: Paint) -> None:
     engine = machine.open(model).engine
     frames = [painted(class_map) for class_map in (*frames_of(3), *frames_of(2, Size(64, 48)))]
-    for frame in frames:
+    for frame in (*frames, *frames[3:]):  # the last size twice in each slot
         engine.infer(frame)
     taken, live = machine.world.memory.free_bytes, len(machine.world.live())
     for index in range(2_000):
