@@ -102,9 +102,12 @@ class CaptureFeed:
             if grabbed:
                 last_s = now_s
                 is_read, image = self._capture.retrieve()
-                data = np.ravel(image).tobytes() if is_read and self._jpegs is not None and _is_jpeg(image) else b""
-                if data and self._jpegs is not None:
-                    yield from self._jpegs.pictures(data, received_ns)
+                if is_read and self._jpegs is not None and _is_undecoded(image):
+                    data = np.ravel(image).tobytes()
+                    if data.startswith(b"\xff\xd8"):
+                        yield from self._jpegs.pictures(data, received_ns)
+                    else:
+                        yield Picture(None, None, received_ns, why="not a JPEG picture")
                 else:
                     yield Picture(image if is_read else None, None, received_ns)
 
@@ -114,8 +117,6 @@ class CaptureFeed:
         self._capture.release()
 
 
-def _is_jpeg(image: npt.NDArray[np.uint8]) -> bool:
-    """Whether OpenCV has left a camera's JPEG file as it is: one row of bytes."""
-    return (
-        image.dtype == np.uint8 and max(image.shape[:2], default=0) == image.size and np.ravel(image)[:2].tobytes() == b"\xff\xd8"
-    )
+def _is_undecoded(image: npt.NDArray[np.uint8]) -> bool:
+    """Whether OpenCV has left what a camera sends as it is: one row of bytes."""
+    return image.dtype == np.uint8 and max(image.shape[:2], default=0) == image.size

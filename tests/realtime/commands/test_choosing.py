@@ -14,7 +14,8 @@ from engines.types import Size
 from realtime.commands.common.choosing import PEOPLE, ROAD, preset_for
 from realtime.commands.common.options import Running, parsed
 from realtime.commands.common.running import CameraOrClip, settings_of
-from realtime.sources import glimpses
+from realtime.errors import SourceNotFoundError
+from realtime.sources import glimpses, webcam
 from realtime.sources.sample import find
 from realtime.sources.street.scene import Street
 
@@ -84,6 +85,18 @@ def test_a_street_keeps_the_preset_for_roads(tmp_path: Path) -> None:
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"{number}.png"), street.draw(number / 2))
     assert preset_for(str(tmp_path)) == ROAD
+
+
+def test_the_first_camera_is_decoded_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def first(timeout_s: float, *, decode: str) -> None:
+        asked.append(decode)
+        raise SourceNotFoundError("no camera was found", "Plug one in")
+
+    monkeypatch.setattr(webcam, "first", first)
+    CameraOrClip().open("", "gpu").close()
+    assert asked == ["gpu"]
 
 
 def test_without_a_camera_a_clip_is_opened_and_the_reason_is_known() -> None:

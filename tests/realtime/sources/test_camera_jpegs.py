@@ -98,6 +98,22 @@ def test_a_webcams_pictures_come_in_order_first_from_the_cpu_then_from_the_gpu(
     assert "jpegparse ! nvv4l2decoder mjpeg=1 ! nvvidconv" in gst.calls[0]
 
 
+def test_a_webcams_damaged_jpeg_is_rejected(gst: JetsonGst, tmp_path: Path, plug: Callable, camera: type) -> None:
+    class DamagedCamera(camera):  # type: ignore[misc]
+        given: Iterator[int] = count(1)
+
+        def retrieve(self) -> tuple[bool, Any]:
+            is_read, image = super().retrieve()
+            return is_read, image[:, 100:] if next(self.given) % 3 == 0 else image
+
+    plug(tmp_path, 0, "HD Cam")
+    source = webcam(cameras(tmp_path)[0], "0", Format(), DamagedCamera, tmp_path)
+    shapes = [frame.image.shape for frame in islice(source, 40)]
+    assert set(shapes) == {(HEIGHT, WIDTH, 3)}
+    assert source.status.rejected["not a JPEG picture"] > 10
+    source.close()
+
+
 def test_where_it_dies_the_cpu_decodes_what_was_in_it(gst: JetsonGst, caplog: pytest.LogCaptureFixture) -> None:
     decoder, found = JpegDecoder("camera", "auto"), []
     for number in range(600):
