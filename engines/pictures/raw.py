@@ -112,7 +112,8 @@ class RawPicture:
         is_exact = self.colours is None or not _uses_opencv(self.colours, _is_even(self.size))
         if is_exact and (bgr := self._bgr) is not None:
             return bgr[rows, columns]
-        parts = [np.ascontiguousarray(self.planes[0][rows, columns])]
+        luma = np.ascontiguousarray(self.planes[0][rows, columns])
+        parts = [luma if is_exact else np.maximum(luma, 16)]  # as OpenCV does
         half = (np.arange(length)[part] // 2 for length, part in zip(self.planes[0].shape, (rows, columns), strict=False))
         cells = np.ix_(*half)
         parts += [plane[cells] for plane in self.planes[1:]]

@@ -40,13 +40,15 @@ class KernelFile:
 
     def write(self, kernels: bytes) -> None:
         """Sign and write them whole, or log why not: without them the next start only takes longer."""
+        if SIGNATURE_BYTES + len(kernels) > MAX_KERNEL_BYTES:
+            log.debug("%s: %d bytes of kernels are not kept", self.path, len(kernels))
+            return
         try:
             signature = self.key.sign(self._signed(kernels)).encode()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, signature + kernels)
             for older in self.path.parent.glob(f"{self.path.name.partition('.')[0]}.*{SUFFIX}"):
                 if older != self.path:  # of an earlier driver
                     older.unlink(missing_ok=True)
-            write_whole(self.path, signature + kernels)
         except (OSError, BackendUnavailableError) as error:
             log.warning("%s cannot be written, so the next start compiles kernels again (%s)", self.path, error)
 

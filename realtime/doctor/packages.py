@@ -58,8 +58,10 @@ def _requirements(machine: Machine, versions: dict[str, str]) -> Iterator[Findin
         )
         return
     holds, faults = _judge(), 0
-    if len(lacks := [need.name for need in required if _have(need, versions) is None]) > MANY:
-        found = f"{len(lacks)} of {len(required)} are not installed: {', '.join(lacks)}"
+    # Where nothing can tell which markers apply, a package has several requirements.
+    lacks = list(dict.fromkeys(need.name for need in required if _have(need, versions) is None))
+    if len(lacks) > MANY:
+        found = f"{len(lacks)} of {len({need.name for need in required})} are not installed: {', '.join(lacks)}"
         yield problem("requirements", found, _all(machine))
         return
     for need in required:

@@ -1,7 +1,6 @@
 """TensorRT: from apt or pip, whether it loads, and what its version cannot do here."""
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from realtime.bench import gpus
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
+from realtime.process.jetson import package_version
 
 if TYPE_CHECKING:
     from engines.gpu.driver import GpuFacts
@@ -104,8 +104,8 @@ def _missing(machine: Machine, seen: str) -> Finding:
     if not seen:
         return absent("tensorrt", "not needed: no NVIDIA GPU here")
     if machine.is_jetson:
-        libraries = _apt_version(machine, r"libnvinfer\d+")
-        if libraries and not _apt_version(machine, "python3-libnvinfer"):
+        libraries = package_version(r"libnvinfer\d+", machine.root)
+        if libraries and not package_version("python3-libnvinfer", machine.root):
             found = f"JetPack's libraries are here (libnvinfer {libraries}), their Python package is not"
             return problem("tensorrt", found, "sudo apt-get install -y python3-libnvinfer")
         if libraries:
@@ -181,16 +181,4 @@ def _notes(machine: Machine, tensorrt: "TensorRt") -> str:
         return "; this version has no DLA support: --dla does not work"
     if tensorrt.name == "tensorrt" and version >= NO_FLAGS:
         return "; its flags for FP16 and INT8 are gone, and run.py build writes the precision into the network instead"
-    return ""
-
-
-def _apt_version(machine: Machine, package: str) -> str:
-    """The version of a Debian package (a pattern of its name) that is installed; "" if it is not."""
-    try:
-        text = Path(machine.at("/var/lib/dpkg/status")).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    for match in re.finditer(rf"^Package: {package}$(.*?)^$", text, re.MULTILINE | re.DOTALL):
-        if "\nStatus: install ok installed" in match[1] and (version := re.search(r"^Version: (\S+)", match[1], re.MULTILINE)):
-            return version[1]
     return ""

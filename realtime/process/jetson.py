@@ -59,7 +59,7 @@ def l4t_release(root: Path = ROOT) -> str:
     """The release of Jetson Linux (L4T): "36.4.3"; "" where this is not a Jetson."""
     found = _RELEASE.search(text_of(root / "etc/nv_tegra_release"))
     if found is None:  # minimal images leave the file out
-        return _package_version("nvidia-l4t-core", root).partition("-")[0]
+        return package_version("nvidia-l4t-core", root).partition("-")[0]
     numbers = f"{found[1]}.{found[2]}"
     return numbers if numbers.count(".") > 1 else f"{numbers}.0"
 
@@ -69,7 +69,7 @@ def jetpack(root: Path = ROOT) -> str:
     release = l4t_release(root)
     if not release:
         return ""
-    installed = _package_version("nvidia-jetpack", root).partition("+")[0]
+    installed = package_version("nvidia-jetpack", root).partition("+")[0]
     return installed or JETPACKS.get(release, "") or JETPACK_GENERATIONS.get(release.partition(".")[0], "")
 
 
@@ -104,10 +104,10 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def _package_version(name: str, root: Path) -> str:
-    """Of an installed Debian package; "" where it is not installed."""
+def package_version(name: str, root: Path = ROOT) -> str:
+    """Of an installed Debian package, held ones too; "" where it is not installed. name: a pattern."""
     for paragraph in text_of(root / "var/lib/dpkg/status").split("\n\n"):
-        if paragraph.lstrip("\n").startswith(f"Package: {name}\n") and "\nStatus: install ok installed\n" in paragraph:
+        if re.match(rf"\n*Package: {name}\n", paragraph) and re.search(r"\nStatus: \w+ ok installed\n", paragraph):
             return paragraph.partition("\nVersion: ")[2].partition("\n")[0].strip()
     return ""
 

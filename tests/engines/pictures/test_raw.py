@@ -91,6 +91,13 @@ def test_a_part_is_that_of_the_whole_picture(format: str, step: int) -> None:
         np.testing.assert_array_equal(picture.part(slice(0, 1), slice(0, 1)), whole[:1, :1])
 
 
+@pytest.mark.parametrize("format", ["nv12", "i420"])
+def test_a_part_of_limited_bt601_is_the_wholes_but_for_a_level(format: str) -> None:
+    """Also of luma that no such picture should have."""
+    picture, every = noise_of(format, Size(128, 96), BT601), slice(None, None, 3)
+    assert np.abs(picture.part(every, every).astype(int) - picture.bgr()[every, every]).max() <= 1
+
+
 def test_planes_must_be_those_of_the_format() -> None:
     good = noise_of("nv12", Size(6, 4))
     for format, planes, colours in (

@@ -86,6 +86,14 @@ def test_without_the_file_the_packages_say_it(fill: Fill) -> None:
     assert jetson.l4t_release(root) == ""
 
 
+def test_a_package_that_is_held_is_installed(fill: Fill) -> None:
+    """As NVIDIA's are held so that an upgrade does not break a board. The last paragraph of the file may lack its empty line."""
+    held = CORE.replace("install ok", "hold ok").replace("nvidia-l4t-core", "libnvinfer10").format("10.3.0").strip()
+    root = fill({"var/lib/dpkg/status": f"{CORE.format('1')}\n{held}"})
+    assert jetson.package_version(r"libnvinfer\d+", root) == "10.3.0"
+    assert (jetson.package_version("libnvinfer", root), jetson.package_version("nvidia-l4t-core", root)) == ("", "1")
+
+
 def test_a_pc_is_no_jetson(fill: Fill) -> None:
     root = fill({"proc/cpuinfo": "model name: Some CPU\n"})
     assert not jetson.is_jetson(root)

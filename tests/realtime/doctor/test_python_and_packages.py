@@ -142,7 +142,7 @@ def test_a_missing_and_an_old_requirement(lab: Lab) -> None:
 
 def test_an_installation_that_was_never_made_is_one_line(lab: Lab, tmp_path: Path) -> None:
     lab.options["prefix"] = tmp_path
-    lab.package("realtime-segmentation", "0.1.0", "numpy", "av", "scipy", "pillow", "msgspec")
+    lab.package("realtime-segmentation", "0.1.0", "numpy", "av>=17", "av<19", "scipy", "pillow", "msgspec")
     lab.package("pillow", "12.0")
     found = [finding for finding in lab.look("packages") if finding.verdict == "problem"]
     assert found[0].found == "4 of 5 are not installed: numpy, av, scipy, msgspec"
