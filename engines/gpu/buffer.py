@@ -36,10 +36,14 @@ class Buffer:
         if self._memory is not None:
             self._device.upload(self.address, self.array[:size_bytes], stream)
 
-    def download(self, stream: Stream, length: int | None = None) -> None:
-        """Bring the GPU's bytes into the array, on `stream`; they are there once that is synchronised. length: only the first."""
+    def download(self, stream: Stream, length: int | None = None, first: int = 0) -> None:
+        """Bring the GPU's bytes into the array, on `stream`; they are there once that is synchronised.
+
+        length: only so many, from `first` on.
+        """
         if self._memory is not None:
-            self._device.download(self.array[:length], self.address, stream)
+            part = self.array[first : None if length is None else first + length]
+            self._device.download(part, self.address + first * self.array.strides[0], stream)
 
     def free(self) -> None:
         """Free it before its Device closes. Nothing may use it any more, and no view of the array may be left."""

@@ -121,10 +121,10 @@ class MaskPainter:
         except InferenceError as error:
             raise BackendUnavailableError(error.what, error.cure) from error
 
-    def fetch(self, buffer: Buffer) -> None:
-        """Bring an output to the host, and wait for it. Raises InferenceError."""
+    def fetch(self, buffer: Buffer, row: int) -> None:
+        """Bring one image's output to the host, and wait for it. Raises InferenceError."""
         with self._device.running("download masks"):
-            buffer.download(self._stream)
+            buffer.download(self._stream, 1, row)
             self._done.record(self._stream)
         self._done.synchronise()
 

@@ -27,14 +27,14 @@ class MaskOutput:
         self._array = buffer.array[row : row + 1]
         self.shape, self.dtype = tuple(self._array.shape), self._array.dtype
         self.address = buffer.address + row * self._array.nbytes
-        self.painter, self._buffer, self._is_current = painter, buffer, is_current
+        self.painter, self._buffer, self._row, self._is_current = painter, buffer, row, is_current
         self._is_here = False
 
     def array(self) -> npt.NDArray[Any]:
         """The whole output, on the host. Raises InferenceError."""
         self._check()
         if not self._is_here:
-            self.painter.fetch(self._buffer)
+            self.painter.fetch(self._buffer, self._row)
             self._is_here = True
         return self._array
 

@@ -235,6 +235,20 @@ def test_masks_of_an_image_that_is_gone_are_refused(device: Device) -> None:
             use()
 
 
+@BOTH
+def test_of_a_batch_only_the_image_that_is_asked_for_comes_down(world: World, device: Device) -> None:
+    buffer, stream = Buffer(device, (3, 2, 4, 4), np.float32, stays=True), device.stream()
+    there = np.arange(3 * 2 * 4 * 4, dtype=np.float32).reshape(3, 2, 4, 4)
+    buffer.array[:] = there
+    buffer.upload(stream)
+    stream.synchronise()
+    buffer.array[:] = -1
+    painter = MaskPainter(device, (1, 2, 4, 4))
+    found = MaskOutput(painter, buffer, row=1).array()
+    np.testing.assert_array_equal(found, there[1:2])
+    assert (buffer.array[[0, 2]] == -1).all()
+
+
 @pytest.mark.parametrize("name", ["launch", "memcpy_htod_async", "work:mask_cells_float32", "work:mask_labels"])
 def test_a_failure_is_an_inference_error(name: str) -> None:
     with install(World()) as world, Device() as device:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -30,9 +28,7 @@ def test_those_of_an_earlier_driver_are_replaced(store: Store) -> None:
     assert not older.path.exists()
 
 
-def test_those_of_an_earlier_driver_stay_where_new_ones_cannot_be_written(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_those_of_an_earlier_driver_stay_where_new_ones_cannot_be_written(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Who goes back to it would compile them again."""
     older, newer = files(store)
     older.write(b"older")
