@@ -62,7 +62,7 @@ def _cure(machine: Machine, error: NoGpuError) -> str:
     if "different versions" in error.what:
         return "sudo reboot  # the driver was updated while it ran"
     if "too old" in error.what:
-        return "sudo apt-get dist-upgrade  # JetPack 6 or newer" if machine.is_jetson else INSTALL
+        return "sdkmanager  # on a PC, to flash the board with JetPack 6.1 or newer" if machine.is_jetson else INSTALL
     if machine.is_jetson:
         return "sudo apt-get install --reinstall nvidia-l4t-core nvidia-l4t-cuda && sudo reboot"
     if "nouveau " in machine.read("/proc/modules"):
