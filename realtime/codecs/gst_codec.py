@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import selectors
 import signal
 import subprocess
@@ -14,15 +13,13 @@ from collections import deque
 from engines.errors import SegmentationError
 from engines.system.unfinished import unfinished
 from realtime.codecs.gdp import Buffer, Reader, header, opening
+from realtime.codecs.gst_errors import first_error, shortened
 from realtime.codecs.presence import LAUNCH
-from realtime.process.redact import redact
 
 _PIPE_BYTES = 1 << 20  # the most that Linux gives every user
 _START_S = 10.0  # a first start may scan all plugins
 _STUCK_S = 3.0
 _KEPT_LINES = 50
-_ERROR = re.compile(r"(?:ERROR|WARNING): (?:from element (?:/\S*:)?(\w[^\s:]*): |erroneous pipeline: )?(.*)")
-_LONGEST_TEXT = 160
 
 
 class ChildError(SegmentationError):
@@ -210,12 +207,8 @@ class GstCodec:
                 self._listen()
                 if (len(self._lines), self._partial) == before:
                     break
-        error = next(filter(None, map(_ERROR.match, self._lines)), None)
-        if error is not None:
-            text = f"{error[1]}: {error[2]}" if error[1] else error[2]
-        else:
-            text = f"{fact}: {self._lines[-1]}" if self._lines else fact
-        return redact(text)[:_LONGEST_TEXT].removesuffix(".")
+        said = f"{fact}: {self._lines[-1]}" if self._lines else fact
+        return shortened(first_error(self._lines) or said)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -17,6 +17,9 @@ from realtime.process import jetson
 ROOT = jetson.ROOT
 """Tests replace it."""
 
+LEAST_PX = 640 * 360
+"""The CPU decodes and encodes smaller pictures in a millisecond or two."""
+
 INSPECT, LAUNCH = "gst-inspect-1.0", "gst-launch-1.0"
 _INSPECT_TIMEOUT_S = 20.0  # the first start scans all plugins
 _ELEMENT = re.compile(rb"^[^:]+:  ([\w-]+): ", re.MULTILINE)  # "gdp:  gdppay: GDP Payloader"

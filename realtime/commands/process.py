@@ -46,7 +46,8 @@ def run(options: Options) -> int:
         if kind.needs_tracks and settings.tracker == "none":
             raise SettingsError(f"{kind.option} writes tracks, and --tracker is none", "Use it with --tracker auto")
     source_path = Path(options.source)
-    check_outputs(options.outputs, source_path if source_path.is_file() else None, replaces=options.force)
+    source_file = source_path if source_path.is_file() else None
+    check_outputs(options.outputs, source_file, replaces=options.force, encoder=settings.encoder)
 
     opener = functools.partial(open_source, options.source, waits=options.wait, decode=settings.decode)
     return run_to_files(settings, opener, options.outputs, options.frames, replaces=options.force)

@@ -83,14 +83,18 @@ def needs_canvas(kinds: Iterable[str]) -> bool:
     return any(_kind(name).needs_canvas for name in kinds)
 
 
-def check_outputs(paths: Mapping[str, Path], source: Path | None = None, *, replaces: bool = False) -> None:
+def check_outputs(
+    paths: Mapping[str, Path], source: Path | None = None, *, replaces: bool = False, encoder: str = "auto"
+) -> None:
     """Make sure that each output can be written, before any work starts. Makes missing parent folders; leaves no file.
 
-    paths: kind -> file. source: the input, where it is a file. replaces: existing files. Raises SinkError that names the path and
-    the cure.
+    paths: kind -> file. source: the input, where it is a file. replaces: existing files. encoder: as `Settings.encoder`: a
+    GPU that must encode video is looked for. Raises SinkError that names the path, or what lacks, and the cure.
     """
     for kind, path in paths.items():
         check_writable(path, _kind(kind).suffixes, source, replaces=replaces)
+        if encoder == "gpu" and (check_encoder := getattr(load_module(__name__, kind), "check_encoder", None)) is not None:
+            check_encoder(encoder)
 
 
 def open_sinks(

@@ -21,7 +21,7 @@ import numpy as np
 from engines.types import U8, Image, Size
 from realtime.codecs.gst_codec import ChildError
 from realtime.sinks import StreamFacts
-from realtime.sinks.common.encoders import MAX_KEYFRAME_GAP_S, TICKS_PER_S, check, chosen, opened
+from realtime.sinks.common.encoders import MAX_KEYFRAME_GAP_S, TICKS_PER_S, check_encoder, chosen, opened
 from realtime.sinks.common.output_file import Part
 from realtime.types import Canvas, Result
 
@@ -90,7 +90,7 @@ class VideoSink:
 
     def __init__(self, path: Path, fps: float | None, encoder: str = "auto") -> None:
         """encoder: as `Settings.encoder`; it is chosen with the first picture, whose size it must take."""
-        check(encoder)
+        check_encoder(encoder)
         self.encoder = ""
         self._choice = encoder
         self._part = Part(path)

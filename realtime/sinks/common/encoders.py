@@ -22,7 +22,8 @@ from av.video.frame import PictureType
 from engines.types import U8, Size
 from realtime.codecs.gdp import Buffer
 from realtime.codecs.gst_codec import ChildError, GstCodec
-from realtime.codecs.presence import LAUNCH, driver_lacks, gstreamer_lacks, has_property
+from realtime.codecs.gst_errors import first_error, shortened
+from realtime.codecs.presence import LAUNCH, LEAST_PX, driver_lacks, gstreamer_lacks, has_property
 from realtime.errors import SinkError
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,6 @@ _NVV4L2_PROPERTIES = {
 _KEY_FRAME_PROPERTIES = ("iframeinterval", "idrinterval")
 _MOST_INSIDE = 8
 _TRY_S, _FINISH_S = 15.0, 1.5  # the end of the program may take 2 s
-_LEAST_PX = 640 * 360  # the CPU encodes smaller pictures in a millisecond or two
 
 LIMITED_RANGE, BT601 = 1, 6
 """FFmpeg's numbers for what `cv2.COLOR_BGR2YUV_I420` makes. Without them players assume BT.709 for HD and shift the colours."""
@@ -160,16 +160,18 @@ class Nvv4l2Encoder:
 
 def cpus_encoder() -> str:
     """The first of ENCODERS that this PyAV has. Raises SinkError when it has none."""
-    for name in ENCODERS:
-        if not _exists(name):
-            continue
-        if name != next(iter(ENCODERS)):
-            log.warning("this PyAV has no libx264: video is written with %s, which looks worse at the same size", name)
-        return name
-    raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}", "Install the one from PyPI: pip install av")
+    if not (name := next(filter(_exists, ENCODERS), "")):
+        raise SinkError(f"this PyAV can write none of {', '.join(ENCODERS)}", "Install the one from PyPI: pip install av")
+    return name
 
 
-def check(choice: str) -> None:
+def _the_cpus() -> str:
+    if (name := cpus_encoder()) != next(iter(ENCODERS)):
+        log.warning("this PyAV has no libx264: video is written with %s, which looks worse at the same size", name)
+    return name
+
+
+def check_encoder(choice: str) -> None:
     """Before any work. Raises SinkError where nothing can encode, or no GPU where one must."""
     cpus_encoder()
     if choice == "gpu" and (lacks := _nvenc_lacks()) and (lacks_too := _nvv4l2_lacks()):
@@ -185,8 +187,8 @@ def chosen(choice: str, size: Size, fps: float) -> str:
 
     Raises SinkError where the GPU must encode and cannot.
     """
-    if choice == "cpu" or (choice == "auto" and size.width * size.height < _LEAST_PX):
-        return cpus_encoder()
+    if choice == "cpu" or (choice == "auto" and size.width * size.height < LEAST_PX):
+        return _the_cpus()
     reasons = []
     for name, lacks, fails in ((NVENC, _nvenc_lacks, _nvenc_fails), (NVV4L2, _nvv4l2_lacks, _nvv4l2_fails)):
         if not (why := lacks()):
@@ -199,7 +201,7 @@ def chosen(choice: str, size: Size, fps: float) -> str:
     if choice == "gpu":
         raise _impossible(reasons)
     log.info("encoded by the CPU (%s)", "; ".join(dict.fromkeys(reasons)))
-    return cpus_encoder()
+    return _the_cpus()
 
 
 def opened(name: str, container: av.container.OutputContainer, size: Size, fps: float) -> Encoder:
@@ -284,8 +286,7 @@ def _nvv4l2_fails(size: Size, fps: float) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return "no answer" if isinstance(error, subprocess.TimeoutExpired) else str(error)
     lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
-    said = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "without a message")
-    return said.strip()[:160] if done.returncode else ""
+    return shortened(first_error(lines) or (lines or ["without a message"])[-1].strip()) if done.returncode else ""
 
 
 def _parsed(packet: Any) -> av.container.InputContainer:
@@ -296,5 +297,4 @@ def _parsed(packet: Any) -> av.container.InputContainer:
 def _begins_with_parameters(data: U8) -> bool:
     """Whether an H.264 picture in byte-stream format has a sequence parameter set before it: those of key frames have."""
     head = data[:64].tobytes()
-    kinds = {head[at + 3] & 31 for at in range(len(head) - 3) if head[at : at + 3] == b"\0\0\1"}
-    return 7 in kinds
+    return 7 in {head[at + 3] & 31 for at in range(len(head) - 3) if head[at : at + 3] == b"\0\0\1"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engines.pictures.raw import Colours, RawPicture
 from engines.types import U8
+from realtime.codecs.gst_errors import first_error, shortened
 from realtime.errors import SourceOpenError
 from realtime.process.redact import redact
 
@@ -16,7 +17,6 @@ _COLORIMETRIES = {"bt601": "2:4", "bt709": "2:3", "smpte240m": "2:5", "bt2020": 
 _MATRICES = {"2": 4, "3": 1, "4": 6, "5": 7, "6": 9}  # GstVideoColorMatrix → H.273's number
 _FULL_RANGE = "1"  # GstVideoColorRange
 _HD_WIDTH_PX, _SD_HEIGHT_PX = 1280, 576
-_LONGEST_TEXT = 160
 _CSI_ELEMENT = "nvarguscamerasrc"
 _RESTART = "Restart the camera service: sudo systemctl restart nvargus-daemon"
 
@@ -43,7 +43,6 @@ _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"Connecting to nvargus-daemon failed|Failed to create CaptureSession|\(Argus\) Error \w+"), _RESTART),
     (re.compile(r"[Dd]evice '?[^' ]*'? is busy"), "Close the other program that uses it"),
 )
-_ERROR = re.compile(r"(?:ERROR|WARNING): (?:from element (?:/\S*:)?(\w[^\s:]*): |erroneous pipeline: )?(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +185,6 @@ def explain(name: str, lines: Sequence[str], pipeline: Pipeline, fact: str = "")
     if known := known_problem(lines):
         what, cure = known
         return f"{name}: {fact}: {what}" if fact else f"{name}: {what}", cure
-    error = next(filter(None, map(_ERROR.match, lines)), None)
-    if fact:
-        text = fact
-    elif error is not None:
-        text = f"{error[1]}: {error[2]}" if error[1] else error[2]
-    else:
-        text = lines[-1] if lines else "gst-launch-1.0 ended without a message"
+    text = fact or first_error(lines) or (lines[-1] if lines else "gst-launch-1.0 ended without a message")
     cure = _RESTART if pipeline.is_csi else "Try the pipeline with gst-launch-1.0 -v first"
-    return f"{name}: {redact(text)[:_LONGEST_TEXT].removesuffix('.')}", cure
+    return f"{name}: {shortened(text)}", cure

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from engines.errors import SegmentationError
+from engines.types import Image
+from realtime.codecs.presence import LEAST_PX
 from realtime.sources.common.colour import to_bgr
 from realtime.sources.common.feed import HopelessError
 from realtime.sources.common.uri import Decode
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CPU = "CPU"
-_LEAST_PX = 640 * 360  # the CPU decodes smaller pictures in a millisecond or less
 _KEPT_BYTES = 64 << 20
 _KEPT_STAMPS = 4096
 _MOST_SKIPPED = 300
@@ -142,7 +143,7 @@ class StreamDecoder:
     def _choose(self, candidates: Callable[[], Sequence[Candidate]]) -> None:
         context = self._stream.codec_context
         reasons = []
-        if not self._must and context.width * context.height < _LEAST_PX:
+        if not self._must and context.width * context.height < LEAST_PX:
             self.why = "its pictures are small"
             return
         for lacking, make in candidates():
@@ -215,10 +216,7 @@ class StreamDecoder:
             if stamp != wanted:
                 raise HardwareError("its first picture does not come")
             self._dress(frames[0])
-            ours, theirs = to_bgr(frames[0]), to_bgr(self._template)
-            difference = float(np.abs(ours.astype(np.int16) - theirs).mean()) if ours.shape == theirs.shape else 255.0
-            if difference > _LARGEST_DIFFERENCE:
-                raise HardwareError(f"its first picture differs from the CPU's by {difference:.0f} levels")
+            check_first(to_bgr(frames[0]), to_bgr(self._template))
             self._is_checked = True
         known = self._template
         if known is not None and any((frame.width, frame.height) != (known.width, known.height) for frame in frames):
@@ -274,6 +272,13 @@ class StreamDecoder:
         self._kept.clear()
         self._delivered.clear()
         return new, failure
+
+
+def check_first(image: Image, cpus: Image) -> None:
+    """Raises HardwareError where the GPU's first picture is another than the CPU's."""
+    difference = float(np.abs(image.astype(np.int16) - cpus).mean()) if image.shape == cpus.shape else 255.0
+    if difference > _LARGEST_DIFFERENCE:
+        raise HardwareError(f"its first picture differs from the CPU's by {difference:.0f} levels")
 
 
 def _is_damage(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from engines.errors import PictureError
 from engines.pictures.raw import RawPicture
 from engines.pictures.reading import decode
 from engines.types import Image, Size
-from realtime.codecs.presence import gstreamer_lacks
+from realtime.codecs.presence import LEAST_PX, gstreamer_lacks
 from realtime.sources.common.base import Picture
 from realtime.sources.common.feed import HopelessError
 from realtime.sources.common.uri import Decode
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAST_PX = 640 * 360
-_LARGEST_DIFFERENCE = 4.0  # levels, mean: decoders of JPEG differ by less than one
 _WARM_UP_S = 10.0
 _TIME_BASE = Fraction(1, 1_000_000)
 _FULL_RANGE, _BT601 = 2, 6  # of JPEG (JFIF), as FFmpeg numbers them
@@ -98,7 +96,7 @@ class JpegDecoder:
         if not isinstance(picture.image, np.ndarray):
             return picture
         size = Size.of(picture.image)
-        if not self._must and size.width * size.height < _LEAST_PX:
+        if not self._must and size.width * size.height < LEAST_PX:
             self._may = False
             return picture
         self._hardware = Nvv4l2("mjpeg", None, is_live=True, reorders=False)
@@ -119,18 +117,14 @@ class JpegDecoder:
     def _is_right(self, frames: list[Any]) -> bool:
         """Whether the first picture has come out, as the CPU decodes it. Raises HardwareError where it is another."""
         from realtime.sources.common.colour import to_bgr
-        from realtime.sources.common.hardware import HardwareError
+        from realtime.sources.common.hardware import HardwareError, check_first
 
         if not frames:
             if time.monotonic() - self._began_s > _WARM_UP_S:
                 raise HardwareError("it gives nothing")
             return False
         assert self._first is not None
-        image = to_bgr(_dressed(frames[0]))
-        same_shape = image.shape == self._first.shape
-        difference = float(np.abs(image.astype(np.int16) - self._first).mean()) if same_shape else 255.0
-        if difference > _LARGEST_DIFFERENCE:
-            raise HardwareError(f"its first picture differs from the CPU's by {difference:.0f} levels")
+        check_first(to_bgr(_dressed(frames[0])), self._first)
         self._first = None
         self._inside.clear()  # delivered already
         self.decoder = "nvv4l2decoder"

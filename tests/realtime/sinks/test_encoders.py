@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.types import Size
+from realtime.cli import main
 from realtime.errors import SinkError
-from realtime.sinks import StreamFacts, open_sinks
+from realtime.sinks import StreamFacts, check_outputs, open_sinks
 from realtime.sinks.common import encoders
 from realtime.sinks.video import VideoSink
 from realtime.types import Canvas
@@ -167,6 +168,22 @@ def test_nvenc_that_is_listed_and_does_not_open_is_replaced(tmp_path, make_pictu
     monkeypatch.setenv("PATH", str(tmp_path))
     assert written(tmp_path / "o.mp4", canvases(make_picture, 3)) == "libx264"
     assert "h264_nvenc does not encode (FFmpeg reports " in caplog.text
+
+
+@needs_no_gpu
+def test_a_gpu_that_must_encode_is_looked_for_before_the_model(tmp_path, capsys):
+    out = tmp_path / "o.mp4"
+    words = ["synthetic://street?frames=2", "--out", str(out), "--encoder", "gpu", "--model", str(tmp_path / "none.onnx")]
+    assert main(["process", *words]) != 0
+    assert "cannot be encoded on a GPU" in capsys.readouterr().err
+    check_outputs({"video": out})
+    check_outputs({"jsonl": tmp_path / "o.jsonl"}, encoder="gpu")
+
+
+def test_a_worse_encoder_is_told_once(tmp_path, make_picture, caplog, monkeypatch):
+    monkeypatch.setattr(encoders, "_exists", lambda name: name == "mpeg4")
+    assert written(tmp_path / "o.mp4", canvases(make_picture, 3), "cpu") == "mpeg4"
+    assert caplog.text.count("this PyAV has no libx264") == 1
 
 
 def test_nvenc_knows_the_options_that_it_is_given():
