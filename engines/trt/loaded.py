@@ -52,8 +52,7 @@ def layer_times(tensorrt: TensorRt, context: Any) -> Iterator[Callable[[], dict[
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             times.setdefault(layer_name, []).append(ms)
 
-    profiler = Profiler()  # TensorRT does not keep it alive
-    context.profiler = profiler
+    context.profiler = Profiler()
     yield lambda: {name: float(np.median(values)) for name, values in times.items()}
     # TensorRT cannot remove a profiler: do not use the context again.
 
