@@ -35,7 +35,8 @@ from engines.gpu.letterbox import FrameBuffer, LetterboxKernel
 from engines.models import zoo
 from engines.models.card import InputSpec
 from engines.models.fit import fit
-from engines.pictures.raw import FORMATS, Colours, PictureLike, RawPicture, pixels_of, size_of
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import FORMATS, PictureLike, RawPicture, pixels_of, size_of
 from engines.types import Image, Size
 from realtime.bench.conditions import Watch
 from realtime.bench.machine import facts

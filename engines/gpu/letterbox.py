@@ -15,7 +15,8 @@ from engines.gpu.buffer import Buffer
 from engines.gpu.device import Device, Stream
 from engines.models.card import InputSpec
 from engines.models.fit import Fit
-from engines.pictures.raw import BGR, FORMATS, PictureLike, Pixels, pixels_of, planes_of
+from engines.pictures.pixels import Pixels
+from engines.pictures.raw import BGR, FORMATS, PictureLike, pixels_of, planes_of
 
 PTX = Path(__file__).with_name("letterbox.ptx")
 

@@ -12,7 +12,8 @@ from engines.gpu.staying import StayingMasks
 from engines.models.card import InputSpec
 from engines.models.fit import Fit, fit
 from engines.onnx_graph.editing import input_shape
-from engines.pictures.raw import PictureLike, Pixels, size_of
+from engines.pictures.pixels import Pixels
+from engines.pictures.raw import PictureLike, size_of
 from engines.trt.contexts import Contexts
 from engines.types import Outputs
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.pictures.raw import KR_KB, YCGCO, Colours, RawPicture
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import RawPicture
+from engines.pictures.yuv import KR_KB, YCGCO
 from engines.types import Size
 
 COLOURS = [Colours(matrix, is_full) for matrix in (*KR_KB, YCGCO) for is_full in (False, True)]

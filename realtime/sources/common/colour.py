@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.pictures.raw import KR_KB, YCGCO, Colours, RawPicture, Scratch, yuv_to_bgr
+from engines.pictures.pixels import Colours, Scratch
+from engines.pictures.raw import RawPicture
+from engines.pictures.yuv import KR_KB, YCGCO, yuv_to_bgr
 from engines.types import U8
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import av
 import av.error
 import numpy.typing as npt
 
-from engines.pictures.raw import RawPicture, Scratch
+from engines.pictures.pixels import Scratch
+from engines.pictures.raw import RawPicture
 from engines.pictures.reading import MAX_PIXELS
 from engines.types import Size
 from realtime.errors import SourceLostError, SourceOpenError

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engines.pictures.raw import Colours, RawPicture
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import RawPicture
 from engines.types import U8
 from realtime.codecs.gst_errors import first_error, shortened
 from realtime.errors import SourceOpenError

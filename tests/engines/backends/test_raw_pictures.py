@@ -10,7 +10,8 @@ import pytest
 
 from engines.backends import EngineOptions
 from engines.models.model import Model, load_model
-from engines.pictures.raw import Colours, RawPicture
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import RawPicture
 from engines.segmenter import Segmenter
 from engines.types import Size
 

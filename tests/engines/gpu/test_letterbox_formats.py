@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engines.gpu.letterbox import parameters
 from engines.models.fit import fit
-from engines.pictures.raw import BGR, Colours
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import BGR
 from engines.types import Size
 
 from ...fakes import host_kernels

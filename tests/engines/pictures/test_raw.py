@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.pictures.raw import BGR, Colours, RawPicture, as_image, part_of, pixels_of, planes_of, size_of
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import BGR, RawPicture, as_image, part_of, pixels_of, planes_of, size_of
 from engines.types import Size
 
 from ..raw_pictures import BT601, BT709, COLOURS, RAW, noise_of

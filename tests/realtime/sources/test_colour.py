@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from engines.pictures.raw import Scratch
+from engines.pictures.pixels import Scratch
 from realtime.sources import open_source
 from realtime.sources.common.colour import raw_of, to_bgr
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.pictures.raw import Colours, RawPicture
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import RawPicture
 from engines.types import Image
 from realtime.sources import open_source
 from realtime.sources.common.gst_text import Caps, read_caps

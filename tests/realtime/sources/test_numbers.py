@@ -113,7 +113,7 @@ def test_one_wild_stamp_moves_no_other(tmp_path: Path, encoder: Callable[..., Pa
     from realtime.sources.file import FileSource
 
     class Wild:
-        def __init__(self) -> None:
+        def __init__(self, decode: str) -> None:
             from realtime.sources.common.container import VideoStream
 
             self._inner = VideoStream(f"file:{path}", "wild", is_live=False)

@@ -14,7 +14,8 @@ import pytest
 
 import engines.backends
 from engines.models import zoo
-from engines.pictures.raw import Colours, RawPicture
+from engines.pictures.pixels import Colours
+from engines.pictures.raw import RawPicture
 from engines.segmenter import Segmenter
 from engines.types import Image
 from realtime.app import Run
@@ -153,14 +154,12 @@ def test_a_segmenter_converts_what_its_engine_does_not_take(tiny_model: Path, dr
         np.testing.assert_array_equal(found, segmenter(picture.bgr()).class_map)
 
 
-def test_memory_that_runs_out_for_a_picture_ends_the_stream_with_the_cure(run_over: Callable[..., Any]) -> None:
-    class Endless(RawPicture):
-        __slots__ = ()
+def test_memory_that_runs_out_for_a_picture_ends_the_stream_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: object) -> Image:
+        return cv2.resize(np.zeros((1, 1), np.uint8), (1 << 30, 1 << 22))
 
-        def _converted(self, *_: object) -> Image:
-            return cv2.resize(np.zeros((1, 1), np.uint8), (1 << 30, 1 << 22))
-
-    frame = Frame(Endless("bgrx", (np.zeros((4, 4, 4), np.uint8),)), 0, 0.0, 0)
+    monkeypatch.setattr(cv2, "cvtColor", endless)
+    frame = Frame(RawPicture("bgrx", (np.zeros((4, 4, 4), np.uint8),)), 0, 0.0, 0)
     with pytest.raises(MemoryError):
         frame.as_taken(frozenset())
     assert frame.as_taken(frozenset(("bgrx",))) is frame
