@@ -282,7 +282,7 @@ def test_texts_of_the_card_may_come_from_another_recipe(checkpoint: Path, tmp_pa
         (["nowhere.pt", "--out", "model"], "nowhere.pt: no such checkpoint"),
         (["last.pt", "--out", "model", "--precision", "fp16"], "Name it with --out FILE.onnx"),
         (["last.pt", "--out", "model", "--fuse"], "Name it with --out FILE.onnx"),
-        (["last.pt", "--out", "model", "--frames", "clip.mp4"], "Name it with --out FILE.onnx"),
+        (["last.pt", "--out", "model", "--calibrate", "clip.mp4"], "Name it with --out FILE.onnx"),
         (["last.pt", "--out", "model", "--batch", "4"], "--batch 4: a camera gives one frame at a time. Write 1 or dynamic"),
         (["last.pt", "--out", "model", "--data", "nowhere"], "nowhere: no such folder"),
         (["last.pt", "--out", "model", "--recipe", "rode"], 'no recipe "rode"'),
