@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from realtime.bench import gpus
+from realtime.doctor.common.driver import gpu_facts
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -69,15 +70,9 @@ def _version(machine: Machine) -> str:
 
 def _too_new(machine: Machine, version: str) -> Iterator[Finding]:
     """What is compiled with a newer toolkit asks the driver for functions that it lacks."""
-    from engines.errors import NoGpuError
-    from engines.gpu.driver import Driver
-
-    machine.step("starting the CUDA driver")
-    try:
-        newest = Driver().facts().cuda_version
-    except NoGpuError:
-        return  # the check of the GPU says why
-    if version and numbers(version) > numbers(newest):
+    facts = gpu_facts(machine)
+    newest = "" if facts is None else facts.cuda_version
+    if version and newest and numbers(version) > numbers(newest):
         found = f"toolkit {version} is newer than the driver, which supports CUDA {newest}: PyCUDA compiled with it may not load"
         major, minor = numbers(newest)[:2]
         cure = f"sudo apt-get install -y cuda-toolkit-{major}-{minor}  # and put its bin folder first on PATH"

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.errors import BackendUnavailableError, EngineNotBuiltError, NoGpuError, SegmentationError
+from engines.errors import BackendUnavailableError, EngineNotBuiltError, SegmentationError
 from realtime.bench import gpus
+from realtime.doctor.common.driver import gpu_facts
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 
@@ -35,7 +36,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     except OSError as error:
         yield problem("engines", f"{store.root}: cannot be read ({error.strerror})", OTHER_FOLDER)
         return
-    facts = _gpu(machine)
+    facts = gpu_facts(machine)
     if not passports:
         hint = f"{machine.run} build road" if facts is not None else ""
         yield absent("engines", "none is built" + ("" if facts is not None else ", and there is no GPU to build one for"), hint)
@@ -48,16 +49,6 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield finding
     total = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
     yield ok("engines", f"{len(passports)} in {store.root}, {total / 1e6:.0f} MB")
-
-
-def _gpu(machine: Machine) -> "GpuFacts | None":
-    from engines.gpu.driver import Driver
-
-    machine.step("starting the CUDA driver")
-    try:
-        return Driver().facts()
-    except NoGpuError:
-        return None  # the check of the GPU says why
 
 
 def _engine(machine: Machine, store: "Store", path: Path, facts: "GpuFacts | None", left: int) -> tuple[Finding, int]:

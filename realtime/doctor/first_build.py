@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engines.errors import NoGpuError
+from realtime.doctor.common.driver import gpu_facts
 from realtime.doctor.common.finding import Finding, absent, ok
 from realtime.doctor.common.machine import Machine
 
@@ -11,17 +11,14 @@ LIMIT_S = 20.0
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    from engines.gpu.driver import Driver
     from engines.plans.store import Store
 
     try:
         builds = [found.passport for found in Store().engines() if not found.passport.request.target]
     except OSError:
         builds = []  # the check of the engines says why
-    machine.step("starting the CUDA driver")
-    try:
-        facts = Driver().facts()
-    except NoGpuError:
+    facts = gpu_facts(machine)
+    if facts is None:
         yield absent("build time", "no GPU here that an engine could be built for")
         return
     here = [passport for passport in builds if passport.environment.gpu_name == facts.name]

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from engines.errors import BackendUnavailableError, NoGpuError
+from engines.errors import BackendUnavailableError
 from realtime.bench import gpus
+from realtime.doctor.common.driver import gpu_facts
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -13,7 +14,6 @@ RANK = 140
 
 def check(machine: Machine) -> Iterator[Finding]:
     from engines.gpu.device import import_pycuda
-    from engines.gpu.driver import Driver
 
     version = installed(machine).get("pycuda", "")
     again = (
@@ -35,10 +35,8 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield problem("pycuda", f"is installed, and cannot be loaded ({text})", again)
         return
     compiled = ".".join(map(str, cuda.get_version()[:2]))
-    try:
-        newest = Driver().facts().cuda_version
-    except NoGpuError:
-        newest = ""  # the check of the GPU says why
+    facts = gpu_facts(machine)
+    newest = "" if facts is None else facts.cuda_version
     text = f"{version} compiled for CUDA {compiled}".strip()
     if newest and numbers(compiled) > numbers(newest):
         found = f"{text}, and the driver supports CUDA {newest}: calls that are newer than the driver fail"

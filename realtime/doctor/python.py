@@ -13,9 +13,6 @@ RANK = 10
 NEWEST = (3, 13)
 """The last that the program is tested with, as pyproject.toml's classifiers say. Older ones than its first do not get here."""
 
-APT_PACKAGES = "/usr/lib/python3/dist-packages"
-"""Where JetPack's TensorRT is."""
-
 
 def check(machine: Machine) -> Iterator[Finding]:
     yield _version(machine, sys.version_info[:2])

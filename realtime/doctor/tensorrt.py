@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.errors import BackendUnavailableError, BuildError, NoGpuError
+from engines.errors import BackendUnavailableError, BuildError
 from realtime.bench import gpus
+from realtime.doctor.common.driver import gpu_facts
 from realtime.doctor.common.finding import Finding, absent, ok, problem, warning
 from realtime.doctor.common.machine import Machine
 from realtime.doctor.common.packages import installed, numbers
@@ -38,7 +39,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     from engines.trt.runtime import installed as present
 
     names, packages = present(), installed(machine)
-    seen, facts = gpus.seen(machine.root), _gpu(machine)
+    seen, facts = gpus.seen(machine.root), gpu_facts(machine)
     yield from _two_cudas(machine, packages)
     yield from _other_libraries(machine)
     if not names or (machine.is_jetson and "tensorrt" not in names):
@@ -88,16 +89,6 @@ def _not_for_jetsons(machine: Machine, name: str, packages: dict[str, str]) -> F
     if THOR in machine.board:  # whose CUDA is that of servers
         return warning(name, f"{found}; on a Thor it may run, which nobody has tried with this program", cure)
     return problem(name, found, cure)
-
-
-def _gpu(machine: Machine) -> "GpuFacts | None":
-    from engines.gpu.driver import Driver
-
-    machine.step("starting the CUDA driver")
-    try:
-        return Driver().facts()
-    except NoGpuError:
-        return None  # the check of the GPU says why
 
 
 def _missing(machine: Machine, seen: str) -> Finding:
